@@ -1,0 +1,83 @@
+package v1alpha1
+
+import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// PolicyTest is a file of expectations about verdicts, run by `tierwall test`.
+// It is a file format: no API server holds it.
+type PolicyTest struct {
+	metav1.TypeMeta   `json:",inline"`
+	metav1.ObjectMeta `json:"metadata,omitempty"`
+
+	Spec PolicyTestSpec `json:"spec"`
+}
+
+// PolicyTestSpec is what a PolicyTest expects of which objects.
+type PolicyTestSpec struct {
+	// Resources are files or folders with the objects, relative to the test's file.
+	Resources []string `json:"resources,omitempty"`
+	// Cases are tried in order, each on its own.
+	Cases []PolicyTestCase `json:"cases"`
+}
+
+// PolicyTestCase is one connection attempt and its expected verdict.
+type PolicyTestCase struct {
+	// Name of the case, for the report.
+	Name string `json:"name"`
+	// From is the sender.
+	From PolicyTestPeer `json:"from"`
+	// To is the receiver, with protocol and port.
+	To PolicyTestTarget `json:"to"`
+	// Expect is Allow or Deny.
+	Expect Action `json:"expect"`
+	// DecidedBy is what must have decided, in either direction; unset fields are not compared.
+	DecidedBy *DecidedBy `json:"decidedBy,omitempty"`
+}
+
+// PolicyTestPeer names an endpoint; exactly one field is set.
+type PolicyTestPeer struct {
+	// Pod as namespace/name.
+	Pod string `json:"pod,omitempty"`
+	// IP address, known or not.
+	IP string `json:"ip,omitempty"`
+	// HostEndpoint by name.
+	HostEndpoint string `json:"hostEndpoint,omitempty"`
+	// Node by name.
+	Node string `json:"node,omitempty"`
+}
+
+// PolicyTestTarget is a peer and what is sent to it.
+type PolicyTestTarget struct {
+	PolicyTestPeer `json:",inline"`
+	// Protocol: TCP (default), UDP, SCTP, ICMP, ICMPv6 or an IANA number.
+	Protocol *intstr.IntOrString `json:"protocol,omitempty"`
+	// Port number or the name of a port of the receiver, for TCP, UDP and SCTP.
+	Port *intstr.IntOrString `json:"port,omitempty"`
+	// SourcePort of the sender; unset means an ephemeral one.
+	SourcePort *int32 `json:"sourcePort,omitempty"`
+	// ICMPType of an ICMP probe; default echo request.
+	ICMPType *int `json:"icmpType,omitempty"`
+	// ICMPCode of an ICMP probe; default 0.
+	ICMPCode *int `json:"icmpCode,omitempty"`
+	// IPVersion picks the address of dual-stack peers, 4 or 6; unset means the
+	// first family that both peers have, IPv4 before IPv6.
+	IPVersion *int `json:"ipVersion,omitempty"`
+}
+
+// DecidedBy is the expected origin of the verdict of each direction.
+type DecidedBy struct {
+	Egress  *Decider `json:"egress,omitempty"`
+	Ingress *Decider `json:"ingress,omitempty"`
+}
+
+// Decider names what decided one direction; unset fields are not compared.
+type Decider struct {
+	// Tier by name.
+	Tier string `json:"tier,omitempty"`
+	// Policy as Kind/name or Kind/namespace/name.
+	Policy string `json:"policy,omitempty"`
+	// Rule is the index from 0, "end-of-tier" or "default".
+	Rule *intstr.IntOrString `json:"rule,omitempty"`
+}

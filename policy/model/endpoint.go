@@ -1,0 +1,148 @@
+package model
+
+import "net/netip"
+
+// Endpoint is a pod or a host endpoint: something that policies select and
+// that rules' selectors match.
+type Endpoint struct {
+	// Ref is Pod/namespace/name or HostEndpoint/name.
+	Ref Ref
+	// Node that the endpoint is on; empty if unknown.
+	Node string
+	// Labels of the object itself, without those that the core adds.
+	Labels map[string]string
+	// ServiceAccount of a pod.
+	ServiceAccount string
+	// Addrs are unique; IPv4-mapped IPv6 addresses are unmapped.
+	Addrs []netip.Addr
+	// Ports that have names.
+	Ports []NamedPort
+	// Host is set on host endpoints only.
+	Host *HostEndpoint
+}
+
+// Key implements Object.
+func (e *Endpoint) Key() Ref { return e.Ref }
+
+// NamedPort is a named port of an endpoint.
+type NamedPort struct {
+	Name     string
+	Protocol Protocol
+	Port     uint16
+}
+
+// HostEndpoint is what only host endpoints have.
+type HostEndpoint struct {
+	// Interface name, "*" for all but those of workloads, or empty: chosen by address.
+	Interface string
+	// DefaultAction for local traffic that no tier decides: Allow or Deny.
+	DefaultAction Action
+}
+
+// NetworkSet gives addresses labels.
+type NetworkSet struct {
+	// Ref is GlobalNetworkSet/name or NetworkSet/namespace/name.
+	Ref    Ref
+	Labels map[string]string
+	// Nets are masked and may overlap.
+	Nets []netip.Prefix
+}
+
+// Key implements Object.
+func (s *NetworkSet) Key() Ref { return s.Ref }
+
+// Namespace is a namespace's labels.
+type Namespace struct {
+	Name   string
+	Labels map[string]string
+}
+
+// Key implements Object.
+func (n *Namespace) Key() Ref { return Ref{Kind: KindNamespace, Name: n.Name} }
+
+// ServiceAccount is a service account's labels.
+type ServiceAccount struct {
+	Namespace, Name string
+	Labels          map[string]string
+}
+
+// Key implements Object.
+func (s *ServiceAccount) Key() Ref {
+	return Ref{Kind: KindServiceAccount, Namespace: s.Namespace, Name: s.Name}
+}
+
+// ServiceSlice is one EndpointSlice of a Service.
+type ServiceSlice struct {
+	// Ref is EndpointSlice/namespace/name.
+	Ref Ref
+	// Service that the slice belongs to, in the same namespace.
+	Service string
+	Addrs   []netip.Addr
+	// Ports with their protocols. Port 0 means all ports of the protocol.
+	Ports []ServicePort
+}
+
+// Key implements Object.
+func (s *ServiceSlice) Key() Ref { return s.Ref }
+
+// ServicePort is a port of a Service's endpoints.
+type ServicePort struct {
+	Protocol Protocol
+	Port     uint16
+}
+
+// Node is a node's addresses.
+type Node struct {
+	Name     string
+	Labels   map[string]string
+	Addrs    []netip.Addr
+	PodCIDRs []netip.Prefix
+}
+
+// Key implements Object.
+func (n *Node) Key() Ref { return Ref{Kind: KindNode, Name: n.Name} }
+
+// Settings is what of Tierwall/default bears on verdicts.
+type Settings struct {
+	// FailsafeInbound are open ports of hosts, FailsafeOutbound open ports of remote peers.
+	FailsafeInbound, FailsafeOutbound []FailsafePort
+	// EndpointToHost decides traffic from a pod to its own node after the pod's egress policy.
+	EndpointToHost EndpointToHost
+	// UnknownWorkloads decides for addresses in pod CIDRs that no endpoint has: Allow or Deny.
+	UnknownWorkloads Action
+	// AutoHostEndpoints: one host endpoint "*" a node.
+	AutoHostEndpoints bool
+}
+
+// Key implements Object.
+func (s *Settings) Key() Ref { return Ref{Kind: KindTierwall, Name: "default"} }
+
+// FailsafePort is a port that policies cannot close.
+type FailsafePort struct {
+	Protocol Protocol
+	Port     uint16
+	Net      netip.Prefix // of the peer; the zero Prefix means any
+}
+
+// EndpointToHost decides traffic from a pod to its own node.
+type EndpointToHost uint8
+
+// The values of EndpointToHost.
+const (
+	ToHostAccept EndpointToHost = iota
+	ToHostDrop
+	ToHostReturn // leave it to the host endpoint's policy
+)
+
+// DefaultSettings are those of a cluster without a Tierwall object.
+func DefaultSettings() *Settings {
+	in := []FailsafePort{{Protocol: UDP, Port: 68}}
+	for _, p := range []uint16{22, 179, 2379, 2380, 5473, 6443, 6666, 6667, 10250} {
+		in = append(in, FailsafePort{Protocol: TCP, Port: p})
+	}
+	out := []FailsafePort{{Protocol: UDP, Port: 53}, {Protocol: UDP, Port: 67}}
+	for _, p := range []uint16{179, 2379, 2380, 5473, 6443, 6666, 6667} {
+		out = append(out, FailsafePort{Protocol: TCP, Port: p})
+	}
+	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny}
+}

@@ -1,0 +1,207 @@
+package model
+
+import (
+	"cmp"
+	"math"
+	"net/netip"
+
+	"github.com/tierwall/tierwall/api/selector"
+)
+
+// Object is anything that the index takes: *Tier, *Policy, *Endpoint,
+// *NetworkSet, *Namespace, *ServiceAccount, *ServiceSlice, *Node or *Settings.
+type Object interface{ Key() Ref }
+
+// NoOrder is the order of a tier or policy that sets none: after all that do.
+var NoOrder = math.Inf(1)
+
+// NativeOrder is the order of native NetworkPolicies in tier default.
+const NativeOrder = 1000
+
+// Names of the built-in tiers.
+const (
+	TierKubeAdmin    = "kube-admin"
+	TierDefault      = "default"
+	TierKubeBaseline = "kube-baseline"
+)
+
+// Tier is an ordered group of policies.
+type Tier struct {
+	Name          string
+	Order         float64 // NoOrder where unset
+	DefaultAction Action  // Deny or Pass
+	// Missing marks a tier that policies name and nobody has created: it is
+	// evaluated after every other and denies by default.
+	Missing bool
+}
+
+// Key implements Object.
+func (t *Tier) Key() Ref { return Ref{Kind: KindTier, Name: t.Name} }
+
+// BuiltinTiers returns the tiers that always exist, in order. An object of one
+// of these names never changes its order or default action.
+func BuiltinTiers() []*Tier {
+	return []*Tier{
+		{Name: TierKubeAdmin, Order: 1000, DefaultAction: Pass},
+		{Name: TierDefault, Order: 1_000_000, DefaultAction: Deny},
+		{Name: TierKubeBaseline, Order: 10_000_000, DefaultAction: Pass},
+	}
+}
+
+// CompareTiers is the order in which tiers are evaluated: by order, missing
+// tiers after all others, ties by name.
+func CompareTiers(a, b *Tier) int {
+	if a.Missing != b.Missing {
+		if a.Missing {
+			return 1
+		}
+		return -1
+	}
+	return cmp.Or(cmp.Compare(a.Order, b.Order), cmp.Compare(a.Name, b.Name))
+}
+
+// Policy is a policy of any kind, converted.
+type Policy struct {
+	Ref   Ref
+	Tier  string
+	Order float64 // NoOrder where unset
+	// Selector of the endpoints, with the scope (namespace, namespace selector,
+	// service accounts, kinds of endpoint) already part of its tree. Never nil.
+	Selector *selector.Selector
+	// Ingress and Egress say which directions the policy governs.
+	Ingress, Egress bool
+	// IngressRules and EgressRules are in order. One rule of the source object
+	// may stand as several consecutive rules with the same Index.
+	IngressRules, EgressRules []Rule
+	// Audit policies are evaluated beside, never applied.
+	Audit bool
+	// Variants for host endpoints.
+	DoNotTrack, PreDNAT, ApplyOnForward bool
+	// Generation of the source object, for status.
+	Generation int64
+	// Problems are what was wrong with the source object. The policy is in a
+	// form that never widens access.
+	Problems []Problem
+}
+
+// Key implements Object.
+func (p *Policy) Key() Ref { return p.Ref }
+
+// ComparePolicies is the order of policies within a tier: by order, ties by
+// kind, namespace and name.
+func ComparePolicies(a, b *Policy) int {
+	return cmp.Or(cmp.Compare(a.Order, b.Order), a.Ref.Compare(b.Ref))
+}
+
+// Problem is one thing that is wrong with an object.
+type Problem struct {
+	Object Ref
+	// Field path as in spec.ingress[2].source.nets[0]; empty for the object as a whole.
+	Field   string
+	Message string
+	// Warning problems leave the object as it is; others have made a rule or
+	// the policy fail closed.
+	Warning bool
+}
+
+// Error names the object, the field and what is wrong.
+func (p Problem) Error() string {
+	s := p.Object.String()
+	if p.Field != "" {
+		s += ": " + p.Field
+	}
+	return s + ": " + p.Message
+}
+
+// Rule is one rule of a policy. All criteria must match.
+type Rule struct {
+	// Index of the rule in the source object's list for this direction, from 0.
+	Index int
+	// Name of the rule, where the source kind gives rules names.
+	Name   string
+	Action Action
+	// Annotations of the rule's metadata.
+	Annotations map[string]string
+	Match       Match
+}
+
+// Match is the criteria of a rule; the zero Match matches everything.
+type Match struct {
+	// Never marks a rule that could not be understood and must match nothing.
+	Never bool
+	// IPVersion is 4, 6, or 0 for both.
+	IPVersion uint8
+	// Protocol and NotProtocol are IANA numbers; 0 means unset. (IANA protocol
+	// 0, HOPOPT, cannot be named.)
+	Protocol, NotProtocol Protocol
+	// ICMP and NotICMP; nil means unset.
+	ICMP, NotICMP       *ICMP
+	Source, Destination Peer
+}
+
+// ICMP matches an ICMP or ICMPv6 type and, unless Code is nil, code.
+type ICMP struct {
+	Type uint8
+	Code *uint8
+}
+
+// Peer is one side of a match; the zero Peer matches everything.
+type Peer struct {
+	// Nets: the address must be in one of them. Nil means unset. All of one
+	// family within a rule. Host bits are masked off.
+	Nets []netip.Prefix
+	// NotNets: the address must be in none of them.
+	NotNets []netip.Prefix
+	// Selector: the address must belong to an endpoint or network set that it
+	// matches, scope included in its tree. Nil means unset.
+	Selector *selector.Selector
+	// NotSelector: the address must not belong to one that it matches.
+	NotSelector *selector.Selector
+	// Service: the address (and with ServicePorts the protocol and port too)
+	// must be one of the Service's endpoints. Zero means unset.
+	Service      ServiceRef
+	ServicePorts bool
+	// Ports: one must match; nil means unset. NotPorts: none may match.
+	Ports, NotPorts []Port
+}
+
+// ServiceRef names a Service.
+type ServiceRef struct{ Namespace, Name string }
+
+// Port is a range of port numbers, or the name of a port of the endpoint on
+// that side of the rule.
+type Port struct {
+	First, Last uint16 // inclusive; zero where Name is set
+	Name        string
+}
+
+// Labels that the core gives endpoints and network sets, beside the object's
+// own. They win over labels of the same key on the object. The spellings of
+// projectcalico.org/… are rewritten to these.
+const (
+	LabelNamespace      = "tierwall.io/namespace"
+	LabelName           = "tierwall.io/name" // of namespaces and service accounts
+	LabelOrchestrator   = "tierwall.io/orchestrator"
+	LabelServiceAccount = "tierwall.io/serviceaccount"
+	// OrchestratorKubernetes is the value of LabelOrchestrator on pods.
+	OrchestratorKubernetes = "k8s"
+)
+
+// Keys that no object can carry (":" is not allowed in a label key), by which
+// rewritten selectors reach beyond the object's own labels.
+const (
+	// LabelKind is the kind of the owner of an address: see the values below.
+	LabelKind = ":kind"
+	// PrefixNamespace before a key means a label of the object's namespace.
+	PrefixNamespace = "ns:"
+	// PrefixServiceAccount before a key means a label of the pod's service account.
+	PrefixServiceAccount = "sa:"
+)
+
+// Values of LabelKind.
+const (
+	OwnerPod          = "pod"
+	OwnerHostEndpoint = "hostendpoint"
+	OwnerNetworkSet   = "networkset"
+	OwnerNode         = "node"
+)

@@ -1,0 +1,80 @@
+package model
+
+import (
+	"cmp"
+	"fmt"
+	"strings"
+)
+
+// Kind names a kind of object as people read it (DESIGN section 9).
+type Kind string
+
+// The kinds that the core knows. NetworkPolicy is the native one.
+const (
+	KindTier                  Kind = "Tier"
+	KindGlobalNetworkPolicy   Kind = "GlobalNetworkPolicy"
+	KindNetworkPolicy         Kind = "NetworkPolicy"
+	KindTierwallNetworkPolicy Kind = "NetworkPolicy.tierwall.io"
+	KindClusterNetworkPolicy  Kind = "ClusterNetworkPolicy"
+	KindGlobalNetworkSet      Kind = "GlobalNetworkSet"
+	KindNetworkSet            Kind = "NetworkSet"
+	KindHostEndpoint          Kind = "HostEndpoint"
+	KindPod                   Kind = "Pod"
+	KindNode                  Kind = "Node"
+	KindNamespace             Kind = "Namespace"
+	KindServiceAccount        Kind = "ServiceAccount"
+	KindService               Kind = "Service"
+	KindEndpointSlice         Kind = "EndpointSlice"
+	KindTierwall              Kind = "Tierwall"
+)
+
+// Ref names one object. The zero Ref names none.
+type Ref struct {
+	Kind      Kind
+	Namespace string // empty for cluster-scoped kinds
+	Name      string
+}
+
+// String is Kind/name or Kind/namespace/name.
+func (r Ref) String() string {
+	if r == (Ref{}) {
+		return ""
+	}
+	if r.Namespace == "" {
+		return string(r.Kind) + "/" + r.Name
+	}
+	return string(r.Kind) + "/" + r.Namespace + "/" + r.Name
+}
+
+// ParseRef reads what String writes.
+func ParseRef(s string) (Ref, error) {
+	switch parts := strings.Split(s, "/"); {
+	case len(parts) == 2 && parts[0] != "" && parts[1] != "":
+		return Ref{Kind: Kind(parts[0]), Name: parts[1]}, nil
+	case len(parts) == 3 && parts[0] != "" && parts[1] != "" && parts[2] != "":
+		return Ref{Kind: Kind(parts[0]), Namespace: parts[1], Name: parts[2]}, nil
+	}
+	return Ref{}, fmt.Errorf("%q is neither Kind/name nor Kind/namespace/name", s)
+}
+
+// Compare orders refs by kind, namespace and name.
+func (r Ref) Compare(o Ref) int {
+	return cmp.Or(cmp.Compare(r.Kind, o.Kind), cmp.Compare(r.Namespace, o.Namespace), cmp.Compare(r.Name, o.Name))
+}
+
+// MarshalText makes refs strings in JSON and YAML.
+func (r Ref) MarshalText() ([]byte, error) { return []byte(r.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (r *Ref) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*r = Ref{}
+		return nil
+	}
+	p, err := ParseRef(string(b))
+	if err != nil {
+		return err
+	}
+	*r = p
+	return nil
+}

@@ -1,0 +1,143 @@
+package model
+
+import (
+	"net/netip"
+	"strconv"
+)
+
+// Flow is the first packet of a connection. Replies and related ICMP errors of
+// an allowed connection need no verdict of their own.
+type Flow struct {
+	Src      netip.Addr `json:"src"`
+	Dst      netip.Addr `json:"dst"`
+	Protocol Protocol   `json:"protocol"`
+	// SrcPort and DstPort of protocols that have them.
+	SrcPort uint16 `json:"srcPort,omitempty"`
+	DstPort uint16 `json:"dstPort,omitempty"`
+	// ICMPType and ICMPCode of ICMP and ICMPv6.
+	ICMPType uint8 `json:"icmpType,omitempty"`
+	ICMPCode uint8 `json:"icmpCode,omitempty"`
+}
+
+// Stage is the point on a packet's way at which an endpoint's policy is applied.
+type Stage string
+
+// The stages.
+const (
+	// StageWorkload is a pod's own policy.
+	StageWorkload Stage = "workload"
+	// StageHost is a host endpoint's policy for traffic that starts or ends at the host.
+	StageHost Stage = "host"
+	// StageForward is a host endpoint's applyOnForward policy for traffic through the host.
+	StageForward Stage = "forward"
+	// StagePreDNAT is a host endpoint's policy before destination NAT.
+	StagePreDNAT Stage = "preDNAT"
+	// StageUntracked is a host endpoint's doNotTrack policy.
+	StageUntracked Stage = "untracked"
+	// StageToHost is traffic from a pod to its own node, after the pod's egress.
+	StageToHost Stage = "toHost"
+)
+
+// Reason says in one word why a verdict is what it is.
+type Reason string
+
+// The reasons.
+const (
+	// ReasonRule: a rule allowed or denied.
+	ReasonRule Reason = "Rule"
+	// ReasonEndOfTier: a policy of the tier selects the endpoint and no rule decided.
+	ReasonEndOfTier Reason = "EndOfTier"
+	// ReasonDefault: no tier decided; the endpoint's default did.
+	ReasonDefault Reason = "Default"
+	// ReasonNoEndpoint: the address belongs to no endpoint on this side, so no policy applies.
+	ReasonNoEndpoint Reason = "NoEndpoint"
+	// ReasonFailsafe: a failsafe port of the host.
+	ReasonFailsafe Reason = "Failsafe"
+	// ReasonOwnNode: a node reaches its own pods always.
+	ReasonOwnNode Reason = "OwnNode"
+	// ReasonLoopback: an endpoint reaches itself always.
+	ReasonLoopback Reason = "Loopback"
+	// ReasonEndpointToHost: Tierwall's endpointToHostAction decided.
+	ReasonEndpointToHost Reason = "EndpointToHost"
+	// ReasonUnknownWorkload: the address is in a node's pod CIDRs and belongs to no known endpoint.
+	ReasonUnknownWorkload Reason = "UnknownWorkload"
+)
+
+// RuleIndex is the index of a rule from 0, or one of the two values below.
+type RuleIndex int
+
+const (
+	// RuleEndOfTier stands for the tier's default action.
+	RuleEndOfTier RuleIndex = -1
+	// RuleDefault means that no tier decided.
+	RuleDefault RuleIndex = -2
+)
+
+// String is the index, end-of-tier or default.
+func (i RuleIndex) String() string {
+	switch i {
+	case RuleEndOfTier:
+		return "end-of-tier"
+	case RuleDefault:
+		return "default"
+	}
+	return strconv.Itoa(int(i))
+}
+
+// MarshalText writes the index as String does.
+func (i RuleIndex) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+
+// Verdict is the outcome of one endpoint's policy in one direction, and why.
+// The data plane's counters and log lines, explain, tests and diff share it.
+type Verdict struct {
+	// Action is Allow or Deny. At stages preDNAT and untracked it may be
+	// NoAction: nothing decided there, and the later stages do.
+	Action    Action    `json:"action"`
+	Direction Direction `json:"direction"`
+	Stage     Stage     `json:"stage"`
+	// Endpoint whose policy it is; zero where the address belongs to none.
+	Endpoint Ref    `json:"endpoint,omitzero"`
+	Reason   Reason `json:"reason"`
+	// Tier, Policy and Rule that decided. With RuleEndOfTier, Policy is the last
+	// one of the tier that selects the endpoint in this direction. With
+	// RuleDefault, Tier and Policy are empty.
+	Tier   string    `json:"tier,omitempty"`
+	Policy Ref       `json:"policy,omitzero"`
+	Rule   RuleIndex `json:"rule"`
+	// RuleName is the name of the deciding rule, if it has one.
+	RuleName string `json:"ruleName,omitempty"`
+	// Audit is the verdict there would be if the audited policies were
+	// enforced, where it differs in its action or in what decides; else nil.
+	Audit *Verdict `json:"audit,omitempty"`
+}
+
+// Decision is the fate of a connection attempt: every stage that it passes, in
+// order, up to the first that denies it.
+type Decision struct {
+	Flow   Flow   `json:"flow"`
+	Action Action `json:"action"`
+	// Stages that were evaluated, egress stages before ingress stages.
+	Stages []Verdict `json:"stages"`
+}
+
+// Deciding returns the verdict that settles one direction: the denial if a
+// stage of that direction denies; else the endpoint's own stage (workload,
+// host, or the one that allowed in its stead). The result is false if the
+// connection was denied before that direction was reached.
+func (d *Decision) Deciding(dir Direction) (Verdict, bool) {
+	var last *Verdict
+	for i := range d.Stages {
+		v := &d.Stages[i]
+		if v.Direction != dir || v.Action == NoAction {
+			continue
+		}
+		last = v
+		if v.Action == Deny {
+			break
+		}
+	}
+	if last == nil {
+		return Verdict{}, false
+	}
+	return *last, true
+}
