@@ -1,0 +1,119 @@
+package policy
+
+import (
+	"net/netip"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Effective is the merged, order-sorted policy of every endpoint of one class:
+// endpoints that the same policies select share one Effective, by pointer.
+// Immutable.
+type Effective struct {
+	// ID is unique among the classes of one Index and grows: a class that
+	// changes gets a new one.
+	ID uint64
+	// Host is true for host endpoints.
+	Host bool
+	// DefaultAction after the last tier: Allow for pods; for host endpoints that
+	// of the object, and it holds for local traffic only.
+	DefaultAction model.Action
+	// Ingress and Egress are the normal policies.
+	Ingress, Egress Chain
+	// The other chains are of host endpoints only.
+	ForwardIngress, ForwardEgress     Chain // applyOnForward policies, for forwarded traffic
+	UntrackedIngress, UntrackedEgress Chain // doNotTrack policies
+	PreDNAT                           Chain // preDNAT policies; ingress
+}
+
+// Chain is the tiers with at least one policy that selects the endpoint in the
+// chain's direction, in order.
+type Chain []TierChain
+
+// TierChain is one tier's part of a chain.
+type TierChain struct {
+	Tier *model.Tier
+	// Policies in order, audited ones among them.
+	Policies []*Policy
+	// Enforced is true if at least one of them is enforced. A tier with audited
+	// policies only ends in no default action.
+	Enforced bool
+}
+
+// Policy is a policy with its peers resolved to sets. Immutable; a changed
+// policy is a new value.
+type Policy struct {
+	*model.Policy
+	Ingress, Egress []Rule
+}
+
+// Rule is a rule with its peers resolved to sets.
+type Rule struct {
+	*model.Rule
+	Source, Destination PeerSets
+}
+
+// PeerSets are the sets that one side of a rule refers to.
+type PeerSets struct {
+	// Selector and NotSelector are nil where the rule sets none.
+	Selector, NotSelector *Set
+	// Service is nil where the rule names none.
+	Service *Set
+	// NamedPorts and NotNamedPorts are parallel to the named entries of
+	// Ports and NotPorts, in their order.
+	NamedPorts, NotNamedPorts []*Set
+}
+
+// SetKind is what the members of a set are.
+type SetKind uint8
+
+const (
+	// SetAddrs holds addresses and address blocks.
+	SetAddrs SetKind = iota
+	// SetAddrPorts holds triples of address, protocol and port.
+	SetAddrPorts
+)
+
+// Member is an element of a set. Protocol and Port are zero in a SetAddrs;
+// in a SetAddrPorts, Port 0 means every port of the protocol.
+type Member struct {
+	Prefix   netip.Prefix
+	Protocol model.Protocol
+	Port     uint16
+}
+
+// Delta is what has changed since the previous Flush, each list sorted.
+type Delta struct {
+	// Sets that are new, changed, or gone. New sets come with all their members.
+	Sets []SetDelta
+	// Added are the effective policies that are new; Removed those that no endpoint has any more.
+	Added, Removed []*Effective
+	// Endpoints that are new, changed (policy or addresses) or gone.
+	Endpoints []EndpointDelta
+	// Settings is true if the Settings changed, Nodes names the changed nodes.
+	Settings bool
+	Nodes    []string
+}
+
+// SetDelta is the change of one set.
+type SetDelta struct {
+	Set            *Set
+	New, Gone      bool
+	Added, Removed []Member // sorted; Removed is empty for new and gone sets, Added for gone ones
+}
+
+// EndpointDelta is the change of one local endpoint. Endpoint and Effective are
+// nil if it is gone.
+type EndpointDelta struct {
+	Ref       model.Ref
+	Endpoint  *LocalEndpoint
+	Effective *Effective
+}
+
+// LocalEndpoint is a local endpoint as the data plane needs it. Immutable.
+type LocalEndpoint struct {
+	Ref   model.Ref
+	Node  string
+	Addrs []netip.Addr // sorted
+	Host  *model.HostEndpoint
+}
