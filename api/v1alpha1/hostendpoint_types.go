@@ -33,6 +33,8 @@ type EndpointPort struct {
 	Port int32 `json:"port"`
 }
 
+// +kubebuilder:object:root=true
+
 // HostEndpoint is an interface of a node that policies protect.
 type HostEndpoint struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -40,6 +42,8 @@ type HostEndpoint struct {
 
 	Spec HostEndpointSpec `json:"spec,omitempty"`
 }
+
+// +kubebuilder:object:root=true
 
 // HostEndpointList is a list of HostEndpoint.
 type HostEndpointList struct {

@@ -10,6 +10,8 @@ type NetworkSetSpec struct {
 	AllowedEgressDomains []string `json:"allowedEgressDomains,omitempty"`
 }
 
+// +kubebuilder:object:root=true
+
 // GlobalNetworkSet gives addresses labels, so that rules' selectors match them.
 type GlobalNetworkSet struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -18,12 +20,16 @@ type GlobalNetworkSet struct {
 	Spec NetworkSetSpec `json:"spec,omitempty"`
 }
 
+// +kubebuilder:object:root=true
+
 // GlobalNetworkSetList is a list of GlobalNetworkSet.
 type GlobalNetworkSetList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []GlobalNetworkSet `json:"items"`
 }
+
+// +kubebuilder:object:root=true
 
 // NetworkSet gives addresses labels within its namespace.
 type NetworkSet struct {
@@ -32,6 +38,8 @@ type NetworkSet struct {
 
 	Spec NetworkSetSpec `json:"spec,omitempty"`
 }
+
+// +kubebuilder:object:root=true
 
 // NetworkSetList is a list of NetworkSet.
 type NetworkSetList struct {

@@ -87,6 +87,8 @@ type NodeCounts struct {
 	FailedNodes []string `json:"failedNodes,omitempty"`
 }
 
+// +kubebuilder:object:root=true
+
 // GlobalNetworkPolicy applies to endpoints of the whole cluster, hosts included.
 type GlobalNetworkPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -96,12 +98,16 @@ type GlobalNetworkPolicy struct {
 	Status PolicyStatus            `json:"status,omitempty"`
 }
 
+// +kubebuilder:object:root=true
+
 // GlobalNetworkPolicyList is a list of GlobalNetworkPolicy.
 type GlobalNetworkPolicyList struct {
 	metav1.TypeMeta `json:",inline"`
 	metav1.ListMeta `json:"metadata,omitempty"`
 	Items           []GlobalNetworkPolicy `json:"items"`
 }
+
+// +kubebuilder:object:root=true
 
 // NetworkPolicy applies to the workload endpoints of its namespace.
 type NetworkPolicy struct {
@@ -111,6 +117,8 @@ type NetworkPolicy struct {
 	Spec   NetworkPolicySpec `json:"spec,omitempty"`
 	Status PolicyStatus      `json:"status,omitempty"`
 }
+
+// +kubebuilder:object:root=true
 
 // NetworkPolicyList is a list of NetworkPolicy.
 type NetworkPolicyList struct {

@@ -5,6 +5,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
+// +kubebuilder:object:root=true
+
 // PolicyTest is a file of expectations about verdicts, run by `tierwall test`.
 // It is a file format: no API server holds it.
 type PolicyTest struct {

@@ -19,6 +19,8 @@ type TierStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
+// +kubebuilder:object:root=true
+
 // Tier is an ordered group of policies, owned through RBAC.
 type Tier struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -27,6 +29,8 @@ type Tier struct {
 	Spec   TierSpec   `json:"spec,omitempty"`
 	Status TierStatus `json:"status,omitempty"`
 }
+
+// +kubebuilder:object:root=true
 
 // TierList is a list of Tier.
 type TierList struct {

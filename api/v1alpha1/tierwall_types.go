@@ -110,6 +110,8 @@ type TierwallStatus struct {
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
+// +kubebuilder:object:root=true
+
 // Tierwall is the singleton "default": what the operator installs and how agents behave.
 type Tierwall struct {
 	metav1.TypeMeta   `json:",inline"`
@@ -118,6 +120,8 @@ type Tierwall struct {
 	Spec   TierwallSpec   `json:"spec,omitempty"`
 	Status TierwallStatus `json:"status,omitempty"`
 }
+
+// +kubebuilder:object:root=true
 
 // TierwallList is a list of Tierwall.
 type TierwallList struct {
