@@ -1,0 +1,133 @@
+package convert
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+const portForms = "want a number 1-65535, a range such as 8080:8090, or the name of a port"
+
+// parsePort reads a port of a Tierwall rule.
+func parsePort(v intstr.IntOrString) (model.Port, error) {
+	if v.Type == intstr.Int {
+		n, err := portNumber(int64(v.IntVal))
+		return model.Port{First: n, Last: n}, err
+	}
+	s := v.StrVal
+	if first, last, ok := strings.Cut(s, ":"); ok {
+		a, errA := strconv.ParseInt(first, 10, 64)
+		b, errB := strconv.ParseInt(last, 10, 64)
+		if errA != nil || errB != nil {
+			return model.Port{}, fmt.Errorf("%s is no port: %s", quote(s), portForms)
+		}
+		from, errA := portNumber(a)
+		to, errB := portNumber(b)
+		switch {
+		case errA != nil:
+			return model.Port{}, fmt.Errorf("range %s: %w", quote(s), errA)
+		case errB != nil:
+			return model.Port{}, fmt.Errorf("range %s: %w", quote(s), errB)
+		case from > to:
+			return model.Port{}, fmt.Errorf("range %s runs backwards: want %d:%d", quote(s), to, from)
+		}
+		return model.Port{First: from, Last: to}, nil
+	}
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil {
+		p, err := portNumber(n)
+		return model.Port{First: p, Last: p}, err
+	}
+	if !isRulePortName(s) {
+		return model.Port{}, fmt.Errorf("%s is no port: %s", quote(s), portForms)
+	}
+	return model.Port{Name: s}, nil
+}
+
+// portNumber checks the range of a port number.
+func portNumber(n int64) (uint16, error) {
+	if n < 1 || n > 65535 {
+		return 0, fmt.Errorf("port %d is out of range: want 1-65535", n)
+	}
+	return uint16(n), nil
+}
+
+// isRulePortName says whether a Tierwall rule or host endpoint may use s as
+// the name of a port: wider than a container's port names. A letter is
+// required, so that "80-90" is not taken for a name.
+func isRulePortName(s string) bool {
+	if s == "" || len(s) > 128 {
+		return false
+	}
+	letter := false
+	for i := range len(s) {
+		c := s[i]
+		if !isAlphanumeric(c) && c != '-' && c != '_' && c != '.' {
+			return false
+		}
+		letter = letter || isLetter(c)
+	}
+	return letter
+}
+
+const containerPortNames = "want at most 15 characters a-z, 0-9 or '-', at least one of them a letter, '-' neither first, last nor doubled"
+
+// isContainerPortName says whether a container's port can have the name s.
+func isContainerPortName(s string) bool {
+	if s == "" || len(s) > 15 || s[0] == '-' || s[len(s)-1] == '-' || strings.Contains(s, "--") {
+		return false
+	}
+	letter := false
+	for i := range len(s) {
+		c := s[i]
+		if !isLower(c) && !isDigit(c) && c != '-' {
+			return false
+		}
+		letter = letter || isLower(c)
+	}
+	return letter
+}
+
+// ports reads the ports of one side of a Tierwall rule.
+func (r *report) ports(path *field.Path, in []intstr.IntOrString) []model.Port {
+	r.atMost(path, len(in), maxPorts)
+	var out []model.Port
+	for i, v := range in {
+		p, err := parsePort(v)
+		switch {
+		case err != nil:
+			r.errorf(path.Index(i), "%v", err)
+		case slices.Contains(out, p):
+			r.warnf(path.Index(i), "%s is there twice", v.String())
+		default:
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// protocol reads a protocol of a Tierwall rule; nil is none.
+func (r *report) protocol(path *field.Path, v *intstr.IntOrString) model.Protocol {
+	if v == nil {
+		return model.AnyProtocol
+	}
+	p, err := model.ParseProtocol(v.String())
+	if err != nil {
+		r.errorf(path, "%s is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", quote(v.String()))
+	}
+	return p
+}
+
+// portProtocol reads a protocol that has ports and that endpoints' ports can have.
+func portProtocol(s string) (model.Protocol, error) {
+	p, err := model.ParseProtocol(s)
+	if err != nil || p != model.TCP && p != model.UDP && p != model.SCTP {
+		return 0, fmt.Errorf("%s is no protocol of a port: want TCP, UDP or SCTP", quote(s))
+	}
+	return p, nil
+}

@@ -1,0 +1,85 @@
+package convert
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// maxQuoted is how many characters of a found value a message repeats.
+const maxQuoted = 60
+
+// Bounds of the API; an API server refuses objects beyond them.
+const (
+	maxRules       = 1024
+	maxNets        = 256
+	maxPorts       = 50
+	maxClusterList = 25 // of every list in a ClusterNetworkPolicy
+	maxRuleName    = 100
+)
+
+// report collects the problems of one object.
+type report struct {
+	ref  model.Ref
+	list []model.Problem
+	// errors counts the problems that are not warnings: a part is invalid if
+	// the count grew while it was converted.
+	errors int
+}
+
+// errorf reports what is wrong with a field. A nil path is the object as a whole.
+func (r *report) errorf(p *field.Path, format string, args ...any) {
+	r.errors++
+	r.add(p, false, format, args)
+}
+
+// warnf reports what is odd about a field and leaves its meaning alone.
+func (r *report) warnf(p *field.Path, format string, args ...any) {
+	r.add(p, true, format, args)
+}
+
+func (r *report) add(p *field.Path, warning bool, format string, args []any) {
+	path := ""
+	if p != nil {
+		path = p.String()
+	}
+	r.list = append(r.list, model.Problem{
+		Object: r.ref, Field: path, Message: fmt.Sprintf(format, args...), Warning: warning,
+	})
+}
+
+// atMost warns if a list is longer than the API allows.
+func (r *report) atMost(p *field.Path, length, limit int) {
+	if length > limit {
+		r.warnf(p, "has %d entries; an API server accepts at most %d", length, limit)
+	}
+}
+
+// quote is a found value for a message, shortened if it is long.
+func quote(s string) string {
+	if len(s) <= maxQuoted {
+		return strconv.Quote(s)
+	}
+	cut := maxQuoted
+	for cut > 0 && !utf8.RuneStart(s[cut]) {
+		cut--
+	}
+	return fmt.Sprintf("%s… (%d bytes)", strconv.Quote(s[:cut]), len(s))
+}
+
+// list is "a, b or c".
+func list[T ~string](items ...T) string {
+	s := make([]string, len(items))
+	for i, it := range items {
+		s[i] = string(it)
+	}
+	if len(s) < 2 {
+		return strings.Join(s, "")
+	}
+	return strings.Join(s[:len(s)-1], ", ") + " or " + s[len(s)-1]
+}

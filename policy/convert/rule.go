@@ -1,0 +1,189 @@
+package convert
+
+import (
+	"k8s.io/apimachinery/pkg/util/validation/field"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// rules converts the rules of one direction of a Tierwall policy. Each source
+// rule gives one rule of the model.
+func (r *report) rules(path *field.Path, in []v1alpha1.Rule, dir model.Direction, namespaced bool) []model.Rule {
+	r.atMost(path, len(in), maxRules)
+	var out []model.Rule
+	for i := range in {
+		out = append(out, r.rule(path.Index(i), i, &in[i], dir, namespaced))
+	}
+	return out
+}
+
+func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.Direction, namespaced bool) model.Rule {
+	before := r.errors
+	out := model.Rule{Index: index}
+	if in.Metadata != nil {
+		out.Annotations = clonedAnnotations(in.Metadata.Annotations)
+	}
+	switch in.Action {
+	case v1alpha1.Allow:
+		out.Action = model.Allow
+	case v1alpha1.Deny:
+		out.Action = model.Deny
+	case v1alpha1.Log:
+		out.Action = model.Log
+	case v1alpha1.Pass:
+		out.Action = model.Pass
+	case "":
+		r.errorf(path.Child("action"), "is missing: want %s", list(v1alpha1.Allow, v1alpha1.Deny, v1alpha1.Log, v1alpha1.Pass))
+	default:
+		r.errorf(path.Child("action"), "%s is no action: want %s", quote(string(in.Action)), list(v1alpha1.Allow, v1alpha1.Deny, v1alpha1.Log, v1alpha1.Pass))
+	}
+	m := &out.Match
+	var ips family
+	if v := in.IPVersion; v != nil {
+		switch *v {
+		case 4, 6:
+			m.IPVersion = uint8(*v)
+			ips = family{version: m.IPVersion, because: "ipVersion"}
+		default:
+			r.errorf(path.Child("ipVersion"), "%d is no IP version: want 4 or 6", *v)
+		}
+	}
+	errorsBeforeProtocol := r.errors
+	m.Protocol = r.protocol(path.Child("protocol"), in.Protocol)
+	protocolOK := r.errors == errorsBeforeProtocol
+	m.NotProtocol = r.protocol(path.Child("notProtocol"), in.NotProtocol)
+	if protocolOK && (in.ICMP != nil || in.NotICMP != nil) && m.Protocol != model.ICMPv4 && m.Protocol != model.ICMPv6 {
+		name := "icmp"
+		if in.ICMP == nil {
+			name = "notICMP"
+		}
+		r.errorf(path.Child(name), "needs protocol ICMP or ICMPv6, the protocol is %s", m.Protocol)
+	}
+	m.ICMP = r.icmp(path.Child("icmp"), in.ICMP)
+	m.NotICMP = r.icmp(path.Child("notICMP"), in.NotICMP)
+	if in.NotICMP != nil && in.NotICMP.Type == nil {
+		r.errorf(path.Child("notICMP", "type"), "is missing: notICMP wants the type that must not match")
+	}
+	if in.HTTP != nil {
+		r.errorf(path.Child("http"), "is not supported: rules match addresses, protocols and ports only")
+	}
+	sides := []struct {
+		name string
+		in   *v1alpha1.EntityRule
+		out  *model.Peer
+	}{
+		{"source", &in.Source, &m.Source},
+		{"destination", &in.Destination, &m.Destination},
+	}
+	for _, s := range sides {
+		at := path.Child(s.name)
+		*s.out = r.peer(at, s.in, namespaced)
+		ips.check(r, at.Child("nets"), s.name+".nets", s.out.Nets)
+		ips.check(r, at.Child("notNets"), s.name+".notNets", s.out.NotNets)
+		if protocolOK && !m.Protocol.HasPorts() {
+			for _, p := range []struct {
+				name string
+				n    int
+			}{{"ports", len(s.in.Ports)}, {"notPorts", len(s.in.NotPorts)}} {
+				if p.n > 0 {
+					r.errorf(at.Child(p.name), "needs protocol TCP, UDP, SCTP or UDPLite, the protocol is %s", m.Protocol)
+				}
+			}
+		}
+	}
+	r.services(path.Child("source"), &in.Source, &m.Source, dir == model.Ingress, namespaced)
+	r.services(path.Child("destination"), &in.Destination, &m.Destination, dir == model.Egress, namespaced)
+	m.Destination.ServicePorts = m.Destination.Service != (model.ServiceRef{})
+	if r.errors > before {
+		return failClosed(out)
+	}
+	return out
+}
+
+func (r *report) icmp(path *field.Path, in *v1alpha1.ICMPFields) *model.ICMP {
+	if in == nil {
+		return nil
+	}
+	before := r.errors
+	if in.Type != nil && (*in.Type < 0 || *in.Type > 254) {
+		r.errorf(path.Child("type"), "%d is no ICMP type: want 0-254", *in.Type)
+	}
+	if in.Code != nil && (*in.Code < 0 || *in.Code > 255) {
+		r.errorf(path.Child("code"), "%d is no ICMP code: want 0-255", *in.Code)
+	}
+	if in.Code != nil && in.Type == nil {
+		r.errorf(path.Child("code"), "needs a type: codes differ in meaning from type to type")
+	}
+	if r.errors > before || in.Type == nil {
+		return nil
+	}
+	out := &model.ICMP{Type: uint8(*in.Type)}
+	if in.Code != nil {
+		code := uint8(*in.Code)
+		out.Code = &code
+	}
+	return out
+}
+
+// peer converts one side of a rule, but for its services.
+func (r *report) peer(path *field.Path, in *v1alpha1.EntityRule, namespaced bool) model.Peer {
+	var out model.Peer
+	r.atMost(path.Child("nets"), len(in.Nets), maxNets)
+	out.Nets = r.nets(path.Child("nets"), in.Nets, cidrOrAddress)
+	r.atMost(path.Child("notNets"), len(in.NotNets), maxNets)
+	out.NotNets = r.nets(path.Child("notNets"), in.NotNets, cidrOrAddress)
+	out.Selector, out.NotSelector = r.sideScope(path, in, namespaced)
+	out.Ports = r.ports(path.Child("ports"), in.Ports)
+	out.NotPorts = r.ports(path.Child("notPorts"), in.NotPorts)
+	if len(in.Domains) > 0 {
+		r.errorf(path.Child("domains"), "is not supported: want addresses in nets, or a network set and a selector")
+	}
+	return out
+}
+
+// services converts the services of one side of a rule. here says whether
+// this is the side and direction in which they have a meaning.
+func (r *report) services(path *field.Path, in *v1alpha1.EntityRule, out *model.Peer, here, namespaced bool) {
+	s := in.Services
+	if s == nil {
+		return
+	}
+	at := path.Child("services")
+	if !here {
+		r.errorf(at, "has no meaning here: want it in the destination of an egress rule or the source of an ingress rule")
+	}
+	for _, other := range []struct {
+		name string
+		set  bool
+	}{
+		{"nets", len(in.Nets) > 0},
+		{"notNets", len(in.NotNets) > 0},
+		{"selector", in.Selector != ""},
+		{"notSelector", in.NotSelector != ""},
+		{"namespaceSelector", in.NamespaceSelector != ""},
+		{"serviceAccounts", in.ServiceAccounts != nil},
+		{"ports", len(in.Ports) > 0},
+		{"notPorts", len(in.NotPorts) > 0},
+	} {
+		if other.set {
+			r.errorf(path.Child(other.name), "stands beside services: want one or the other")
+		}
+	}
+	ref := model.ServiceRef{Namespace: s.Namespace, Name: s.Name}
+	switch {
+	case s.Name == "":
+		r.errorf(at.Child("name"), "is missing: want the name of a Service")
+	case !isDNSLabel(s.Name):
+		r.errorf(at.Child("name"), "%s is no valid name of a Service", quote(s.Name))
+	}
+	switch {
+	case s.Namespace == "" && namespaced:
+		ref.Namespace = r.ref.Namespace
+	case s.Namespace == "":
+		r.errorf(at.Child("namespace"), "is missing: a cluster-wide policy must say which namespace the Service is in")
+	case !isDNSLabel(s.Namespace):
+		r.errorf(at.Child("namespace"), "%s is no valid namespace", quote(s.Namespace))
+	}
+	out.Service = ref
+}
