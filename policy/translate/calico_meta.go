@@ -1,0 +1,124 @@
+package translate
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
+
+const (
+	calicoGroup    = "projectcalico.org"
+	calicoCRDGroup = "crd.projectcalico.org"
+	// calicoMetadata is the annotation in which the crd spelling keeps labels,
+	// annotations and the name of the v3 object, as JSON.
+	calicoMetadata = "projectcalico.org/metadata"
+	// lastApplied is kubectl's copy of the whole foreign object.
+	lastApplied = "kubectl.kubernetes.io/last-applied-configuration"
+)
+
+// cleanMeta returns what a new object keeps of a foreign one's metadata: name,
+// namespace, labels and annotations. In the crd spelling it undoes the packing
+// of the v3 metadata into an annotation.
+func (t *translation) cleanMeta(tm *metav1.TypeMeta, om *metav1.ObjectMeta) (metav1.ObjectMeta, error) {
+	out := metav1.ObjectMeta{
+		Name:         om.Name,
+		GenerateName: om.GenerateName,
+		Namespace:    om.Namespace,
+		Labels:       maps.Clone(om.Labels),
+		Annotations:  maps.Clone(om.Annotations),
+	}
+	packed, ok := om.Annotations[calicoMetadata]
+	if ok && tm.GroupVersionKind().Group == calicoCRDGroup {
+		var m metav1.ObjectMeta
+		if err := json.Unmarshal([]byte(packed), &m); err != nil {
+			return out, fmt.Errorf("metadata.annotations[%s]: %w", calicoMetadata, err)
+		}
+		out.Labels = merged(out.Labels, m.Labels)
+		out.Annotations = merged(out.Annotations, m.Annotations)
+		if m.Name != "" {
+			out.Name = m.Name
+		}
+	}
+	delete(out.Annotations, calicoMetadata)
+	delete(out.Annotations, lastApplied)
+	if len(out.Labels) == 0 {
+		out.Labels = nil
+	}
+	if len(out.Annotations) == 0 {
+		out.Annotations = nil
+	}
+	if len(om.OwnerReferences) > 0 {
+		t.explain("metadata.ownerReferences", "left out: the translated object has no owner and is not deleted with it")
+	}
+	if len(om.Finalizers) > 0 {
+		t.explain("metadata.finalizers", "left out")
+	}
+	return out, nil
+}
+
+// merged adds the entries of b to a; a may be nil and is changed.
+func merged(a, b map[string]string) map[string]string {
+	if a == nil {
+		a = map[string]string{}
+	}
+	maps.Copy(a, b)
+	return a
+}
+
+// Names that Calico gives to its own images of native objects.
+var calicoSyncedPrefixes = []struct{ prefix, kind string }{
+	{"knp.default.", "NetworkPolicy"},
+	{"kcnp.kube-admin.", "ClusterNetworkPolicy"},
+	{"kcnp.kube-baseline.", "ClusterNetworkPolicy"},
+	{"kanp.adminnetworkpolicy.", "AdminNetworkPolicy"},
+	{"kbanp.baselineadminnetworkpolicy.", "BaselineAdminNetworkPolicy"},
+}
+
+// syncedKind returns the kind of the native object that a policy of this name
+// is an image of, and its name; empty for ordinary policies.
+func syncedKind(name string) (kind, native string) {
+	for _, s := range calicoSyncedPrefixes {
+		if n, ok := strings.CutPrefix(name, s.prefix); ok {
+			return s.kind, n
+		}
+	}
+	return "", ""
+}
+
+// untieredName takes the tier that Calico requires as the first part of a
+// policy's name off it, as Tierwall's names need none. In the crd spelling also
+// names in other tiers can bear the prefix of the default tier.
+func untieredName(name, tier string, crd bool) string {
+	if n, ok := strings.CutPrefix(name, tier+"."); ok && n != "" {
+		return n
+	}
+	if n, ok := strings.CutPrefix(name, v1alpha1.DefaultTier+"."); ok && crd && n != "" {
+		return n
+	}
+	return name
+}
+
+// Tiers that every Tierwall cluster has, and Calico's names for them.
+var calicoTierNames = map[string]string{
+	"":                           v1alpha1.DefaultTier,
+	"adminnetworkpolicy":         tierKubeAdmin,
+	"baselineadminnetworkpolicy": tierKubeBaseline,
+}
+
+const (
+	tierKubeAdmin    = "kube-admin"
+	tierKubeBaseline = "kube-baseline"
+)
+
+// tierName maps the name of a tier.
+func tierName(calico string) string {
+	if n, ok := calicoTierNames[calico]; ok {
+		return n
+	}
+	return calico
+}

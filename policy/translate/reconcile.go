@@ -1,0 +1,106 @@
+package translate
+
+import (
+	"cmp"
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
+
+// Reconcile settles what only shows among several translated objects. Call it
+// once with all objects that Translate returned for one set of manifests, in
+// the order in which they were read; objects that were not translated do not
+// belong here. It changes objects in place and returns those that remain.
+//
+// Settings: the parts of the Tierwall object that came from several objects
+// become one, which is the first of them.
+//
+// Names: where two policies have one name since only their tiers told them
+// apart, those that are not in the default tier get the tier back in front of
+// their names. Objects that have one name for another reason are left alone.
+func Reconcile(objects []runtime.Object) ([]runtime.Object, []Note) {
+	var notes []Note
+	kept, notes := mergeSettings(objects, notes)
+	notes = restoreTierNames(kept, notes)
+	return kept, notes
+}
+
+// mergeSettings folds all Tierwall objects into the first.
+func mergeSettings(objects []runtime.Object, notes []Note) ([]runtime.Object, []Note) {
+	var first *v1alpha1.Tierwall
+	kept := make([]runtime.Object, 0, len(objects))
+	for _, o := range objects {
+		s, ok := o.(*v1alpha1.Tierwall)
+		if !ok {
+			kept = append(kept, o)
+			continue
+		}
+		if first == nil {
+			first = s
+			kept = append(kept, o)
+			continue
+		}
+		a, b := &first.Spec, &s.Spec
+		if a.Failsafe.Inbound != nil && b.Failsafe.Inbound != nil ||
+			a.Failsafe.Outbound != nil && b.Failsafe.Outbound != nil ||
+			a.EndpointToHostAction != "" && b.EndpointToHostAction != "" {
+			kept = append(kept, o) // a duplicate, to be reported as such
+			continue
+		}
+		a.Failsafe.Inbound = cmp.Or(a.Failsafe.Inbound, b.Failsafe.Inbound)
+		a.Failsafe.Outbound = cmp.Or(a.Failsafe.Outbound, b.Failsafe.Outbound)
+		a.EndpointToHostAction = cmp.Or(a.EndpointToHostAction, b.EndpointToHostAction)
+		a.AutoHostEndpoints = a.AutoHostEndpoints || b.AutoHostEndpoints
+	}
+	return kept, notes
+}
+
+// restoreTierNames renames policies that collide across tiers.
+func restoreTierNames(objects []runtime.Object, notes []Note) []Note {
+	type key struct{ kind, namespace, name string }
+	type policy struct {
+		name *string
+		tier string
+	}
+	byKey := map[key][]policy{}
+	var order []key
+	for _, o := range objects {
+		var k key
+		var p policy
+		switch o := o.(type) {
+		case *v1alpha1.GlobalNetworkPolicy:
+			k, p = key{"GlobalNetworkPolicy", "", o.Name}, policy{&o.Name, o.Spec.Tier}
+		case *v1alpha1.NetworkPolicy:
+			k, p = key{"NetworkPolicy.tierwall.io", o.Namespace, o.Name}, policy{&o.Name, o.Spec.Tier}
+		default:
+			continue
+		}
+		if len(byKey[k]) == 0 {
+			order = append(order, k)
+		}
+		byKey[k] = append(byKey[k], p)
+	}
+	for _, k := range order {
+		group := byKey[k]
+		if !slices.ContainsFunc(group, func(p policy) bool { return p.tier != group[0].tier }) {
+			continue
+		}
+		name := k.kind + "/" + k.name
+		if k.namespace != "" {
+			name = k.kind + "/" + k.namespace + "/" + k.name
+		}
+		for _, p := range group {
+			if p.tier == v1alpha1.DefaultTier {
+				continue
+			}
+			*p.name = p.tier + "." + k.name
+			notes = append(notes, Note{
+				Object: name, Field: "metadata.name",
+				Message: "policies of this name are in several tiers; that of tier " + p.tier + " is called " + *p.name,
+			})
+		}
+	}
+	return notes
+}
