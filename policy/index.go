@@ -2,6 +2,7 @@ package policy
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -14,63 +15,371 @@ type Options struct {
 }
 
 // Index is the incremental core. Not safe for concurrent use.
-type Index struct{}
+//
+// How it works. Owners of addresses are grouped by label set (labelset.go);
+// selectors are filed under the narrowest condition that they set (match.go);
+// the two meet only where they could match. A policy is active while it selects
+// a local endpoint; active policies refer to sets, which give their selectors
+// the role of peers (policyrec.go, set.go). Local label sets that the same
+// policies select form a class, and classes share effective policies
+// (class.go). Upsert and Delete keep the matches up to date; everything that is
+// built on them waits for Flush.
+type Index struct {
+	local func(node string) bool
 
-// New returns an empty Index with the built-in tiers and default settings.
-func New(o Options) *Index { return &Index{} }
+	sym        symbols
+	view       view
+	stamp      uint32
+	setByHash  map[uint64]*labelSet
+	setByID    []*labelSet
+	freeSets   []setID
+	namespaces map[string]*scope
+	accounts   map[accountKey]*scope
+	scopeSeq   uint32
 
-// Upsert adds or replaces an object.
-func (ix *Index) Upsert(o model.Object) {}
+	sels     map[string]*sel
+	selSeq   uint64
+	buckets  buckets
+	subjects map[*sel]struct{}
 
-// Delete removes an object; unknown ones are no error.
-func (ix *Index) Delete(r model.Ref) {}
+	addrs       addresses
+	pods        map[podKey]*owner
+	hosts       map[string]*owner
+	networkSets map[model.Ref]*owner
+	nodes       map[string]*nodeRec
+	services    map[model.ServiceRef]*service
+	slices      map[model.Ref]*model.ServiceSlice
+	settings    *model.Settings
 
-// Flush brings everything up to date and returns what has changed since the last Flush.
-func (ix *Index) Flush() *Delta { return &Delta{} }
+	tiers    map[string]*tierRec
+	policies map[model.Ref]*policyRec
+	order    []*policyRec // sorted, but for those in reorder
+	reorder  []*policyRec
+	rankFrom int  // ranks from here on are out of date
+	resort   bool // order is to be made anew
+	seq      uint64
 
-// Effective returns a local endpoint's effective policy as of the last Flush, or nil.
-func (ix *Index) Effective(endpoint model.Ref) *Effective { return nil }
+	classes    map[uint64]*class
+	effectives map[uint64]*effRec
+	effSeq     uint64
 
-// Endpoint returns an endpoint, local or not, as of the last Flush.
-func (ix *Index) Endpoint(r model.Ref) (*model.Endpoint, bool) { return nil, false }
+	// What waits for Flush.
+	queuedSels      []*sel
+	dirtyLabelSets  []*labelSet
+	staled, emptied []*class
+	newEffs         []*effRec
+	idleEffs        []*effRec
+	released        []*Set
+	idle            []*sel
+	dirtySets       []*Set
+	goneSets        []*Set
+	dirtyEndpoints  map[model.Ref]struct{}
+	changedNodes    map[string]struct{}
+	changedSettings bool
+	// told is what the last Delta said of the local endpoints.
+	told map[model.Ref]EndpointDelta
+
+	// Buffers that are used again.
+	pairBuf  []pairID
+	selBuf   []*sel
+	recBuf   []*policyRec
+	keyBuf   []uint64
+	seenSels map[*sel]struct{}
+}
+
+// New returns an Index with the built-in tiers and default settings.
+func New(o Options) *Index {
+	ix := &Index{
+		local:          o.Local,
+		sym:            newSymbols(),
+		setByHash:      map[uint64]*labelSet{},
+		namespaces:     map[string]*scope{},
+		accounts:       map[accountKey]*scope{},
+		sels:           map[string]*sel{},
+		buckets:        buckets{},
+		subjects:       map[*sel]struct{}{},
+		addrs:          newAddresses(),
+		pods:           map[podKey]*owner{},
+		hosts:          map[string]*owner{},
+		networkSets:    map[model.Ref]*owner{},
+		nodes:          map[string]*nodeRec{},
+		services:       map[model.ServiceRef]*service{},
+		slices:         map[model.Ref]*model.ServiceSlice{},
+		settings:       model.DefaultSettings(),
+		tiers:          map[string]*tierRec{},
+		policies:       map[model.Ref]*policyRec{},
+		classes:        map[uint64]*class{},
+		effectives:     map[uint64]*effRec{},
+		dirtyEndpoints: map[model.Ref]struct{}{},
+		changedNodes:   map[string]struct{}{},
+		told:           map[model.Ref]EndpointDelta{},
+		seenSels:       map[*sel]struct{}{},
+	}
+	ix.view.sym = &ix.sym
+	for _, t := range model.BuiltinTiers() {
+		ix.seq++
+		ix.tiers[t.Name] = &tierRec{tier: t, seq: ix.seq, fixed: true}
+	}
+	return ix
+}
+
+// Upsert adds or replaces an object. The Index keeps what it is given: the
+// caller does not change it any more. An object of a type that the core does
+// not know is ignored.
+func (ix *Index) Upsert(o model.Object) {
+	switch o := o.(type) {
+	case *model.Endpoint:
+		ix.upsertEndpoint(o)
+	case *model.Policy:
+		ix.upsertPolicy(o)
+	case *model.NetworkSet:
+		ix.upsertNetworkSet(o)
+	case *model.Namespace:
+		ix.upsertNamespace(o)
+	case *model.ServiceAccount:
+		ix.upsertAccount(o)
+	case *model.ServiceSlice:
+		ix.upsertSlice(o)
+	case *model.Node:
+		ix.upsertNode(o)
+	case *model.Tier:
+		ix.upsertTier(o)
+	case *model.Settings:
+		ix.settings, ix.changedSettings = o, true
+	}
+}
+
+// Delete removes an object. One that is not there is no error. Built-in tiers
+// stay, and the settings go back to their defaults.
+func (ix *Index) Delete(r model.Ref) {
+	switch r.Kind {
+	case model.KindPod:
+		ix.deletePod(r.Namespace, r.Name)
+	case model.KindHostEndpoint:
+		ix.deleteHost(r.Name)
+	case model.KindGlobalNetworkSet, model.KindNetworkSet:
+		ix.deleteNetworkSet(r)
+	case model.KindNamespace:
+		ix.deleteNamespace(r.Name)
+	case model.KindServiceAccount:
+		ix.deleteAccount(r.Namespace, r.Name)
+	case model.KindEndpointSlice:
+		ix.deleteSlice(r)
+	case model.KindNode:
+		ix.deleteNode(r.Name)
+	case model.KindTier:
+		ix.deleteTier(r.Name)
+	case model.KindTierwall:
+		ix.settings, ix.changedSettings = model.DefaultSettings(), true
+	default:
+		ix.deletePolicy(r)
+	}
+}
+
+func (ix *Index) dirtyEndpoint(o *owner) {
+	if o.endpoint() {
+		ix.dirtyEndpoints[o.ref()] = struct{}{}
+	}
+}
+
+// find returns the owner that is an endpoint, or nil.
+func (ix *Index) find(r model.Ref) *owner {
+	switch r.Kind {
+	case model.KindPod:
+		if ns := ix.namespaces[r.Namespace]; ns != nil {
+			return ix.pods[podKey{ns, r.Name}]
+		}
+	case model.KindHostEndpoint:
+		return ix.hosts[r.Name]
+	}
+	return nil
+}
+
+// Effective returns a local endpoint's effective policy as of the last Flush,
+// or nil for anything else.
+func (ix *Index) Effective(endpoint model.Ref) *Effective {
+	if o := ix.find(endpoint); o != nil {
+		return o.effective()
+	}
+	return nil
+}
+
+func (o *owner) effective() *Effective {
+	if !o.local || o.ls.class == nil || o.ls.class.eff == nil {
+		return nil
+	}
+	return o.ls.class.eff.eff
+}
+
+// Endpoint returns a copy of an endpoint, local or not. A host endpoint without
+// addresses of its own comes with those of its node.
+func (ix *Index) Endpoint(r model.Ref) (*model.Endpoint, bool) {
+	o := ix.find(r)
+	if o == nil {
+		return nil, false
+	}
+	e := &model.Endpoint{
+		Ref: r, Node: o.node, Labels: ix.labelsOf(o.ls), Addrs: slices.Clone(o.addrs), Ports: slices.Clone(o.ports),
+	}
+	if o.ls.sa != nil {
+		e.ServiceAccount = o.ls.sa.name
+	}
+	if o.host != nil {
+		h := o.host.HostEndpoint
+		e.Host = &h
+	}
+	return e, true
+}
 
 // Endpoints returns the refs of all endpoints, sorted.
-func (ix *Index) Endpoints() []model.Ref { return nil }
+func (ix *Index) Endpoints() []model.Ref {
+	out := make([]model.Ref, 0, len(ix.pods)+len(ix.hosts))
+	for _, o := range ix.pods {
+		out = append(out, o.ref())
+	}
+	for _, o := range ix.hosts {
+		out = append(out, o.ref())
+	}
+	slices.SortFunc(out, model.Ref.Compare)
+	return out
+}
 
-// Owner returns the pod that has an address, or else the host endpoint, or else the zero Ref.
-// Of several the first by name counts.
-func (ix *Index) Owner(a netip.Addr) model.Ref { return model.Ref{} }
+// NetworkSets returns the refs of all network sets, sorted.
+func (ix *Index) NetworkSets() []model.Ref {
+	out := make([]model.Ref, 0, len(ix.networkSets))
+	for r := range ix.networkSets {
+		out = append(out, r)
+	}
+	slices.SortFunc(out, model.Ref.Compare)
+	return out
+}
 
-// Node returns the node by name, NodeOf the node that has an address.
-func (ix *Index) Node(name string) *model.Node     { return nil }
-func (ix *Index) NodeOf(a netip.Addr) *model.Node  { return nil }
-func (ix *Index) Nodes() []*model.Node             { return nil }
-func (ix *Index) Settings() *model.Settings        { return nil }
-func (ix *Index) Tiers() []*model.Tier             { return nil } // in order, missing ones too
-func (ix *Index) Policies() []*model.Policy        { return nil } // in evaluation order
-func (ix *Index) Selected(p model.Ref) []model.Ref { return nil } // local endpoints that a policy selects, sorted
+// NetworkSet returns the blocks of a network set, sorted. The caller does not change them.
+func (ix *Index) NetworkSet(r model.Ref) []netip.Prefix {
+	if o := ix.networkSets[r]; o != nil {
+		return o.nets
+	}
+	return nil
+}
 
-// Decide follows a connection attempt through every stage. All endpoints
-// involved must be local for the decision to be whole.
-func (ix *Index) Decide(f model.Flow) model.Decision { return model.Decision{} }
+// ownerOf returns the pod that has an address, or else the host endpoint, or
+// nil. Of several the first by name counts.
+func (ix *Index) ownerOf(a netip.Addr) *owner {
+	a = a.Unmap()
+	if !a.IsValid() {
+		return nil
+	}
+	var best *owner
+	ix.addrs.holders(single(a), func(o *owner) bool {
+		if !o.endpoint() {
+			return true
+		}
+		switch {
+		case best == nil, best.host != nil && o.host == nil:
+			best = o
+		case best.host == nil && o.host != nil:
+		case o.ref().Compare(best.ref()) < 0:
+			best = o
+		}
+		return true
+	})
+	return best
+}
 
-// Set is a set of addresses (SetAddrs) or of address, protocol and port
-// (SetAddrPorts). It exists while a policy refers to it that selects a local endpoint.
-type Set struct{}
+// Owner returns the pod that has an address, or else the host endpoint, or the
+// zero Ref. Of several the first by name counts.
+func (ix *Index) Owner(a netip.Addr) model.Ref {
+	if o := ix.ownerOf(a); o != nil {
+		return o.ref()
+	}
+	return model.Ref{}
+}
 
-// ID is short, stable across processes, and follows from what the set is
-// defined by (selector, service, port name), not from its members.
-func (s *Set) ID() string { return "" }
+// Node returns a node by name, or nil.
+func (ix *Index) Node(name string) *model.Node {
+	if rec := ix.nodes[name]; rec != nil {
+		return rec.node
+	}
+	return nil
+}
 
-// String is the definition for people: a canonical selector, service ns/name, or port name of selector.
-func (s *Set) String() string { return "" }
+// NodeOf returns the node that has an address, or nil. Of several the first by name counts.
+func (ix *Index) NodeOf(a netip.Addr) *model.Node {
+	a = a.Unmap()
+	if !a.IsValid() {
+		return nil
+	}
+	name, found := "", false
+	ix.addrs.holders(single(a), func(o *owner) bool {
+		if o.ls.kind == ownerNode && (!found || o.name < name) {
+			name, found = o.name, true
+		}
+		return true
+	})
+	if !found {
+		return nil
+	}
+	return ix.nodes[name].node
+}
 
-// Kind of the members.
-func (s *Set) Kind() SetKind { return SetAddrs }
+// Nodes returns all nodes, by name.
+func (ix *Index) Nodes() []*model.Node {
+	var out []*model.Node
+	for _, rec := range ix.nodes {
+		if rec.node != nil {
+			out = append(out, rec.node)
+		}
+	}
+	slices.SortFunc(out, func(a, b *model.Node) int { return a.Key().Compare(b.Key()) })
+	return out
+}
 
-// Len is the number of members; Members returns them sorted.
-func (s *Set) Len() int          { return 0 }
-func (s *Set) Members() []Member { return nil }
+// Settings returns the settings in force.
+func (ix *Index) Settings() *model.Settings { return ix.settings }
 
-// Contains says whether an address (and for SetAddrPorts the protocol and port) is in the set.
-func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool { return false }
+// Tiers returns all tiers in order, those that are only named by policies too.
+func (ix *Index) Tiers() []*model.Tier {
+	out := make([]*model.Tier, 0, len(ix.tiers))
+	for _, rec := range ix.tiers {
+		out = append(out, rec.tier)
+	}
+	slices.SortFunc(out, model.CompareTiers)
+	return out
+}
+
+// Policies returns all policies in evaluation order, as of the last Flush.
+func (ix *Index) Policies() []*model.Policy {
+	out := make([]*model.Policy, len(ix.order))
+	for i, rec := range ix.order {
+		out[i] = rec.p
+	}
+	return out
+}
+
+// Policy returns a policy by ref, or nil.
+func (ix *Index) Policy(r model.Ref) *model.Policy {
+	if rec := ix.policies[r]; rec != nil {
+		return rec.p
+	}
+	return nil
+}
+
+// Selected returns the local endpoints that a policy selects, sorted. Whether
+// the policy counts for anything on them (doNotTrack on a pod does not) is
+// another matter.
+func (ix *Index) Selected(policy model.Ref) []model.Ref {
+	rec := ix.policies[policy]
+	if rec == nil {
+		return nil
+	}
+	var out []model.Ref
+	for _, ls := range rec.sel.sets {
+		for _, o := range ls.owners {
+			if o.local {
+				out = append(out, o.ref())
+			}
+		}
+	}
+	slices.SortFunc(out, model.Ref.Compare)
+	return out
+}

@@ -205,3 +205,8 @@ const (
 	OwnerNetworkSet   = "networkset"
 	OwnerNode         = "node"
 )
+
+// Matches says whether an ICMP type and code match.
+func (i *ICMP) Matches(typ, code uint8) bool {
+	return i.Type == typ && (i.Code == nil || *i.Code == code)
+}

@@ -1,0 +1,286 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// class is the label sets with local endpoints that the same subjects match.
+// Label sets that differ in what no policy asks for fall into one class.
+type class struct {
+	hash uint64
+	kind ownerKind
+	sels []*sel // sorted by id
+	sets []*labelSet
+	next *class // same hash
+
+	stale bool // a policy of it changed
+	eff   *effRec
+}
+
+// effRec counts the classes that share one effective policy: classes that
+// differ only in policies which count for nothing on such endpoints share it.
+type effRec struct {
+	eff  *Effective
+	hash uint64
+	key  []uint64 // versions of the policies and of their tiers, in order
+	refs int
+	told bool
+	next *effRec
+}
+
+func (ix *Index) dirtyClass(ls *labelSet) {
+	if !ls.dirty {
+		ls.dirty = true
+		ix.dirtyLabelSets = append(ix.dirtyLabelSets, ls)
+	}
+}
+
+func (ix *Index) staleClasses(s *sel) {
+	for c := range s.classes {
+		ix.staleClass(c)
+	}
+}
+
+func (ix *Index) staleClass(c *class) {
+	if !c.stale {
+		c.stale = true
+		ix.staled = append(ix.staled, c)
+	}
+}
+
+func (ix *Index) queueSel(s *sel) {
+	if !s.queued {
+		s.queued = true
+		ix.queuedSels = append(ix.queuedSels, s)
+	}
+}
+
+// reclass finds the class of a label set with local endpoints.
+func (ix *Index) reclass(ls *labelSet) {
+	ls.dirty = false
+	if ls.local == 0 {
+		return // it has left its class already
+	}
+	sels := ix.selBuf[:0]
+	for _, m := range ls.matched {
+		if m.sel.subject() {
+			sels = append(sels, m.sel)
+		}
+	}
+	slices.SortFunc(sels, compareClassSels)
+	ix.selBuf = sels
+	if ls.class != nil {
+		if slices.Equal(ls.class.sels, sels) {
+			return
+		}
+		ix.leaveClass(ls)
+	}
+	h := uint64(ls.kind) + 1
+	for _, s := range sels {
+		h = (h ^ s.id) * 0x9E3779B97F4A7C15
+		h ^= h >> 29
+	}
+	c := ix.classes[h]
+	for c != nil && !(c.kind == ls.kind && slices.Equal(c.sels, sels)) {
+		c = c.next
+	}
+	if c == nil {
+		c = &class{hash: h, kind: ls.kind, sels: slices.Clone(sels), next: ix.classes[h]}
+		ix.classes[h] = c
+		for _, s := range c.sels {
+			if s.classes == nil {
+				s.classes = map[*class]struct{}{}
+			}
+			s.classes[c] = struct{}{}
+		}
+		ix.staleClass(c)
+	}
+	ls.class, ls.classPos = c, int32(len(c.sets))
+	c.sets = append(c.sets, ls)
+	ix.dirtyOwners(ls)
+}
+
+func (ix *Index) dirtyOwners(ls *labelSet) {
+	for _, o := range ls.owners {
+		if o.local {
+			ix.dirtyEndpoint(o)
+		}
+	}
+}
+
+func (ix *Index) leaveClass(ls *labelSet) {
+	c := ls.class
+	if c == nil {
+		return
+	}
+	ls.class = nil
+	last := len(c.sets) - 1
+	moved := c.sets[last]
+	c.sets[ls.classPos], moved.classPos = moved, ls.classPos
+	c.sets[last] = nil
+	c.sets = c.sets[:last]
+	if last == 0 {
+		ix.emptied = append(ix.emptied, c)
+	}
+}
+
+// dropClass forgets a class if no label set has come (back) to it.
+func (ix *Index) dropClass(c *class) {
+	if len(c.sets) > 0 {
+		return
+	}
+	unlinkClass(ix.classes, c)
+	for _, s := range c.sels {
+		delete(s.classes, c)
+	}
+	ix.releaseEffective(c)
+}
+
+func unlinkClass(m map[uint64]*class, c *class) {
+	if m[c.hash] == c {
+		if c.next == nil {
+			delete(m, c.hash)
+		} else {
+			m[c.hash] = c.next
+		}
+		return
+	}
+	for p := m[c.hash]; p != nil; p = p.next {
+		if p.next == c {
+			p.next = c.next
+			return
+		}
+	}
+}
+
+// rebuild gives a class its effective policy.
+func (ix *Index) rebuild(c *class) {
+	c.stale = false
+	if len(c.sets) == 0 {
+		return
+	}
+	recs := ix.recBuf[:0]
+	for _, s := range c.sels {
+		for _, rec := range s.policies {
+			if rec.active != nil && (c.kind.host() || !rec.p.DoNotTrack && !rec.p.PreDNAT) && (rec.p.Ingress || rec.p.Egress) {
+				recs = append(recs, rec)
+			}
+		}
+	}
+	slices.SortFunc(recs, func(a, b *policyRec) int { return cmp.Compare(a.rank, b.rank) })
+	ix.recBuf = recs
+	key := ix.keyBuf[:0]
+	key = append(key, uint64(c.kind))
+	for _, rec := range recs {
+		key = append(key, rec.seq, rec.tier.seq)
+	}
+	ix.keyBuf = key
+	h := uint64(1)
+	for _, v := range key {
+		h = (h ^ v) * 0x9E3779B97F4A7C15
+		h ^= h >> 29
+	}
+	e := ix.effectives[h]
+	for e != nil && !slices.Equal(e.key, key) {
+		e = e.next
+	}
+	if e != nil && e == c.eff {
+		return
+	}
+	if e == nil {
+		ix.effSeq++
+		e = &effRec{eff: buildEffective(ix.effSeq, c.kind, recs), hash: h, key: slices.Clone(key), next: ix.effectives[h]}
+		ix.effectives[h] = e
+		ix.newEffs = append(ix.newEffs, e)
+	}
+	e.refs++
+	ix.releaseEffective(c)
+	c.eff = e
+	for _, ls := range c.sets {
+		ix.dirtyOwners(ls)
+	}
+}
+
+func (ix *Index) releaseEffective(c *class) {
+	e := c.eff
+	if e == nil {
+		return
+	}
+	c.eff = nil
+	if e.refs--; e.refs == 0 {
+		ix.idleEffs = append(ix.idleEffs, e)
+	}
+}
+
+// dropEffective forgets an effective policy that no class has (taken back).
+func (ix *Index) dropEffective(e *effRec) bool {
+	if e.refs > 0 {
+		return false
+	}
+	if ix.effectives[e.hash] == e {
+		if e.next == nil {
+			delete(ix.effectives, e.hash)
+		} else {
+			ix.effectives[e.hash] = e.next
+		}
+		return true
+	}
+	for p := ix.effectives[e.hash]; p != nil; p = p.next {
+		if p.next == e {
+			p.next = e.next
+			return true
+		}
+	}
+	return false
+}
+
+// buildEffective merges policies, which come in order, into chains.
+func buildEffective(id uint64, kind ownerKind, recs []*policyRec) *Effective {
+	e := &Effective{ID: id, Host: kind.host(), DefaultAction: model.Allow}
+	if kind == ownerHostDeny {
+		e.DefaultAction = model.Deny
+	}
+	add := func(c *Chain, rec *policyRec) {
+		if n := len(*c); n == 0 || (*c)[n-1].Tier != rec.tier.tier {
+			*c = append(*c, TierChain{Tier: rec.tier.tier})
+		}
+		t := &(*c)[len(*c)-1]
+		t.Policies = append(t.Policies, rec.active)
+		t.Enforced = t.Enforced || !rec.p.Audit
+	}
+	for _, rec := range recs {
+		p := rec.p
+		switch {
+		case p.DoNotTrack:
+			if p.Ingress {
+				add(&e.UntrackedIngress, rec)
+			}
+			if p.Egress {
+				add(&e.UntrackedEgress, rec)
+			}
+		case p.PreDNAT:
+			if p.Ingress {
+				add(&e.PreDNAT, rec)
+			}
+		default:
+			if p.Ingress {
+				add(&e.Ingress, rec)
+			}
+			if p.Egress {
+				add(&e.Egress, rec)
+			}
+			if e.Host && p.ApplyOnForward {
+				if p.Ingress {
+					add(&e.ForwardIngress, rec)
+				}
+				if p.Egress {
+					add(&e.ForwardEgress, rec)
+				}
+			}
+		}
+	}
+	return e
+}

@@ -1,0 +1,133 @@
+package policy
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Flush brings everything up to date and returns what has changed since the
+// last Flush.
+//
+// Policies get their sets before classes get their effective policies, and what
+// the old ones held is given back last, so that a set which the old and the new
+// share is never told as gone and new.
+func (ix *Index) Flush() *Delta {
+	ix.sortPolicies()
+	for i := 0; i < len(ix.queuedSels); i++ { // activation can queue more
+		s := ix.queuedSels[i]
+		s.queued = false
+		for _, rec := range s.policies {
+			switch {
+			case s.local == 0:
+				ix.deactivate(rec)
+			case rec.active == nil || rec.activeSeq != rec.seq:
+				ix.activate(rec)
+				ix.staleClasses(s)
+			}
+		}
+	}
+	ix.queuedSels = ix.queuedSels[:0]
+
+	for _, ls := range ix.dirtyLabelSets {
+		ix.reclass(ls)
+	}
+	ix.dirtyLabelSets = ix.dirtyLabelSets[:0]
+	for _, c := range ix.staled {
+		ix.rebuild(c)
+	}
+	ix.staled = ix.staled[:0]
+	for _, c := range ix.emptied {
+		ix.dropClass(c)
+	}
+	ix.emptied = ix.emptied[:0]
+
+	released := ix.released
+	ix.released = nil
+	ix.releaseSets(released)
+	idle := ix.idle
+	ix.idle = nil
+	for _, s := range idle {
+		ix.loseRole(s)
+	}
+
+	d := &Delta{Settings: ix.changedSettings, Nodes: slices.Sorted(maps.Keys(ix.changedNodes))}
+	ix.changedSettings = false
+	clear(ix.changedNodes)
+	ix.flushSets(d)
+	ix.flushEffectives(d)
+	ix.flushEndpoints(d)
+	return d
+}
+
+func (ix *Index) flushSets(d *Delta) {
+	for _, s := range ix.dirtySets {
+		if s.refs == 0 {
+			continue
+		}
+		if sd, changed := s.delta(); changed {
+			d.Sets = append(d.Sets, sd)
+		}
+	}
+	ix.dirtySets = ix.dirtySets[:0]
+	for _, s := range ix.goneSets {
+		d.Sets = append(d.Sets, SetDelta{Set: s, Gone: true})
+	}
+	ix.goneSets = nil
+	slices.SortFunc(d.Sets, func(a, b SetDelta) int { return cmp.Compare(a.Set.id, b.Set.id) })
+}
+
+func (ix *Index) flushEffectives(d *Delta) {
+	for _, e := range ix.newEffs {
+		if e.refs > 0 && !e.told {
+			e.told = true
+			d.Added = append(d.Added, e.eff)
+		}
+	}
+	ix.newEffs = nil
+	for _, e := range ix.idleEffs {
+		if ix.dropEffective(e) && e.told {
+			d.Removed = append(d.Removed, e.eff)
+		}
+	}
+	ix.idleEffs = nil
+	byID := func(a, b *Effective) int { return cmp.Compare(a.ID, b.ID) }
+	slices.SortFunc(d.Added, byID)
+	slices.SortFunc(d.Removed, byID)
+}
+
+func (ix *Index) flushEndpoints(d *Delta) {
+	for r := range ix.dirtyEndpoints {
+		before, was := ix.told[r]
+		o := ix.find(r)
+		if o == nil || !o.local {
+			if was {
+				delete(ix.told, r)
+				d.Endpoints = append(d.Endpoints, EndpointDelta{Ref: r})
+			}
+			continue
+		}
+		now := EndpointDelta{Ref: r, Effective: o.effective(), Endpoint: before.Endpoint}
+		if !was || !sameEndpoint(before.Endpoint, o) {
+			now.Endpoint = &LocalEndpoint{Ref: r, Node: o.node, Addrs: o.addrs}
+			if o.host != nil {
+				now.Endpoint.Host = &o.host.HostEndpoint
+			}
+		} else if before.Effective == now.Effective {
+			continue
+		}
+		ix.told[r] = now
+		d.Endpoints = append(d.Endpoints, now)
+	}
+	clear(ix.dirtyEndpoints)
+	slices.SortFunc(d.Endpoints, func(a, b EndpointDelta) int { return a.Ref.Compare(b.Ref) })
+}
+
+func sameEndpoint(e *LocalEndpoint, o *owner) bool {
+	if e.Node != o.node || !slices.Equal(e.Addrs, o.addrs) || (e.Host == nil) != (o.host == nil) {
+		return false
+	}
+	return e.Host == nil || *e.Host == model.HostEndpoint(o.host.HostEndpoint)
+}

@@ -1,0 +1,282 @@
+package policy
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// owner is something that has addresses and labels: a pod, a host endpoint, a
+// network set or a node.
+type owner struct {
+	name  string
+	ls    *labelSet
+	lsPos int32
+	local bool
+	addrs []netip.Addr   // sorted, unique
+	nets  []netip.Prefix // of network sets; sorted, unique
+	ports []model.NamedPort
+	node  string
+	host  *hostPart
+}
+
+// hostPart is what only host endpoints have.
+type hostPart struct {
+	model.HostEndpoint
+	// fixed: the object itself says the addresses. Else they are those of its node.
+	fixed bool
+}
+
+// Whoever has no namespace in its name has none in its label set either.
+func (o *owner) ref() model.Ref {
+	switch o.ls.kind {
+	case ownerPod:
+		return model.Ref{Kind: model.KindPod, Namespace: o.ls.ns.name, Name: o.name}
+	case ownerHostDeny, ownerHostAllow:
+		return model.Ref{Kind: model.KindHostEndpoint, Name: o.name}
+	case ownerNode:
+		return model.Ref{Kind: model.KindNode, Name: o.name}
+	}
+	if o.ls.ns != nil {
+		return model.Ref{Kind: model.KindNetworkSet, Namespace: o.ls.ns.name, Name: o.name}
+	}
+	return model.Ref{Kind: model.KindGlobalNetworkSet, Name: o.name}
+}
+
+func (o *owner) endpoint() bool { return o.ls.kind == ownerPod || o.ls.kind.host() }
+
+// single is an address as the block that holds only it.
+func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
+
+func (o *owner) eachPrefix(visit func(netip.Prefix)) {
+	for _, a := range o.addrs {
+		visit(single(a))
+	}
+	for _, p := range o.nets {
+		visit(p)
+	}
+}
+
+func sortedAddrs(in []netip.Addr) []netip.Addr {
+	if len(in) == 0 {
+		return nil
+	}
+	out := slices.Clone(in)
+	for i := range out {
+		out[i] = out[i].Unmap()
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Clip(slices.Compact(out))
+}
+
+func sortedNets(in []netip.Prefix) []netip.Prefix {
+	out := make([]netip.Prefix, len(in))
+	for i, p := range in {
+		out[i] = p.Masked()
+	}
+	slices.SortFunc(out, comparePrefixes)
+	return slices.Clip(slices.Compact(out))
+}
+
+func comparePrefixes(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+func sortedPorts(in []model.NamedPort) []model.NamedPort {
+	if len(in) == 0 {
+		return nil
+	}
+	out := slices.Clone(in)
+	slices.SortFunc(out, func(a, b model.NamedPort) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Protocol, b.Protocol), cmp.Compare(a.Port, b.Port))
+	})
+	return slices.Clip(slices.Compact(out))
+}
+
+// podKey is a pod's name in its namespace; the scope stands for the namespace,
+// so that a quarter of a million pods do not each hold its name.
+type podKey struct {
+	ns   *scope
+	name string
+}
+
+func (ix *Index) upsertEndpoint(e *model.Endpoint) {
+	o := &owner{
+		name: e.Ref.Name, node: e.Node, addrs: sortedAddrs(e.Addrs), ports: sortedPorts(e.Ports),
+		local: ix.local == nil || ix.local(e.Node),
+	}
+	kind, ns, sa := ownerPod, (*scope)(nil), (*scope)(nil)
+	pairs := ix.ownPairs(ix.pairBuf[:0], e.Labels)
+	if e.Host != nil {
+		kind = ownerHostDeny
+		if e.Host.DefaultAction == model.Allow {
+			kind = ownerHostAllow
+		}
+		o.host = &hostPart{*e.Host, len(o.addrs) > 0}
+		if n := ix.nodes[e.Node]; n != nil && !o.host.fixed {
+			o.addrs = n.owner.addrs
+		}
+	} else {
+		ns = ix.namespace(e.Ref.Namespace)
+		if e.ServiceAccount != "" {
+			sa = ix.account(e.Ref.Namespace, e.ServiceAccount)
+			pairs = append(pairs, ix.sym.pair(model.LabelServiceAccount, e.ServiceAccount))
+		}
+	}
+	slices.Sort(pairs)
+	ix.pairBuf = pairs
+	if e.Host == nil {
+		k := podKey{ns, e.Ref.Name}
+		ix.replace(ix.pods[k], o, kind, ns, sa, pairs)
+		ix.pods[k] = o
+	} else {
+		old := ix.hosts[e.Ref.Name]
+		if old != nil {
+			ix.leaveNode(old)
+		}
+		ix.replace(old, o, kind, ns, sa, pairs)
+		ix.hosts[e.Ref.Name] = o
+		ix.joinNode(o)
+	}
+}
+
+// replace puts o in the place of old, which may be nil. The new one is attached
+// first, so that scopes and sets which both need are not torn down and rebuilt.
+func (ix *Index) replace(old, o *owner, kind ownerKind, ns, sa *scope, pairs []pairID) {
+	ix.attach(o, kind, ns, sa, pairs)
+	if old != nil {
+		ix.detach(old)
+	}
+}
+
+func (ix *Index) deletePod(namespace, name string) {
+	ns := ix.namespaces[namespace]
+	if ns == nil {
+		return
+	}
+	k := podKey{ns, name}
+	if o := ix.pods[k]; o != nil {
+		delete(ix.pods, k)
+		ix.detach(o)
+	}
+}
+
+func (ix *Index) deleteHost(name string) {
+	if o := ix.hosts[name]; o != nil {
+		delete(ix.hosts, name)
+		ix.leaveNode(o)
+		ix.detach(o)
+	}
+}
+
+func (ix *Index) upsertNetworkSet(s *model.NetworkSet) {
+	o := &owner{name: s.Ref.Name, nets: sortedNets(s.Nets)}
+	var ns *scope
+	if s.Ref.Namespace != "" {
+		ns = ix.namespace(s.Ref.Namespace)
+	}
+	pairs := ix.ownPairs(ix.pairBuf[:0], s.Labels)
+	slices.Sort(pairs)
+	ix.pairBuf = pairs
+	ix.replace(ix.networkSets[s.Ref], o, ownerNetworkSet, ns, nil, pairs)
+	ix.networkSets[s.Ref] = o
+}
+
+func (ix *Index) deleteNetworkSet(r model.Ref) {
+	if o := ix.networkSets[r]; o != nil {
+		delete(ix.networkSets, r)
+		ix.detach(o)
+	}
+}
+
+// attach makes an owner count: in its label set, in the address tables and in
+// every set whose selector matches it.
+func (ix *Index) attach(o *owner, kind ownerKind, ns, sa *scope, pairs []pairID) {
+	ls, isNew := ix.setFor(kind, ns, sa, pairs)
+	o.ls, o.lsPos = ls, int32(len(ls.owners))
+	ls.owners = append(ls.owners, o)
+	for _, a := range o.addrs {
+		ix.addrs.add(single(a), o)
+	}
+	for _, p := range o.nets {
+		ix.addrs.add(p, o)
+	}
+	first := false
+	if o.local {
+		ix.dirtyEndpoint(o)
+		ls.local++
+		if first = ls.local == 1; first {
+			for _, m := range ls.matched {
+				ix.addLocal(m.sel, 1)
+			}
+			ix.dirtyClass(ls)
+		}
+	}
+	for _, m := range ls.matched {
+		if m.sel.peer() {
+			ix.contribute(m.sel, o, 1)
+		}
+	}
+	if isNew || first {
+		ix.rematch(ls)
+	}
+}
+
+func (ix *Index) detach(o *owner) {
+	ls := o.ls
+	for _, m := range ls.matched {
+		if m.sel.peer() {
+			ix.contribute(m.sel, o, -1)
+		}
+	}
+	for _, a := range o.addrs {
+		ix.addrs.remove(single(a), o)
+	}
+	for _, p := range o.nets {
+		ix.addrs.remove(p, o)
+	}
+	last := len(ls.owners) - 1
+	moved := ls.owners[last]
+	ls.owners[o.lsPos], moved.lsPos = moved, o.lsPos
+	ls.owners[last] = nil
+	ls.owners = ls.owners[:last]
+	if o.local {
+		ix.dirtyEndpoint(o)
+	}
+	if len(ls.owners) == 0 {
+		ix.dropSet(ls)
+		return
+	}
+	if o.local {
+		if ls.local--; ls.local == 0 {
+			for _, m := range ls.matched {
+				ix.addLocal(m.sel, -1)
+			}
+			ix.leaveClass(ls)
+			ix.rematch(ls)
+		}
+	}
+}
+
+// contribute adds n times what an owner gives to the sets of a selector that
+// matches it.
+func (ix *Index) contribute(s *sel, o *owner, n int) {
+	if s.addrs != nil && s.addrs.announced {
+		o.eachPrefix(func(p netip.Prefix) { ix.pend(s.addrs, Member{Prefix: p}, n) })
+	}
+	for name, set := range s.ports {
+		if !set.announced {
+			continue
+		}
+		for _, np := range o.ports {
+			if np.Name != name {
+				continue
+			}
+			for _, a := range o.addrs {
+				ix.pend(set, Member{single(a), np.Protocol, np.Port}, n)
+			}
+		}
+	}
+}
