@@ -51,7 +51,7 @@ func (w Warning) String() string { return (*Error)(&w).Error() }
 
 // errorList collects errors up to a cap.
 type errorList struct {
-	errs    []error
+	errs    []*Error
 	dropped int
 }
 
@@ -65,10 +65,14 @@ func (l *errorList) add(e *Error) {
 
 // join returns all errors as one, nil if there are none.
 func (l *errorList) join() error {
-	if l.dropped > 0 {
-		return errors.Join(append(l.errs[:len(l.errs):len(l.errs)], fmt.Errorf("and %d more errors", l.dropped))...)
+	var errs []error
+	for _, e := range l.errs {
+		errs = append(errs, e)
 	}
-	return errors.Join(l.errs...)
+	if l.dropped > 0 {
+		errs = append(errs, fmt.Errorf("and %d more errors", l.dropped))
+	}
+	return errors.Join(errs...)
 }
 
 // maxMessage bounds a message, so that a megabyte of bad value does not flood a terminal.

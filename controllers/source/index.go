@@ -2,6 +2,7 @@ package source
 
 import (
 	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -32,6 +33,14 @@ func (r *Result) Locate(problems []model.Problem) []Located {
 // is in the index in a form that never widens access.
 func (r *Result) Index() (*policy.Index, []model.Problem) {
 	ix := policy.New(policy.Options{})
+	var problems []model.Problem
+	for i := range r.Objects {
+		obj, found, _ := convert.Object(r.Objects[i].Object)
+		problems = append(problems, found...)
+		if obj != nil {
+			ix.Upsert(obj)
+		}
+	}
 	ix.Flush()
-	return ix, nil
+	return ix, problems
 }

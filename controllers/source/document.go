@@ -1,0 +1,226 @@
+package source
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// parse returns the documents of a file as trees without aliases, nil for empty
+// ones left out. A document that cannot be read is an error; the others are
+// returned all the same.
+func parse(f *file, errs *errorList) []*yaml.Node {
+	data := bytes.TrimPrefix(f.data, []byte("\xef\xbb\xbf"))
+	if docs, ok := parseJSON(f.name, data, errs); ok {
+		return docs
+	}
+	var out []*yaml.Node
+	for _, d := range splitYAML(data) {
+		if n := parseYAML(f.name, d, errs); n != nil {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+// parseJSON reads a file of JSON documents. ok is false if the file is not
+// JSON; it may be YAML in flow style then.
+func parseJSON(name string, data []byte, errs *errorList) (docs []*yaml.Node, ok bool) {
+	trimmed := bytes.TrimLeft(data, " \t\r\n")
+	isJSON := strings.EqualFold(filepath.Ext(name), ".json")
+	if len(trimmed) == 0 || trimmed[0] != '{' && trimmed[0] != '[' && !isJSON {
+		return nil, false
+	}
+	r := newJSONReader(data)
+	for {
+		n, err := r.document()
+		switch {
+		case errors.Is(err, io.EOF):
+			return docs, true
+		case err == nil:
+			n, problem := resolve(n, 0)
+			if problem != nil {
+				problem.File = name
+				errs.add(problem)
+				continue
+			}
+			docs = append(docs, n)
+		case isJSON:
+			errs.add(&Error{File: name, Line: r.line(), Message: "not valid JSON: " + jsonReason(err)})
+			return docs, true
+		default:
+			return nil, false
+		}
+	}
+}
+
+// jsonReason is the text of a JSON error for people.
+func jsonReason(err error) string {
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		return "it ends too early"
+	}
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) {
+		return strings.TrimPrefix(syntax.Error(), "json: ")
+	}
+	return err.Error()
+}
+
+// chunk is one document of a YAML stream.
+type chunk struct {
+	line int // of the first line of text, from 0
+	text []byte
+}
+
+// splitYAML cuts a stream at its document markers. A marker is "---" or "..."
+// at the start of a line whatever surrounds it, so the cut needs no parser, and
+// a broken document does not hide the ones after it.
+func splitYAML(data []byte) []chunk {
+	var out []chunk
+	cur := chunk{}
+	start, line := 0, 0
+	flush := func(end int) {
+		cur.text = data[start:end]
+		out = append(out, cur)
+	}
+	for pos := 0; pos < len(data); {
+		end := bytes.IndexByte(data[pos:], '\n')
+		if end < 0 {
+			end = len(data)
+		} else {
+			end += pos + 1
+		}
+		if isMarker(data[pos:end], "---") {
+			flush(pos)
+			// The rest of the marker's line belongs to the document that it opens.
+			start, cur = pos, chunk{line: line}
+		} else if isMarker(data[pos:end], "...") {
+			flush(pos)
+			start, cur = end, chunk{line: line + 1}
+		}
+		pos = end
+		line++
+	}
+	flush(len(data))
+	return out
+}
+
+func isMarker(line []byte, marker string) bool {
+	rest, ok := bytes.CutPrefix(line, []byte(marker))
+	return ok && (len(rest) == 0 || rest[0] == ' ' || rest[0] == '\t' || rest[0] == '\r' || rest[0] == '\n')
+}
+
+// parseYAML reads one document; nil if it is empty or broken.
+func parseYAML(name string, c chunk, errs *errorList) *yaml.Node {
+	if emptyYAML(c.text) {
+		return nil
+	}
+	if depth := indentDepth(c.text); depth > maxDepth {
+		errs.add(&Error{File: name, Line: c.line + 1, Message: fmt.Sprintf("nested deeper than %d levels", maxDepth)})
+		return nil
+	}
+	var doc yaml.Node
+	if err := yaml.Unmarshal(c.text, &doc); err != nil {
+		errs.add(syntaxError(name, c, err))
+		return nil
+	}
+	if doc.Kind != yaml.DocumentNode || len(doc.Content) == 0 {
+		return nil
+	}
+	n, problem := resolve(doc.Content[0], c.line)
+	if problem != nil {
+		problem.File = name
+		errs.add(problem)
+		return nil
+	}
+	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
+		return nil
+	}
+	return n
+}
+
+// emptyYAML says whether a document holds nothing but comments, directives and markers.
+func emptyYAML(text []byte) bool {
+	for len(text) > 0 {
+		var line []byte
+		line, text, _ = bytes.Cut(text, []byte("\n"))
+		if isMarker(line, "---") {
+			line = line[3:]
+		}
+		line = bytes.TrimSpace(line)
+		if len(line) > 0 && line[0] != '#' && line[0] != '%' {
+			return false
+		}
+	}
+	return true
+}
+
+// indentDepth bounds the depth of a document from above cheaply, before the
+// recursive parser sees it: brackets that are open at once, and "- - - " runs
+// or "? " runs on one line. Strings may make it count too much, but not by the
+// thousands that the limit is about.
+func indentDepth(text []byte) int {
+	open, deepest, run := 0, 0, 0
+	for _, b := range text {
+		switch b {
+		case '[', '{':
+			open++
+			deepest = max(deepest, open)
+		case ']', '}':
+			open = max(open-1, 0)
+		}
+		switch b {
+		case '-', '?':
+			run++
+			deepest = max(deepest, run)
+		case ' ':
+		default:
+			run = 0
+		}
+	}
+	return deepest
+}
+
+var yamlLine = regexp.MustCompile(`^yaml: (?:line (\d+): )?`)
+
+// syntaxError turns the parser's error into one with file and line.
+func syntaxError(name string, c chunk, err error) *Error {
+	msg := err.Error()
+	e := &Error{File: name, Line: c.line + 1}
+	if m := yamlLine.FindStringSubmatch(msg); m != nil {
+		if n, convErr := strconv.Atoi(m[1]); convErr == nil {
+			e.Line = c.line + n
+		}
+		msg = msg[len(m[0]):]
+	}
+	if line, ok := tabIndent(c.text, e.Line-c.line); ok {
+		e.Line = c.line + line
+		e.Message = "not valid YAML: indented with a tab; YAML wants spaces"
+		return e
+	}
+	e.Message = "not valid YAML: " + msg
+	return e
+}
+
+// tabIndent looks for a line that is indented with a tab, at or just around the
+// line that the parser complains of.
+func tabIndent(text []byte, at int) (line int, ok bool) {
+	for i, l := range bytes.Split(text, []byte("\n")) {
+		if i+1 < at-1 || i+1 > at+1 {
+			continue
+		}
+		indent := l[:len(l)-len(bytes.TrimLeft(l, " \t"))]
+		if bytes.IndexByte(indent, '\t') >= 0 {
+			return i + 1, true
+		}
+	}
+	return 0, false
+}

@@ -1,0 +1,136 @@
+package source
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	clusterv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// kind is what this package must know about a kind that it reads.
+type kind struct {
+	gvk schema.GroupVersionKind
+	// resource is the plural name in URLs and permissions.
+	resource   string
+	namespaced bool
+	// strict kinds have no unknown fields; of the others a newer Kubernetes may
+	// know more, which is a warning.
+	strict bool
+	// workload kinds stand for pods; a cluster's are not read, its pods are.
+	workload bool
+	// ref is the kind's name in references.
+	ref   model.Kind
+	fresh func() runtime.Object
+}
+
+const (
+	networkPolicyGroup = "policy.networking.k8s.io"
+	calicoGroup        = "projectcalico.org"
+	calicoCRDGroup     = "crd.projectcalico.org"
+)
+
+// kinds are those that are read as they are. Others go through package translate.
+var kinds = []kind{
+	{gvk: corev1.SchemeGroupVersion.WithKind("Namespace"), resource: "namespaces", ref: model.KindNamespace, fresh: func() runtime.Object { return &corev1.Namespace{} }},
+	{gvk: corev1.SchemeGroupVersion.WithKind("Node"), resource: "nodes", ref: model.KindNode, fresh: func() runtime.Object { return &corev1.Node{} }},
+	{gvk: corev1.SchemeGroupVersion.WithKind("ServiceAccount"), resource: "serviceaccounts", namespaced: true, ref: model.KindServiceAccount, fresh: func() runtime.Object { return &corev1.ServiceAccount{} }},
+	{gvk: corev1.SchemeGroupVersion.WithKind("Pod"), resource: "pods", namespaced: true, ref: model.KindPod, fresh: func() runtime.Object { return &corev1.Pod{} }},
+	{gvk: corev1.SchemeGroupVersion.WithKind("Service"), resource: "services", namespaced: true, ref: model.KindService, fresh: func() runtime.Object { return &corev1.Service{} }},
+	{gvk: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), resource: "endpointslices", namespaced: true, ref: model.KindEndpointSlice, fresh: func() runtime.Object { return &discoveryv1.EndpointSlice{} }},
+
+	{gvk: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), resource: "networkpolicies", namespaced: true, strict: true, ref: model.KindNetworkPolicy, fresh: func() runtime.Object { return &networkingv1.NetworkPolicy{} }},
+	{gvk: clusterv1alpha2.SchemeGroupVersion.WithKind("ClusterNetworkPolicy"), resource: "clusternetworkpolicies", strict: true, ref: model.KindClusterNetworkPolicy, fresh: func() runtime.Object { return &clusterv1alpha2.ClusterNetworkPolicy{} }},
+
+	{gvk: v1alpha1.GroupVersion.WithKind("Tier"), resource: "tiers", strict: true, ref: model.KindTier, fresh: func() runtime.Object { return &v1alpha1.Tier{} }},
+	{gvk: v1alpha1.GroupVersion.WithKind("GlobalNetworkPolicy"), resource: "globalnetworkpolicies", strict: true, ref: model.KindGlobalNetworkPolicy, fresh: func() runtime.Object { return &v1alpha1.GlobalNetworkPolicy{} }},
+	{gvk: v1alpha1.GroupVersion.WithKind("NetworkPolicy"), resource: "networkpolicies", namespaced: true, strict: true, ref: model.KindTierwallNetworkPolicy, fresh: func() runtime.Object { return &v1alpha1.NetworkPolicy{} }},
+	{gvk: v1alpha1.GroupVersion.WithKind("GlobalNetworkSet"), resource: "globalnetworksets", strict: true, ref: model.KindGlobalNetworkSet, fresh: func() runtime.Object { return &v1alpha1.GlobalNetworkSet{} }},
+	{gvk: v1alpha1.GroupVersion.WithKind("NetworkSet"), resource: "networksets", namespaced: true, strict: true, ref: model.KindNetworkSet, fresh: func() runtime.Object { return &v1alpha1.NetworkSet{} }},
+	{gvk: v1alpha1.GroupVersion.WithKind("HostEndpoint"), resource: "hostendpoints", strict: true, ref: model.KindHostEndpoint, fresh: func() runtime.Object { return &v1alpha1.HostEndpoint{} }},
+	{gvk: v1alpha1.GroupVersion.WithKind("Tierwall"), resource: "tierwalls", strict: true, ref: model.KindTierwall, fresh: func() runtime.Object { return &v1alpha1.Tierwall{} }},
+
+	{gvk: appsv1.SchemeGroupVersion.WithKind("Deployment"), namespaced: true, workload: true, ref: "Deployment", fresh: func() runtime.Object { return &appsv1.Deployment{} }},
+	{gvk: appsv1.SchemeGroupVersion.WithKind("StatefulSet"), namespaced: true, workload: true, ref: "StatefulSet", fresh: func() runtime.Object { return &appsv1.StatefulSet{} }},
+	{gvk: appsv1.SchemeGroupVersion.WithKind("DaemonSet"), namespaced: true, workload: true, ref: "DaemonSet", fresh: func() runtime.Object { return &appsv1.DaemonSet{} }},
+	{gvk: appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), namespaced: true, workload: true, ref: "ReplicaSet", fresh: func() runtime.Object { return &appsv1.ReplicaSet{} }},
+	{gvk: corev1.SchemeGroupVersion.WithKind("ReplicationController"), namespaced: true, workload: true, ref: "ReplicationController", fresh: func() runtime.Object { return &corev1.ReplicationController{} }},
+	{gvk: batchv1.SchemeGroupVersion.WithKind("CronJob"), namespaced: true, workload: true, ref: "CronJob", fresh: func() runtime.Object { return &batchv1.CronJob{} }},
+	{gvk: batchv1.SchemeGroupVersion.WithKind("Job"), namespaced: true, workload: true, ref: "Job", fresh: func() runtime.Object { return &batchv1.Job{} }},
+}
+
+// policyTestGVK is the kind of policy tests, which are no API objects.
+var policyTestGVK = v1alpha1.GroupVersion.WithKind("PolicyTest")
+
+var (
+	kindByGVK = indexKinds(func(k *kind) schema.GroupVersionKind { return k.gvk })
+	kindByRef = indexKinds(func(k *kind) model.Kind { return k.ref })
+)
+
+func indexKinds[K comparable](key func(*kind) K) map[K]*kind {
+	out := make(map[K]*kind, len(kinds))
+	for i := range kinds {
+		out[key(&kinds[i])] = &kinds[i]
+	}
+	return out
+}
+
+// foreignKinds have a place in another command.
+var foreignKinds = map[schema.GroupKind]string{
+	{Group: networkPolicyGroup, Kind: "AdminNetworkPolicy"}:         "tierwall convert translates it",
+	{Group: networkPolicyGroup, Kind: "BaselineAdminNetworkPolicy"}: "tierwall convert translates it",
+	{Group: "cilium.io", Kind: "CiliumNetworkPolicy"}:               "tierwall convert translates it",
+	{Group: "cilium.io", Kind: "CiliumClusterwideNetworkPolicy"}:    "tierwall convert translates it",
+	{Group: "kustomize.config.k8s.io", Kind: "Kustomization"}:       "pass the output of kustomize build",
+	{Group: "kustomize.config.k8s.io", Kind: "Component"}:           "pass the output of kustomize build",
+	{Group: "crd.antrea.io", Kind: "ClusterNetworkPolicy"}:          "Antrea's own policies are not evaluated",
+	{Group: "crd.antrea.io", Kind: "NetworkPolicy"}:                 "Antrea's own policies are not evaluated",
+}
+
+// wrongVersion explains a kind that is surely meant to be read and is not: of a
+// Tierwall or policy group with an unknown kind or version, or a kind under the
+// wrong apiVersion. It returns "" for kinds that may be skipped.
+func wrongVersion(gvk schema.GroupVersionKind) (field, message string) {
+	if _, ok := foreignKinds[gvk.GroupKind()]; ok {
+		return "", ""
+	}
+	var sameKind, sameGroup []string
+	for _, k := range kinds {
+		if k.gvk.Kind == gvk.Kind {
+			sameKind = append(sameKind, k.gvk.GroupVersion().String())
+		}
+		if k.gvk.Group == gvk.Group && k.gvk.Group != "" && k.strict {
+			sameGroup = append(sameGroup, k.gvk.Kind)
+		}
+	}
+	switch {
+	case gvk.Group == v1alpha1.GroupName && !slices.Contains(sameGroup, gvk.Kind) && gvk.Kind != policyTestGVK.Kind:
+		return "kind", fmt.Sprintf("%s has no kind %s%s", gvk.Group, quote(gvk.Kind), didYouMean(gvk.Kind, append(sameGroup, policyTestGVK.Kind)))
+	case gvk.Group == v1alpha1.GroupName:
+		return "apiVersion", fmt.Sprintf("%s has no version %s; want %s", gvk.Group, quote(gvk.Version), v1alpha1.GroupVersion)
+	case slices.Contains(sameGroup, gvk.Kind) || len(sameKind) > 0 && (gvk.Group == "" || gvk.Group == "extensions" || nearGroup(gvk.Group)):
+		slices.Sort(sameKind)
+		return "apiVersion", fmt.Sprintf("%s is not read as %s; want %s", gvk.Kind, gvk.GroupVersion(), strings.Join(sameKind, " or "))
+	}
+	return "", ""
+}
+
+// nearGroup says whether a group is one of ours, or looks like a slip for one.
+func nearGroup(group string) bool {
+	for _, k := range kinds {
+		if k.gvk.Group == group || k.gvk.Group != "" && len(group) > 3 && editDistance(k.gvk.Group, group) <= 2 {
+			return true
+		}
+	}
+	return false
+}

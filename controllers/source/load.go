@@ -1,0 +1,349 @@
+package source
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/json"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/translate"
+)
+
+// DefaultNamespace is the namespace of namespaced objects that name none.
+const DefaultNamespace = "default"
+
+// Options of Load. The zero Options are usable.
+type Options struct {
+	// Stdin is what the path "-" reads; nil: such a path is an error.
+	Stdin io.Reader
+}
+
+// Load reads all objects of files, folders and standard input ("-").
+//
+// Everything is read before it returns: the error joins an *Error for each
+// thing that is wrong, up to a cap. With an error the Result is nil.
+func Load(paths []string, opts Options) (*Result, error) {
+	l := &loader{res: &Result{}}
+	files := findFiles(paths, &l.errs)
+	if len(paths) == 0 {
+		l.errs.add(&Error{Message: "no files are named"})
+	}
+	for _, f := range files {
+		file, err := readFile(f, opts)
+		if err != nil {
+			l.errs.add(err)
+			continue
+		}
+		l.file(file)
+	}
+	return l.finish()
+}
+
+// LoadBytes is Load for one file that is in memory. The name is for messages.
+func LoadBytes(name string, data []byte) (*Result, error) {
+	l := &loader{res: &Result{}}
+	file, err := readAll(name, true, strings.NewReader(string(data)))
+	if err != nil {
+		l.errs.add(err)
+	} else {
+		l.file(file)
+	}
+	return l.finish()
+}
+
+// loader turns documents into objects.
+type loader struct {
+	res     *Result
+	errs    errorList
+	unknown []*unknownKind
+}
+
+// unknownKind counts objects that are skipped.
+type unknownKind struct {
+	gvk   schema.GroupVersionKind
+	count int
+	file  string
+	line  int
+}
+
+func (l *loader) finish() (*Result, error) {
+	for _, u := range l.unknown {
+		objects := "objects"
+		if u.count == 1 {
+			objects = "object"
+		}
+		hint := foreignKinds[u.gvk.GroupKind()]
+		if hint != "" {
+			hint = "; " + hint
+		}
+		l.res.Warnings = append(l.res.Warnings, Warning{File: u.file, Line: u.line,
+			Message: fmt.Sprintf("%d %s of unknown kind %s (%s) skipped%s", u.count, objects, oneLine(u.gvk.Kind), oneLine(u.gvk.GroupVersion().String()), hint)})
+	}
+	if err := l.errs.join(); err != nil {
+		return nil, err
+	}
+	return l.res, nil
+}
+
+// file reads all documents of a file.
+func (l *loader) file(f *file) {
+	before := len(l.errs.errs)
+	docs := parse(f, &l.errs)
+	if len(docs) == 0 && len(l.errs.errs) == before && f.named {
+		l.errs.add(&Error{File: f.name, Message: "holds no objects"})
+	}
+	for _, n := range docs {
+		l.document(f, n)
+	}
+	// What is wrong with the text was found before what is wrong with objects.
+	slices.SortStableFunc(l.errs.errs[before:], func(a, b *Error) int { return cmp.Compare(a.Line, b.Line) })
+}
+
+// document reads one document: an object or a list of objects.
+func (l *loader) document(f *file, n *yaml.Node) {
+	apiVersion, kind := text(n, "apiVersion"), text(n, "kind")
+	switch {
+	case n.Kind != yaml.MappingNode || apiVersion == "" && kind == "":
+		// A folder may hold values for a chart and the like; a file that the
+		// user has named should be what the user thinks it is.
+		const message = "not a Kubernetes object: no apiVersion and no kind"
+		if f.named {
+			l.errs.add(&Error{File: f.name, Line: n.Line, Message: message})
+			return
+		}
+		l.res.Warnings = append(l.res.Warnings, Warning{File: f.name, Line: n.Line, Message: message + "; skipped"})
+	default:
+		l.typed(f, n, apiVersion, kind, 0)
+	}
+}
+
+// typed reads an object or list of a known apiVersion and kind.
+func (l *loader) typed(f *file, n *yaml.Node, apiVersion, kind string, depth int) {
+	switch {
+	case apiVersion == "":
+		l.errs.add(&Error{File: f.name, Line: n.Line, Object: objectName(n, kind, false), Field: "apiVersion", Message: "is missing"})
+		return
+	case kind == "":
+		l.errs.add(&Error{File: f.name, Line: n.Line, Field: "kind", Message: "is missing"})
+		return
+	}
+	gv, err := schema.ParseGroupVersion(apiVersion)
+	if err != nil {
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, "apiVersion"), Object: objectName(n, kind, false), Field: "apiVersion",
+			Message: quote(apiVersion) + " is not group/version"})
+		return
+	}
+	if items := value(n, "items"); strings.HasSuffix(kind, "List") && (items != nil || kind == "List") {
+		l.list(f, n, items, apiVersion, strings.TrimSuffix(kind, "List"), depth)
+		return
+	}
+	l.object(f, n, gv.WithKind(kind))
+}
+
+// list reads the items of a List, or of a typed list such as a PodList, whose
+// items may leave out what the list's kind says.
+func (l *loader) list(f *file, n, items *yaml.Node, apiVersion, kind string, depth int) {
+	switch {
+	case items == nil || isNull(items):
+		return
+	case items.Kind != yaml.SequenceNode:
+		l.errs.add(&Error{File: f.name, Line: items.Line, Object: kind + "List", Field: "items", Message: "want a list, not " + describe(items)})
+		return
+	case depth > maxDepth:
+		l.errs.add(&Error{File: f.name, Line: n.Line, Message: "lists nested too deep"})
+		return
+	}
+	for i, item := range items.Content {
+		at := fmt.Sprintf("items[%d]", i)
+		if item.Kind != yaml.MappingNode {
+			l.errs.add(&Error{File: f.name, Line: item.Line, Object: kind + "List", Field: at, Message: "want an object, not " + describe(item)})
+			continue
+		}
+		itemVersion, itemKind := text(item, "apiVersion"), text(item, "kind")
+		if kind != "" && itemVersion == "" && itemKind == "" {
+			itemVersion, itemKind = apiVersion, kind
+		}
+		l.typed(f, item, itemVersion, itemKind, depth+1)
+	}
+}
+
+// object reads one object.
+func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
+	if k, ok := kindByGVK[gvk]; ok {
+		o := k.fresh()
+		if l.decode(f, n, o, objectName(n, string(k.ref), k.namespaced), k.strict) {
+			o.GetObjectKind().SetGroupVersionKind(gvk)
+			l.add(o, f, n)
+		}
+		return
+	}
+	if gvk == policyTestGVK {
+		t := &v1alpha1.PolicyTest{}
+		if l.decode(f, n, t, objectName(n, gvk.Kind, false), true) {
+			l.res.Tests = append(l.res.Tests, Test{PolicyTest: t, Object: Object{
+				Ref: model.Ref{Kind: model.Kind(gvk.Kind), Name: t.Name}, File: f.name, Line: n.Line, node: n,
+			}})
+		}
+		return
+	}
+	if translated(gvk) {
+		if o := translate.New(gvk); o != nil {
+			name := objectName(n, gvk.Kind+"."+gvk.Group, false)
+			if l.decode(f, n, o, name, true) {
+				l.translate(f, n, o, name)
+			}
+			return
+		}
+	}
+	if field, message := wrongVersion(gvk); message != "" {
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Object: objectName(n, gvk.Kind, false), Field: field, Message: message})
+		return
+	}
+	for _, u := range l.unknown {
+		if u.gvk == gvk {
+			u.count++
+			return
+		}
+	}
+	l.unknown = append(l.unknown, &unknownKind{gvk: gvk, count: 1, file: f.name, line: n.Line})
+}
+
+// translated says whether objects of a foreign kind are read as what they
+// translate to. Others are for `tierwall convert` only.
+func translated(gvk schema.GroupVersionKind) bool {
+	return gvk.Group == calicoGroup || gvk.Group == calicoCRDGroup
+}
+
+// translate adds what a foreign object stands for.
+func (l *loader) translate(f *file, n *yaml.Node, o any, name string) {
+	res, err := translate.Translate(o)
+	if err != nil {
+		l.errs.add(&Error{File: f.name, Line: n.Line, Object: name, Message: strings.TrimPrefix(err.Error(), name+": ")})
+		return
+	}
+	for _, note := range res.Notes {
+		l.res.Warnings = append(l.res.Warnings, Warning{
+			File: f.name, Line: lineOf(n, note.Field), Object: note.Object, Field: note.Field, Message: note.Message,
+		})
+	}
+	for _, t := range res.Objects {
+		l.add(t, f, n)
+	}
+}
+
+// decode checks a tree against the type of o and decodes it. It returns false
+// if it has reported an error.
+func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) bool {
+	ok := true
+	fail := func(at *yaml.Node, path, message string) {
+		ok = false
+		l.errs.add(&Error{File: f.name, Line: at.Line, Object: name, Field: path, Message: message})
+	}
+	c := checker{bad: fail, unknown: fail}
+	if !strict {
+		c.unknown = func(at *yaml.Node, path, message string) {
+			l.res.Warnings = append(l.res.Warnings, Warning{File: f.name, Line: at.Line, Object: name, Field: path, Message: message})
+		}
+	}
+	c.check(n, reflect.TypeOf(o), "")
+	if meta := value(n, "metadata"); ok && text(meta, "name") == "" {
+		fail(n, "metadata.name", "is missing")
+	}
+	if !ok {
+		return false
+	}
+	b, err := toJSON(n)
+	if err == nil {
+		err = json.UnmarshalCaseSensitivePreserveInts(b, o)
+	}
+	if err != nil {
+		fail(n, "", err.Error())
+	}
+	return ok
+}
+
+// add puts a decoded object into the result, unless there is one of its name.
+func (l *loader) add(o runtime.Object, f *file, n *yaml.Node) {
+	k, m, err := describeObject(o)
+	if err != nil {
+		l.errs.add(&Error{File: f.name, Line: n.Line, Message: err.Error()})
+		return
+	}
+	ref := model.Ref{Kind: k.ref, Name: m.GetName()}
+	if k.namespaced {
+		if m.GetNamespace() == "" {
+			m.SetNamespace(DefaultNamespace)
+		}
+		ref.Namespace = m.GetNamespace()
+	}
+	if first, ok := l.res.Lookup(ref); ok {
+		l.errs.add(&Error{File: f.name, Line: n.Line, Object: ref.String(), Message: "defined twice; first at " + first.Place()})
+		return
+	}
+	l.res.add(Object{Object: o, Ref: ref, File: f.name, Line: n.Line, node: n})
+}
+
+// describeObject finds the kind and metadata of a typed object.
+func describeObject(o runtime.Object) (*kind, metaObject, error) {
+	k, ok := kindByGVK[o.GetObjectKind().GroupVersionKind()]
+	if !ok {
+		return nil, nil, fmt.Errorf("unexpected kind %s", o.GetObjectKind().GroupVersionKind())
+	}
+	m, err := meta.Accessor(o)
+	return k, m, err
+}
+
+// metaObject is the part of metadata that is needed here.
+type metaObject interface {
+	GetName() string
+	GetNamespace() string
+	SetNamespace(string)
+}
+
+// value returns the value of a key of a mapping, or nil.
+func value(n *yaml.Node, key string) *yaml.Node {
+	if n == nil || n.Kind != yaml.MappingNode {
+		return nil
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		if n.Content[i].Value == key {
+			return n.Content[i+1]
+		}
+	}
+	return nil
+}
+
+// text returns the text under a key of a mapping, or "".
+func text(n *yaml.Node, key string) string {
+	v := value(n, key)
+	if v == nil || v.Kind != yaml.ScalarNode || isNull(v) {
+		return ""
+	}
+	return v.Value
+}
+
+// objectName names an object that is not decoded yet.
+func objectName(n *yaml.Node, kind string, namespaced bool) string {
+	m := value(n, "metadata")
+	name, namespace := text(m, "name"), text(m, "namespace")
+	if namespaced && namespace == "" {
+		namespace = DefaultNamespace
+	}
+	switch {
+	case name == "":
+		return oneLine(kind)
+	case namespace == "":
+		return oneLine(kind + "/" + name)
+	}
+	return oneLine(kind + "/" + namespace + "/" + name)
+}

@@ -1,0 +1,63 @@
+package source
+
+import (
+	"slices"
+	"strings"
+)
+
+// didYouMean is a clause that names the known word nearest to an unknown one,
+// or "" if none is near.
+func didYouMean(word string, known []string) string {
+	if n := nearest(word, known); n != "" {
+		return `; did you mean "` + n + `"?`
+	}
+	return ""
+}
+
+// nearest returns the known word that a slip of the pen would turn into word:
+// the same but for case, or within a few edits for its length. Ties go by name.
+func nearest(word string, known []string) string {
+	// Nobody types such a word by mistake, and the distance is quadratic.
+	if len(word) > 100 {
+		return ""
+	}
+	sorted := slices.Clone(known)
+	slices.Sort(sorted)
+	best, bestDistance := "", min(2+len(word)/6, (len(word)+1)/2)+1
+	lower := strings.ToLower(word)
+	for _, k := range sorted {
+		d := editDistance(lower, strings.ToLower(k))
+		// A plural for a singular, and a beginning for the whole, are the most common slips.
+		if d > 2 && len(word) > 3 && (strings.HasPrefix(strings.ToLower(k), lower) || strings.HasPrefix(lower, strings.ToLower(k))) {
+			d = 2
+		}
+		if d < bestDistance {
+			best, bestDistance = k, d
+		}
+	}
+	return best
+}
+
+// editDistance counts the insertions, deletions, substitutions and swaps of
+// neighbours that turn a into b.
+func editDistance(a, b string) int {
+	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
+	for j := range prev {
+		prev[j] = j
+	}
+	for i := 1; i <= len(a); i++ {
+		cur[0] = i
+		for j := 1; j <= len(b); j++ {
+			cost := 1
+			if a[i-1] == b[j-1] {
+				cost = 0
+			}
+			cur[j] = min(prev[j]+1, cur[j-1]+1, prev[j-1]+cost)
+			if i > 1 && j > 1 && a[i-1] == b[j-2] && a[i-2] == b[j-1] {
+				cur[j] = min(cur[j], prev2[j-2]+1)
+			}
+		}
+		prev2, prev, cur = prev, cur, prev2
+	}
+	return prev[len(b)]
+}

@@ -1,0 +1,280 @@
+package source
+
+import (
+	"encoding/json"
+	"fmt"
+	"math"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// checker compares a tree with the Go type that it is to be decoded into: every
+// field must be known, and every value of the right type. What passes decodes
+// without an error.
+type checker struct {
+	// unknown reports a field that the type does not have; bad a value of the wrong type.
+	unknown, bad func(n *yaml.Node, path, message string)
+}
+
+var (
+	intOrStringType = reflect.TypeFor[intstr.IntOrString]()
+	quantityType    = reflect.TypeFor[resource.Quantity]()
+	timeType        = reflect.TypeFor[metav1.Time]()
+	microTimeType   = reflect.TypeFor[metav1.MicroTime]()
+	durationType    = reflect.TypeFor[metav1.Duration]()
+	unmarshalerType = reflect.TypeFor[json.Unmarshaler]()
+)
+
+// check walks node and type together. Nodes of null pass as unset.
+func (c *checker) check(n *yaml.Node, t reflect.Type, path string) {
+	for t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if isNull(n) {
+		return
+	}
+	switch t {
+	case intOrStringType:
+		c.checkIntOrString(n, path)
+		return
+	case quantityType:
+		c.checkParsed(n, path, "a quantity", func(s string) error { _, err := resource.ParseQuantity(s); return err })
+		return
+	case timeType, microTimeType:
+		c.checkParsed(n, path, "a time as in 2006-01-02T15:04:05Z", func(s string) error { _, err := time.Parse(time.RFC3339, s); return err })
+		return
+	case durationType:
+		c.checkParsed(n, path, "a duration as in 1m30s", func(s string) error { _, err := time.ParseDuration(s); return err })
+		return
+	}
+	if reflect.PointerTo(t).Implements(unmarshalerType) || t.Kind() == reflect.Interface {
+		return // opaque: anything goes
+	}
+	switch t.Kind() {
+	case reflect.Struct:
+		c.checkStruct(n, t, path)
+	case reflect.Map:
+		if n.Kind != yaml.MappingNode {
+			c.wrong(n, path, "an object")
+			return
+		}
+		for i := 0; i+1 < len(n.Content); i += 2 {
+			k := n.Content[i]
+			v := n.Content[i+1]
+			if isNull(v) && t.Elem().Kind() == reflect.String {
+				continue
+			}
+			c.check(v, t.Elem(), path+"["+k.Value+"]")
+		}
+	case reflect.Slice, reflect.Array:
+		if t.Elem().Kind() == reflect.Uint8 {
+			c.checkString(n, path)
+			return
+		}
+		if n.Kind != yaml.SequenceNode {
+			c.wrong(n, path, "a list")
+			return
+		}
+		for i, item := range n.Content {
+			at := path + "[" + strconv.Itoa(i) + "]"
+			if isNull(item) {
+				// An empty rule means everything, so a forgotten one must not pass for it.
+				c.bad(item, at, "the list entry is empty")
+				continue
+			}
+			c.check(item, t.Elem(), at)
+		}
+	case reflect.String:
+		c.checkString(n, path)
+	case reflect.Bool:
+		c.checkBool(n, path)
+	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
+		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
+		c.checkInt(n, t, path)
+	case reflect.Float32, reflect.Float64:
+		c.checkFloat(n, path)
+	}
+}
+
+func (c *checker) checkStruct(n *yaml.Node, t reflect.Type, path string) {
+	if n.Kind != yaml.MappingNode {
+		c.wrong(n, path, "an object")
+		return
+	}
+	fields := fieldsOf(t)
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		at := k.Value
+		if path != "" {
+			at = path + "." + k.Value
+		}
+		f, ok := fields[k.Value]
+		if !ok {
+			names := make([]string, 0, len(fields))
+			for name := range fields {
+				names = append(names, name)
+			}
+			c.unknown(k, cutPath(at), "unknown field"+didYouMean(k.Value, names))
+			continue
+		}
+		c.check(v, f, at)
+	}
+}
+
+// cutPath bounds a path of the input's own keys.
+func cutPath(p string) string {
+	const limit = 200
+	if len(p) > limit {
+		return strings.ToValidUTF8(p[:limit], "") + "…"
+	}
+	return p
+}
+
+// fieldsOf lists the fields of a struct by their JSON names, those of embedded
+// structs included.
+func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	out := map[string]reflect.Type{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		switch {
+		case name == "-":
+		case f.Anonymous && name == "":
+			embedded := f.Type
+			if embedded.Kind() == reflect.Pointer {
+				embedded = embedded.Elem()
+			}
+			if embedded.Kind() == reflect.Struct {
+				for k, v := range fieldsOf(embedded) {
+					if _, ok := out[k]; !ok {
+						out[k] = v
+					}
+				}
+			}
+		case !f.IsExported():
+		case name == "":
+			out[f.Name] = f.Type
+		default:
+			out[name] = f.Type
+		}
+	}
+	return out
+}
+
+func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
+
+// wrong reports a node that is not what it should be.
+func (c *checker) wrong(n *yaml.Node, path, want string) {
+	c.bad(n, cutPath(path), "want "+want+", not "+describe(n))
+}
+
+// describe says what a node is.
+func describe(n *yaml.Node) string {
+	switch n.Kind {
+	case yaml.MappingNode:
+		return "an object"
+	case yaml.SequenceNode:
+		return "a list"
+	}
+	switch n.ShortTag() {
+	case "!!int", "!!float":
+		return "the number " + n.Value
+	case "!!bool":
+		return "the boolean " + n.Value
+	case "!!null":
+		return "nothing"
+	case "!!str", "!!timestamp":
+		return "the text " + quote(n.Value)
+	}
+	return n.ShortTag() + " " + quote(n.Value)
+}
+
+func isText(n *yaml.Node) bool {
+	return n.Kind == yaml.ScalarNode && slices.Contains([]string{"!!str", "!!timestamp", "!!binary"}, n.ShortTag())
+}
+
+func (c *checker) checkString(n *yaml.Node, path string) {
+	if isText(n) {
+		return
+	}
+	want := "text"
+	if n.Kind == yaml.ScalarNode {
+		want = "text (in quotes)"
+	}
+	c.wrong(n, path, want)
+}
+
+// checkBool takes what YAML 1.1 takes, because kubectl does: yes, no, on, off.
+func (c *checker) checkBool(n *yaml.Node, path string) {
+	if n.Kind == yaml.ScalarNode && n.Style == 0 && n.ShortTag() == "!!str" {
+		switch strings.ToLower(n.Value) {
+		case "yes", "on":
+			n.Tag, n.Value = "!!bool", "true"
+		case "no", "off":
+			n.Tag, n.Value = "!!bool", "false"
+		}
+	}
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
+		c.wrong(n, path, "true or false")
+	}
+}
+
+func (c *checker) checkInt(n *yaml.Node, t reflect.Type, path string) {
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" {
+		c.wrong(n, path, "a whole number")
+		return
+	}
+	v := reflect.New(t).Elem()
+	var i int64
+	var u uint64
+	switch {
+	case v.CanInt() && n.Decode(&i) == nil && !v.OverflowInt(i):
+	case v.CanUint() && n.Decode(&u) == nil && !v.OverflowUint(u):
+	default:
+		c.bad(n, cutPath(path), "the number "+oneLine(n.Value)+" is out of range")
+	}
+}
+
+func (c *checker) checkFloat(n *yaml.Node, path string) {
+	var f float64
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!float" && n.ShortTag() != "!!int" || n.Decode(&f) != nil {
+		c.wrong(n, path, "a number")
+		return
+	}
+	if math.IsInf(f, 0) || math.IsNaN(f) {
+		c.bad(n, cutPath(path), "the number "+oneLine(n.Value)+" is out of range")
+	}
+}
+
+func (c *checker) checkIntOrString(n *yaml.Node, path string) {
+	if isText(n) {
+		return
+	}
+	var i int32
+	switch {
+	case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int":
+		c.wrong(n, path, "a whole number or text")
+	case n.Decode(&i) != nil:
+		c.bad(n, cutPath(path), "the number "+oneLine(n.Value)+" is out of range")
+	}
+}
+
+// checkParsed checks a scalar that is text or a number to YAML and something
+// else to Kubernetes.
+func (c *checker) checkParsed(n *yaml.Node, path, want string, parse func(string) error) {
+	if n.Kind != yaml.ScalarNode || !isText(n) && n.ShortTag() != "!!int" && n.ShortTag() != "!!float" {
+		c.wrong(n, path, want)
+		return
+	}
+	if err := parse(n.Value); err != nil {
+		c.bad(n, cutPath(path), fmt.Sprintf("%s is not %s", quote(n.Value), want))
+	}
+}
