@@ -121,23 +121,21 @@ type Decision struct {
 }
 
 // Deciding returns the verdict that settles one direction: the denial if a
-// stage of that direction denies; else the endpoint's own stage (workload,
-// host, or the one that allowed in its stead). The result is false if the
-// connection was denied before that direction was reached.
-func (d *Decision) Deciding(dir Direction) (Verdict, bool) {
-	var last *Verdict
-	for i := range d.Stages {
-		v := &d.Stages[i]
-		if v.Direction != dir || v.Action == NoAction {
+// stage of that direction denies; else that of the endpoint's own stage
+// (workload, host, toHost), or the one that allowed in its stead. The result is
+// false if the connection was denied before that direction was reached, or if
+// nothing in that direction had to be asked.
+func (d *Decision) Deciding(dir Direction) (v Verdict, ok bool) {
+	for _, s := range d.Stages {
+		if s.Direction != dir || s.Action == NoAction {
 			continue
 		}
-		last = v
-		if v.Action == Deny {
-			break
+		if s.Action == Deny {
+			return s, true
+		}
+		if own := s.Stage == StageWorkload || s.Stage == StageHost || s.Stage == StageToHost; own || !ok {
+			v, ok = s, true
 		}
 	}
-	if last == nil {
-		return Verdict{}, false
-	}
-	return *last, true
+	return v, ok
 }
