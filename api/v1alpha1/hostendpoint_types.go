@@ -6,40 +6,82 @@ import (
 )
 
 // HostEndpointSpec is what a HostEndpoint says.
+// +kubebuilder:validation:XValidation:rule="(has(self.interfaceName) && self.interfaceName.size() > 0) || self.?expectedIPs.orValue([]).size() > 0",message="a host endpoint needs interfaceName or expectedIPs"
+// +kubebuilder:validation:XValidation:rule="self.?profiles.orValue([]).size() == 0 || self.?defaultAction.orValue('Allow') == 'Allow'",message="profile projectcalico-default-allow means defaultAction Allow; remove one of the two"
 type HostEndpointSpec struct {
 	// Node whose interface this is.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
 	// InterfaceName is the Linux interface, or "*" for all of the node's
-	// interfaces but those of its workloads.
+	// interfaces but those of its workloads. Empty means that ExpectedIPs select
+	// the interface.
+	// +optional
+	// +kubebuilder:validation:MaxLength=15
+	// +kubebuilder:validation:Pattern=`^(\*|[a-zA-Z0-9_.-]*)$`
 	InterfaceName string `json:"interfaceName,omitempty"`
-	// ExpectedIPs are the host's addresses; alone, they select the interface.
+	// ExpectedIPs are the host's addresses, at most 64; alone, they select the
+	// interface. Empty means the addresses of the node.
+	// +optional
+	// +kubebuilder:validation:MaxItems=64
+	// +kubebuilder:validation:items:MaxLength=45
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="must be an IPv4 or IPv6 address"
 	ExpectedIPs []string `json:"expectedIPs,omitempty"`
 	// Profiles of the model API: projectcalico-default-allow reads as
 	// defaultAction Allow; any other name is refused.
+	// +optional
+	// +kubebuilder:validation:MaxItems=1
+	// +kubebuilder:validation:items:Enum=projectcalico-default-allow
 	Profiles []string `json:"profiles,omitempty"`
-	// Ports are names for ports of the host, for use in rules.
+	// Ports are names for ports of the host, for use in rules; at most 256.
+	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Ports []EndpointPort `json:"ports,omitempty"`
-	// DefaultAction for local traffic that no tier decides: Deny (default) or Allow.
+	// DefaultAction for local traffic that no tier decides: Deny or Allow; unset
+	// means Deny, or Allow with the profile projectcalico-default-allow.
+	// Forwarded traffic that no tier decides is allowed.
+	// +optional
+	// +kubebuilder:validation:Enum=Deny;Allow
 	DefaultAction *Action `json:"defaultAction,omitempty"`
 }
 
 // EndpointPort names a port.
 type EndpointPort struct {
-	// Name that rules refer to.
+	// Name that rules refer to: letters, digits, '_', '.' and '-', not digits alone.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9_.-]*[a-zA-Z_.-][a-zA-Z0-9_.-]*$`
 	Name string `json:"name"`
-	// Protocol: TCP, UDP or SCTP.
+	// Protocol: TCP, UDP or SCTP, or its IANA number.
+	// +required
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self in [6, 17, 132] : self in ['TCP', 'UDP', 'SCTP']",message="must be TCP, UDP or SCTP"
 	Protocol intstr.IntOrString `json:"protocol"`
 	// Port number, 1–65535.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port"`
 }
 
 // +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,shortName=hep,categories=tierwall
+// +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.node`
+// +kubebuilder:printcolumn:name="Interface",type=string,JSONPath=`.spec.interfaceName`
+// +kubebuilder:printcolumn:name="IPs",type=string,JSONPath=`.spec.expectedIPs`
+// +kubebuilder:printcolumn:name="Default action",type=string,JSONPath=`.spec.defaultAction`,priority=1
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
 // HostEndpoint is an interface of a node that policies protect.
 type HostEndpoint struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
+	// Spec is what people write.
+	// +required
 	Spec HostEndpointSpec `json:"spec,omitempty"`
 }
 

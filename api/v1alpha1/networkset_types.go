@@ -3,20 +3,31 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // NetworkSetSpec is what a network set holds.
+// +kubebuilder:validation:XValidation:rule="!has(self.allowedEgressDomains) || self.allowedEgressDomains.size() == 0",message="allowedEgressDomains is not supported: Tierwall resolves no DNS names, and ignoring them would leave the set incomplete; list the addresses in nets"
 type NetworkSetSpec struct {
-	// Nets are address blocks in CIDR form, IPv4 and IPv6 as they come.
+	// Nets are address blocks in CIDR form, IPv4 and IPv6 as they come; they may
+	// overlap. At most 50,000. Empty means that the set holds no address.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50000
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32"
 	Nets []string `json:"nets,omitempty"`
 	// AllowedEgressDomains is refused: DNS-name matching is not built.
+	// +optional
 	AllowedEgressDomains []string `json:"allowedEgressDomains,omitempty"`
 }
 
 // +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Cluster,shortName=gns,categories=tierwall
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
 // GlobalNetworkSet gives addresses labels, so that rules' selectors match them.
 type GlobalNetworkSet struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
+	// Spec is what people write.
+	// +optional
 	Spec NetworkSetSpec `json:"spec,omitempty"`
 }
 
@@ -30,12 +41,16 @@ type GlobalNetworkSetList struct {
 }
 
 // +kubebuilder:object:root=true
+// +kubebuilder:resource:scope=Namespaced,shortName=netset,categories=tierwall
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
 // NetworkSet gives addresses labels within its namespace.
 type NetworkSet struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
+	// Spec is what people write.
+	// +optional
 	Spec NetworkSetSpec `json:"spec,omitempty"`
 }
 

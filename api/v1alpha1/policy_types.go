@@ -9,93 +9,190 @@ const DefaultTier = "default"
 const EnforcementAnnotation = "tierwall.io/enforcement"
 
 // GlobalNetworkPolicySpec is what a GlobalNetworkPolicy says.
+//
+// +kubebuilder:validation:XValidation:rule="!self.?doNotTrack.orValue(false) || !self.?preDNAT.orValue(false)",message="doNotTrack and preDNAT exclude each other"
+// +kubebuilder:validation:XValidation:rule="!self.?doNotTrack.orValue(false) || self.?applyOnForward.orValue(false)",message="doNotTrack needs applyOnForward: true"
+// +kubebuilder:validation:XValidation:rule="!self.?preDNAT.orValue(false) || self.?applyOnForward.orValue(false)",message="preDNAT needs applyOnForward: true"
+// +kubebuilder:validation:XValidation:rule="!self.?preDNAT.orValue(false) || ((!has(self.egress) || self.egress.size() == 0) && (!has(self.types) || !('Egress' in self.types)))",message="preDNAT takes no egress rules and no type Egress: before destination NAT there is only incoming traffic"
 type GlobalNetworkPolicySpec struct {
 	// Tier that the policy belongs to; default "default".
+	// +optional
+	// +kubebuilder:default=default
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Tier string `json:"tier,omitempty"`
-	// Order within the tier, lowest first; unset comes last; ties go by kind, namespace and name.
+	// Order within the tier, lowest first; unset comes last; ties go by kind,
+	// namespace and name. Native NetworkPolicies have order 1000 in tier default.
+	// +optional
 	Order *float64 `json:"order,omitempty"`
-	// Selector of the endpoints; empty selects all.
+	// Selector of the endpoints, workloads and hosts; empty selects all.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`
-	// NamespaceSelector restricts the policy to workload endpoints in matching namespaces.
+	// NamespaceSelector restricts the policy to workload endpoints in matching
+	// namespaces; empty means no such restriction.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	NamespaceSelector string `json:"namespaceSelector,omitempty"`
-	// ServiceAccountSelector restricts the policy to pods of matching service accounts.
+	// ServiceAccountSelector restricts the policy to pods of matching service
+	// accounts; empty means no such restriction.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
-	// Types are the directions that the policy governs; unset follows from the rules.
+	// Types are the directions that the policy governs, Ingress and Egress; unset
+	// or empty follows from the rules: no egress rules mean Ingress, only egress
+	// rules mean Egress, both mean both.
+	// +optional
+	// +kubebuilder:validation:MaxItems=2
+	// +listType=set
 	Types []PolicyType `json:"types,omitempty"`
-	// Ingress rules, in order.
+	// Ingress rules, in order, at most 1,024. None leaves ingress traffic, where
+	// Types governs it, to the end of the tier.
+	// +optional
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services))",message="services may stand only in the source of an ingress rule"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services) || has(r.source.services.namespace))",message="services of a global policy needs namespace"
 	Ingress []Rule `json:"ingress,omitempty"`
-	// Egress rules, in order.
+	// Egress rules, in order, at most 1,024. None leaves egress traffic, where
+	// Types governs it, to the end of the tier.
+	// +optional
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services))",message="services may stand only in the destination of an egress rule"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services) || has(r.destination.services.namespace))",message="services of a global policy needs namespace"
 	Egress []Rule `json:"egress,omitempty"`
-	// Enforcement: Enforced (default) or Audit.
+	// Enforcement: Enforced (default), or Audit to evaluate, count and report the
+	// policy without applying it.
+	// +optional
+	// +kubebuilder:default=Enforced
 	Enforcement Enforcement `json:"enforcement,omitempty"`
 	// DoNotTrack applies the rules before connection tracking; host endpoints
-	// only; needs ApplyOnForward.
+	// only; needs ApplyOnForward; replies need rules of their own.
+	// +optional
 	DoNotTrack bool `json:"doNotTrack,omitempty"`
 	// PreDNAT applies the rules before destination NAT; host endpoints and
 	// ingress only; needs ApplyOnForward.
+	// +optional
 	PreDNAT bool `json:"preDNAT,omitempty"`
 	// ApplyOnForward applies the rules to traffic forwarded through a host
 	// endpoint as well as to traffic that ends there.
+	// +optional
 	ApplyOnForward bool `json:"applyOnForward,omitempty"`
 	// PerformanceHints are accepted for compatibility and have no effect.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
 	PerformanceHints []string `json:"performanceHints,omitempty"`
 }
 
 // NetworkPolicySpec is what a NetworkPolicy of group tierwall.io says.
 type NetworkPolicySpec struct {
 	// Tier that the policy belongs to; default "default".
+	// +optional
+	// +kubebuilder:default=default
+	// +kubebuilder:validation:MaxLength=63
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
 	Tier string `json:"tier,omitempty"`
-	// Order within the tier, lowest first; unset comes last; ties go by kind, namespace and name.
+	// Order within the tier, lowest first; unset comes last; ties go by kind,
+	// namespace and name. Native NetworkPolicies have order 1000 in tier default.
+	// +optional
 	Order *float64 `json:"order,omitempty"`
 	// Selector of the endpoints in the policy's namespace; empty selects all.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`
-	// ServiceAccountSelector restricts the policy to pods of matching service accounts.
+	// ServiceAccountSelector restricts the policy to pods of matching service
+	// accounts; empty means no such restriction.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
-	// Types are the directions that the policy governs; unset follows from the rules.
+	// Types are the directions that the policy governs, Ingress and Egress; unset
+	// or empty follows from the rules: no egress rules mean Ingress, only egress
+	// rules mean Egress, both mean both.
+	// +optional
+	// +kubebuilder:validation:MaxItems=2
+	// +listType=set
 	Types []PolicyType `json:"types,omitempty"`
-	// Ingress rules, in order.
+	// Ingress rules, in order, at most 1,024. None leaves ingress traffic, where
+	// Types governs it, to the end of the tier.
+	// +optional
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services))",message="services may stand only in the source of an ingress rule"
 	Ingress []Rule `json:"ingress,omitempty"`
-	// Egress rules, in order.
+	// Egress rules, in order, at most 1,024. None leaves egress traffic, where
+	// Types governs it, to the end of the tier.
+	// +optional
+	// +kubebuilder:validation:MaxItems=1024
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services))",message="services may stand only in the destination of an egress rule"
 	Egress []Rule `json:"egress,omitempty"`
-	// Enforcement: Enforced (default) or Audit.
+	// Enforcement: Enforced (default), or Audit to evaluate, count and report the
+	// policy without applying it.
+	// +optional
+	// +kubebuilder:default=Enforced
 	Enforcement Enforcement `json:"enforcement,omitempty"`
 	// PerformanceHints are accepted for compatibility and have no effect.
+	// +optional
+	// +kubebuilder:validation:MaxItems=16
 	PerformanceHints []string `json:"performanceHints,omitempty"`
 }
 
 // PolicyStatus says whether and where a policy is enforced.
 type PolicyStatus struct {
 	// ObservedGeneration is the generation that this status speaks of.
+	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions are Accepted and Enforced.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
-	// Nodes counts the nodes that should enforce the policy and those that do.
+	// Nodes counts the nodes that should enforce the policy and those that do;
+	// unset until a node has reported.
+	// +optional
 	Nodes *NodeCounts `json:"nodes,omitempty"`
 }
 
 // NodeCounts counts nodes.
 type NodeCounts struct {
 	// Ready is "enforced/desired", for people.
+	// +optional
 	Ready string `json:"ready,omitempty"`
 	// Desired is the number of nodes with an endpoint that the policy selects.
+	// +required
 	Desired int32 `json:"desired"`
 	// Enforced is the number of those that enforce this generation.
+	// +required
 	Enforced int32 `json:"enforced"`
 	// Failed is the number of those that report an error.
+	// +optional
 	Failed int32 `json:"failed,omitempty"`
 	// FailedNodes names up to ten of them.
+	// +optional
+	// +kubebuilder:validation:MaxItems=10
 	FailedNodes []string `json:"failedNodes,omitempty"`
 }
 
 // +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Cluster,shortName=gnp,categories=tierwall
+// +kubebuilder:selectablefield:JSONPath=`.spec.tier`
+// +kubebuilder:printcolumn:name="Tier",type=string,JSONPath=`.spec.tier`
+// +kubebuilder:printcolumn:name="Order",type=number,JSONPath=`.spec.order`
+// +kubebuilder:printcolumn:name="Types",type=string,JSONPath=`.spec.types`
+// +kubebuilder:printcolumn:name="Enforcement",type=string,JSONPath=`.spec.enforcement`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.nodes.ready`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
 // GlobalNetworkPolicy applies to endpoints of the whole cluster, hosts included.
 type GlobalNetworkPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	Spec   GlobalNetworkPolicySpec `json:"spec,omitempty"`
-	Status PolicyStatus            `json:"status,omitempty"`
+	// Spec is what people write.
+	// +optional
+	// +kubebuilder:default={}
+	Spec GlobalNetworkPolicySpec `json:"spec,omitempty"`
+	// Status is what Tierwall reports.
+	// +optional
+	Status PolicyStatus `json:"status,omitempty,omitzero"`
 }
 
 // +kubebuilder:object:root=true
@@ -108,14 +205,28 @@ type GlobalNetworkPolicyList struct {
 }
 
 // +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:scope=Namespaced,shortName=tnp,categories=tierwall
+// +kubebuilder:selectablefield:JSONPath=`.spec.tier`
+// +kubebuilder:printcolumn:name="Tier",type=string,JSONPath=`.spec.tier`
+// +kubebuilder:printcolumn:name="Order",type=number,JSONPath=`.spec.order`
+// +kubebuilder:printcolumn:name="Types",type=string,JSONPath=`.spec.types`
+// +kubebuilder:printcolumn:name="Enforcement",type=string,JSONPath=`.spec.enforcement`
+// +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.nodes.ready`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
 // NetworkPolicy applies to the workload endpoints of its namespace.
 type NetworkPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	Spec   NetworkPolicySpec `json:"spec,omitempty"`
-	Status PolicyStatus      `json:"status,omitempty"`
+	// Spec is what people write.
+	// +optional
+	// +kubebuilder:default={}
+	Spec NetworkPolicySpec `json:"spec,omitempty"`
+	// Status is what Tierwall reports.
+	// +optional
+	Status PolicyStatus `json:"status,omitempty,omitzero"`
 }
 
 // +kubebuilder:object:root=true

@@ -18,6 +18,7 @@ const (
 )
 
 // PolicyType is a direction that a policy governs.
+// +kubebuilder:validation:Enum=Ingress;Egress
 type PolicyType string
 
 const (
@@ -28,6 +29,7 @@ const (
 )
 
 // Enforcement says whether a policy takes part in verdicts.
+// +kubebuilder:validation:Enum=Enforced;Audit
 type Enforcement string
 
 const (
@@ -41,41 +43,81 @@ const (
 // Rule matches traffic and says what to do with it. All criteria that are set
 // must match, positive and negative ones together; a rule without criteria
 // matches everything.
+//
+// The families of both sides are compared by their first blocks. Families mixed
+// within one list are refused for nets here and for notNets by the webhook: the
+// API server's limit on the cost of rules leaves no room for both.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.http)",message="http is not supported: Tierwall matches no application-layer fields, and a rule that ignored them would match too much; remove http or use a rule on ports"
+// +kubebuilder:validation:XValidation:rule="(self.?source.?ports.orValue([]).size() == 0 && self.?source.?notPorts.orValue([]).size() == 0 && self.?destination.?ports.orValue([]).size() == 0 && self.?destination.?notPorts.orValue([]).size() == 0) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [6, 17, 132, 136] : self.protocol in ['TCP', 'UDP', 'SCTP', 'UDPLite']))",message="ports and notPorts need protocol TCP, UDP, SCTP or UDPLite"
+// +kubebuilder:validation:XValidation:rule="(!has(self.icmp) && !has(self.notICMP)) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [1, 58] : self.protocol in ['ICMP', 'ICMPv6']))",message="icmp and notICMP need protocol ICMP or ICMPv6"
+// +kubebuilder:validation:XValidation:rule="!has(self.source) || !has(self.destination) || ((!has(self.source.nets) || self.source.nets.size() == 0 || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.source.nets[0].contains(':') == self.destination.nets[0].contains(':')) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.source.nets[0].contains(':') == self.destination.notNets[0].contains(':')))) && (!has(self.source.notNets) || self.source.notNets.size() == 0 || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.source.notNets[0].contains(':') == self.destination.nets[0].contains(':')) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.source.notNets[0].contains(':') == self.destination.notNets[0].contains(':')))))",message="source and destination must not mix IPv4 and IPv6 blocks: no packet has both families; write one rule for each"
+// +kubebuilder:validation:XValidation:rule="!has(self.ipVersion) || ((!has(self.source) || ((!has(self.source.nets) || self.source.nets.size() == 0 || self.source.nets[0].contains(':') == (self.ipVersion == 6)) && (!has(self.source.notNets) || self.source.notNets.size() == 0 || self.source.notNets[0].contains(':') == (self.ipVersion == 6)))) && (!has(self.destination) || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.destination.nets[0].contains(':') == (self.ipVersion == 6)) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.destination.notNets[0].contains(':') == (self.ipVersion == 6)))))",message="nets and notNets must be of the family that ipVersion names"
 type Rule struct {
-	// Metadata carries annotations to explain and to the comments of the ruleset.
+	// Metadata carries annotations to explain and to the comments of the
+	// ruleset; unset means none.
+	// +optional
 	Metadata *RuleMetadata `json:"metadata,omitempty"`
-	// Action is what to do with matching traffic.
+	// Action is what to do with matching traffic: Allow and Deny end the
+	// direction, Log goes on with the next rule, Pass with the next tier.
+	// +required
+	// +kubebuilder:validation:Enum=Allow;Deny;Log;Pass
 	Action Action `json:"action"`
 	// IPVersion restricts the rule to IPv4 (4) or IPv6 (6); unset means both.
+	// +optional
+	// +kubebuilder:validation:Enum=4;6
 	IPVersion *int `json:"ipVersion,omitempty"`
 	// Protocol is TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or an IANA number 1–255;
-	// unset means any. Ports need TCP, UDP or SCTP.
+	// unset means any. Ports need TCP, UDP, SCTP or UDPLite.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self >= 1 && self <= 255 : self in ['TCP', 'UDP', 'ICMP', 'ICMPv6', 'SCTP', 'UDPLite']",message="must be TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number 1-255"
 	Protocol *intstr.IntOrString `json:"protocol,omitempty"`
-	// NotProtocol excludes one protocol.
+	// NotProtocol excludes one protocol, written as in Protocol; unset excludes none.
+	// +optional
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self >= 1 && self <= 255 : self in ['TCP', 'UDP', 'ICMP', 'ICMPv6', 'SCTP', 'UDPLite']",message="must be TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number 1-255"
 	NotProtocol *intstr.IntOrString `json:"notProtocol,omitempty"`
-	// ICMP restricts an ICMP or ICMPv6 rule to a type, or to a type and code.
+	// ICMP restricts an ICMP or ICMPv6 rule to a type, or to a type and code;
+	// unset means any.
+	// +optional
 	ICMP *ICMPFields `json:"icmp,omitempty"`
-	// NotICMP excludes an ICMP type, or a type and code.
+	// NotICMP excludes an ICMP type, or a type and code; unset excludes none.
+	// +optional
 	NotICMP *ICMPFields `json:"notICMP,omitempty"`
-	// Source is what the sender must match.
-	Source EntityRule `json:"source,omitempty"`
-	// Destination is what the receiver must match.
-	Destination EntityRule `json:"destination,omitempty"`
+	// Source is what the sender must match; empty means any sender.
+	// +optional
+	Source EntityRule `json:"source,omitempty,omitzero"`
+	// Destination is what the receiver must match; empty means any receiver.
+	// +optional
+	Destination EntityRule `json:"destination,omitempty,omitzero"`
 	// HTTP is refused: application-layer matching is not built.
+	// +optional
 	HTTP *HTTPMatch `json:"http,omitempty"`
 }
 
 // RuleMetadata annotates one rule.
 type RuleMetadata struct {
-	// Annotations are free text for people and tools.
+	// Annotations are free text for people and tools, at most 64.
+	// +optional
+	// +kubebuilder:validation:MaxProperties=64
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // ICMPFields match the ICMP (or ICMPv6) type and code.
+// +kubebuilder:validation:XValidation:rule="!has(self.code) || has(self.type)",message="code needs type"
 type ICMPFields struct {
 	// Type is the ICMP type, 0–254; unset means any.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=254
 	Type *int `json:"type,omitempty"`
 	// Code is the ICMP code, 0–255; needs Type; unset means any.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=255
 	Code *int `json:"code,omitempty"`
 }
 
@@ -83,58 +125,119 @@ type ICMPFields struct {
 // at admission and reported by lint, so that it is never ignored.
 type HTTPMatch struct {
 	// Methods are HTTP methods.
+	// +optional
 	Methods []string `json:"methods,omitempty"`
 	// Paths are HTTP paths.
+	// +optional
 	Paths []HTTPPath `json:"paths,omitempty"`
 }
 
 // HTTPPath is an exact path or a prefix.
 type HTTPPath struct {
-	Exact  string `json:"exact,omitempty"`
+	// Exact is a whole path.
+	// +optional
+	Exact string `json:"exact,omitempty"`
+	// Prefix is the beginning of a path.
+	// +optional
 	Prefix string `json:"prefix,omitempty"`
 }
 
 // EntityRule is one side of a rule. All the fields that are set must match.
+//
+// +kubebuilder:validation:XValidation:rule="!has(self.domains) || self.domains.size() == 0",message="domains is not supported: Tierwall resolves no DNS names, and a rule that ignored them would match too much; use nets or a network set"
+// +kubebuilder:validation:XValidation:rule="!has(self.services) || !(has(self.nets) || has(self.notNets) || has(self.selector) || has(self.notSelector) || has(self.namespaceSelector) || has(self.ports) || has(self.notPorts) || has(self.serviceAccounts))",message="services stands alone on its side of the rule: it already names addresses and ports"
+// +kubebuilder:validation:XValidation:rule="!has(self.nets) || self.nets.size() == 0 || (self.nets[0].contains(':') ? self.nets.all(n, n.contains(':')) : !self.nets.exists(n, n.contains(':')))",message="nets must not mix IPv4 and IPv6 blocks: no packet has both families; write one rule for each"
+// +kubebuilder:validation:XValidation:rule="!has(self.nets) || !has(self.notNets) || self.nets.size() == 0 || self.notNets.size() == 0 || self.nets[0].contains(':') == self.notNets[0].contains(':')",message="nets and notNets must be of one family: no packet has both families; write one rule for each"
 type EntityRule struct {
-	// Nets are address blocks in CIDR form, of one IP family; the address must be in one of them.
+	// Nets are address blocks in CIDR form, of one IP family, at most 256; the
+	// address must be in one of them. Unset or empty means any address.
+	// +optional
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32"
 	Nets []string `json:"nets,omitempty"`
-	// NotNets are address blocks that the address must not be in.
+	// NotNets are address blocks that the address must not be in, at most 256.
+	// Unset or empty excludes none.
+	// +optional
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MaxLength=43
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32"
 	NotNets []string `json:"notNets,omitempty"`
 	// Selector matches endpoints and network sets by label. In a namespaced
-	// policy it means the policy's own namespace unless NamespaceSelector is set.
+	// policy it means the policy's own namespace unless NamespaceSelector is
+	// set. Empty means any peer, known or not.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`
-	// NotSelector excludes what it matches; alone, it matches unknown addresses too.
+	// NotSelector excludes what it matches; alone, it matches unknown addresses
+	// too. Empty excludes nothing.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	NotSelector string `json:"notSelector,omitempty"`
 	// NamespaceSelector restricts Selector to the namespaces that it matches;
-	// global() means objects in no namespace.
+	// global() means objects in no namespace. Empty means the policy's own
+	// namespace, or everything in a policy without one.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	NamespaceSelector string `json:"namespaceSelector,omitempty"`
 	// Services matches the endpoints of one Kubernetes Service. It stands alone on
 	// its side of the rule: in an egress rule's destination, addresses and ports;
-	// in an ingress rule's source, addresses.
+	// in an ingress rule's source, addresses. Unset means no such restriction.
+	// +optional
 	Services *ServiceMatch `json:"services,omitempty"`
-	// Ports are numbers, ranges "8080:8090", or names of ports; one must match.
+	// Ports are numbers 1–65535, ranges "8080:8090" with the lower end first, or
+	// names of ports; one must match. At most 50. Unset or empty means any port.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:XIntOrString
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^(([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|[a-zA-Z0-9_.-]*[a-zA-Z_.-][a-zA-Z0-9_.-]*)$`
+	// +kubebuilder:validation:items:XValidation:rule="!(type(self) in [int]) || (self >= 1 && self <= 65535)",message="must be a port 1-65535, a range such as 8080:8090, or the name of a port"
 	Ports []intstr.IntOrString `json:"ports,omitempty"`
-	// NotPorts are ports that must not match.
+	// NotPorts are ports that must not match, written as in Ports, at most 50.
+	// Unset or empty excludes none.
+	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:XIntOrString
+	// +kubebuilder:validation:items:MaxLength=63
+	// +kubebuilder:validation:items:Pattern=`^(([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|[a-zA-Z0-9_.-]*[a-zA-Z_.-][a-zA-Z0-9_.-]*)$`
+	// +kubebuilder:validation:items:XValidation:rule="!(type(self) in [int]) || (self >= 1 && self <= 65535)",message="must be a port 1-65535, a range such as 8080:8090, or the name of a port"
 	NotPorts []intstr.IntOrString `json:"notPorts,omitempty"`
-	// ServiceAccounts restricts the side to pods that run as matching service accounts.
+	// ServiceAccounts restricts the side to pods that run as matching service
+	// accounts; unset means no such restriction.
+	// +optional
 	ServiceAccounts *ServiceAccountMatch `json:"serviceAccounts,omitempty"`
 	// Domains is refused: DNS-name matching is not built.
+	// +optional
 	Domains []string `json:"domains,omitempty"`
 }
 
 // ServiceMatch names one Kubernetes Service.
 type ServiceMatch struct {
 	// Name of the Service.
+	// +required
+	// +kubebuilder:validation:MinLength=1
+	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name,omitempty"`
-	// Namespace of the Service; in a namespaced policy unset means the policy's own.
+	// Namespace of the Service. In a namespaced policy, empty means the policy's
+	// own; in a global one it must be set.
+	// +optional
+	// +kubebuilder:validation:MaxLength=63
 	Namespace string `json:"namespace,omitempty"`
 }
 
 // ServiceAccountMatch matches pods by the service account that they run as. If
 // both fields are set, both must match.
 type ServiceAccountMatch struct {
-	// Names of service accounts, in the namespaces that the side's selectors leave in scope.
+	// Names of service accounts, in the namespaces that the side's selectors
+	// leave in scope; at most 256; empty means any name.
+	// +optional
+	// +kubebuilder:validation:MaxItems=256
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=253
 	Names []string `json:"names,omitempty"`
-	// Selector matches the labels of service accounts.
+	// Selector matches the labels of service accounts; empty means any.
+	// +optional
+	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`
 }

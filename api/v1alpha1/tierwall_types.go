@@ -10,6 +10,7 @@ import (
 const TierwallName = "default"
 
 // Dataplane says what programs the kernel.
+// +kubebuilder:validation:Enum=Auto;NFTables;IPTables
 type Dataplane string
 
 const (
@@ -23,29 +24,45 @@ const (
 
 // TierwallSpec is what an operator tunes. Every default is safe.
 type TierwallSpec struct {
-	// Dataplane: Auto (default), NFTables or IPTables.
+	// Dataplane: Auto (default) takes nftables where the node has it and iptables
+	// elsewhere; NFTables and IPTables insist.
+	// +optional
+	// +kubebuilder:default=Auto
 	Dataplane Dataplane `json:"dataplane,omitempty"`
 	// Failsafe ports stay open on host endpoints whatever policies say, so that
 	// no policy can cut a node off.
-	Failsafe Failsafe `json:"failsafe,omitempty"`
+	// +optional
+	Failsafe Failsafe `json:"failsafe,omitempty,omitzero"`
 	// EndpointToHostAction decides traffic from a pod to its own node after the
 	// pod's egress policy: Accept (default), Drop, or Return (go on to the host endpoint's policy).
+	// +optional
+	// +kubebuilder:default=Accept
 	EndpointToHostAction EndpointToHostAction `json:"endpointToHostAction,omitempty"`
 	// UnknownWorkloads decides traffic of addresses in the node's pod CIDRs that
 	// belong to no known endpoint: Deny (default) or Allow.
+	// +optional
+	// +kubebuilder:default=Deny
+	// +kubebuilder:validation:Enum=Deny;Allow
 	UnknownWorkloads Action `json:"unknownWorkloads,omitempty"`
 	// AutoHostEndpoints makes one host endpoint "*" a node, with the node's
-	// labels and addresses and defaultAction Allow.
+	// labels and addresses and defaultAction Allow; default false.
+	// +optional
 	AutoHostEndpoints bool `json:"autoHostEndpoints,omitempty"`
 	// Logging of rules with action Log.
-	Logging LoggingSpec `json:"logging,omitempty"`
+	// +optional
+	// +kubebuilder:default={}
+	Logging LoggingSpec `json:"logging,omitempty,omitzero"`
 	// Metrics of the agents.
-	Metrics MetricsSpec `json:"metrics,omitempty"`
+	// +optional
+	// +kubebuilder:default={}
+	Metrics MetricsSpec `json:"metrics,omitempty,omitzero"`
 	// Agent is how the node agents run.
-	Agent AgentSpec `json:"agent,omitempty"`
+	// +optional
+	Agent AgentSpec `json:"agent,omitempty,omitzero"`
 }
 
 // EndpointToHostAction decides traffic from a pod to its own node.
+// +kubebuilder:validation:Enum=Accept;Drop;Return
 type EndpointToHostAction string
 
 const (
@@ -60,65 +77,115 @@ const (
 // Failsafe lists ports that stay open on host endpoints. A nil list means the
 // built-in defaults, an empty one no ports at all.
 type Failsafe struct {
-	// Inbound ports of the host; default TCP 22, 179, 2379, 2380, 5473, 6443, 6666, 6667, 10250 and UDP 68.
+	// Inbound ports of the host, at most 256; unset means TCP 22, 179, 2379, 2380,
+	// 5473, 6443, 6666, 6667, 10250 and UDP 68; an empty list means none.
+	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Inbound *[]FailsafePort `json:"inbound,omitempty"`
-	// Outbound ports of remote peers; default UDP 53, 67 and TCP 179, 2379, 2380, 5473, 6443, 6666, 6667.
+	// Outbound ports of remote peers, at most 256; unset means UDP 53, 67 and TCP
+	// 179, 2379, 2380, 5473, 6443, 6666, 6667; an empty list means none.
+	// +optional
+	// +kubebuilder:validation:MaxItems=256
 	Outbound *[]FailsafePort `json:"outbound,omitempty"`
 }
 
 // FailsafePort is one port that stays open.
 type FailsafePort struct {
-	// Protocol: TCP (default), UDP or SCTP.
-	Protocol intstr.IntOrString `json:"protocol,omitempty"`
+	// Protocol: TCP (default), UDP or SCTP, or its IANA number.
+	// +optional
+	// +kubebuilder:default=TCP
+	// +kubebuilder:validation:XIntOrString
+	// +kubebuilder:validation:MaxLength=8
+	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self in [6, 17, 132] : self in ['TCP', 'UDP', 'SCTP']",message="must be TCP, UDP or SCTP"
+	Protocol intstr.IntOrString `json:"protocol,omitempty,omitzero"`
 	// Port number, 1–65535.
+	// +required
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port"`
-	// Net restricts the peer's address to one block in CIDR form; unset means any.
+	// Net restricts the peer's address to one block in CIDR form; empty means any.
+	// +optional
+	// +kubebuilder:validation:MaxLength=43
+	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || isCIDR(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32"
 	Net string `json:"net,omitempty"`
 }
 
 // LoggingSpec tunes the log of matching packets.
 type LoggingSpec struct {
-	// RatePerRule is the number of log lines a second and rule; default 10.
+	// RatePerRule is the number of log lines a second and rule, 1–10,000; default 10.
+	// +optional
+	// +kubebuilder:default=10
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=10000
 	RatePerRule *int32 `json:"ratePerRule,omitempty"`
 	// Format: JSON (default) or Text.
+	// +optional
+	// +kubebuilder:default=JSON
+	// +kubebuilder:validation:Enum=JSON;Text
 	Format string `json:"format,omitempty"`
 }
 
 // MetricsSpec tunes the agents' metrics endpoint.
 type MetricsSpec struct {
-	// Port of the Prometheus endpoint; 0 turns it off; default 9477.
+	// Port of the Prometheus endpoint, 1–65535; 0 turns it off; default 9477.
+	// +optional
+	// +kubebuilder:default=9477
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
 	Port *int32 `json:"port,omitempty"`
 }
 
 // AgentSpec says how node agents run.
 type AgentSpec struct {
-	// Image of the agents; default: the operator's own.
+	// Image of the agents; empty means the operator's own.
+	// +optional
+	// +kubebuilder:validation:MaxLength=512
 	Image string `json:"image,omitempty"`
 	// Resources of the agent container.
-	Resources corev1.ResourceRequirements `json:"resources,omitempty"`
-	// Tolerations of the agent pods; default: all taints.
+	// +optional
+	Resources corev1.ResourceRequirements `json:"resources,omitempty,omitzero"`
+	// Tolerations of the agent pods; empty means that all taints are tolerated.
+	// +optional
+	// +kubebuilder:validation:MaxItems=64
 	Tolerations []corev1.Toleration `json:"tolerations,omitempty"`
-	// NodeSelector of the agent pods; default: all Linux nodes.
+	// NodeSelector of the agent pods; empty means all Linux nodes.
+	// +optional
 	NodeSelector map[string]string `json:"nodeSelector,omitempty"`
 }
 
 // TierwallStatus is the state of the installation.
 type TierwallStatus struct {
 	// ObservedGeneration is the generation that this status speaks of.
+	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions are Available, Progressing and Degraded.
+	// +optional
+	// +listType=map
+	// +listMapKey=type
 	Conditions []metav1.Condition `json:"conditions,omitempty"`
 }
 
 // +kubebuilder:object:root=true
+// +kubebuilder:subresource:status
+// +kubebuilder:resource:path=tierwalls,scope=Cluster,shortName=tw,categories=tierwall
+// +kubebuilder:printcolumn:name="Dataplane",type=string,JSONPath=`.spec.dataplane`
+// +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
+// +kubebuilder:printcolumn:name="Degraded",type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].status`
+// +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == 'default'",message="there is one Tierwall object and its name is default"
 
 // Tierwall is the singleton "default": what the operator installs and how agents behave.
 type Tierwall struct {
 	metav1.TypeMeta   `json:",inline"`
-	metav1.ObjectMeta `json:"metadata,omitempty"`
+	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	Spec   TierwallSpec   `json:"spec,omitempty"`
-	Status TierwallStatus `json:"status,omitempty"`
+	// Spec is what people write.
+	// +optional
+	// +kubebuilder:default={}
+	Spec TierwallSpec `json:"spec,omitempty"`
+	// Status is what Tierwall reports.
+	// +optional
+	Status TierwallStatus `json:"status,omitempty,omitzero"`
 }
 
 // +kubebuilder:object:root=true
