@@ -1,0 +1,193 @@
+package space
+
+import (
+	"fmt"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Part is a part of a space and the verdict on it.
+type Part struct {
+	Space   Space
+	Verdict model.Verdict
+	stages  []staged
+}
+
+// Outcome is what one stage says about all packets of two addresses: disjoint
+// parts that together are everything. Verdicts carry no Endpoint and no Audit.
+// Outcomes of one Table are equal if and only if they are the same pointer.
+type Outcome struct {
+	id    int32
+	Parts []Part
+}
+
+// outcome interns parts; parts of equal verdict are joined.
+func (t *Table) outcome(parts []Part) *Outcome {
+	var joined []Part
+next:
+	for _, p := range parts {
+		if p.Space.IsEmpty() {
+			continue
+		}
+		for i := range joined {
+			if joined[i].Verdict == p.Verdict {
+				joined[i].Space = joined[i].Space.Union(p.Space)
+				continue next
+			}
+		}
+		joined = append(joined, p)
+	}
+	var key []byte
+	for _, p := range joined {
+		key = appendVerdict(key, &p.Verdict)
+		key = p.Space.AppendKey(key)
+	}
+	if o, ok := t.outcomes[string(key)]; ok {
+		return o
+	}
+	o := &Outcome{int32(len(t.outcomes)), joined}
+	t.outcomes[string(key)] = o
+	return o
+}
+
+func appendVerdict(b []byte, v *model.Verdict) []byte {
+	return fmt.Appendf(b, "%d|%d|%s|%s|%s|%s|%d|%q\n", v.Action, v.Direction, v.Stage, v.Reason, v.Tier, v.Policy, v.Rule, v.RuleName)
+}
+
+// hit is a rule of a half that matches some packets of two addresses.
+type hit struct {
+	rule  int
+	space Space
+}
+
+type hitsKey struct{ half, src, dst int32 }
+
+// hitsOf lists the rules of a half that match anything, given what its sides
+// say about the two addresses.
+func (t *Table) hitsOf(h *half, src, dst int32) []hit {
+	k := hitsKey{h.id, src, dst}
+	if got, ok := t.hits[k]; ok {
+		return got
+	}
+	var out []hit
+	vs, vd := t.vectors.values[src], t.vectors.values[dst]
+	for i := range h.rules {
+		if vs[i] == noMatch || vd[i] == noMatch || h.rules[i].never {
+			continue
+		}
+		s := h.rules[i].static
+		if vs[i] != anyPorts {
+			s = s.Intersect(t.spaces.values[vs[i]])
+		}
+		if vd[i] != anyPorts {
+			s = s.Intersect(t.spaces.values[vd[i]])
+		}
+		if !s.IsEmpty() {
+			out = append(out, hit{i, s})
+		}
+	}
+	t.hits[k] = out
+	return out
+}
+
+// frame is what the evaluation of a chain needs beside the chain.
+type frame struct {
+	stage     model.Stage
+	endOfTier bool
+	def       model.Action
+}
+
+type resultKey struct {
+	chain, src, dst int32
+	frame           frame
+}
+
+// result evaluates a chain for all packets, given what its policies' sides say
+// about the two addresses.
+func (t *Table) result(c *chain, f frame, src, dst int32) *Outcome {
+	k := resultKey{c.id, src, dst, f}
+	if got, ok := t.results[k]; ok {
+		return got
+	}
+	var parts []Part
+	decide := func(s Space, v model.Verdict) {
+		if !s.IsEmpty() {
+			v.Direction, v.Stage = c.dir, f.stage
+			parts = append(parts, Part{Space: s, Verdict: v})
+		}
+	}
+	rest := t.walk(c, f, src, dst, func(p Passage) {
+		ti := &c.tiers[p.Tier]
+		if p.Policy < 0 {
+			if p.Action == model.Deny {
+				decide(p.Reached, model.Verdict{
+					Action: model.Deny, Reason: model.ReasonEndOfTier,
+					Tier: ti.name, Policy: ti.last, Rule: model.RuleEndOfTier,
+				})
+			}
+			return
+		}
+		if h := ti.halves[p.Policy]; !h.audit && (p.Action == model.Allow || p.Action == model.Deny) {
+			r := &h.rules[p.Rule]
+			decide(p.Reached.Intersect(p.Match), model.Verdict{
+				Action: r.action, Reason: model.ReasonRule,
+				Tier: ti.name, Policy: h.ref, Rule: model.RuleIndex(r.index), RuleName: r.name,
+			})
+		}
+	})
+	decide(rest, model.Verdict{Action: f.def, Reason: model.ReasonDefault, Rule: model.RuleDefault})
+	o := t.outcome(parts)
+	t.results[k] = o
+	return o
+}
+
+// Passage is one step of the evaluation of a chain: a rule that matches some
+// packets of the two addresses, or the end of a tier.
+type Passage struct {
+	// Tier and Policy are positions in the policy.Chain, Rule one in the
+	// policy's rules of the direction. At the end of a tier Policy and Rule are -1.
+	Tier, Policy, Rule int
+	// Action of the rule; of the end of the tier, Deny or Pass.
+	Action model.Action
+	// Reached is what comes here undecided. At the end of a tier it is what ends there.
+	Reached Space
+	// Match is what the rule matches, whether it comes here or not. Of the end
+	// of a tier, everything.
+	Match Space
+}
+
+// walk follows all packets through a chain and returns what no tier decides.
+func (t *Table) walk(c *chain, f frame, src, dst int32, visit func(Passage)) Space {
+	rest := all
+	vs, vd := t.vectors.values[src], t.vectors.values[dst]
+	at := 0
+	for i := range c.tiers {
+		ti := &c.tiers[i]
+		var passed Space
+		for j, h := range ti.halves {
+			for _, hit := range t.hitsOf(h, vs[at], vd[at]) {
+				r := &h.rules[hit.rule]
+				visit(Passage{i, j, hit.rule, r.action, rest, hit.space})
+				if h.audit || r.action == model.Log || r.action == model.NoAction {
+					continue
+				}
+				if r.action == model.Pass {
+					passed = passed.Union(rest.Intersect(hit.space))
+				}
+				rest = rest.Subtract(hit.space)
+			}
+			at++
+		}
+		end := model.Pass
+		if ti.enforced && f.endOfTier && ti.def != model.Pass {
+			end = model.Deny
+		}
+		visit(Passage{i, -1, -1, end, rest, all})
+		if end == model.Deny {
+			rest = passed
+		} else {
+			rest = rest.Union(passed)
+		}
+	}
+	return rest
+}

@@ -1,0 +1,238 @@
+package space
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// External is addresses that belong to nobody and that nothing tells apart.
+type External struct {
+	// Addr is one of them, to evaluate in the place of all.
+	Addr netip.Addr
+	// Ranges are all of them, sorted and of one family.
+	Ranges []Range
+	// Outside is true if no set, rule, pod CIDR or failsafe port names them.
+	Outside bool
+}
+
+// Cut divides the addresses that no endpoint and no node has in any of the
+// worlds into groups that none of the worlds tells apart, IPv4 before IPv6 and
+// then by the lowest address.
+func Cut(worlds ...*Evaluator) []External {
+	c := cutter{ids: map[string]int32{}}
+	for i, e := range worlds {
+		c.world(e, fmt.Sprint(i))
+	}
+	for _, whole := range []string{"0.0.0.0/0", "::/0"} {
+		c.add("", netip.MustParsePrefix(whole))
+	}
+	return c.sweep()
+}
+
+// owned is the property of addresses that belong to somebody.
+const owned = "owned"
+
+type cutter struct {
+	ids   map[string]int32
+	edges []edge
+}
+
+// edge is where a property of addresses begins or ends.
+type edge struct {
+	at    netip.Addr
+	end   bool // the address after the last one that has it
+	label int32
+}
+
+// add gives the addresses of a prefix a property. A prefix that is a whole
+// family tells nothing apart in it.
+func (c *cutter) add(property string, p netip.Prefix) {
+	if p.Bits() == 0 && property != "" {
+		return
+	}
+	id, ok := c.ids[property]
+	if !ok {
+		id = int32(len(c.ids))
+		c.ids[property] = id
+	}
+	p = p.Masked()
+	c.edges = append(c.edges, edge{p.Addr(), false, id})
+	if next := lastOf(p).Next(); next.IsValid() {
+		c.edges = append(c.edges, edge{next, true, id})
+	}
+}
+
+func (c *cutter) world(e *Evaluator, prefix string) {
+	for _, r := range e.ix.Endpoints() {
+		if ep, ok := e.ix.Endpoint(r); ok {
+			for _, a := range ep.Addrs {
+				c.add(owned, netip.PrefixFrom(a, a.BitLen()))
+			}
+		}
+	}
+	for _, n := range e.ix.Nodes() {
+		for _, a := range n.Addrs {
+			c.add(owned, netip.PrefixFrom(a, a.BitLen()))
+		}
+		for _, p := range n.PodCIDRs {
+			c.add(prefix+"pods", p)
+		}
+	}
+	for i, list := range [][]model.FailsafePort{e.settings.FailsafeInbound, e.settings.FailsafeOutbound} {
+		for _, f := range list {
+			if f.Net.IsValid() {
+				c.add(fmt.Sprintf("%sfailsafe%d %d/%d", prefix, i, f.Protocol, f.Port), f.Net)
+			}
+		}
+	}
+	e.load()
+	seen := map[*policy.Set]bool{}
+	var nets []byte
+	for _, id := range sortedKeys(e.rules) {
+		for i := range e.rules[id] {
+			r := &e.rules[id][i]
+			for _, peer := range []*model.Peer{&r.Match.Source, &r.Match.Destination} {
+				for _, list := range [][]netip.Prefix{peer.Nets, peer.NotNets} {
+					// One property a list, not one a prefix: a rule does not tell its nets apart.
+					nets = appendNets(nets[:0], list)
+					for _, n := range list {
+						c.add(string(nets), n)
+					}
+				}
+			}
+			for _, s := range setsOf(r) {
+				if s == nil || seen[s] {
+					continue
+				}
+				seen[s] = true
+				for _, m := range s.Members() {
+					c.add(fmt.Sprintf("%s%s %d/%d", prefix, s.ID(), m.Protocol, m.Port), m.Prefix)
+				}
+			}
+		}
+	}
+}
+
+// setsOf are the sets that a rule refers to, nil ones among them.
+func setsOf(r *policy.Rule) []*policy.Set {
+	var out []*policy.Set
+	for _, p := range []*policy.PeerSets{&r.Source, &r.Destination} {
+		out = append(out, p.Selector, p.NotSelector, p.Service)
+		out = append(append(out, p.NamedPorts...), p.NotNamedPorts...)
+	}
+	return out
+}
+
+func sortedKeys[V any](m map[int32]V) []int32 {
+	out := make([]int32, 0, len(m))
+	for k := range m {
+		out = append(out, k)
+	}
+	slices.Sort(out)
+	return out
+}
+
+// load numbers the chains of every endpoint.
+func (e *Evaluator) load() {
+	seen := map[*policy.Effective]bool{}
+	for _, r := range e.ix.Endpoints() {
+		if eff := e.ix.Effective(r); eff != nil && !seen[eff] {
+			seen[eff] = true
+			for _, c := range Chains(eff) {
+				e.chain(c.Chain, c.Direction)
+			}
+		}
+	}
+}
+
+// NamedChain is a chain of an effective policy and what it is for.
+type NamedChain struct {
+	Chain     policy.Chain
+	Direction model.Direction
+	Stage     model.Stage
+	// Default is what follows the last tier; NoAction at stages preDNAT and untracked,
+	// where the tiers' own default actions do not count either.
+	Default model.Action
+}
+
+// Chains lists the chains of an effective policy that are not empty, in the
+// order in which the stages of one direction come.
+func Chains(e *policy.Effective) []NamedChain {
+	own := model.StageWorkload
+	if e.Host {
+		own = model.StageHost
+	}
+	var out []NamedChain
+	for _, c := range []NamedChain{
+		{e.UntrackedIngress, model.Ingress, model.StageUntracked, model.NoAction},
+		{e.PreDNAT, model.Ingress, model.StagePreDNAT, model.NoAction},
+		{e.ForwardIngress, model.Ingress, model.StageForward, model.Allow},
+		{e.Ingress, model.Ingress, own, e.DefaultAction},
+		{e.UntrackedEgress, model.Egress, model.StageUntracked, model.NoAction},
+		{e.ForwardEgress, model.Egress, model.StageForward, model.Allow},
+		{e.Egress, model.Egress, own, e.DefaultAction},
+	} {
+		if len(c.Chain) > 0 {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// sweep walks along both families and groups the stretches between edges by
+// the properties that hold there.
+func (c *cutter) sweep() []External {
+	slices.SortFunc(c.edges, func(a, b edge) int { return a.at.Compare(b.at) })
+	count := make([]int, len(c.ids))
+	var active []int32 // sorted
+	var groups []External
+	byKey := map[string]int{}
+	var key []byte
+	mine, isOwned := c.ids[owned]
+	for i := 0; i < len(c.edges); {
+		at := c.edges[i].at
+		if i > 0 && at.BitLen() != c.edges[i-1].at.BitLen() {
+			// The edges after the last address of IPv4 are left out: begin anew.
+			clear(count)
+			active = active[:0]
+		}
+		for ; i < len(c.edges) && c.edges[i].at == at; i++ {
+			l := c.edges[i].label
+			pos, _ := slices.BinarySearch(active, l)
+			if c.edges[i].end {
+				if count[l]--; count[l] == 0 {
+					active = slices.Delete(active, pos, pos+1)
+				}
+			} else if count[l]++; count[l] == 1 {
+				active = slices.Insert(active, pos, l)
+			}
+		}
+		if isOwned && count[mine] > 0 {
+			continue
+		}
+		to := lastOf(netip.PrefixFrom(at, 0))
+		if i < len(c.edges) && c.edges[i].at.BitLen() == at.BitLen() {
+			to = c.edges[i].at.Prev()
+		}
+		key = append(key[:0], byte(at.BitLen()))
+		for _, l := range active {
+			key = binary.AppendUvarint(key, uint64(l))
+		}
+		g, ok := byKey[string(key)]
+		if !ok {
+			g = len(groups)
+			byKey[string(key)] = g
+			groups = append(groups, External{Addr: at, Outside: len(active) == 1}) // the whole family
+		}
+		groups[g].Ranges = append(groups[g].Ranges, Range{at, to})
+	}
+	for i := range groups {
+		groups[i].Ranges = Join(groups[i].Ranges)
+	}
+	return groups
+}

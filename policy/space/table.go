@@ -1,0 +1,238 @@
+package space
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Table numbers contents: what is equal in two worlds has one number in both,
+// so that a comparison of numbers tells what has not changed. Evaluators that
+// share a Table share their results too. Not safe for concurrent use.
+type Table struct {
+	halves    map[string]*half
+	chains    map[string]*chain
+	vectors   interner[[]int32]
+	spaces    interner[Space]
+	hits      map[hitsKey][]hit
+	results   map[resultKey]*Outcome
+	outcomes  map[string]*Outcome
+	decisions map[string][]Part
+	buf       []byte
+}
+
+// NewTable returns an empty Table.
+func NewTable() *Table {
+	t := &Table{
+		halves: map[string]*half{}, chains: map[string]*chain{},
+		vectors: newInterner[[]int32](), spaces: newInterner[Space](),
+		hits: map[hitsKey][]hit{}, results: map[resultKey]*Outcome{}, outcomes: map[string]*Outcome{},
+		decisions: map[string][]Part{},
+	}
+	t.spaces.id("", Space{})                     // noMatch
+	t.spaces.id(string(all.AppendKey(nil)), all) // anyPorts
+	return t
+}
+
+// What one side of a rule says about an address: a number of Table.spaces, of
+// which two are known.
+const (
+	noMatch  = 0 // the address is not of this side
+	anyPorts = 1 // it is, and this side adds no constraint on ports
+)
+
+type interner[T any] struct {
+	ids    map[string]int32
+	values []T
+}
+
+func newInterner[T any]() interner[T] { return interner[T]{ids: map[string]int32{}} }
+
+func (in *interner[T]) id(key string, v T) int32 {
+	if id, ok := in.ids[key]; ok {
+		return id
+	}
+	id := int32(len(in.values))
+	in.ids[key] = id
+	in.values = append(in.values, v)
+	return id
+}
+
+// vector numbers a list of numbers.
+func (t *Table) vector(v []int32) int32 {
+	t.buf = t.buf[:0]
+	for _, x := range v {
+		t.buf = binary.LittleEndian.AppendUint32(t.buf, uint32(x))
+	}
+	if id, ok := t.vectors.ids[string(t.buf)]; ok {
+		return id
+	}
+	c := make([]int32, len(v))
+	copy(c, v)
+	return t.vectors.id(string(t.buf), c)
+}
+
+// space numbers a space.
+func (t *Table) space(s Space) int32 {
+	t.buf = s.AppendKey(t.buf[:0])
+	if id, ok := t.spaces.ids[string(t.buf)]; ok {
+		return id
+	}
+	return t.spaces.id(string(t.buf), s)
+}
+
+// half is one direction of a policy: its rules without the members of the sets
+// that they refer to.
+type half struct {
+	id    int32
+	dir   model.Direction
+	ref   model.Ref
+	audit bool
+	rules []rule
+}
+
+type rule struct {
+	index  int // in the source object
+	name   string
+	action model.Action
+	never  bool
+	// static is what the rule says of packets whatever their addresses: an upper bound.
+	static Space
+}
+
+// half numbers one direction of a policy.
+func (t *Table) half(p *policy.Policy, dir model.Direction) *half {
+	rules := rulesOf(p, dir)
+	b := t.buf[:0]
+	b = fmt.Appendf(b, "%s|%d|%t", p.Ref, dir, p.Audit)
+	for i := range rules {
+		b = appendRule(b, &rules[i])
+	}
+	t.buf = b
+	if h, ok := t.halves[string(b)]; ok {
+		return h
+	}
+	h := &half{id: int32(len(t.halves)), dir: dir, ref: p.Ref, audit: p.Audit, rules: make([]rule, len(rules))}
+	for i := range rules {
+		r := &rules[i]
+		h.rules[i] = rule{r.Index, r.Name, r.Action, r.Match.Never, staticSpace(&r.Match)}
+	}
+	t.halves[string(b)] = h
+	return h
+}
+
+func rulesOf(p *policy.Policy, dir model.Direction) []policy.Rule {
+	if dir == model.Ingress {
+		return p.Ingress
+	}
+	return p.Egress
+}
+
+// appendRule writes everything of a rule that bears on verdicts.
+func appendRule(b []byte, r *policy.Rule) []byte {
+	m := &r.Match
+	b = fmt.Appendf(b, "\n%d %q %d %t %d %d %d", r.Index, r.Name, r.Action, m.Never, m.IPVersion, m.Protocol, m.NotProtocol)
+	b = appendICMP(b, m.ICMP)
+	b = appendICMP(b, m.NotICMP)
+	b = appendPeer(b, &m.Source, &r.Source)
+	return appendPeer(b, &m.Destination, &r.Destination)
+}
+
+func appendICMP(b []byte, m *model.ICMP) []byte {
+	switch {
+	case m == nil:
+		return append(b, " -"...)
+	case m.Code == nil:
+		return fmt.Appendf(b, " %d", m.Type)
+	}
+	return fmt.Appendf(b, " %d/%d", m.Type, *m.Code)
+}
+
+func appendPeer(b []byte, p *model.Peer, s *policy.PeerSets) []byte {
+	b = append(b, '[')
+	if p.Nets != nil {
+		b = appendNets(append(b, " in"...), p.Nets)
+	}
+	b = appendNets(append(b, " not"...), p.NotNets)
+	for _, set := range []*policy.Set{s.Selector, s.NotSelector, s.Service} {
+		b = appendSet(b, set)
+	}
+	if p.Service != (model.ServiceRef{}) {
+		b = fmt.Appendf(b, " %s/%s %t", p.Service.Namespace, p.Service.Name, p.ServicePorts)
+	}
+	b = appendPorts(b, p.Ports, s.NamedPorts)
+	b = appendPorts(b, p.NotPorts, s.NotNamedPorts)
+	return append(b, ']')
+}
+
+func appendNets(b []byte, nets []netip.Prefix) []byte {
+	for _, n := range nets {
+		b = n.AppendTo(append(b, ' '))
+	}
+	return b
+}
+
+func appendSet(b []byte, s *policy.Set) []byte {
+	if s == nil {
+		return append(b, " -"...)
+	}
+	return fmt.Appendf(b, " %q", s.ID())
+}
+
+func appendPorts(b []byte, ports []model.Port, named []*policy.Set) []byte {
+	if ports == nil {
+		return append(b, " -"...)
+	}
+	b = append(b, " ("...)
+	for _, p := range ports {
+		b = fmt.Appendf(b, "%d-%d %q,", p.First, p.Last, p.Name)
+	}
+	for _, s := range named {
+		b = appendSet(b, s)
+	}
+	return append(b, ')')
+}
+
+// chain is a policy.Chain in one direction by content.
+type chain struct {
+	id    int32
+	dir   model.Direction
+	tiers []tier
+}
+
+type tier struct {
+	name     string
+	def      model.Action
+	enforced bool
+	halves   []*half
+	last     model.Ref // the last enforced policy
+}
+
+// chain numbers a chain.
+func (t *Table) chain(c policy.Chain, dir model.Direction) *chain {
+	n := &chain{dir: dir}
+	key := []byte{byte(dir)}
+	for i := range c {
+		tc := &c[i]
+		ti := tier{name: tc.Tier.Name, def: tc.Tier.DefaultAction, enforced: tc.Enforced}
+		key = fmt.Appendf(key, "\n%q %d %t", ti.name, ti.def, ti.enforced)
+		for _, p := range tc.Policies {
+			h := t.half(p, dir)
+			ti.halves = append(ti.halves, h)
+			if !p.Audit {
+				ti.last = p.Ref
+			}
+			key = binary.LittleEndian.AppendUint32(append(key, ' '), uint32(h.id))
+		}
+		n.tiers = append(n.tiers, ti)
+	}
+	if old, ok := t.chains[string(key)]; ok {
+		return old
+	}
+	n.id = int32(len(t.chains))
+	t.chains[string(key)] = n
+	return n
+}
