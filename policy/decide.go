@@ -285,7 +285,7 @@ func (ix *Index) end(f model.Flow, source bool) (e end) {
 		a = f.Src
 	}
 	o := ix.ownerOf(a)
-	if o != nil && o.host == nil {
+	if o != nil && o.host() == nil {
 		e.pod = o
 		return e
 	}
@@ -309,7 +309,7 @@ func (ix *Index) end(f model.Flow, source bool) (e end) {
 	}
 	for _, h := range rec.hosts {
 		switch {
-		case h.host.Interface == "*":
+		case h.host().Interface == "*":
 			if e.host == nil {
 				e.host = h
 			}
@@ -329,7 +329,7 @@ func (ix *Index) forwardGuard(node string) *owner {
 		return nil
 	}
 	for _, h := range rec.hosts {
-		if h.host.Interface == "*" {
+		if h.host().Interface == "*" {
 			return h
 		}
 	}

@@ -112,8 +112,8 @@ func (ix *Index) flushEndpoints(d *Delta) {
 		now := EndpointDelta{Ref: r, Effective: o.effective(), Endpoint: before.Endpoint}
 		if !was || !sameEndpoint(before.Endpoint, o) {
 			now.Endpoint = &LocalEndpoint{Ref: r, Node: o.node, Addrs: o.addrs}
-			if o.host != nil {
-				now.Endpoint.Host = &o.host.HostEndpoint
+			if o.host() != nil {
+				now.Endpoint.Host = &o.host().HostEndpoint
 			}
 		} else if before.Effective == now.Effective {
 			continue
@@ -126,8 +126,8 @@ func (ix *Index) flushEndpoints(d *Delta) {
 }
 
 func sameEndpoint(e *LocalEndpoint, o *owner) bool {
-	if e.Node != o.node || !slices.Equal(e.Addrs, o.addrs) || (e.Host == nil) != (o.host == nil) {
+	if e.Node != o.node || !slices.Equal(e.Addrs, o.addrs) || (e.Host == nil) != (o.host() == nil) {
 		return false
 	}
-	return e.Host == nil || *e.Host == model.HostEndpoint(o.host.HostEndpoint)
+	return e.Host == nil || *e.Host == model.HostEndpoint(o.host().HostEndpoint)
 }

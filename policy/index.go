@@ -219,13 +219,13 @@ func (ix *Index) Endpoint(r model.Ref) (*model.Endpoint, bool) {
 		return nil, false
 	}
 	e := &model.Endpoint{
-		Ref: r, Node: o.node, Labels: ix.labelsOf(o.ls), Addrs: slices.Clone(o.addrs), Ports: slices.Clone(o.ports),
+		Ref: r, Node: o.node, Labels: ix.labelsOf(o.ls), Addrs: slices.Clone(o.addrs), Ports: slices.Clone(o.ports()),
 	}
 	if o.ls.sa != nil {
 		e.ServiceAccount = o.ls.sa.name
 	}
-	if o.host != nil {
-		h := o.host.HostEndpoint
+	if o.host() != nil {
+		h := o.host().HostEndpoint
 		e.Host = &h
 	}
 	return e, true
@@ -257,7 +257,7 @@ func (ix *Index) NetworkSets() []model.Ref {
 // NetworkSet returns the blocks of a network set, sorted. The caller does not change them.
 func (ix *Index) NetworkSet(r model.Ref) []netip.Prefix {
 	if o := ix.networkSets[r]; o != nil {
-		return o.nets
+		return o.nets()
 	}
 	return nil
 }
@@ -275,9 +275,9 @@ func (ix *Index) ownerOf(a netip.Addr) *owner {
 			return true
 		}
 		switch {
-		case best == nil, best.host != nil && o.host == nil:
+		case best == nil, best.host() != nil && o.host() == nil:
 			best = o
-		case best.host == nil && o.host != nil:
+		case best.host() == nil && o.host() != nil:
 		case o.ref().Compare(best.ref()) < 0:
 			best = o
 		}

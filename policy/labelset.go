@@ -42,7 +42,7 @@ type scope struct {
 	namespace string // of a service account
 	name      string
 	pairs     []pairID    // labels, keys prefixed with ns: or sa:
-	sets      []*labelSet // label sets in the scope; labelSet.nsPos and saPos are the places
+	sets      []*labelSet // label sets in the scope
 	known     bool        // an object of that name exists
 	// buckets file the selectors that need this namespace; sels counts them.
 	buckets buckets
@@ -53,19 +53,19 @@ type scope struct {
 // owner: kind, own labels, namespace, service account. Matching is done once a
 // label set, however many owners have it.
 type labelSet struct {
-	id           setID
-	kind         ownerKind
-	ns, sa       *scope // nil for none
-	nsPos, saPos int32
-	stamp        uint32 // last scan that saw it
-	local        int32  // local endpoints among the owners
-	dirty        bool   // its class has to be looked up again
-	pairs        []pairID
-	owners       []*owner
-	matched      []match
-	class        *class // of local endpoints
-	classPos     int32
-	next         *labelSet // same hash
+	id       setID
+	nsPos    int32  // in ns.sets
+	classPos int32  // in class.sets
+	stamp    uint32 // last scan that saw it
+	local    int32  // local endpoints among the owners
+	kind     ownerKind
+	dirty    bool   // its class has to be looked up again
+	ns, sa   *scope // nil for none
+	pairs    []pairID
+	owners   []*owner
+	matched  []match
+	class    *class    // of local endpoints
+	next     *labelSet // same hash
 }
 
 // match is one selector that matches a label set, and the set's place in the
@@ -125,7 +125,6 @@ func (ix *Index) setFor(kind ownerKind, ns, sa *scope, pairs []pairID) (ls *labe
 		ns.sets = append(ns.sets, ls)
 	}
 	if sa != nil {
-		ls.saPos = int32(len(sa.sets))
 		sa.sets = append(sa.sets, ls)
 	}
 	return ls, true
@@ -167,8 +166,7 @@ func (ix *Index) dropSet(ls *labelSet) {
 		ix.releaseNamespace(ns)
 	}
 	if sa := ls.sa; sa != nil {
-		moved := sa.sets[len(sa.sets)-1]
-		sa.sets[ls.saPos], moved.saPos = moved, ls.saPos
+		sa.sets[slices.Index(sa.sets, ls)] = sa.sets[len(sa.sets)-1]
 		sa.sets[len(sa.sets)-1] = nil
 		sa.sets = sa.sets[:len(sa.sets)-1]
 		ix.releaseAccount(sa)

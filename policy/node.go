@@ -55,7 +55,7 @@ func (ix *Index) deleteNode(name string) {
 // readdressHosts gives host endpoints without addresses of their own those of the node.
 func (ix *Index) readdressHosts(rec *nodeRec) {
 	for _, h := range rec.hosts {
-		if h.host.fixed || slices.Equal(h.addrs, rec.owner.addrs) {
+		if h.host().fixed || slices.Equal(h.addrs, rec.owner.addrs) {
 			continue
 		}
 		ls := h.ls

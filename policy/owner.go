@@ -15,11 +15,39 @@ type owner struct {
 	ls    *labelSet
 	lsPos int32
 	local bool
-	addrs []netip.Addr   // sorted, unique
+	addrs []netip.Addr // sorted, unique
+	node  string
+	rare  *rarePart // nil where it would be empty
+}
+
+// rarePart is what few owners have. A cluster's remote pods are what fills the
+// memory of an agent, so what they do not need is apart.
+type rarePart struct {
 	nets  []netip.Prefix // of network sets; sorted, unique
 	ports []model.NamedPort
-	node  string
 	host  *hostPart
+}
+
+func (o *owner) nets() []netip.Prefix {
+	if o.rare == nil {
+		return nil
+	}
+	return o.rare.nets
+}
+
+func (o *owner) ports() []model.NamedPort {
+	if o.rare == nil {
+		return nil
+	}
+	return o.rare.ports
+}
+
+// host is nil but for host endpoints.
+func (o *owner) host() *hostPart {
+	if o.rare == nil {
+		return nil
+	}
+	return o.rare.host
 }
 
 // hostPart is what only host endpoints have.
@@ -54,7 +82,7 @@ func (o *owner) eachPrefix(visit func(netip.Prefix)) {
 	for _, a := range o.addrs {
 		visit(single(a))
 	}
-	for _, p := range o.nets {
+	for _, p := range o.nets() {
 		visit(p)
 	}
 }
@@ -104,8 +132,11 @@ type podKey struct {
 
 func (ix *Index) upsertEndpoint(e *model.Endpoint) {
 	o := &owner{
-		name: e.Ref.Name, node: e.Node, addrs: sortedAddrs(e.Addrs), ports: sortedPorts(e.Ports),
+		name: e.Ref.Name, node: e.Node, addrs: sortedAddrs(e.Addrs),
 		local: ix.local == nil || ix.local(e.Node),
+	}
+	if ports := sortedPorts(e.Ports); ports != nil || e.Host != nil {
+		o.rare = &rarePart{ports: ports}
 	}
 	kind, ns, sa := ownerPod, (*scope)(nil), (*scope)(nil)
 	pairs := ix.ownPairs(ix.pairBuf[:0], e.Labels)
@@ -114,8 +145,8 @@ func (ix *Index) upsertEndpoint(e *model.Endpoint) {
 		if e.Host.DefaultAction == model.Allow {
 			kind = ownerHostAllow
 		}
-		o.host = &hostPart{*e.Host, len(o.addrs) > 0}
-		if n := ix.nodes[e.Node]; n != nil && !o.host.fixed {
+		o.rare.host = &hostPart{*e.Host, len(o.addrs) > 0}
+		if n := ix.nodes[e.Node]; n != nil && !o.rare.host.fixed {
 			o.addrs = n.owner.addrs
 		}
 	} else {
@@ -172,7 +203,7 @@ func (ix *Index) deleteHost(name string) {
 }
 
 func (ix *Index) upsertNetworkSet(s *model.NetworkSet) {
-	o := &owner{name: s.Ref.Name, nets: sortedNets(s.Nets)}
+	o := &owner{name: s.Ref.Name, rare: &rarePart{nets: sortedNets(s.Nets)}}
 	var ns *scope
 	if s.Ref.Namespace != "" {
 		ns = ix.namespace(s.Ref.Namespace)
@@ -200,7 +231,7 @@ func (ix *Index) attach(o *owner, kind ownerKind, ns, sa *scope, pairs []pairID)
 	for _, a := range o.addrs {
 		ix.addrs.add(single(a), o)
 	}
-	for _, p := range o.nets {
+	for _, p := range o.nets() {
 		ix.addrs.add(p, o)
 	}
 	first := false
@@ -234,7 +265,7 @@ func (ix *Index) detach(o *owner) {
 	for _, a := range o.addrs {
 		ix.addrs.remove(single(a), o)
 	}
-	for _, p := range o.nets {
+	for _, p := range o.nets() {
 		ix.addrs.remove(p, o)
 	}
 	last := len(ls.owners) - 1
@@ -270,7 +301,7 @@ func (ix *Index) contribute(s *sel, o *owner, n int) {
 		if !set.announced {
 			continue
 		}
-		for _, np := range o.ports {
+		for _, np := range o.ports() {
 			if np.Name != name {
 				continue
 			}

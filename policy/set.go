@@ -147,7 +147,7 @@ func (s *Set) contributors(m Member) (n int) {
 }
 
 func (o *owner) hasPort(name string, p model.Protocol, port uint16) bool {
-	return slices.Contains(o.ports, model.NamedPort{Name: name, Protocol: p, Port: port})
+	return slices.Contains(o.ports(), model.NamedPort{Name: name, Protocol: p, Port: port})
 }
 
 // Contains says whether an address (for SetAddrPorts: with that protocol and
@@ -178,7 +178,7 @@ func (s *Set) Members() []Member {
 		n := 0
 		for _, ls := range s.sel.sets {
 			for _, o := range ls.owners {
-				n += len(o.addrs) + len(o.nets)
+				n += len(o.addrs) + len(o.nets())
 			}
 		}
 		out = make([]Member, 0, n)
@@ -189,7 +189,7 @@ func (s *Set) Members() []Member {
 				o.eachPrefix(func(p netip.Prefix) { out = append(out, Member{Prefix: p}) })
 				continue
 			}
-			for _, np := range o.ports {
+			for _, np := range o.ports() {
 				if np.Name == s.port {
 					for _, a := range o.addrs {
 						out = append(out, Member{single(a), np.Protocol, np.Port})

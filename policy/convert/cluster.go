@@ -107,7 +107,7 @@ func endpointSlice(o *discoveryv1.EndpointSlice, r *report) model.Object {
 		p := model.ServicePort{Protocol: model.TCP}
 		var err error
 		if ep.Protocol != nil && *ep.Protocol != "" {
-			if p.Protocol, err = portProtocol(string(*ep.Protocol)); err != nil {
+			if p.Protocol, err = kubernetesProtocol(*ep.Protocol); err != nil {
 				r.errorf(path.Child("protocol"), "%v; the port is left out", err)
 				continue
 			}

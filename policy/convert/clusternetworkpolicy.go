@@ -80,14 +80,14 @@ func (r *report) subject(path *field.Path, in *clusterv1alpha2.ClusterNetworkPol
 			what = "has both"
 		}
 		r.errorf(path, "%s namespaces and pods: want one of them; the policy selects all pods", what)
-		return kindIs(model.OwnerPod)
+		return isPod
 	}
 	return r.podPeer(path, in.Namespaces, in.Pods)
 }
 
 // podPeer selects pods by their namespaces, or by both namespace and pod labels.
 func (r *report) podPeer(path *field.Path, namespaces *metav1.LabelSelector, pods *clusterv1alpha2.NamespacedPod) *selector.Selector {
-	terms := []*selector.Selector{kindIs(model.OwnerPod)}
+	terms := []*selector.Selector{isPod}
 	add := func(at *field.Path, ls *metav1.LabelSelector, prefix string) {
 		if s := r.labelSelector(at, ls, prefix); s != nil {
 			terms = append(terms, s)
@@ -173,7 +173,7 @@ func (c *clusterRule) peer(path *field.Path, in *clusterv1alpha2.ClusterNetworkP
 	}
 	if in.Nodes != nil {
 		if s := c.labelSelector(path.Child("nodes"), in.Nodes, ""); s != nil {
-			out = append(out, model.Peer{Selector: selector.And(kindIs(model.OwnerNode), s)})
+			out = append(out, model.Peer{Selector: selector.And(isNode, s)})
 		}
 	}
 	if in.Networks != nil {

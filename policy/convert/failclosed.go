@@ -1,10 +1,6 @@
 package convert
 
-import (
-	"maps"
-
-	"github.com/tierwall/tierwall/policy/model"
-)
+import "github.com/tierwall/tierwall/policy/model"
 
 // failClosed is the rule that stands for one that could not be understood.
 func failClosed(rule model.Rule) model.Rule {
@@ -32,12 +28,4 @@ func distrust(rules []model.Rule) []model.Rule {
 		out = append(out, rule)
 	}
 	return out
-}
-
-// clonedAnnotations detaches the annotations of a rule from the source object.
-func clonedAnnotations(in map[string]string) map[string]string {
-	if len(in) == 0 {
-		return nil
-	}
-	return maps.Clone(in)
 }

@@ -26,7 +26,7 @@ func nativePolicy(o *networkingv1.NetworkPolicy, r *report) model.Object {
 		Generation: o.Generation,
 		Audit:      nativeEnforcement(o, r) == v1alpha1.Audit,
 	}
-	scope := []*selector.Selector{kindIs(model.OwnerPod), inNamespace(r.ref.Namespace)}
+	scope := []*selector.Selector{isPod, inNamespace(r.ref.Namespace)}
 	pods := r.labelSelector(path.Child("podSelector"), &o.Spec.PodSelector, "")
 	if pods != nil {
 		scope = append(scope, pods)
@@ -151,7 +151,7 @@ func (r *report) nativePeer(path *field.Path, in *networkingv1.NetworkPolicyPeer
 	if in.PodSelector == nil && in.NamespaceSelector == nil {
 		return out
 	}
-	terms := []*selector.Selector{kindIs(model.OwnerPod)}
+	terms := []*selector.Selector{isPod}
 	if in.NamespaceSelector == nil {
 		terms = append(terms, inNamespace(r.ref.Namespace))
 	} else if s := r.labelSelector(path.Child("namespaceSelector"), in.NamespaceSelector, model.PrefixNamespace); s != nil {
@@ -204,7 +204,7 @@ func (r *report) nativePorts(path *field.Path, in []networkingv1.NetworkPolicyPo
 		at := path.Index(i)
 		protocol := model.TCP
 		if v := in[i].Protocol; v != nil {
-			p, err := portProtocol(string(*v))
+			p, err := kubernetesProtocol(*v)
 			if err != nil {
 				r.errorf(at.Child("protocol"), "%v", err)
 			}
@@ -271,4 +271,3 @@ func (r *report) nativePort(path *field.Path, in *networkingv1.NetworkPolicyPort
 	}
 	return port, whole, r.errors > before
 }
-

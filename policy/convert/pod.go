@@ -66,7 +66,7 @@ func podPorts(o *corev1.Pod, r *report) []model.NamedPort {
 			p := model.NamedPort{Name: cp.Name, Protocol: model.TCP}
 			var err error
 			if cp.Protocol != "" {
-				if p.Protocol, err = portProtocol(string(cp.Protocol)); err != nil {
+				if p.Protocol, err = kubernetesProtocol(cp.Protocol); err != nil {
 					r.errorf(path().Child("protocol"), "%v; the port is left out", err)
 					continue
 				}

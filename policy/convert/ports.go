@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -123,7 +124,21 @@ func (r *report) protocol(path *field.Path, v *intstr.IntOrString) model.Protoco
 	return p
 }
 
-// portProtocol reads a protocol that has ports and that endpoints' ports can have.
+// kubernetesProtocol reads a protocol of a Kubernetes kind, in the one spelling
+// that an API server accepts.
+func kubernetesProtocol(v corev1.Protocol) (model.Protocol, error) {
+	switch v {
+	case corev1.ProtocolTCP:
+		return model.TCP, nil
+	case corev1.ProtocolUDP:
+		return model.UDP, nil
+	case corev1.ProtocolSCTP:
+		return model.SCTP, nil
+	}
+	return 0, fmt.Errorf("%s is no protocol of a port: want TCP, UDP or SCTP", quote(string(v)))
+}
+
+// portProtocol reads a protocol that endpoints' ports can have, of a Tierwall kind.
 func portProtocol(s string) (model.Protocol, error) {
 	p, err := model.ParseProtocol(s)
 	if err != nil || p != model.TCP && p != model.UDP && p != model.SCTP {

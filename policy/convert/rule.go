@@ -22,7 +22,7 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 	before := r.errors
 	out := model.Rule{Index: index}
 	if in.Metadata != nil {
-		out.Annotations = clonedAnnotations(in.Metadata.Annotations)
+		out.Annotations = in.Metadata.Annotations
 	}
 	switch in.Action {
 	case v1alpha1.Allow:

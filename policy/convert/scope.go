@@ -2,7 +2,6 @@ package convert
 
 import (
 	"slices"
-	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -33,49 +32,46 @@ func canonicalKey(k string) string {
 	return k
 }
 
-// kindIs matches owners of one kind.
-func kindIs(kind string) *selector.Selector { return selector.Equal(model.LabelKind, kind) }
-
-// notNode matches all owners that ordinary selectors may match. Nodes are
-// reachable by the nodes peers of ClusterNetworkPolicies alone.
-func notNode() *selector.Selector { return selector.NotEqual(model.LabelKind, model.OwnerNode) }
+// The terms of which scopes are made.
+var (
+	isPod          = selector.Equal(model.LabelKind, model.OwnerPod)
+	isHostEndpoint = selector.Equal(model.LabelKind, model.OwnerHostEndpoint)
+	isEndpoint     = selector.In(model.LabelKind, model.OwnerPod, model.OwnerHostEndpoint)
+	isNode         = selector.Equal(model.LabelKind, model.OwnerNode)
+	// notNode matches all owners that ordinary selectors may match. Nodes are
+	// reachable by the nodes peers of ClusterNetworkPolicies alone.
+	notNode = selector.NotEqual(model.LabelKind, model.OwnerNode)
+	// inSomeNamespace matches owners in any namespace; its opposite is what
+	// global() means.
+	inSomeNamespace = selector.Has(model.LabelNamespace)
+	inNoNamespace   = selector.Not(inSomeNamespace)
+	// hasAccount matches pods that run as a service account.
+	hasAccount = selector.And(isPod, selector.Has(model.LabelServiceAccount))
+)
 
 // inNamespace matches the owners in one namespace.
 func inNamespace(name string) *selector.Selector { return selector.Equal(model.LabelNamespace, name) }
 
-// inNoNamespace is what global() means.
-func inNoNamespace() *selector.Selector { return selector.Not(selector.Has(model.LabelNamespace)) }
-
 // parse reads a selector of a Tierwall kind. The result is nil if that failed,
-// which is then reported.
+// which is then reported. Keys with a colon, which would reach the core's own
+// labels, do not parse.
 func (r *report) parse(path *field.Path, text string) *selector.Selector {
 	s, err := selector.Parse(text)
 	if err != nil {
 		r.errorf(path, "%s is no selector: %v", quote(text), err)
 		return nil
 	}
-	var reserved []string
-	s.RewriteKeys(func(k string) string {
-		// No label key has a colon. The core's own keys do, and must not be
-		// within reach of people's selectors.
-		if strings.Contains(k, ":") && !slices.Contains(reserved, k) {
-			reserved = append(reserved, k)
+	for _, k := range s.Keys() {
+		if !isLabelKey(k) {
+			r.warnf(path, "%s is no valid label key: no object has it", quote(k))
 		}
-		return k
-	})
-	slices.Sort(reserved)
-	for _, k := range reserved {
-		r.errorf(path, "%s is no selector: %s is no valid label key", quote(text), quote(k))
-	}
-	if reserved != nil {
-		return nil
 	}
 	return s
 }
 
 // ownLabels rewrites a selector over an owner's own labels.
 func ownLabels(s *selector.Selector) *selector.Selector {
-	return s.RewriteKeys(canonicalKey).ReplaceGlobal(inNoNamespace())
+	return s.RewriteKeys(canonicalKey).ReplaceGlobal(inNoNamespace)
 }
 
 // namespaceLabels rewrites a selector over the labels of namespaces to one over
@@ -84,19 +80,19 @@ func ownLabels(s *selector.Selector) *selector.Selector {
 func namespaceLabels(s *selector.Selector) *selector.Selector {
 	global := s.HasGlobal()
 	s = s.RewriteKeys(func(k string) string { return model.PrefixNamespace + canonicalKey(k) }).
-		ReplaceGlobal(inNoNamespace())
+		ReplaceGlobal(inNoNamespace)
 	if global {
 		return s
 	}
-	return selector.And(selector.Has(model.LabelNamespace), s)
+	return selector.And(inSomeNamespace, s)
 }
 
 // accountLabels rewrites a selector over the labels of service accounts to one
 // over the pods that run as them.
 func accountLabels(s *selector.Selector) *selector.Selector {
 	s = s.RewriteKeys(func(k string) string { return model.PrefixServiceAccount + canonicalKey(k) }).
-		ReplaceGlobal(inNoNamespace())
-	return selector.And(kindIs(model.OwnerPod), selector.Has(model.LabelServiceAccount), s)
+		ReplaceGlobal(inNoNamespace)
+	return selector.And(hasAccount, s)
 }
 
 // parseNamespaces and parseAccounts are parse for selectors over namespaces
@@ -106,12 +102,12 @@ func (r *report) parseNamespaces(path *field.Path, text string) *selector.Select
 	if s == nil {
 		return nil
 	}
-	s.RewriteKeys(func(k string) string {
-		if canonicalKey(k) == model.LabelNamespace {
+	global := s.HasGlobal() // Keys names the namespace label for it
+	for _, k := range s.Keys() {
+		if canonicalKey(k) == model.LabelNamespace && !global {
 			r.warnf(path, "namespaces have no label %s: their name is %s", k, model.LabelName)
 		}
-		return k
-	})
+	}
 	return namespaceLabels(s)
 }
 
@@ -142,11 +138,11 @@ func (r *report) policyScope(path *field.Path, spec *v1alpha1.GlobalNetworkPolic
 	var terms []*selector.Selector
 	switch {
 	case spec.DoNotTrack || spec.PreDNAT:
-		terms = append(terms, kindIs(model.OwnerHostEndpoint))
+		terms = append(terms, isHostEndpoint)
 	case podsOnly:
-		terms = append(terms, kindIs(model.OwnerPod))
+		terms = append(terms, isPod)
 	default:
-		terms = append(terms, selector.In(model.LabelKind, model.OwnerPod, model.OwnerHostEndpoint))
+		terms = append(terms, isEndpoint)
 	}
 	if namespaced {
 		terms = append(terms, inNamespace(r.ref.Namespace))
@@ -168,7 +164,7 @@ func (r *report) policyScope(path *field.Path, spec *v1alpha1.GlobalNetworkPolic
 // nil if the side does not ask for it. Both are scoped alike: by the side's
 // namespaceSelector, or else by the namespace of a namespaced policy.
 func (r *report) sideScope(path *field.Path, e *v1alpha1.EntityRule, namespaced bool) (in, notIn *selector.Selector) {
-	scope := []*selector.Selector{notNode()}
+	scope := []*selector.Selector{notNode}
 	positive := false
 	switch {
 	case e.NamespaceSelector != "":
@@ -221,7 +217,7 @@ func (r *report) serviceAccounts(path *field.Path, m *v1alpha1.ServiceAccountMat
 				names = append(names, n)
 			}
 		}
-		terms = append(terms, kindIs(model.OwnerPod), selector.In(model.LabelServiceAccount, names...))
+		terms = append(terms, isPod, selector.In(model.LabelServiceAccount, names...))
 	}
 	if m.Selector != "" {
 		if s := r.parseAccounts(path.Child("selector"), m.Selector); s != nil {
