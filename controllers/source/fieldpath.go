@@ -86,3 +86,11 @@ func lookupIndex(n *yaml.Node, path string) (item *yaml.Node, rest string) {
 	}
 	return n.Content[i], strings.TrimPrefix(rest, ".")
 }
+
+// nodeAt returns the node at a path of plain names, or nil.
+func nodeAt(n *yaml.Node, path string) *yaml.Node {
+	for _, name := range strings.Split(path, ".") {
+		n = value(n, name)
+	}
+	return n
+}

@@ -66,6 +66,16 @@ type loader struct {
 	res     *Result
 	errs    errorList
 	unknown []*unknownKind
+	// foreign are translated objects, which are added last: some of them only
+	// find their form among the others.
+	foreign []foreignObject
+}
+
+// foreignObject is a translated object and the document that it comes from.
+type foreignObject struct {
+	o    runtime.Object
+	file *file
+	node *yaml.Node
 }
 
 // unknownKind counts objects that are skipped.
@@ -77,6 +87,7 @@ type unknownKind struct {
 }
 
 func (l *loader) finish() (*Result, error) {
+	l.reconcile()
 	for _, u := range l.unknown {
 		objects := "objects"
 		if u.count == 1 {
@@ -237,7 +248,27 @@ func (l *loader) translate(f *file, n *yaml.Node, o any, name string) {
 		})
 	}
 	for _, t := range res.Objects {
-		l.add(t, f, n)
+		l.foreign = append(l.foreign, foreignObject{t, f, n})
+	}
+}
+
+// reconcile adds the translated objects of all files.
+func (l *loader) reconcile() {
+	objects := make([]runtime.Object, 0, len(l.foreign))
+	for _, o := range l.foreign {
+		objects = append(objects, o.o)
+	}
+	objects, notes := translate.Reconcile(objects)
+	for _, note := range notes {
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: note.Object, Field: note.Field, Message: note.Message})
+	}
+	for _, o := range objects {
+		for _, from := range l.foreign {
+			if from.o == o {
+				l.add(o, from.file, from.node)
+				break
+			}
+		}
 	}
 }
 
