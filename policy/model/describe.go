@@ -1,0 +1,191 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/tierwall/tierwall/api/selector"
+)
+
+// DescribeSelector says a selector with its scope in words: "pods app == 'db' in
+// namespace shop". What is said is complete: two descriptions that are equal
+// are of equal selectors.
+func DescribeSelector(s *selector.Selector) string {
+	noun, where, account, global := "", []string(nil), []string(nil), false
+	var own []*selector.Selector
+	inNamespace := false
+	for _, c := range s.Conjuncts() {
+		keys := c.Keys()
+		all := func(prefix string) bool {
+			return !slices.ContainsFunc(keys, func(k string) bool { return !strings.HasPrefix(k, prefix) })
+		}
+		text := c.String()
+		switch {
+		case text == kindIsPod:
+			noun = "pods"
+		case text == kindIsNode:
+			noun = "nodes"
+		case text == kindIsEndpoint:
+			noun = "endpoints"
+		case text == kindIsNoNode && noun == "":
+			// Endpoints and network sets, the usual meaning of a selector.
+		case text == hasNamespace:
+			inNamespace = true
+		case len(keys) == 1 && keys[0] == LabelNamespace:
+			if name, ok := onlyValue(c, LabelNamespace); ok {
+				where = append(where, "namespace "+name)
+			} else {
+				own = append(own, c)
+			}
+		case len(keys) > 0 && all(PrefixNamespace):
+			plain := c.RewriteKeys(func(k string) string { return strings.TrimPrefix(k, PrefixNamespace) })
+			if name, ok := onlyValue(plain, "kubernetes.io/metadata.name"); ok {
+				where = append(where, "namespace "+name)
+			} else {
+				where = append(where, "namespaces "+plain.String())
+			}
+		case len(keys) > 0 && all(PrefixServiceAccount):
+			account = append(account, c.RewriteKeys(func(k string) string { return strings.TrimPrefix(k, PrefixServiceAccount) }).String())
+		case text == "global()":
+			global = true
+		default:
+			own = append(own, c)
+		}
+	}
+	var out []string
+	if noun != "" {
+		out = append(out, noun)
+	}
+	if len(own) > 0 {
+		out = append(out, selector.And(own...).String())
+	} else if noun == "" {
+		out = append(out, "all()")
+	}
+	if len(account) > 0 {
+		out = append(out, "of service accounts "+strings.Join(account, " && "))
+	}
+	switch {
+	case len(where) > 0:
+		out = append(out, "in "+strings.Join(where, " and "))
+	case inNamespace:
+		out = append(out, "in any namespace")
+	case global:
+		out = append(out, "in no namespace")
+	}
+	return strings.Join(out, " ")
+}
+
+var (
+	kindIsPod      = selector.Equal(LabelKind, OwnerPod).String()
+	kindIsNode     = selector.Equal(LabelKind, OwnerNode).String()
+	kindIsNoNode   = selector.NotEqual(LabelKind, OwnerNode).String()
+	kindIsEndpoint = selector.In(LabelKind, OwnerPod, OwnerHostEndpoint).String()
+	hasNamespace   = selector.Has(LabelNamespace).String()
+)
+
+// onlyValue returns v where s is key == v.
+func onlyValue(s *selector.Selector, key string) (string, bool) {
+	c := s.Constraints()
+	if len(c) != 1 || len(c[0].Values) != 1 || s.String() != selector.Equal(key, c[0].Values[0]).String() {
+		return "", false
+	}
+	return c[0].Values[0], true
+}
+
+// Describe says what a rule matches, without its action: "TCP from pods app ==
+// 'web' in namespace shop to ports 80, 8000-8999". A match without criteria is
+// "anything".
+func (m *Match) Describe() string {
+	if m.Never {
+		return "nothing (the rule is invalid)"
+	}
+	var out []string
+	if m.IPVersion != 0 {
+		out = append(out, "IPv"+strconv.Itoa(int(m.IPVersion)))
+	}
+	if m.Protocol != AnyProtocol {
+		out = append(out, m.Protocol.String())
+	}
+	if m.NotProtocol != AnyProtocol {
+		out = append(out, "not "+m.NotProtocol.String())
+	}
+	if m.ICMP != nil {
+		out = append(out, m.ICMP.describe())
+	}
+	if m.NotICMP != nil {
+		out = append(out, "not "+m.NotICMP.describe())
+	}
+	if s := m.Source.Describe(); s != "" {
+		out = append(out, "from "+s)
+	}
+	if s := m.Destination.Describe(); s != "" {
+		out = append(out, "to "+s)
+	}
+	if len(out) == 0 {
+		return "anything"
+	}
+	return strings.Join(out, " ")
+}
+
+func (i *ICMP) describe() string {
+	if i.Code == nil {
+		return fmt.Sprintf("type %d", i.Type)
+	}
+	return fmt.Sprintf("type %d code %d", i.Type, *i.Code)
+}
+
+// Describe says what a side matches; the empty text for everything.
+func (p *Peer) Describe() string {
+	var out []string
+	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	if p.Selector != nil {
+		add("%s", DescribeSelector(p.Selector))
+	}
+	if p.NotSelector != nil {
+		add("not %s", DescribeSelector(p.NotSelector))
+	}
+	if p.Nets != nil {
+		add("%s", join(p.Nets))
+	}
+	if len(p.NotNets) > 0 {
+		add("except %s", join(p.NotNets))
+	}
+	if p.Service != (ServiceRef{}) {
+		add("service %s/%s", p.Service.Namespace, p.Service.Name)
+	}
+	if p.Ports != nil {
+		add("%s %s", plural("port", len(p.Ports)), join(p.Ports))
+	}
+	if len(p.NotPorts) > 0 {
+		add("not %s %s", plural("port", len(p.NotPorts)), join(p.NotPorts))
+	}
+	return strings.Join(out, " ")
+}
+
+func plural(word string, n int) string {
+	if n == 1 {
+		return word
+	}
+	return word + "s"
+}
+
+func join[T fmt.Stringer](list []T) string {
+	s := make([]string, len(list))
+	for i, v := range list {
+		s[i] = v.String()
+	}
+	return strings.Join(s, ", ")
+}
+
+// String is a number, FIRST-LAST, or a name.
+func (p Port) String() string {
+	switch {
+	case p.Name != "":
+		return p.Name
+	case p.First == p.Last:
+		return strconv.Itoa(int(p.First))
+	}
+	return fmt.Sprintf("%d-%d", p.First, p.Last)
+}
