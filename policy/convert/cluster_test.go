@@ -1,0 +1,172 @@
+package convert
+
+import (
+	"testing"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+func TestNamespace(t *testing.T) {
+	runExamples(t, model.KindNamespace, []example{
+		{
+			name: "its name is a label",
+			in:   `metadata: {name: shop, labels: {team: a}}`,
+			want: `labels kubernetes.io/metadata.name=shop,team=a`,
+		},
+		{
+			name: "no labels",
+			in:   `metadata: {name: shop}`,
+			want: `labels kubernetes.io/metadata.name=shop`,
+		},
+		{
+			name: "label there already",
+			in:   `metadata: {name: shop, labels: {kubernetes.io/metadata.name: shop}}`,
+			want: `labels kubernetes.io/metadata.name=shop`,
+		},
+		{
+			name:     "label with another name",
+			in:       `metadata: {name: shop, labels: {kubernetes.io/metadata.name: kube-system}}`,
+			want:     `labels kubernetes.io/metadata.name=shop`,
+			problems: []string{`warning: metadata.labels[kubernetes.io/metadata.name]: "kube-system" is ignored: this label is the namespace's name`},
+		},
+		{
+			name: "bad name",
+			in:   `metadata: {name: my.shop, namespace: x}`,
+			want: `labels kubernetes.io/metadata.name=my.shop`,
+			problems: []string{
+				`metadata.name: "my.shop" is no valid name: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit`,
+				`warning: metadata.namespace: "x" is ignored: Namespace is not namespaced`,
+			},
+		},
+	})
+}
+
+// The caller's object must not change: it may be shared with a cache.
+func TestNamespaceLeavesItsInputAlone(t *testing.T) {
+	o := read(t, model.KindNamespace, `metadata: {name: shop, labels: {team: a}}`)
+	before := o.DeepCopyObject()
+	Object(o)
+	if got, want := mustYAML(t, o), mustYAML(t, before); got != want {
+		t.Errorf("the object changed to\n%s\nfrom\n%s", got, want)
+	}
+}
+
+func TestServiceAccount(t *testing.T) {
+	runExamples(t, model.KindServiceAccount, []example{
+		{name: "labels", in: `metadata: {name: robot, namespace: shop, labels: {team: a}}`, want: `labels team=a`},
+		{
+			name: "a name of 63 characters",
+			in:   `metadata: {name: a23456789012345678901234567890123456789012345678901234567890123, namespace: shop}`,
+			want: ``,
+		},
+	})
+}
+
+func TestNode(t *testing.T) {
+	runExamples(t, model.KindNode, []example{
+		{
+			name: "all fields",
+			in: `
+metadata: {name: n1, labels: {role: edge}}
+spec: {podCIDR: 10.244.1.0/24, podCIDRs: [10.244.1.0/24, 'fd01::/64']}
+status:
+  addresses:
+  - {type: Hostname, address: n1}
+  - {type: InternalIP, address: 192.0.2.1}
+  - {type: InternalIP, address: 'fd02::1'}
+  - {type: ExternalIP, address: 198.51.100.1}
+  - {type: ExternalIP, address: 192.0.2.1}
+  - {type: ExternalDNS, address: n1.example.com}`,
+			want: `labels role=edge addrs 192.0.2.1,fd02::1,198.51.100.1 podCIDRs 10.244.1.0/24,fd01::/64`,
+		},
+		{
+			name: "podCIDR alone",
+			in:   `spec: {podCIDR: 10.244.1.0/24}`,
+			want: `podCIDRs 10.244.1.0/24`,
+		},
+		{
+			name: "what does not parse",
+			in: `
+spec: {podCIDRs: [10.244.1.0, 10.244.2.0/24, 10.244.2.1/24]}
+status: {addresses: [{type: InternalIP, address: n1}, {type: ExternalIP, address: 127.0.0.1}]}`,
+			want: `podCIDRs 10.244.2.0/24`,
+			problems: []string{
+				`warning: status.addresses[0].address: "n1" is no IP address; the address is left out`,
+				`warning: status.addresses[1].address: "127.0.0.1" is no address of one endpoint: want neither an unspecified, a loopback nor a multicast address; the address is left out`,
+				`spec.podCIDRs[0]: "10.244.1.0" is an address, not an address block: want CIDR form, here 10.244.1.0/32; the block is left out`,
+			},
+		},
+		{
+			name:     "bad podCIDR",
+			in:       `spec: {podCIDR: 10.244.1.0/33}`,
+			want:     ``,
+			problems: []string{`spec.podCIDR: "10.244.1.0/33" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8; the block is left out`},
+		},
+	})
+}
+
+func TestService(t *testing.T) {
+	runExamples(t, model.KindService, []example{{name: "takes no part", in: `spec: {selector: {app: web}}`, want: `nothing`}})
+}
+
+func TestEndpointSlice(t *testing.T) {
+	const meta = `
+metadata: {name: web-1, namespace: shop, labels: {kubernetes.io/service-name: web}}`
+	runExamples(t, model.KindEndpointSlice, []example{
+		{
+			name: "endpoints count ready or not",
+			in: meta + `
+addressType: IPv4
+endpoints:
+- {addresses: [10.0.0.1, 10.0.0.2], conditions: {ready: true}}
+- {addresses: [10.0.0.3], conditions: {ready: false, serving: false, terminating: true}}
+- {addresses: [10.0.0.1]}
+ports: [{name: http, port: 8080, protocol: TCP}, {port: 53, protocol: UDP}, {name: again, port: 8080}]`,
+			want: `service web addrs 10.0.0.1,10.0.0.2,10.0.0.3 port TCP/8080 port UDP/53`,
+		},
+		{
+			name: "a port without a number is all ports",
+			in: meta + `
+addressType: IPv6
+endpoints: [{addresses: ['fd00::1']}]
+ports: [{protocol: SCTP}, {}]`,
+			want: `service web addrs fd00::1 port SCTP/0 port TCP/0`,
+		},
+		{
+			name: "no ports are no ports",
+			in: meta + `
+addressType: IPv4
+endpoints: [{addresses: [10.0.0.1]}]`,
+			want: `service web addrs 10.0.0.1`,
+		},
+		{name: "of no Service", in: `addressType: IPv4`, want: `nothing`},
+		{
+			name: "host names",
+			in: meta + `
+addressType: FQDN
+endpoints: [{addresses: [example.com]}]`,
+			want: `nothing`,
+		},
+		{
+			name:     "unknown address type",
+			in:       meta + "\naddressType: IPX\nendpoints: [{addresses: [10.0.0.1]}]",
+			want:     `nothing`,
+			problems: []string{`addressType: "IPX" is no address type: want IPv4, IPv6 or FQDN; the slice is left out`},
+		},
+		{
+			name: "what does not parse",
+			in: meta + `
+addressType: IPv4
+endpoints: [{addresses: [example.com, 'fd00::1', 10.0.0.1]}]
+ports: [{port: 0}, {port: 70000}, {port: 80, protocol: ICMP}, {port: 81}]`,
+			want: `service web addrs 10.0.0.1 port TCP/81`,
+			problems: []string{
+				`endpoints[0].addresses[0]: "example.com" is no IP address; the address is left out`,
+				`endpoints[0].addresses[1]: "fd00::1" is not of the slice's addressType IPv4; the address is left out`,
+				`ports[0].port: port 0 is out of range: want 1-65535; the port is left out`,
+				`ports[1].port: port 70000 is out of range: want 1-65535; the port is left out`,
+				`ports[2].protocol: "ICMP" is no protocol of a port: want TCP, UDP or SCTP; the port is left out`,
+			},
+		},
+	})
+}
