@@ -42,15 +42,14 @@ type decider struct {
 	traces  []StageTrace
 }
 
-// place is what is known of one end of a flow.
+// end is what is known of one end of a flow.
 type end struct {
 	pod  *owner      // the pod that has the address, or nil
 	node *model.Node // the node that the pod is on or that has the address, or nil
 	host *owner      // the host endpoint that guards the address of a host, or nil
 }
 
-func (e *end) isHost() bool  { return e.pod == nil && (e.node != nil || e.host != nil) }
-func (e *end) unknown() bool { return e.pod == nil && e.node == nil && e.host == nil }
+func (e *end) isHost() bool { return e.pod == nil && (e.node != nil || e.host != nil) }
 
 // nodeName is the node that the end is on, or "".
 func (e *end) nodeName() string {
@@ -71,10 +70,10 @@ func (d *decider) decide(f model.Flow) {
 	src, dst := d.ix.end(f, true), d.ix.end(f, false)
 	sameNode := src.nodeName() != "" && src.nodeName() == dst.nodeName()
 	switch {
-	case f.Src == f.Dst && !src.unknown(), src.pod != nil && src.pod == dst.pod:
+	case src.pod != nil && src.pod == dst.pod:
 		d.settle(src.ref(), model.Egress, model.StageWorkload, model.ReasonLoopback, model.Allow)
 		return
-	case src.isHost() && dst.isHost() && sameNode:
+	case src.isHost() && dst.isHost() && (sameNode || f.Src == f.Dst):
 		d.settle(src.ref(), model.Egress, model.StageHost, model.ReasonLoopback, model.Allow)
 		return
 	case src.isHost() && dst.pod != nil && sameNode:
@@ -147,10 +146,13 @@ func (d *decider) toHost(dst *end) {
 	case model.ToHostDrop:
 		d.settle(dst.ref(), model.Ingress, model.StageToHost, model.ReasonEndpointToHost, model.Deny)
 	default:
-		if dst.host != nil {
-			d.toHostEndpoint(dst.host)
-		} else {
+		// The packet comes in by the pod's interface, which is none of the host
+		// endpoint's: its stages before routing are not on the way.
+		switch {
+		case dst.host == nil:
 			d.settle(dst.ref(), model.Ingress, model.StageHost, model.ReasonNoEndpoint, model.Allow)
+		case !d.failsafe(dst.host, model.Ingress):
+			d.chain(dst.host, model.StageHost, model.Ingress)
 		}
 	}
 }

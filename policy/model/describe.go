@@ -33,6 +33,8 @@ func DescribeSelector(s *selector.Selector) string {
 			// Endpoints and network sets, the usual meaning of a selector.
 		case text == hasNamespace:
 			inNamespace = true
+		case text == "global()":
+			global = true
 		case len(keys) == 1 && keys[0] == LabelNamespace:
 			if name, ok := onlyValue(c, LabelNamespace); ok {
 				where = append(where, "namespace "+name)
@@ -48,8 +50,6 @@ func DescribeSelector(s *selector.Selector) string {
 			}
 		case len(keys) > 0 && all(PrefixServiceAccount):
 			account = append(account, c.RewriteKeys(func(k string) string { return strings.TrimPrefix(k, PrefixServiceAccount) }).String())
-		case text == "global()":
-			global = true
 		default:
 			own = append(own, c)
 		}

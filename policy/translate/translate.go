@@ -65,6 +65,8 @@ func New(gvk schema.GroupVersionKind) any {
 	case schema.GroupVersion{Group: "projectcalico.org", Version: "v3"},
 		schema.GroupVersion{Group: "crd.projectcalico.org", Version: "v1"}:
 		f = newCalico(gvk.Kind)
+	case schema.GroupVersion{Group: "policy.networking.k8s.io", Version: "v1alpha1"}:
+		f = newAdmin(gvk.Kind)
 	}
 	if f == nil {
 		return nil
