@@ -53,6 +53,19 @@ func (w *World) place(a netip.Addr) place {
 	return at
 }
 
+// ref names what is at a place, for verdicts that no policy gives.
+func (p place) ref() model.Ref {
+	switch {
+	case p.pod != nil:
+		return p.pod.ref
+	case p.guard != nil:
+		return p.guard.ref
+	case p.host:
+		return model.Ref{Kind: model.KindNode, Name: p.node}
+	}
+	return model.Ref{}
+}
+
 func (w *World) wildcard(node string) *owner {
 	for _, h := range w.hosts {
 		if h.node == node && h.iface == "*" {
@@ -86,14 +99,11 @@ type decision struct {
 	out   model.Decision
 }
 
-func (d *decision) add(v model.Verdict, stage model.Stage, e *owner) {
+func (d *decision) add(v model.Verdict, stage model.Stage, endpoint model.Ref) {
 	if d.done {
 		return
 	}
-	v.Stage = stage
-	if e != nil {
-		v.Endpoint = e.ref
-	}
+	v.Stage, v.Endpoint = stage, endpoint
 	if v.Audit != nil {
 		v.Audit.Stage, v.Audit.Endpoint = v.Stage, v.Endpoint
 	}
@@ -115,12 +125,12 @@ func (w *World) Decide(f model.Flow) model.Decision {
 	sameNode := src.node != "" && src.node == dst.node
 	switch {
 	case src.pod != nil && src.pod == dst.pod:
-		d.add(plain(model.Allow, model.Egress, model.ReasonLoopback), model.StageWorkload, src.pod)
+		d.add(plain(model.Allow, model.Egress, model.ReasonLoopback), model.StageWorkload, src.ref())
 	case src.host && dst.host && (sameNode || src.node == "" && src.guard == dst.guard):
-		d.add(plain(model.Allow, model.Egress, model.ReasonLoopback), model.StageHost, src.guard)
+		d.add(plain(model.Allow, model.Egress, model.ReasonLoopback), model.StageHost, src.ref())
 	case src.host && dst.pod != nil && sameNode:
 		// "host→pod is always allowed (kubelet probes)"
-		d.add(plain(model.Allow, model.Ingress, model.ReasonOwnNode), model.StageWorkload, dst.pod)
+		d.add(plain(model.Allow, model.Ingress, model.ReasonOwnNode), model.StageWorkload, dst.ref())
 	default:
 		d.egress(src, dst, sameNode)
 		d.ingress(src, dst, sameNode)
@@ -132,13 +142,13 @@ func (d *decision) egress(src, dst place, sameNode bool) {
 	w, f := d.world, d.flow
 	switch {
 	case src.pod != nil:
-		d.add(w.workload(src.pod, f, model.Egress), model.StageWorkload, src.pod)
+		d.add(w.workload(src.pod, f, model.Egress), model.StageWorkload, src.ref())
 		if h := w.forwardGuard(src.node); h != nil && !sameNode {
 			d.optional(h, model.Egress, forward)
 		}
 	case src.guard != nil:
 		if isSafe(w.settings.failsafeOut, f, f.Dst) {
-			d.add(plain(model.Allow, model.Egress, model.ReasonFailsafe), model.StageHost, src.guard)
+			d.add(plain(model.Allow, model.Egress, model.ReasonFailsafe), model.StageHost, src.ref())
 			return
 		}
 		if !d.optional(src.guard, model.Egress, untracked) {
@@ -156,16 +166,16 @@ func (d *decision) ingress(src, dst place, sameNode bool) {
 		if h := w.forwardGuard(dst.node); h != nil && !sameNode {
 			_ = d.optional(h, model.Ingress, untracked) || d.optional(h, model.Ingress, preDNAT) || d.optional(h, model.Ingress, forward)
 		}
-		d.add(w.workload(dst.pod, f, model.Ingress), model.StageWorkload, dst.pod)
+		d.add(w.workload(dst.pod, f, model.Ingress), model.StageWorkload, dst.ref())
 	case dst.host && src.pod != nil && sameNode:
 		// "pod→host passes the pod's egress policy and then endpointToHostAction"
 		switch w.settings.toHost {
 		case v1alpha1.EndpointToHostDrop:
-			d.add(plain(model.Deny, model.Ingress, model.ReasonEndpointToHost), model.StageToHost, nil)
+			d.add(plain(model.Deny, model.Ingress, model.ReasonEndpointToHost), model.StageToHost, dst.ref())
 		case v1alpha1.EndpointToHostReturn:
-			d.toHost(dst, false)
+			d.toHost(dst, true)
 		default:
-			d.add(plain(model.Allow, model.Ingress, model.ReasonEndpointToHost), model.StageToHost, nil)
+			d.add(plain(model.Allow, model.Ingress, model.ReasonEndpointToHost), model.StageToHost, dst.ref())
 		}
 	case dst.host:
 		d.toHost(dst, true)
@@ -182,7 +192,7 @@ func (d *decision) toHost(dst place, early bool) {
 		return
 	}
 	if isSafe(d.world.settings.failsafeIn, d.flow, d.flow.Src) {
-		d.add(plain(model.Allow, model.Ingress, model.ReasonFailsafe), model.StageHost, dst.guard)
+		d.add(plain(model.Allow, model.Ingress, model.ReasonFailsafe), model.StageHost, dst.ref())
 		return
 	}
 	if early && (d.optional(dst.guard, model.Ingress, untracked) || d.optional(dst.guard, model.Ingress, preDNAT)) {
@@ -199,14 +209,15 @@ func (d *decision) unknown(at place, a netip.Addr, dir model.Direction) {
 		if d.world.settings.allowUnknownWorkloads {
 			action = model.Allow
 		}
-		d.add(plain(action, dir, model.ReasonUnknownWorkload), model.StageWorkload, nil)
+		d.add(plain(action, dir, model.ReasonUnknownWorkload), model.StageWorkload, model.Ref{})
 		return
 	}
+	v := plain(model.Allow, dir, model.ReasonNoEndpoint)
 	stage := model.StageWorkload
 	if at.host {
-		stage = model.StageHost
+		stage = model.StageHost // a node that no host endpoint guards
 	}
-	d.add(plain(model.Allow, dir, model.ReasonNoEndpoint), stage, nil)
+	d.add(v, stage, at.ref())
 }
 
 func (w *World) inPodCIDRs(a netip.Addr) bool {
@@ -235,7 +246,7 @@ func (d *decision) host(h *owner, dir model.Direction) {
 	if h.allow {
 		def = model.Allow
 	}
-	d.add(evaluate(d.world.chain(h, dir, normal), d.flow, dir, true, def), model.StageHost, h)
+	d.add(evaluate(d.world.chain(h, dir, normal), d.flow, dir, true, def), model.StageHost, h.ref)
 }
 
 // optional is a stage that there is only if a policy selects the host endpoint for
@@ -255,6 +266,6 @@ func (d *decision) optional(h *owner, dir model.Direction, v variant) bool {
 		// no end of tier, no default: the later stages decide
 		verdict = evaluate(chain, d.flow, dir, false, model.NoAction)
 	}
-	d.add(verdict, stage, h)
+	d.add(verdict, stage, h.ref)
 	return verdict.Action != model.NoAction
 }

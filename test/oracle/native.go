@@ -103,6 +103,11 @@ func (w *World) nativePeer(namespace string, p networkingv1.NetworkPolicyPeer) (
 		if err != nil {
 			return nil, err
 		}
+		for _, n := range except { // as the API server demands
+			if n.Bits() <= in[0].Bits() || !in[0].Contains(n.Addr()) {
+				return nil, fmt.Errorf("except is not within the block")
+			}
+		}
 		return func(a netip.Addr) bool {
 			return in[0].Contains(a) && !slices.ContainsFunc(except, func(n netip.Prefix) bool { return n.Contains(a) })
 		}, nil

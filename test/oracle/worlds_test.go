@@ -1,0 +1,512 @@
+package oracle_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	k8s "k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/yaml"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/oracle"
+)
+
+// defaultWorlds is sized for about a minute on two slow cores. TIERWALL_WORLDS
+// sets another number; TIERWALL_SEED runs one world alone, with its trace.
+const defaultWorlds = 3000
+
+// TestWorlds feeds random worlds to the engine, event by event, and holds its
+// verdicts, its deltas and its state to the naive interpreter and to an engine that
+// sees the final objects only.
+func TestWorlds(t *testing.T) {
+	if text := os.Getenv("TIERWALL_SEED"); text != "" {
+		seed, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("TIERWALL_SEED: %v", err)
+		}
+		report(t, seed)
+		return
+	}
+	worlds := uint64(defaultWorlds)
+	if text := os.Getenv("TIERWALL_WORLDS"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("TIERWALL_WORLDS: %v", err)
+		}
+		worlds = n
+	}
+	var next, failed atomic.Uint64
+	var total stats
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		wg.Go(func() {
+			var own stats
+			for {
+				seed := next.Add(1)
+				if seed > worlds || failed.Load() >= 3 {
+					break
+				}
+				if runWorld(seed, &own) != nil {
+					failed.Add(1)
+					mu.Lock()
+					report(t, seed)
+					mu.Unlock()
+				}
+			}
+			mu.Lock()
+			total.add(own)
+			mu.Unlock()
+		})
+	}
+	wg.Wait()
+	t.Logf("seeds 1 to %d: %d events, %d flushes, %d comparisons with an index from scratch, %d flows; %s",
+		worlds, total.events, total.flushes, total.checks, total.flows, total.spread())
+	if worlds >= 500 {
+		total.covers(t)
+	}
+}
+
+// stats counts what the worlds have met, so that a generator that has gone
+// blind is noticed.
+type stats struct {
+	events, flushes, checks, flows int
+	met                            map[string]int
+}
+
+func (s *stats) add(o stats) {
+	s.events += o.events
+	s.flushes += o.flushes
+	s.checks += o.checks
+	s.flows += o.flows
+	for k, n := range o.met {
+		s.meet(k, n)
+	}
+}
+
+func (s *stats) meet(key string, n int) {
+	if s.met == nil {
+		s.met = map[string]int{}
+	}
+	s.met[key] += n
+}
+
+func (s *stats) spread() string {
+	var b strings.Builder
+	for _, k := range slices.Sorted(mapKeys(s.met)) {
+		fmt.Fprintf(&b, "\n  %8d %s", s.met[k], k)
+	}
+	return b.String()
+}
+
+// covers: every stage, reason and action, and every kind of policy must have decided.
+func (s *stats) covers(t *testing.T) {
+	for _, k := range []string{
+		"workload Allow Rule", "workload Deny Rule", "workload Deny EndOfTier", "workload Allow Default",
+		"workload Allow Loopback", "workload Allow OwnNode", "workload Allow NoEndpoint",
+		"workload Allow UnknownWorkload", "workload Deny UnknownWorkload",
+		"host Allow Rule", "host Deny Rule", "host Deny EndOfTier", "host Allow Default", "host Deny Default",
+		"host Allow Failsafe", "host Allow NoEndpoint", "host Allow Loopback",
+		"forward Allow Rule", "forward Deny Rule", "forward Deny EndOfTier", "forward Allow Default",
+		"untracked Allow Rule", "untracked Deny Rule", "untracked  Default",
+		"preDNAT Allow Rule", "preDNAT Deny Rule", "preDNAT  Default",
+		"toHost Allow EndpointToHost", "toHost Deny EndpointToHost",
+		"by GlobalNetworkPolicy", "by NetworkPolicy.tierwall.io", "by NetworkPolicy", "by ClusterNetworkPolicy", "audit",
+	} {
+		if s.met[k] == 0 {
+			t.Errorf("no world has met %q", k)
+		}
+	}
+}
+
+func (s *stats) decision(d model.Decision) {
+	s.flows++
+	for _, v := range d.Stages {
+		s.meet(fmt.Sprintf("%s %s %s", v.Stage, v.Action, v.Reason), 1)
+		if v.Policy.Kind != "" {
+			s.meet("by "+string(v.Policy.Kind), 1)
+		}
+		if v.Audit != nil {
+			s.meet("audit", 1)
+		}
+	}
+}
+
+// script is a world's course: events, and after which of them what is compared.
+type script struct {
+	steps []step
+}
+
+type step struct {
+	event oracle.Event
+	flush bool
+	// check compares everything after the event; objects and flows are those of the moment.
+	check   bool
+	flows   []model.Flow
+	objects []k8s.Object
+}
+
+func makeScript(seed uint64) script {
+	rng := rand.New(rand.NewPCG(seed, 0x7469657277616c6c))
+	cfg := oracle.Config{Policies: 1 + rng.IntN(4)}
+	if rng.IntN(3) == 0 {
+		cfg.Invalid = 0.4
+	}
+	s := oracle.Random(rng, cfg)
+	n := 20 + rng.IntN(100)
+	checks := map[int]bool{n - 1: true, rng.IntN(n): true, n/2 + rng.IntN(n/2): true}
+	flushRate := []float64{0, 0.1, 0.5, 1}[rng.IntN(4)]
+	var sc script
+	for i := range n {
+		st := step{event: s.Next(), flush: rng.Float64() < flushRate, check: checks[i]}
+		if st.check {
+			st.objects, st.flows = s.Objects(), s.Flows(40)
+		}
+		sc.steps = append(sc.steps, st)
+	}
+	return sc
+}
+
+func runWorld(seed uint64, s *stats) error {
+	rng := rand.New(rand.NewPCG(seed, 0x636865636b))
+	return makeScript(seed).run(rng, s)
+}
+
+// failure is a disagreement about one moment of a world.
+type failure struct {
+	step    int
+	objects []k8s.Object
+	flow    *model.Flow // nil if it is not about a verdict
+	err     error
+}
+
+func (f *failure) Error() string { return f.err.Error() }
+
+func (sc script) run(rng *rand.Rand, s *stats) (err error) {
+	at := -1
+	defer func() {
+		if r := recover(); r != nil {
+			buf := make([]byte, 8192)
+			err = &failure{step: at, err: fmt.Errorf("panic: %v\n%s", r, buf[:runtime.Stack(buf, false)])}
+		}
+	}()
+	full := newEngine(nil)
+	local := newEngine(func(node string) bool { return node == "n0" })
+	for i, st := range sc.steps {
+		at = i
+		s.events++
+		full.event(st.event)
+		local.event(st.event)
+		if !st.flush && !st.check {
+			continue
+		}
+		s.flushes++
+		if err := full.flush(); err != nil {
+			return &failure{step: i, err: err}
+		}
+		if err := local.flush(); err != nil {
+			return &failure{step: i, err: fmt.Errorf("with local endpoints only: %w", err)}
+		}
+		if st.check {
+			s.checks++
+			if f := compare(rng, full, local, st, s); f != nil {
+				f.step, f.objects = i, st.objects
+				return f
+			}
+		}
+	}
+	return nil
+}
+
+func compare(rng *rand.Rand, full, local *engine, st step, s *stats) *failure {
+	fresh := newEngine(nil)
+	shuffled := slices.Clone(st.objects)
+	rng.Shuffle(len(shuffled), func(i, j int) { shuffled[i], shuffled[j] = shuffled[j], shuffled[i] })
+	for _, o := range shuffled {
+		fresh.event(oracle.Event{Object: o})
+	}
+	if err := fresh.flush(); err != nil {
+		return &failure{err: fmt.Errorf("index from scratch: %w", err)}
+	}
+	naive := oracle.New(st.objects)
+	for _, f := range st.flows {
+		want := naive.Decide(f)
+		s.decision(want)
+		for name, e := range map[string]*engine{"incremental index": full, "index from scratch": fresh} {
+			got := e.ix.Decide(f)
+			if diff := differ(want, got); diff != "" {
+				return &failure{flow: &f, err: fmt.Errorf("naive and %s differ: %s\nnaive: %s\n%s: %s", name, diff, asJSON(want), name, asJSON(got))}
+			}
+		}
+	}
+	if err := full.replica.equals(fresh.replica); err != nil {
+		return &failure{err: err}
+	}
+	if err := full.sameState(fresh); err != nil {
+		return &failure{err: err}
+	}
+	if err := local.partOf(full, st); err != nil {
+		return &failure{err: err}
+	}
+	return nil
+}
+
+// differ says how two decisions differ, or nothing.
+func differ(want, got model.Decision) string {
+	if want.Action != got.Action {
+		return fmt.Sprintf("action %s and %s", want.Action, got.Action)
+	}
+	for i := range max(len(want.Stages), len(got.Stages)) {
+		if i >= len(want.Stages) || i >= len(got.Stages) {
+			return fmt.Sprintf("%d and %d stages", len(want.Stages), len(got.Stages))
+		}
+		a, b := want.Stages[i], got.Stages[i]
+		auditA, auditB := a.Audit, b.Audit
+		a.Audit, b.Audit = nil, nil
+		if a.Reason == model.ReasonLoopback {
+			b.Stage = a.Stage
+		}
+		if a != b {
+			return fmt.Sprintf("stage %d", i)
+		}
+		if (auditA == nil) != (auditB == nil) || auditA != nil && *auditA != *auditB {
+			return fmt.Sprintf("audit of stage %d", i)
+		}
+	}
+	return ""
+}
+
+// engine is an index with what its deltas make of a replica.
+type engine struct {
+	ix      *policy.Index
+	replica *replica
+}
+
+func newEngine(local func(string) bool) *engine {
+	return &engine{ix: policy.New(policy.Options{Local: local}), replica: newReplica()}
+}
+
+func (e *engine) event(ev oracle.Event) {
+	ref, ok := convert.RefOf(ev.Object)
+	if !ok {
+		panic(fmt.Sprintf("no ref of %T", ev.Object))
+	}
+	obj, _, known := convert.Object(ev.Object)
+	switch {
+	case !known:
+		panic(fmt.Sprintf("%s is unknown", ref))
+	case ev.Delete || obj == nil:
+		e.ix.Delete(ref)
+	default:
+		e.ix.Upsert(obj)
+	}
+}
+
+// flush also makes sure that a second flush says nothing.
+func (e *engine) flush() error {
+	if err := e.replica.apply(e.ix.Flush()); err != nil {
+		return err
+	}
+	if d := e.ix.Flush(); len(d.Sets)+len(d.Added)+len(d.Removed)+len(d.Endpoints)+len(d.Nodes) > 0 || d.Settings {
+		return fmt.Errorf("a second flush has something to say: %+v", *d)
+	}
+	for ref, ed := range e.replica.endpoints {
+		if got := e.ix.Effective(ref); got != ed.Effective {
+			return fmt.Errorf("endpoint %s: the deltas' effective policy is not the index's", ref)
+		}
+	}
+	return nil
+}
+
+// sameState compares what the indexes say of themselves.
+func (e *engine) sameState(o *engine) error {
+	text := func(ix *policy.Index) string {
+		var b strings.Builder
+		fmt.Fprintln(&b, "endpoints", ix.Endpoints())
+		for _, t := range ix.Tiers() {
+			fmt.Fprintf(&b, "tier %+v\n", *t)
+		}
+		for _, p := range ix.Policies() {
+			fmt.Fprintln(&b, "policy", p.Ref, ix.Selected(p.Ref))
+		}
+		for _, n := range ix.Nodes() {
+			fmt.Fprintf(&b, "node %+v\n", *n)
+		}
+		fmt.Fprintf(&b, "settings %+v\n", *ix.Settings())
+		return b.String()
+	}
+	if a, b := text(e.ix), text(o.ix); a != b {
+		return fmt.Errorf("state by events and from scratch differ:\n%s---\n%s", a, b)
+	}
+	return nil
+}
+
+// partOf holds an index of one node's endpoints to one of all.
+func (e *engine) partOf(full *engine, st step) error {
+	for ref, want := range full.replica.endpoints {
+		got, ok := e.replica.endpoints[ref]
+		if isLocal := want.Endpoint.Node == "n0"; ok != isLocal || (e.ix.Effective(ref) != nil) != isLocal {
+			return fmt.Errorf("%s on %q: local %v", ref, want.Endpoint.Node, ok)
+		}
+		if ok && (localText(got.Endpoint) != localText(want.Endpoint) || effectiveText(got.Effective) != effectiveText(want.Effective)) {
+			return fmt.Errorf("%s with local endpoints only:\n%s\n%s--- with all:\n%s\n%s", ref,
+				localText(got.Endpoint), effectiveText(got.Effective), localText(want.Endpoint), effectiveText(want.Effective))
+		}
+	}
+	for ref := range e.replica.endpoints {
+		if _, ok := full.replica.endpoints[ref]; !ok {
+			return fmt.Errorf("%s is local and does not exist", ref)
+		}
+	}
+	for id, members := range e.replica.sets {
+		want, ok := full.replica.sets[id]
+		if !ok || len(want) != len(members) {
+			return fmt.Errorf("set %s (%s): %d members with local endpoints only, %d with all", id, e.replica.byID[id], len(members), len(want))
+		}
+		set := e.replica.byID[id]
+		for m := range members {
+			if !want[m] {
+				return fmt.Errorf("set %s (%s): %v with local endpoints only", id, set, m)
+			}
+		}
+		for _, f := range st.flows {
+			if got, want := set.Contains(f.Dst, f.Protocol, f.DstPort), contains(members, set.Kind(), f.Dst, f.Protocol, f.DstPort); got != want {
+				return fmt.Errorf("set %s (%s): Contains(%s, %s, %d) is %v", id, set, f.Dst, f.Protocol, f.DstPort, got)
+			}
+		}
+	}
+	return nil
+}
+
+// report runs a world again, makes the failure small and prints all that it takes to understand it.
+func report(t *testing.T, seed uint64) {
+	t.Helper()
+	fails := func(sc script) *failure {
+		var s stats
+		if err := sc.run(rand.New(rand.NewPCG(seed, 0x636865636b)), &s); err != nil {
+			return err.(*failure)
+		}
+		return nil
+	}
+	sc := makeScript(seed)
+	f := fails(sc)
+	if f == nil {
+		t.Logf("seed %d holds", seed)
+		return
+	}
+	sc = shrink(sc, f, fails)
+	if small := fails(sc); small != nil {
+		f = small
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "seed %d (TIERWALL_SEED=%d go test ./test/oracle -run TestWorlds): %v\n", seed, seed, f.err)
+	if f.flow != nil {
+		fmt.Fprintf(&b, "flow: %s\n", asJSON(f.flow))
+	}
+	for i, st := range sc.steps {
+		verb := "upsert"
+		if st.event.Delete {
+			verb = "delete"
+		}
+		fmt.Fprintf(&b, "# event %d: %s %T flush %v check %v\n%s---\n", i, verb, st.event.Object, st.flush, st.check, asYAML(st.event.Object))
+	}
+	t.Error(b.String())
+}
+
+// shrink greedily leaves out events, as long as the world still fails at the moment
+// of the last of them.
+func shrink(sc script, f *failure, fails func(script) *failure) script {
+	last := f.step
+	steps := slices.Clone(sc.steps[:last+1])
+	for i := range steps {
+		steps[i].check = false
+	}
+	flows := sc.steps[last].flows
+	if f.flow != nil {
+		flows = []model.Flow{*f.flow}
+	}
+	build := func(steps []step) script {
+		steps = slices.Clone(steps)
+		if len(steps) > 0 {
+			end := &steps[len(steps)-1]
+			end.check, end.flush, end.flows, end.objects = true, true, flows, objectsAfter(steps)
+		}
+		return script{steps: steps}
+	}
+	if fails(build(steps)) == nil {
+		return sc
+	}
+	for again := true; again; {
+		again = false
+		for i := len(steps) - 1; i >= 0; i-- {
+			if shorter := slices.Delete(slices.Clone(steps), i, i+1); fails(build(shorter)) != nil {
+				steps, again = shorter, true
+			}
+		}
+	}
+	for i := range steps {
+		if steps[i].flush {
+			steps[i].flush = false
+			if fails(build(steps)) == nil {
+				steps[i].flush = true
+			}
+		}
+	}
+	return build(steps)
+}
+
+func objectsAfter(steps []step) []k8s.Object {
+	byRef := map[string]k8s.Object{}
+	for _, st := range steps {
+		ref, _ := convert.RefOf(st.event.Object)
+		key := fmt.Sprintf("%T %s", st.event.Object, ref)
+		if st.event.Delete {
+			delete(byRef, key)
+		} else {
+			byRef[key] = st.event.Object
+		}
+	}
+	var objects []k8s.Object
+	for _, k := range slices.Sorted(mapKeys(byRef)) {
+		objects = append(objects, byRef[k])
+	}
+	return objects
+}
+
+func asJSON(v any) string {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err.Error()
+	}
+	return string(b)
+}
+
+func asYAML(v any) string {
+	b, err := yaml.Marshal(v)
+	if err != nil {
+		return err.Error() + "\n"
+	}
+	// The parts of a Node's status that are empty and long.
+	text := string(b)
+	for _, key := range []string{"  daemonEndpoints:\n", "  nodeInfo:\n"} {
+		if i := strings.Index(text, key); i >= 0 {
+			end := i + len(key)
+			for strings.HasPrefix(text[end:], "    ") {
+				end += strings.IndexByte(text[end:], '\n') + 1
+			}
+			text = text[:i] + text[end:]
+		}
+	}
+	return text
+}
