@@ -10,7 +10,6 @@ import (
 type Part struct {
 	Space   Space
 	Verdict model.Verdict
-	stages  []staged
 }
 
 // Outcome is what one stage says about all packets of two addresses: disjoint

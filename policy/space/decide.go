@@ -1,6 +1,7 @@
 package space
 
 import (
+	"encoding/binary"
 	"net/netip"
 
 	"github.com/tierwall/tierwall/policy"
@@ -25,16 +26,115 @@ func Decide(ix *policy.Index, src, dst netip.Addr) []Region {
 // Decide is as the function of that name, for parties of this Evaluator.
 func (e *Evaluator) Decide(s, d *Party) []Region {
 	steps := e.plan(s, d)
-	parts := e.t.compose(steps)
-	out := make([]Region, len(parts))
-	for i, p := range parts {
-		dec := model.Decision{Flow: model.Flow{Src: s.Addr, Dst: d.Addr}, Action: p.Verdict.Action}
-		for _, st := range p.stages {
+	courses := e.t.compose(steps).Courses
+	out := make([]Region, len(courses))
+	for i, c := range courses {
+		dec := model.Decision{Flow: model.Flow{Src: s.Addr, Dst: d.Addr}, Action: c.Action}
+		for _, st := range c.stages {
 			v := st.verdict
 			v.Endpoint = steps[st.step].endpoint
 			dec.Stages = append(dec.Stages, v)
 		}
-		out[i] = Region{p.Space, dec}
+		out[i] = Region{c.Space, dec}
 	}
 	return out
+}
+
+// Fate is what becomes of all traffic between two parties. Fates of one Table
+// are equal if and only if they are the same pointer.
+type Fate struct {
+	// Courses are disjoint and together are all traffic.
+	Courses []Course
+}
+
+// Course is the way that a part of the traffic takes.
+type Course struct {
+	Space  Space
+	Action model.Action // Allow or Deny
+	stages []staged
+}
+
+// staged is a verdict and the step that gave it.
+type staged struct {
+	step    int
+	verdict model.Verdict
+}
+
+// Deciding is as model.Decision.Deciding; the verdict names no Endpoint.
+func (c *Course) Deciding(dir model.Direction) (model.Verdict, bool) {
+	d := model.Decision{Action: c.Action}
+	for _, s := range c.stages {
+		d.Stages = append(d.Stages, s.verdict)
+	}
+	return d.Deciding(dir)
+}
+
+// Fate is as Decide, without the names of the parties' endpoints.
+func (e *Evaluator) Fate(s, d *Party) *Fate { return e.t.compose(e.plan(s, d)) }
+
+// compose runs all packets through the steps.
+func (t *Table) compose(steps []step) *Fate {
+	key := t.buf[:0]
+	for _, s := range steps {
+		key = binary.AppendUvarint(key, uint64(s.outcome.id))
+		next := uint64(s.onAllow) << 1
+		if s.quiet {
+			next |= 1
+		}
+		key = binary.AppendUvarint(key, next)
+	}
+	t.buf = key
+	if got, ok := t.plans[string(key)]; ok {
+		return got
+	}
+	planKey := string(key)
+	var out []Course
+	var follow func(i int, s Space, stages []staged)
+	follow = func(i int, s Space, stages []staged) {
+		if i >= len(steps) {
+			out = append(out, Course{s, model.Allow, stages})
+			return
+		}
+		for _, p := range steps[i].outcome.Parts {
+			in := s.Intersect(p.Space)
+			if in.IsEmpty() {
+				continue
+			}
+			path := stages
+			if p.Verdict.Action != model.NoAction || !steps[i].quiet {
+				path = append(stages[:len(stages):len(stages)], staged{i, p.Verdict})
+			}
+			switch p.Verdict.Action {
+			case model.Deny:
+				out = append(out, Course{in, model.Deny, path})
+			case model.Allow:
+				follow(steps[i].onAllow, in, path)
+			default:
+				follow(i+1, in, path)
+			}
+		}
+	}
+	follow(0, all, nil)
+	f := t.fate(out)
+	t.plans[planKey] = f
+	return f
+}
+
+// fate interns courses: different plans can come to the same.
+func (t *Table) fate(courses []Course) *Fate {
+	var key []byte
+	for i := range courses {
+		c := &courses[i]
+		key = append(key, byte(c.Action), byte(len(c.stages)))
+		for j := range c.stages {
+			key = appendVerdict(append(key, byte(c.stages[j].step)), &c.stages[j].verdict)
+		}
+		key = c.Space.AppendKey(key)
+	}
+	if f, ok := t.fates[string(key)]; ok {
+		return f
+	}
+	f := &Fate{courses}
+	t.fates[string(key)] = f
+	return f
 }

@@ -110,7 +110,14 @@ func (e *Evaluator) halfVector(h *half, side int, p *Party) int32 {
 	rules := e.rules[h.id]
 	v := make([]int32, len(rules))
 	for i := range rules {
-		v[i] = e.side(&rules[i], side, p.Addr)
+		n := int(h.sides[side][i])
+		for len(p.ofSide) <= n {
+			p.ofSide = append(p.ofSide, unasked)
+		}
+		if p.ofSide[n] == unasked {
+			p.ofSide[n] = e.side(&rules[i], side, p.Addr)
+		}
+		v[i] = p.ofSide[n]
 	}
 	id := e.t.vector(v)
 	p.ofHalf[k] = id
@@ -131,6 +138,9 @@ func (e *Evaluator) Walk(c policy.Chain, dir model.Direction, endOfTier bool, sr
 	n := e.chain(c, dir)
 	return e.t.walk(n, frame{endOfTier: endOfTier}, e.sideVector(n, source, src), e.sideVector(n, destination, dst), visit)
 }
+
+// unasked stands for an answer of a side that is not known yet.
+const unasked = -1
 
 // Kinds numbers how the rules of a chain see a party on one side (false:
 // source, true: destination): parties with equal numbers are treated alike by it.

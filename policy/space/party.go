@@ -30,6 +30,7 @@ type Party struct {
 	forward          *model.Endpoint
 	forwardEffective *policy.Effective
 
+	ofSide          []int32 // by side number
 	ofHalf, ofChain map[sideKey]int32
 	failsafe        [2]*Outcome // by direction, of the other party
 }

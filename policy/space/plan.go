@@ -1,7 +1,6 @@
 package space
 
 import (
-	"encoding/binary"
 	"net/netip"
 
 	"github.com/tierwall/tierwall/policy"
@@ -23,9 +22,9 @@ type step struct {
 func (e *Evaluator) plan(s, d *Party) []step {
 	loopback := model.Verdict{Action: model.Allow, Direction: model.Egress, Stage: model.StageWorkload, Reason: model.ReasonLoopback}
 	switch {
-	case s.Addr == d.Addr && !s.stranger(), s.Pod != nil && d.Pod != nil && s.Pod.Ref == d.Pod.Ref:
+	case s.Pod != nil && d.Pod != nil && s.Pod.Ref == d.Pod.Ref:
 		return e.fixed(nil, loopback, s.ref())
-	case s.Host && d.Host && sameNode(s, d):
+	case s.Host && d.Host && (sameNode(s, d) || s.Addr == d.Addr):
 		loopback.Stage = model.StageHost
 		return e.fixed(nil, loopback, s.ref())
 	case s.Host && d.Pod != nil && sameNode(s, d):
@@ -35,9 +34,6 @@ func (e *Evaluator) plan(s, d *Party) []step {
 }
 
 func sameNode(s, d *Party) bool { return s.Node != "" && s.Node == d.Node }
-
-// stranger says whether the address belongs to nobody.
-func (p *Party) stranger() bool { return p.Pod == nil && !p.Host }
 
 // fixed adds a stage whose verdict needs no policy.
 func (e *Evaluator) fixed(steps []step, v model.Verdict, endpoint model.Ref) []step {
@@ -103,20 +99,24 @@ func (e *Evaluator) planIngress(steps []step, s, d *Party) []step {
 		if d.Guard == nil {
 			return e.unguarded(steps, model.Ingress, d)
 		}
-		return e.planGuard(steps, s, d)
+		// The packet comes in by the pod's interface, which is none of the host
+		// endpoint's: its stages before routing are not on the way.
+		return e.planGuard(steps, false, s, d)
 	case d.Guard != nil:
-		return e.planGuard(steps, s, d)
+		return e.planGuard(steps, true, s, d)
 	}
 	return e.unguarded(steps, model.Ingress, d)
 }
 
 // planGuard is the stages of a host endpoint for traffic to its host.
-func (e *Evaluator) planGuard(steps []step, s, d *Party) []step {
+func (e *Evaluator) planGuard(steps []step, beforeRouting bool, s, d *Party) []step {
 	eff := effective(d)
 	first := len(steps)
 	steps = e.failsafeStep(steps, model.Ingress, d, s)
-	steps = e.early(steps, eff.UntrackedIngress, model.Ingress, model.StageUntracked, d.Guard.Ref, s, d)
-	steps = e.early(steps, eff.PreDNAT, model.Ingress, model.StagePreDNAT, d.Guard.Ref, s, d)
+	if beforeRouting {
+		steps = e.early(steps, eff.UntrackedIngress, model.Ingress, model.StageUntracked, d.Guard.Ref, s, d)
+		steps = e.early(steps, eff.PreDNAT, model.Ingress, model.StagePreDNAT, d.Guard.Ref, s, d)
+	}
 	steps = e.chainStep(steps, d.Effective, eff.Ingress, model.Ingress, model.StageHost, d.Guard.Ref, s, d)
 	skipRest(steps[first:], len(steps))
 	return steps
@@ -168,6 +168,10 @@ func (e *Evaluator) chainStep(steps []step, eff *policy.Effective, c policy.Chai
 
 // failsafeStep allows the failsafe ports between a host and its peer.
 func (e *Evaluator) failsafeStep(steps []step, dir model.Direction, host, peer *Party) []step {
+	return append(steps, step{outcome: e.failsafeOutcome(dir, peer), endpoint: host.ref(), quiet: true})
+}
+
+func (e *Evaluator) failsafeOutcome(dir model.Direction, peer *Party) *Outcome {
 	if peer.failsafe[dir] == nil {
 		open := e.FailsafeSpace(dir, peer.Addr)
 		v := model.Verdict{Action: model.Allow, Direction: dir, Stage: model.StageHost, Reason: model.ReasonFailsafe, Rule: model.RuleDefault}
@@ -176,7 +180,7 @@ func (e *Evaluator) failsafeStep(steps []step, dir model.Direction, host, peer *
 			{Space: open.Complement(), Verdict: model.Verdict{Direction: dir, Stage: model.StageHost}},
 		})
 	}
-	return append(steps, step{outcome: peer.failsafe[dir], endpoint: host.ref(), quiet: true})
+	return peer.failsafe[dir]
 }
 
 // FailsafeSpace is the traffic of a host with a peer that no policy can close:
@@ -205,58 +209,4 @@ func (e *Evaluator) unguarded(steps []step, dir model.Direction, p *Party) []ste
 		v.Reason, v.Action = model.ReasonUnknownWorkload, e.settings.UnknownWorkloads
 	}
 	return e.fixed(steps, v, p.ref())
-}
-
-// staged is a verdict and the step that gave it.
-type staged struct {
-	step    int
-	verdict model.Verdict
-}
-
-// compose runs all packets through the steps: disjoint parts that together are
-// everything, each with the verdict that settles it (the denial, else the last
-// one) and all verdicts on its way. Parts are shared: plans with equal outcomes
-// have one result.
-func (t *Table) compose(steps []step) []Part {
-	var key []byte
-	for _, s := range steps {
-		key = binary.AppendUvarint(key, uint64(s.outcome.id))
-		next := uint64(s.onAllow) << 1
-		if s.quiet {
-			next |= 1
-		}
-		key = binary.AppendUvarint(key, next)
-	}
-	if got, ok := t.decisions[string(key)]; ok {
-		return got
-	}
-	var out []Part
-	var follow func(i int, s Space, stages []staged)
-	follow = func(i int, s Space, stages []staged) {
-		if i >= len(steps) {
-			out = append(out, Part{s, model.Verdict{Action: model.Allow}, stages})
-			return
-		}
-		for _, p := range steps[i].outcome.Parts {
-			in := s.Intersect(p.Space)
-			if in.IsEmpty() {
-				continue
-			}
-			path := stages
-			if p.Verdict.Action != model.NoAction || !steps[i].quiet {
-				path = append(stages[:len(stages):len(stages)], staged{i, p.Verdict})
-			}
-			switch p.Verdict.Action {
-			case model.Deny:
-				out = append(out, Part{in, p.Verdict, path})
-			case model.Allow:
-				follow(steps[i].onAllow, in, path)
-			default:
-				follow(i+1, in, path)
-			}
-		}
-	}
-	follow(0, all, nil)
-	t.decisions[string(key)] = out
-	return out
 }

@@ -13,24 +13,27 @@ import (
 // so that a comparison of numbers tells what has not changed. Evaluators that
 // share a Table share their results too. Not safe for concurrent use.
 type Table struct {
-	halves    map[string]*half
-	chains    map[string]*chain
-	vectors   interner[[]int32]
-	spaces    interner[Space]
-	hits      map[hitsKey][]hit
-	results   map[resultKey]*Outcome
-	outcomes  map[string]*Outcome
-	decisions map[string][]Part
-	buf       []byte
+	halves   map[string]*half
+	halfByID []*half
+	chains   map[string]*chain
+	vectors  interner[[]int32]
+	spaces   interner[Space]
+	sides    interner[struct{}]
+	hits     map[hitsKey][]hit
+	results  map[resultKey]*Outcome
+	outcomes map[string]*Outcome
+	plans    map[string]*Fate // by the steps that lead to them
+	fates    map[string]*Fate
+	buf      []byte
 }
 
 // NewTable returns an empty Table.
 func NewTable() *Table {
 	t := &Table{
 		halves: map[string]*half{}, chains: map[string]*chain{},
-		vectors: newInterner[[]int32](), spaces: newInterner[Space](),
+		vectors: newInterner[[]int32](), spaces: newInterner[Space](), sides: newInterner[struct{}](),
 		hits: map[hitsKey][]hit{}, results: map[resultKey]*Outcome{}, outcomes: map[string]*Outcome{},
-		decisions: map[string][]Part{},
+		plans: map[string]*Fate{}, fates: map[string]*Fate{},
 	}
 	t.spaces.id("", Space{})                     // noMatch
 	t.spaces.id(string(all.AppendKey(nil)), all) // anyPorts
@@ -92,6 +95,8 @@ type half struct {
 	ref   model.Ref
 	audit bool
 	rules []rule
+	// sides of the rules by number, of source and destination.
+	sides [2][]int32
 }
 
 type rule struct {
@@ -112,16 +117,33 @@ func (t *Table) half(p *policy.Policy, dir model.Direction) *half {
 		b = appendRule(b, &rules[i])
 	}
 	t.buf = b
-	if h, ok := t.halves[string(b)]; ok {
+	key := string(b)
+	if h, ok := t.halves[key]; ok {
 		return h
 	}
 	h := &half{id: int32(len(t.halves)), dir: dir, ref: p.Ref, audit: p.Audit, rules: make([]rule, len(rules))}
 	for i := range rules {
 		r := &rules[i]
 		h.rules[i] = rule{r.Index, r.Name, r.Action, r.Match.Never, staticSpace(&r.Match)}
+		h.sides[source] = append(h.sides[source], t.sideOf(r, source))
+		h.sides[destination] = append(h.sides[destination], t.sideOf(r, destination))
 	}
-	t.halves[string(b)] = h
+	t.halves[key] = h
+	t.halfByID = append(t.halfByID, h)
 	return h
+}
+
+// sideOf numbers one side of a rule: sides of equal number say the same of every address.
+func (t *Table) sideOf(r *policy.Rule, side int) int32 {
+	m := &r.Match
+	b := fmt.Appendf(t.buf[:0], "%d %t %d", side, m.Never, m.IPVersion)
+	if side == source {
+		b = appendPeer(b, &m.Source, &r.Source)
+	} else {
+		b = appendPeer(b, &m.Destination, &r.Destination)
+	}
+	t.buf = b
+	return t.sides.id(string(b), struct{}{})
 }
 
 func rulesOf(p *policy.Policy, dir model.Direction) []policy.Rule {

@@ -1,0 +1,87 @@
+package space
+
+import (
+	"encoding/binary"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Role appends what the policies, guards and settings that apply to a party
+// come to, in a form that is comparable between Evaluators of one Table:
+// parties of equal role and equal sight are treated alike by every peer,
+// provided that they are on the same node as the peer, or both are not.
+func (e *Evaluator) Role(b []byte, p *Party) []byte {
+	switch {
+	case p.Pod != nil:
+		b = append(b, 'p')
+	case p.Host:
+		b = append(b, 'h', byte(e.settings.EndpointToHost))
+	case p.UnknownWorkload:
+		b = append(b, 'w', byte(e.settings.UnknownWorkloads))
+	default:
+		b = append(b, 'x')
+	}
+	b = e.chainIDs(b, p.Effective, p.Pod != nil || p.Guard != nil)
+	b = e.chainIDs(b, p.forwardEffective, p.forward != nil)
+	for _, dir := range []model.Direction{model.Ingress, model.Egress} {
+		b = binary.AppendUvarint(b, uint64(e.failsafeOutcome(dir, p).id))
+	}
+	return b
+}
+
+func (e *Evaluator) chainIDs(b []byte, eff *policy.Effective, exists bool) []byte {
+	switch {
+	case !exists:
+		return append(b, '-')
+	case eff == nil:
+		return append(b, '?')
+	}
+	b = append(b, '+', byte(eff.DefaultAction))
+	for _, c := range Chains(eff) {
+		b = append(b, c.Stage[0], c.Stage[len(c.Stage)-1])
+		b = binary.AppendUvarint(b, uint64(e.chain(c.Chain, c.Direction).id))
+	}
+	return append(b, ';')
+}
+
+// Halves numbers the directions of the policies that apply to any endpoint, sorted.
+func (e *Evaluator) Halves() []int32 {
+	e.load()
+	return sortedKeys(e.rules)
+}
+
+// Common is the numbers that are in both sorted lists.
+func Common(a, b []int32) []int32 {
+	var out []int32
+	for _, x := range a {
+		if _, ok := slices.BinarySearch(b, x); ok {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// Sight appends how the rules of the given halves see a party as source and as
+// destination.
+func (e *Evaluator) Sight(b []byte, p *Party, halves []int32) []byte {
+	for _, id := range halves {
+		h := e.t.halfByID[id]
+		b = binary.AppendUvarint(b, uint64(e.halfVector(h, source, p)))
+		b = binary.AppendUvarint(b, uint64(e.halfVector(h, destination, p)))
+	}
+	return b
+}
+
+// NodeMatters says whether traffic between two parties depends on their being
+// on the same node.
+func NodeMatters(s, d *Party) bool {
+	return s.Host || d.Host || s.guarded() || d.guarded()
+}
+
+// guarded says whether policies of the node apply to the traffic of a pod.
+func (p *Party) guarded() bool {
+	f := p.forwardEffective
+	return f != nil && len(f.ForwardEgress)+len(f.ForwardIngress)+len(f.UntrackedIngress)+len(f.PreDNAT) > 0
+}
