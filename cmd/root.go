@@ -40,6 +40,7 @@ func (s streams) warn(format string, args ...any) {
 // commands lists the constructors of all commands, in the order of the help text.
 var commands = []func(streams) *cobra.Command{
 	newTestCommand,
+	newEffectiveCommand,
 	newVersionCommand,
 }
 

@@ -14,7 +14,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/json"
 
-	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
 )
@@ -66,6 +65,10 @@ type loader struct {
 	res     *Result
 	errs    errorList
 	unknown []*unknownKind
+	// testsOnly leaves everything but PolicyTests alone.
+	testsOnly bool
+	// docs are those of the file at hand.
+	docs []*yaml.Node
 	// foreign are translated objects, which are added last: some of them only
 	// find their form among the others.
 	foreign []foreignObject
@@ -113,6 +116,7 @@ func (l *loader) file(f *file) {
 	if len(docs) == 0 && len(l.errs.errs) == before && f.named {
 		l.errs.add(&Error{File: f.name, Message: "holds no objects"})
 	}
+	l.docs = docs
 	for _, n := range docs {
 		l.document(f, n)
 	}
@@ -124,6 +128,7 @@ func (l *loader) file(f *file) {
 func (l *loader) document(f *file, n *yaml.Node) {
 	apiVersion, kind := text(n, "apiVersion"), text(n, "kind")
 	switch {
+	case l.testsOnly && kind != policyTestGVK.Kind && !strings.HasSuffix(kind, "List"):
 	case n.Kind != yaml.MappingNode || apiVersion == "" && kind == "":
 		// A folder may hold values for a chart and the like; a file that the
 		// user has named should be what the user thinks it is.
@@ -141,6 +146,8 @@ func (l *loader) document(f *file, n *yaml.Node) {
 // typed reads an object or list of a known apiVersion and kind.
 func (l *loader) typed(f *file, n *yaml.Node, apiVersion, kind string, depth int) {
 	switch {
+	case l.testsOnly && kind != policyTestGVK.Kind && !strings.HasSuffix(kind, "List"):
+		return
 	case apiVersion == "":
 		l.errs.add(&Error{File: f.name, Line: n.Line, Object: objectName(n, kind, false), Field: "apiVersion", Message: "is missing"})
 		return
@@ -158,7 +165,9 @@ func (l *loader) typed(f *file, n *yaml.Node, apiVersion, kind string, depth int
 		l.list(f, n, items, apiVersion, strings.TrimSuffix(kind, "List"), depth)
 		return
 	}
-	l.object(f, n, gv.WithKind(kind))
+	if !l.testsOnly || kind == policyTestGVK.Kind {
+		l.object(f, n, gv.WithKind(kind))
+	}
 }
 
 // list reads the items of a List, or of a typed list such as a PodList, whose
@@ -199,12 +208,7 @@ func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 		return
 	}
 	if gvk == policyTestGVK {
-		t := &v1alpha1.PolicyTest{}
-		if l.decode(f, n, t, objectName(n, gvk.Kind, false), true) {
-			l.res.Tests = append(l.res.Tests, Test{PolicyTest: t, Object: Object{
-				Ref: model.Ref{Kind: model.Kind(gvk.Kind), Name: t.Name}, File: f.name, Line: n.Line, node: n,
-			}})
-		}
+		l.test(f, n)
 		return
 	}
 	if translated(gvk) {
@@ -262,12 +266,13 @@ func (l *loader) reconcile() {
 	for _, note := range notes {
 		l.res.Warnings = append(l.res.Warnings, Warning{Object: note.Object, Field: note.Field, Message: note.Message})
 	}
+	origin := make(map[runtime.Object]foreignObject, len(l.foreign))
+	for _, o := range l.foreign {
+		origin[o.o] = o
+	}
 	for _, o := range objects {
-		for _, from := range l.foreign {
-			if from.o == o {
-				l.add(o, from.file, from.node)
-				break
-			}
+		if from, ok := origin[o]; ok {
+			l.add(o, from.file, from.node)
 		}
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -54,12 +53,6 @@ func (o *Object) Place() string {
 		return o.File
 	}
 	return fmt.Sprintf("%s:%d", o.File, o.Line)
-}
-
-// Test is a PolicyTest and where it stands.
-type Test struct {
-	*v1alpha1.PolicyTest
-	Object Object // its Object field is nil: a PolicyTest is no API object
 }
 
 // Result is what was read.

@@ -1,0 +1,342 @@
+package cmd
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// effectiveView is what `effective` prints of one class of endpoints.
+type effectiveView struct {
+	Endpoints []endpointView `json:"endpoints"`
+	Chains    []chainView    `json:"chains"`
+	Sets      []setView      `json:"sets,omitempty"`
+}
+
+type endpointView struct {
+	Ref   model.Ref `json:"ref"`
+	Node  string    `json:"node,omitempty"`
+	Addrs []string  `json:"addrs,omitempty"`
+}
+
+// chainView is one direction at one stage. Default is the action if no tier
+// decides; it is empty where that is left to a later stage.
+type chainView struct {
+	Stage     model.Stage     `json:"stage"`
+	Direction model.Direction `json:"direction"`
+	Tiers     []tierView      `json:"tiers,omitempty"`
+	Default   string          `json:"default,omitempty"`
+}
+
+// tierView is one tier of a chain. End is empty where the end of the tier has
+// no action: in stages without one, and with audited policies only.
+type tierView struct {
+	Name     string       `json:"name"`
+	Order    *float64     `json:"order,omitempty"`
+	Missing  bool         `json:"missing,omitempty"`
+	Policies []policyView `json:"policies"`
+	End      string       `json:"end,omitempty"`
+}
+
+type policyView struct {
+	Ref   model.Ref  `json:"ref"`
+	Order *float64   `json:"order,omitempty"`
+	Audit bool       `json:"audit,omitempty"`
+	Rules []ruleView `json:"rules,omitempty"`
+}
+
+type ruleView struct {
+	Rule        model.RuleIndex   `json:"rule"`
+	Name        string            `json:"name,omitempty"`
+	Action      model.Action      `json:"action"`
+	Match       string            `json:"match"`
+	Sets        []string          `json:"sets,omitempty"`
+	Annotations map[string]string `json:"annotations,omitempty"`
+}
+
+type setView struct {
+	ID         string `json:"id"`
+	Members    int    `json:"members"`
+	Definition string `json:"definition"`
+}
+
+func newEffectiveCommand(s streams) *cobra.Command {
+	var in inputFlags
+	var out outputFlag
+	var all bool
+	c := &cobra.Command{
+		Use:   "effective [ENDPOINT]",
+		Short: "Show the merged, ordered policy of an endpoint",
+		Long: `Effective shows what applies to an endpoint, in the order in which it is tried:
+tiers, policies, rules, the sets that the rules refer to with their sizes, and
+what ends each tier and each direction.
+
+ENDPOINT is NAMESPACE/POD, pod:NAMESPACE/POD, hostEndpoint:NAME, or a reference
+as Tierwall prints it, such as Pod/shop/frontend. With --all every distinct
+effective policy is shown once, with the endpoints that share it.`,
+		Example: `  tierwall effective -f config/samples shop/frontend
+  tierwall effective -f config/samples --all -o json`,
+		Args: cobra.MaximumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			if all == (len(args) == 1) {
+				return fmt.Errorf("want one ENDPOINT or --all")
+			}
+			ix, _, err := in.index(c.Context(), s)
+			if err != nil {
+				return err
+			}
+			ix.Flush()
+			refs := ix.Endpoints()
+			if !all {
+				r, err := parseEndpoint(args[0])
+				if err != nil {
+					return err
+				}
+				if !slices.Contains(refs, r) {
+					return fmt.Errorf("%s: no such endpoint%s", r, nearest(r, refs))
+				}
+				refs = []model.Ref{r}
+			}
+			views := effectiveViews(ix, refs)
+			if !out.text() {
+				if !all {
+					return out.write(s.out, views[0])
+				}
+				return out.write(s.out, views)
+			}
+			return printEffective(s.out, views)
+		},
+	}
+	in.register(c.Flags())
+	out.register(c.Flags())
+	c.Flags().BoolVar(&all, "all", false, "show every distinct effective policy with its endpoints")
+	return c
+}
+
+// parseEndpoint reads the name of a pod or host endpoint.
+func parseEndpoint(s string) (model.Ref, error) {
+	kind, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		if r, err := model.ParseRef(s); err == nil && (r.Kind == model.KindPod || r.Kind == model.KindHostEndpoint) {
+			return r, nil
+		}
+		kind, rest = "pod", s
+	}
+	switch strings.ToLower(kind) {
+	case "pod":
+		if ns, name, ok := strings.Cut(rest, "/"); ok && ns != "" && name != "" && !strings.Contains(name, "/") {
+			return model.Ref{Kind: model.KindPod, Namespace: ns, Name: name}, nil
+		}
+	case "hostendpoint", "hep":
+		if rest != "" && !strings.Contains(rest, "/") {
+			return model.Ref{Kind: model.KindHostEndpoint, Name: rest}, nil
+		}
+	}
+	return model.Ref{}, fmt.Errorf("endpoint %q: want NAMESPACE/POD, pod:NAMESPACE/POD or hostEndpoint:NAME", s)
+}
+
+// nearest suggests a name that may have been meant.
+func nearest(r model.Ref, refs []model.Ref) string {
+	for _, c := range refs {
+		if c.Kind == r.Kind && c.Name == r.Name || c.Namespace == r.Namespace && strings.HasPrefix(c.Name, r.Name) {
+			return "; did you mean " + c.String() + "?"
+		}
+	}
+	return ""
+}
+
+// effectiveViews groups endpoints by effective policy, in the order of their first endpoint.
+func effectiveViews(ix *policy.Index, refs []model.Ref) []*effectiveView {
+	views := []*effectiveView{}
+	byPolicy := map[*policy.Effective]*effectiveView{}
+	for _, r := range refs {
+		e := ix.Effective(r)
+		v := byPolicy[e]
+		if v == nil {
+			v = viewEffective(e)
+			byPolicy[e] = v
+			views = append(views, v)
+		}
+		ep, _ := ix.Endpoint(r)
+		ev := endpointView{Ref: r, Node: ep.Node}
+		for _, a := range ep.Addrs {
+			ev.Addrs = append(ev.Addrs, a.String())
+		}
+		v.Endpoints = append(v.Endpoints, ev)
+	}
+	return views
+}
+
+func viewEffective(e *policy.Effective) *effectiveView {
+	v := &effectiveView{}
+	sets := map[string]*policy.Set{}
+	for _, st := range e.Stages() {
+		cv := chainView{Stage: st.Stage, Direction: st.Direction}
+		if st.Default != model.NoAction {
+			cv.Default = st.Default.String()
+		}
+		for i := range st.Chain {
+			t := &st.Chain[i]
+			tv := tierView{Name: t.Tier.Name, Order: order(t.Tier.Order), Missing: t.Tier.Missing}
+			if t.Enforced && st.EndOfTier {
+				tv.End = t.Tier.DefaultAction.String()
+			}
+			for _, p := range t.Policies {
+				tv.Policies = append(tv.Policies, viewPolicy(p, st.Direction, sets))
+			}
+			cv.Tiers = append(cv.Tiers, tv)
+		}
+		v.Chains = append(v.Chains, cv)
+	}
+	for id, s := range sets {
+		v.Sets = append(v.Sets, setView{id, s.Len(), describeSet(s)})
+	}
+	slices.SortFunc(v.Sets, func(a, b setView) int {
+		return cmp.Or(cmp.Compare(a.Definition, b.Definition), cmp.Compare(a.ID, b.ID))
+	})
+	return v
+}
+
+func viewPolicy(p *policy.Policy, dir model.Direction, sets map[string]*policy.Set) policyView {
+	pv := policyView{Ref: p.Ref, Order: order(p.Order), Audit: p.Audit}
+	rules := p.Ingress
+	if dir == model.Egress {
+		rules = p.Egress
+	}
+	for i := range rules {
+		r := &rules[i]
+		rv := ruleView{
+			Rule: model.RuleIndex(r.Index), Name: r.Name, Action: r.Action,
+			Match: r.Match.Describe(), Annotations: r.Annotations,
+		}
+		for _, s := range r.Sets() {
+			sets[s.ID()] = s
+			rv.Sets = append(rv.Sets, s.ID())
+		}
+		pv.Rules = append(pv.Rules, rv)
+	}
+	return pv
+}
+
+func describeSet(s *policy.Set) string {
+	if sel, port := s.Selector(); sel != nil {
+		text := model.DescribeSelector(sel)
+		if port != "" {
+			return "port " + port + " of " + text
+		}
+		return text
+	}
+	return s.String()
+}
+
+func order(o float64) *float64 {
+	if math.IsInf(o, 0) {
+		return nil
+	}
+	return &o
+}
+
+func orderText(o *float64) string {
+	if o == nil {
+		return "no order"
+	}
+	return "order " + strconv.FormatFloat(*o, 'f', -1, 64)
+}
+
+func printEffective(w io.Writer, views []*effectiveView) error {
+	paint := coloursFor(w)
+	for i, v := range views {
+		if i > 0 {
+			fmt.Fprintln(w)
+		}
+		var eps table
+		for _, e := range v.Endpoints {
+			node := ""
+			if e.Node != "" {
+				node = "on " + e.Node
+			}
+			eps.row(paint.bold(e.Ref.String()), strings.Join(e.Addrs, ", "), node)
+		}
+		if err := eps.writeTo(w, ""); err != nil {
+			return err
+		}
+		for _, c := range v.Chains {
+			printChain(w, paint, &c)
+		}
+		if len(v.Sets) > 0 {
+			fmt.Fprintln(w, "\n  sets")
+			var t table
+			for _, s := range v.Sets {
+				t.row(s.ID, strconv.Itoa(s.Members), s.Definition)
+			}
+			if err := t.writeTo(w, "    "); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func printChain(w io.Writer, paint colours, c *chainView) {
+	title := c.Direction.String()
+	if c.Stage != model.StageWorkload && c.Stage != model.StageHost {
+		title += " (" + string(c.Stage) + ")"
+	}
+	fmt.Fprintf(w, "\n  %s\n", paint.bold(title))
+	for _, t := range c.Tiers {
+		note := ""
+		if t.Missing {
+			note = ", which does not exist"
+		}
+		fmt.Fprintf(w, "    tier %s (%s)%s\n", t.Name, orderText(t.Order), note)
+		for _, p := range t.Policies {
+			audit := ""
+			if p.Audit {
+				audit = paint.yellow("  audit only")
+			}
+			fmt.Fprintf(w, "      %s (%s)%s\n", p.Ref, orderText(p.Order), audit)
+			var rules table
+			for _, r := range p.Rules {
+				name := ""
+				if r.Name != "" {
+					name = "  (" + r.Name + ")"
+				}
+				rules.row(r.Rule.String(), paintAction(paint, r.Action), r.Match+name)
+			}
+			_ = rules.writeTo(w, "        ")
+		}
+		if t.End != "" {
+			fmt.Fprintf(w, "      end of tier: %s\n", paintWord(paint, t.End))
+		}
+	}
+	switch {
+	case c.Default == "":
+		fmt.Fprintln(w, "    else: the next stage decides")
+	case len(c.Tiers) == 0:
+		fmt.Fprintf(w, "    no policy: %s\n", paintWord(paint, c.Default))
+	default:
+		fmt.Fprintf(w, "    else: %s\n", paintWord(paint, c.Default))
+	}
+}
+
+func paintAction(paint colours, a model.Action) string { return paintWord(paint, a.String()) }
+
+// paintWord colours Allow and Deny.
+func paintWord(paint colours, word string) string {
+	switch word {
+	case "Allow":
+		return paint.green(word)
+	case "Deny":
+		return paint.red(word)
+	}
+	return word
+}
