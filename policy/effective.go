@@ -117,3 +117,51 @@ type LocalEndpoint struct {
 	Addrs []netip.Addr // sorted
 	Host  *model.HostEndpoint
 }
+
+// StageChain is one of the chains of an effective policy, and what ends it.
+type StageChain struct {
+	Stage     model.Stage
+	Direction model.Direction
+	Chain     Chain
+	// EndOfTier is true if the tiers' default actions count.
+	EndOfTier bool
+	// Default is the action if no tier decides; NoAction: a later stage decides.
+	Default model.Action
+}
+
+// Stages returns the chains in the order in which packets meet them, ingress
+// before egress. The normal ones are always there; the others of a host
+// endpoint if they have policies.
+func (e *Effective) Stages() []StageChain {
+	own := model.StageWorkload
+	stages := []model.Stage{own}
+	if e.Host {
+		own = model.StageHost
+		stages = []model.Stage{model.StageUntracked, model.StagePreDNAT, own, model.StageForward}
+	}
+	var out []StageChain
+	for _, dir := range []model.Direction{model.Ingress, model.Egress} {
+		for _, s := range stages {
+			c, endOfTier, def := e.stage(s, dir)
+			if len(c) > 0 || s == own {
+				out = append(out, StageChain{s, dir, c, endOfTier, def})
+			}
+		}
+	}
+	return out
+}
+
+// Sets returns the sets that a rule refers to, source before destination.
+func (r *Rule) Sets() []*Set {
+	var out []*Set
+	for _, side := range []*PeerSets{&r.Source, &r.Destination} {
+		for _, s := range []*Set{side.Selector, side.NotSelector, side.Service} {
+			if s != nil {
+				out = append(out, s)
+			}
+		}
+		out = append(out, side.NamedPorts...)
+		out = append(out, side.NotNamedPorts...)
+	}
+	return out
+}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -42,6 +43,15 @@ func (s *Set) ID() string { return s.id }
 // String is the definition for people: a selector in canonical form, the port
 // NAME of a selector, or a service.
 func (s *Set) String() string { return s.text }
+
+// Selector returns the selector that defines the set, and the name of the port
+// for a set of named ports. The selector is nil for a service's set.
+func (s *Set) Selector() (sel *selector.Selector, port string) {
+	if s.sel == nil {
+		return nil, ""
+	}
+	return s.sel.s, s.port
+}
 
 // Kind of the members.
 func (s *Set) Kind() SetKind { return s.kind }

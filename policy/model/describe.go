@@ -10,8 +10,7 @@ import (
 )
 
 // DescribeSelector says a selector with its scope in words: "pods app == 'db' in
-// namespace shop". What is said is complete: two descriptions that are equal
-// are of equal selectors.
+// namespace shop".
 func DescribeSelector(s *selector.Selector) string {
 	noun, where, account, global := "", []string(nil), []string(nil), false
 	var own []*selector.Selector
@@ -43,13 +42,23 @@ func DescribeSelector(s *selector.Selector) string {
 			}
 		case len(keys) > 0 && all(PrefixNamespace):
 			plain := c.RewriteKeys(func(k string) string { return strings.TrimPrefix(k, PrefixNamespace) })
-			if name, ok := onlyValue(plain, "kubernetes.io/metadata.name"); ok {
+			name, ok := onlyValue(plain, "kubernetes.io/metadata.name")
+			if !ok {
+				name, ok = onlyValue(plain, LabelName)
+			}
+			if ok {
 				where = append(where, "namespace "+name)
 			} else {
 				where = append(where, "namespaces "+plain.String())
 			}
+		case len(keys) == 1 && keys[0] == LabelServiceAccount:
+			if name, ok := onlyValue(c, LabelServiceAccount); ok {
+				account = append(account, "service account "+name)
+			} else if text != hasAccount {
+				own = append(own, c)
+			}
 		case len(keys) > 0 && all(PrefixServiceAccount):
-			account = append(account, c.RewriteKeys(func(k string) string { return strings.TrimPrefix(k, PrefixServiceAccount) }).String())
+			account = append(account, "service accounts "+c.RewriteKeys(func(k string) string { return strings.TrimPrefix(k, PrefixServiceAccount) }).String())
 		default:
 			own = append(own, c)
 		}
@@ -64,7 +73,7 @@ func DescribeSelector(s *selector.Selector) string {
 		out = append(out, "all()")
 	}
 	if len(account) > 0 {
-		out = append(out, "of service accounts "+strings.Join(account, " && "))
+		out = append(out, "of "+strings.Join(account, " and "))
 	}
 	switch {
 	case len(where) > 0:
@@ -83,6 +92,7 @@ var (
 	kindIsNoNode   = selector.NotEqual(LabelKind, OwnerNode).String()
 	kindIsEndpoint = selector.In(LabelKind, OwnerPod, OwnerHostEndpoint).String()
 	hasNamespace   = selector.Has(LabelNamespace).String()
+	hasAccount     = selector.Has(LabelServiceAccount).String()
 )
 
 // onlyValue returns v where s is key == v.
@@ -155,11 +165,15 @@ func (p *Peer) Describe() string {
 	if p.Service != (ServiceRef{}) {
 		add("service %s/%s", p.Service.Namespace, p.Service.Name)
 	}
+	on := ""
+	if len(out) > 0 {
+		on = "on "
+	}
 	if p.Ports != nil {
-		add("%s %s", plural("port", len(p.Ports)), join(p.Ports))
+		add("%s%s %s", on, plural("port", len(p.Ports)), join(p.Ports))
 	}
 	if len(p.NotPorts) > 0 {
-		add("not %s %s", plural("port", len(p.NotPorts)), join(p.NotPorts))
+		add("%snot %s %s", on, plural("port", len(p.NotPorts)), join(p.NotPorts))
 	}
 	return strings.Join(out, " ")
 }

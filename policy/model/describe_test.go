@@ -35,7 +35,7 @@ func TestDescribeMatch(t *testing.T) {
 			Match{Destination: Peer{NotSelector: selector.And(selector.NotEqual(LabelKind, OwnerNode), selector.Global(), selector.Equal("zone", "dmz"))}},
 			"to not zone == 'dmz' in no namespace",
 		},
-		{Match{Destination: Peer{Service: ServiceRef{Namespace: "shop", Name: "db"}, NotPorts: []Port{{First: 1, Last: 1}}}}, "to service shop/db not port 1"},
+		{Match{Destination: Peer{Service: ServiceRef{Namespace: "shop", Name: "db"}, NotPorts: []Port{{First: 1, Last: 1}}}}, "to service shop/db on not port 1"},
 		{Match{Source: Peer{Selector: selector.NotEqual(LabelKind, OwnerNode)}}, "from all()"},
 	} {
 		if got := c.match.Describe(); got != c.want {
