@@ -1,0 +1,129 @@
+package scenarios
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/policytest"
+	"github.com/tierwall/tierwall/test/oracle"
+)
+
+// warned are the scenarios whose objects are warned about on purpose, and what
+// the one warning says. No other scenario, and no sample, may cause a warning or
+// a problem.
+var warned = map[string]string{
+	"calico-v3":             "becomes on-trial-staged with enforcement Audit",
+	"implicit-labels":       "Tierwall sets this label itself",
+	"k8s-policy-types":      "policyTypes does not have Ingress",
+	"tier-end-by-direction": "types does not have Ingress",
+}
+
+// TestScenarios runs every folder here. A folder without a test is a mistake.
+func TestScenarios(t *testing.T) {
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	folders := 0
+	for _, e := range entries {
+		if !e.IsDir() {
+			continue
+		}
+		folders++
+		t.Run(e.Name(), func(t *testing.T) {
+			tests := runTests(t, e.Name())
+			for _, test := range tests {
+				if test.Name != e.Name() {
+					t.Errorf("%s: the PolicyTest is called %s: it should bear the folder's name", test.Object.Place(), test.Name)
+				}
+			}
+		})
+	}
+	// The number guards against a move or a mistaken clean-up that empties the folder.
+	if folders < 60 {
+		t.Errorf("found %d scenarios, want at least 60", folders)
+	}
+}
+
+// TestSamples runs the tests of the samples, which are the first thing that a
+// user sees.
+func TestSamples(t *testing.T) {
+	runTests(t, filepath.Join("..", "..", "config", "samples"))
+}
+
+// runTests runs all PolicyTests below a folder and returns them.
+func runTests(t *testing.T, dir string) []source.Test {
+	t.Helper()
+	tests, err := source.FindTests([]string{dir}, source.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(tests) == 0 {
+		t.Fatalf("%s holds no PolicyTest", dir)
+	}
+	for i := range tests {
+		test := &tests[i]
+		t.Run(test.Name, func(t *testing.T) { runTest(t, test) })
+	}
+	return tests
+}
+
+func runTest(t *testing.T, test *source.Test) {
+	res, err := test.Load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var said []string
+	for _, w := range res.Warnings {
+		said = append(said, w.String())
+	}
+	res.Complete()
+	ix, problems := res.Index()
+	for _, p := range res.Locate(problems) {
+		said = append(said, p.Error.Error())
+	}
+	want, expected := warned[test.Name]
+	switch {
+	case !expected && len(said) > 0:
+		t.Errorf("the objects are not sound:\n%s", strings.Join(said, "\n"))
+	case expected && (len(said) != 1 || !strings.Contains(said[0], want)):
+		t.Errorf("want one warning that says %q, got:\n%s", want, strings.Join(said, "\n"))
+	}
+	objects := make([]runtime.Object, 0, len(res.Objects))
+	for _, o := range res.Objects {
+		objects = append(objects, o.Object)
+	}
+	world := policytest.NewWorld(ix, objects)
+	naive := oracle.New(objects)
+	seen := map[string]bool{}
+	for i := range test.Spec.Cases {
+		c := &test.Spec.Cases[i]
+		if seen[c.Name] {
+			t.Errorf("two cases are called %q", c.Name)
+		}
+		seen[c.Name] = true
+		t.Run(c.Name, func(t *testing.T) {
+			flow, err := world.Resolve(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			engine, oracle := ix.Decide(flow), naive.Decide(flow)
+			check(t, "engine", c, &engine)
+			check(t, "oracle", c, &oracle)
+		})
+	}
+}
+
+func check(t *testing.T, who string, c *v1alpha1.PolicyTestCase, d *model.Decision) {
+	t.Helper()
+	for _, diff := range policytest.Compare(c, d) {
+		t.Errorf("%s: %s (%s)", who, diff, policytest.Describe(d))
+	}
+}
