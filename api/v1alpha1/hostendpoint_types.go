@@ -7,7 +7,6 @@ import (
 
 // HostEndpointSpec is what a HostEndpoint says.
 // +kubebuilder:validation:XValidation:rule="(has(self.interfaceName) && self.interfaceName.size() > 0) || self.?expectedIPs.orValue([]).size() > 0",message="a host endpoint needs interfaceName or expectedIPs"
-// +kubebuilder:validation:XValidation:rule="self.?profiles.orValue([]).size() == 0 || self.?defaultAction.orValue('Allow') == 'Allow'",message="profile projectcalico-default-allow means defaultAction Allow; remove one of the two"
 type HostEndpointSpec struct {
 	// Node whose interface this is.
 	// +required
@@ -19,14 +18,14 @@ type HostEndpointSpec struct {
 	// the interface.
 	// +optional
 	// +kubebuilder:validation:MaxLength=15
-	// +kubebuilder:validation:Pattern=`^(\*|[a-zA-Z0-9_.-]*)$`
+	// +kubebuilder:validation:Pattern=`^[^/:\s]*$`
 	InterfaceName string `json:"interfaceName,omitempty"`
 	// ExpectedIPs are the host's addresses, at most 64; alone, they select the
 	// interface. Empty means the addresses of the node.
 	// +optional
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=45
-	// +kubebuilder:validation:items:XValidation:rule="isIP(self)",message="must be an IPv4 or IPv6 address"
+	// +kubebuilder:validation:items:XValidation:rule="isIP(self) && !ip(self).isUnspecified() && !ip(self).isLoopback()",message="must be the IPv4 or IPv6 address of a host, neither unspecified nor loopback"
 	ExpectedIPs []string `json:"expectedIPs,omitempty"`
 	// Profiles of the model API: projectcalico-default-allow reads as
 	// defaultAction Allow; any other name is refused.
@@ -39,7 +38,8 @@ type HostEndpointSpec struct {
 	// +kubebuilder:validation:MaxItems=256
 	Ports []EndpointPort `json:"ports,omitempty"`
 	// DefaultAction for local traffic that no tier decides: Deny or Allow; unset
-	// means Deny, or Allow with the profile projectcalico-default-allow.
+	// means Deny, or Allow with the profile projectcalico-default-allow, which a
+	// value here overrides.
 	// Forwarded traffic that no tier decides is allowed.
 	// +optional
 	// +kubebuilder:validation:Enum=Deny;Allow
@@ -48,17 +48,18 @@ type HostEndpointSpec struct {
 
 // EndpointPort names a port.
 type EndpointPort struct {
-	// Name that rules refer to: letters, digits, '_', '.' and '-', not digits alone.
+	// Name that rules refer to: letters, digits, '_', '.' and '-', with at least one
+	// letter.
 	// +required
 	// +kubebuilder:validation:MinLength=1
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9_.-]*[a-zA-Z_.-][a-zA-Z0-9_.-]*$`
+	// +kubebuilder:validation:MaxLength=128
+	// +kubebuilder:validation:Pattern=`^[a-zA-Z0-9_.-]*[a-zA-Z][a-zA-Z0-9_.-]*$`
 	Name string `json:"name"`
 	// Protocol: TCP, UDP or SCTP, or its IANA number.
 	// +required
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self in [6, 17, 132] : self in ['TCP', 'UDP', 'SCTP']",message="must be TCP, UDP or SCTP"
+	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self in [6, 17, 132] : self in ['TCP', 'UDP', 'SCTP', 'tcp', 'udp', 'sctp']",message="must be TCP, UDP or SCTP"
 	Protocol intstr.IntOrString `json:"protocol"`
 	// Port number, 1–65535.
 	// +required

@@ -18,8 +18,8 @@ type GlobalNetworkPolicySpec struct {
 	// Tier that the policy belongs to; default "default".
 	// +optional
 	// +kubebuilder:default=default
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Tier string `json:"tier,omitempty"`
 	// Order within the tier, lowest first; unset comes last; ties go by kind,
 	// namespace and name. Native NetworkPolicies have order 1000 in tier default.
@@ -51,14 +51,14 @@ type GlobalNetworkPolicySpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services))",message="services may stand only in the source of an ingress rule"
-	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services) || has(r.source.services.namespace))",message="services of a global policy needs namespace"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services) || (has(r.source.services.__namespace__) && r.source.services.__namespace__.size() > 0))",message="services of a global policy needs namespace"
 	Ingress []Rule `json:"ingress,omitempty"`
 	// Egress rules, in order, at most 1,024. None leaves egress traffic, where
 	// Types governs it, to the end of the tier.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services))",message="services may stand only in the destination of an egress rule"
-	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services) || has(r.destination.services.namespace))",message="services of a global policy needs namespace"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services) || (has(r.destination.services.__namespace__) && r.destination.services.__namespace__.size() > 0))",message="services of a global policy needs namespace"
 	Egress []Rule `json:"egress,omitempty"`
 	// Enforcement: Enforced (default), or Audit to evaluate, count and report the
 	// policy without applying it.
@@ -88,8 +88,8 @@ type NetworkPolicySpec struct {
 	// Tier that the policy belongs to; default "default".
 	// +optional
 	// +kubebuilder:default=default
-	// +kubebuilder:validation:MaxLength=63
-	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?$`
+	// +kubebuilder:validation:MaxLength=253
+	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Tier string `json:"tier,omitempty"`
 	// Order within the tier, lowest first; unset comes last; ties go by kind,
 	// namespace and name. Native NetworkPolicies have order 1000 in tier default.

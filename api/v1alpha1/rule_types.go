@@ -44,13 +44,14 @@ const (
 // must match, positive and negative ones together; a rule without criteria
 // matches everything.
 //
-// The families of both sides are compared by their first blocks. Families mixed
-// within one list are refused for nets here and for notNets by the webhook: the
-// API server's limit on the cost of rules leaves no room for both.
+// The families of both sides are compared by their first blocks. The API
+// server's limit on the cost of rules leaves no room to look at every block of
+// notNets too: those are checked for form by a pattern, and for mixed families
+// within one list by the webhook.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.http)",message="http is not supported: Tierwall matches no application-layer fields, and a rule that ignored them would match too much; remove http or use a rule on ports"
-// +kubebuilder:validation:XValidation:rule="(self.?source.?ports.orValue([]).size() == 0 && self.?source.?notPorts.orValue([]).size() == 0 && self.?destination.?ports.orValue([]).size() == 0 && self.?destination.?notPorts.orValue([]).size() == 0) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [6, 17, 132, 136] : self.protocol in ['TCP', 'UDP', 'SCTP', 'UDPLite']))",message="ports and notPorts need protocol TCP, UDP, SCTP or UDPLite"
-// +kubebuilder:validation:XValidation:rule="(!has(self.icmp) && !has(self.notICMP)) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [1, 58] : self.protocol in ['ICMP', 'ICMPv6']))",message="icmp and notICMP need protocol ICMP or ICMPv6"
+// +kubebuilder:validation:XValidation:rule="(self.?source.?ports.orValue([]).size() == 0 && self.?source.?notPorts.orValue([]).size() == 0 && self.?destination.?ports.orValue([]).size() == 0 && self.?destination.?notPorts.orValue([]).size() == 0) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [6, 17, 132, 136] : self.protocol in ['TCP', 'UDP', 'SCTP', 'UDPLite', 'tcp', 'udp', 'sctp', 'udplite']))",message="ports and notPorts need protocol TCP, UDP, SCTP or UDPLite"
+// +kubebuilder:validation:XValidation:rule="(!has(self.icmp) && !has(self.notICMP)) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [1, 58] : self.protocol in ['ICMP', 'ICMPv6', 'icmp', 'icmpv6']))",message="icmp and notICMP need protocol ICMP or ICMPv6"
 // +kubebuilder:validation:XValidation:rule="!has(self.source) || !has(self.destination) || ((!has(self.source.nets) || self.source.nets.size() == 0 || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.source.nets[0].contains(':') == self.destination.nets[0].contains(':')) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.source.nets[0].contains(':') == self.destination.notNets[0].contains(':')))) && (!has(self.source.notNets) || self.source.notNets.size() == 0 || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.source.notNets[0].contains(':') == self.destination.nets[0].contains(':')) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.source.notNets[0].contains(':') == self.destination.notNets[0].contains(':')))))",message="source and destination must not mix IPv4 and IPv6 blocks: no packet has both families; write one rule for each"
 // +kubebuilder:validation:XValidation:rule="!has(self.ipVersion) || ((!has(self.source) || ((!has(self.source.nets) || self.source.nets.size() == 0 || self.source.nets[0].contains(':') == (self.ipVersion == 6)) && (!has(self.source.notNets) || self.source.notNets.size() == 0 || self.source.notNets[0].contains(':') == (self.ipVersion == 6)))) && (!has(self.destination) || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.destination.nets[0].contains(':') == (self.ipVersion == 6)) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.destination.notNets[0].contains(':') == (self.ipVersion == 6)))))",message="nets and notNets must be of the family that ipVersion names"
 type Rule struct {
@@ -72,13 +73,13 @@ type Rule struct {
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self >= 1 && self <= 255 : self in ['TCP', 'UDP', 'ICMP', 'ICMPv6', 'SCTP', 'UDPLite']",message="must be TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number 1-255"
+	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self >= 1 && self <= 255 : self in ['TCP', 'UDP', 'ICMP', 'ICMPv6', 'SCTP', 'UDPLite', 'tcp', 'udp', 'icmp', 'icmpv6', 'sctp', 'udplite']",message="must be TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number 1-255"
 	Protocol *intstr.IntOrString `json:"protocol,omitempty"`
 	// NotProtocol excludes one protocol, written as in Protocol; unset excludes none.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self >= 1 && self <= 255 : self in ['TCP', 'UDP', 'ICMP', 'ICMPv6', 'SCTP', 'UDPLite']",message="must be TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number 1-255"
+	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self >= 1 && self <= 255 : self in ['TCP', 'UDP', 'ICMP', 'ICMPv6', 'SCTP', 'UDPLite', 'tcp', 'udp', 'icmp', 'icmpv6', 'sctp', 'udplite']",message="must be TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or a number 1-255"
 	NotProtocol *intstr.IntOrString `json:"notProtocol,omitempty"`
 	// ICMP restricts an ICMP or ICMPv6 rule to a type, or to a type and code;
 	// unset means any.
@@ -86,6 +87,7 @@ type Rule struct {
 	ICMP *ICMPFields `json:"icmp,omitempty"`
 	// NotICMP excludes an ICMP type, or a type and code; unset excludes none.
 	// +optional
+	// +kubebuilder:validation:XValidation:rule="has(self.type)",message="notICMP needs the type that must not match"
 	NotICMP *ICMPFields `json:"notICMP,omitempty"`
 	// Source is what the sender must match; empty means any sender.
 	// +optional
@@ -145,23 +147,24 @@ type HTTPPath struct {
 // EntityRule is one side of a rule. All the fields that are set must match.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.domains) || self.domains.size() == 0",message="domains is not supported: Tierwall resolves no DNS names, and a rule that ignored them would match too much; use nets or a network set"
-// +kubebuilder:validation:XValidation:rule="!has(self.services) || !(has(self.nets) || has(self.notNets) || has(self.selector) || has(self.notSelector) || has(self.namespaceSelector) || has(self.ports) || has(self.notPorts) || has(self.serviceAccounts))",message="services stands alone on its side of the rule: it already names addresses and ports"
+// +kubebuilder:validation:XValidation:rule="!has(self.services) || !((has(self.nets) && self.nets.size() > 0) || (has(self.notNets) && self.notNets.size() > 0) || (has(self.selector) && self.selector.size() > 0) || (has(self.notSelector) && self.notSelector.size() > 0) || (has(self.namespaceSelector) && self.namespaceSelector.size() > 0) || (has(self.ports) && self.ports.size() > 0) || (has(self.notPorts) && self.notPorts.size() > 0) || has(self.serviceAccounts))",message="services stands alone on its side of the rule: it already names addresses and ports"
 // +kubebuilder:validation:XValidation:rule="!has(self.nets) || self.nets.size() == 0 || (self.nets[0].contains(':') ? self.nets.all(n, n.contains(':')) : !self.nets.exists(n, n.contains(':')))",message="nets must not mix IPv4 and IPv6 blocks: no packet has both families; write one rule for each"
 // +kubebuilder:validation:XValidation:rule="!has(self.nets) || !has(self.notNets) || self.nets.size() == 0 || self.notNets.size() == 0 || self.nets[0].contains(':') == self.notNets[0].contains(':')",message="nets and notNets must be of one family: no packet has both families; write one rule for each"
 type EntityRule struct {
-	// Nets are address blocks in CIDR form, of one IP family, at most 256; the
-	// address must be in one of them. Unset or empty means any address.
+	// Nets are address blocks in CIDR form, or addresses, of one IP family, at
+	// most 256; the address must be in one of them. Bits beyond the prefix length
+	// are ignored. Unset or empty means any address.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32"
+	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) || isIP(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32, or an address"
 	Nets []string `json:"nets,omitempty"`
-	// NotNets are address blocks that the address must not be in, at most 256.
-	// Unset or empty excludes none.
+	// NotNets are address blocks that the address must not be in, written as in
+	// Nets, at most 256. Unset or empty excludes none.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=43
-	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32"
+	// +kubebuilder:validation:items:Pattern=`^(((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?|[0-9a-fA-F]*:[0-9a-fA-F:.]*(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$`
 	NotNets []string `json:"notNets,omitempty"`
 	// Selector matches endpoints and network sets by label. In a namespaced
 	// policy it means the policy's own namespace unless NamespaceSelector is
@@ -186,12 +189,13 @@ type EntityRule struct {
 	// +optional
 	Services *ServiceMatch `json:"services,omitempty"`
 	// Ports are numbers 1–65535, ranges "8080:8090" with the lower end first, or
-	// names of ports; one must match. At most 50. Unset or empty means any port.
+	// names of ports, of letters, digits, '_', '.' and '-' with at least one
+	// letter; one must match. At most 50. Unset or empty means any port.
 	// +optional
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:XIntOrString
-	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:Pattern=`^(([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|[a-zA-Z0-9_.-]*[a-zA-Z_.-][a-zA-Z0-9_.-]*)$`
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:Pattern=`^(([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|[a-zA-Z0-9_.-]*[a-zA-Z][a-zA-Z0-9_.-]*)$`
 	// +kubebuilder:validation:items:XValidation:rule="!(type(self) in [int]) || (self >= 1 && self <= 65535)",message="must be a port 1-65535, a range such as 8080:8090, or the name of a port"
 	Ports []intstr.IntOrString `json:"ports,omitempty"`
 	// NotPorts are ports that must not match, written as in Ports, at most 50.
@@ -199,8 +203,8 @@ type EntityRule struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=50
 	// +kubebuilder:validation:items:XIntOrString
-	// +kubebuilder:validation:items:MaxLength=63
-	// +kubebuilder:validation:items:Pattern=`^(([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|[a-zA-Z0-9_.-]*[a-zA-Z_.-][a-zA-Z0-9_.-]*)$`
+	// +kubebuilder:validation:items:MaxLength=128
+	// +kubebuilder:validation:items:Pattern=`^(([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])(:([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5]))?|[a-zA-Z0-9_.-]*[a-zA-Z][a-zA-Z0-9_.-]*)$`
 	// +kubebuilder:validation:items:XValidation:rule="!(type(self) in [int]) || (self >= 1 && self <= 65535)",message="must be a port 1-65535, a range such as 8080:8090, or the name of a port"
 	NotPorts []intstr.IntOrString `json:"notPorts,omitempty"`
 	// ServiceAccounts restricts the side to pods that run as matching service

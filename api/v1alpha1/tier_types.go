@@ -33,7 +33,6 @@ type TierStatus struct {
 // +kubebuilder:printcolumn:name="Order",type=number,JSONPath=`.spec.order`
 // +kubebuilder:printcolumn:name="Default action",type=string,JSONPath=`.spec.defaultAction`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name.size() <= 63 && self.metadata.name.matches('^[a-z0-9]([-a-z0-9]*[a-z0-9])?$')",message="a tier's name has at most 63 characters: lower-case letters, digits and '-', beginning and ending with a letter or digit"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name != 'kube-admin' || (self.?spec.?order.orValue(0.0) == 1000.0 && self.?spec.?defaultAction.orValue('') == 'Pass')",message="the built-in tier kube-admin has order 1000 and defaultAction Pass; they cannot be changed"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name != 'default' || (self.?spec.?order.orValue(0.0) == 1000000.0 && self.?spec.?defaultAction.orValue('') == 'Deny')",message="the built-in tier default has order 1000000 and defaultAction Deny; they cannot be changed"
 // +kubebuilder:validation:XValidation:rule="self.metadata.name != 'kube-baseline' || (self.?spec.?order.orValue(0.0) == 10000000.0 && self.?spec.?defaultAction.orValue('') == 'Pass')",message="the built-in tier kube-baseline has order 10000000 and defaultAction Pass; they cannot be changed"

@@ -96,26 +96,28 @@ type FailsafePort struct {
 	// +kubebuilder:default=TCP
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=8
-	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self in [6, 17, 132] : self in ['TCP', 'UDP', 'SCTP']",message="must be TCP, UDP or SCTP"
+	// +kubebuilder:validation:XValidation:rule="type(self) in [int] ? self in [6, 17, 132] : self in ['TCP', 'UDP', 'SCTP', 'tcp', 'udp', 'sctp']",message="must be TCP, UDP or SCTP"
 	Protocol intstr.IntOrString `json:"protocol,omitempty,omitzero"`
 	// Port number, 1–65535.
 	// +required
 	// +kubebuilder:validation:Minimum=1
 	// +kubebuilder:validation:Maximum=65535
 	Port int32 `json:"port"`
-	// Net restricts the peer's address to one block in CIDR form; empty means any.
+	// Net restricts the peer's address to one block in CIDR form, or one address;
+	// empty means any.
 	// +optional
 	// +kubebuilder:validation:MaxLength=43
-	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || isCIDR(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32"
+	// +kubebuilder:validation:XValidation:rule="self.size() == 0 || isCIDR(self) || isIP(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32, or an address"
 	Net string `json:"net,omitempty"`
 }
 
 // LoggingSpec tunes the log of matching packets.
 type LoggingSpec struct {
-	// RatePerRule is the number of log lines a second and rule, 1–10,000; default 10.
+	// RatePerRule is the number of log lines a second and rule, 0–10,000;
+	// 0 means none; default 10.
 	// +optional
 	// +kubebuilder:default=10
-	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	RatePerRule *int32 `json:"ratePerRule,omitempty"`
 	// Format: JSON (default) or Text.
