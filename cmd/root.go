@@ -41,6 +41,7 @@ func (s streams) warn(format string, args ...any) {
 var commands = []func(streams) *cobra.Command{
 	newTestCommand,
 	newEffectiveCommand,
+	newExplainCommand,
 	newVersionCommand,
 }
 

@@ -221,7 +221,10 @@ func (d *decider) run(o *owner, stage model.Stage, dir model.Direction) model.Ve
 	var steps []Step
 	var trace func(Step)
 	if d.explain {
-		trace = func(s Step) { steps = append(steps, s) }
+		trace = func(s Step) {
+			s.Why = d.ix.why(&d.Flow, s.Failed)
+			steps = append(steps, s)
+		}
 	}
 	v := c.evaluate(&d.Flow, dir, endOfTier, def, trace)
 	v.Endpoint, v.Stage = o.ref(), stage

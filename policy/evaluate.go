@@ -129,6 +129,8 @@ const (
 	PassedOn Outcome = "passed on"
 	// Decided: the rule, or the end of the tier, allowed or denied.
 	Decided Outcome = "decided"
+	// NoRules: the policy selects the endpoint and has no rules in this direction.
+	NoRules Outcome = "no rules"
 	// Audited: the rule belongs to an audited policy and matched; it counts for nothing.
 	Audited Outcome = "audited"
 )
@@ -141,8 +143,12 @@ type Step struct {
 	Name    string          `json:"name,omitempty"`
 	Action  model.Action    `json:"action"`
 	Outcome Outcome         `json:"outcome"`
-	// Failed is the criterion that did not match, of a rule that was passed over.
+	// Match says in words what the rule matches.
+	Match string `json:"match,omitempty"`
+	// Failed is the criterion that did not match, of a rule that was passed
+	// over, and Why says so of the packet at hand.
 	Failed Criterion `json:"failed,omitempty"`
+	Why    string    `json:"why,omitempty"`
 	// Annotations of the rule.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -194,6 +200,9 @@ tiers:
 			if dir == model.Egress {
 				rules = p.Egress
 			}
+			if trace != nil && len(rules) == 0 {
+				trace(Step{Tier: t.Tier.Name, Policy: p.Ref, Rule: model.RuleDefault, Outcome: NoRules})
+			}
 			for j := range rules {
 				r := &rules[j]
 				failed := r.Mismatch(f)
@@ -243,7 +252,7 @@ func outcomeOf(a model.Action) Outcome {
 func step(t *model.Tier, p *Policy, r *Rule, failed Criterion) Step {
 	s := Step{
 		Tier: t.Name, Policy: p.Ref, Rule: model.RuleIndex(r.Index), Name: r.Name, Action: r.Action,
-		Failed: failed, Annotations: r.Annotations,
+		Match: r.Match.Describe(), Failed: failed, Annotations: r.Annotations,
 	}
 	switch {
 	case failed != Matched:

@@ -53,7 +53,7 @@ func read(t *testing.T, kind model.Kind, text string) runtime.Object {
 	if err := yaml.UnmarshalStrict([]byte(text), o); err != nil {
 		t.Fatalf("test input: %v\n%s", err, text)
 	}
-	if m := o.(metav1.Object); !strings.Contains(text, "metadata:") {
+	if m := o.(metav1.Object); !strings.Contains("\n"+text, "\nmetadata:") {
 		m.SetName("x")
 		if slices.Contains(namespacedKinds, kind) {
 			m.SetNamespace("shop")

@@ -84,3 +84,24 @@ func widest(from, to netip.Addr) netip.Prefix {
 	}
 	return p
 }
+
+// Without is the addresses of a that are not in b, joined and sorted.
+func Without(a, b []Range) []Range {
+	var out []Range
+	b = Join(b)
+	for _, r := range Join(a) {
+		i, _ := slices.BinarySearchFunc(b, r.From, func(x Range, at netip.Addr) int { return x.To.Compare(at) })
+		from, left := r.From, true
+		for ; left && i < len(b) && b[i].From.Compare(r.To) <= 0; i++ {
+			if b[i].From.Compare(from) > 0 {
+				out = append(out, Range{from, b[i].From.Prev()})
+			}
+			from = b[i].To.Next()
+			left = from.IsValid() && from.Compare(r.To) <= 0
+		}
+		if left {
+			out = append(out, Range{from, r.To})
+		}
+	}
+	return out
+}

@@ -64,3 +64,37 @@ func TestPrefixesCoverExactly(t *testing.T) {
 		}
 	}
 }
+
+func TestWithout(t *testing.T) {
+	at := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{255, 255, 255, byte(i)}) }
+	for seed := uint64(0); seed < 500; seed++ {
+		r := rand.New(rand.NewPCG(seed, 5))
+		draw := func() ([]Range, map[int]bool) {
+			var rs []Range
+			in := map[int]bool{}
+			for range r.IntN(5) {
+				lo, hi := r.IntN(256), r.IntN(256)
+				lo, hi = min(lo, hi), max(lo, hi)
+				rs = append(rs, Range{at(lo), at(hi)})
+				for i := lo; i <= hi; i++ {
+					in[i] = true
+				}
+			}
+			return rs, in
+		}
+		a, inA := draw()
+		b, inB := draw()
+		got := Without(a, b)
+		for i := range 256 {
+			n := 0
+			for _, x := range got {
+				if x.Contains(at(i)) {
+					n++
+				}
+			}
+			if (n == 1) != (inA[i] && !inB[i]) || n > 1 {
+				t.Fatalf("seed %d: %v without %v is %v: wrong at %d", seed, a, b, got, i)
+			}
+		}
+	}
+}

@@ -1,0 +1,327 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/policytest"
+)
+
+func newExplainCommand(s streams) *cobra.Command {
+	var in inputFlags
+	var out outputFlag
+	var from, to, port string
+	var icmpType, icmpCode, ipVersion int
+	var brief bool
+	c := &cobra.Command{
+		Use:   "explain --from X --to Y --port PORT/PROTOCOL",
+		Short: "Say what decides a connection, and why",
+		Long: `Explain follows a connection attempt through every stage, tier, policy and rule:
+what matched, what was passed over and for which reason, and what decided.
+
+X and Y are pod:NAMESPACE/NAME (or just NAMESPACE/NAME), ip:ADDRESS (or just the
+address), hostEndpoint:NAME or node:NAME. PORT is a number or the name of one of
+the receiver's ports; PROTOCOL is TCP unless given. For protocols without ports
+give the protocol alone: --port ICMP, with --icmp-type and --icmp-code.
+
+The exit status is 0 if the connection is allowed, 1 if it is denied.`,
+		Example: `  tierwall explain -f config/samples --from pod:shop/frontend --to pod:payments/payments-api --port 8443/TCP
+  tierwall explain -f config/samples --from 203.0.113.7 --to node:node-a --port 22`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			pc, err := explainCase(from, to, port)
+			if err != nil {
+				return err
+			}
+			optional(&pc.To.ICMPType, c.Flags().Changed("icmp-type"), icmpType)
+			optional(&pc.To.ICMPCode, c.Flags().Changed("icmp-code"), icmpCode)
+			optional(&pc.To.IPVersion, c.Flags().Changed("ip-version"), ipVersion)
+			ix, r, err := in.index(c.Context(), s)
+			if err != nil {
+				return err
+			}
+			ix.Flush()
+			f, err := policytest.NewWorld(ix, objectsOf(r)).Resolve(pc)
+			if err != nil {
+				return explainFault(err)
+			}
+			e := ix.Explain(f)
+			if out.text() {
+				printExplanation(s.out, ix, e, brief)
+			} else if err := out.write(s.out, e); err != nil {
+				return err
+			}
+			if e.Action != model.Allow {
+				return errNegative
+			}
+			return nil
+		},
+	}
+	in.register(c.Flags())
+	out.register(c.Flags())
+	c.Flags().StringVar(&from, "from", "", "sender: pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME or node:NAME")
+	c.Flags().StringVar(&to, "to", "", "receiver, likewise")
+	c.Flags().StringVar(&port, "port", "", "PORT/PROTOCOL, PORT (TCP), or a PROTOCOL without ports")
+	c.Flags().IntVar(&icmpType, "icmp-type", 0, "ICMP type; default echo request")
+	c.Flags().IntVar(&icmpCode, "icmp-code", 0, "ICMP code; default 0")
+	c.Flags().IntVar(&ipVersion, "ip-version", 0, "4 or 6, for peers that have both; default 4 where both have it")
+	c.Flags().BoolVar(&brief, "brief", false, "leave out the rules that were passed over")
+	for _, f := range []string{"from", "to", "port"} {
+		_ = c.MarkFlagRequired(f) // fails only for a flag that does not exist
+	}
+	return c
+}
+
+func optional(p **int, set bool, v int) {
+	if set {
+		*p = &v
+	}
+}
+
+func objectsOf(r *source.Result) []runtime.Object {
+	out := make([]runtime.Object, len(r.Objects))
+	for i := range r.Objects {
+		out[i] = r.Objects[i].Object
+	}
+	return out
+}
+
+// explainCase reads the flags as a policy test's case, so that both mean the same.
+func explainCase(from, to, port string) (*v1alpha1.PolicyTestCase, error) {
+	pc := &v1alpha1.PolicyTestCase{Name: "explain", Expect: v1alpha1.Allow}
+	var err error
+	if pc.From, err = parsePeer("--from", from); err != nil {
+		return nil, err
+	}
+	if pc.To.PolicyTestPeer, err = parsePeer("--to", to); err != nil {
+		return nil, err
+	}
+	number, protocol, both := strings.Cut(port, "/")
+	if !both {
+		if p, err := model.ParseProtocol(port); err == nil && strings.Trim(port, "0123456789") != "" {
+			if p.HasPorts() {
+				return nil, fmt.Errorf("--port %s: %s needs a port: want PORT/%s", port, p, p)
+			}
+			number, protocol = "", port
+		}
+	}
+	if protocol != "" {
+		p := intstr.Parse(protocol)
+		pc.To.Protocol = &p
+	}
+	if number != "" {
+		p := intstr.Parse(number)
+		pc.To.Port = &p
+	}
+	return pc, nil
+}
+
+func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return v1alpha1.PolicyTestPeer{IP: s}, nil
+	}
+	kind, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		kind, rest = "pod", s
+	}
+	switch strings.ToLower(kind) {
+	case "pod":
+		p.Pod = rest
+	case "ip":
+		p.IP = rest
+	case "hostendpoint", "hep":
+		p.HostEndpoint = rest
+	case "node":
+		p.Node = rest
+	default:
+		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME or node:NAME", flag, s)
+	}
+	if rest == "" {
+		return p, fmt.Errorf("%s %q: the name is missing", flag, s)
+	}
+	return p, nil
+}
+
+// explainFault speaks of flags where policy tests speak of fields.
+func explainFault(err error) error {
+	var fe *policytest.FieldError
+	if !errors.As(err, &fe) {
+		return err
+	}
+	flag := map[string]string{
+		"to.port": "--port", "to.protocol": "--port", "to.icmpType": "--icmp-type", "to.icmpCode": "--icmp-code", "to.ipVersion": "--ip-version",
+	}[fe.Field]
+	if flag == "" {
+		side, _, _ := strings.Cut(fe.Field, ".")
+		flag = "--" + side
+	}
+	return fmt.Errorf("%s: %s", flag, fe.Message)
+}
+
+func printExplanation(w io.Writer, ix *policy.Index, e *policy.Explanation, brief bool) {
+	paint := coloursFor(w)
+	fmt.Fprintf(w, "%s → %s  %s\n", party(ix, e.Flow.Src), party(ix, e.Flow.Dst), traffic(&e.Flow))
+	fmt.Fprintf(w, "%s: %s\n", paintFate(paint, e.Action), because(&e.Decision))
+	for _, t := range e.Traces {
+		v := &t.Verdict
+		title := v.Direction.String()
+		if v.Endpoint != (model.Ref{}) {
+			title += " of " + v.Endpoint.String()
+		}
+		if v.Stage != model.StageWorkload && v.Stage != model.StageHost {
+			title += " (" + string(v.Stage) + ")"
+		}
+		fmt.Fprintf(w, "\n%s: %s\n", paint.bold(title), stageFate(paint, v))
+		printSteps(w, paint, t.Steps, brief)
+		if v.Reason != model.ReasonRule && v.Reason != model.ReasonEndOfTier {
+			fmt.Fprintf(w, "  %s\n", reasonText(v))
+		}
+		if v.Audit != nil {
+			fmt.Fprintf(w, "  %s %s by %s\n", paint.yellow("audit: would be"), paintAction(paint, v.Audit.Action), decider(v.Audit))
+		}
+	}
+}
+
+func printSteps(w io.Writer, paint colours, steps []policy.Step, brief bool) {
+	tier, last := "", model.Ref{}
+	var rows table
+	flush := func() {
+		_ = rows.writeTo(w, "      ")
+		rows = table{}
+	}
+	for _, s := range steps {
+		if brief && s.Outcome == policy.PassedOver {
+			continue
+		}
+		if s.Tier != tier {
+			flush()
+			tier, last = s.Tier, model.Ref{}
+			fmt.Fprintf(w, "  tier %s\n", tier)
+		}
+		if s.Rule == model.RuleEndOfTier {
+			flush()
+			fmt.Fprintf(w, "    end of tier: %s\n", paintAction(paint, s.Action))
+			continue
+		}
+		if s.Policy != last {
+			flush()
+			last = s.Policy
+			fmt.Fprintf(w, "    %s\n", last)
+		}
+		if s.Outcome == policy.NoRules {
+			rows.row(paint.dim("no rules"))
+			continue
+		}
+		outcome := string(s.Outcome)
+		switch s.Outcome {
+		case policy.PassedOver:
+			outcome = paint.dim("passed over: " + s.Why)
+		case policy.Decided:
+			outcome = paint.bold("matched")
+		}
+		name := ""
+		if s.Name != "" {
+			name = "  (" + s.Name + ")"
+		}
+		rows.row(s.Rule.String(), paintAction(paint, s.Action), s.Match+name, outcome)
+	}
+	flush()
+}
+
+// party names one end of a flow.
+func party(ix *policy.Index, a netip.Addr) string {
+	if r := ix.Owner(a); r != (model.Ref{}) {
+		return fmt.Sprintf("%s (%s)", r, a)
+	}
+	if n := ix.NodeOf(a); n != nil {
+		return fmt.Sprintf("%s (%s)", n.Key(), a)
+	}
+	return a.String()
+}
+
+func traffic(f *model.Flow) string {
+	switch {
+	case f.Protocol.HasPorts():
+		return fmt.Sprintf("%s %d", f.Protocol, f.DstPort)
+	case f.Protocol == model.ICMPv4 || f.Protocol == model.ICMPv6:
+		return fmt.Sprintf("%s type %d code %d", f.Protocol, f.ICMPType, f.ICMPCode)
+	}
+	return "protocol " + f.Protocol.String()
+}
+
+func paintFate(paint colours, a model.Action) string {
+	if a == model.Allow {
+		return paint.green("ALLOWED")
+	}
+	return paint.red("DENIED")
+}
+
+// because says in one line what settled a decision.
+func because(d *model.Decision) string {
+	for i := range d.Stages {
+		if v := &d.Stages[i]; v.Action == model.Deny {
+			return fmt.Sprintf("%s by %s", v.Direction, decider(v))
+		}
+	}
+	var parts []string
+	for _, dir := range []model.Direction{model.Egress, model.Ingress} {
+		if v, ok := d.Deciding(dir); ok {
+			parts = append(parts, fmt.Sprintf("%s by %s", dir, decider(&v)))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// decider names what decided: a rule, the end of a tier, or a default.
+func decider(v *model.Verdict) string {
+	switch v.Reason {
+	case model.ReasonRule:
+		name := ""
+		if v.RuleName != "" {
+			name = " (" + v.RuleName + ")"
+		}
+		return fmt.Sprintf("%s rule %s%s in tier %s", v.Policy, v.Rule, name, v.Tier)
+	case model.ReasonEndOfTier:
+		return fmt.Sprintf("the end of tier %s (last policy %s)", v.Tier, v.Policy)
+	}
+	return reasonText(v)
+}
+
+func reasonText(v *model.Verdict) string {
+	switch v.Reason {
+	case model.ReasonNoEndpoint:
+		return "no policy applies: the address is no endpoint's"
+	case model.ReasonFailsafe:
+		return "a failsafe port, which no policy closes"
+	case model.ReasonOwnNode:
+		return "a node reaches its own pods always"
+	case model.ReasonLoopback:
+		return "an endpoint reaches itself always"
+	case model.ReasonEndpointToHost:
+		return "endpointToHostAction of Tierwall/default"
+	case model.ReasonUnknownWorkload:
+		return "unknownWorkloads of Tierwall/default: a pod address that no known pod has"
+	}
+	if v.Action == model.NoAction {
+		return "nothing matched: the next stage decides"
+	}
+	return "the endpoint's default: no tier decided"
+}
+
+func stageFate(paint colours, v *model.Verdict) string {
+	if v.Action == model.NoAction {
+		return "open"
+	}
+	return paintAction(paint, v.Action)
+}

@@ -1,0 +1,455 @@
+package convert
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// head is the start of what describe says of a GlobalNetworkPolicy with an
+// empty selector.
+func head(variant string) string {
+	return "default +Inf " + variant + "\nselects :kind in {'hostendpoint', 'pod'}\n"
+}
+
+func TestGlobalNetworkPolicy(t *testing.T) {
+	const hosts = "selects :kind == 'hostendpoint'\n"
+	runExamples(t, model.KindGlobalNetworkPolicy, []example{
+		{name: "defaults", in: `spec: {}`, want: head("ingress")},
+		{
+			name: "all fields of the policy",
+			in: `
+metadata: {name: deny-all, generation: 7}
+spec: {tier: security, order: 10.5, enforcement: Audit, types: [Egress, Ingress], applyOnForward: true, performanceHints: [AssumeNeededOnEveryNode]}`,
+			want: `
+security 10.5 ingress egress audit applyOnForward generation 7
+selects :kind in {'hostendpoint', 'pod'}`,
+		},
+		{name: "enforced", in: `spec: {enforcement: Enforced}`, want: head("ingress")},
+
+		// Directions.
+		{name: "types empty", in: `spec: {types: []}`, want: head("ingress")},
+		{name: "ingress rules", in: `spec: {ingress: [{action: Deny}]}`, want: head("ingress") + "ingress 0 Deny"},
+		{name: "egress rules", in: `spec: {egress: [{action: Deny}]}`, want: head("egress") + "egress 0 Deny"},
+		{
+			name: "rules of both directions",
+			in:   `spec: {ingress: [{action: Deny}], egress: [{action: Deny}, {action: Pass}]}`,
+			want: head("ingress egress") + "ingress 0 Deny\negress 0 Deny\negress 1 Pass",
+		},
+		{
+			name: "rules that the types leave out",
+			in:   `spec: {types: [Egress], ingress: [{action: Allow}], egress: [{action: Allow}]}`,
+			want: head("egress") + "egress 0 Allow",
+			problems: []string{
+				`warning: spec.ingress: has no effect: types does not have Ingress`,
+			},
+		},
+		{
+			name:     "egress rules that the types leave out",
+			in:       `spec: {types: [Ingress], egress: [{action: Allow}]}`,
+			want:     head("ingress"),
+			problems: []string{`warning: spec.egress: has no effect: types does not have Egress`},
+		},
+		{
+			name: "types that are none",
+			in:   `spec: {types: [Ingress, ingress, Ingress], ingress: [{action: Allow}], egress: [{action: Allow}]}`,
+			want: head("ingress egress") + "ingress 0 Allow\negress 0 Allow",
+			problems: []string{
+				`warning: spec.types[2]: "Ingress" is there twice`,
+				`spec.types[1]: "ingress" is no type: want Ingress or Egress; the policy governs both directions`,
+			},
+		},
+
+		// Policies that fail closed as a whole.
+		{
+			name: "invalid selector",
+			in: `
+spec:
+  selector: app = 'web'
+  ingress: [{action: Allow}, {action: Deny, protocol: TCP}, {action: Log}, {action: Pass, protocol: UDP}]
+  egress: [{action: Allow, protocol: UDP}]`,
+			want: head("ingress egress") + `
+ingress 0 Allow never
+ingress 1 Deny TCP
+ingress 2 Log
+ingress 3 Deny
+egress 0 Allow never`,
+			problems: []string{`spec.selector: "app = 'web'" is no selector: ` + parseError(t, "app = 'web'")},
+		},
+		{
+			name:     "enforcement that is none",
+			in:       `spec: {enforcement: audit, ingress: [{action: Allow}, {action: Deny, protocol: TCP}]}`,
+			want:     head("ingress") + "ingress 0 Allow never\ningress 1 Deny TCP",
+			problems: []string{`spec.enforcement: "audit" is no enforcement: want Enforced or Audit; the policy is enforced and allows nothing`},
+		},
+		{
+			name:     "invalid tier",
+			in:       `spec: {tier: My Tier, ingress: [{action: Allow}]}`,
+			want:     "My Tier +Inf ingress\nselects :kind in {'hostendpoint', 'pod'}\ningress 0 Allow",
+			problems: []string{`spec.tier: "My Tier" is no valid name of a tier`},
+		},
+		{
+			name:     "the annotation of native policies",
+			in:       `metadata: {name: x, annotations: {tierwall.io/enforcement: Audit}}`,
+			want:     head("ingress"),
+			problems: []string{`warning: metadata.annotations[tierwall.io/enforcement]: has no effect on this kind: want spec.enforcement`},
+		},
+
+		// Variants for host endpoints.
+		{
+			name: "doNotTrack",
+			in:   `spec: {doNotTrack: true, applyOnForward: true, ingress: [{action: Allow}], egress: [{action: Allow}]}`,
+			want: "default +Inf ingress egress doNotTrack applyOnForward\n" + hosts + "ingress 0 Allow\negress 0 Allow",
+		},
+		{
+			name: "preDNAT",
+			in:   `spec: {preDNAT: true, applyOnForward: true, ingress: [{action: Deny}]}`,
+			want: "default +Inf ingress preDNAT applyOnForward\n" + hosts + "ingress 0 Deny",
+		},
+		{
+			name:     "doNotTrack without applyOnForward",
+			in:       `spec: {doNotTrack: true, ingress: [{action: Allow}]}`,
+			want:     "default +Inf ingress doNotTrack applyOnForward\n" + hosts + "ingress 0 Allow",
+			problems: []string{`spec.applyOnForward: is missing: doNotTrack wants it set, for such a policy meets forwarded traffic as well; it is read as set`},
+		},
+		{
+			name:     "preDNAT without applyOnForward",
+			in:       `spec: {preDNAT: true, ingress: [{action: Allow}]}`,
+			want:     "default +Inf ingress preDNAT applyOnForward\n" + hosts + "ingress 0 Allow",
+			problems: []string{`spec.applyOnForward: is missing: preDNAT wants it set, for such a policy meets forwarded traffic as well; it is read as set`},
+		},
+		{
+			name: "preDNAT with egress",
+			in:   `spec: {preDNAT: true, applyOnForward: true, types: [Ingress, Egress], ingress: [{action: Deny}], egress: [{action: Allow}]}`,
+			want: "default +Inf ingress preDNAT applyOnForward\n" + hosts + "ingress 0 Deny",
+			problems: []string{
+				`spec.types: has Egress: a preDNAT policy governs ingress only`,
+				`spec.egress: is ignored: a preDNAT policy governs ingress only`,
+			},
+		},
+		{
+			name:     "preDNAT with egress rules alone",
+			in:       `spec: {preDNAT: true, applyOnForward: true, egress: [{action: Allow}]}`,
+			want:     "default +Inf ingress preDNAT applyOnForward\n" + hosts,
+			problems: []string{`spec.egress: is ignored: a preDNAT policy governs ingress only`},
+		},
+		{
+			name:     "both variants",
+			in:       `spec: {doNotTrack: true, preDNAT: true, applyOnForward: true, ingress: [{action: Allow}], egress: [{action: Pass}]}`,
+			want:     "default +Inf ingress egress doNotTrack applyOnForward\n" + hosts + "ingress 0 Allow never\negress 0 Deny",
+			problems: []string{`spec.preDNAT: stands beside doNotTrack: want one of the two; the policy applies before connection tracking and allows nothing`},
+		},
+		{
+			name:     "doNotTrack with a namespaceSelector",
+			in:       `spec: {doNotTrack: true, applyOnForward: true, namespaceSelector: a == 'b'}`,
+			want:     "default +Inf ingress doNotTrack applyOnForward\nselects :kind == 'hostendpoint' && ns:a == 'b' && has(tierwall.io/namespace)",
+			problems: []string{`warning: spec.namespaceSelector: selects pods only, and a doNotTrack or preDNAT policy applies to host endpoints only`},
+		},
+		{
+			name:     "preDNAT with a serviceAccountSelector",
+			in:       `spec: {preDNAT: true, applyOnForward: true, serviceAccountSelector: a == 'b'}`,
+			want:     "default +Inf ingress preDNAT applyOnForward\nselects !all()",
+			problems: []string{`warning: spec.serviceAccountSelector: selects pods only, and a doNotTrack or preDNAT policy applies to host endpoints only`},
+		},
+	})
+}
+
+func TestNetworkPolicy(t *testing.T) {
+	const shop = "selects :kind == 'pod' && tierwall.io/namespace == 'shop'\n"
+	runExamples(t, model.KindTierwallNetworkPolicy, []example{
+		{name: "defaults", in: `spec: {}`, want: "default +Inf ingress\n" + shop},
+		{
+			name: "all fields of the policy",
+			in: `
+metadata: {name: x, namespace: shop, generation: 3}
+spec:
+  tier: app
+  order: 1
+  selector: app == 'web'
+  serviceAccountSelector: team == 'a'
+  types: [Ingress, Egress]
+  enforcement: Audit
+  performanceHints: [x]
+  ingress: [{action: Allow}]
+  egress: [{action: Deny}]`,
+			want: `
+app 1 ingress egress audit generation 3
+selects :kind == 'pod' && app == 'web' && sa:team == 'a' && tierwall.io/namespace == 'shop' && has(tierwall.io/serviceaccount)
+ingress 0 Allow
+egress 0 Deny`,
+		},
+		{
+			name: "peers are of the same namespace unless the rule says otherwise",
+			in: `
+spec:
+  ingress:
+  - {action: Allow, source: {selector: app == 'db'}}
+  - {action: Allow, source: {notSelector: app == 'db'}}
+  - {action: Allow, source: {selector: app == 'db', namespaceSelector: env == 'dev'}}
+  - {action: Allow, source: {nets: [10.0.0.0/8]}, destination: {selector: app == 'web'}}`,
+			want: "default +Inf ingress\n" + shop + `
+ingress 0 Allow from[:kind != 'node' && app == 'db' && tierwall.io/namespace == 'shop']
+ingress 1 Allow from[not (:kind != 'node' && app == 'db' && tierwall.io/namespace == 'shop')]
+ingress 2 Allow from[:kind != 'node' && app == 'db' && ns:env == 'dev' && has(tierwall.io/namespace)]
+ingress 3 Allow from[nets 10.0.0.0/8] to[:kind != 'node' && app == 'web' && tierwall.io/namespace == 'shop']`,
+		},
+		{
+			name: "services of the same namespace unless the rule says otherwise",
+			in: `
+spec:
+  ingress: [{action: Allow, source: {services: {name: web}}}]
+  egress: [{action: Allow, destination: {services: {name: db, namespace: lab}}}]`,
+			want: "default +Inf ingress egress\n" + shop + `
+ingress 0 Allow from[service shop/web]
+egress 0 Allow to[service lab/db; with ports]`,
+		},
+		{
+			name:     "no namespace selects nothing",
+			in:       `metadata: {name: x}`,
+			want:     "default +Inf ingress\nselects :kind == 'pod' && tierwall.io/namespace == ''",
+			problems: []string{`metadata.namespace: is missing`},
+		},
+	})
+}
+
+// ruleExample is a rule of a GlobalNetworkPolicy and what becomes of it; the
+// action is Allow in the text and every action is tried.
+type ruleExample struct {
+	in       string // without the action
+	want     string // of the match; "invalid" if the rule fails closed
+	problems []string
+}
+
+func runRules(t *testing.T, direction string, examples []ruleExample) {
+	t.Helper()
+	closed := map[string]string{"Allow": "Allow never", "Log": "Log never", "Deny": "Deny", "Pass": "Deny"}
+	for _, action := range []string{"Allow", "Deny", "Log", "Pass"} {
+		var converted []example
+		for i, ex := range examples {
+			want := action
+			if ex.want == "invalid" {
+				want = closed[action]
+			} else if ex.want != "" {
+				want += " " + ex.want
+			}
+			e := example{
+				name: fmt.Sprintf("%d %s", i, action),
+				in:   fmt.Sprintf("spec: {%s: [{action: %s, %s}]}", direction, action, ex.in),
+				want: head(direction) + direction + " 0 " + want,
+			}
+			for _, p := range ex.problems {
+				path := "spec." + direction + "[0]."
+				if w, ok := strings.CutPrefix(p, "warning: "); ok {
+					e.problems = append(e.problems, "warning: "+path+w)
+				} else {
+					e.problems = append(e.problems, path+p)
+				}
+			}
+			converted = append(converted, e)
+		}
+		runExamples(t, model.KindGlobalNetworkPolicy, converted)
+	}
+}
+
+func TestRules(t *testing.T) {
+	runRules(t, "ingress", []ruleExample{
+		{in: ``, want: ``},
+		{in: `metadata: {annotations: {why: because, a: b}}`, want: `annotated a=b,why=because`},
+
+		// IP version.
+		{in: `ipVersion: 4`, want: `ip 4`},
+		{in: `ipVersion: 6`, want: `ip 6`},
+		{in: `ipVersion: 5`, want: `invalid`, problems: []string{`ipVersion: 5 is no IP version: want 4 or 6`}},
+		{in: `ipVersion: 260`, want: `invalid`, problems: []string{`ipVersion: 260 is no IP version: want 4 or 6`}},
+
+		// Protocols.
+		{in: `protocol: TCP`, want: `TCP`},
+		{in: `protocol: udplite`, want: `UDPLite`},
+		{in: `protocol: 47`, want: `47`},
+		{in: `protocol: '6'`, want: `TCP`},
+		{in: `notProtocol: ICMPv6`, want: `not ICMPv6`},
+		{in: `protocol: 0`, want: `invalid`, problems: []string{`protocol: "0" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
+		{in: `protocol: 256`, want: `invalid`, problems: []string{`protocol: "256" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
+		{in: `notProtocol: QUIC`, want: `invalid`, problems: []string{`notProtocol: "QUIC" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
+
+		// ICMP.
+		{in: `protocol: ICMP, icmp: {type: 8}`, want: `ICMP icmp 8`},
+		{in: `protocol: ICMPv6, icmp: {type: 0, code: 255}, notICMP: {type: 254}`, want: `ICMPv6 icmp 0/255 not icmp 254`},
+		{in: `protocol: 1, icmp: {}`, want: `ICMP`},
+		{in: `protocol: ICMP, icmp: {type: 255}`, want: `invalid`, problems: []string{`icmp.type: 255 is no ICMP type: want 0-254`}},
+		{in: `protocol: ICMP, icmp: {type: -1, code: 256}`, want: `invalid`, problems: []string{`icmp.type: -1 is no ICMP type: want 0-254`, `icmp.code: 256 is no ICMP code: want 0-255`}},
+		{in: `protocol: ICMP, icmp: {code: 1}`, want: `invalid`, problems: []string{`icmp.code: needs a type: codes differ in meaning from type to type`}},
+		{in: `protocol: ICMP, notICMP: {}`, want: `invalid`, problems: []string{`notICMP.type: is missing: notICMP wants the type that must not match`}},
+		{in: `icmp: {type: 8}`, want: `invalid`, problems: []string{`icmp: needs protocol ICMP or ICMPv6, the protocol is any`}},
+		{in: `protocol: TCP, notICMP: {type: 8}`, want: `invalid`, problems: []string{`notICMP: needs protocol ICMP or ICMPv6, the protocol is TCP`}},
+		{in: `protocol: X, icmp: {type: 8}`, want: `invalid`, problems: []string{`protocol: "X" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
+
+		// Address blocks.
+		{in: `source: {nets: [10.0.0.0/8, 192.0.2.1], notNets: [10.1.0.0/16]}`, want: `from[nets 10.0.0.0/8,192.0.2.1/32; notNets 10.1.0.0/16]`},
+		{in: `source: {nets: ['fd00::/8']}, destination: {notNets: ['2001:db8::/32']}`, want: `from[nets fd00::/8] to[notNets 2001:db8::/32]`},
+		{in: `source: {nets: []}`, want: ``},
+		{
+			in: `source: {nets: [10.0.0.0/33, 10.0.0.0/8], notNets: [x]}`, want: `invalid`,
+			problems: []string{
+				`source.nets[0]: "10.0.0.0/33" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
+				`source.notNets[0]: "x" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
+			},
+		},
+		{
+			in: `source: {nets: [10.0.0.0/8, 'fd00::/8']}`, want: `invalid`,
+			problems: []string{`source.nets: fd00::/8 is IPv6, but 10.0.0.0/8 of source.nets makes this a rule for IPv4: a rule takes one IP version`},
+		},
+		{
+			in: `source: {notNets: ['fd00::/8']}, destination: {notNets: [10.0.0.0/8]}`, want: `invalid`,
+			problems: []string{`destination.notNets: 10.0.0.0/8 is IPv4, but fd00::/8 of source.notNets makes this a rule for IPv6: a rule takes one IP version`},
+		},
+		{
+			in: `ipVersion: 6, destination: {nets: [10.0.0.0/8]}`, want: `invalid`,
+			problems: []string{`destination.nets: 10.0.0.0/8 is IPv4, but ipVersion makes this a rule for IPv6: a rule takes one IP version`},
+		},
+		{
+			in: `source: {nets: [10.1.2.3/8, 10.0.0.0/8]}`, want: `from[nets 10.0.0.0/8]`,
+			problems: []string{
+				`warning: source.nets[0]: "10.1.2.3/8" has bits beyond its prefix length: it is read as 10.0.0.0/8`,
+				`warning: source.nets[1]: 10.0.0.0/8 is there twice`,
+			},
+		},
+
+		// Ports.
+		{
+			in:   `protocol: TCP, source: {ports: [1], notPorts: ['2:3']}, destination: {ports: [80, '443', '8080:8090', http, '9:9', 65535], notPorts: [ssh]}`,
+			want: `TCP from[ports 1; notPorts 2:3] to[ports 80,443,8080:8090,http,9,65535; notPorts ssh]`,
+		},
+		{in: `protocol: UDPLite, destination: {ports: [1]}`, want: `UDPLite to[ports 1]`},
+		{in: `protocol: 132, destination: {ports: [1]}`, want: `SCTP to[ports 1]`},
+		{
+			in: `protocol: TCP, destination: {ports: [80, '80', http, http]}`, want: `TCP to[ports 80,http]`,
+			problems: []string{`warning: destination.ports[1]: 80 is there twice`, `warning: destination.ports[3]: http is there twice`},
+		},
+		{
+			in:   `protocol: TCP, destination: {ports: [0, 70000, -1, '90:80', '0:80', '1:65536', 'a:b', '80-90', '', '1:2:3', 'a b'], notPorts: ['99999999999999999999']}`,
+			want: `invalid`,
+			problems: []string{
+				`destination.ports[0]: port 0 is out of range: want 1-65535`,
+				`destination.ports[1]: port 70000 is out of range: want 1-65535`,
+				`destination.ports[2]: port -1 is out of range: want 1-65535`,
+				`destination.ports[3]: range "90:80" runs backwards: want 80:90`,
+				`destination.ports[4]: range "0:80": port 0 is out of range: want 1-65535`,
+				`destination.ports[5]: range "1:65536": port 65536 is out of range: want 1-65535`,
+				`destination.ports[6]: "a:b" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.ports[7]: "80-90" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.ports[8]: "" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.ports[9]: "1:2:3" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.ports[10]: "a b" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.notPorts[0]: "99999999999999999999" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+			},
+		},
+		{
+			in: `source: {ports: [1]}, destination: {notPorts: [1]}`, want: `invalid`,
+			problems: []string{
+				`source.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`,
+				`destination.notPorts: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`,
+			},
+		},
+		{
+			in: `protocol: ICMP, source: {notPorts: [1]}, destination: {ports: [1]}`, want: `invalid`,
+			problems: []string{
+				`source.notPorts: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is ICMP`,
+				`destination.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is ICMP`,
+			},
+		},
+
+		// What is not built.
+		{in: `http: {}`, want: `invalid`, problems: []string{`http: is not supported: rules match addresses, protocols and ports only`}},
+		{in: `source: {domains: [example.com]}`, want: `invalid`, problems: []string{`source.domains: is not supported: want addresses in nets, or a network set and a selector`}},
+
+		// Selectors (their meaning is tested in scope_test.go).
+		{
+			in:   `source: {selector: a == 'b'}, destination: {notSelector: c == 'd'}`,
+			want: `from[:kind != 'node' && a == 'b'] to[not (:kind != 'node' && c == 'd')]`,
+		},
+
+		// Services of ingress rules.
+		{in: `source: {services: {name: web, namespace: shop}}`, want: `from[service shop/web]`},
+		{
+			in: `source: {services: {name: web}}`, want: `invalid`,
+			problems: []string{`source.services.namespace: is missing: a cluster-wide policy must say which namespace the Service is in`},
+		},
+		{
+			in: `source: {services: {namespace: shop}}`, want: `invalid`,
+			problems: []string{`source.services.name: is missing: want the name of a Service`},
+		},
+		{
+			in: `source: {services: {name: Web, namespace: a.b}}`, want: `invalid`,
+			problems: []string{`source.services.name: "Web" is no valid name of a Service`, `source.services.namespace: "a.b" is no valid namespace`},
+		},
+		{
+			in: `destination: {services: {name: web, namespace: shop}}`, want: `invalid`,
+			problems: []string{`destination.services: has no meaning here: want it in the destination of an egress rule or the source of an ingress rule`},
+		},
+		{
+			in:   `protocol: TCP, source: {services: {name: web, namespace: shop}, nets: [10.0.0.0/8], notNets: [10.0.0.0/8], selector: a == 'b', notSelector: a == 'b', namespaceSelector: a == 'b', serviceAccounts: {names: [a]}, ports: [1], notPorts: [1]}`,
+			want: `invalid`,
+			problems: []string{
+				`source.nets: stands beside services: want one or the other`,
+				`source.notNets: stands beside services: want one or the other`,
+				`source.selector: stands beside services: want one or the other`,
+				`source.notSelector: stands beside services: want one or the other`,
+				`source.namespaceSelector: stands beside services: want one or the other`,
+				`source.serviceAccounts: stands beside services: want one or the other`,
+				`source.ports: stands beside services: want one or the other`,
+				`source.notPorts: stands beside services: want one or the other`,
+			},
+		},
+	})
+	runRules(t, "egress", []ruleExample{
+		{in: `protocol: TCP, destination: {services: {name: web, namespace: shop}}, source: {ports: [1]}`, want: `TCP from[ports 1] to[service shop/web; with ports]`},
+		{
+			in: `source: {services: {name: web, namespace: shop}}`, want: `invalid`,
+			problems: []string{`source.services: has no meaning here: want it in the destination of an egress rule or the source of an ingress rule`},
+		},
+	})
+}
+
+func TestUnknownActions(t *testing.T) {
+	runExamples(t, model.KindGlobalNetworkPolicy, []example{{
+		name: "denies everything",
+		in:   `spec: {ingress: [{action: allow, protocol: TCP}, {action: '', protocol: TCP}, {protocol: TCP, action: Allow}]}`,
+		want: head("ingress") + "ingress 0 Deny\ningress 1 Deny\ningress 2 Allow TCP",
+		problems: []string{
+			`spec.ingress[0].action: "allow" is no action: want Allow, Deny, Log or Pass`,
+			`spec.ingress[1].action: is missing: want Allow, Deny, Log or Pass`,
+		},
+	}})
+}
+
+func TestLengths(t *testing.T) {
+	repeat := func(s string, n int) string { return strings.TrimSuffix(strings.Repeat(s+",", n), ",") }
+	var ports, nets []string
+	for i := range 51 {
+		ports = append(ports, fmt.Sprint(i+1))
+	}
+	for i := range 257 {
+		nets = append(nets, fmt.Sprintf("10.%d.%d.0/24", i/256, i%256))
+	}
+	o := read(t, model.KindGlobalNetworkPolicy, fmt.Sprintf(
+		"spec: {ingress: [{action: Allow, protocol: TCP, source: {nets: [%s], notNets: [%s]}, destination: {ports: [%s], notPorts: [%s]}}, %s]}",
+		strings.Join(nets, ","), strings.Join(nets, ","), strings.Join(ports, ","), strings.Join(ports, ","), repeat("{action: Deny}", 1024)))
+	obj, problems, _ := Object(o)
+	want := []string{
+		`warning: spec.ingress: has 1025 entries; an API server accepts at most 1024`,
+		`warning: spec.ingress[0].source.nets: has 257 entries; an API server accepts at most 256`,
+		`warning: spec.ingress[0].source.notNets: has 257 entries; an API server accepts at most 256`,
+		`warning: spec.ingress[0].destination.ports: has 51 entries; an API server accepts at most 50`,
+		`warning: spec.ingress[0].destination.notPorts: has 51 entries; an API server accepts at most 50`,
+	}
+	if got := describeProblems(problems); strings.Join(got, "\n") != strings.Join(want, "\n") {
+		t.Errorf("problems\n%s\nwant\n%s", indent(strings.Join(got, "\n")), indent(strings.Join(want, "\n")))
+	}
+	rules := obj.(*model.Policy).IngressRules
+	if len(rules) != 1025 || len(rules[0].Match.Source.Nets) != 257 || rules[1024].Index != 1024 {
+		t.Error("what is too long was cut")
+	}
+}
