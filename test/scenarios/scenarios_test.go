@@ -52,6 +52,24 @@ func TestScenarios(t *testing.T) {
 	}
 }
 
+// TestFailClosed runs the worlds with mistakes in them: each has at least one
+// problem, and what it comes to never opens anything. They lie beside this folder
+// because `tierwall test` refuses such objects unless it is told not to.
+func TestFailClosed(t *testing.T) {
+	entries, err := os.ReadDir(failClosed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		t.Run(e.Name(), func(t *testing.T) { runTests(t, filepath.Join(failClosed, e.Name())) })
+	}
+	if len(entries) < 15 {
+		t.Errorf("found %d folders, want at least 15", len(entries))
+	}
+}
+
+var failClosed = filepath.Join("..", "failclosed")
+
 // TestSamples runs the tests of the samples, which are the first thing that a
 // user sees.
 func TestSamples(t *testing.T) {
@@ -86,11 +104,19 @@ func runTest(t *testing.T, test *source.Test) {
 	}
 	res.Complete()
 	ix, problems := res.Index()
+	broken := 0
 	for _, p := range res.Locate(problems) {
+		if !p.Warning {
+			broken++
+		}
 		said = append(said, p.Error.Error())
 	}
 	want, expected := warned[test.Name]
 	switch {
+	case strings.HasPrefix(test.Object.File, failClosed):
+		if broken == 0 {
+			t.Error("no problem is reported")
+		}
 	case !expected && len(said) > 0:
 		t.Errorf("the objects are not sound:\n%s", strings.Join(said, "\n"))
 	case expected && (len(said) != 1 || !strings.Contains(said[0], want)):
