@@ -1,18 +1,270 @@
 package source
 
 import (
+	"cmp"
 	"context"
+	stdjson "encoding/json"
 	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
 
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
+	"sigs.k8s.io/json"
+
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/translate"
 )
 
-// ClusterConfig finds the cluster.
+// pageSize is the number of objects that one request lists.
+const pageSize = 500
+
+// ClusterConfig finds the cluster that kubectl would talk to. An empty
+// kubeconfig means $KUBECONFIG, then ~/.kube/config, then the service account of
+// the pod that the process runs in; an empty context the current one.
 func ClusterConfig(kubeconfig, context string) (*rest.Config, error) {
-	return nil, errors.New("not built")
+	rules := clientcmd.NewDefaultClientConfigLoadingRules()
+	rules.ExplicitPath = kubeconfig
+	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig()
+	switch {
+	case clientcmd.IsEmptyConfig(err):
+		return nil, errors.New("no kubeconfig found: set --kubeconfig or KUBECONFIG")
+	case err != nil:
+		return nil, fmt.Errorf("kubeconfig: %w", err)
+	}
+	return config, nil
 }
 
-// FromCluster reads a live cluster.
+// FromCluster lists all objects of a live cluster that bear on verdicts. Kinds
+// that the cluster does not have (no Tierwall, no Calico, no
+// ClusterNetworkPolicy) are left out; kinds that the user may not list are an
+// error that names the permissions, since what they hold could change any verdict.
+// Unknown fields are no error: the cluster may be newer than this program.
 func FromCluster(ctx context.Context, config *rest.Config) (*Result, error) {
-	return nil, errors.New("not built")
+	config = rest.CopyConfig(config)
+	config.NegotiatedSerializer = serializer.NewCodecFactory(statusScheme()).WithoutConversion()
+	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeJSON, runtime.ContentTypeJSON
+	config.UserAgent = cmp.Or(config.UserAgent, "tierwall")
+	if config.QPS == 0 {
+		config.QPS, config.Burst = 50, 100
+	}
+	client, err := rest.UnversionedRESTClientFor(config)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: %w", err)
+	}
+	l := &lister{client: client, res: &Result{}}
+	for i := range kinds {
+		if k := &kinds[i]; !k.workload {
+			if err := l.kind(ctx, k); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for _, gv := range []schema.GroupVersion{{Group: calicoGroup, Version: "v3"}, {Group: calicoCRDGroup, Version: "v1"}} {
+		found, err := l.foreignGroup(ctx, gv)
+		if err != nil {
+			return nil, err
+		}
+		if found {
+			break // the second group holds the same objects as the first
+		}
+	}
+	return l.finish()
+}
+
+// statusScheme knows what an API server answers with when it refuses.
+func statusScheme() *runtime.Scheme {
+	s := runtime.NewScheme()
+	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
+	return s
+}
+
+// lister collects the objects of a cluster.
+type lister struct {
+	client  *rest.RESTClient
+	res     *Result
+	foreign []runtime.Object
+	// denied are permissions that are missing.
+	denied []error
+}
+
+func (l *lister) finish() (*Result, error) {
+	if len(l.denied) > 0 {
+		return nil, errors.Join(l.denied...)
+	}
+	objects, notes := translate.Reconcile(l.foreign)
+	l.notes(notes)
+	for _, o := range objects {
+		if err := l.add(o); err != nil {
+			return nil, err
+		}
+	}
+	slices.SortStableFunc(l.res.Objects, func(a, b Object) int { return a.Ref.Compare(b.Ref) })
+	for i := range l.res.Objects {
+		l.res.byRef[l.res.Objects[i].Ref] = i
+	}
+	return l.res, nil
+}
+
+func (l *lister) notes(notes []translate.Note) {
+	for _, n := range notes {
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: n.Object, Field: n.Field, Message: n.Message})
+	}
+}
+
+// add adds an object. A translated one gives way to a Tierwall object of its
+// name: in the midst of a migration, that is the one in force.
+func (l *lister) add(o runtime.Object) error {
+	k, m, err := describeObject(o)
+	if err != nil {
+		return err
+	}
+	ref := model.Ref{Kind: k.ref, Name: m.GetName()}
+	if k.namespaced {
+		ref.Namespace = m.GetNamespace()
+	}
+	if _, ok := l.res.Lookup(ref); ok {
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: ref.String(),
+			Message: "there is a Tierwall object and a Calico object of this name; the Calico object is left out"})
+		return nil
+	}
+	l.res.add(Object{Object: o, Ref: ref})
+	return nil
+}
+
+// kind lists the objects of a kind.
+func (l *lister) kind(ctx context.Context, k *kind) error {
+	return l.list(ctx, k.gvk.GroupVersion(), k.resource, func(item []byte) error {
+		o := k.fresh()
+		if err := json.UnmarshalCaseSensitivePreserveInts(item, o); err != nil {
+			return fmt.Errorf("%s: cannot be decoded: %w", itemName(item, k.gvk.Kind), err)
+		}
+		o.GetObjectKind().SetGroupVersionKind(k.gvk)
+		// A good part of an object's size, and of no use here.
+		if m, err := meta.Accessor(o); err == nil {
+			m.SetManagedFields(nil)
+		}
+		return l.add(o)
+	})
+}
+
+// foreignGroup lists the objects of all kinds of a group that can be translated.
+func (l *lister) foreignGroup(ctx context.Context, gv schema.GroupVersion) (found bool, err error) {
+	body, err := l.client.Get().AbsPath("/apis", gv.Group, gv.Version).Do(ctx).Raw()
+	switch {
+	case apierrors.IsNotFound(err):
+		return false, nil
+	case apierrors.IsForbidden(err):
+		l.denied = append(l.denied, fmt.Errorf("cluster: the resources of %s cannot be read: %w", gv, err))
+		return true, nil
+	case err != nil:
+		return false, fmt.Errorf("cluster: %s: %w", gv, err)
+	}
+	var resources metav1.APIResourceList
+	if err := stdjson.Unmarshal(body, &resources); err != nil {
+		return false, fmt.Errorf("cluster: %s: %w", gv, err)
+	}
+	for _, r := range resources.APIResources {
+		gvk := gv.WithKind(r.Kind)
+		if strings.Contains(r.Name, "/") || !slices.Contains(r.Verbs, "list") || translate.New(gvk) == nil {
+			continue
+		}
+		found = true
+		err := l.list(ctx, gv, r.Name, func(item []byte) error {
+			o := translate.New(gvk)
+			if err := json.UnmarshalCaseSensitivePreserveInts(item, o); err != nil {
+				return fmt.Errorf("%s: cannot be decoded: %w", itemName(item, gvk.Kind+"."+gvk.Group), err)
+			}
+			t, err := translate.Translate(o)
+			if err != nil {
+				return err
+			}
+			l.notes(t.Notes)
+			l.foreign = append(l.foreign, t.Objects...)
+			return nil
+		})
+		if err != nil {
+			return found, err
+		}
+	}
+	return found, nil
+}
+
+// list pages through all objects of a resource.
+func (l *lister) list(ctx context.Context, gv schema.GroupVersion, resource string, each func(item []byte) error) error {
+	path := "/apis/" + gv.Group + "/" + gv.Version + "/" + resource
+	if gv.Group == "" {
+		path = "/api/" + gv.Version + "/" + resource
+	}
+	limit, next := pageSize, ""
+	// Items are kept until the list is whole: an expired one starts over.
+	var items []stdjson.RawMessage
+	for {
+		request := l.client.Get().AbsPath(path)
+		if limit > 0 {
+			request = request.Param("limit", strconv.Itoa(limit))
+		}
+		if next != "" {
+			request = request.Param("continue", next)
+		}
+		body, err := request.Do(ctx).Raw()
+		switch {
+		case err == nil:
+		case apierrors.IsNotFound(err) && gv.Group != "":
+			return nil
+		case apierrors.IsForbidden(err):
+			l.denied = append(l.denied, fmt.Errorf("cluster: permission missing: list %s at the scope of the cluster: %w",
+				schema.GroupResource{Group: gv.Group, Resource: resource}, err))
+			return nil
+		case apierrors.IsUnauthorized(err):
+			return fmt.Errorf("cluster: the credentials are refused: %w", err)
+		case apierrors.IsResourceExpired(err) && next != "":
+			// The server compacted while we read: take the rest in one piece.
+			items, limit, next = nil, 0, ""
+			continue
+		default:
+			return fmt.Errorf("cluster: list %s: %w", schema.GroupResource{Group: gv.Group, Resource: resource}, err)
+		}
+		var page struct {
+			Metadata metav1.ListMeta      `json:"metadata"`
+			Items    []stdjson.RawMessage `json:"items"`
+		}
+		if err := stdjson.Unmarshal(body, &page); err != nil {
+			return fmt.Errorf("cluster: list %s: %w", schema.GroupResource{Group: gv.Group, Resource: resource}, err)
+		}
+		items = append(items, page.Items...)
+		if page.Metadata.Continue == "" {
+			break
+		}
+		if next == page.Metadata.Continue {
+			return fmt.Errorf("cluster: list %s: the server repeats a page", schema.GroupResource{Group: gv.Group, Resource: resource})
+		}
+		next = page.Metadata.Continue
+	}
+	for _, item := range items {
+		if err := each(item); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// itemName names an object that could not be decoded.
+func itemName(item []byte, kind string) string {
+	var o metav1.PartialObjectMetadata
+	if stdjson.Unmarshal(item, &o) != nil || o.Name == "" {
+		return kind
+	}
+	if o.Namespace == "" {
+		return kind + "/" + o.Name
+	}
+	return kind + "/" + o.Namespace + "/" + o.Name
 }
