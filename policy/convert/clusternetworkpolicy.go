@@ -3,6 +3,7 @@ package convert
 import (
 	"net/netip"
 	"slices"
+	"unicode/utf8"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/validation/field"
@@ -75,11 +76,11 @@ func clusterNetworkPolicy(o *clusterv1alpha2.ClusterNetworkPolicy, r *report) mo
 // leaves no mark, so that it selects more.
 func (r *report) subject(path *field.Path, in *clusterv1alpha2.ClusterNetworkPolicySubject) *selector.Selector {
 	if (in.Namespaces == nil) == (in.Pods == nil) {
-		what := "has neither"
+		what := "has neither namespaces nor pods"
 		if in.Pods != nil {
-			what = "has both"
+			what = "has both namespaces and pods"
 		}
-		r.errorf(path, "%s namespaces and pods: want one of them; the policy selects all pods", what)
+		r.errorf(path, "%s: want one of them; the policy selects all pods", what)
 		return isPod
 	}
 	return r.podPeer(path, in.Namespaces, in.Pods)
@@ -117,8 +118,8 @@ func (c *clusterRule) convert(index int, name string, action clusterv1alpha2.Clu
 ) []model.Rule {
 	before := c.errors
 	rule := model.Rule{Index: index, Name: name}
-	if len(name) > maxRuleName {
-		c.warnf(c.path.Child("name"), "has %d characters; an API server accepts at most %d", len(name), maxRuleName)
+	if n := utf8.RuneCountInString(name); n > maxRuleName {
+		c.warnf(c.path.Child("name"), "has %d characters; an API server accepts at most %d", n, maxRuleName)
 	}
 	switch action {
 	case clusterv1alpha2.ClusterNetworkPolicyRuleActionAccept:

@@ -53,7 +53,7 @@ func (r *report) labels(in map[string]string) map[string]string {
 	slices.Sort(odd)
 	drop := map[string]bool{}
 	for _, k := range odd {
-		path := metadataPath.Child("labels").Key(k)
+		path := metadataPath.Child("labels").Key(pathKey(k))
 		switch {
 		case slices.Contains(reservedLabels, k):
 			r.warnf(path, "is ignored: Tierwall sets this label itself")

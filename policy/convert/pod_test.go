@@ -111,9 +111,9 @@ metadata:
 status: {podIP: 10.0.0.1}`,
 			want: `labels app=web,bad=- addrs 10.0.0.1`,
 			problems: []string{
-				`warning: metadata.labels[:kind]: is ignored: ":kind" is no valid label key`,
+				`warning: metadata.labels[":kind"]: is ignored: ":kind" is no valid label key`,
 				`warning: metadata.labels[bad]: "-" is no valid label value: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit`,
-				`warning: metadata.labels[ns:team]: is ignored: "ns:team" is no valid label key`,
+				`warning: metadata.labels["ns:team"]: is ignored: "ns:team" is no valid label key`,
 				`warning: metadata.labels[tierwall.io/namespace]: is ignored: Tierwall sets this label itself`,
 				`warning: metadata.labels[tierwall.io/orchestrator]: is ignored: Tierwall sets this label itself`,
 				`warning: metadata.labels[tierwall.io/serviceaccount]: is ignored: Tierwall sets this label itself`,

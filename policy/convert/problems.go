@@ -72,6 +72,14 @@ func quote(s string) string {
 	return fmt.Sprintf("%s… (%d bytes)", strconv.Quote(s[:cut]), len(s))
 }
 
+// pathKey is a label's key for a field path: as it is if it is a key at all.
+func pathKey(k string) string {
+	if isLabelKey(k) {
+		return k
+	}
+	return quote(k)
+}
+
 // list is "a, b or c".
 func list[T ~string](items ...T) string {
 	s := make([]string, len(items))

@@ -239,7 +239,7 @@ func (r *report) labelSelector(path *field.Path, ls *metav1.LabelSelector, prefi
 	}
 	slices.Sort(keys)
 	for _, k := range keys {
-		at := path.Child("matchLabels").Key(k)
+		at := path.Child("matchLabels").Key(pathKey(k))
 		r.checkLabelKey(at, k)
 		r.checkLabelValue(at, ls.MatchLabels[k])
 		terms = append(terms, selector.Equal(prefix+k, ls.MatchLabels[k]))

@@ -396,7 +396,7 @@ func TestLabelSelector(t *testing.T) {
 			metav1.LabelSelector{MatchLabels: labels{":kind": "node", "a": "x y"}, MatchExpressions: expr("", "In", "-").MatchExpressions},
 			"",
 			[]string{
-				`s.matchLabels[:kind]: ":kind" is no valid label key`,
+				`s.matchLabels[":kind"]: ":kind" is no valid label key`,
 				`s.matchLabels[a]: "x y" is no valid label value: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit`,
 				`s.matchExpressions[0].key: "" is no valid label key`,
 				`s.matchExpressions[0].values[0]: "-" is no valid label value: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit`,
