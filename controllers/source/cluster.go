@@ -50,7 +50,8 @@ func ClusterConfig(kubeconfig, context string) (*rest.Config, error) {
 // Unknown fields are no error: the cluster may be newer than this program.
 func FromCluster(ctx context.Context, config *rest.Config) (*Result, error) {
 	config = rest.CopyConfig(config)
-	config.NegotiatedSerializer = serializer.NewCodecFactory(statusScheme()).WithoutConversion()
+	// The client wants a decoder; only raw bodies are asked of it.
+	config.NegotiatedSerializer = serializer.NewCodecFactory(runtime.NewScheme()).WithoutConversion()
 	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 	config.UserAgent = cmp.Or(config.UserAgent, "tierwall")
 	if config.QPS == 0 {
@@ -78,13 +79,6 @@ func FromCluster(ctx context.Context, config *rest.Config) (*Result, error) {
 		}
 	}
 	return l.finish()
-}
-
-// statusScheme knows what an API server answers with when it refuses.
-func statusScheme() *runtime.Scheme {
-	s := runtime.NewScheme()
-	metav1.AddToGroupVersion(s, schema.GroupVersion{Version: "v1"})
-	return s
 }
 
 // lister collects the objects of a cluster.
@@ -158,7 +152,7 @@ func (l *lister) kind(ctx context.Context, k *kind) error {
 
 // foreignGroup lists the objects of all kinds of a group that can be translated.
 func (l *lister) foreignGroup(ctx context.Context, gv schema.GroupVersion) (found bool, err error) {
-	body, err := l.client.Get().AbsPath("/apis", gv.Group, gv.Version).Do(ctx).Raw()
+	body, err := fetch(ctx, l.client.Get().AbsPath("/apis", gv.Group, gv.Version))
 	switch {
 	case apierrors.IsNotFound(err):
 		return false, nil
@@ -215,7 +209,7 @@ func (l *lister) list(ctx context.Context, gv schema.GroupVersion, resource stri
 		if next != "" {
 			request = request.Param("continue", next)
 		}
-		body, err := request.Do(ctx).Raw()
+		body, err := fetch(ctx, request)
 		switch {
 		case err == nil:
 		case apierrors.IsNotFound(err) && gv.Group != "":
@@ -255,6 +249,21 @@ func (l *lister) list(ctx context.Context, gv schema.GroupVersion, resource stri
 		}
 	}
 	return nil
+}
+
+// fetch returns the body of the answer to a request. The error is what the API
+// server says in its Status, if it says something: the client alone keeps only
+// the HTTP status.
+func fetch(ctx context.Context, r *rest.Request) ([]byte, error) {
+	body, err := r.Do(ctx).Raw()
+	if err == nil {
+		return body, nil
+	}
+	var status metav1.Status
+	if stdjson.Unmarshal(body, &status) == nil && status.Kind == "Status" && status.Status == metav1.StatusFailure {
+		return nil, &apierrors.StatusError{ErrStatus: status}
+	}
+	return nil, err
 }
 
 // itemName names an object that could not be decoded.
