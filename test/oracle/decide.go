@@ -173,7 +173,7 @@ func (d *decision) ingress(src, dst place, sameNode bool) {
 		case v1alpha1.EndpointToHostDrop:
 			d.add(plain(model.Deny, model.Ingress, model.ReasonEndpointToHost), model.StageToHost, dst.ref())
 		case v1alpha1.EndpointToHostReturn:
-			d.toHost(dst, true)
+			d.toHost(dst, false)
 		default:
 			d.add(plain(model.Allow, model.Ingress, model.ReasonEndpointToHost), model.StageToHost, dst.ref())
 		}

@@ -348,22 +348,20 @@ func (w *World) clusterProtocol(p cnpv1alpha2.ClusterNetworkPolicyProtocol) (fun
 		r := portRange{name: p.DestinationNamedPort}
 		return func(f model.Flow) bool { return w.portMatches(r, f.Dst, f.Protocol, f.DstPort) }, nil
 	}
-	r := portRange{first: 1, last: 65535}
-	if port != nil {
-		r = portRange{first: int(port.Number), last: int(port.Number)}
-		if port.Range != nil {
-			if port.Number != 0 {
-				return nil, fmt.Errorf("number beside range")
-			}
-			r = portRange{first: int(port.Range.Start), last: int(port.Range.End)}
-		}
-		if r.first < 1 || r.last > 65535 || r.first > r.last {
-			return nil, fmt.Errorf("bad port")
-		}
+	if port == nil {
+		return nil, fmt.Errorf("protocol without a port")
 	}
-	return func(f model.Flow) bool {
-		return f.Protocol == proto && (port == nil || w.portMatches(r, f.Dst, f.Protocol, f.DstPort))
-	}, nil
+	r := portRange{first: int(port.Number), last: int(port.Number)}
+	if port.Range != nil {
+		if port.Number != 0 {
+			return nil, fmt.Errorf("number beside range")
+		}
+		r = portRange{first: int(port.Range.Start), last: int(port.Range.End)}
+	}
+	if r.first < 1 || r.last > 65535 || r.first > r.last {
+		return nil, fmt.Errorf("bad port")
+	}
+	return func(f model.Flow) bool { return f.Protocol == proto && w.portMatches(r, f.Dst, f.Protocol, f.DstPort) }, nil
 }
 
 // inService says whether an address is an endpoint of a Service by its

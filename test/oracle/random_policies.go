@@ -492,7 +492,7 @@ func (s *Stream) clusterProtocols(named bool) []cnpv1alpha2.ClusterNetworkPolicy
 			port = &cnpv1alpha2.Port{Range: &cnpv1alpha2.PortRange{Start: 80, End: 443}}
 		}
 		if s.invalid() {
-			port = pick(s, &cnpv1alpha2.Port{}, &cnpv1alpha2.Port{Range: &cnpv1alpha2.PortRange{Start: 90, End: 80}}, &cnpv1alpha2.Port{Number: 70000})
+			port = pick(s, nil, &cnpv1alpha2.Port{}, &cnpv1alpha2.Port{Range: &cnpv1alpha2.PortRange{Start: 90, End: 80}}, &cnpv1alpha2.Port{Number: 70000})
 		}
 		var p cnpv1alpha2.ClusterNetworkPolicyProtocol
 		switch s.rng.IntN(4) {
