@@ -10,6 +10,7 @@ import (
 // class is the label sets with local endpoints that the same subjects match.
 // Label sets that differ in what no policy asks for fall into one class.
 type class struct {
+	id   uint64
 	hash uint64
 	kind ownerKind
 	sels []*sel // sorted by id
@@ -88,7 +89,8 @@ func (ix *Index) reclass(ls *labelSet) {
 		c = c.next
 	}
 	if c == nil {
-		c = &class{hash: h, kind: ls.kind, sels: slices.Clone(sels), next: ix.classes[h]}
+		ix.classSeq++
+		c = &class{id: ix.classSeq, hash: h, kind: ls.kind, sels: slices.Clone(sels), next: ix.classes[h]}
 		ix.classes[h] = c
 		for _, s := range c.sels {
 			if s.classes == nil {

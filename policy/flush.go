@@ -31,10 +31,14 @@ func (ix *Index) Flush() *Delta {
 	}
 	ix.queuedSels = ix.queuedSels[:0]
 
+	// By number: lists that were gathered by walking maps would make the numbers
+	// of classes and effective policies differ from run to run.
+	slices.SortFunc(ix.dirtyLabelSets, func(a, b *labelSet) int { return cmp.Compare(a.id, b.id) })
 	for _, ls := range ix.dirtyLabelSets {
 		ix.reclass(ls)
 	}
 	ix.dirtyLabelSets = ix.dirtyLabelSets[:0]
+	slices.SortFunc(ix.staled, func(a, b *class) int { return cmp.Compare(a.id, b.id) })
 	for _, c := range ix.staled {
 		ix.rebuild(c)
 	}

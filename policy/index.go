@@ -60,6 +60,7 @@ type Index struct {
 	seq      uint64
 
 	classes    map[uint64]*class
+	classSeq   uint64
 	effectives map[uint64]*effRec
 	effSeq     uint64
 

@@ -207,7 +207,6 @@ func (ix *Index) unfile(s *sel) {
 // rematch brings the matches of one label set up to date.
 func (ix *Index) rematch(ls *labelSet) {
 	seen := ix.seenSels
-	clear(seen)
 	ix.view.ls = ls
 	consider := func(m buckets, b bucket) {
 		for _, s := range m[b] {
@@ -259,6 +258,7 @@ func (ix *Index) rematch(ls *labelSet) {
 	for s := range seen {
 		ix.match(ls, s)
 	}
+	clear(seen)
 }
 
 // match records that a selector matches a label set.
