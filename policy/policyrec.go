@@ -222,9 +222,11 @@ func (ix *Index) resolve(rec *policyRec, dir model.Direction, rules []model.Rule
 		if r.Match.Never {
 			continue
 		}
-		// The endpoint's own side is one that the policy selects.
-		out[i].Source = ix.resolvePeer(rec, &r.Match.Source, dir == model.Egress)
-		out[i].Destination = ix.resolvePeer(rec, &r.Match.Destination, dir == model.Ingress)
+		// The endpoint's own side is one that the policy selects, unless the
+		// policy is about traffic through a host as well.
+		own := !rec.p.DoNotTrack && !rec.p.PreDNAT && !rec.p.ApplyOnForward
+		out[i].Source = ix.resolvePeer(rec, &r.Match.Source, own && dir == model.Egress)
+		out[i].Destination = ix.resolvePeer(rec, &r.Match.Destination, own && dir == model.Ingress)
 	}
 	return out
 }
@@ -246,7 +248,9 @@ func (ix *Index) resolvePeer(rec *policyRec, p *model.Peer, own bool) (out PeerS
 	if p.Service != (model.ServiceRef{}) {
 		out.Service = keep(ix.serviceSet(p.Service, p.ServicePorts))
 	}
-	// The smaller the scope of a named port, the fewer pods bear on the set.
+	// The smaller the scope of a named port, the fewer pods bear on the set. (It
+	// shows only where two pods have one address: then the ports of those count
+	// that the policy selects.)
 	portScope := func() *sel {
 		switch {
 		case p.Selector != nil:
