@@ -1,0 +1,178 @@
+package diff
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+// class is atoms that each world treats alike.
+type class struct {
+	atoms []*atom
+	// clean: nothing that bears on the class differs between the worlds.
+	clean  bool
+	byNode []nodeGroup // sorted
+}
+
+// nodeGroup is the atoms of a class that are on the same node in each world.
+type nodeGroup struct {
+	a, b  string
+	atoms []*atom
+}
+
+func (c *class) first() *atom  { return c.atoms[0] }
+func (c *class) family() uint8 { return c.first().family }
+
+// classes divides the atoms, in the order in which they come.
+func (w *worlds) classes() []*class {
+	inA, inB := w.a.Halves(), w.b.Halves()
+	both := space.Common(inA, inB)
+	byKey := map[string]*class{}
+	var out []*class
+	var key []byte
+	for i := range w.atoms {
+		x := &w.atoms[i]
+		clean := x.a != nil && x.b != nil
+		key = append(key[:0], x.family)
+		if x.a != nil {
+			key = w.a.Sight(w.a.Role(append(key, 'a'), x.a), x.a, inA)
+		}
+		if x.b != nil {
+			key = w.b.Sight(w.b.Role(append(key, 'b'), x.b), x.b, inB)
+		}
+		if clean {
+			clean = x.a.Node == x.b.Node &&
+				string(w.a.Role(nil, x.a)) == string(w.b.Role(nil, x.b)) &&
+				string(w.a.Sight(nil, x.a, both)) == string(w.b.Sight(nil, x.b, both))
+		}
+		if clean {
+			key = append(key, 'c')
+		}
+		c := byKey[string(key)]
+		if c == nil {
+			c = &class{clean: clean}
+			byKey[string(key)] = c
+			out = append(out, c)
+		}
+		c.atoms = append(c.atoms, x)
+	}
+	for _, c := range out {
+		c.groupByNode()
+	}
+	return out
+}
+
+func (c *class) groupByNode() {
+	index := map[[2]string]int{}
+	for _, x := range c.atoms {
+		var k [2]string
+		if x.a != nil {
+			k[0] = x.a.Node
+		}
+		if x.b != nil {
+			k[1] = x.b.Node
+		}
+		i, ok := index[k]
+		if !ok {
+			i = len(c.byNode)
+			index[k] = i
+			c.byNode = append(c.byNode, nodeGroup{a: k[0], b: k[1]})
+		}
+		c.byNode[i].atoms = append(c.byNode[i].atoms, x)
+	}
+	slices.SortFunc(c.byNode, func(x, y nodeGroup) int {
+		if d := strings.Compare(x.a, y.a); d != 0 {
+			return d
+		}
+		return strings.Compare(x.b, y.b)
+	})
+}
+
+// relation says whether two endpoints are on the same node, in each world.
+type relation uint8
+
+const (
+	sameInA relation = 1 << iota
+	sameInB
+	relations = 4
+)
+
+// relationSet is a set of relations; 0 stands for any, where it makes no difference.
+type relationSet uint8
+
+// example is a pair of atoms that stands for all pairs of its relation.
+type example struct {
+	relation relation
+	from, to *atom
+}
+
+// examples returns a pair of atoms of two classes for each relation in which
+// members of them can be; one pair only if the relation makes no difference.
+// None if the classes have nothing to say to each other.
+func examples(from, to *class) []example {
+	f, t := from.first(), to.first()
+	matters := false
+	if f.a != nil && t.a != nil {
+		matters = space.NodeMatters(f.a, t.a)
+	}
+	if f.b != nil && t.b != nil {
+		matters = matters || space.NodeMatters(f.b, t.b)
+	}
+	if !matters {
+		if x, y := distinct(from.atoms, to.atoms); x != nil {
+			return []example{{0, x, y}}
+		}
+		return nil
+	}
+	var found [relations]*example
+	n := 0
+	for i := range from.byNode {
+		for j := range to.byNode {
+			g, h := &from.byNode[i], &to.byNode[j]
+			var r relation
+			if g.a != "" && g.a == h.a {
+				r |= sameInA
+			}
+			if g.b != "" && g.b == h.b {
+				r |= sameInB
+			}
+			if found[r] != nil {
+				continue
+			}
+			if x, y := distinct(g.atoms, h.atoms); x != nil {
+				found[r] = &example{r, x, y}
+				if n++; n == relations {
+					break
+				}
+			}
+		}
+	}
+	var out []example
+	for _, e := range found {
+		if e != nil {
+			out = append(out, *e)
+		}
+	}
+	return out
+}
+
+// distinct finds an atom of each list such that they are not of one endpoint.
+func distinct(from, to []*atom) (*atom, *atom) {
+	for _, x := range from {
+		for _, y := range to {
+			if x.group >= 0 || x.who != y.who {
+				return x, y
+			}
+			break // the others of the list may be of the same endpoint, too: try the next of from
+		}
+	}
+	for _, x := range from {
+		for _, y := range to {
+			if x.who != y.who {
+				return x, y
+			}
+		}
+	}
+	return nil, nil
+}

@@ -1,0 +1,330 @@
+package diff
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+// Peers are one side of a change.
+type Peers struct {
+	// Text is for people; long lists are cut to a few names "and N more".
+	Text string `json:"text"`
+	// Endpoints in full.
+	Endpoints []model.Ref `json:"endpoints,omitempty"`
+	// OnlyAddresses limits an endpoint to some of its addresses.
+	OnlyAddresses map[string][]netip.Addr `json:"onlyAddresses,omitempty"`
+	// Nets are the outside addresses, as the fewest blocks. Addresses of
+	// endpoints of either world are not among them.
+	Nets []netip.Prefix `json:"nets,omitempty"`
+
+	members members
+}
+
+// names describes members.
+type names struct {
+	*worlds
+	has  hasFamily
+	sets []namedSet
+	// ownedRanges is filled by owned.
+	ownedRanges []space.Range
+}
+
+// namedSet is a network set that is the same in each world that has it.
+type namedSet struct {
+	ref    model.Ref
+	nets   []netip.Prefix
+	ranges []space.Range
+}
+
+func newNames(w *worlds) *names {
+	n := &names{worlds: w, has: w.families()}
+	found := map[model.Ref][]netip.Prefix{}
+	changed := map[model.Ref]bool{}
+	for _, e := range []*space.Evaluator{w.a, w.b} {
+		for _, r := range e.Index().NetworkSets() {
+			nets := e.Index().NetworkSet(r)
+			if old, ok := found[r]; ok && !slices.Equal(old, nets) {
+				changed[r] = true
+			}
+			found[r] = nets
+		}
+	}
+	for r, nets := range found {
+		if changed[r] || len(nets) == 0 {
+			continue
+		}
+		s := namedSet{ref: r, nets: nets}
+		for _, p := range nets {
+			s.ranges = append(s.ranges, space.RangeOf(p))
+		}
+		n.sets = append(n.sets, s)
+	}
+	slices.SortFunc(n.sets, func(a, b namedSet) int { return a.ref.Compare(b.ref) })
+	return n
+}
+
+// peers describes one side of a change. other is the opposite side: an endpoint
+// that is alone there is not missed here.
+func (n *names) peers(m, other members, kind Kind, families []uint8) Peers {
+	p := Peers{Endpoints: n.endpoints(m), members: m}
+	var ranges []space.Range
+	for _, i := range m {
+		if x := &n.atoms[i]; x.group >= 0 {
+			ranges = append(ranges, n.groups[x.group].Ranges...)
+		}
+	}
+	p.Nets = space.Prefixes(ranges)
+	p.OnlyAddresses = n.onlyAddresses(m, kind, families)
+	p.Text = n.text(m, other, kind, families, &p)
+	return p
+}
+
+// counts says whether an atom can be part of a change of a kind at all.
+func counts(x *atom, kind Kind, families []uint8) bool {
+	if !slices.Contains(families, x.family) {
+		return false
+	}
+	switch kind {
+	case Added:
+		return x.b != nil
+	case Removed:
+		return x.a != nil
+	}
+	return x.a != nil && x.b != nil
+}
+
+func (n *names) onlyAddresses(m members, kind Kind, families []uint8) map[string][]netip.Addr {
+	all, in := map[model.Ref]int{}, map[model.Ref][]netip.Addr{}
+	for i := range n.atoms {
+		x := &n.atoms[i]
+		if x.group >= 0 || !counts(x, kind, families) {
+			continue
+		}
+		all[x.who]++
+		if m.has(i) {
+			in[x.who] = append(in[x.who], x.addr())
+		}
+	}
+	var out map[string][]netip.Addr
+	for r, addrs := range in {
+		if len(addrs) < all[r] {
+			if out == nil {
+				out = map[string][]netip.Addr{}
+			}
+			out[r.String()] = addrs
+		}
+	}
+	return out
+}
+
+// maxNames is the number of names that a text lists before "and N more".
+const maxNames = 4
+
+// cut joins names, the surplus as a number.
+func cut(list []string) string {
+	if len(list) > maxNames+1 {
+		return strings.Join(list[:maxNames], ", ") + fmt.Sprintf(" and %d more", len(list)-maxNames)
+	}
+	return strings.Join(list, ", ")
+}
+
+func (n *names) text(m, other members, kind Kind, families []uint8, p *Peers) string {
+	alone := model.Ref{}
+	if list := n.endpoints(other); len(list) == 1 {
+		alone = list[0]
+	}
+	var pods, hosts listing
+	outside := 0 // groups that could be here
+	for i := range n.atoms {
+		x := &n.atoms[i]
+		if !counts(x, kind, families) {
+			continue
+		}
+		switch {
+		case x.group >= 0:
+			outside++
+		case x.who.Kind == model.KindPod:
+			pods.note(x.who, m.has(i), alone)
+		default:
+			hosts.note(x.who, m.has(i), alone)
+		}
+	}
+	groups := 0
+	for _, i := range m {
+		if n.atoms[i].group >= 0 {
+			groups++
+		}
+	}
+	if groups == outside && pods.complete() && hosts.complete() {
+		return "anywhere"
+	}
+	var parts []string
+	if len(pods.in) > 0 {
+		parts = append(parts, pods.text("all pods", n.label(p)))
+	}
+	if len(hosts.in) > 0 {
+		parts = append(parts, hosts.text("all hosts", n.label(p)))
+	}
+	switch {
+	case groups == 0:
+	case groups == outside:
+		parts = append(parts, "all outside addresses")
+	default:
+		parts = append(parts, n.outside(m, p.Nets, kind, families))
+	}
+	return strings.Join(parts, "; ")
+}
+
+// label writes an endpoint, with its addresses if only some of them are meant.
+func (n *names) label(p *Peers) func(model.Ref) string {
+	return func(r model.Ref) string {
+		s := r.String()
+		if only, ok := p.OnlyAddresses[s]; ok {
+			s += fmt.Sprintf(" %v", only)
+		}
+		return s
+	}
+}
+
+// listing is the endpoints of a kind that are in, and those that are not.
+type listing struct{ in, out []model.Ref }
+
+func (l *listing) note(r model.Ref, in bool, alone model.Ref) {
+	list := &l.in
+	if !in {
+		if list = &l.out; r == alone {
+			return
+		}
+	}
+	if k := len(*list); k == 0 || (*list)[k-1] != r {
+		*list = append(*list, r)
+	}
+}
+
+func (l *listing) complete() bool { return len(l.out) == 0 }
+
+// text names everything with a word, what is nearly everything by what lacks,
+// and else every namespace of its own.
+func (l *listing) text(everything string, label func(model.Ref) string) string {
+	if t, ok := l.brief(everything, label); ok {
+		return t
+	}
+	byNamespace := map[string]*listing{}
+	var namespaces []string
+	at := func(r model.Ref) *listing {
+		s := byNamespace[r.Namespace]
+		if s == nil {
+			s = &listing{}
+			byNamespace[r.Namespace] = s
+			namespaces = append(namespaces, r.Namespace)
+		}
+		return s
+	}
+	for _, r := range l.in {
+		s := at(r)
+		s.in = append(s.in, r)
+	}
+	for _, r := range l.out {
+		s := at(r)
+		s.out = append(s.out, r)
+	}
+	slices.Sort(namespaces)
+	var whole, single []string
+	for _, ns := range namespaces {
+		s := byNamespace[ns]
+		if len(s.in) == 0 {
+			continue
+		}
+		if ns != "" {
+			if t, ok := s.brief("all pods of "+ns, label); ok {
+				whole = append(whole, t)
+				continue
+			}
+		}
+		for _, r := range s.in {
+			single = append(single, label(r))
+		}
+	}
+	return cut(append(whole, single...))
+}
+
+// brief applies to several endpoints of which none or few lack.
+func (l *listing) brief(everything string, label func(model.Ref) string) (string, bool) {
+	switch {
+	case len(l.in) > 1 && len(l.out) == 0:
+		return everything, true
+	case len(l.in) >= 4 && len(l.out) <= 3 && len(l.in) >= 3*len(l.out):
+		var but []string
+		for _, r := range l.out {
+			but = append(but, r.String())
+		}
+		return everything + " but " + strings.Join(but, ", "), true
+	}
+	return "", false
+}
+
+// outside names outside addresses: by network sets that are wholly in, by
+// blocks, or by the blocks that are not in.
+func (n *names) outside(m members, nets []netip.Prefix, kind Kind, families []uint8) string {
+	var missing []space.Range
+	rest := false // addresses that nothing names are in
+	for i := range n.atoms {
+		x := &n.atoms[i]
+		if x.group < 0 || !counts(x, kind, families) {
+			continue
+		}
+		if !m.has(i) {
+			missing = append(missing, n.groups[x.group].Ranges...)
+		} else if n.groups[x.group].Outside {
+			rest = true
+		}
+	}
+	if rest {
+		return "outside addresses but " + cut(n.blocks(missing))
+	}
+	var in []space.Range
+	for _, p := range nets {
+		in = append(in, space.RangeOf(p))
+	}
+	return cut(n.blocks(in))
+}
+
+// blocks names network sets that lie within the ranges, and what is left as blocks.
+func (n *names) blocks(rs []space.Range) []string {
+	var out []string
+	left := rs
+	for _, s := range n.sets {
+		mine := space.Without(s.ranges, n.owned())
+		if len(mine) == 0 || len(space.Without(mine, rs)) > 0 || len(space.Without(mine, left)) > 0 {
+			continue
+		}
+		t := s.ref.String()
+		if len(s.nets) <= 2 {
+			t += fmt.Sprintf(" (%s)", strings.Trim(fmt.Sprint(s.nets), "[]"))
+		}
+		out = append(out, t)
+		left = space.Without(left, mine)
+	}
+	for _, p := range space.Prefixes(left) {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+// owned are the addresses of endpoints: all that is in no group.
+func (n *names) owned() []space.Range {
+	if n.ownedRanges == nil {
+		var outside []space.Range
+		for _, g := range n.groups {
+			outside = append(outside, g.Ranges...)
+		}
+		whole := []space.Range{space.RangeOf(netip.MustParsePrefix("0.0.0.0/0")), space.RangeOf(netip.MustParsePrefix("::/0"))}
+		n.ownedRanges = space.Without(whole, outside)
+	}
+	return n.ownedRanges
+}
