@@ -45,9 +45,7 @@ func StartsWith(key, prefix string) *Selector { return one(opStarts, false, key,
 func EndsWith(key, suffix string) *Selector { return one(opEnds, false, key, suffix) }
 
 // Not returns the selector that matches exactly where s does not.
-func Not(s *Selector) *Selector {
-	return rebuild(s.tree(), true, nil)
-}
+func Not(s *Selector) *Selector { return s.rebuild(true, nil) }
 
 // And returns the selector that matches where all of s do; all() if there are none.
 func And(s ...*Selector) *Selector { return combine(opAnd, s) }

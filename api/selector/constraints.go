@@ -120,7 +120,7 @@ func allConstraints(operands [][]Constraint) ([]Constraint, bool) {
 			last.Values = c.Values
 		default:
 			last.Values = slices.DeleteFunc(slices.Clone(last.Values), func(v string) bool {
-				return !containsSorted(c.Values, v)
+				return !contains(c.Values, v)
 			})
 			if len(last.Values) == 0 {
 				return nil, false

@@ -1,6 +1,8 @@
 package selector
 
 import (
+	"fmt"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 )
@@ -97,24 +99,24 @@ func (x *lexer) next() token {
 	case c == ',':
 		return one(tokenComma, 1)
 	}
-	return x.fail(from, unexpected(in[from:]))
+	return x.reject(from, unexpected(in[from:]))
 }
 
 // value reads the quoted string that starts at from.
 func (x *lexer) value(from int) token {
 	length := strings.IndexByte(x.input[from+1:], x.input[from])
 	if length < 0 {
-		return x.fail(from, "no closing "+x.input[from:from+1]+" for the value that starts here")
+		return x.reject(from, "no closing "+x.input[from:from+1]+" for the value that starts here")
 	}
 	text := x.input[from+1 : from+1+length]
 	if bad := badValueByte(text); bad >= 0 {
-		return x.fail(from+1+bad, "a value cannot contain "+describeRune(text[bad:]))
+		return x.reject(from+1+bad, "a value cannot contain "+describe(text[bad:]))
 	}
 	x.pos = from + length + 2
 	return token{kind: tokenValue, from: from, to: x.pos, text: text}
 }
 
-func (x *lexer) fail(at int, msg string) token {
+func (x *lexer) reject(at int, msg string) token {
 	x.err = &Error{Pos: at + 1, Msg: msg}
 	return token{kind: tokenError, from: at, to: at}
 }
@@ -133,17 +135,17 @@ func unexpected(rest string) string {
 	}
 	for _, quote := range []string{"‘", "’", "“", "”", "`"} {
 		if strings.HasPrefix(rest, quote) {
-			return "unexpected " + describeRune(rest) + "; a value is written between ' or \""
+			return "unexpected " + describe(rest) + "; a value is written between ' or \""
 		}
 	}
-	return "unexpected " + describeRune(rest)
+	return "unexpected " + describe(rest)
 }
 
-// describeRune describes the character that s starts with.
-func describeRune(s string) string {
+// describe names the character that s starts with.
+func describe(s string) string {
 	r, size := utf8.DecodeRuneInString(s)
 	if r == utf8.RuneError && size == 1 {
-		return "a byte that is not UTF-8"
+		return fmt.Sprintf("byte %#x, which is not UTF-8", s[0])
 	}
-	return "the character " + excerpt(s[:size])
+	return "character " + strconv.QuoteRuneToASCII(r)
 }

@@ -1,6 +1,9 @@
 package selector
 
-import "strings"
+import (
+	"strconv"
+	"strings"
+)
 
 // Parse parses a selector. The empty text, or one of white space only, is
 // all(). The error is always an *Error.
@@ -22,7 +25,7 @@ import "strings"
 // label named in. A value cannot contain control characters.
 func Parse(s string) (*Selector, error) {
 	if len(s) > MaxLength {
-		return nil, &Error{MaxLength + 1, "the selector is " + itoa(len(s)) + " bytes long; the limit is " + itoa(MaxLength)}
+		return nil, &Error{MaxLength + 1, "the selector is " + strconv.Itoa(len(s)) + " bytes long; the limit is " + strconv.Itoa(MaxLength)}
 	}
 	p := parser{lexer: lexer{input: s}, builder: newBuilder()}
 	defer p.release()
@@ -128,7 +131,7 @@ func (p *parser) unary(negated bool, depth int) bool {
 			return false
 		}
 		if p.token.kind == tokenEnd {
-			return p.failf(p.token, "no ')' for the '(' at "+itoa(open.from+1))
+			return p.fail(p.token, "no ')' for the '(' at "+strconv.Itoa(open.from+1))
 		}
 		if p.token.kind != tokenClose {
 			return p.afterTerm()
@@ -144,7 +147,7 @@ func (p *parser) unary(negated bool, depth int) bool {
 // deeper counts one more enclosing parenthesis or '!'.
 func (p *parser) deeper(depth *int) bool {
 	if *depth++; *depth > MaxDepth {
-		return p.failf(p.token, "parentheses and '!' nest more than "+itoa(MaxDepth)+" deep")
+		return p.fail(p.token, "parentheses and '!' nest more than "+strconv.Itoa(MaxDepth)+" deep")
 	}
 	return true
 }
@@ -232,7 +235,7 @@ func (p *parser) call(name string, negated bool) bool {
 		}
 		p.leaf(opHas, negated, key, nil)
 	default:
-		return p.failf(word, "unknown function "+excerpt(name)+"; there are has(key), all() and global()")
+		return p.fail(word, "unknown function "+excerpt(name)+"; there are has(key), all() and global()")
 	}
 	p.advance()
 	return true
@@ -258,6 +261,9 @@ func (p *parser) set(key string, negated bool) bool {
 		if p.last.kind == tokenValue {
 			return p.expected("',' or '}'", "")
 		}
+		if p.last.kind == tokenOpenSet && p.token.kind != tokenWord {
+			return p.expected("a value in quotes or '}'", "")
+		}
 		return p.expectedValue()
 	}
 	p.advance()
@@ -267,7 +273,7 @@ func (p *parser) set(key string, negated bool) bool {
 	return true
 }
 
-func (p *parser) failf(at token, msg string) bool {
+func (p *parser) fail(at token, msg string) bool {
 	if p.err == nil {
 		p.err = &Error{at.from + 1, msg}
 	}
@@ -283,7 +289,7 @@ func (p *parser) expected(what, hint string) bool {
 	if p.token.kind != tokenEnd {
 		msg += ", found " + p.quoted(p.token)
 	}
-	return p.failf(p.token, msg+hint)
+	return p.fail(p.token, msg+hint)
 }
 
 func (p *parser) expectedOperator(key string) bool {
@@ -322,13 +328,10 @@ func (p *parser) afterTerm() bool {
 // quoted is a token as errors name it.
 func (p *parser) quoted(t token) string {
 	text := p.input[t.from:t.to]
-	if t.kind == tokenWord {
+	switch {
+	case t.kind == tokenWord || len(text) > excerptLength:
 		return excerpt(text)
-	}
-	if len(text) > excerptLength {
-		return excerpt(text)
-	}
-	if t.kind == tokenValue {
+	case t.kind == tokenValue:
 		return text
 	}
 	return "'" + text + "'"

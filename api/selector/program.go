@@ -54,29 +54,43 @@ func (s *Selector) Evaluate(l Labels) bool {
 	if s == nil || len(s.nodes) == 0 {
 		return true
 	}
-	if l == nil {
-		l = MapLabels(nil)
-	}
-	pc := s.entry
-	for pc >= 0 {
-		n := &s.nodes[pc]
-		if n.matches(l) {
-			pc = n.yes
+	// Maps are so common that they are spared the calls through the interface.
+	m, isMap := l.(MapLabels)
+	isMap = isMap || l == nil
+	nodes := s.nodes
+	for pc := uint(s.entry); ; {
+		n := &nodes[pc]
+		var value string
+		var holds bool
+		if isMap {
+			value, holds = m[n.key]
 		} else {
-			pc = n.no
+			value, holds = l.Get(n.key)
 		}
+		switch n.op {
+		case opIn:
+			if holds {
+				if len(n.values) == 1 {
+					holds = same(n.values[0], value)
+				} else {
+					holds = contains(n.values, value)
+				}
+			}
+		case opHas:
+		case opGlobal:
+			holds = !holds
+		case opAll:
+			holds = true
+		default:
+			holds = holds && n.test(value)
+		}
+		next := n.no
+		if holds != n.negated {
+			next = n.yes
+		}
+		if next < 0 {
+			return next == jumpTrue
+		}
+		pc = uint(next)
 	}
-	return pc == jumpTrue
-}
-
-// matches evaluates a leaf.
-func (n *node) matches(l Labels) bool {
-	if n.op == opAll {
-		return !n.negated
-	}
-	value, ok := l.Get(n.key)
-	if n.op == opGlobal {
-		return ok == n.negated
-	}
-	return (ok && n.test(value)) != n.negated
 }

@@ -1,9 +1,9 @@
 package selector
 
-// rebuild returns the tree, negated if so asked, with every leaf replaced by
+// rebuild returns s, negated if so asked, with every leaf replaced by
 // what replace appends for it; nil keeps the leaves as they are. The leaf that
 // replace gets has its final negation; it must append one canonical tree.
-func rebuild(nodes []node, negate bool, replace func(b *builder, leaf node)) *Selector {
+func (s *Selector) rebuild(negate bool, replace func(b *builder, leaf node)) *Selector {
 	type frame struct {
 		end  int // index after the group's last node
 		op   op
@@ -11,6 +11,7 @@ func rebuild(nodes []node, negate bool, replace func(b *builder, leaf node)) *Se
 	}
 	var buf [16]frame
 	stack := buf[:0]
+	nodes := s.tree()
 	b := newBuilder()
 	defer b.release()
 	for i := 0; i < len(nodes); {
@@ -37,13 +38,17 @@ func rebuild(nodes []node, negate bool, replace func(b *builder, leaf node)) *Se
 			b.group(top.op, top.base)
 		}
 	}
-	return b.build("")
+	return b.build(s.String())
 }
 
 // RewriteKeys returns s with every label key replaced by f(key). Keys may come
 // to be equal; what follows from that is simplified. Global() stays as it is.
+// A nil f changes nothing.
 func (s *Selector) RewriteKeys(f func(string) string) *Selector {
-	return rebuild(s.tree(), false, func(b *builder, leaf node) {
+	if f == nil {
+		return s
+	}
+	return s.rebuild(false, func(b *builder, leaf node) {
 		if leaf.op > opGlobal {
 			leaf.key = f(leaf.key)
 		}
@@ -57,7 +62,7 @@ func (s *Selector) ReplaceGlobal(with *Selector) *Selector {
 		return s
 	}
 	positive, negative := with.tree(), Not(with).tree()
-	return rebuild(s.tree(), false, func(b *builder, leaf node) {
+	return s.rebuild(false, func(b *builder, leaf node) {
 		switch {
 		case leaf.op != opGlobal:
 			b.nodes = append(b.nodes, leaf)

@@ -16,7 +16,7 @@
 // index can look up.
 package selector
 
-import "strings"
+import "strconv"
 
 // Limits on the text that Parse accepts.
 const (
@@ -128,10 +128,5 @@ type Error struct {
 
 // Error returns "at POS: MSG". It never repeats more than a few bytes of the text.
 func (e *Error) Error() string {
-	var b strings.Builder
-	b.WriteString("at ")
-	b.WriteString(itoa(e.Pos))
-	b.WriteString(": ")
-	b.WriteString(e.Msg)
-	return b.String()
+	return "at " + strconv.Itoa(e.Pos) + ": " + e.Msg
 }

@@ -163,5 +163,3 @@ func excerpt(s string) string {
 	}
 	return strconv.QuoteToASCII(s)
 }
-
-func itoa(i int) string { return strconv.Itoa(i) }

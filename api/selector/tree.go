@@ -51,10 +51,7 @@ func (n *node) test(value string) bool {
 	case opHas:
 		return true
 	case opIn:
-		if len(n.values) == 1 {
-			return n.values[0] == value
-		}
-		return containsSorted(n.values, value)
+		return contains(n.values, value)
 	case opContains:
 		return strings.Contains(value, n.values[0])
 	case opStarts:
@@ -67,12 +64,24 @@ func (n *node) test(value string) bool {
 // linearValues is up to how many values a linear search beats a binary one.
 const linearValues = 8
 
-func containsSorted(values []string, value string) bool {
-	if len(values) <= linearValues {
-		return slices.Contains(values, value)
+// contains says whether a value is among sorted ones.
+func contains(values []string, value string) bool {
+	if len(values) > linearValues {
+		_, found := slices.BinarySearch(values, value)
+		return found
 	}
-	_, found := slices.BinarySearch(values, value)
-	return found
+	for _, v := range values {
+		if same(v, value) {
+			return true
+		}
+	}
+	return false
+}
+
+// same is a == b, faster where they differ: most do in length or in the last
+// byte, and comparing more is a call.
+func same(a, b string) bool {
+	return len(a) == len(b) && (len(a) == 0 || a[len(a)-1] == b[len(b)-1]) && a == b
 }
 
 // compareTerms orders leaves and groups by everything but negation: leaves
