@@ -32,7 +32,7 @@ func DescribeSelector(s *selector.Selector) string {
 			// Endpoints and network sets, the usual meaning of a selector.
 		case text == hasNamespace:
 			inNamespace = true
-		case text == "global()":
+		case text == "global()", text == noNamespace:
 			global = true
 		case len(keys) == 1 && keys[0] == LabelNamespace:
 			if name, ok := onlyValue(c, LabelNamespace); ok {
@@ -92,6 +92,7 @@ var (
 	kindIsNoNode   = selector.NotEqual(LabelKind, OwnerNode).String()
 	kindIsEndpoint = selector.In(LabelKind, OwnerPod, OwnerHostEndpoint).String()
 	hasNamespace   = selector.Has(LabelNamespace).String()
+	noNamespace    = selector.Not(selector.Has(LabelNamespace)).String()
 	hasAccount     = selector.Has(LabelServiceAccount).String()
 )
 
