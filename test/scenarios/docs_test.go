@@ -1,0 +1,91 @@
+package scenarios
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/cmd"
+)
+
+// excerpt is a command in an HTML comment and the code block below it.
+var excerpt = regexp.MustCompile("(?s)<!-- (tierwall [^>]*) -->\n```\n(.*?)\n```")
+
+// link is the target of a Markdown link.
+var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+
+func pages(t *testing.T) []string {
+	t.Helper()
+	found := []string{"README.md", "config/samples/README.md", "test/scenarios/README.md"}
+	docs, err := filepath.Glob("docs/*.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return append(found, docs...)
+}
+
+// TestExcerpts runs the commands whose output the pages show. The lines of a
+// block must come in the output, in that order; a line with an ellipsis stands
+// for any number of lines.
+func TestExcerpts(t *testing.T) {
+	t.Chdir(filepath.Join("..", ".."))
+	n := 0
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range excerpt.FindAllStringSubmatch(string(text), -1) {
+			n++
+			var out, errOut bytes.Buffer
+			if status := cmd.Main(strings.Fields(m[1]), strings.NewReader(""), &out, &errOut); status == 2 {
+				t.Errorf("%s: %s: exit status 2: %s", page, m[1], errOut.String())
+				continue
+			}
+			got := strings.Split(out.String(), "\n")
+			gap := true // the block may start anywhere
+			for _, want := range strings.Split(m[2], "\n") {
+				if strings.TrimSpace(want) == "…" {
+					gap = true
+					continue
+				}
+				i := 0
+				for gap && i < len(got) && got[i] != want {
+					i++
+				}
+				if i >= len(got) || got[i] != want {
+					t.Errorf("%s: %s: the output does not have this line here:\n%s", page, m[1], want)
+					break
+				}
+				got, gap = got[i+1:], false
+			}
+		}
+	}
+	if n < 3 {
+		t.Errorf("found %d excerpts, want at least 3", n)
+	}
+}
+
+// TestLinks follows the links between the pages.
+func TestLinks(t *testing.T) {
+	t.Chdir(filepath.Join("..", ".."))
+	n := 0
+	for _, page := range pages(t) {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, m := range link.FindAllStringSubmatch(string(text), -1) {
+			n++
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), m[1])); err != nil {
+				t.Errorf("%s: link to %s: %v", page, m[1], err)
+			}
+		}
+	}
+	if n < 10 {
+		t.Errorf("found %d links, want at least 10", n)
+	}
+}
