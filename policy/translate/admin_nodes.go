@@ -59,7 +59,7 @@ func (o *adminNetworkPolicy) toClusterNetworkPolicy(t *translation, meta metav1.
 			return err
 		}
 		if r != nil {
-			p.Spec.Egress = append(p.Spec.Egress, *r)
+			p.Spec.Egress = append(p.Spec.Egress, splitNamedPorts(*r)...)
 		}
 	}
 	t.explain("spec.egress", "the policy becomes a ClusterNetworkPolicy: a GlobalNetworkPolicy cannot name nodes as peers")
@@ -123,6 +123,36 @@ func (t *translation) clusterRule(path string, r *adminRule, ingress bool) (*v1a
 	}
 	out.Protocols = clusterProtocols(r.Ports)
 	return out, nil
+}
+
+// splitNamedPorts splits a rule with names of ports: only pods have those, so
+// peers of other kinds go into a rule without them.
+func splitNamedPorts(r v1alpha2.ClusterNetworkPolicyEgressRule) []v1alpha2.ClusterNetworkPolicyEgressRule {
+	pods, others := r, r
+	pods.To, others.To, others.Protocols = nil, nil, nil
+	for _, p := range r.To {
+		if p.Namespaces != nil || p.Pods != nil {
+			pods.To = append(pods.To, p)
+		} else {
+			others.To = append(others.To, p)
+		}
+	}
+	for _, p := range r.Protocols {
+		if p.DestinationNamedPort == "" {
+			others.Protocols = append(others.Protocols, p)
+		}
+	}
+	if len(others.Protocols) == len(r.Protocols) {
+		return []v1alpha2.ClusterNetworkPolicyEgressRule{r}
+	}
+	var out []v1alpha2.ClusterNetworkPolicyEgressRule
+	if len(pods.To) > 0 {
+		out = append(out, pods)
+	}
+	if len(others.To) > 0 && len(others.Protocols) > 0 {
+		out = append(out, others)
+	}
+	return out
 }
 
 // convert copies the peer; missing names a field without equivalent, and the

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"reflect"
 	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -14,6 +15,9 @@ import (
 // the order in which they were read; objects that were not translated do not
 // belong here. It changes objects in place and returns those that remain.
 //
+// Tiers: of equal Tier objects, which several Cilium policies bring along, the
+// first remains.
+//
 // Settings: the parts of the Tierwall object that came from several objects
 // become one, which is the first of them.
 //
@@ -21,14 +25,28 @@ import (
 // apart, those that are not in the default tier get the tier back in front of
 // their names. Objects that have one name for another reason are left alone.
 func Reconcile(objects []runtime.Object) ([]runtime.Object, []Note) {
-	var notes []Note
-	kept, notes := mergeSettings(objects, notes)
-	notes = restoreTierNames(kept, notes)
-	return kept, notes
+	kept := mergeSettings(dropEqualTiers(objects))
+	return kept, restoreTierNames(kept)
+}
+
+// dropEqualTiers leaves out Tier objects that are equal to an earlier one.
+func dropEqualTiers(objects []runtime.Object) []runtime.Object {
+	first := map[string]*v1alpha1.Tier{}
+	kept := make([]runtime.Object, 0, len(objects))
+	for _, o := range objects {
+		if t, ok := o.(*v1alpha1.Tier); ok {
+			if old := first[t.Name]; old != nil && reflect.DeepEqual(old, t) {
+				continue
+			}
+			first[t.Name] = t
+		}
+		kept = append(kept, o)
+	}
+	return kept
 }
 
 // mergeSettings folds all Tierwall objects into the first.
-func mergeSettings(objects []runtime.Object, notes []Note) ([]runtime.Object, []Note) {
+func mergeSettings(objects []runtime.Object) []runtime.Object {
 	var first *v1alpha1.Tierwall
 	kept := make([]runtime.Object, 0, len(objects))
 	for _, o := range objects {
@@ -54,11 +72,12 @@ func mergeSettings(objects []runtime.Object, notes []Note) ([]runtime.Object, []
 		a.EndpointToHostAction = cmp.Or(a.EndpointToHostAction, b.EndpointToHostAction)
 		a.AutoHostEndpoints = a.AutoHostEndpoints || b.AutoHostEndpoints
 	}
-	return kept, notes
+	return kept
 }
 
 // restoreTierNames renames policies that collide across tiers.
-func restoreTierNames(objects []runtime.Object, notes []Note) []Note {
+func restoreTierNames(objects []runtime.Object) []Note {
+	var notes []Note
 	type key struct{ kind, namespace, name string }
 	type policy struct {
 		name *string

@@ -67,6 +67,9 @@ func New(gvk schema.GroupVersionKind) any {
 		f = newCalico(gvk.Kind)
 	case schema.GroupVersion{Group: "policy.networking.k8s.io", Version: "v1alpha1"}:
 		f = newAdmin(gvk.Kind)
+	case schema.GroupVersion{Group: "cilium.io", Version: "v2"},
+		schema.GroupVersion{Group: "cilium.io", Version: "v2alpha1"}:
+		f = newCilium(gvk.Kind)
 	}
 	if f == nil {
 		return nil
