@@ -42,6 +42,7 @@ var commands = []func(streams) *cobra.Command{
 	newTestCommand,
 	newEffectiveCommand,
 	newExplainCommand,
+	newDiffCommand,
 	newVersionCommand,
 }
 

@@ -1,0 +1,143 @@
+package cmd
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/diff"
+)
+
+func newDiffCommand(s streams) *cobra.Command {
+	var in inputFlags
+	var out outputFlag
+	var opts diff.Options
+	c := &cobra.Command{
+		Use:   "diff A B | diff -f PATH",
+		Short: "Say what connectivity changes between two sets of manifests",
+		Long: `Diff compares what is allowed with the manifests in A and with those in B (files
+or folders): who loses, who gains, on which protocols and ports, and what decides
+before and after. With -f it compares the live cluster with the same cluster after
+the files have been applied to it. The comparison is exact: every address, port
+and protocol is covered, none is sampled.
+
+The exit status is 0 if nothing changes, 1 if something does.`,
+		Example: `  tierwall diff main/policies branch/policies
+  tierwall diff -f quarantine.yaml`,
+		Args: func(_ *cobra.Command, args []string) error {
+			switch {
+			case len(in.filenames) > 0 && len(args) > 0:
+				return fmt.Errorf("want either A and B or -f PATH, not both")
+			case len(in.filenames) == 0 && len(args) != 2:
+				return fmt.Errorf("want two arguments, A and B, or -f PATH to compare with the live cluster")
+			}
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			var before, after *policy.Index
+			var err error
+			if len(args) == 2 {
+				before, after, err = diffPaths(s, args[0], args[1], in.allowInvalid)
+			} else {
+				before, after, err = diffCluster(c.Context(), s, &in)
+			}
+			if err != nil {
+				return err
+			}
+			r := diff.Compare(before, after, opts)
+			if out.text() {
+				err = r.WriteText(s.out, diffPainter(coloursFor(s.out)))
+			} else {
+				err = out.write(s.out, r)
+			}
+			if err == nil && r.Different() {
+				err = errNegative
+			}
+			return err
+		},
+	}
+	fs := c.Flags()
+	in.registerCluster(fs)
+	fs.StringArrayVarP(&in.filenames, "filename", "f", nil,
+		`file or folder to apply over the live cluster, or "-" for standard input; may be repeated`)
+	fs.BoolVar(&in.allowInvalid, "allow-invalid", false,
+		"evaluate invalid objects as the agent would, failing closed, instead of refusing them")
+	fs.BoolVar(&opts.Decisions, "decisions", false, "report traffic, too, whose outcome is the same and that another rule decides")
+	out.register(fs)
+	return c
+}
+
+// diffPaths reads two sets of manifests.
+func diffPaths(s streams, a, b string, allowInvalid bool) (before, after *policy.Index, err error) {
+	if a == source.Stdin && b == source.Stdin {
+		return nil, nil, fmt.Errorf("only one of A and B can be standard input")
+	}
+	var found [2]*policy.Index
+	for i, path := range []string{a, b} {
+		r, err := loadPaths(s, []string{path})
+		if err != nil {
+			return nil, nil, err
+		}
+		if found[i], err = buildIndex(s, r, allowInvalid); err != nil {
+			return nil, nil, err
+		}
+	}
+	return found[0], found[1], nil
+}
+
+// diffCluster reads the live cluster, and what it would be with the files applied.
+func diffCluster(ctx context.Context, s streams, in *inputFlags) (before, after *policy.Index, err error) {
+	// Files first: their mistakes are found without a cluster.
+	files, err := source.Load(in.filenames, source.Options{Stdin: s.in})
+	if err != nil {
+		return nil, nil, err
+	}
+	config, err := source.ClusterConfig(in.kubeconfig, in.context)
+	if err != nil {
+		return nil, nil, err
+	}
+	live, err := source.FromCluster(ctx, config)
+	if err != nil {
+		return nil, nil, err
+	}
+	return overlayIndexes(s, live, files, in.allowInvalid)
+}
+
+// overlayIndexes returns the world of live objects, and that with the files'
+// objects in their place. What the live cluster has of invalid objects is no
+// reason to refuse the comparison: it is what the agents enforce.
+func overlayIndexes(s streams, live, files *source.Result, allowInvalid bool) (before, after *policy.Index, err error) {
+	// The files are completed after they are applied, not before: their
+	// namespaces, for one, are those of the cluster.
+	both := &source.Result{}
+	both.Overlay(live)
+	both.Overlay(files)
+	both.Complete()
+	live.Complete()
+	for _, w := range both.Warnings {
+		s.warn("%s", w)
+	}
+	before, _ = live.Index()
+	mine := &source.Result{}
+	mine.Overlay(files)
+	if _, err := buildIndex(s, mine, allowInvalid); err != nil {
+		return nil, nil, err
+	}
+	after, _ = both.Index()
+	return before, after, nil
+}
+
+func diffPainter(c colours) diff.Painter {
+	return func(kind diff.Kind, text string) string {
+		switch kind {
+		case diff.Lost:
+			return c.bold(c.red(text))
+		case diff.Gained:
+			return c.bold(c.green(text))
+		}
+		return c.bold(text)
+	}
+}
