@@ -1,0 +1,67 @@
+# Tierwall's tasks. All they need is Go: every tool is a pinned module.
+#
+# The code generator and the linter are modules of their own (hack/tools and
+# hack/lint), so that their dependencies stay out of Tierwall's.
+
+export CGO_ENABLED = 0
+
+VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null)
+LDFLAGS   := -s -w -X github.com/tierwall/tierwall/cmd.Version=$(VERSION)
+BENCH     ?= .
+BENCHTIME ?= 1x
+FUZZTIME  ?= 10s
+
+# Modules with tests: Tierwall itself, and test suites with dependencies of their own.
+MODULES := . $(patsubst %/go.mod,%,$(wildcard test/*/go.mod test/*/*/go.mod))
+
+CONTROLLER_GEN := bin/controller-gen
+GOLANGCI_LINT  := bin/golangci-lint
+# A file of counts that several runs of tests add to; see hack/testsum.
+TOTALS ?=
+TESTSUM := go run ./hack/testsum $(if $(TOTALS),-totals $(abspath $(TOTALS)))
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## Say what there is to make.
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/tierwall.
+	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/tierwall .
+
+.PHONY: generate
+generate: $(CONTROLLER_GEN) ## Write deep copies and CRDs anew from api/v1alpha1.
+	hack/generate.sh api/v1alpha1 config/crd/bases
+
+.PHONY: verify
+verify: $(CONTROLLER_GEN) ## Fail if generated files, formatting, vet or go.mod are not as they should be.
+	hack/verify.sh $(MODULES)
+
+.PHONY: test
+test: ## Vet and run all tests of all modules; the last line counts them.
+	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
+	@$(TESTSUM) $(MODULES)
+
+.PHONY: fuzz
+fuzz: ## Run each fuzz target for FUZZTIME (10s).
+	@$(TESTSUM) -fuzz $(FUZZTIME) $(MODULES)
+
+.PHONY: bench
+bench: ## Run the benchmarks that match BENCH, for BENCHTIME each (1x).
+	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 30m ./...
+
+.PHONY: lint
+lint: $(GOLANGCI_LINT) ## Run the linters of .golangci.yml.
+	$(GOLANGCI_LINT) run ./...
+
+.PHONY: clean
+clean: ## Remove what was built.
+	rm -rf bin dist
+
+$(CONTROLLER_GEN): hack/tools/go.mod hack/tools/go.sum
+	cd hack/tools && go build -trimpath -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(GOLANGCI_LINT): hack/lint/go.mod hack/lint/go.sum
+	@echo "building golangci-lint: a minute or two, once"
+	cd hack/lint && go build -trimpath -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -1,0 +1,76 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os/exec"
+	"slices"
+	"time"
+)
+
+// testModule runs all tests of the module in dir.
+func testModule(dir string, timeout time.Duration, out, errOut io.Writer) (tally, error) {
+	return goTest(dir, out, errOut, "-timeout", timeout.String(), "./...")
+}
+
+// fuzzModule runs each fuzz target of the module in dir for the time given:
+// one at a time, because go takes no more.
+func fuzzModule(dir string, d time.Duration, out, errOut io.Writer) (tally, error) {
+	list := exec.Command("go", "test", "-json", "-list", "^Fuzz", "./...")
+	list.Dir, list.Stderr = dir, errOut
+	data, err := list.Output()
+	if err != nil {
+		return tally{failed: 1}, fmt.Errorf("listing fuzz targets: %w", err)
+	}
+	found, err := targets(bytes.NewReader(data))
+	if err != nil {
+		return tally{}, err
+	}
+	var sum tally
+	for _, p := range slices.Sorted(maps.Keys(found)) {
+		for _, name := range found[p] {
+			fmt.Fprintf(out, "fuzz %s %s for %s\n", p, name, d)
+			t, err := goTest(dir, out, errOut, "-run", "^$", "-fuzz", "^"+name+"$", "-fuzztime", d.String(), p)
+			if err != nil {
+				return sum, err
+			}
+			// The target's seeds are counted one by one; here it is one test.
+			if t.failed > 0 {
+				sum.failed++
+			} else {
+				sum.passed++
+			}
+		}
+	}
+	return sum, nil
+}
+
+// goTest runs `go test -json` in dir. That tests fail is no error.
+func goTest(dir string, out, errOut io.Writer, args ...string) (tally, error) {
+	c := exec.Command("go", append([]string{"test", "-json"}, args...)...)
+	c.Dir, c.Stderr = dir, errOut
+	pipe, err := c.StdoutPipe()
+	if err != nil {
+		return tally{}, err
+	}
+	if err := c.Start(); err != nil {
+		return tally{}, fmt.Errorf("starting go test: %w", err)
+	}
+	t, readErr := collect(pipe, out)
+	err = c.Wait()
+	var exit *exec.ExitError
+	switch {
+	case readErr != nil:
+		return t, readErr
+	case errors.As(err, &exit) && t.failed == 0:
+		// go failed before any package: a broken go.mod, a bad pattern.
+		t.failed = 1
+		return t, nil
+	case err != nil && exit == nil:
+		return t, fmt.Errorf("running go test: %w", err)
+	}
+	return t, nil
+}

@@ -1,0 +1,105 @@
+// Command testsum runs the tests of Go modules and says at the end, in one line
+// that people and machines read, how many passed and failed:
+//
+//	412 passed, 0 failed
+//
+// It reads `go test -json`, prints what plain `go test` would print (one line a
+// package, and the whole output of what failed), and counts tests without
+// subtests and the subtests of the others. A package that does not build, or
+// dies without naming a test, counts as one failure. Skipped tests are counted
+// on a line of their own.
+//
+// Usage:
+//
+//	testsum [-timeout D] [-totals FILE] MODULE...
+//	testsum -fuzz D [-totals FILE] MODULE...
+//
+// With -fuzz, each fuzz target of the modules is run for the time D; a target
+// counts as one test. With -totals, the counts are added to those in FILE, so
+// that several runs can share a closing line; `testsum -totals FILE` alone
+// prints it. The exit status is 0 if nothing failed, 1 if something did, 2 if
+// the tests could not be run.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"time"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, out, errOut io.Writer) int {
+	flags := flag.NewFlagSet("testsum", flag.ContinueOnError)
+	flags.SetOutput(errOut)
+	timeout := flags.Duration("timeout", 20*time.Minute, "limit for the tests of one package")
+	fuzz := flags.Duration("fuzz", 0, "run each fuzz target for this long instead of the tests")
+	totals := flags.String("totals", "", "file to which the counts are added")
+	if err := flags.Parse(args); err != nil {
+		return 2
+	}
+	if flags.NArg() == 0 && *totals == "" {
+		fmt.Fprintln(errOut, "testsum: no module given")
+		return 2
+	}
+	var sum tally
+	for _, dir := range flags.Args() {
+		var t tally
+		var err error
+		if *fuzz > 0 {
+			t, err = fuzzModule(dir, *fuzz, out, errOut)
+		} else {
+			t, err = testModule(dir, *timeout, out, errOut)
+		}
+		sum = sum.plus(t)
+		if err != nil {
+			fmt.Fprintf(errOut, "testsum: %s: %v\n", dir, err)
+			return 2
+		}
+	}
+	closing := sum
+	if *totals != "" {
+		before, err := readTotals(*totals)
+		if err == nil {
+			closing = closing.plus(before)
+			err = writeTotals(*totals, closing)
+		}
+		if err != nil {
+			fmt.Fprintf(errOut, "testsum: %v\n", err)
+			return 2
+		}
+		if flags.NArg() > 0 {
+			closing = sum
+		}
+	}
+	fmt.Fprint(out, closing)
+	if closing.failed > 0 {
+		return 1
+	}
+	return 0
+}
+
+// readTotals reads what writeTotals wrote; no file means nothing yet.
+func readTotals(file string) (tally, error) {
+	data, err := os.ReadFile(file)
+	if errors.Is(err, os.ErrNotExist) {
+		return tally{}, nil
+	}
+	if err != nil {
+		return tally{}, fmt.Errorf("reading the counts so far: %w", err)
+	}
+	var t tally
+	if _, err := fmt.Sscan(string(data), &t.passed, &t.failed, &t.skipped); err != nil {
+		return tally{}, fmt.Errorf("reading the counts so far: %s: %w", file, err)
+	}
+	return t, nil
+}
+
+func writeTotals(file string, t tally) error {
+	return os.WriteFile(file, fmt.Appendf(nil, "%d %d %d\n", t.passed, t.failed, t.skipped), 0o644)
+}

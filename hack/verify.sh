@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# Checks what must hold of every commit: generated files are those that `make
+# generate` writes, Go files are formatted, vet is content, each go.mod is tidy.
+# Arguments are the folders of the modules. All checks run; any may fail.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+status=0
+
+fail() {
+	echo "verify: $*" >&2
+	status=1
+}
+
+fresh=$(mktemp -d)
+trap 'rm -rf "$fresh"' EXIT
+mkdir "$fresh/api" "$fresh/crd"
+hack/generate.sh "$fresh/api" "$fresh/crd"
+diff -u api/v1alpha1/zz_generated.deepcopy.go "$fresh/api/zz_generated.deepcopy.go" ||
+	fail "deep copies are out of date: run make generate"
+diff -ru config/crd/bases "$fresh/crd" ||
+	fail "CRDs are out of date: run make generate"
+
+unformatted=$(gofmt -l .)
+[ -z "$unformatted" ] || fail "not formatted, run gofmt -w on: $unformatted"
+
+for module in "$@" hack/tools hack/lint; do
+	(cd "$module" && go mod tidy -diff) || fail "$module/go.mod is not tidy: run go mod tidy there"
+done
+for module in "$@"; do
+	(cd "$module" && go vet ./...) || fail "go vet of $module"
+done
+
+exit $status
