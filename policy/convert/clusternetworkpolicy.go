@@ -50,7 +50,7 @@ func clusterNetworkPolicy(o *clusterv1alpha2.ClusterNetworkPolicy, r *report) mo
 	if o.Annotations[v1alpha1.EnforcementAnnotation] != "" {
 		r.warnf(metadataPath.Child("annotations").Key(v1alpha1.EnforcementAnnotation), "has no effect on this kind: the policy is enforced")
 	}
-	r.atMost(path.Child("ingress"), len(o.Spec.Ingress), maxClusterList)
+	r.atMost(path, "ingress", len(o.Spec.Ingress), maxClusterList)
 	for i := range o.Spec.Ingress {
 		in := &o.Spec.Ingress[i]
 		c := clusterRule{report: r, path: path.Child("ingress").Index(i), dir: model.Ingress}
@@ -60,7 +60,7 @@ func clusterNetworkPolicy(o *clusterv1alpha2.ClusterNetworkPolicy, r *report) mo
 		}
 		p.IngressRules = append(p.IngressRules, c.convert(i, in.Name, in.Action, "from", peers, in.Protocols)...)
 	}
-	r.atMost(path.Child("egress"), len(o.Spec.Egress), maxClusterList)
+	r.atMost(path, "egress", len(o.Spec.Egress), maxClusterList)
 	for i := range o.Spec.Egress {
 		in := &o.Spec.Egress[i]
 		c := clusterRule{report: r, path: path.Child("egress").Index(i), dir: model.Egress}
@@ -136,7 +136,7 @@ func (c *clusterRule) convert(index int, name string, action clusterv1alpha2.Clu
 	if len(in) == 0 {
 		c.errorf(at, "is empty: want at least one peer; an empty namespaces selector is all pods")
 	}
-	c.atMost(at, len(in), maxClusterList)
+	c.atMost(c.path, peersField, len(in), maxClusterList)
 	var peers []model.Peer
 	unnamed := "" // a kind of peer that has no named ports
 	for i := range in {
@@ -178,7 +178,7 @@ func (c *clusterRule) peer(path *field.Path, in *clusterv1alpha2.ClusterNetworkP
 		}
 	}
 	if in.Networks != nil {
-		out = append(out, c.networks(path.Child("networks"), in.Networks)...)
+		out = append(out, c.networks(path, in.Networks)...)
 	}
 	if in.DomainNames != nil {
 		c.errorf(path.Child("domainNames"), "is not supported: want addresses in networks")
@@ -186,17 +186,17 @@ func (c *clusterRule) peer(path *field.Path, in *clusterv1alpha2.ClusterNetworkP
 	return out
 }
 
-func (c *clusterRule) networks(path *field.Path, in []clusterv1alpha2.CIDR) []model.Peer {
+func (c *clusterRule) networks(peer *field.Path, in []clusterv1alpha2.CIDR) []model.Peer {
 	if len(in) == 0 {
-		c.errorf(path, "is empty: want at least one address block")
+		c.errorf(peer.Child("networks"), "is empty: want at least one address block")
 	}
-	c.atMost(path, len(in), maxClusterList)
+	c.atMost(peer, "networks", len(in), maxClusterList)
 	texts := make([]string, len(in))
 	for i := range in {
 		texts[i] = string(in[i])
 	}
 	var v4, v6 []netip.Prefix
-	for _, p := range c.nets(path, texts, cidrOnly) {
+	for _, p := range c.nets(peer, "networks", texts, cidrOnly) {
 		if p.Addr().Is4() {
 			v4 = append(v4, p)
 		} else {
@@ -223,7 +223,7 @@ func (c *clusterRule) protocols(in []clusterv1alpha2.ClusterNetworkPolicyProtoco
 	if len(in) == 0 {
 		c.errorf(path, "is empty: want at least one entry, or none of the field for all protocols")
 	}
-	c.atMost(path, len(in), maxClusterList)
+	c.atMost(c.path, "protocols", len(in), maxClusterList)
 	var out []protocolPorts
 	add := func(at *field.Path, p model.Protocol, port model.Port) {
 		g := slices.IndexFunc(out, func(pp protocolPorts) bool { return pp.protocol == p })

@@ -3,6 +3,7 @@ package convert
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
 	"reflect"
 	"regexp"
@@ -19,53 +20,107 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
+// seeds have every field of every kind at least once, most of them valid.
+var seeds = []string{
+	`{}`,
+	`{"metadata":{"name":"x","namespace":"shop","labels":{":kind":"node","a":"b","tierwall.io/namespace":"c"}},"status":{"podIP":"10.0.0.1"}}`,
+	`{"spec":{"containers":[{"ports":[{"name":"a","containerPort":1}]}]},"status":{"podIPs":[{"ip":"10.0.0.1"},{"ip":"x"}]}}`,
+	`{"spec":{"podCIDRs":["10.0.0.0/24"]},"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"}]}}`,
+	`{"metadata":{"labels":{"kubernetes.io/service-name":"a"}},"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"]}],"ports":[{"port":80},{}]}`,
+	`{"spec":{"podSelector":{"matchLabels":{"a":"b"}},"policyTypes":["Egress"],"egress":[{"to":[{"ipBlock":{"cidr":"0.0.0.0/0","except":["10.0.0.0/8"]}},{"namespaceSelector":{}}],"ports":[{"port":80,"endPort":81,"protocol":"UDP"},{"port":"http"}]}]}}`,
+	`{"spec":{"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.0/8","except":["x"]}}]},{}]}}`,
+	`{"spec":{"tier":"Admin","priority":5,"subject":{"namespaces":{}},"ingress":[{"name":"a","action":"Accept","from":[{"namespaces":{}}],"protocols":[{"tcp":{"destinationPort":{"number":80}}}]}],"egress":[{"action":"Pass","to":[{"networks":["10.0.0.0/8","fd00::/8"]},{"nodes":{}},{"domainNames":["a.b"]}]}]}}`,
+	`{"spec":{"tier":"a","order":1.5,"selector":"a == 'b'","namespaceSelector":"global()","serviceAccountSelector":"has(c)","types":["Ingress"],"enforcement":"Audit","applyOnForward":true,"ingress":[{"action":"Allow","protocol":"TCP","source":{"nets":["10.0.0.0/8"],"notNets":["10.1.0.0/16"],"selector":"a == 'b'","notSelector":"c != 'd'","namespaceSelector":"all()","serviceAccounts":{"names":["a"],"selector":"b == 'c'"}},"destination":{"ports":[80,"1:2","http"],"notPorts":[81]}}]}}`,
+	`{"spec":{"selector":"a ==","serviceAccountSelector":"a = 'b'","ingress":[{"action":"Pass","protocol":"UDP"},{"action":"Allow","protocol":"UDP"}]}}`,
+	`{"spec":{"doNotTrack":true,"applyOnForward":true,"ingress":[{"action":"Allow","protocol":"UDP"}],"egress":[{"action":"Pass"}]}}`,
+	`{"spec":{"preDNAT":true,"doNotTrack":false,"applyOnForward":true,"ingress":[{"action":"Allow","protocol":"UDP"}]}}`,
+	`{"spec":{"egress":[{"action":"Pass","destination":{"services":{"name":"a","namespace":"b"}}},{"action":"Deny","protocol":"ICMP","icmp":{"type":8,"code":0},"notICMP":{"type":1},"ipVersion":4},{"action":"Log","http":{},"source":{"domains":["a"]}}]}}`,
+	`{"spec":{"nets":["10.0.0.0/8","::ffff:10.0.0.0/100","x"],"allowedEgressDomains":["a"]}}`,
+	`{"spec":{"node":"n","interfaceName":"*","expectedIPs":["10.0.0.1"],"profiles":["a"],"ports":[{"name":"a","protocol":"TCP","port":1}],"defaultAction":"Allow"}}`,
+	`{"metadata":{"name":"default"},"spec":{"order":1,"defaultAction":"Pass","failsafe":{"inbound":[{"port":1,"net":"10.0.0.0/8"}],"outbound":[]},"endpointToHostAction":"Drop","unknownWorkloads":"Allow"}}`,
+}
+
 // FuzzConvert decodes arbitrary JSON into every kind and holds the result
 // against the promises of the package. What a decoder leaves in an object
 // before it fails is an input like any other.
 func FuzzConvert(f *testing.F) {
-	for _, seed := range []string{
-		`{}`,
-		`{"metadata":{"name":"x","namespace":"shop","labels":{":kind":"node","a":"b"}}}`,
-		`{"spec":{"containers":[{"ports":[{"name":"a","containerPort":1}]}]},"status":{"podIPs":[{"ip":"10.0.0.1"},{"ip":"x"}]}}`,
-		`{"spec":{"podCIDRs":["10.0.0.0/24"]},"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"}]}}`,
-		`{"metadata":{"labels":{"kubernetes.io/service-name":"a"}},"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"]}],"ports":[{"port":80},{}]}`,
-		`{"spec":{"podSelector":{"matchLabels":{"a":"b"}},"policyTypes":["Egress"],"egress":[{"to":[{"ipBlock":{"cidr":"0.0.0.0/0","except":["10.0.0.0/8"]}},{"namespaceSelector":{}}],"ports":[{"port":80,"endPort":81,"protocol":"UDP"},{"port":"http"}]}]}}`,
-		`{"spec":{"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.0/8","except":["x"]}}]},{}]}}`,
-		`{"spec":{"tier":"Admin","priority":5,"subject":{"namespaces":{}},"ingress":[{"name":"a","action":"Accept","from":[{"namespaces":{}}],"protocols":[{"tcp":{"destinationPort":{"number":80}}}]}],"egress":[{"action":"Pass","to":[{"networks":["10.0.0.0/8","fd00::/8"]},{"nodes":{}},{"domainNames":["a.b"]}]}]}}`,
-		`{"spec":{"tier":"a","order":1.5,"selector":"a == 'b'","namespaceSelector":"global()","serviceAccountSelector":"has(c)","types":["Ingress"],"enforcement":"Audit","doNotTrack":true,"preDNAT":true,"applyOnForward":true,"ingress":[{"action":"Allow","protocol":"TCP","source":{"nets":["10.0.0.0/8"],"notNets":["10.1.0.0/16"],"selector":"a == 'b'","notSelector":"c","namespaceSelector":"all()","serviceAccounts":{"names":["a"],"selector":"b == 'c'"}},"destination":{"ports":[80,"1:2","http"],"notPorts":[81]}}]}}`,
-		`{"spec":{"egress":[{"action":"Pass","destination":{"services":{"name":"a","namespace":"b"}}},{"action":"Deny","protocol":"ICMP","icmp":{"type":8,"code":0},"notICMP":{"type":1},"ipVersion":4},{"action":"Log","http":{},"source":{"domains":["a"]}}]}}`,
-		`{"spec":{"nets":["10.0.0.0/8","::ffff:10.0.0.0/100","x"],"allowedEgressDomains":["a"]}}`,
-		`{"spec":{"node":"n","interfaceName":"*","expectedIPs":["10.0.0.1"],"profiles":["a"],"ports":[{"name":"a","protocol":"TCP","port":1}],"defaultAction":"Allow"}}`,
-		`{"metadata":{"name":"default"},"spec":{"order":1,"defaultAction":"Pass","failsafe":{"inbound":[{"port":1,"net":"10.0.0.0/8"}],"outbound":[]},"endpointToHostAction":"Drop","unknownWorkloads":"Allow"}}`,
-	} {
+	for _, seed := range seeds {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for kind, make := range newObject {
-			o := make()
-			_ = json.Unmarshal(data, o)
-			ref, ok := RefOf(o)
-			if !ok || ref.Kind != kind {
-				t.Fatalf("%s: RefOf = %v, %v", kind, ref, ok)
+		checkConversions(t, data)
+	})
+}
+
+// TestCorruptedObjects replaces every value of every seed, one at a time, by
+// what does not belong there.
+func TestCorruptedObjects(t *testing.T) {
+	garbage := []any{nil, "", " ", "x y", "-", "0", "a:b", "10.0.0.0/33", "fd00::/8", -1, 0, 70000, 1.5, true, []any{}, []any{nil}, []any{"x y"}, map[string]any{}, map[string]any{"x y": "x y"}}
+	for _, seed := range seeds {
+		var tree any
+		if err := json.Unmarshal([]byte(seed), &tree); err != nil {
+			t.Fatalf("seed %s: %v", seed, err)
+		}
+		try := func() {
+			data, err := json.Marshal(tree)
+			if err != nil {
+				t.Fatal(err)
 			}
-			obj, problems, known := Object(o)
-			if !known {
-				t.Fatalf("%s is not known", kind)
-			}
-			checkProblems(t, ref, problems)
-			if obj != nil {
-				checkObject(t, ref, obj)
-			}
-			if p, ok := obj.(*model.Policy); ok {
-				checkClosed(t, p)
-				checkUnrestricted(t, o, p)
-			}
-			again, problemsAgain, _ := Object(o)
-			if describe(again) != describe(obj) || !slices.Equal(problemsAgain, problems) {
-				t.Fatalf("%s: a second conversion differs:\n%s\n%v\n%s\n%v", kind, describe(obj), problems, describe(again), problemsAgain)
+			checkConversions(t, data)
+			if t.Failed() {
+				t.Fatalf("for %s", data)
 			}
 		}
-	})
+		var walk func(v any, set func(any))
+		walk = func(v any, set func(any)) {
+			for _, g := range garbage {
+				set(g)
+				try()
+			}
+			set(v)
+			switch v := v.(type) {
+			case map[string]any:
+				for _, k := range slices.Sorted(maps.Keys(v)) {
+					walk(v[k], func(n any) { v[k] = n })
+				}
+			case []any:
+				for i := range v {
+					walk(v[i], func(n any) { v[i] = n })
+				}
+			}
+		}
+		walk(tree, func(n any) { tree = n })
+	}
+}
+
+// checkConversions decodes JSON into every kind, converts it and checks all
+// that the package promises of the result.
+func checkConversions(t *testing.T, data []byte) {
+	t.Helper()
+	for _, kind := range slices.Sorted(maps.Keys(newObject)) {
+		o := newObject[kind]()
+		_ = json.Unmarshal(data, o)
+		ref, ok := RefOf(o)
+		if !ok || ref.Kind != kind {
+			t.Fatalf("%s: RefOf = %v, %v", kind, ref, ok)
+		}
+		obj, problems, known := Object(o)
+		if !known {
+			t.Fatalf("%s is not known", kind)
+		}
+		checkProblems(t, ref, problems)
+		if obj != nil {
+			checkObject(t, ref, obj)
+		}
+		if p, ok := obj.(*model.Policy); ok {
+			checkClosed(t, p)
+			checkUnrestricted(t, o, p)
+		}
+		again, problemsAgain, _ := Object(o)
+		if describe(again) != describe(obj) || !slices.Equal(problemsAgain, problems) {
+			t.Fatalf("%s: a second conversion differs:\n%s\n%v\n%s\n%v", kind, describe(obj), problems, describe(again), problemsAgain)
+		}
+	}
 }
 
 // checkProblems: each is one line of bounded length and names the object.

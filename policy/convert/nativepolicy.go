@@ -178,7 +178,7 @@ func (r *report) ipBlock(path *field.Path, in *networkingv1.IPBlock) model.Peer 
 	if hostBits {
 		r.warnf(path.Child("cidr"), "%s has bits beyond its prefix length: it is read as %s", quote(in.CIDR), cidr)
 	}
-	except := r.nets(path.Child("except"), in.Except, cidrOnly)
+	except := r.nets(path, "except", in.Except, cidrOnly)
 	if err != nil {
 		return model.Peer{}
 	}

@@ -69,12 +69,13 @@ func appendAddr(addrs []netip.Addr, a netip.Addr) []netip.Addr {
 	return append(addrs, a)
 }
 
-// nets reads a list of address blocks. Those that do not parse are reported
-// and left out.
-func (r *report) nets(path *field.Path, in []string, form netForm) []netip.Prefix {
+// nets reads a list of address blocks, the field name of parent. Those that do
+// not parse are reported and left out.
+func (r *report) nets(parent *field.Path, name string, in []string, form netForm) []netip.Prefix {
 	if len(in) == 0 {
 		return nil
 	}
+	path := parent.Child(name)
 	out := make([]netip.Prefix, 0, len(in))
 	var seen map[netip.Prefix]bool
 	if len(in) > 1 {
@@ -107,7 +108,8 @@ type family struct {
 	because string // what fixed the version
 }
 
-func (f *family) check(r *report, path *field.Path, side string, nets []netip.Prefix) {
+// check is for the blocks in the field name of one side of a rule.
+func (f *family) check(r *report, rule *field.Path, side, name string, nets []netip.Prefix) {
 	for _, p := range nets {
 		v := uint8(4)
 		if p.Addr().Is6() {
@@ -116,9 +118,9 @@ func (f *family) check(r *report, path *field.Path, side string, nets []netip.Pr
 		switch f.version {
 		case v:
 		case 0:
-			f.version, f.because = v, fmt.Sprintf("%s of %s", p, side)
+			f.version, f.because = v, fmt.Sprintf("%s of %s.%s", p, side, name)
 		default:
-			r.errorf(path, "%s is IPv%d, but %s makes this a rule for IPv%d: a rule takes one IP version", p, v, f.because, f.version)
+			r.errorf(rule.Child(side, name), "%s is IPv%d, but %s makes this a rule for IPv%d: a rule takes one IP version", p, v, f.because, f.version)
 			return
 		}
 	}

@@ -12,14 +12,14 @@ import (
 // choice is safe for all of them; the problem says so.
 func networkSet(labels map[string]string, spec *v1alpha1.NetworkSetSpec, r *report) model.Object {
 	s := &model.NetworkSet{Ref: r.ref, Labels: r.labels(labels)}
-	path := field.NewPath("spec", "nets")
+	path := field.NewPath("spec")
 	before := r.errors
-	s.Nets = r.nets(path, spec.Nets, cidrOrAddress)
+	s.Nets = r.nets(path, "nets", spec.Nets, cidrOrAddress)
 	if r.errors > before {
-		r.warnf(path, "blocks that cannot be read are left out of the set: rules that deny its members do not deny them")
+		r.warnf(path.Child("nets"), "blocks that cannot be read are left out of the set: rules that deny its members do not deny them")
 	}
 	if len(spec.AllowedEgressDomains) > 0 {
-		r.errorf(field.NewPath("spec", "allowedEgressDomains"), "is not supported: want addresses in nets; the names are left out")
+		r.errorf(path.Child("allowedEgressDomains"), "is not supported: want addresses in nets; the names are left out")
 	}
 	return s
 }

@@ -94,9 +94,13 @@ func isContainerPortName(s string) bool {
 	return letter
 }
 
-// ports reads the ports of one side of a Tierwall rule.
-func (r *report) ports(path *field.Path, in []intstr.IntOrString) []model.Port {
-	r.atMost(path, len(in), maxPorts)
+// ports reads ports of one side of a Tierwall rule, in its field name.
+func (r *report) ports(side *field.Path, name string, in []intstr.IntOrString) []model.Port {
+	if len(in) == 0 {
+		return nil
+	}
+	path := side.Child(name)
+	r.atMost(side, name, len(in), maxPorts)
 	var out []model.Port
 	for i, v := range in {
 		p, err := parsePort(v)
@@ -112,14 +116,14 @@ func (r *report) ports(path *field.Path, in []intstr.IntOrString) []model.Port {
 	return out
 }
 
-// protocol reads a protocol of a Tierwall rule; nil is none.
-func (r *report) protocol(path *field.Path, v *intstr.IntOrString) model.Protocol {
+// protocol reads a protocol of a Tierwall rule, in its field name; nil is none.
+func (r *report) protocol(rule *field.Path, name string, v *intstr.IntOrString) model.Protocol {
 	if v == nil {
 		return model.AnyProtocol
 	}
 	p, err := model.ParseProtocol(v.String())
 	if err != nil {
-		r.errorf(path, "%s is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", quote(v.String()))
+		r.errorf(rule.Child(name), "%s is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", quote(v.String()))
 	}
 	return p
 }

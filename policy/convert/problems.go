@@ -54,9 +54,9 @@ func (r *report) add(p *field.Path, warning bool, format string, args []any) {
 }
 
 // atMost warns if a list is longer than the API allows.
-func (r *report) atMost(p *field.Path, length, limit int) {
+func (r *report) atMost(parent *field.Path, name string, length, limit int) {
 	if length > limit {
-		r.warnf(p, "has %d entries; an API server accepts at most %d", length, limit)
+		r.warnf(parent.Child(name), "has %d entries; an API server accepts at most %d", length, limit)
 	}
 }
 
@@ -80,14 +80,11 @@ func pathKey(k string) string {
 	return quote(k)
 }
 
-// list is "a, b or c".
+// list is "a, b or c", of at least two.
 func list[T ~string](items ...T) string {
 	s := make([]string, len(items))
 	for i, it := range items {
 		s[i] = string(it)
-	}
-	if len(s) < 2 {
-		return strings.Join(s, "")
 	}
 	return strings.Join(s[:len(s)-1], ", ") + " or " + s[len(s)-1]
 }

@@ -9,9 +9,13 @@ import (
 
 // rules converts the rules of one direction of a Tierwall policy. Each source
 // rule gives one rule of the model.
-func (r *report) rules(path *field.Path, in []v1alpha1.Rule, dir model.Direction, namespaced bool) []model.Rule {
-	r.atMost(path, len(in), maxRules)
-	var out []model.Rule
+func (r *report) rules(spec *field.Path, in []v1alpha1.Rule, dir model.Direction, namespaced bool) []model.Rule {
+	if len(in) == 0 {
+		return nil
+	}
+	r.atMost(spec, dir.String(), len(in), maxRules)
+	path := spec.Child(dir.String())
+	out := make([]model.Rule, 0, len(in))
 	for i := range in {
 		out = append(out, r.rule(path.Index(i), i, &in[i], dir, namespaced))
 	}
@@ -50,9 +54,9 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 		}
 	}
 	errorsBeforeProtocol := r.errors
-	m.Protocol = r.protocol(path.Child("protocol"), in.Protocol)
+	m.Protocol = r.protocol(path, "protocol", in.Protocol)
 	protocolOK := r.errors == errorsBeforeProtocol
-	m.NotProtocol = r.protocol(path.Child("notProtocol"), in.NotProtocol)
+	m.NotProtocol = r.protocol(path, "notProtocol", in.NotProtocol)
 	if protocolOK && (in.ICMP != nil || in.NotICMP != nil) && m.Protocol != model.ICMPv4 && m.Protocol != model.ICMPv6 {
 		name := "icmp"
 		if in.ICMP == nil {
@@ -60,8 +64,8 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 		}
 		r.errorf(path.Child(name), "needs protocol ICMP or ICMPv6, the protocol is %s", m.Protocol)
 	}
-	m.ICMP = r.icmp(path.Child("icmp"), in.ICMP)
-	m.NotICMP = r.icmp(path.Child("notICMP"), in.NotICMP)
+	m.ICMP = r.icmp(path, "icmp", in.ICMP)
+	m.NotICMP = r.icmp(path, "notICMP", in.NotICMP)
 	if in.NotICMP != nil && in.NotICMP.Type == nil {
 		r.errorf(path.Child("notICMP", "type"), "is missing: notICMP wants the type that must not match")
 	}
@@ -79,8 +83,8 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 	for _, s := range sides {
 		at := path.Child(s.name)
 		*s.out = r.peer(at, s.in, namespaced)
-		ips.check(r, at.Child("nets"), s.name+".nets", s.out.Nets)
-		ips.check(r, at.Child("notNets"), s.name+".notNets", s.out.NotNets)
+		ips.check(r, path, s.name, "nets", s.out.Nets)
+		ips.check(r, path, s.name, "notNets", s.out.NotNets)
 		if protocolOK && !m.Protocol.HasPorts() {
 			for _, p := range []struct {
 				name string
@@ -92,8 +96,8 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 			}
 		}
 	}
-	r.services(path.Child("source"), &in.Source, &m.Source, dir == model.Ingress, namespaced)
-	r.services(path.Child("destination"), &in.Destination, &m.Destination, dir == model.Egress, namespaced)
+	r.services(path, "source", &in.Source, &m.Source, dir == model.Ingress, namespaced)
+	r.services(path, "destination", &in.Destination, &m.Destination, dir == model.Egress, namespaced)
 	m.Destination.ServicePorts = m.Destination.Service != (model.ServiceRef{})
 	if r.errors > before {
 		return failClosed(out)
@@ -101,10 +105,12 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 	return out
 }
 
-func (r *report) icmp(path *field.Path, in *v1alpha1.ICMPFields) *model.ICMP {
+// icmp reads a match of ICMP types, the field name of a rule; nil is none.
+func (r *report) icmp(rule *field.Path, name string, in *v1alpha1.ICMPFields) *model.ICMP {
 	if in == nil {
 		return nil
 	}
+	path := rule.Child(name)
 	before := r.errors
 	if in.Type != nil && (*in.Type < 0 || *in.Type > 254) {
 		r.errorf(path.Child("type"), "%d is no ICMP type: want 0-254", *in.Type)
@@ -129,13 +135,13 @@ func (r *report) icmp(path *field.Path, in *v1alpha1.ICMPFields) *model.ICMP {
 // peer converts one side of a rule, but for its services.
 func (r *report) peer(path *field.Path, in *v1alpha1.EntityRule, namespaced bool) model.Peer {
 	var out model.Peer
-	r.atMost(path.Child("nets"), len(in.Nets), maxNets)
-	out.Nets = r.nets(path.Child("nets"), in.Nets, cidrOrAddress)
-	r.atMost(path.Child("notNets"), len(in.NotNets), maxNets)
-	out.NotNets = r.nets(path.Child("notNets"), in.NotNets, cidrOrAddress)
+	r.atMost(path, "nets", len(in.Nets), maxNets)
+	out.Nets = r.nets(path, "nets", in.Nets, cidrOrAddress)
+	r.atMost(path, "notNets", len(in.NotNets), maxNets)
+	out.NotNets = r.nets(path, "notNets", in.NotNets, cidrOrAddress)
 	out.Selector, out.NotSelector = r.sideScope(path, in, namespaced)
-	out.Ports = r.ports(path.Child("ports"), in.Ports)
-	out.NotPorts = r.ports(path.Child("notPorts"), in.NotPorts)
+	out.Ports = r.ports(path, "ports", in.Ports)
+	out.NotPorts = r.ports(path, "notPorts", in.NotPorts)
 	if len(in.Domains) > 0 {
 		r.errorf(path.Child("domains"), "is not supported: want addresses in nets, or a network set and a selector")
 	}
@@ -144,11 +150,12 @@ func (r *report) peer(path *field.Path, in *v1alpha1.EntityRule, namespaced bool
 
 // services converts the services of one side of a rule. here says whether
 // this is the side and direction in which they have a meaning.
-func (r *report) services(path *field.Path, in *v1alpha1.EntityRule, out *model.Peer, here, namespaced bool) {
+func (r *report) services(rule *field.Path, side string, in *v1alpha1.EntityRule, out *model.Peer, here, namespaced bool) {
 	s := in.Services
 	if s == nil {
 		return
 	}
+	path := rule.Child(side)
 	at := path.Child("services")
 	if !here {
 		r.errorf(at, "has no meaning here: want it in the destination of an egress rule or the source of an ingress rule")

@@ -79,8 +79,8 @@ func tierwallPolicy(meta *metav1.ObjectMeta, spec *v1alpha1.GlobalNetworkPolicyS
 	}
 
 	p.Ingress, p.Egress = r.directions(path, spec)
-	p.IngressRules = r.rules(path.Child("ingress"), spec.Ingress, model.Ingress, namespaced)
-	p.EgressRules = r.rules(path.Child("egress"), spec.Egress, model.Egress, namespaced)
+	p.IngressRules = r.rules(path, spec.Ingress, model.Ingress, namespaced)
+	p.EgressRules = r.rules(path, spec.Egress, model.Egress, namespaced)
 	r.dropUngoverned(p, path, len(spec.Types) > 0)
 	if closed {
 		p.IngressRules, p.EgressRules = distrust(p.IngressRules), distrust(p.EgressRules)
