@@ -145,7 +145,7 @@ func (t *translation) adminRules(field string, rules []adminRule, ingress bool) 
 		}
 		out = append(out, made...)
 	}
-	return out, nil
+	return withinLimits(out), nil
 }
 
 func (t *translation) adminRule(path string, r *adminRule, ingress bool) ([]v1alpha1.Rule, error) {

@@ -63,15 +63,17 @@ func (t *translation) calicoRule(field string, in *v1alpha1.Rule, namespaced boo
 // nothing, Deny and Pass deny what the remaining criteria match.
 func (t *translation) failClosed(field string, r *v1alpha1.Rule, missing ...string) {
 	what := strings.Join(missing, ", ")
+	consequence := "the rule denies without regard to it"
+	switch r.Action {
+	case v1alpha1.Allow:
+		consequence = "what needs it is not allowed"
+	case v1alpha1.Log:
+		consequence = "what needs it is not logged"
+	case v1alpha1.Pass:
+		consequence = "the rule denies without regard to it, instead of passing on"
+	}
 	for _, m := range missing {
-		switch r.Action {
-		case v1alpha1.Allow, v1alpha1.Log:
-			t.lose(field+"."+m, "has no equivalent; this %s rule matches nothing", r.Action)
-		case v1alpha1.Pass:
-			t.lose(field+"."+m, "has no equivalent; this Pass rule becomes a Deny of what its other criteria match")
-		default:
-			t.lose(field+"."+m, "has no equivalent; this %s rule matches all that its other criteria match", r.Action)
-		}
+		t.lose(field+"."+m, "has no equivalent; %s", consequence)
 	}
 	if r.Metadata == nil {
 		r.Metadata = &v1alpha1.RuleMetadata{}

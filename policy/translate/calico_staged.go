@@ -96,7 +96,7 @@ func nativeRules(field string, peers []networkingv1.NetworkPolicyPeer, ports []n
 			rules = append(rules, r)
 		}
 	}
-	return rules, nil
+	return withinLimits(rules), nil
 }
 
 func nativePeer(p networkingv1.NetworkPolicyPeer) (v1alpha1.EntityRule, error) {

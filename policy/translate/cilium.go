@@ -286,7 +286,7 @@ func (b *ciliumBuilder) rules(path string, rules []ciliumRule, sc *ciliumScope) 
 		}
 		out = append(out, made...)
 	}
-	return out, nil
+	return withinLimits(out), nil
 }
 
 func (b *ciliumBuilder) rule(path string, r ciliumRule, sc *ciliumScope, requires bool) ([]v1alpha1.Rule, error) {

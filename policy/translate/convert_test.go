@@ -1,12 +1,8 @@
 package translate
 
 import (
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
-
-	"sigs.k8s.io/yaml"
 
 	"github.com/tierwall/tierwall/policy/convert"
 )
@@ -16,45 +12,31 @@ import (
 // invalid before.
 func TestResultsAreValid(t *testing.T) {
 	invalidBefore := []string{"nonsense"}
-	files, err := filepath.Glob("testdata/*.in.yaml")
-	if err != nil || len(files) == 0 {
-		t.Fatalf("no golden files: %v", err)
-	}
 	converted := 0
-	for _, in := range files {
-		text, err := os.ReadFile(in)
+	for _, doc := range goldenDocuments(t) {
+		obj, err := decode(doc)
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, doc := range strings.Split(string(text), "\n---\n") {
-			j, err := yaml.YAMLToJSON([]byte(doc))
-			if err != nil {
-				t.Fatal(err)
+		r, err := Translate(obj)
+		if err != nil {
+			continue // the golden file says so
+		}
+	objects:
+		for _, o := range r.Objects {
+			_, problems, known := convert.Object(o)
+			if !known {
+				t.Errorf("%T is unknown to package convert", o)
 			}
-			obj, err := decode(j)
-			if err != nil {
-				t.Fatal(err)
-			}
-			r, err := Translate(obj)
-			if err != nil {
-				continue // the golden file says so
-			}
-		objects:
-			for _, o := range r.Objects {
-				_, problems, known := convert.Object(o)
-				if !known {
-					t.Errorf("%s: %T is unknown to package convert", in, o)
+			converted++
+			for _, p := range problems {
+				for _, s := range invalidBefore {
+					if strings.Contains(p.Error(), s) {
+						continue objects
+					}
 				}
-				converted++
-				for _, p := range problems {
-					for _, s := range invalidBefore {
-						if strings.Contains(p.Error(), s) {
-							continue objects
-						}
-					}
-					if !p.Warning {
-						t.Errorf("%s: %v", in, p)
-					}
+				if !p.Warning {
+					t.Error(p)
 				}
 			}
 		}

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"reflect"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -86,7 +87,7 @@ func New(gvk schema.GroupVersionKind) any {
 // they are, for the checks that all policies undergo.
 func Translate(obj any) (Result, error) {
 	f, ok := obj.(foreign)
-	if !ok || f == nil {
+	if !ok || reflect.ValueOf(obj).IsNil() {
 		return Result{}, fmt.Errorf("%T: not a kind that can be translated", obj)
 	}
 	tm, om := f.meta()
