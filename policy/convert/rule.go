@@ -96,6 +96,11 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 			}
 		}
 	}
+	if m.Source.Nets == nil && m.Destination.Nets == nil {
+		// Blocks make a rule one of their family. Nets see to that themselves; an
+		// Allow with notNets of IPv4 alone would otherwise open all of IPv6.
+		m.IPVersion = ips.version
+	}
 	r.services(path, "source", &in.Source, &m.Source, dir == model.Ingress, namespaced)
 	r.services(path, "destination", &in.Destination, &m.Destination, dir == model.Egress, namespaced)
 	m.Destination.ServicePorts = m.Destination.Service != (model.ServiceRef{})

@@ -288,6 +288,8 @@ func TestRules(t *testing.T) {
 
 		// Address blocks.
 		{in: `source: {nets: [10.0.0.0/8, 192.0.2.1], notNets: [10.1.0.0/16]}`, want: `from[nets 10.0.0.0/8,192.0.2.1/32; notNets 10.1.0.0/16]`},
+		{in: `source: {notNets: [10.0.0.0/8]}`, want: `ip 4 from[notNets 10.0.0.0/8]`},
+		{in: `destination: {notNets: ['fd00::/8']}`, want: `ip 6 to[notNets fd00::/8]`},
 		{in: `source: {nets: ['fd00::/8']}, destination: {notNets: ['2001:db8::/32']}`, want: `from[nets fd00::/8] to[notNets 2001:db8::/32]`},
 		{in: `source: {nets: []}`, want: ``},
 		{
