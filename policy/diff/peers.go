@@ -285,27 +285,50 @@ func (n *names) outside(m members, nets []netip.Prefix, kind Kind, families []ui
 		}
 	}
 	if rest {
-		return "outside addresses but " + cut(n.blocks(missing))
+		return "outside addresses but " + cut(n.blocks(n.fill(missing), families))
 	}
 	var in []space.Range
 	for _, p := range nets {
 		in = append(in, space.RangeOf(p))
 	}
-	return cut(n.blocks(in))
+	if filled := n.fill(in); len(filled) < len(space.Join(in)) {
+		return "outside addresses in " + cut(n.blocks(filled, families))
+	}
+	return cut(n.blocks(in, families))
 }
 
-// blocks names network sets that lie within the ranges, and what is left as blocks.
-func (n *names) blocks(rs []space.Range) []string {
+// fill closes gaps that are nothing but addresses of endpoints, for texts that
+// speak of outside addresses anyway.
+func (n *names) fill(rs []space.Range) []space.Range {
+	var out []space.Range
+	for _, r := range space.Join(rs) {
+		if k := len(out); k > 0 && out[k-1].To.BitLen() == r.From.BitLen() {
+			gap := []space.Range{{From: out[k-1].To.Next(), To: r.From.Prev()}}
+			if len(space.Without(gap, n.owned())) == 0 {
+				out[k-1].To = r.To
+				continue
+			}
+		}
+		out = append(out, r)
+	}
+	return out
+}
+
+// blocks names network sets whose addresses of the families lie within the
+// ranges, and what is left as blocks.
+func (n *names) blocks(rs []space.Range, families []uint8) []string {
 	var out []string
 	left := rs
 	for _, s := range n.sets {
-		mine := space.Without(s.ranges, n.owned())
-		if len(mine) == 0 || len(space.Without(mine, rs)) > 0 || len(space.Without(mine, left)) > 0 {
+		mine := slices.DeleteFunc(space.Without(s.ranges, n.owned()), func(r space.Range) bool {
+			return !slices.Contains(families, familyOf(r.From))
+		})
+		if len(mine) == 0 || len(space.Without(mine, left)) > 0 {
 			continue
 		}
 		t := s.ref.String()
 		if len(s.nets) <= 2 {
-			t += fmt.Sprintf(" (%s)", strings.Trim(fmt.Sprint(s.nets), "[]"))
+			t += " (" + joined(s.nets) + ")"
 		}
 		out = append(out, t)
 		left = space.Without(left, mine)
@@ -314,6 +337,14 @@ func (n *names) blocks(rs []space.Range) []string {
 		out = append(out, p.String())
 	}
 	return out
+}
+
+func joined(nets []netip.Prefix) string {
+	var list []string
+	for _, p := range nets {
+		list = append(list, p.String())
+	}
+	return strings.Join(list, ", ")
 }
 
 // owned are the addresses of endpoints: all that is in no group.

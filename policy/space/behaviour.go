@@ -66,11 +66,22 @@ func Common(a, b []int32) []int32 {
 // Sight appends how the rules of the given halves see a party as source and as
 // destination.
 func (e *Evaluator) Sight(b []byte, p *Party, halves []int32) []byte {
+	start := len(b)
+	b = append(b, 0, 0, 0, 0)
 	for _, id := range halves {
 		h := e.t.halfByID[id]
-		b = binary.AppendUvarint(b, uint64(e.halfVector(h, source, p)))
-		b = binary.AppendUvarint(b, uint64(e.halfVector(h, destination, p)))
+		for _, side := range []int{source, destination} {
+			if h.indifferent[side] {
+				continue
+			}
+			if v := e.halfVector(h, side, p); v != noRule {
+				b = binary.AppendUvarint(b, uint64(id)<<1|uint64(side))
+				b = binary.AppendUvarint(b, uint64(v))
+			}
+		}
 	}
+	// The length first, so that what is appended behind cannot be taken for more of it.
+	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start))
 	return b
 }
 

@@ -158,13 +158,15 @@ type Passage struct {
 // walk follows all packets through a chain and returns what no tier decides.
 func (t *Table) walk(c *chain, f frame, src, dst int32, visit func(Passage)) Space {
 	rest := all
-	vs, vd := t.vectors.values[src], t.vectors.values[dst]
-	at := 0
+	next := c.merge(t.views.values[src], t.views.values[dst])
+	at, srcVector, dstVector := next()
 	for i := range c.tiers {
 		ti := &c.tiers[i]
 		var passed Space
-		for j, h := range ti.halves {
-			for _, hit := range t.hitsOf(h, vs[at], vd[at]) {
+		for ; at >= 0 && at < ti.start+len(ti.halves); at, srcVector, dstVector = next() {
+			j := at - ti.start
+			h := ti.halves[j]
+			for _, hit := range t.hitsOf(h, srcVector, dstVector) {
 				r := &h.rules[hit.rule]
 				visit(Passage{i, j, hit.rule, r.action, rest, hit.space})
 				if h.audit || r.action == model.Log || r.action == model.NoAction {
@@ -175,7 +177,6 @@ func (t *Table) walk(c *chain, f frame, src, dst int32, visit func(Passage)) Spa
 				}
 				rest = rest.Subtract(hit.space)
 			}
-			at++
 		}
 		end := model.Pass
 		if ti.enforced && f.endOfTier && ti.def != model.Pass {
@@ -189,4 +190,34 @@ func (t *Table) walk(c *chain, f frame, src, dst int32, visit func(Passage)) Spa
 		}
 	}
 	return rest
+}
+
+// merge returns an iterator over the halves that may match between two
+// addresses: the position, and what each side says. The position is -1 at the end.
+func (c *chain) merge(src, dst []view) func() (pos int, srcVector, dstVector int32) {
+	steady := c.steady
+	return func() (int, int32, int32) {
+		for len(src) > 0 || len(steady) > 0 {
+			var v view
+			if len(steady) == 0 || len(src) > 0 && src[0].pos < steady[0] {
+				v, src = src[0], src[1:]
+			} else {
+				v, steady = view{steady[0], c.halves[steady[0]].fixed[source]}, steady[1:]
+			}
+			h := c.halves[v.pos]
+			if h.indifferent[destination] {
+				if h.fixed[destination] != noRule {
+					return int(v.pos), v.vector, h.fixed[destination]
+				}
+				continue
+			}
+			for len(dst) > 0 && dst[0].pos < v.pos {
+				dst = dst[1:]
+			}
+			if len(dst) > 0 && dst[0].pos == v.pos {
+				return int(v.pos), v.vector, dst[0].vector
+			}
+		}
+		return -1, noRule, noRule
+	}
 }

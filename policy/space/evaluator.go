@@ -24,6 +24,7 @@ type Evaluator struct {
 	hosts    map[string][]*model.Endpoint
 	podCIDRs []netip.Prefix
 	settings *model.Settings
+	views    []view // a buffer
 }
 
 type chainSlice struct {
@@ -85,49 +86,53 @@ func (e *Evaluator) chain(c policy.Chain, dir model.Direction) *chain {
 	return n
 }
 
-// sideVector numbers what each policy of a chain says about an address on one side.
-func (e *Evaluator) sideVector(c *chain, side int, p *Party) int32 {
-	k := sideKey{c.id, side}
-	if id, ok := p.ofChain[k]; ok {
+// sideView numbers what the policies of a chain say about an address on one side.
+func (e *Evaluator) sideView(c *chain, side int, p *Party) int32 {
+	if id, ok := p.ofChain[side].get(c.id); ok {
 		return id
 	}
-	var v []int32
-	for i := range c.tiers {
-		for _, h := range c.tiers[i].halves {
-			v = append(v, e.halfVector(h, side, p))
+	v := e.views[:0]
+	for pos, h := range c.halves {
+		if h.indifferent[side] {
+			continue
+		}
+		if vector := e.halfVector(h, side, p); vector != noRule {
+			v = append(v, view{int32(pos), vector})
 		}
 	}
-	id := e.t.vector(v)
-	p.ofChain[k] = id
+	e.views = v
+	id := e.t.view(v)
+	p.ofChain[side].set(c.id, id)
 	return id
 }
 
 func (e *Evaluator) halfVector(h *half, side int, p *Party) int32 {
-	k := sideKey{h.id, side}
-	if id, ok := p.ofHalf[k]; ok {
+	if h.indifferent[side] {
+		return h.fixed[side]
+	}
+	if id, ok := p.ofHalf[side].get(h.id); ok {
 		return id
 	}
 	rules := e.rules[h.id]
 	v := make([]int32, len(rules))
 	for i := range rules {
-		n := int(h.sides[side][i])
-		for len(p.ofSide) <= n {
-			p.ofSide = append(p.ofSide, unasked)
+		n := h.sides[side][i]
+		id, ok := p.ofSide.get(n)
+		if !ok {
+			id = e.side(&rules[i], side, p.Addr)
+			p.ofSide.set(n, id)
 		}
-		if p.ofSide[n] == unasked {
-			p.ofSide[n] = e.side(&rules[i], side, p.Addr)
-		}
-		v[i] = p.ofSide[n]
+		v[i] = id
 	}
 	id := e.t.vector(v)
-	p.ofHalf[k] = id
+	p.ofHalf[side].set(h.id, id)
 	return id
 }
 
 // evaluate evaluates one chain for all packets between two parties.
 func (e *Evaluator) evaluate(c policy.Chain, dir model.Direction, f frame, src, dst *Party) *Outcome {
 	n := e.chain(c, dir)
-	return e.t.result(n, f, e.sideVector(n, source, src), e.sideVector(n, destination, dst))
+	return e.t.result(n, f, e.sideView(n, source, src), e.sideView(n, destination, dst))
 }
 
 // Walk follows all packets between two parties through a chain and tells visit
@@ -136,18 +141,36 @@ func (e *Evaluator) evaluate(c policy.Chain, dir model.Direction, f frame, src, 
 // policy.Chain.Evaluate.
 func (e *Evaluator) Walk(c policy.Chain, dir model.Direction, endOfTier bool, src, dst *Party, visit func(Passage)) Space {
 	n := e.chain(c, dir)
-	return e.t.walk(n, frame{endOfTier: endOfTier}, e.sideVector(n, source, src), e.sideVector(n, destination, dst), visit)
+	return e.t.walk(n, frame{endOfTier: endOfTier}, e.sideView(n, source, src), e.sideView(n, destination, dst), visit)
 }
 
-// unasked stands for an answer of a side that is not known yet.
-const unasked = -1
+// answers remembers numbers by small numbers.
+type answers []int32
 
-// Kinds numbers how the rules of a chain see a party on one side (false:
+func (a answers) get(i int32) (int32, bool) {
+	if int(i) >= len(a) || a[i] < 0 {
+		return 0, false
+	}
+	return a[i], true
+}
+
+func (a *answers) set(i, v int32) {
+	if n := int(i) + 1 - len(*a); n > 0 {
+		grown := slices.Grow(*a, n)
+		for range n {
+			grown = append(grown, -1)
+		}
+		*a = grown
+	}
+	(*a)[i] = v
+}
+
+// View numbers how the rules of a chain see a party on one side (false:
 // source, true: destination): parties with equal numbers are treated alike by it.
-func (e *Evaluator) Kinds(c policy.Chain, dir model.Direction, dst bool, p *Party) int32 {
+func (e *Evaluator) View(c policy.Chain, dir model.Direction, dst bool, p *Party) int32 {
 	side := source
 	if dst {
 		side = destination
 	}
-	return e.sideVector(e.chain(c, dir), side, p)
+	return e.sideView(e.chain(c, dir), side, p)
 }

@@ -30,14 +30,9 @@ type Party struct {
 	forward          *model.Endpoint
 	forwardEffective *policy.Effective
 
-	ofSide          []int32 // by side number
-	ofHalf, ofChain map[sideKey]int32
+	ofSide          answers // by side number
+	ofHalf, ofChain [2]answers
 	failsafe        [2]*Outcome // by direction, of the other party
-}
-
-type sideKey struct {
-	id   int32
-	side int
 }
 
 // Party finds out whose an address is.
@@ -46,7 +41,7 @@ func (e *Evaluator) Party(a netip.Addr) *Party {
 	if p, ok := e.parties[a]; ok {
 		return p
 	}
-	p := &Party{Addr: a, ofHalf: map[sideKey]int32{}, ofChain: map[sideKey]int32{}}
+	p := &Party{Addr: a}
 	e.parties[a] = p
 	owner := e.ix.Owner(a)
 	node := e.ix.NodeOf(a)

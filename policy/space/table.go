@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
@@ -16,7 +17,8 @@ type Table struct {
 	halves   map[string]*half
 	halfByID []*half
 	chains   map[string]*chain
-	vectors  interner[[]int32]
+	vectors  interner[[]int32] // what the rules of a half say about an address
+	views    interner[[]view]  // what the halves of a chain say about it
 	spaces   interner[Space]
 	sides    interner[struct{}]
 	hits     map[hitsKey][]hit
@@ -31,10 +33,11 @@ type Table struct {
 func NewTable() *Table {
 	t := &Table{
 		halves: map[string]*half{}, chains: map[string]*chain{},
-		vectors: newInterner[[]int32](), spaces: newInterner[Space](), sides: newInterner[struct{}](),
+		vectors: newInterner[[]int32](), views: newInterner[[]view](), spaces: newInterner[Space](), sides: newInterner[struct{}](),
 		hits: map[hitsKey][]hit{}, results: map[resultKey]*Outcome{}, outcomes: map[string]*Outcome{},
 		plans: map[string]*Fate{}, fates: map[string]*Fate{},
 	}
+	t.vectors.id("", nil)                        // noRule
 	t.spaces.id("", Space{})                     // noMatch
 	t.spaces.id(string(all.AppendKey(nil)), all) // anyPorts
 	return t
@@ -64,18 +67,40 @@ func (in *interner[T]) id(key string, v T) int32 {
 	return id
 }
 
-// vector numbers a list of numbers.
+// noRule is the number of the vectors of which every element is noMatch.
+const noRule = 0
+
+// vector numbers what the rules of a half say.
 func (t *Table) vector(v []int32) int32 {
 	t.buf = t.buf[:0]
+	dead := true
 	for _, x := range v {
+		dead = dead && x == noMatch
 		t.buf = binary.LittleEndian.AppendUint32(t.buf, uint32(x))
+	}
+	if dead {
+		return noRule
 	}
 	if id, ok := t.vectors.ids[string(t.buf)]; ok {
 		return id
 	}
-	c := make([]int32, len(v))
-	copy(c, v)
-	return t.vectors.id(string(t.buf), c)
+	return t.vectors.id(string(t.buf), slices.Clone(v))
+}
+
+// view is what one half of a chain says about an address on a side on which
+// its rules do not say the same of all addresses.
+type view struct{ pos, vector int32 }
+
+// view numbers the views of a chain: those with noRule are left out.
+func (t *Table) view(v []view) int32 {
+	t.buf = t.buf[:0]
+	for _, x := range v {
+		t.buf = binary.AppendUvarint(binary.AppendUvarint(t.buf, uint64(x.pos)), uint64(x.vector))
+	}
+	if id, ok := t.views.ids[string(t.buf)]; ok {
+		return id
+	}
+	return t.views.id(string(t.buf), slices.Clone(v))
 }
 
 // space numbers a space.
@@ -97,6 +122,9 @@ type half struct {
 	rules []rule
 	// sides of the rules by number, of source and destination.
 	sides [2][]int32
+	// indifferent sides say the same of every address: fixed is the vector then.
+	indifferent [2]bool
+	fixed       [2]int32
 }
 
 type rule struct {
@@ -128,9 +156,30 @@ func (t *Table) half(p *policy.Policy, dir model.Direction) *half {
 		h.sides[source] = append(h.sides[source], t.sideOf(r, source))
 		h.sides[destination] = append(h.sides[destination], t.sideOf(r, destination))
 	}
+	for side := range h.sides {
+		h.indifferent[side] = true
+		v := make([]int32, len(rules))
+		for i := range rules {
+			m := &rules[i].Match
+			peer := &m.Source
+			if side == destination {
+				peer = &m.Destination
+			}
+			if h.indifferent[side] = h.indifferent[side] && (m.Never || m.IPVersion == 0 && indifferent(peer)); !m.Never {
+				v[i] = anyPorts
+			}
+		}
+		h.fixed[side] = t.vector(v)
+	}
 	t.halves[key] = h
 	t.halfByID = append(t.halfByID, h)
 	return h
+}
+
+// indifferent says whether a peer holds nothing that depends on the address.
+func indifferent(p *model.Peer) bool {
+	return p.Nets == nil && len(p.NotNets) == 0 && p.Selector == nil && p.NotSelector == nil &&
+		p.Service == (model.ServiceRef{}) && !anyNamed(p.Ports) && !anyNamed(p.NotPorts)
 }
 
 // sideOf numbers one side of a rule: sides of equal number say the same of every address.
@@ -223,6 +272,10 @@ type chain struct {
 	id    int32
 	dir   model.Direction
 	tiers []tier
+	// halves of all tiers, in order.
+	halves []*half
+	// steady are the positions of the halves that are indifferent to the source.
+	steady []int32
 }
 
 type tier struct {
@@ -230,6 +283,7 @@ type tier struct {
 	def      model.Action
 	enforced bool
 	halves   []*half
+	start    int       // position of the first half in the chain
 	last     model.Ref // the last enforced policy
 }
 
@@ -239,11 +293,15 @@ func (t *Table) chain(c policy.Chain, dir model.Direction) *chain {
 	key := []byte{byte(dir)}
 	for i := range c {
 		tc := &c[i]
-		ti := tier{name: tc.Tier.Name, def: tc.Tier.DefaultAction, enforced: tc.Enforced}
+		ti := tier{start: len(n.halves), name: tc.Tier.Name, def: tc.Tier.DefaultAction, enforced: tc.Enforced}
 		key = fmt.Appendf(key, "\n%q %d %t", ti.name, ti.def, ti.enforced)
 		for _, p := range tc.Policies {
 			h := t.half(p, dir)
+			if h.indifferent[source] && h.fixed[source] != noRule {
+				n.steady = append(n.steady, int32(len(n.halves)))
+			}
 			ti.halves = append(ti.halves, h)
+			n.halves = append(n.halves, h)
 			if !p.Audit {
 				ti.last = p.Ref
 			}
