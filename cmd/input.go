@@ -41,19 +41,24 @@ func (f *inputFlags) registerCluster(fs *pflag.FlagSet) {
 // load reads the objects and prints warnings. They are completed (source.Result.Complete)
 // but not converted. Errors are of unusable input.
 func (f *inputFlags) load(ctx context.Context, s streams) (*source.Result, error) {
-	if len(f.filenames) == 0 {
-		return f.loadCluster(ctx, s)
+	var r *source.Result
+	if len(f.filenames) > 0 {
+		var err error
+		if r, err = source.Load(f.filenames, source.Options{Stdin: s.in}); err != nil {
+			return nil, err
+		}
 	}
-	r, err := loadPaths(s, f.filenames)
-	if err != nil || !f.fromCluster {
-		return r, err
+	if r == nil || f.fromCluster {
+		live, err := f.readCluster(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if r != nil {
+			live.Overlay(r)
+		}
+		r = live
 	}
-	live, err := f.loadCluster(ctx, s)
-	if err != nil {
-		return nil, err
-	}
-	live.Overlay(r)
-	return live, nil
+	return finishLoad(s, r), nil
 }
 
 // index is load, followed by conversion: the index holds all objects. Invalid
@@ -74,28 +79,33 @@ func loadPaths(s streams, paths []string) (*source.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Complete()
-	for _, w := range r.Warnings {
-		s.warn("%s", w)
-	}
-	return r, nil
+	return finishLoad(s, r), nil
 }
 
 // loadCluster reads a live cluster and prints warnings.
 func (f *inputFlags) loadCluster(ctx context.Context, s streams) (*source.Result, error) {
+	r, err := f.readCluster(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return finishLoad(s, r), nil
+}
+
+func (f *inputFlags) readCluster(ctx context.Context) (*source.Result, error) {
 	config, err := source.ClusterConfig(f.kubeconfig, f.context)
 	if err != nil {
 		return nil, fmt.Errorf("no files (-f) and no cluster: %w", err)
 	}
-	r, err := source.FromCluster(ctx, config)
-	if err != nil {
-		return nil, err
-	}
+	return source.FromCluster(ctx, config)
+}
+
+// finishLoad completes what was read and prints its warnings.
+func finishLoad(s streams, r *source.Result) *source.Result {
 	r.Complete()
 	for _, w := range r.Warnings {
 		s.warn("%s", w)
 	}
-	return r, nil
+	return r
 }
 
 // buildIndex converts objects. Problems that make an object fail closed are an

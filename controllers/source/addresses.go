@@ -49,7 +49,10 @@ func (r *Result) completeAddresses() {
 			p.v.Status.PodIP = p.v.Status.PodIPs[0].IP
 		}
 	}
-	r.warnSharedAddresses()
+	if !r.checkedAddresses {
+		r.checkedAddresses = true
+		r.warnSharedAddresses()
+	}
 }
 
 // warnSharedAddresses names pods that have the same address: only one of them

@@ -123,7 +123,7 @@ func parseYAML(name string, c chunk, errs *errorList) *yaml.Node {
 	if emptyYAML(c.text) {
 		return nil
 	}
-	if depth := indentDepth(c.text); depth > maxDepth {
+	if nesting(c.text) > maxDepth {
 		errs.add(&Error{File: name, Line: c.line + 1, Message: fmt.Sprintf("nested deeper than %d levels", maxDepth)})
 		return nil
 	}
@@ -163,28 +163,27 @@ func emptyYAML(text []byte) bool {
 	return true
 }
 
-// indentDepth bounds the depth of a document from above cheaply, before the
-// recursive parser sees it: brackets that are open at once, and "- - - " runs
-// or "? " runs on one line. Strings may make it count too much, but not by the
-// thousands that the limit is about.
-func indentDepth(text []byte) int {
+// nesting bounds the depth of a document from above cheaply, before the
+// recursive parser sees it: brackets that are open at once, and runs of "- - - "
+// or "? ? ? ", each of which opens a level. Brackets in text may make it count
+// too much, but only where hundreds of them are never closed.
+func nesting(text []byte) int {
 	open, deepest, run := 0, 0, 0
-	for _, b := range text {
+	for i, b := range text {
 		switch b {
 		case '[', '{':
 			open++
-			deepest = max(deepest, open)
 		case ']', '}':
 			open = max(open-1, 0)
-		}
-		switch b {
 		case '-', '?':
-			run++
-			deepest = max(deepest, run)
-		case ' ':
-		default:
-			run = 0
+			if i+1 < len(text) && text[i+1] == ' ' {
+				run += 2
+			}
 		}
+		if b != ' ' {
+			run = max(run-1, 0)
+		}
+		deepest = max(deepest, open, run)
 	}
 	return deepest
 }

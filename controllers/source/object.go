@@ -66,6 +66,8 @@ type Result struct {
 	Warnings []Warning
 
 	byRef map[model.Ref]int
+	// checkedAddresses says that Complete has warned of shared addresses.
+	checkedAddresses bool
 }
 
 // Lookup returns the object of a name.
@@ -88,7 +90,8 @@ func (r *Result) add(o Object) {
 
 // Overlay puts the objects of another result over this one's: an object of the
 // same name is replaced, others are added. It answers "what if these files were
-// applied to that cluster".
+// applied to that cluster". Complete the outcome, not the parts: what Complete
+// has made for one part must not hide what the other has.
 func (r *Result) Overlay(with *Result) {
 	for _, o := range with.Objects {
 		if i, ok := r.byRef[o.Ref]; ok {

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"go.yaml.in/yaml/v3"
@@ -138,9 +139,22 @@ func cutPath(p string) string {
 	return p
 }
 
+// structFields remembers the fields of struct types, which the same few of are
+// looked up for every object: reflect.Type → map[string]reflect.Type.
+var structFields sync.Map
+
 // fieldsOf lists the fields of a struct by their JSON names, those of embedded
-// structs included.
+// structs included. The map is shared.
 func fieldsOf(t reflect.Type) map[string]reflect.Type {
+	if known, ok := structFields.Load(t); ok {
+		return known.(map[string]reflect.Type)
+	}
+	out := listFields(t)
+	structFields.Store(t, out)
+	return out
+}
+
+func listFields(t reflect.Type) map[string]reflect.Type {
 	out := map[string]reflect.Type{}
 	for i := range t.NumField() {
 		f := t.Field(i)

@@ -146,6 +146,10 @@ func (w workload) pod(ref model.Ref) Object {
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: ref.Namespace, Name: ref.Name,
 			Labels: t.Labels, Annotations: t.Annotations,
+			OwnerReferences: []metav1.OwnerReference{{
+				APIVersion: w.o.GetObjectKind().GroupVersionKind().GroupVersion().String(),
+				Kind:       string(w.o.Ref.Kind), Name: w.o.Ref.Name,
+			}},
 		},
 		Spec: t.Spec,
 	}
