@@ -67,6 +67,8 @@ type loader struct {
 	unknown []*unknownKind
 	// testsOnly leaves everything but PolicyTests alone.
 	testsOnly bool
+	// manifests collects for Manifests; nil otherwise.
+	manifests *[]Manifest
 	// docs are those of the file at hand.
 	docs []*yaml.Node
 	// foreign are translated objects, which are added last: some of them only
@@ -199,6 +201,12 @@ func (l *loader) list(f *file, n, items *yaml.Node, apiVersion, kind string, dep
 
 // object reads one object.
 func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
+	if l.manifests != nil {
+		if !l.manifest(f, n, gvk) {
+			l.skip(f, n, gvk)
+		}
+		return
+	}
 	if k, ok := kindByGVK[gvk]; ok {
 		o := k.fresh()
 		if l.decode(f, n, o, objectName(n, string(k.ref), k.namespaced), k.strict) {
@@ -220,6 +228,11 @@ func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 			return
 		}
 	}
+	l.skip(f, n, gvk)
+}
+
+// skip leaves out an object of an unknown kind, unless the kind is surely a slip.
+func (l *loader) skip(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 	if field, message := wrongVersion(gvk); message != "" {
 		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Object: objectName(n, gvk.Kind, false), Field: field, Message: message})
 		return

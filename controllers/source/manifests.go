@@ -1,0 +1,185 @@
+package source
+
+import (
+	"encoding/json"
+	"strings"
+
+	"go.yaml.in/yaml/v3"
+	"k8s.io/apimachinery/pkg/api/meta"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/translate"
+)
+
+// Manifest is one object of the input, and what it is in Tierwall's terms.
+type Manifest struct {
+	// Name of the object, for people.
+	Name string
+	// File and Line where it stands.
+	File string
+	Line int
+	// Fields of an object that needs no translation, as they are written,
+	// defaults and all; nil for a foreign object.
+	Fields map[string]any
+	// Objects that a foreign object becomes; none if it has no equivalent, or
+	// if another manifest's object says the same.
+	Objects []runtime.Object
+	// Notes on what of a foreign object has no equivalent.
+	Notes []translate.Note
+}
+
+// Manifests reads all objects like Load, but translates every foreign kind that
+// package translate knows, and leaves all others as they are written. The
+// result is in the order of the input. Objects of unknown kinds are left out
+// and named in a warning. The error is as of Load.
+func Manifests(paths []string, opts Options) ([]Manifest, []Warning, error) {
+	l := &loader{res: &Result{}, manifests: &[]Manifest{}}
+	for _, f := range findFiles(paths, &l.errs) {
+		file, err := readFile(f, opts)
+		if err != nil {
+			l.errs.add(err)
+			continue
+		}
+		l.file(file)
+	}
+	if len(paths) == 0 {
+		l.errs.add(&Error{Message: "no files are named"})
+	}
+	reconcileManifests(*l.manifests)
+	l.manifestsOnce()
+	r, err := l.finish()
+	if err != nil {
+		return nil, nil, err
+	}
+	return *l.manifests, r.Warnings, nil
+}
+
+// manifest reads one object for Manifests. It returns false for unknown kinds.
+func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bool {
+	m := Manifest{File: f.name, Line: n.Line}
+	if o := translate.New(gvk); o != nil {
+		kind := gvk.Kind
+		if gvk.Group == calicoGroup || gvk.Group == calicoCRDGroup {
+			kind += "." + gvk.Group
+		}
+		m.Name = objectName(n, kind, false)
+		if !l.decode(f, n, o, m.Name, true) {
+			return true
+		}
+		r, err := translate.Translate(o)
+		if err != nil {
+			l.errs.add(&Error{File: f.name, Line: n.Line, Object: m.Name, Message: strings.TrimPrefix(err.Error(), m.Name+": ")})
+			return true
+		}
+		m.Objects, m.Notes = r.Objects, r.Notes
+		*l.manifests = append(*l.manifests, m)
+		return true
+	}
+	k, known := kindByGVK[gvk]
+	switch {
+	case known:
+		m.Name = objectName(n, string(k.ref), k.namespaced)
+		if !l.decode(f, n, k.fresh(), m.Name, k.strict) {
+			return true
+		}
+	case gvk == policyTestGVK:
+		m.Name = objectName(n, gvk.Kind, false)
+		if !l.decode(f, n, &v1alpha1.PolicyTest{}, m.Name, true) {
+			return true
+		}
+	default:
+		return false
+	}
+	b, err := toJSON(n)
+	if err == nil {
+		err = json.Unmarshal(b, &m.Fields)
+	}
+	if err != nil {
+		l.errs.add(&Error{File: f.name, Line: n.Line, Object: m.Name, Message: err.Error()})
+		return true
+	}
+	// Items of a typed list may leave these out.
+	m.Fields["apiVersion"], m.Fields["kind"] = gvk.ToAPIVersionAndKind()
+	*l.manifests = append(*l.manifests, m)
+	return true
+}
+
+// reconcileManifests settles what only shows among several translated objects.
+// The settings that people have written are left alone: translated ones beside
+// them are taken out, and noted.
+func reconcileManifests(ms []Manifest) {
+	written := false
+	var all []runtime.Object
+	for i := range ms {
+		all = append(all, ms[i].Objects...)
+		written = written || ms[i].Name == string(model.KindTierwall)+"/"+v1alpha1.TierwallName
+	}
+	kept, notes := translate.Reconcile(all)
+	remains := make(map[runtime.Object]bool, len(kept))
+	for _, o := range kept {
+		remains[o] = true
+	}
+	for i := range ms {
+		m := &ms[i]
+		objects := m.Objects[:0]
+		for _, o := range m.Objects {
+			if s, ok := o.(*v1alpha1.Tierwall); ok && written {
+				text, _ := json.Marshal(s.Spec)
+				m.Notes = append(m.Notes, translate.Note{Object: m.Name, Lossy: true,
+					Message: "its settings are left out, as Tierwall/" + v1alpha1.TierwallName + " is among the manifests; put these into it: " + string(text)})
+				continue
+			}
+			if remains[o] {
+				objects = append(objects, o)
+			}
+		}
+		m.Objects = objects
+	}
+	if len(notes) > 0 && len(ms) > 0 {
+		for i := range ms {
+			if len(ms[i].Objects) > 0 {
+				ms[i].Notes = append(ms[i].Notes, notes...)
+				return
+			}
+		}
+	}
+}
+
+// manifestsOnce reports objects that would be there twice.
+func (l *loader) manifestsOnce() {
+	first := map[model.Ref]*Manifest{}
+	once := func(m *Manifest, k *kind, namespace, name string) {
+		ref := model.Ref{Kind: k.ref, Name: name}
+		if k.namespaced {
+			if ref.Namespace = namespace; namespace == "" {
+				ref.Namespace = DefaultNamespace
+			}
+		}
+		if old, ok := first[ref]; ok {
+			place := (&Object{File: old.File, Line: old.Line}).Place()
+			l.errs.add(&Error{File: m.File, Line: m.Line, Object: ref.String(), Message: "defined twice; first at " + place})
+			return
+		}
+		first[ref] = m
+	}
+	for i := range *l.manifests {
+		m := &(*l.manifests)[i]
+		for _, o := range m.Objects {
+			k, ok := kindByGVK[o.GetObjectKind().GroupVersionKind()]
+			if a, err := meta.Accessor(o); ok && err == nil {
+				once(m, k, a.GetNamespace(), a.GetName())
+			}
+		}
+		apiVersion, _ := m.Fields["apiVersion"].(string)
+		name, _ := m.Fields["kind"].(string)
+		k, ok := kindByGVK[schema.FromAPIVersionAndKind(apiVersion, name)]
+		if a, isMap := m.Fields["metadata"].(map[string]any); ok && isMap {
+			namespace, _ := a["namespace"].(string)
+			name, _ := a["name"].(string)
+			once(m, k, namespace, name)
+		}
+	}
+}
