@@ -15,6 +15,10 @@ func TestCanonicalForm(t *testing.T) {
 		{"has(b) && (has(a) && (has(c)))", "has(a) && has(b) && has(c)"},
 		{"(has(b) || has(a)) && (has(a) || has(b))", "has(a) || has(b)"},
 		{"(has(b) || has(a)) && (has(a) || has(b)) && has(c)", "has(c) && (has(a) || has(b))"},
+		// Groups that differ in one negation only, or in nesting only, are not the same.
+		{"(has(a) || !has(b)) && (has(a) || has(b))", "(has(a) || has(b)) && (has(a) || !has(b))"},
+		{"(has(x) || has(b) && (has(c) || has(d)) || has(e) && has(f) && has(g) && has(h) && has(i)) && (has(x) || has(b) && (has(c) || has(d) || has(e) && has(f) && has(g) && has(h) && has(i)))",
+			"(has(x) || has(b) && (has(c) || has(d)) || has(e) && has(f) && has(g) && has(h) && has(i)) && (has(x) || has(b) && (has(c) || has(d) || has(e) && has(f) && has(g) && has(h) && has(i)))"},
 		// Negation goes to the terms.
 		{"!(a == 'x')", "a != 'x'"},
 		{"!(a != 'x')", "a == 'x'"},

@@ -33,18 +33,18 @@ func (s *Selector) MatchesNothing() bool {
 
 // constraints also says whether s may match.
 func (s *Selector) constraints() ([]Constraint, bool) {
-	// operands of one group that is being walked, as far as they are done.
+	// frame is a group that is being walked; the outermost holds the whole tree.
 	type frame struct {
 		end  int // index after the group's last node
 		op   op
-		done [][]Constraint
+		done [][]Constraint // of the operands so far that may match
 		// impossible is whether an operand of && can never match.
 		impossible bool
 	}
 	nodes := s.tree()
 	var buf [8]frame
 	stack := append(buf[:0], frame{end: len(nodes), op: opAnd})
-	for i := 0; i < len(nodes); {
+	for i := 0; ; {
 		n := &nodes[i]
 		if n.group() {
 			stack = append(stack, frame{end: i + int(n.size), op: n.op})
@@ -77,7 +77,6 @@ func (s *Selector) constraints() ([]Constraint, bool) {
 			}
 		}
 	}
-	return nil, true
 }
 
 // constraint of a leaf.

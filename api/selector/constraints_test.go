@@ -31,6 +31,8 @@ func TestConstraints(t *testing.T) {
 		{"a == 'x' && b == '1' || a == 'y' && has(b)", "a=[x y] b"},
 		{"a == 'x' && !has(b) || a == 'y' && has(b)", "a=[x y]"},
 		{"a in {'x','y'} && (a == 'x' && has(b) || a == 'z' && has(c))", "a=[x]"},
+		{"a in {'x','y'} && (a contains 'x' && has(b) || a contains 'y')", "a=[x y]"},
+		{"a contains 'x' && (a == 'x' && has(b) || a == 'y')", "a=[x y]"},
 		// A branch that cannot match weakens nothing.
 		{"a == 'x' && has(b) || a == 'q' && (a == 'r' && has(c) || a == 's')", "a=[x] b"},
 		{"!(a != 'x' || !has(b))", "a=[x] b"},
@@ -50,6 +52,9 @@ func TestConstraints(t *testing.T) {
 		}
 		if s.MatchesNothing() {
 			got = append(got, "never")
+		}
+		if text := string(appendText(nil, s.tree())); text != s.String() {
+			t.Errorf("constraints have changed %s to %s", s, text)
 		}
 		if text := strings.Join(got, " "); text != c.want {
 			t.Errorf("constraints of %s: %s, want %s", c.in, text, c.want)

@@ -30,6 +30,13 @@ func TestRewriteKeys(t *testing.T) {
 	}
 }
 
+func TestRewriteKeysLeavesGlobal(t *testing.T) {
+	s := Global().RewriteKeys(func(string) string { return "x" })
+	if !s.Evaluate(MapLabels{"x": ""}) || s.Evaluate(MapLabels{GlobalKey: ""}) {
+		t.Error("global() looks at another label")
+	}
+}
+
 // A rewritten selector sees under f(key) what the selector saw under key.
 func TestRewriteKeysAgainstNaive(t *testing.T) {
 	random(t, 2000, func(t *testing.T, r *rand.Rand) {
@@ -127,4 +134,23 @@ func TestOperandsStay(t *testing.T) {
 	if strings.Join(values, "") != "yxy" {
 		t.Error("a constructor has changed its argument")
 	}
+}
+
+func TestConjuncts(t *testing.T) {
+	if got := All().Conjuncts(); len(got) != 0 {
+		t.Errorf("conjuncts of all(): %v", got)
+	}
+	random(t, 500, func(t *testing.T, r *rand.Rand) {
+		s := arbitrary.expr(r, 3).build()
+		conjuncts := s.Conjuncts()
+		if !And(conjuncts...).Same(s) {
+			t.Errorf("%s has conjuncts %v", s, conjuncts)
+		}
+		for _, c := range conjuncts {
+			checkCanonical(t, c)
+			if c.tree()[0].op == opAnd {
+				t.Errorf("%s has conjunct %s", s, c)
+			}
+		}
+	})
 }
