@@ -33,11 +33,16 @@ type Options struct {
 // thing that is wrong, up to a cap. With an error the Result is nil.
 func Load(paths []string, opts Options) (*Result, error) {
 	l := &loader{res: &Result{}}
-	files := findFiles(paths, &l.errs)
+	l.paths(paths, opts)
+	return l.finish()
+}
+
+// paths reads all files.
+func (l *loader) paths(paths []string, opts Options) {
 	if len(paths) == 0 {
 		l.errs.add(&Error{Message: "no files are named"})
 	}
-	for _, f := range files {
+	for _, f := range findFiles(paths, &l.errs) {
 		file, err := readFile(f, opts)
 		if err != nil {
 			l.errs.add(err)
@@ -45,7 +50,6 @@ func Load(paths []string, opts Options) (*Result, error) {
 		}
 		l.file(file)
 	}
-	return l.finish()
 }
 
 // LoadBytes is Load for one file that is in memory. The name is for messages.
@@ -67,10 +71,14 @@ type loader struct {
 	unknown []*unknownKind
 	// testsOnly leaves everything but PolicyTests alone.
 	testsOnly bool
-	// manifests collects for Manifests; nil otherwise.
+	// manifests collects for ReadManifests; nil otherwise.
 	manifests *[]Manifest
 	// docs are those of the file at hand.
 	docs []*yaml.Node
+	// keepForeign leaves foreign objects untranslated, of all kinds that package
+	// translate knows.
+	keepForeign bool
+	kept        []Foreign
 	// foreign are translated objects, which are added last: some of them only
 	// find their form among the others.
 	foreign []foreignObject
@@ -219,10 +227,14 @@ func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 		l.test(f, n)
 		return
 	}
-	if translated(gvk) {
+	if l.keepForeign || translated(gvk) {
 		if o := translate.New(gvk); o != nil {
 			name := objectName(n, gvk.Kind+"."+gvk.Group, false)
-			if l.decode(f, n, o, name, true) {
+			switch {
+			case !l.decode(f, n, o, name, true):
+			case l.keepForeign:
+				l.kept = append(l.kept, Foreign{Object: o, GVK: gvk, File: f.name, Line: n.Line, node: n})
+			default:
 				l.translate(f, n, o, name)
 			}
 			return

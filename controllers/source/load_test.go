@@ -471,3 +471,17 @@ func TestNearest(t *testing.T) {
 		}
 	}
 }
+
+func TestLoadForeign(t *testing.T) {
+	write(t, map[string]string{"a.yaml": gnp + "metadata: {name: ours}\n---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: theirs}\nspec:\n  order: 1\n"})
+	foreign, r, err := LoadForeign([]string{"a.yaml"}, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := refs(r); got != "a.yaml:1 GlobalNetworkPolicy/ours" {
+		t.Errorf("got %s", got)
+	}
+	if len(foreign) != 1 || foreign[0].GVK.Group != "projectcalico.org" || foreign[0].Line != 5 || foreign[0].LineOf("spec.order") != 9 || foreign[0].Object == nil {
+		t.Errorf("got %+v", foreign)
+	}
+}

@@ -1,6 +1,7 @@
 package source
 
 import (
+	"bytes"
 	"encoding/json"
 	"strings"
 
@@ -31,11 +32,21 @@ type Manifest struct {
 	Notes []translate.Note
 }
 
-// Manifests reads all objects like Load, but translates every foreign kind that
-// package translate knows, and leaves all others as they are written. The
-// result is in the order of the input. Objects of unknown kinds are left out
-// and named in a warning. The error is as of Load.
-func Manifests(paths []string, opts Options) ([]Manifest, []Warning, error) {
+// Manifests is what ReadManifests has read.
+type Manifests struct {
+	// Items in the order of the input.
+	Items []Manifest
+	// Warnings that the user should see, in order.
+	Warnings []Warning
+	// Skipped are the unknown kinds of which objects were left out, each once.
+	// The Warnings name them too.
+	Skipped []schema.GroupVersionKind
+}
+
+// ReadManifests reads all objects like Load, but translates every foreign kind that
+// package translate knows, and leaves all others as they are written. Objects of
+// unknown kinds are left out. The error is as of Load.
+func ReadManifests(paths []string, opts Options) (*Manifests, error) {
 	l := &loader{res: &Result{}, manifests: &[]Manifest{}}
 	for _, f := range findFiles(paths, &l.errs) {
 		file, err := readFile(f, opts)
@@ -48,16 +59,20 @@ func Manifests(paths []string, opts Options) ([]Manifest, []Warning, error) {
 	if len(paths) == 0 {
 		l.errs.add(&Error{Message: "no files are named"})
 	}
-	reconcileManifests(*l.manifests)
+	l.reconcileManifests()
 	l.manifestsOnce()
 	r, err := l.finish()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	return *l.manifests, r.Warnings, nil
+	out := &Manifests{Items: *l.manifests, Warnings: r.Warnings}
+	for _, u := range l.unknown {
+		out.Skipped = append(out.Skipped, u.gvk)
+	}
+	return out, nil
 }
 
-// manifest reads one object for Manifests. It returns false for unknown kinds.
+// manifest reads one object for ReadManifests. It returns false for unknown kinds.
 func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bool {
 	m := Manifest{File: f.name, Line: n.Line}
 	if o := translate.New(gvk); o != nil {
@@ -95,7 +110,9 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 	}
 	b, err := toJSON(n)
 	if err == nil {
-		err = json.Unmarshal(b, &m.Fields)
+		d := json.NewDecoder(bytes.NewReader(b))
+		d.UseNumber() // large numbers stay exact
+		err = d.Decode(&m.Fields)
 	}
 	if err != nil {
 		l.errs.add(&Error{File: f.name, Line: n.Line, Object: m.Name, Message: err.Error()})
@@ -110,7 +127,8 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 // reconcileManifests settles what only shows among several translated objects.
 // The settings that people have written are left alone: translated ones beside
 // them are taken out, and noted.
-func reconcileManifests(ms []Manifest) {
+func (l *loader) reconcileManifests() {
+	ms := *l.manifests
 	written := false
 	var all []runtime.Object
 	for i := range ms {
@@ -138,13 +156,8 @@ func reconcileManifests(ms []Manifest) {
 		}
 		m.Objects = objects
 	}
-	if len(notes) > 0 && len(ms) > 0 {
-		for i := range ms {
-			if len(ms[i].Objects) > 0 {
-				ms[i].Notes = append(ms[i].Notes, notes...)
-				return
-			}
-		}
+	for _, n := range notes {
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: n.Object, Field: n.Field, Message: n.Message})
 	}
 }
 
