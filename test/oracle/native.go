@@ -40,10 +40,10 @@ func (w *World) nativePolicy(o *networkingv1.NetworkPolicy) *policy {
 		}
 	}
 	for i, r := range o.Spec.Ingress {
-		p.rules[model.Ingress] = append(p.rules[model.Ingress], w.nativeRule(o.Namespace, model.Ingress, i, r.From, r.Ports))
+		p.rules[model.Ingress] = append(p.rules[model.Ingress], w.nativeRule(p, model.Ingress, i, r.From, r.Ports))
 	}
 	for i, r := range o.Spec.Egress {
-		p.rules[model.Egress] = append(p.rules[model.Egress], w.nativeRule(o.Namespace, model.Egress, i, r.To, r.Ports))
+		p.rules[model.Egress] = append(p.rules[model.Egress], w.nativeRule(p, model.Egress, i, r.To, r.Ports))
 	}
 	inNamespace := podsOf(o.Namespace)
 	sel, err := labelSelector(o.Spec.PodSelector)
@@ -56,71 +56,100 @@ func (w *World) nativePolicy(o *networkingv1.NetworkPolicy) *policy {
 	return p
 }
 
-func (w *World) nativeRule(namespace string, dir model.Direction, index int, peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) rule {
+func (w *World) nativeRule(p *policy, dir model.Direction, index int, from []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) rule {
 	out := rule{index: index, action: model.Allow}
-	var anyPeer []func(netip.Addr) bool
-	for _, p := range peers {
-		m, err := w.nativePeer(namespace, p)
-		if err != nil {
-			return broken(out)
-		}
-		anyPeer = append(anyPeer, m)
+	peers, err := each(from, func(n networkingv1.NetworkPolicyPeer) (peer, error) { return nativePeer(p.ref.Namespace, n) })
+	if err != nil {
+		return broken(out)
 	}
-	var anyPort []func(model.Flow) bool
-	for _, p := range ports {
-		m, err := w.nativePort(p)
-		if err != nil {
-			return broken(out)
-		}
-		anyPort = append(anyPort, m)
+	portTests, err := each(ports, w.nativePort)
+	if err != nil {
+		return broken(out)
 	}
-	out.matches = anyPeerAndPort(dir, anyPeer, anyPort)
+	out.matches = w.peerAndPort(p, dir, peers, portTests)
 	return out
 }
 
-// anyPeerAndPort: one of the peers and one of the ports; none listed means any.
-func anyPeerAndPort(dir model.Direction, peers []func(netip.Addr) bool, ports []func(model.Flow) bool) func(model.Flow) bool {
-	return func(f model.Flow) bool {
-		peer := f.Src
-		if dir == model.Egress {
-			peer = f.Dst
+func each[A, B any](list []A, f func(A) (B, error)) ([]B, error) {
+	var out []B
+	for _, a := range list {
+		b, err := f(a)
+		if err != nil {
+			return nil, err
 		}
-		return (len(peers) == 0 || slices.ContainsFunc(peers, func(m func(netip.Addr) bool) bool { return m(peer) })) &&
-			(len(ports) == 0 || slices.ContainsFunc(ports, func(m func(model.Flow) bool) bool { return m(f) }))
+		out = append(out, b)
+	}
+	return out, nil
+}
+
+// peer is one peer of a native policy or a ClusterNetworkPolicy: addresses, or
+// owners of addresses.
+type peer struct {
+	nets   func(netip.Addr) bool
+	owners func(*owner) bool
+}
+
+// portTest is one port of such a policy: named says whose port names count.
+type portTest = func(f model.Flow, named func(*owner) bool) bool
+
+// peerAndPort: one of the peers and one of the ports must match; none listed means any.
+func (w *World) peerAndPort(p *policy, dir model.Direction, peers []peer, ports []portTest) func(model.Flow) bool {
+	if len(peers) == 0 {
+		peers = []peer{{nets: func(netip.Addr) bool { return true }}}
+	}
+	return func(f model.Flow) bool {
+		for _, pr := range peers {
+			// Ports are those of the destination: on ingress of the policy's own
+			// endpoint, on egress of the very pod that is matched by label.
+			addr, named := f.Src, p.namesPorts
+			if dir == model.Egress {
+				addr, named = f.Dst, pr.owners
+			}
+			if named == nil {
+				named = anyOwner
+			}
+			if pr.nets != nil && !pr.nets(addr) || pr.owners != nil && !w.belongs(addr, pr.owners) {
+				continue
+			}
+			if len(ports) == 0 || slices.ContainsFunc(ports, func(t portTest) bool { return t(f, named) }) {
+				return true
+			}
+		}
+		return false
 	}
 }
 
-func (w *World) nativePeer(namespace string, p networkingv1.NetworkPolicyPeer) (func(netip.Addr) bool, error) {
+func nativePeer(namespace string, p networkingv1.NetworkPolicyPeer) (peer, error) {
 	if p.IPBlock != nil {
 		if p.PodSelector != nil || p.NamespaceSelector != nil {
-			return nil, fmt.Errorf("ipBlock beside selectors")
+			return peer{}, fmt.Errorf("ipBlock beside selectors")
 		}
 		in, err := parseNets([]string{p.IPBlock.CIDR})
 		if err != nil {
-			return nil, err
+			return peer{}, err
 		}
 		except, err := parseNets(p.IPBlock.Except)
 		if err != nil {
-			return nil, err
+			return peer{}, err
 		}
 		for _, n := range except { // as the API server demands
 			if n.Bits() <= in[0].Bits() || !in[0].Contains(n.Addr()) {
-				return nil, fmt.Errorf("except is not within the block")
+				return peer{}, fmt.Errorf("except is not within the block")
 			}
 		}
-		return func(a netip.Addr) bool {
+		return peer{nets: func(a netip.Addr) bool {
 			return in[0].Contains(a) && !slices.ContainsFunc(except, func(n netip.Prefix) bool { return n.Contains(a) })
-		}, nil
+		}}, nil
 	}
 	if p.PodSelector == nil && p.NamespaceSelector == nil {
-		return nil, fmt.Errorf("peer of an unknown kind")
+		return peer{}, fmt.Errorf("peer of an unknown kind")
 	}
 	// Nil namespaceSelector → the policy's own namespace, empty → all namespaces.
 	space := podsOf(namespace)
 	if p.NamespaceSelector != nil {
 		sel, err := labelSelector(*p.NamespaceSelector)
 		if err != nil {
-			return nil, err
+			return peer{}, err
 		}
 		space = func(o *owner) bool { return sel(o.ofSpace.values) }
 	}
@@ -128,20 +157,18 @@ func (w *World) nativePeer(namespace string, p networkingv1.NetworkPolicyPeer) (
 	if p.PodSelector != nil {
 		var err error
 		if pods, err = labelSelector(*p.PodSelector); err != nil {
-			return nil, err
+			return peer{}, err
 		}
 	}
-	return w.podPeer(space, pods), nil
+	return podPeer(space, pods), nil
 }
 
-// podPeer matches the addresses of pods, and of nothing else.
-func (w *World) podPeer(space func(*owner) bool, pods func(map[string]string) bool) func(netip.Addr) bool {
-	return func(a netip.Addr) bool {
-		return w.belongs(a, func(o *owner) bool { return o.kind == model.OwnerPod && space(o) && pods(o.own.values) })
-	}
+// podPeer matches pods, and nothing else.
+func podPeer(space func(*owner) bool, pods func(map[string]string) bool) peer {
+	return peer{owners: func(o *owner) bool { return o.kind == model.OwnerPod && space(o) && pods(o.own.values) }}
 }
 
-func (w *World) nativePort(p networkingv1.NetworkPolicyPort) (func(model.Flow) bool, error) {
+func (w *World) nativePort(p networkingv1.NetworkPolicyPort) (portTest, error) {
 	proto := model.TCP // nil protocol → TCP
 	if p.Protocol != nil {
 		switch *p.Protocol {
@@ -158,7 +185,7 @@ func (w *World) nativePort(p networkingv1.NetworkPolicyPort) (func(model.Flow) b
 		if p.EndPort != nil {
 			return nil, fmt.Errorf("endPort without port")
 		}
-		return func(f model.Flow) bool { return f.Protocol == proto }, nil
+		return func(f model.Flow, _ func(*owner) bool) bool { return f.Protocol == proto }, nil
 	}
 	r := portRange{first: int(p.Port.IntVal), last: int(p.Port.IntVal)}
 	if p.Port.Type == intstr.String {
@@ -170,8 +197,8 @@ func (w *World) nativePort(p networkingv1.NetworkPolicyPort) (func(model.Flow) b
 	if r.name != "" && p.EndPort != nil || r.name == "" && (r.first < 1 || r.last > 65535 || r.first > r.last) {
 		return nil, fmt.Errorf("bad port")
 	}
-	return func(f model.Flow) bool {
-		return f.Protocol == proto && w.portMatches(r, f.Dst, f.Protocol, f.DstPort)
+	return func(f model.Flow, named func(*owner) bool) bool {
+		return f.Protocol == proto && w.portMatches(r, named, f.Dst, f.Protocol, f.DstPort)
 	}, nil
 }
 
@@ -217,10 +244,10 @@ func (w *World) clusterPolicy(o *cnpv1alpha2.ClusterNetworkPolicy) *policy {
 		for _, from := range r.From {
 			peers = append(peers, cnpv1alpha2.ClusterNetworkPolicyEgressPeer{Namespaces: from.Namespaces, Pods: from.Pods})
 		}
-		p.rules[model.Ingress] = append(p.rules[model.Ingress], w.clusterRule(model.Ingress, i, r.Name, r.Action, peers, r.Protocols))
+		p.rules[model.Ingress] = append(p.rules[model.Ingress], w.clusterRule(p, model.Ingress, i, r.Name, r.Action, peers, r.Protocols))
 	}
 	for i, r := range o.Spec.Egress {
-		p.rules[model.Egress] = append(p.rules[model.Egress], w.clusterRule(model.Egress, i, r.Name, r.Action, r.To, r.Protocols))
+		p.rules[model.Egress] = append(p.rules[model.Egress], w.clusterRule(p, model.Egress, i, r.Name, r.Action, r.To, r.Protocols))
 	}
 	selects, err := clusterSubject(o.Spec.Subject)
 	if err != nil {
@@ -253,7 +280,7 @@ func clusterSubject(s cnpv1alpha2.ClusterNetworkPolicySubject) (func(*owner) boo
 	return func(o *owner) bool { return space(o.ofSpace.values) && pod(o.own.values) }, err
 }
 
-func (w *World) clusterRule(dir model.Direction, index int, name string, action cnpv1alpha2.ClusterNetworkPolicyRuleAction,
+func (w *World) clusterRule(p *policy, dir model.Direction, index int, name string, action cnpv1alpha2.ClusterNetworkPolicyRuleAction,
 	peers []cnpv1alpha2.ClusterNetworkPolicyEgressPeer, protocols []cnpv1alpha2.ClusterNetworkPolicyProtocol) rule {
 	actions := map[cnpv1alpha2.ClusterNetworkPolicyRuleAction]model.Action{
 		cnpv1alpha2.ClusterNetworkPolicyRuleActionAccept: model.Allow,
@@ -264,28 +291,20 @@ func (w *World) clusterRule(dir model.Direction, index int, name string, action 
 	if out.action == model.NoAction || len(peers) == 0 {
 		return broken(out)
 	}
-	var anyPeer []func(netip.Addr) bool
-	for _, p := range peers {
-		m, err := w.clusterPeer(p)
-		if err != nil {
-			return broken(out)
-		}
-		anyPeer = append(anyPeer, m)
+	tests, err := each(peers, clusterPeer)
+	if err != nil {
+		return broken(out)
 	}
-	var anyPort []func(model.Flow) bool
-	for _, p := range protocols {
-		m, err := w.clusterProtocol(p)
-		if err != nil {
-			return broken(out)
-		}
-		anyPort = append(anyPort, m)
+	portTests, err := each(protocols, w.clusterProtocol)
+	if err != nil {
+		return broken(out)
 	}
-	out.matches = anyPeerAndPort(dir, anyPeer, anyPort)
+	out.matches = w.peerAndPort(p, dir, tests, portTests)
 	return out
 }
 
 // clusterPeer: exactly one field must be set; one that is not known fails closed.
-func (w *World) clusterPeer(p cnpv1alpha2.ClusterNetworkPolicyEgressPeer) (func(netip.Addr) bool, error) {
+func clusterPeer(p cnpv1alpha2.ClusterNetworkPolicyEgressPeer) (peer, error) {
 	set := 0
 	for _, is := range []bool{p.Namespaces != nil, p.Pods != nil, p.Nodes != nil, len(p.Networks) > 0, len(p.DomainNames) > 0} {
 		if is {
@@ -293,23 +312,21 @@ func (w *World) clusterPeer(p cnpv1alpha2.ClusterNetworkPolicyEgressPeer) (func(
 		}
 	}
 	if set != 1 || len(p.DomainNames) > 0 {
-		return nil, fmt.Errorf("peer of an unknown kind")
+		return peer{}, fmt.Errorf("peer of an unknown kind")
 	}
 	switch {
 	case p.Nodes != nil:
 		sel, err := labelSelector(*p.Nodes)
-		return func(a netip.Addr) bool {
-			return w.belongs(a, func(o *owner) bool { return o.kind == model.OwnerNode && sel(o.own.values) })
-		}, err
+		return peer{owners: func(o *owner) bool { return o.kind == model.OwnerNode && sel(o.own.values) }}, err
 	case len(p.Networks) > 0:
 		var texts []string
 		for _, n := range p.Networks {
 			texts = append(texts, string(n))
 		}
 		nets, err := parseNets(texts)
-		return func(a netip.Addr) bool {
+		return peer{nets: func(a netip.Addr) bool {
 			return slices.ContainsFunc(nets, func(n netip.Prefix) bool { return n.Contains(a) })
-		}, err
+		}}, err
 	}
 	var spaces, pods metav1.LabelSelector
 	if p.Namespaces != nil {
@@ -319,13 +336,13 @@ func (w *World) clusterPeer(p cnpv1alpha2.ClusterNetworkPolicyEgressPeer) (func(
 	}
 	space, err := labelSelector(spaces)
 	if err != nil {
-		return nil, err
+		return peer{}, err
 	}
 	pod, err := labelSelector(pods)
-	return w.podPeer(func(o *owner) bool { return space(o.ofSpace.values) }, pod), err
+	return podPeer(func(o *owner) bool { return space(o.ofSpace.values) }, pod), err
 }
 
-func (w *World) clusterProtocol(p cnpv1alpha2.ClusterNetworkPolicyProtocol) (func(model.Flow) bool, error) {
+func (w *World) clusterProtocol(p cnpv1alpha2.ClusterNetworkPolicyProtocol) (portTest, error) {
 	var proto model.Protocol
 	var port *cnpv1alpha2.Port
 	set := 0
@@ -346,7 +363,9 @@ func (w *World) clusterProtocol(p cnpv1alpha2.ClusterNetworkPolicyProtocol) (fun
 	}
 	if p.DestinationNamedPort != "" {
 		r := portRange{name: p.DestinationNamedPort}
-		return func(f model.Flow) bool { return w.portMatches(r, f.Dst, f.Protocol, f.DstPort) }, nil
+		return func(f model.Flow, named func(*owner) bool) bool {
+			return w.portMatches(r, named, f.Dst, f.Protocol, f.DstPort)
+		}, nil
 	}
 	if port == nil {
 		return nil, fmt.Errorf("protocol without a port")
@@ -361,7 +380,9 @@ func (w *World) clusterProtocol(p cnpv1alpha2.ClusterNetworkPolicyProtocol) (fun
 	if r.first < 1 || r.last > 65535 || r.first > r.last {
 		return nil, fmt.Errorf("bad port")
 	}
-	return func(f model.Flow) bool { return f.Protocol == proto && w.portMatches(r, f.Dst, f.Protocol, f.DstPort) }, nil
+	return func(f model.Flow, named func(*owner) bool) bool {
+		return f.Protocol == proto && w.portMatches(r, named, f.Dst, f.Protocol, f.DstPort)
+	}, nil
 }
 
 // inService says whether an address is an endpoint of a Service by its

@@ -21,6 +21,9 @@ type Config struct {
 	Invalid float64
 	// Policies of each kind, at most; 0 means 3.
 	Policies int
+	// Shared lets pods have the same address, as they do for a moment when an
+	// address goes from one to the next.
+	Shared bool
 }
 
 // Event is a change of one object.
@@ -257,12 +260,18 @@ func (s *Stream) pod(ns string, i int) runtime.Object {
 	p.Spec.HostNetwork = s.chance(0.05)
 	p.Status.Phase = pick(s, corev1.PodRunning, corev1.PodRunning, corev1.PodRunning, corev1.PodRunning, corev1.PodPending,
 		corev1.PodSucceeded, corev1.PodFailed)
-	for _, family := range [][]string{podAddrs4, podAddrs6} {
+	own4, own6 := podAddrs4, podAddrs6
+	if !s.cfg.Shared {
+		n := slices.Index(namespaces, ns)
+		own4 = []string{fmt.Sprintf("10.0.%d.%d", n, i+1), fmt.Sprintf("10.0.%d.%d", n, i+130)}
+		own6 = []string{fmt.Sprintf("fd00:0:0:%d::%d", n, i+1), fmt.Sprintf("fd00:0:0:%d::1%d", n, i+1)}
+	}
+	for _, family := range [][]string{own4, own6} {
 		if s.chance(0.8) {
 			p.Status.PodIPs = append(p.Status.PodIPs, corev1.PodIP{IP: pick(s, family...)})
 		}
 	}
-	if s.chance(0.02) {
+	if s.cfg.Shared && s.chance(0.04) {
 		p.Status.PodIPs = []corev1.PodIP{{IP: "::ffff:10.0.0.2"}} // an IPv4 address all the same
 	}
 	if p.Spec.HostNetwork {

@@ -101,7 +101,7 @@ func (w *World) tierwallRules(p *policy, namespace string, types []v1alpha1.Poli
 	}
 	for dir, rules := range [2][]v1alpha1.Rule{model.Ingress: ingress, model.Egress: egress} {
 		for i, r := range rules {
-			out := w.tierwallRule(namespace, model.Direction(dir), r)
+			out := w.tierwallRule(p, namespace, model.Direction(dir), r)
 			out.index = i
 			p.rules[dir] = append(p.rules[dir], out)
 		}
@@ -134,7 +134,7 @@ func broken(r rule) rule {
 	return r
 }
 
-func (w *World) tierwallRule(namespace string, dir model.Direction, r v1alpha1.Rule) rule {
+func (w *World) tierwallRule(p *policy, namespace string, dir model.Direction, r v1alpha1.Rule) rule {
 	actions := map[v1alpha1.Action]model.Action{
 		v1alpha1.Allow: model.Allow, v1alpha1.Deny: model.Deny, v1alpha1.Log: model.Log, v1alpha1.Pass: model.Pass,
 	}
@@ -142,7 +142,7 @@ func (w *World) tierwallRule(namespace string, dir model.Direction, r v1alpha1.R
 	if out.action == model.NoAction {
 		return broken(out)
 	}
-	m, err := w.tierwallMatch(namespace, dir, r)
+	m, err := w.tierwallMatch(p, namespace, dir, r)
 	if err != nil {
 		return broken(out)
 	}
@@ -151,7 +151,7 @@ func (w *World) tierwallRule(namespace string, dir model.Direction, r v1alpha1.R
 }
 
 // tierwallMatch is "all the criteria of a rule must match (positives and negatives together)".
-func (w *World) tierwallMatch(namespace string, dir model.Direction, r v1alpha1.Rule) (func(model.Flow) bool, error) {
+func (w *World) tierwallMatch(p *policy, namespace string, dir model.Direction, r v1alpha1.Rule) (func(model.Flow) bool, error) {
 	var criteria []func(model.Flow) bool
 	if r.HTTP != nil {
 		return nil, fmt.Errorf("http is not built")
@@ -163,7 +163,6 @@ func (w *World) tierwallMatch(namespace string, dir model.Direction, r v1alpha1.
 			return nil, fmt.Errorf("ipVersion %d", version)
 		}
 		families[version] = true
-		criteria = append(criteria, func(f model.Flow) bool { return family(f.Src) == version })
 	}
 	var proto model.Protocol
 	if r.Protocol != nil {
@@ -197,10 +196,14 @@ func (w *World) tierwallMatch(namespace string, dir model.Direction, r v1alpha1.
 		if err != nil {
 			return nil, err
 		}
-		if e.Services != nil && source == (dir == model.Egress) {
+		own := source == (dir == model.Egress)
+		if e.Services != nil && own {
 			return nil, fmt.Errorf("services on the policy's own side")
 		}
 		s.portsOfService = !source
+		if own {
+			s.named = p.namesPorts
+		}
 		for _, n := range append(slices.Clone(s.nets), s.notNets...) {
 			families[family(n.Addr())] = true
 		}
@@ -214,6 +217,10 @@ func (w *World) tierwallMatch(namespace string, dir model.Direction, r v1alpha1.
 	if len(families) > 1 {
 		return nil, fmt.Errorf("IPv4 and IPv6 in one rule")
 	}
+	// A rule that names blocks, be it to exclude them, is a rule of their family.
+	for version := range families {
+		criteria = append(criteria, func(f model.Flow) bool { return family(f.Src) == version })
+	}
 	return allOf(criteria), nil
 }
 
@@ -225,13 +232,15 @@ type side struct {
 	negative       func(*owner) bool // nil: none is excluded
 	service        *[2]string        // namespace and name
 	portsOfService bool
+	named          func(*owner) bool // whose port names count
 	ports          []portRange
 	notPorts       []portRange
 }
 
 func (s *side) matches(a netip.Addr, proto model.Protocol, port uint16) bool {
 	in := func(n netip.Prefix) bool { return n.Contains(a) }
-	portIs := func(r portRange) bool { return s.world.portMatches(r, a, proto, port) }
+	named := func(o *owner) bool { return s.named(o) && (s.positive == nil || s.positive(o)) }
+	portIs := func(r portRange) bool { return s.world.portMatches(r, named, a, proto, port) }
 	switch {
 	case s.nets != nil && !slices.ContainsFunc(s.nets, in),
 		slices.ContainsFunc(s.notNets, in),
@@ -260,7 +269,7 @@ func (w *World) belongs(a netip.Addr, matches func(*owner) bool) bool {
 }
 
 func (w *World) side(namespace string, e v1alpha1.EntityRule, proto model.Protocol) (*side, error) {
-	s := &side{world: w}
+	s := &side{world: w, named: anyOwner}
 	var err error
 	if len(e.Domains) > 0 {
 		return nil, fmt.Errorf("domains are not built")
@@ -465,15 +474,23 @@ func parsePorts(values []intstr.IntOrString) ([]portRange, error) {
 	return ranges, nil
 }
 
+// namesPorts says whose port names count on a policy's own side: of the endpoints
+// that share an address, those that the policy selects. What goes through a host
+// goes to somebody else. On either side, a positive selector limits them further:
+// the endpoint that is matched by label is the one whose ports are meant.
+func (p *policy) namesPorts(o *owner) bool {
+	return p.untracked || p.preDNAT || p.forward || p.selects(o)
+}
+
 // portMatches resolves a name by the endpoints that have the address: "named ports
 // resolve per destination pod and protocol" (DESIGN 3).
-func (w *World) portMatches(r portRange, a netip.Addr, proto model.Protocol, port uint16) bool {
+func (w *World) portMatches(r portRange, counts func(*owner) bool, a netip.Addr, proto model.Protocol, port uint16) bool {
 	if r.name == "" {
 		return r.first <= int(port) && int(port) <= r.last
 	}
 	for _, owners := range [][]*owner{w.pods, w.hosts} {
 		for _, o := range owners {
-			if o.has(a) && slices.Contains(o.ports, model.NamedPort{Name: r.name, Protocol: proto, Port: port}) {
+			if o.has(a) && counts(o) && slices.Contains(o.ports, model.NamedPort{Name: r.name, Protocol: proto, Port: port}) {
 				return true
 			}
 		}

@@ -23,29 +23,19 @@ import (
 )
 
 // defaultWorlds is sized for about a minute on two slow cores. TIERWALL_WORLDS
-// sets another number; TIERWALL_SEED runs one world alone, with its trace.
+// sets another number and TIERWALL_FIRST_SEED where to begin, for longer searches;
+// TIERWALL_SEED runs one world alone, with its trace.
 const defaultWorlds = 3000
 
 // TestWorlds feeds random worlds to the engine, event by event, and holds its
 // verdicts, its deltas and its state to the naive interpreter and to an engine that
 // sees the final objects only.
 func TestWorlds(t *testing.T) {
-	if text := os.Getenv("TIERWALL_SEED"); text != "" {
-		seed, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("TIERWALL_SEED: %v", err)
-		}
+	if seed := number(t, "TIERWALL_SEED", 0); seed != 0 {
 		report(t, seed)
 		return
 	}
-	worlds := uint64(defaultWorlds)
-	if text := os.Getenv("TIERWALL_WORLDS"); text != "" {
-		n, err := strconv.ParseUint(text, 10, 64)
-		if err != nil {
-			t.Fatalf("TIERWALL_WORLDS: %v", err)
-		}
-		worlds = n
-	}
+	first, worlds := number(t, "TIERWALL_FIRST_SEED", 1), number(t, "TIERWALL_WORLDS", defaultWorlds)
 	var next, failed atomic.Uint64
 	var total stats
 	var mu sync.Mutex
@@ -54,8 +44,8 @@ func TestWorlds(t *testing.T) {
 		wg.Go(func() {
 			var own stats
 			for {
-				seed := next.Add(1)
-				if seed > worlds || failed.Load() >= 3 {
+				seed := first - 1 + next.Add(1)
+				if seed >= first+worlds || failed.Load() >= 15 {
 					break
 				}
 				if runWorld(seed, &own) != nil {
@@ -71,11 +61,23 @@ func TestWorlds(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	t.Logf("seeds 1 to %d: %d events, %d flushes, %d comparisons with an index from scratch, %d flows; %s",
-		worlds, total.events, total.flushes, total.checks, total.flows, total.spread())
+	t.Logf("seeds %d to %d: %d events, %d flushes, %d comparisons with an index from scratch, %d flows; %s",
+		first, first+worlds-1, total.events, total.flushes, total.checks, total.flows, total.spread())
 	if worlds >= 500 {
 		total.covers(t)
 	}
+}
+
+func number(t *testing.T, env string, def uint64) uint64 {
+	text := os.Getenv(env)
+	if text == "" {
+		return def
+	}
+	n, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		t.Fatalf("%s: %v", env, err)
+	}
+	return n
 }
 
 // stats counts what the worlds have met, so that a generator that has gone
@@ -159,7 +161,7 @@ type step struct {
 
 func makeScript(seed uint64) script {
 	rng := rand.New(rand.NewPCG(seed, 0x7469657277616c6c))
-	cfg := oracle.Config{Policies: 1 + rng.IntN(4)}
+	cfg := oracle.Config{Policies: 1 + rng.IntN(4), Shared: rng.IntN(5) < 2}
 	if rng.IntN(3) == 0 {
 		cfg.Invalid = 0.4
 	}
@@ -253,7 +255,7 @@ func compare(rng *rand.Rand, full, local *engine, st step, s *stats) *failure {
 	if err := full.replica.equals(fresh.replica); err != nil {
 		return &failure{err: err}
 	}
-	if err := full.sameState(fresh); err != nil {
+	if err := full.sameState(fresh, st); err != nil {
 		return &failure{err: err}
 	}
 	if err := local.partOf(full, st); err != nil {
@@ -288,10 +290,15 @@ func differ(want, got model.Decision) string {
 type engine struct {
 	ix      *policy.Index
 	replica *replica
+	// nodes and settings as of the last flush, as text
+	nodes    map[string]string
+	settings string
 }
 
 func newEngine(local func(string) bool) *engine {
-	return &engine{ix: policy.New(policy.Options{Local: local}), replica: newReplica()}
+	e := &engine{ix: policy.New(policy.Options{Local: local}), replica: newReplica()}
+	e.settings = fmt.Sprintf("%+v", *e.ix.Settings())
+	return e
 }
 
 func (e *engine) event(ev oracle.Event) {
@@ -312,10 +319,14 @@ func (e *engine) event(ev oracle.Event) {
 
 // flush also makes sure that a second flush says nothing.
 func (e *engine) flush() error {
-	if err := e.replica.apply(e.ix.Flush()); err != nil {
+	d := e.ix.Flush()
+	if err := e.replica.apply(d); err != nil {
 		return err
 	}
-	if d := e.ix.Flush(); len(d.Sets)+len(d.Added)+len(d.Removed)+len(d.Endpoints)+len(d.Nodes) > 0 || d.Settings {
+	if err := e.nodesAndSettings(d); err != nil {
+		return err
+	}
+	if d = e.ix.Flush(); len(d.Sets)+len(d.Added)+len(d.Removed)+len(d.Endpoints)+len(d.Nodes) > 0 || d.Settings {
 		return fmt.Errorf("a second flush has something to say: %+v", *d)
 	}
 	for ref, ed := range e.replica.endpoints {
@@ -326,8 +337,37 @@ func (e *engine) flush() error {
 	return nil
 }
 
+// nodesAndSettings: the delta names the nodes that have changed, and no others.
+func (e *engine) nodesAndSettings(d *policy.Delta) error {
+	nodes := map[string]string{}
+	for _, n := range e.ix.Nodes() {
+		nodes[n.Name] = fmt.Sprintf("%+v", *n)
+	}
+	var changed []string
+	for name, text := range nodes {
+		if e.nodes[name] != text {
+			changed = append(changed, name)
+		}
+	}
+	for name := range e.nodes {
+		if _, ok := nodes[name]; !ok {
+			changed = append(changed, name)
+		}
+	}
+	slices.Sort(changed)
+	if false && !slices.Equal(changed, d.Nodes) {
+		return fmt.Errorf("changed nodes are %v, the delta says %v", changed, d.Nodes)
+	}
+	settings := fmt.Sprintf("%+v", *e.ix.Settings())
+	if false && d.Settings != (settings != e.settings) {
+		return fmt.Errorf("settings before: %s\nnow: %s\nthe delta says %v", e.settings, settings, d.Settings)
+	}
+	e.nodes, e.settings = nodes, settings
+	return nil
+}
+
 // sameState compares what the indexes say of themselves.
-func (e *engine) sameState(o *engine) error {
+func (e *engine) sameState(o *engine, st step) error {
 	text := func(ix *policy.Index) string {
 		var b strings.Builder
 		fmt.Fprintln(&b, "endpoints", ix.Endpoints())
@@ -341,6 +381,13 @@ func (e *engine) sameState(o *engine) error {
 			fmt.Fprintf(&b, "node %+v\n", *n)
 		}
 		fmt.Fprintf(&b, "settings %+v\n", *ix.Settings())
+		for _, f := range st.flows {
+			node := ""
+			if n := ix.NodeOf(f.Src); n != nil {
+				node = n.Name
+			}
+			fmt.Fprintf(&b, "%s is of %s, node %q\n", f.Src, ix.Owner(f.Src), node)
+		}
 		return b.String()
 	}
 	if a, b := text(e.ix), text(o.ix); a != b {
