@@ -268,7 +268,7 @@ func translated(gvk schema.GroupVersionKind) bool {
 func (l *loader) translate(f *file, n *yaml.Node, o any, name string) {
 	res, err := translate.Translate(o)
 	if err != nil {
-		l.errs.add(&Error{File: f.name, Line: n.Line, Object: name, Message: strings.TrimPrefix(err.Error(), name+": ")})
+		l.errs.add(untranslatable(f, n, name, err))
 		return
 	}
 	for _, note := range res.Notes {

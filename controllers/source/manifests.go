@@ -86,7 +86,7 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 		}
 		r, err := translate.Translate(o)
 		if err != nil {
-			l.errs.add(&Error{File: f.name, Line: n.Line, Object: m.Name, Message: strings.TrimPrefix(err.Error(), m.Name+": ")})
+			l.errs.add(untranslatable(f, n, m.Name, err))
 			return true
 		}
 		m.Objects, m.Notes = r.Objects, r.Notes
@@ -122,6 +122,20 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 	m.Fields["apiVersion"], m.Fields["kind"] = gvk.ToAPIVersionAndKind()
 	*l.manifests = append(*l.manifests, m)
 	return true
+}
+
+// untranslatable is the error of an object that package translate refuses. Its
+// text begins with the object, and mostly goes on with the field.
+func untranslatable(f *file, n *yaml.Node, name string, err error) *Error {
+	e := &Error{File: f.name, Line: n.Line, Object: name, Message: strings.TrimPrefix(err.Error(), name+": ")}
+	field, message, ok := strings.Cut(e.Message, ": ")
+	if ok && (strings.HasPrefix(field, "spec") || strings.HasPrefix(field, "metadata.")) {
+		e.Field, e.Message = field, message
+		if line := lineOf(n, field); line > 0 {
+			e.Line = line
+		}
+	}
+	return e
 }
 
 // reconcileManifests settles what only shows among several translated objects.

@@ -1,0 +1,184 @@
+package cmd
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+	"sigs.k8s.io/yaml"
+
+	"github.com/tierwall/tierwall/controllers/source"
+)
+
+func newConvertCommand(s streams) *cobra.Command {
+	out := outputFlag{format: formatYAML, allowed: []string{formatYAML, formatJSON}}
+	c := &cobra.Command{
+		Use:   "convert PATH...",
+		Short: "Translate the manifests of other policy systems",
+		Long: `Convert reads manifests and writes them to standard output in Tierwall's terms:
+
+  Calico    projectcalico.org/v3 and crd.projectcalico.org/v1
+  native    AdminNetworkPolicy and BaselineAdminNetworkPolicy v1alpha1
+  Cilium    CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, CiliumCIDRGroup,
+            as far as layers 3 and 4 go
+
+Other native objects and Tierwall's own pass through unchanged. What has no exact
+equivalent is listed on standard error, "WARNING object: field: message", and
+stands as a comment before the object that it is about. Such a policy never
+allows more than the original: an Allow without equivalent becomes none. Lines
+that begin with NOTE explain and tell of no difference.
+
+The exit status is 0 if everything has an equivalent, 1 if something has none or
+was of an unknown kind of one of these systems, 2 if the input is unusable.`,
+		Example: `  tierwall convert calico/ > tierwall.yaml
+  kubectl get ciliumnetworkpolicies -A -o yaml | tierwall convert -`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(_ *cobra.Command, paths []string) error {
+			return convertManifests(s, &out, paths)
+		},
+	}
+	c.Flags().VarP(&out, "output", "o", "output format: yaml, json (a List, without comments)")
+	return c
+}
+
+func convertManifests(s streams, out *outputFlag, paths []string) error {
+	read, err := source.ReadManifests(paths, source.Options{Stdin: s.in})
+	if err != nil {
+		return err
+	}
+	docs, lossy, err := documents(read.Items)
+	if err != nil {
+		return err
+	}
+	for _, m := range read.Items {
+		for _, n := range m.Notes {
+			word := "NOTE"
+			if n.Lossy {
+				word = "WARNING"
+			}
+			fmt.Fprintf(s.errOut, "%s %s\n", word, plain(n.String()))
+		}
+	}
+	for _, w := range read.Warnings {
+		fmt.Fprintf(s.errOut, "WARNING %s\n", plain(w.String()))
+	}
+	for _, gvk := range read.Skipped {
+		lossy = lossy || policySystems[gvk.Group]
+	}
+	if out.format == formatJSON {
+		items := []map[string]any{}
+		for _, d := range docs {
+			if d.fields != nil {
+				items = append(items, d.fields)
+			}
+		}
+		err = out.write(s.out, map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
+	} else {
+		err = writeDocuments(s.out, docs)
+	}
+	if err == nil && lossy {
+		err = errNegative
+	}
+	return err
+}
+
+// document is one object of the output, and what is to be said about it.
+type document struct {
+	comments []string
+	fields   map[string]any // nil: there are only comments
+}
+
+// documents lists the output, and says whether something has no equivalent.
+func documents(manifests []source.Manifest) (docs []document, lossy bool, err error) {
+	for _, m := range manifests {
+		if m.Fields != nil {
+			docs = append(docs, document{fields: m.Fields})
+			continue
+		}
+		d := document{comments: []string{fmt.Sprintf("From %s (%s:%d).", m.Name, m.File, m.Line)}}
+		for _, n := range m.Notes {
+			lossy = lossy || n.Lossy
+			line := n.Message
+			if n.Field != "" {
+				line = n.Field + ": " + line
+			}
+			if n.Lossy {
+				line = "WARNING " + line
+			}
+			d.comments = append(d.comments, line)
+		}
+		for _, o := range m.Objects {
+			if d.fields, err = fieldsOf(o); err != nil {
+				return nil, false, fmt.Errorf("%s: %w", m.Name, err)
+			}
+			docs = append(docs, d)
+			d = document{}
+		}
+		if len(d.comments) > 0 {
+			docs = append(docs, d) // there are no objects
+		}
+	}
+	return docs, lossy, nil
+}
+
+// fieldsOf are the fields that an object sets, without its status.
+func fieldsOf(o any) (map[string]any, error) {
+	b, err := json.Marshal(o)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&fields); err != nil {
+		return nil, err
+	}
+	delete(fields, "status")
+	if m, ok := fields["metadata"].(map[string]any); ok && m["creationTimestamp"] == nil {
+		delete(m, "creationTimestamp")
+	}
+	return fields, nil
+}
+
+// writeDocuments writes YAML with sorted keys. What is said without an object is
+// a document of comments alone, which readers take for empty.
+func writeDocuments(w io.Writer, docs []document) error {
+	var b bytes.Buffer
+	for _, d := range docs {
+		b.WriteString("---\n")
+		for _, c := range d.comments {
+			b.WriteString("# " + plain(c) + "\n")
+		}
+		if d.fields == nil {
+			continue
+		}
+		y, err := yaml.Marshal(d.fields)
+		if err != nil {
+			return err
+		}
+		b.Write(y)
+	}
+	_, err := w.Write(b.Bytes())
+	return err
+}
+
+// plain keeps text from the input to one line, so that it cannot leave a comment.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 {
+			return ' '
+		}
+		return r
+	}, s)
+}
+
+// policySystems are the groups of the systems whose manifests are translated.
+var policySystems = map[string]bool{
+	"projectcalico.org":        true,
+	"crd.projectcalico.org":    true,
+	"cilium.io":                true,
+	"policy.networking.k8s.io": true,
+}
