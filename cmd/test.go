@@ -179,7 +179,7 @@ func (t *testRun) load(test *source.Test) error {
 	}
 	t.key, t.objects, t.world = key, nil, nil
 	if n := test.Beside(); n > 0 && len(paths) > 0 {
-		t.warn("%s: %d other documents of the file are no part of the test, for spec.resources names others", test.Object.Place(), n)
+		t.warn("%s: not part of the test, since spec.resources names others: %s of the same file", test.Object.Place(), count(n, "document"))
 	}
 	r, err := test.Load()
 	if err != nil {
