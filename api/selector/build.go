@@ -69,6 +69,7 @@ func combine(o op, operands []*Selector) *Selector {
 	defer b.release()
 	for _, s := range operands {
 		b.nodes = append(b.nodes, s.tree()...)
+		b.global = b.global || s.HasGlobal()
 	}
 	b.group(o, 0)
 	return b.build("")

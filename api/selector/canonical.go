@@ -21,6 +21,7 @@ type builder struct {
 	spans   []span
 	scratch []node
 	text    []byte
+	global  bool // global() has occurred
 }
 
 // span is where an operand lies in builder.nodes.
@@ -28,7 +29,11 @@ type span struct{ from, to int32 }
 
 var builders = sync.Pool{New: func() any { return new(builder) }}
 
-func newBuilder() *builder { return builders.Get().(*builder) }
+func newBuilder() *builder {
+	b := builders.Get().(*builder)
+	b.global = false
+	return b
+}
 
 // maxPooled is the size of scratch space, in nodes, above which it is left to
 // the garbage collector. (What pooled nodes refer to stays alive until they are
@@ -46,6 +51,8 @@ func (b *builder) release() {
 // leaf appends a leaf. Values must be sorted and without duplicates.
 func (b *builder) leaf(o op, negated bool, key string, values []string) {
 	switch {
+	case o == opGlobal:
+		b.global = true
 	case o == opIn && len(values) == 0:
 		// No value is in the empty set.
 		o, negated, key, values = opAll, !negated, "", nil
@@ -264,7 +271,7 @@ func (b *builder) mergeKey(flip bool, spans []span) ([]span, bool) {
 // build returns the Selector of the one canonical tree in b. If its canonical
 // text is source, that string is used.
 func (b *builder) build(source string) *Selector {
-	if n := &b.nodes[0]; n.op == opAll {
+	if n := &b.nodes[0]; n.op == opAll && !b.global {
 		if n.negated {
 			return none
 		}
@@ -275,7 +282,9 @@ func (b *builder) build(source string) *Selector {
 	if string(b.text) != source {
 		text = string(b.text)
 	}
-	return seal(slices.Clone(b.nodes), text)
+	s := seal(slices.Clone(b.nodes), text)
+	s.global = b.global
+	return s
 }
 
 // seal links canonical nodes, which become the Selector's own. An empty text is filled in.

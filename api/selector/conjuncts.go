@@ -15,7 +15,9 @@ func (s *Selector) Conjuncts() []*Selector {
 	}
 	var out []*Selector
 	for i := int32(1); int(i) < len(nodes); i += nodes[i].size {
-		out = append(out, seal(slices.Clone(nodes[i:i+nodes[i].size]), ""))
+		c := seal(slices.Clone(nodes[i:i+nodes[i].size]), "")
+		c.global = slices.ContainsFunc(c.nodes, func(n node) bool { return n.op == opGlobal })
+		out = append(out, c)
 	}
 	return out
 }

@@ -14,6 +14,7 @@ func (s *Selector) rebuild(negate bool, replace func(b *builder, leaf node)) *Se
 	nodes := s.tree()
 	b := newBuilder()
 	defer b.release()
+	b.global = s.HasGlobal()
 	for i := 0; i < len(nodes); {
 		n := nodes[i]
 		if n.group() {
@@ -63,6 +64,7 @@ func (s *Selector) ReplaceGlobal(with *Selector) *Selector {
 	}
 	positive, negative := with.tree(), Not(with).tree()
 	return s.rebuild(false, func(b *builder, leaf node) {
+		b.global = with.HasGlobal()
 		switch {
 		case leaf.op != opGlobal:
 			b.nodes = append(b.nodes, leaf)

@@ -37,6 +37,34 @@ func TestRewriteKeysLeavesGlobal(t *testing.T) {
 	}
 }
 
+// Global() is remembered although the canonical form has lost it.
+func TestHasGlobalOfWhatWasWritten(t *testing.T) {
+	for text, canonical := range map[string]string{
+		"all() || global()":                             "all()",
+		"global() && !all()":                            "!all()",
+		"!global() || global()":                         "all()",
+		"a == 'x' || a == 'y' && (b in {} && global())": "a == 'x'",
+		"has(a) && !(all() || global())":                "!all()",
+	} {
+		s := mustParse(t, text)
+		if s.String() != canonical || !s.HasGlobal() || !Not(s).HasGlobal() || !And(Has("b"), s).HasGlobal() || !Or(s, All()).HasGlobal() ||
+			!s.RewriteKeys(strings.ToUpper).HasGlobal() || !And(s).HasGlobal() {
+			t.Errorf("%s forgets global()", text)
+		}
+		if r := s.ReplaceGlobal(Has("c")); r.HasGlobal() || r.String() != canonical {
+			t.Errorf("%s still has global() as %s", text, r)
+		}
+		if !s.ReplaceGlobal(s).HasGlobal() {
+			t.Errorf("%s loses what it is replaced by", text)
+		}
+	}
+	for _, s := range []*Selector{nil, {}, All(), None(), mustParse(t, "has(global) || global == 'global()'"), And(Has("a"), All())} {
+		if s.HasGlobal() {
+			t.Errorf("%s has global()", s)
+		}
+	}
+}
+
 // A rewritten selector sees under f(key) what the selector saw under key.
 func TestRewriteKeysAgainstNaive(t *testing.T) {
 	random(t, 2000, func(t *testing.T, r *rand.Rand) {
@@ -148,6 +176,9 @@ func TestConjuncts(t *testing.T) {
 		}
 		for _, c := range conjuncts {
 			checkCanonical(t, c)
+			if len(conjuncts) > 1 && c.HasGlobal() != strings.Contains(c.String(), "global()") {
+				t.Errorf("HasGlobal of the conjunct %s of %s is %v", c, s, c.HasGlobal())
+			}
 			if c.tree()[0].op == opAnd {
 				t.Errorf("%s has conjunct %s", s, c)
 			}

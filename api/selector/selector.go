@@ -53,6 +53,8 @@ type Selector struct {
 	entry int32
 	// text is the canonical text.
 	text string
+	// global is what HasGlobal returns.
+	global bool
 }
 
 var (
@@ -95,18 +97,14 @@ func (s *Selector) MatchesAll() bool {
 	return n.op == opAll && !n.negated
 }
 
-// HasGlobal says whether global() occurs in s.
-func (s *Selector) HasGlobal() bool {
-	for i := range s.tree() {
-		if s.tree()[i].op == opGlobal {
-			return true
-		}
-	}
-	return false
-}
+// HasGlobal says whether global() occurs in s as it was written or built, even if
+// it is gone from the canonical form: it is true of all() || global(). It is
+// the one thing in which selectors of equal String may differ; it matters where
+// the mere mention of global() has a meaning, as in a namespace selector.
+func (s *Selector) HasGlobal() bool { return s != nil && s.global }
 
 // Keys returns the distinct label keys whose values decide whether s matches,
-// sorted. Where s contains global(), GlobalKey is among them.
+// sorted. Global() is decided by GlobalKey.
 func (s *Selector) Keys() []string {
 	var keys []string
 	for i := range s.tree() {
