@@ -17,6 +17,7 @@ type Evaluator struct {
 	t  *Table
 
 	chains  map[chainSlice]*chain
+	empty   [2]*chain               // by direction
 	rules   map[int32][]policy.Rule // of halves, with the sets of this Index
 	triples map[*policy.Set]*triples
 	parties map[netip.Addr]*Party
@@ -70,7 +71,10 @@ func (e *Evaluator) Index() *policy.Index { return e.ix }
 // chain numbers a chain of this Index.
 func (e *Evaluator) chain(c policy.Chain, dir model.Direction) *chain {
 	if len(c) == 0 {
-		return e.t.chain(nil, dir)
+		if e.empty[dir] == nil {
+			e.empty[dir] = e.t.chain(nil, dir)
+		}
+		return e.empty[dir]
 	}
 	k := chainSlice{&c[0], len(c), dir}
 	if n, ok := e.chains[k]; ok {

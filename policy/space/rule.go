@@ -7,9 +7,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// staticSpace is the packets that a rule can match at best, for the most
+// Static is the packets that a rule can match at best, for the most
 // fitting addresses: protocols, ICMP and, where no name is among them, ports.
-func staticSpace(m *model.Match) Space {
+func Static(m *model.Match) Space {
 	if m.Never {
 		return Space{}
 	}

@@ -200,6 +200,21 @@ func (s Space) Subtract(t Space) Space {
 // Complement is the packets that are not in s.
 func (s Space) Complement() Space { return all.Subtract(s) }
 
+// Reverse is the replies: source and destination ports change places. Types of
+// ICMP and other protocols stay as they are.
+func (s Space) Reverse() Space {
+	for part := partTCP; part <= partUDPLite; part++ {
+		if a := s.parts[part]; !a.same(allPorts) {
+			var t area
+			for _, sl := range a {
+				t = t.union(product(sl.ys, spans{sl.x}))
+			}
+			s.parts[part] = t
+		}
+	}
+	return s
+}
+
 // IsEmpty says whether no packet is in the space.
 func (s Space) IsEmpty() bool {
 	if s.others != [4]uint64{} {

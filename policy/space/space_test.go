@@ -112,6 +112,15 @@ func TestSpaceIsCanonical(t *testing.T) {
 		if a.Equal(b) != (a.Subtract(b).IsEmpty() && b.Subtract(a).IsEmpty()) {
 			t.Fatalf("seed %d: Equal is wrong for %v and %v", seed, a, b)
 		}
+		if !a.Reverse().Reverse().Equal(a) || !a.Union(b).Reverse().Equal(a.Reverse().Union(b.Reverse())) {
+			t.Fatalf("seed %d: Reverse is wrong for %v and %v", seed, a, b)
+		}
+		if f, ok := a.Sample(); ok {
+			f.SrcPort, f.DstPort = f.DstPort, f.SrcPort
+			if !a.Reverse().Contains(f) {
+				t.Fatalf("seed %d: the reverse of %v lacks %+v", seed, a, f)
+			}
+		}
 		if a.Covers(b) != b.Subtract(a).IsEmpty() {
 			t.Fatalf("seed %d: Covers is wrong for %v and %v", seed, a, b)
 		}

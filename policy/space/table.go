@@ -152,7 +152,7 @@ func (t *Table) half(p *policy.Policy, dir model.Direction) *half {
 	h := &half{id: int32(len(t.halves)), dir: dir, ref: p.Ref, audit: p.Audit, rules: make([]rule, len(rules))}
 	for i := range rules {
 		r := &rules[i]
-		h.rules[i] = rule{r.Index, r.Name, r.Action, r.Match.Never, staticSpace(&r.Match)}
+		h.rules[i] = rule{r.Index, r.Name, r.Action, r.Match.Never, Static(&r.Match)}
 		h.sides[source] = append(h.sides[source], t.sideOf(r, source))
 		h.sides[destination] = append(h.sides[destination], t.sideOf(r, destination))
 	}
