@@ -319,6 +319,9 @@ func (s *Stream) hostEndpoint(i int) runtime.Object {
 	h.Spec.InterfaceName = pick(s, "*", "*", "eth0", "")
 	if h.Spec.InterfaceName == "" || s.chance(0.3) {
 		h.Spec.ExpectedIPs = some(s, 2, hostAddrs...)
+		if s.invalid() {
+			h.Spec.ExpectedIPs = append(h.Spec.ExpectedIPs, pick(s, "192.168.0.0/24", "", "192.168.0.300"))
+		}
 	}
 	switch s.rng.IntN(4) {
 	case 0:
@@ -327,6 +330,12 @@ func (s *Stream) hostEndpoint(i int) runtime.Object {
 		h.Spec.DefaultAction = ptr(v1alpha1.Deny)
 	case 2:
 		h.Spec.Profiles = []string{"projectcalico-default-allow"}
+	}
+	if s.invalid() {
+		h.Spec.Profiles = pick(s, []string{"kns.default"}, []string{"kns.default", "projectcalico-default-allow"})
+	}
+	if s.invalid() {
+		h.Spec.DefaultAction = ptr(pick(s, v1alpha1.Pass, v1alpha1.Action("allow")))
 	}
 	if s.chance(0.4) {
 		h.Spec.Ports = []v1alpha1.EndpointPort{{Name: "http", Protocol: intstr.FromString("TCP"), Port: 81}}
@@ -381,6 +390,9 @@ func (s *Stream) tier(name string) runtime.Object {
 	case 1:
 		t.Spec.DefaultAction = ptr(v1alpha1.Deny)
 	}
+	if s.invalid() {
+		t.Spec.DefaultAction = ptr(pick(s, v1alpha1.Allow, v1alpha1.Log, v1alpha1.Action("pass")))
+	}
 	return t
 }
 
@@ -408,10 +420,18 @@ func (s *Stream) tierwall() runtime.Object {
 			v1alpha1.FailsafePort{Protocol: intstr.FromString("UDP"), Port: 53, Net: "fd00::/16"},
 			v1alpha1.FailsafePort{Protocol: intstr.FromString("TCP"), Port: 8080, Net: "203.0.113.1/24"},
 		)
+		if s.invalid() {
+			l = append(l, pick(s, v1alpha1.FailsafePort{Port: 0}, v1alpha1.FailsafePort{Port: 80, Net: "10.0.0.0/50"},
+				v1alpha1.FailsafePort{Protocol: intstr.FromString("QUIC"), Port: 80}))
+		}
 		return &l
 	}
 	t.Spec.Failsafe = v1alpha1.Failsafe{Inbound: list(), Outbound: list()}
 	return t
 }
+
+// invalid is asked wherever something invalid could be put; an object has about
+// ten such places, or fewer.
+func (s *Stream) invalid() bool { return s.chance(s.cfg.Invalid / 10) }
 
 func ptr[T any](v T) *T { return &v }

@@ -16,10 +16,6 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// invalid is asked wherever something invalid could be put; a policy has about
-// ten such places.
-func (s *Stream) invalid() bool { return s.chance(s.cfg.Invalid / 10) }
-
 // selector writes a random expression over a small alphabet, of any shape that
 // the grammar allows.
 func (s *Stream) selector(keys []string, depth int) string {
@@ -117,6 +113,9 @@ func (s *Stream) globalPolicy(i int) runtime.Object {
 		}
 	case 2, 3:
 		p.Spec.ApplyOnForward = true
+	}
+	if s.invalid() {
+		p.Spec.DoNotTrack, p.Spec.PreDNAT = true, true
 	}
 	return p
 }

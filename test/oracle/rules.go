@@ -42,9 +42,12 @@ func (w *World) globalPolicy(o *v1alpha1.GlobalNetworkPolicy) *policy {
 	if s.ServiceAccountSelector != "" {
 		add(accountSelector(s.ServiceAccountSelector))
 	}
+	if s.DoNotTrack && s.PreDNAT { // cannot be both: the first counts, and lets nothing through
+		p.preDNAT, valid = false, false
+	}
 	p.selects = allOf(scope)
 	w.tierwallRules(p, "", s.Types, s.Ingress, s.Egress, valid)
-	if s.PreDNAT { // ingress only, whatever types say
+	if p.preDNAT { // ingress only, whatever types say
 		p.governs = [2]bool{model.Ingress: true}
 	}
 	return p
