@@ -9,6 +9,7 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
 )
 
 // inputFlags say where a command gets its objects from: with -f from files,
@@ -123,5 +124,25 @@ func buildIndex(s streams, r *source.Result, allowInvalid bool) (*policy.Index, 
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
 	}
+	warnMissingTiers(s, r, ix)
 	return ix, nil
+}
+
+// warnMissingTiers names the policies of tiers that no object defines: a slip in
+// a tier's name moves the policy behind all others.
+func warnMissingTiers(s streams, r *source.Result, ix *policy.Index) {
+	missing := map[string]bool{}
+	for _, t := range ix.Tiers() {
+		missing[t.Name] = t.Missing
+	}
+	var problems []model.Problem
+	for _, p := range ix.Policies() {
+		if missing[p.Tier] {
+			problems = append(problems, model.Problem{Object: p.Ref, Field: "spec.tier", Warning: true,
+				Message: fmt.Sprintf("there is no tier %q: the policy is evaluated after all other tiers, in one that denies by default", p.Tier)})
+		}
+	}
+	for _, p := range r.Locate(problems) {
+		s.warn("%s", p.Error)
+	}
 }

@@ -122,11 +122,15 @@ type testRun struct {
 func (t *testRun) all(ctx context.Context, tests []source.Test) (*testReport, error) {
 	report := &testReport{}
 	var errs []error
+	reported := map[string]bool{}
 	for i := range tests {
 		r, err := t.test(ctx, &tests[i])
 		if err != nil {
-			errs = append(errs, err)
 			// Unusable resources are named once, not once for each test on them.
+			if !reported[err.Error()] {
+				reported[err.Error()] = true
+				errs = append(errs, err)
+			}
 			if r == nil {
 				r = &testResult{File: tests[i].Object.File, Line: tests[i].Object.Line, Name: tests[i].Name, Error: err.Error()}
 				report.Errors++

@@ -117,6 +117,20 @@ func TestTestCommand(t *testing.T) {
 			errOut: "warning: a.yaml:25: NetworkPolicy/shop/backend: spec.ingress[0].ports[0].port: ",
 		},
 		{
+			name:  "resources of two tests that cannot be used are named once",
+			files: map[string]string{"a.yaml": policyTest("[b.yaml]", allowed) + "---\n" + policyTest("[b.yaml]", denied), "b.yaml": "a: b: c"},
+			args:  []string{"a.yaml"}, status: exitUnusable,
+			out:    "0 cases in 2 tests: 0 passed, 2 could not be run\n",
+			errOut: "error: b.yaml:1: not valid YAML: mapping values are not allowed in this context\n",
+		},
+		{
+			name:  "a tier that does not exist",
+			files: map[string]string{"a.yaml": policyTest("[]", allowed) + "---\n" + shop + "---\napiVersion: tierwall.io/v1alpha1\nkind: GlobalNetworkPolicy\nmetadata: {name: g}\nspec:\n  tier: securty\n  types: [Ingress]\n"},
+			args:  []string{"a.yaml"}, status: exitOK,
+			out:    "PolicyTest/shop (a.yaml)\n" + passIn + "1 case in 1 test: 1 passed\n",
+			errOut: "warning: a.yaml:31: GlobalNetworkPolicy/g: spec.tier: there is no tier \"securty\": the policy is evaluated after all other tiers, in one that denies by default\n",
+		},
+		{
 			name:  "no tests",
 			files: map[string]string{"d/shop.yaml": shop},
 			args:  []string{"d"}, status: exitUnusable,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 )
 
 // maxErrors is the number of errors that one Load reports; the rest is counted.
@@ -35,11 +36,11 @@ func (e *Error) Error() string {
 	}
 	for _, part := range []string{e.Object, e.Field} {
 		if part != "" {
-			b.WriteString(part + ": ")
+			b.WriteString(oneLine(part) + ": ")
 		}
 	}
 	b.WriteString(oneLine(e.Message))
-	return b.String()
+	return strings.Map(printable, b.String())
 }
 
 // Warning is something that the user should know and that stops nothing. It has
@@ -78,18 +79,21 @@ func (l *errorList) join() error {
 // maxMessage bounds a message, so that a megabyte of bad value does not flood a terminal.
 const maxMessage = 400
 
-// oneLine keeps a message to one line of bounded length.
+// oneLine keeps a part of a message to one line of bounded length.
 func oneLine(s string) string {
-	s = strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f {
-			return ' '
-		}
-		return r
-	}, s)
+	s = strings.Map(printable, s)
 	if len(s) > maxMessage {
 		s = strings.ToValidUTF8(s[:maxMessage], "") + "…"
 	}
 	return s
+}
+
+// printable replaces what could break the line or steer a terminal.
+func printable(r rune) rune {
+	if unicode.IsControl(r) {
+		return ' '
+	}
+	return r
 }
 
 // quote shows a value of the input in a message, cut if it is long.

@@ -310,7 +310,12 @@ func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) 
 		ok = false
 		l.errs.add(&Error{File: f.name, Line: at.Line, Object: name, Field: path, Message: message})
 	}
-	c := checker{bad: fail, unknown: fail}
+	c := checker{bad: fail, unknown: func(at *yaml.Node, path, message string) {
+		// Exports hold the status of kinds that had one once. It says nothing.
+		if path != "status" {
+			fail(at, path, message)
+		}
+	}}
 	if !strict {
 		c.unknown = func(at *yaml.Node, path, message string) {
 			l.res.Warnings = append(l.res.Warnings, Warning{File: f.name, Line: at.Line, Object: name, Field: path, Message: message})

@@ -133,6 +133,8 @@ func TestLoadErrors(t *testing.T) {
 			want: `a.yaml:4: GlobalNetworkPolicy/x: spec.Selector: unknown field; did you mean "selector"?`},
 		{name: "singular for plural", text: gnp + "metadata: {name: x}\nspec: {egress: [{action: Allow, destination: {port: [1]}}]}\n",
 			want: `a.yaml:4: GlobalNetworkPolicy/x: spec.egress[0].destination.port: unknown field; did you mean "ports"?`},
+		{name: "a field that would steer a terminal", text: gnp + "metadata: {name: x}\nspec: {\"a\\e[31m\\nb\": 1}\n",
+			want: "a.yaml:4: GlobalNetworkPolicy/x: spec.a [31m b: unknown field"},
 		{name: "nothing near", text: gnp + "metadata: {name: x}\nspec: {xylophone: 1}\n",
 			want: `a.yaml:4: GlobalNetworkPolicy/x: spec.xylophone: unknown field`},
 		{name: "field of the wrong level", text: "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x, namespace: n}\nspec:\n  podSelector: {app: x}\n",
@@ -364,6 +366,12 @@ apiVersion: tierwall.io/v1alpha1
 kind: GlobalNetworkPolicy
 metadata: {name: g}
 spec: {order: 1e3, doNotTrack: yes, preDNAT: off, applyOnForward: true}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: exported}
+spec: {podSelector: null}
+status: {}
 `))
 	if err != nil {
 		t.Fatal(err)

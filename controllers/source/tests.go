@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -98,6 +100,10 @@ func (l *loader) test(f *file, n *yaml.Node) {
 	name := objectName(n, policyTestGVK.Kind, false)
 	t := &v1alpha1.PolicyTest{}
 	if !l.decode(f, n, t, name, true) {
+		return
+	}
+	if strings.ContainsFunc(t.Name, unicode.IsControl) {
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, "metadata.name"), Object: name, Field: "metadata.name", Message: "must be one line of text"})
 		return
 	}
 	if len(t.Spec.Cases) == 0 {
