@@ -42,7 +42,9 @@ func cluster(distinct bool, more ...runtime.Object) *policy.Index {
 				Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: addr.String()}}},
 			})
 		}
-		app := func(v string) metav1.LabelSelector { return metav1.LabelSelector{MatchLabels: map[string]string{"app": v}} }
+		app := func(v string) metav1.LabelSelector {
+			return metav1.LabelSelector{MatchLabels: map[string]string{"app": v}}
+		}
 		port := intstr.FromInt32(8080)
 		objects = append(objects, native(ns, "deny", metav1.LabelSelector{}, networkingv1.NetworkPolicySpec{}))
 		for k, pair := range [][2]string{{"api", "web"}, {"db", "api"}, {"cache", "api"}} {

@@ -178,3 +178,6 @@ func (e *Evaluator) View(c policy.Chain, dir model.Direction, dst bool, p *Party
 	}
 	return e.sideView(e.chain(c, dir), side, p)
 }
+
+// Number numbers a chain: chains of equal content have equal numbers.
+func (e *Evaluator) Number(c policy.Chain, dir model.Direction) int32 { return e.chain(c, dir).id }

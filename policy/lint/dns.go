@@ -1,0 +1,149 @@
+package lint
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+// dnsPort is a port at which names are resolved.
+type dnsPort struct {
+	protocol model.Protocol
+	port     uint16
+}
+
+// dnsServers are the pods that resolve names, and their ports. They are known
+// by the label that every Kubernetes distribution's DNS carries.
+func (l *linter) dnsServers() []*space.Party {
+	var out []*space.Party
+	for _, p := range l.parties {
+		if p.Pod == nil || p.Pod.Ref.Namespace != "kube-system" && !strings.Contains(p.Pod.Ref.Namespace, "dns") {
+			continue
+		}
+		if app := p.Pod.Labels["k8s-app"]; app == "kube-dns" || app == "coredns" || p.Pod.Labels["dns.operator.openshift.io/daemonset-dns"] != "" {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// portsOf are the ports at which a server takes queries: those that it calls
+// dns, for packets meet policies after the Service's address has been
+// translated; else 53.
+func portsOf(server *space.Party) []dnsPort {
+	var out []dnsPort
+	if server != nil {
+		for _, np := range server.Pod.Ports {
+			if (np.Name == "dns" || np.Name == "dns-tcp") && (np.Protocol == model.UDP || np.Protocol == model.TCP) {
+				out = append(out, dnsPort{np.Protocol, np.Port})
+			}
+		}
+	}
+	for _, p := range []model.Protocol{model.UDP, model.TCP} {
+		if !slices.ContainsFunc(out, func(d dnsPort) bool { return d.protocol == p }) {
+			out = append(out, dnsPort{p, 53})
+		}
+	}
+	slices.SortFunc(out, func(a, b dnsPort) int { return int(b.protocol) - int(a.protocol) }) // UDP first
+	return out
+}
+
+// dns reports pods whose egress policy lets them ask no DNS server: none of the
+// cluster's, or no address at all if the cluster's are not known.
+func (l *linter) dns() {
+	servers := l.dnsServers()
+	targets := servers
+	if len(servers) == 0 {
+		targets = l.peers
+	}
+	type cause struct {
+		policy model.Ref
+		rule   model.RuleIndex
+		tier   string
+		tcp    bool // only TCP is denied
+	}
+	found := map[cause][]model.Ref{}
+	memo := map[viewKey]answer{}
+	for _, r := range l.ix.Endpoints() {
+		pod, ok := l.ix.Endpoint(r)
+		eff := l.ix.Effective(r)
+		if !ok || r.Kind != model.KindPod || eff == nil || len(eff.Egress) == 0 {
+			continue
+		}
+		number := l.e.Number(eff.Egress, model.Egress)
+		var denied [2]*model.Verdict // UDP, TCP: the denial, if no server can be asked
+		var allowed [2]bool
+		for _, a := range pod.Addrs {
+			self := l.e.Party(a)
+			if slices.Contains(servers, self) {
+				allowed = [2]bool{true, true}
+				break
+			}
+			for _, t := range targets {
+				if t.Addr.Is4() != a.Is4() || t.Addr == a {
+					continue
+				}
+				k := viewKey{number, l.e.View(eff.Egress, model.Egress, false, self), l.e.View(eff.Egress, model.Egress, true, t)}
+				got, known := memo[k]
+				if !known || t.Pod != nil && len(t.Pod.Ports) > 0 {
+					got = l.ask(eff.Egress, self, t, len(servers) > 0)
+					memo[k] = got
+				}
+				for i := range got {
+					if got[i] == nil {
+						allowed[i] = true
+					} else {
+						denied[i] = got[i]
+					}
+				}
+			}
+		}
+		for i, v := range denied {
+			if v == nil || allowed[i] {
+				continue
+			}
+			k := cause{v.Policy, v.Rule, v.Tier, i == 1}
+			found[k] = append(found[k], r)
+			if i == 0 {
+				break // that TCP is denied too goes without saying
+			}
+		}
+	}
+	for c, pods := range found {
+		l.add(noDNS(c.policy, c.rule, c.tier, c.tcp, pods, servers))
+	}
+}
+
+type viewKey struct{ chain, src, dst int32 }
+
+// answer is the denials of DNS over UDP and over TCP, nil where it is allowed.
+type answer [2]*model.Verdict
+
+func noDNS(policy model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []model.Ref, servers []*space.Party) Finding {
+	what, effect := "DNS", "they cannot resolve names"
+	if tcp {
+		what, effect = "DNS over TCP", "long answers cannot be resolved"
+	}
+	to := "to any address"
+	if len(servers) > 0 {
+		to = "to the cluster's DNS"
+	}
+	f := Finding{Severity: Warning, Code: CodeNoDNS, Object: policy}
+	f.Message = fmt.Sprintf("%s %s is denied at the end of tier %s for %s: %s", what, to, tier, some(pods), effect)
+	if rule >= 0 {
+		// Somebody has written a rule that says so: it may well be meant.
+		f.Severity = Info
+		f.Field = ruleField(model.Egress, int(rule))
+		f.Message = fmt.Sprintf("denies %s %s for %s: %s", what, to, some(pods), effect)
+	}
+	if tcp {
+		f.Severity = Info
+	}
+	for _, p := range pods {
+		f.Related = append(f.Related, Related{Object: p})
+	}
+	return f
+}

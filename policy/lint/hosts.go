@@ -1,0 +1,247 @@
+package lint
+
+import (
+	"fmt"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+// ask says what the egress policy of a pod makes of queries to a server.
+func (l *linter) ask(c policy.Chain, pod, server *space.Party, known bool) answer {
+	var ports []dnsPort
+	if known {
+		ports = portsOf(server)
+	} else {
+		ports = portsOf(nil)
+	}
+	var out answer
+	var open [2]bool
+	for _, p := range ports {
+		i := 0
+		if p.protocol == model.TCP {
+			i = 1
+		}
+		f := model.Flow{Src: pod.Addr, Dst: server.Addr, Protocol: p.protocol, SrcPort: 40000, DstPort: p.port}
+		if v := c.Evaluate(&f, model.Egress, true, model.Allow); v.Action == model.Deny {
+			out[i] = &v
+		} else {
+			open[i] = true
+		}
+	}
+	for i := range out {
+		if open[i] {
+			out[i] = nil
+		}
+	}
+	return out
+}
+
+// hosts looks at what is special about host endpoints.
+func (l *linter) hosts() {
+	for _, r := range l.ix.Endpoints() {
+		if r.Kind != model.KindHostEndpoint {
+			continue
+		}
+		eff := l.ix.Effective(r)
+		if eff == nil {
+			continue
+		}
+		l.deniesAll(r, eff)
+	}
+	l.failsafes()
+	l.untracked()
+}
+
+// deniesAll reports host endpoints that policies open nothing of.
+func (l *linter) deniesAll(r model.Ref, eff *policy.Effective) {
+	if eff.DefaultAction != model.Deny {
+		return
+	}
+	opens := func(chains ...policy.Chain) bool {
+		for _, c := range chains {
+			for _, t := range c {
+				for _, p := range t.Policies {
+					for _, dir := range directions {
+						for _, rule := range resolvedRules(p, dir) {
+							if !p.Audit && rule.Action == model.Allow && !rule.Match.Never {
+								return true
+							}
+						}
+					}
+				}
+			}
+		}
+		return false
+	}
+	for _, d := range []struct {
+		dir    model.Direction
+		chains []policy.Chain
+		word   string
+	}{
+		{model.Ingress, []policy.Chain{eff.Ingress, eff.UntrackedIngress, eff.PreDNAT}, "to"},
+		{model.Egress, []policy.Chain{eff.Egress, eff.UntrackedEgress}, "from"},
+	} {
+		if !opens(d.chains...) {
+			l.add(Finding{
+				Severity: Warning, Code: CodeHostDeniesAll, Object: r, Field: "spec.defaultAction",
+				Message: fmt.Sprintf("the default action is Deny and no policy allows anything in direction %s: nothing but failsafe ports gets %s the host", d.dir, d.word),
+			})
+		}
+	}
+}
+
+// failsafes reports rules of host policies that failsafe ports make moot.
+func (l *linter) failsafes() {
+	type tally struct {
+		rule           *policy.Rule
+		rest, overlaps space.Space
+	}
+	found := map[ruleKey]*tally{}
+	var order []ruleKey
+	for i := range l.chains {
+		c := &l.chains[i]
+		switch c.Stage {
+		case model.StageHost, model.StageUntracked, model.StagePreDNAT:
+		default:
+			continue
+		}
+		for _, own := range l.hostAddrs(c) {
+			for _, peer := range l.peers {
+				if own.Addr.Is4() != peer.Addr.Is4() || peer.Node != "" && peer.Node == own.Node {
+					continue
+				}
+				s, d := peer, own
+				if c.Direction == model.Egress {
+					s, d = own, peer
+				}
+				safe := l.e.FailsafeSpace(c.Direction, peer.Addr)
+				l.e.Walk(c.Chain, c.Direction, c.endOfTier(), s, d, func(p space.Passage) {
+					if p.Policy < 0 {
+						return
+					}
+					pol := c.Chain[p.Tier].Policies[p.Policy]
+					rule := &resolvedRules(pol, c.Direction)[p.Rule]
+					k := ruleKey{pol.Ref, c.Direction, rule.Index}
+					t := found[k]
+					if t == nil {
+						t = &tally{rule: rule}
+						found[k] = t
+						order = append(order, k)
+					}
+					t.rest = t.rest.Union(p.Match.Subtract(safe))
+					t.overlaps = t.overlaps.Union(p.Match.Intersect(safe))
+				})
+			}
+		}
+	}
+	for _, k := range order {
+		t := found[k]
+		if t.overlaps.IsEmpty() {
+			continue
+		}
+		f := Finding{Code: CodeFailsafeOverlap, Object: k.policy, Field: ruleField(k.dir, k.index)}
+		list := "inbound"
+		if k.dir == model.Egress {
+			list = "outbound"
+		}
+		named := t.rule.Match.Destination.Ports != nil
+		switch action := t.rule.Action; {
+		case action == model.Deny && t.rest.IsEmpty():
+			f.Severity, f.Message = Warning, fmt.Sprintf("denies nothing of a host: %s is open by the %s failsafe ports", t.overlaps, list)
+		case action == model.Deny && named:
+			f.Severity, f.Message = Warning, fmt.Sprintf("does not close %s of a host: open by the %s failsafe ports", t.overlaps, list)
+		case action == model.Allow && t.rest.IsEmpty():
+			f.Severity, f.Message = Info, fmt.Sprintf("opens nothing of a host: %s is open by the %s failsafe ports anyway", t.overlaps, list)
+		default:
+			continue // rules over all ports overlap in the nature of things
+		}
+		f.Related = []Related{{Object: model.Ref{Kind: model.KindTierwall, Name: "default"}, Field: "spec.failsafe." + list}}
+		l.add(f)
+	}
+}
+
+// hostAddrs are the addresses of hosts that a chain guards.
+func (l *linter) hostAddrs(c *ownChain) []*space.Party {
+	if c.Stage == model.StageHost {
+		return c.own
+	}
+	number := l.e.Number(c.Chain, c.Direction)
+	var out []*space.Party
+	for _, p := range l.parties {
+		if !p.Host || p.Effective == nil {
+			continue
+		}
+		for _, x := range space.Chains(p.Effective) {
+			if x.Stage == c.Stage && x.Direction == c.Direction && l.e.Number(x.Chain, x.Direction) == number {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// untracked reports doNotTrack rules that allow connections whose replies are
+// denied: without tracking, a reply is a packet like any other.
+func (l *linter) untracked() {
+	found := map[ruleKey]space.Space{}
+	var order []ruleKey
+	for i := range l.chains {
+		c := &l.chains[i]
+		if c.Stage != model.StageUntracked {
+			continue
+		}
+		for _, own := range l.hostAddrs(c) {
+			for _, peer := range l.peers {
+				if own.Addr.Is4() != peer.Addr.Is4() || peer.Node != "" && peer.Node == own.Node {
+					continue
+				}
+				s, d := peer, own
+				if c.Direction == model.Egress {
+					s, d = own, peer
+				}
+				var back space.Space // what the host's policy denies of replies
+				for _, r := range l.e.Decide(d, s) {
+					if r.Decision.Action == model.Deny && deniedBy(&r.Decision, own) {
+						back = back.Union(r.Space)
+					}
+				}
+				if back.IsEmpty() {
+					continue
+				}
+				l.e.Walk(c.Chain, c.Direction, false, s, d, func(p space.Passage) {
+					if p.Policy < 0 || p.Action != model.Allow {
+						return
+					}
+					pol := c.Chain[p.Tier].Policies[p.Policy]
+					k := ruleKey{pol.Ref, c.Direction, resolvedRules(pol, c.Direction)[p.Rule].Index}
+					lost := p.Match.Intersect(p.Reached).Reverse().Intersect(back)
+					if pol.Audit || lost.IsEmpty() {
+						return
+					}
+					if _, ok := found[k]; !ok {
+						order = append(order, k)
+					}
+					found[k] = found[k].Union(lost)
+				})
+			}
+		}
+	}
+	for _, k := range order {
+		l.add(Finding{
+			Severity: Warning, Code: CodeUntrackedReplies, Object: k.policy, Field: ruleField(k.dir, k.index),
+			Message: fmt.Sprintf("replies are denied (%s): connections that are not tracked need a rule for the way back", found[k].Reverse()),
+		})
+	}
+}
+
+// deniedBy says whether a connection is denied by the policy of a host.
+func deniedBy(d *model.Decision, host *space.Party) bool {
+	for _, v := range d.Stages {
+		if v.Action == model.Deny {
+			return host.Guard != nil && v.Endpoint == host.Guard.Ref
+		}
+	}
+	return false
+}

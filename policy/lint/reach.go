@@ -1,0 +1,256 @@
+package lint
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+// ruleKey names one rule of an object.
+type ruleKey struct {
+	policy model.Ref
+	dir    model.Direction
+	index  int
+}
+
+// String is for messages.
+func (k ruleKey) String() string {
+	if k.index == int(model.RuleEndOfTier) {
+		return fmt.Sprintf("the end of the tier of %s", k.policy)
+	}
+	return fmt.Sprintf("%s rule %d", k.policy, k.index)
+}
+
+// fate is what became of a rule in all evaluations.
+type fate struct {
+	action model.Action
+	// matched: some packets of some pair of addresses match; reached: some of
+	// these have not been decided before.
+	matched, reached bool
+	// by are the rules that decide what it matches, and where they stand.
+	by map[ruleKey]place
+}
+
+// place orders rules as they are evaluated.
+type place struct {
+	tier, policy, rule int
+	action             model.Action
+}
+
+// reach evaluates every chain for every kind of peer and reports rules that
+// never get to decide anything.
+func (l *linter) reach() {
+	fates := map[ruleKey]*fate{}
+	for i := range l.chains {
+		l.follow(&l.chains[i], fates)
+	}
+	for _, p := range l.ix.Policies() {
+		if l.resolved[p.Ref] != nil {
+			l.judge(p, fates)
+		}
+	}
+}
+
+// follow evaluates a chain for each pair of kinds of addresses.
+func (l *linter) follow(c *ownChain, fates map[ruleKey]*fate) {
+	var sources, destinations []*space.Party
+	if c.Direction == model.Ingress {
+		sources, destinations = l.distinct(c, l.peers, false), l.distinct(c, c.own, true)
+	} else {
+		sources, destinations = l.distinct(c, c.own, false), l.distinct(c, l.peers, true)
+	}
+	for _, s := range sources {
+		for _, d := range destinations {
+			if s.Addr.Is4() == d.Addr.Is4() {
+				l.walk(c, s, d, fates)
+			}
+		}
+	}
+}
+
+// distinct leaves one of the parties that the chain sees alike.
+func (l *linter) distinct(c *ownChain, parties []*space.Party, dst bool) []*space.Party {
+	type key struct {
+		view int32
+		is4  bool
+	}
+	seen := map[key]bool{}
+	var out []*space.Party
+	for _, p := range parties {
+		k := key{l.e.View(c.Chain, c.Direction, dst, p), p.Addr.Is4()}
+		if !seen[k] {
+			seen[k] = true
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+// taken is what a rule or the end of a tier has decided in one evaluation.
+type taken struct {
+	by    ruleKey
+	at    place
+	space space.Space
+}
+
+func (l *linter) walk(c *ownChain, s, d *space.Party, fates map[ruleKey]*fate) {
+	var before []taken
+	l.e.Walk(c.Chain, c.Direction, c.endOfTier(), s, d, func(p space.Passage) {
+		t := &c.Chain[p.Tier]
+		if p.Policy < 0 {
+			if p.Action == model.Deny {
+				last := model.Ref{}
+				for _, q := range t.Policies {
+					if !q.Audit {
+						last = q.Ref
+					}
+				}
+				before = append(before, taken{ruleKey{last, c.Direction, int(model.RuleEndOfTier)}, place{p.Tier, len(t.Policies), 0, model.Deny}, p.Reached})
+			}
+			return
+		}
+		policy := t.Policies[p.Policy]
+		rule := resolvedRules(policy, c.Direction)[p.Rule]
+		k := ruleKey{policy.Ref, c.Direction, rule.Index}
+		f := fates[k]
+		if f == nil {
+			f = &fate{action: rule.Action, by: map[ruleKey]place{}}
+			fates[k] = f
+		}
+		// Between addresses of one family, the other's ICMP does not exist.
+		match := p.Match.Intersect(space.Family(familyOf(s)))
+		if match.IsEmpty() {
+			return
+		}
+		f.matched = true
+		here := match.Intersect(p.Reached)
+		if !here.IsEmpty() {
+			f.reached = true
+		}
+		if !f.reached {
+			for _, t := range before {
+				if t.by != k && !t.space.Intersect(match).IsEmpty() {
+					f.by[t.by] = t.at
+				}
+			}
+		}
+		if !policy.Audit && rule.Action != model.Log && !here.IsEmpty() {
+			before = append(before, taken{k, place{p.Tier, p.Policy, p.Rule, rule.Action}, here})
+		}
+	})
+}
+
+func familyOf(p *space.Party) uint8 {
+	if p.Addr.Is4() {
+		return 4
+	}
+	return 6
+}
+
+// judge reports what is hidden of one policy.
+func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
+	type hidden struct {
+		key ruleKey
+		*fate
+	}
+	var found []hidden
+	live := false // some rule decides something
+	for _, dir := range directions {
+		for _, g := range groupRules(rulesOf(p, dir)) {
+			k := ruleKey{p.Ref, dir, g.index}
+			f := fates[k]
+			switch {
+			case f == nil || !f.matched:
+				l.unmatched(p, dir, &g)
+			case f.reached:
+				live = true
+			default:
+				found = append(found, hidden{k, f})
+			}
+		}
+	}
+	if !live && len(found) > 1 {
+		by := map[ruleKey]place{}
+		same, structural := true, true
+		for _, h := range found {
+			for k, at := range h.by {
+				by[k] = at
+			}
+			same = same && h.sameEffect()
+			structural = structural && l.structural(p, h.key)
+		}
+		// Its own rules hide each other, but not all of them.
+		for k := range by {
+			if k.policy == p.Ref && k.index >= 0 {
+				delete(by, k)
+			}
+		}
+		l.report(p, CodeShadowedPolicy, "", "no rule of it decides anything: all are hidden by ", by, same, structural)
+		return
+	}
+	for _, h := range found {
+		l.report(p, CodeShadowedRule, ruleField(h.key.dir, h.key.index), "hidden by ", h.by, h.sameEffect(), l.structural(p, h.key))
+	}
+}
+
+// sameEffect says whether all that hides a rule does what the rule does.
+func (f *fate) sameEffect() bool {
+	for _, at := range f.by {
+		if at.action != f.action {
+			return false
+		}
+	}
+	return true
+}
+
+func (l *linter) report(p *model.Policy, code, field, message string, by map[ruleKey]place, same, structural bool) {
+	keys := make([]ruleKey, 0, len(by))
+	for k := range by {
+		keys = append(keys, k)
+	}
+	slices.SortFunc(keys, func(a, b ruleKey) int {
+		x, y := by[a], by[b]
+		return cmp.Or(cmp.Compare(x.tier, y.tier), cmp.Compare(x.policy, y.policy), cmp.Compare(x.rule, y.rule), a.policy.Compare(b.policy))
+	})
+	f := Finding{Severity: Warning, Code: code, Object: p.Ref, Field: field, Message: message + some(keys)}
+	switch {
+	case same:
+		f.Severity = Info
+		f.Message += ", with the same effect"
+	case !structural:
+		f.Severity = Info
+	}
+	if !structural {
+		f.Message += ", for all endpoints that there are now"
+	}
+	for _, k := range keys {
+		r := Related{Object: k.policy}
+		if k.index >= 0 {
+			r.Field = ruleField(k.dir, k.index)
+		}
+		f.Related = append(f.Related, r)
+	}
+	l.add(f)
+}
+
+// unmatched reports a rule whose sides have members, but none that the rule
+// could match between them. Where a side has none there is a finding already.
+func (l *linter) unmatched(p *model.Policy, dir model.Direction, g *ruleGroup) {
+	for _, f := range l.findings {
+		if f.Object == p.Ref && (f.Field == ruleField(dir, g.index) || len(f.Field) > len(ruleField(dir, g.index)) && f.Field[:len(ruleField(dir, g.index))+1] == ruleField(dir, g.index)+".") {
+			return
+		}
+	}
+	for i := range g.rules {
+		if g.rules[i].Match.Never {
+			return
+		}
+	}
+	l.add(Finding{
+		Severity: Warning, Code: CodeNeverMatches, Object: p.Ref, Field: ruleField(dir, g.index),
+		Message: "matches nothing: no packet between an endpoint that the policy selects and any peer meets all of its criteria",
+	})
+}

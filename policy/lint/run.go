@@ -1,0 +1,169 @@
+package lint
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+// Run looks at all objects of an Index as of its last Flush. All endpoints must
+// be local to it. problems are those of the conversion. known are the names of
+// all objects, those among them that the core has no use for (Services) too.
+//
+// Findings that need endpoints (selects-nothing and the like) are left out if
+// there are none: a folder of policies alone is no cluster. The result is
+// sorted by object and field.
+func Run(ix *policy.Index, problems []model.Problem, known []model.Ref) []Finding {
+	l := newLinter(ix, known)
+	for _, p := range problems {
+		s := Error
+		if p.Warning {
+			s = Warning
+		}
+		l.add(Finding{Severity: s, Code: CodeInvalid, Object: p.Object, Field: p.Field, Message: p.Message})
+	}
+	l.tiers()
+	l.sets()
+	l.orders()
+	l.contradictions()
+	if len(l.parties) > 0 {
+		l.subjects()
+		l.references()
+		l.reach()
+		l.dns()
+		l.hosts()
+	}
+	slices.SortFunc(l.findings, compareFindings)
+	return slices.CompactFunc(l.findings, func(a, b Finding) bool { return compareFindings(a, b) == 0 })
+}
+
+type linter struct {
+	ix       *policy.Index
+	e        *space.Evaluator
+	known    map[model.Ref]bool
+	findings []Finding
+
+	// parties are the addresses of endpoints and nodes; peers are these and one
+	// of each group of outside addresses.
+	parties, peers []*space.Party
+	// resolved are the policies that apply to any endpoint, with their sets.
+	resolved map[model.Ref]*policy.Policy
+	chains   []ownChain
+}
+
+// ownChain is a chain and the addresses of the endpoints that have it.
+type ownChain struct {
+	space.NamedChain
+	own []*space.Party
+}
+
+func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
+
+func newLinter(ix *policy.Index, known []model.Ref) *linter {
+	l := &linter{ix: ix, e: space.NewEvaluator(ix), known: map[model.Ref]bool{}, resolved: map[model.Ref]*policy.Policy{}}
+	for _, r := range known {
+		l.known[r] = true
+	}
+	var addrs []netip.Addr
+	for _, r := range ix.Endpoints() {
+		if e, ok := ix.Endpoint(r); ok {
+			addrs = append(addrs, e.Addrs...)
+		}
+	}
+	for _, n := range ix.Nodes() {
+		for _, a := range n.Addrs {
+			addrs = append(addrs, a.Unmap())
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	for _, a := range slices.Compact(addrs) {
+		l.parties = append(l.parties, l.e.Party(a))
+	}
+	l.peers = slices.Clone(l.parties)
+	for _, g := range space.Cut(l.e) {
+		l.peers = append(l.peers, l.e.Party(g.Addr))
+	}
+	l.collectChains()
+	return l
+}
+
+// collectChains lists every chain once, with everybody who has it.
+func (l *linter) collectChains() {
+	type key struct {
+		chain int32
+		stage model.Stage
+		dir   model.Direction
+	}
+	index := map[key]int{}
+	for _, r := range l.ix.Endpoints() {
+		eff := l.ix.Effective(r)
+		ep, ok := l.ix.Endpoint(r)
+		if eff == nil || !ok {
+			continue
+		}
+		for _, c := range space.Chains(eff) {
+			k := key{l.e.Number(c.Chain, c.Direction), c.Stage, c.Direction}
+			i, ok := index[k]
+			if !ok {
+				i = len(l.chains)
+				index[k] = i
+				l.chains = append(l.chains, ownChain{NamedChain: c})
+				for _, t := range c.Chain {
+					for _, p := range t.Policies {
+						l.resolved[p.Ref] = p
+					}
+				}
+			}
+			if c.Stage == model.StageForward || c.Stage == model.StagePreDNAT || c.Stage == model.StageUntracked {
+				// What passes through a node, or comes to it before it is routed, can be to and from anybody.
+				l.chains[i].own = l.peers
+				continue
+			}
+			for _, a := range ep.Addrs {
+				l.chains[i].own = append(l.chains[i].own, l.e.Party(a))
+			}
+		}
+	}
+}
+
+// endOfTier says whether the tiers' default actions count in a chain.
+func (c *ownChain) endOfTier() bool { return c.Default != model.NoAction }
+
+// tiers reports policies whose tier does not exist.
+func (l *linter) tiers() {
+	missing := map[string]bool{}
+	for _, t := range l.ix.Tiers() {
+		missing[t.Name] = t.Missing
+	}
+	for _, p := range l.ix.Policies() {
+		if missing[p.Tier] {
+			l.add(Finding{
+				Severity: Error, Code: CodeMissingTier, Object: p.Ref, Field: "spec.tier",
+				Message: fmt.Sprintf("tier %q does not exist: the policy is evaluated after all tiers, in a tier of its own that denies by default", p.Tier),
+				Related: []Related{{Object: model.Ref{Kind: model.KindTier, Name: p.Tier}}},
+			})
+		}
+	}
+}
+
+// sets reports network sets without addresses.
+func (l *linter) sets() {
+	for _, r := range l.ix.NetworkSets() {
+		if len(l.ix.NetworkSet(r)) == 0 {
+			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: rules that select it match nothing by it"})
+		}
+	}
+}
+
+// subjects reports policies that select no endpoint.
+func (l *linter) subjects() {
+	for _, p := range l.ix.Policies() {
+		if len(l.ix.Selected(p.Ref)) == 0 {
+			l.add(Finding{Severity: Warning, Code: CodeSelectsNothing, Object: p.Ref, Message: "selects no endpoint"})
+		}
+	}
+}
