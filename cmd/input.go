@@ -83,15 +83,6 @@ func loadPaths(s streams, paths []string) (*source.Result, error) {
 	return finishLoad(s, r), nil
 }
 
-// loadCluster reads a live cluster and prints warnings.
-func (f *inputFlags) loadCluster(ctx context.Context, s streams) (*source.Result, error) {
-	r, err := f.readCluster(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return finishLoad(s, r), nil
-}
-
 func (f *inputFlags) readCluster(ctx context.Context) (*source.Result, error) {
 	config, err := source.ClusterConfig(f.kubeconfig, f.context)
 	if err != nil {

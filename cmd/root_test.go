@@ -124,7 +124,7 @@ func TestColoursOnlyOnTerminals(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer null.Close()
+	t.Cleanup(func() { _ = null.Close() })
 	if coloursFor(null).on {
 		t.Error("the null device is no terminal")
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -44,8 +45,8 @@ func (s *apiServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"kind":"APIResourceList","apiVersion":"v1","resources":[%s]}`, strings.Join(items, ","))
 		return
 	}
-	start, next := 0, ""
-	fmt.Sscan(r.URL.Query().Get("continue"), &start)
+	next := ""
+	start, _ := strconv.Atoi(r.URL.Query().Get("continue"))
 	if start > 0 && s.expire[r.URL.Path] {
 		s.expire[r.URL.Path] = false
 		refuse(http.StatusGone, "Expired")

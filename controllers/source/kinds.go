@@ -50,7 +50,7 @@ var kinds = []kind{
 	{gvk: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), resource: "endpointslices", namespaced: true, ref: model.KindEndpointSlice, fresh: func() runtime.Object { return &discoveryv1.EndpointSlice{} }},
 
 	{gvk: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), resource: "networkpolicies", namespaced: true, strict: true, ref: model.KindNetworkPolicy, fresh: func() runtime.Object { return &networkingv1.NetworkPolicy{} }},
-	{gvk: clusterv1alpha2.SchemeGroupVersion.WithKind("ClusterNetworkPolicy"), resource: "clusternetworkpolicies", strict: true, ref: model.KindClusterNetworkPolicy, fresh: func() runtime.Object { return &clusterv1alpha2.ClusterNetworkPolicy{} }},
+	{gvk: schema.GroupVersionKind{Group: clusterv1alpha2.GroupName, Version: "v1alpha2", Kind: "ClusterNetworkPolicy"}, resource: "clusternetworkpolicies", strict: true, ref: model.KindClusterNetworkPolicy, fresh: func() runtime.Object { return &clusterv1alpha2.ClusterNetworkPolicy{} }},
 
 	{gvk: v1alpha1.GroupVersion.WithKind("Tier"), resource: "tiers", strict: true, ref: model.KindTier, fresh: func() runtime.Object { return &v1alpha1.Tier{} }},
 	{gvk: v1alpha1.GroupVersion.WithKind("GlobalNetworkPolicy"), resource: "globalnetworkpolicies", strict: true, ref: model.KindGlobalNetworkPolicy, fresh: func() runtime.Object { return &v1alpha1.GlobalNetworkPolicy{} }},
@@ -72,18 +72,14 @@ var kinds = []kind{
 // policyTestGVK is the kind of policy tests, which are no API objects.
 var policyTestGVK = v1alpha1.GroupVersion.WithKind("PolicyTest")
 
-var (
-	kindByGVK = indexKinds(func(k *kind) schema.GroupVersionKind { return k.gvk })
-	kindByRef = indexKinds(func(k *kind) model.Kind { return k.ref })
-)
-
-func indexKinds[K comparable](key func(*kind) K) map[K]*kind {
-	out := make(map[K]*kind, len(kinds))
+// kindByGVK finds the entries of kinds.
+var kindByGVK = func() map[schema.GroupVersionKind]*kind {
+	out := make(map[schema.GroupVersionKind]*kind, len(kinds))
 	for i := range kinds {
-		out[key(&kinds[i])] = &kinds[i]
+		out[kinds[i].gvk] = &kinds[i]
 	}
 	return out
-}
+}()
 
 // foreignKinds have a place in another command.
 var foreignKinds = map[schema.GroupKind]string{

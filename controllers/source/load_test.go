@@ -127,8 +127,8 @@ func TestLoadErrors(t *testing.T) {
 		paths []string // default a.yaml
 		want  string
 	}{
-		{name: "unknown field", text: gnp + "metadata: {name: deny-all}\nspec:\n  ingress:\n  - action: Deny\n    protocl: TCP\n",
-			want: `a.yaml:7: GlobalNetworkPolicy/deny-all: spec.ingress[0].protocl: unknown field; did you mean "protocol"?`},
+		{name: "unknown field", text: gnp + "metadata: {name: deny-all}\nspec:\n  ingress:\n  - action: Deny\n    protokol: TCP\n",
+			want: `a.yaml:7: GlobalNetworkPolicy/deny-all: spec.ingress[0].protokol: unknown field; did you mean "protocol"?`},
 		{name: "field in the wrong case", text: gnp + "metadata: {name: x}\nspec: {Selector: all()}\n",
 			want: `a.yaml:4: GlobalNetworkPolicy/x: spec.Selector: unknown field; did you mean "selector"?`},
 		{name: "singular for plural", text: gnp + "metadata: {name: x}\nspec: {egress: [{action: Allow, destination: {port: [1]}}]}\n",
@@ -228,7 +228,6 @@ func TestLoadErrors(t *testing.T) {
 }
 
 func TestLoadLimits(t *testing.T) {
-	nested := func(open string, n int) string { return strings.Repeat(open, n) }
 	bomb := "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n"
 	for i := 1; i < 12; i++ {
 		bomb += fmt.Sprintf("a%d: &a%d [%s]\n", i, i, strings.TrimSuffix(strings.Repeat(fmt.Sprintf("*a%d,", i-1), 10), ","))
@@ -243,13 +242,13 @@ func TestLoadLimits(t *testing.T) {
 	}
 	const tooDeep, tooLarge = "nested deeper than 200 levels", "aliases expand to more than 100000 nodes"
 	tests := []struct{ name, file, text, want string }{
-		{"open lists", "a.yaml", nested("[", 200_000), tooDeep},
-		{"open objects", "a.yaml", nested("{a: ", 200_000), tooDeep},
-		{"lists in one line", "a.yaml", nested("- ", 200_000) + "a", tooDeep},
-		{"keys in one line", "a.yaml", nested("? ", 200_000), tooDeep},
+		{"open lists", "a.yaml", strings.Repeat("[", 200_000), tooDeep},
+		{"open objects", "a.yaml", strings.Repeat("{a: ", 200_000), tooDeep},
+		{"lists in one line", "a.yaml", strings.Repeat("- ", 200_000) + "a", tooDeep},
+		{"keys in one line", "a.yaml", strings.Repeat("? ", 200_000), tooDeep},
 		{"steps", "a.yaml", steps.String(), tooDeep},
-		{"JSON", "a.json", nested(`{"a":`, 200_000), tooDeep},
-		{"JSON lists", "a.json", nested(`[`, 200_000), tooDeep},
+		{"JSON", "a.json", strings.Repeat(`{"a":`, 200_000), tooDeep},
+		{"JSON lists", "a.json", strings.Repeat(`[`, 200_000), tooDeep},
 		{"aliases of aliases", "a.yaml", bomb, tooLarge},
 		{"merges of merges", "a.yaml", merges, tooLarge},
 	}
@@ -471,7 +470,7 @@ func TestLocate(t *testing.T) {
 func TestNearest(t *testing.T) {
 	known := []string{"ports", "protocol", "notPorts", "selector", "source"}
 	for word, want := range map[string]string{
-		"protocl": "protocol", "PORTS": "ports", "port": "ports", "slector": "selector", "sourec": "source",
+		"protokol": "protocol", "PORTS": "ports", "port": "ports", "slector": "selector", "sourec": "source",
 		"notports": "notPorts", "x": "", "": "", "banana": "", strings.Repeat("p", 1000): "",
 	} {
 		if got := nearest(word, known); got != want {

@@ -142,7 +142,7 @@ func readFile(f found, opts Options) (*file, *Error) {
 	if err != nil {
 		return nil, &Error{File: f.path, Message: reason(err)}
 	}
-	defer r.Close()
+	defer func() { _ = r.Close() }() // nothing was written
 	info, err := r.Stat()
 	if err != nil {
 		return nil, &Error{File: f.path, Message: reason(err)}

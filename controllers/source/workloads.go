@@ -27,7 +27,7 @@ type workload struct {
 // asWorkload returns false for other kinds of object.
 func asWorkload(o *Object) (w workload, ok bool) {
 	w = workload{o: o, path: "spec.template"}
-	selector := &metav1.LabelSelector{}
+	var selector *metav1.LabelSelector
 	switch v := o.Object.(type) {
 	case *appsv1.Deployment:
 		w.template, w.owners, selector = &v.Spec.Template, v.OwnerReferences, v.Spec.Selector
@@ -50,7 +50,7 @@ func asWorkload(o *Object) (w workload, ok bool) {
 		w.template, w.owners, selector = &v.Spec.Template, v.OwnerReferences, v.Spec.Selector
 	case *batchv1.CronJob:
 		w.template, w.owners = &v.Spec.JobTemplate.Spec.Template, v.OwnerReferences
-		selector, w.path = nil, "spec.jobTemplate.spec.template"
+		w.path = "spec.jobTemplate.spec.template"
 	default:
 		return workload{}, false
 	}

@@ -56,7 +56,10 @@ func (w *World) Resolve(c *v1alpha1.PolicyTestCase) (model.Flow, error) {
 	if err := setPorts(&f, &c.To, to); err != nil {
 		return f, err
 	}
-	return f, setICMP(&f, &c.To)
+	if err := setICMP(&f, &c.To); err != nil {
+		return f, err
+	}
+	return f, nil
 }
 
 // Validate checks what can be checked of a case without a world. The error is a
