@@ -3,6 +3,7 @@ package cmd
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy/convert"
 )
 
 func newConvertCommand(s streams) *cobra.Command {
@@ -49,6 +51,9 @@ func convertManifests(s streams, out *outputFlag, paths []string) error {
 	if err != nil {
 		return err
 	}
+	if err := invalid(read.Items); err != nil {
+		return err
+	}
 	docs, lossy, err := documents(read.Items)
 	if err != nil {
 		return err
@@ -83,6 +88,23 @@ func convertManifests(s streams, out *outputFlag, paths []string) error {
 		err = errNegative
 	}
 	return err
+}
+
+// invalid joins what is wrong with the translated objects, which is what was
+// wrong with the foreign ones: an API server would refuse them.
+func invalid(manifests []source.Manifest) error {
+	var errs []error
+	for _, m := range manifests {
+		for _, o := range m.Objects {
+			_, problems, _ := convert.Object(o)
+			for _, p := range problems {
+				if !p.Warning {
+					errs = append(errs, &source.Error{File: m.File, Line: m.Line, Object: m.Name, Field: p.Field, Message: p.Message})
+				}
+			}
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // document is one object of the output, and what is to be said about it.

@@ -140,6 +140,8 @@ func TestConvertStatus(t *testing.T) {
 			exitUnusable, "spec.selectr: unknown field"},
 		{"invalid object", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: x, namespace: y}\nspec:\n  endpointSelector: {}\n  egress:\n  - toCIDR: [x]\n",
 			exitUnusable, "in.yaml:7: CiliumNetworkPolicy/y/x: spec.egress[0].toCIDR[0]: "},
+		{"invalid selector", `{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: default.x}, spec: {selector: "a =="}}`,
+			exitUnusable, "in.yaml:1: GlobalNetworkPolicy.projectcalico.org/default.x: spec.selector: "},
 		{"twice", "{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: x}}\n---\n{apiVersion: tierwall.io/v1alpha1, kind: Tier, metadata: {name: x}}",
 			exitUnusable, "Tier/x: defined twice; first at "},
 		{"no YAML", "a: [", exitUnusable, "in.yaml"},
