@@ -18,7 +18,7 @@ CONTROLLER_GEN := bin/controller-gen
 GOLANGCI_LINT  := bin/golangci-lint
 # A file of counts that several runs of tests add to; see hack/testsum.
 TOTALS ?=
-TESTSUM := go run ./hack/testsum $(if $(TOTALS),-totals $(abspath $(TOTALS)))
+TESTSUM := bin/testsum $(if $(TOTALS),-totals $(abspath $(TOTALS)))
 
 .DEFAULT_GOAL := help
 
@@ -39,12 +39,12 @@ verify: $(CONTROLLER_GEN) ## Fail if generated files, formatting, vet or go.mod 
 	hack/verify.sh $(MODULES)
 
 .PHONY: test
-test: ## Vet and run all tests of all modules; the last line counts them.
+test: testsum ## Vet and run all tests of all modules; the last line counts them.
 	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
 	@$(TESTSUM) $(MODULES)
 
 .PHONY: fuzz
-fuzz: ## Run each fuzz target for FUZZTIME (10s).
+fuzz: testsum ## Run each fuzz target for FUZZTIME (10s).
 	@$(TESTSUM) -fuzz $(FUZZTIME) $(MODULES)
 
 .PHONY: bench
@@ -59,9 +59,14 @@ lint: $(GOLANGCI_LINT) ## Run the linters of .golangci.yml.
 clean: ## Remove what was built.
 	rm -rf bin dist
 
+# Built and not run with `go run`, which would speak after the closing line.
+.PHONY: testsum
+testsum:
+	@go build -o bin/testsum ./hack/testsum
+
 $(CONTROLLER_GEN): hack/tools/go.mod hack/tools/go.sum
-	cd hack/tools && go build -trimpath -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+	cd hack/tools && go build -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
 
 $(GOLANGCI_LINT): hack/lint/go.mod hack/lint/go.sum
 	@echo "building golangci-lint: a minute or two, once"
-	cd hack/lint && go build -trimpath -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+	cd hack/lint && go build -o ../../$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

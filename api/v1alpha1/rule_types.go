@@ -160,7 +160,8 @@ type EntityRule struct {
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) || isIP(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32, or an address"
 	Nets []string `json:"nets,omitempty"`
 	// NotNets are address blocks that the address must not be in, written as in
-	// Nets, at most 256. Unset or empty excludes none.
+	// Nets, at most 256. A rule that names blocks is about their family only: it
+	// matches no address of the other. Unset or empty excludes none.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=43
