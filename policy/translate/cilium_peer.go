@@ -209,10 +209,11 @@ func (t *translation) ciliumNodes(at string, s *metav1.LabelSelector, sc *cilium
 		return nil, fmt.Errorf("%s.%w", at, err)
 	}
 	for _, key := range append(c.missing, reservedKey(c.reserved)...) {
-		t.lose(at, "label %s has no equivalent", key)
 		if sc.allow {
+			t.lose(at, "label %s has no equivalent; the nodes are not allowed", key)
 			return nil, nil
 		}
+		t.lose(at, "label %s has no equivalent; the nodes that the other labels select are denied", key)
 	}
 	switch {
 	case sc.ingress || sc.host:
