@@ -223,7 +223,7 @@ func (l *linter) untracked() {
 					if _, ok := found[k]; !ok {
 						order = append(order, k)
 					}
-					found[k] = found[k].Union(lost)
+					found[k] = found[k].Union(p.Match.Intersect(p.Reached))
 				})
 			}
 		}
@@ -231,7 +231,7 @@ func (l *linter) untracked() {
 	for _, k := range order {
 		l.add(Finding{
 			Severity: Warning, Code: CodeUntrackedReplies, Object: k.policy, Field: ruleField(k.dir, k.index),
-			Message: fmt.Sprintf("replies are denied (%s): connections that are not tracked need a rule for the way back", found[k].Reverse()),
+			Message: fmt.Sprintf("replies to what it allows (%s) are denied: connections that are not tracked need a rule for the way back", found[k]),
 		})
 	}
 }

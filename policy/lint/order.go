@@ -39,9 +39,10 @@ func (l *linter) orders() {
 }
 
 // contradict says whether the order of two policies can matter: in some
-// direction that both govern, their rules have different actions.
+// direction that both govern and at the same stage, their rules have different
+// actions.
 func contradict(p, q *model.Policy) bool {
-	if p.Audit || q.Audit {
+	if p.Audit || q.Audit || p.DoNotTrack != q.DoNotTrack || p.PreDNAT != q.PreDNAT {
 		return false
 	}
 	differ := func(a, b []model.Rule) bool {

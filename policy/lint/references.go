@@ -141,9 +141,10 @@ func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets 
 			return
 		}
 	}
+	unknown := false
 	for _, s := range []*selector.Selector{peer.Selector, peer.NotSelector} {
 		if s != nil {
-			l.accounts(p, field, s)
+			unknown = l.accounts(p, field, s) || unknown
 		}
 	}
 	if sets == nil {
@@ -153,7 +154,7 @@ func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets 
 	if far {
 		resolved = &sets.Destination
 	}
-	if s := resolved.Selector; s != nil && s.Len() == 0 {
+	if s := resolved.Selector; s != nil && s.Len() == 0 && !unknown {
 		l.add(Finding{
 			Severity: Warning, Code: CodePeerMatchesNothing, Object: p.Ref, Field: field,
 			Message: fmt.Sprintf("no endpoint and no network set matches %s", readable(s.String())),
@@ -236,8 +237,9 @@ func sideField(p *model.Policy, dir model.Direction, r *model.Rule, far bool) st
 	return field
 }
 
-// accounts reports service accounts that a selector requires by name and nobody is.
-func (l *linter) accounts(p *model.Policy, field string, s *selector.Selector) {
+// accounts reports service accounts that a selector requires by name and
+// nobody is, and says whether there were any.
+func (l *linter) accounts(p *model.Policy, field string, s *selector.Selector) (found bool) {
 	var names, namespaces []string
 	for _, c := range s.Constraints() {
 		switch c.Key {
@@ -253,12 +255,14 @@ func (l *linter) accounts(p *model.Policy, field string, s *selector.Selector) {
 			if len(namespaces) == 1 {
 				where = " in namespace " + namespaces[0]
 			}
+			found = true
 			l.add(Finding{
 				Severity: Warning, Code: CodeUnknownServiceAccount, Object: p.Ref, Field: field,
 				Message: fmt.Sprintf("there is no service account %q%s, and no pod runs as one", name, where),
 			})
 		}
 	}
+	return found
 }
 
 func (l *linter) accountExists(name string, namespaces []string) bool {
@@ -301,6 +305,8 @@ func (l *linter) hasSlice(s model.ServiceRef) bool {
 // readable writes a rewritten selector with the words of the API.
 func readable(s string) string {
 	s = strings.NewReplacer(
+		// What goes without saying of a peer.
+		model.LabelKind+" != '"+model.OwnerNode+"' && ", "", model.LabelKind+" == '"+model.OwnerPod+"' && ", "",
 		"ns:tierwall.io/name", "namespace name", "sa:tierwall.io/name", "service account name",
 		"ns:", "namespace label ", "sa:", "service account label ",
 		":kind", "kind", model.LabelNamespace, "namespace", model.LabelServiceAccount, "service account",
