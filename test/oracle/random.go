@@ -370,6 +370,9 @@ func (s *Stream) slice(ns string, i int) runtime.Object {
 	if s.chance(0.3) {
 		e.AddressType, addrs = discoveryv1.AddressTypeIPv6, slices.Concat(podAddrs6, outside[3:4])
 	}
+	if s.chance(0.05) {
+		e.AddressType, addrs = discoveryv1.AddressTypeFQDN, []string{"example.org"}
+	}
 	for _, a := range some(s, 3, addrs...) {
 		e.Endpoints = append(e.Endpoints, discoveryv1.Endpoint{Addresses: []string{a}})
 	}

@@ -228,6 +228,32 @@ func (sc script) run(rng *rand.Rand, s *stats) (err error) {
 			}
 		}
 	}
+	return sc.undo(rng, full)
+}
+
+// undo deletes all that is left, in any order: nothing must remain.
+func (sc script) undo(rng *rand.Rand, e *engine) error {
+	last := len(sc.steps) - 1
+	objects := objectsAfter(sc.steps)
+	rng.Shuffle(len(objects), func(i, j int) { objects[i], objects[j] = objects[j], objects[i] })
+	for _, o := range objects {
+		e.event(oracle.Event{Object: o, Delete: true})
+		if rng.IntN(4) == 0 {
+			if err := e.flush(); err != nil {
+				return &failure{step: last, err: fmt.Errorf("while all is deleted: %w", err)}
+			}
+		}
+	}
+	if err := e.flush(); err != nil {
+		return &failure{step: last, err: fmt.Errorf("when all is deleted: %w", err)}
+	}
+	empty := newEngine(nil)
+	if err := e.replica.equals(empty.replica); err != nil {
+		return &failure{step: last, err: fmt.Errorf("when all is deleted: %w", err)}
+	}
+	if err := e.sameState(empty, sc.steps[last]); err != nil {
+		return &failure{step: last, err: fmt.Errorf("when all is deleted: %w", err)}
+	}
 	return nil
 }
 
