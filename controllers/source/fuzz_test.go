@@ -4,6 +4,8 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 // FuzzLoad feeds whole files through loading, completion and conversion: none of
@@ -25,7 +27,7 @@ func FuzzLoad(f *testing.F) {
 		f.Add("a.json", []byte(s))
 	}
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
-		if len(data) > 1<<16 || strings.ContainsAny(name, "\n\r") {
+		if len(data) > 1<<16 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
 			return
 		}
 		name = "f" + name

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/json"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
 )
@@ -75,10 +76,6 @@ type loader struct {
 	manifests *[]Manifest
 	// docs are those of the file at hand.
 	docs []*yaml.Node
-	// keepForeign leaves foreign objects untranslated, of all kinds that package
-	// translate knows.
-	keepForeign bool
-	kept        []Foreign
 	// foreign are translated objects, which are added last: some of them only
 	// find their form among the others.
 	foreign []foreignObject
@@ -227,14 +224,10 @@ func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 		l.test(f, n)
 		return
 	}
-	if l.keepForeign || translated(gvk) {
+	if translated(gvk) {
 		if o := translate.New(gvk); o != nil {
 			name := objectName(n, gvk.Kind+"."+gvk.Group, false)
-			switch {
-			case !l.decode(f, n, o, name, true):
-			case l.keepForeign:
-				l.kept = append(l.kept, Foreign{Object: o, GVK: gvk, File: f.name, Line: n.Line, node: n})
-			default:
+			if l.decode(f, n, o, name, true) {
 				l.translate(f, n, o, name)
 			}
 			return
@@ -296,9 +289,20 @@ func (l *loader) reconcile() {
 		origin[o.o] = o
 	}
 	for _, o := range objects {
-		if from, ok := origin[o]; ok {
-			l.add(o, from.file, from.node)
+		from, ok := origin[o]
+		if !ok {
+			continue
 		}
+		// Settings are spread over several foreign objects; those that people
+		// have written for Tierwall count instead of them, not against them.
+		if t, ok := o.(*v1alpha1.Tierwall); ok {
+			if written, ok := l.res.Lookup(model.Ref{Kind: model.KindTierwall, Name: t.Name}); ok {
+				l.res.Warnings = append(l.res.Warnings, Warning{File: from.file.name, Line: from.node.Line,
+					Message: "the settings are left out, since " + written.Ref.String() + " is there (" + written.Place() + ")"})
+				continue
+			}
+		}
+		l.add(o, from.file, from.node)
 	}
 }
 

@@ -479,16 +479,19 @@ func TestNearest(t *testing.T) {
 	}
 }
 
-func TestLoadForeign(t *testing.T) {
-	write(t, map[string]string{"a.yaml": gnp + "metadata: {name: ours}\n---\napiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: theirs}\nspec:\n  order: 1\n"})
-	foreign, r, err := LoadForeign([]string{"a.yaml"}, Options{})
+func TestSettingsOfBothSystems(t *testing.T) {
+	const felix = "apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: default}\nspec: {defaultEndpointToHostAction: Drop}\n---\n"
+	r, err := LoadBytes("a.yaml", []byte(felix+"apiVersion: tierwall.io/v1alpha1\nkind: Tierwall\nmetadata: {name: default}\n"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := refs(r); got != "a.yaml:1 GlobalNetworkPolicy/ours" {
+	if got := refs(r); got != "a.yaml:6 Tierwall/default" {
 		t.Errorf("got %s", got)
 	}
-	if len(foreign) != 1 || foreign[0].GVK.Group != "projectcalico.org" || foreign[0].Line != 5 || foreign[0].LineOf("spec.order") != 9 || foreign[0].Object == nil {
-		t.Errorf("got %+v", foreign)
+	if !strings.Contains(fmt.Sprint(r.Warnings), "a.yaml:1: the settings are left out, since Tierwall/default is there (a.yaml:6)") {
+		t.Errorf("warnings: %v", r.Warnings)
+	}
+	if r, err = LoadBytes("a.yaml", []byte(felix)); err != nil || refs(r) != "a.yaml:1 Tierwall/default" {
+		t.Errorf("alone: %v, %v", r, err)
 	}
 }

@@ -48,17 +48,7 @@ type Manifests struct {
 // unknown kinds are left out. The error is as of Load.
 func ReadManifests(paths []string, opts Options) (*Manifests, error) {
 	l := &loader{res: &Result{}, manifests: &[]Manifest{}}
-	for _, f := range findFiles(paths, &l.errs) {
-		file, err := readFile(f, opts)
-		if err != nil {
-			l.errs.add(err)
-			continue
-		}
-		l.file(file)
-	}
-	if len(paths) == 0 {
-		l.errs.add(&Error{Message: "no files are named"})
-	}
+	l.paths(paths, opts)
 	l.reconcileManifests()
 	l.manifestsOnce()
 	r, err := l.finish()
