@@ -47,8 +47,17 @@ func (l *linter) reach() {
 	for i := range l.chains {
 		l.follow(&l.chains[i], fates)
 	}
+	// Of endpoints without any address nothing can be said.
+	addressed := map[model.Ref]bool{}
+	for i := range l.chains {
+		for _, t := range l.chains[i].Chain {
+			for _, p := range t.Policies {
+				addressed[p.Ref] = addressed[p.Ref] || len(l.chains[i].own) > 0
+			}
+		}
+	}
 	for _, p := range l.ix.Policies() {
-		if l.resolved[p.Ref] != nil {
+		if addressed[p.Ref] {
 			l.judge(p, fates)
 		}
 	}

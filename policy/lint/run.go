@@ -99,10 +99,19 @@ func (l *linter) collectChains() {
 		dir   model.Direction
 	}
 	index := map[key]int{}
+	// A host endpoint of all interfaces guards addresses that are not its own.
+	addrs := map[model.Ref][]*space.Party{}
+	for _, p := range l.parties {
+		switch {
+		case p.Pod != nil:
+			addrs[p.Pod.Ref] = append(addrs[p.Pod.Ref], p)
+		case p.Guard != nil:
+			addrs[p.Guard.Ref] = append(addrs[p.Guard.Ref], p)
+		}
+	}
 	for _, r := range l.ix.Endpoints() {
 		eff := l.ix.Effective(r)
-		ep, ok := l.ix.Endpoint(r)
-		if eff == nil || !ok {
+		if eff == nil {
 			continue
 		}
 		for _, c := range space.Chains(eff) {
@@ -123,9 +132,7 @@ func (l *linter) collectChains() {
 				l.chains[i].own = l.peers
 				continue
 			}
-			for _, a := range ep.Addrs {
-				l.chains[i].own = append(l.chains[i].own, l.e.Party(a))
-			}
+			l.chains[i].own = append(l.chains[i].own, addrs[r]...)
 		}
 	}
 }
