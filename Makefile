@@ -53,7 +53,7 @@ bench: ## Run the benchmarks that match BENCH, for BENCHTIME each (1x).
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters of .golangci.yml.
-	$(GOLANGCI_LINT) run ./...
+	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && $(abspath $(GOLANGCI_LINT)) run ./...) || status=1; done; exit $$status
 
 .PHONY: clean
 clean: ## Remove what was built.

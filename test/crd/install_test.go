@@ -80,7 +80,7 @@ func TestInstallOnOldestRelease(t *testing.T) {
 	for kind, d := range loadDefinitions(t) {
 		s := d.structural.DeepCopy()
 		var total uint64
-		walk(s, "", 1, true, func(node *schema.Structural, path string, count uint64, root bool) {
+		walk(s, "", 1, true, func(node *schema.Structural, _ string, _ uint64, _ bool) {
 			if node.XIntOrString && node.ValueValidation != nil {
 				node.ValueValidation.MaxLength = nil
 			}
