@@ -16,7 +16,7 @@ func TestBadInput(t *testing.T) {
 		want       string // beginning of the line
 	}{
 		{"broken YAML", head + "  ingress: [\n", "a.yaml:"},
-		{"unknown field", rule("protocal: TCP"), `a.yaml:6: GlobalNetworkPolicy/x: spec.ingress[0].protocal: unknown field; did you mean "protocol"?`},
+		{"unknown field", rule("protokol: TCP"), `a.yaml:6: GlobalNetworkPolicy/x: spec.ingress[0].protokol: unknown field; did you mean "protocol"?`},
 		{"bad CIDR", rule("source: {nets: [10.0.0.0/33]}"), "a.yaml:6: GlobalNetworkPolicy/x: spec.ingress[0].source.nets[0]: "},
 		{"mixed families", rule("source: {nets: [10.0.0.0/8]}, destination: {nets: [\"fd00::/8\"]}"), "a.yaml:6: GlobalNetworkPolicy/x: spec.ingress[0]"},
 		{"port 0", rule("protocol: TCP, destination: {ports: [0]}"), "a.yaml:6: GlobalNetworkPolicy/x: spec.ingress[0].destination.ports[0]: "},
