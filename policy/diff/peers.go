@@ -34,10 +34,10 @@ type names struct {
 	ownedRanges []space.Range
 }
 
-// namedSet is a network set that is the same in each world that has it.
+// namedSet is addresses that have a name: of a network set that is the same in
+// each world that has it, or those in pod CIDRs.
 type namedSet struct {
-	ref    model.Ref
-	nets   []netip.Prefix
+	name   string
 	ranges []space.Range
 }
 
@@ -58,13 +58,23 @@ func newNames(w *worlds) *names {
 		if changed[r] || len(nets) == 0 {
 			continue
 		}
-		s := namedSet{ref: r, nets: nets}
+		s := namedSet{name: r.String()}
+		if len(nets) <= 2 {
+			s.name += " (" + joined(nets) + ")"
+		}
 		for _, p := range nets {
 			s.ranges = append(s.ranges, space.RangeOf(p))
 		}
 		n.sets = append(n.sets, s)
 	}
-	slices.SortFunc(n.sets, func(a, b namedSet) int { return a.ref.Compare(b.ref) })
+	slices.SortFunc(n.sets, func(a, b namedSet) int { return strings.Compare(a.name, b.name) })
+	unused := namedSet{name: "unused pod addresses"}
+	for i := range w.atoms {
+		if x := &w.atoms[i]; x.group >= 0 && x.a.UnknownWorkload && x.b.UnknownWorkload {
+			unused.ranges = append(unused.ranges, w.groups[x.group].Ranges...)
+		}
+	}
+	n.sets = append(n.sets, unused) // the last one: see blocks
 	return n
 }
 
@@ -285,16 +295,18 @@ func (n *names) outside(m members, nets []netip.Prefix, kind Kind, families []ui
 		}
 	}
 	if rest {
-		return "outside addresses but " + cut(n.blocks(n.fill(missing), families))
+		list, _ := n.blocks(missing, families)
+		return "outside addresses but " + cut(list)
 	}
 	var in []space.Range
 	for _, p := range nets {
 		in = append(in, space.RangeOf(p))
 	}
-	if filled := n.fill(in); len(filled) < len(space.Join(in)) {
-		return "outside addresses in " + cut(n.blocks(filled, families))
+	list, filled := n.blocks(in, families)
+	if filled {
+		return "outside addresses in " + cut(list)
 	}
-	return cut(n.blocks(in, families))
+	return cut(list)
 }
 
 // fill closes gaps that are nothing but addresses of endpoints, for texts that
@@ -315,26 +327,60 @@ func (n *names) fill(rs []space.Range) []space.Range {
 }
 
 // blocks names network sets whose addresses of the families lie within the
-// ranges, and what is left as blocks.
-func (n *names) blocks(rs []space.Range, families []uint8) []string {
-	var out []string
+// ranges, and what is left as blocks. filled says whether the blocks include
+// addresses of endpoints.
+func (n *names) blocks(rs []space.Range, families []uint8) (list []string, filled bool) {
+	list, filled = n.blocksBeside(n.sets, rs, families)
+	// To name the unused addresses of pods may tear a block apart.
+	if whole, f := n.blocksBeside(n.sets[:len(n.sets)-1], rs, families); len(whole) <= len(list) {
+		return whole, f
+	}
+	return list, filled
+}
+
+func (n *names) blocksBeside(sets []namedSet, rs []space.Range, families []uint8) (list []string, filled bool) {
 	left := rs
-	for _, s := range n.sets {
+	for _, s := range sets {
 		mine := slices.DeleteFunc(space.Without(s.ranges, n.owned()), func(r space.Range) bool {
 			return !slices.Contains(families, familyOf(r.From))
 		})
 		if len(mine) == 0 || len(space.Without(mine, left)) > 0 {
 			continue
 		}
-		t := s.ref.String()
-		if len(s.nets) <= 2 {
-			t += " (" + joined(s.nets) + ")"
-		}
-		out = append(out, t)
+		list = append(list, s.name)
 		left = space.Without(left, mine)
 	}
-	for _, p := range space.Prefixes(left) {
+	left = space.Join(left)
+	whole := n.fill(left)
+	for _, family := range families {
+		list = append(list, plain(ofRanges(whole, family))...)
+	}
+	return list, len(whole) < len(left)
+}
+
+func ofRanges(rs []space.Range, family uint8) []space.Range {
+	return slices.DeleteFunc(slices.Clone(rs), func(r space.Range) bool { return familyOf(r.From) != family })
+}
+
+// plain writes ranges of one family as blocks, or as one block and what lacks
+// of it where that is shorter.
+func plain(rs []space.Range) []string {
+	if len(rs) == 0 {
+		return nil
+	}
+	var out []string
+	blocks := space.Prefixes(rs)
+	for _, p := range blocks {
 		out = append(out, p.String())
+	}
+	first, last := blocks[0].Addr(), rs[len(rs)-1].To
+	hull := netip.PrefixFrom(first, first.BitLen())
+	for !hull.Contains(last) {
+		hull = netip.PrefixFrom(first, hull.Bits()-1).Masked()
+	}
+	missing := space.Prefixes(space.Without([]space.Range{space.RangeOf(hull)}, rs))
+	if len(missing) > 0 && len(missing) <= maxNames && len(missing)+1 < len(blocks) {
+		return []string{hull.String() + " but " + strings.ReplaceAll(joined(missing), ", ", " and ")}
 	}
 	return out
 }

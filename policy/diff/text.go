@@ -34,26 +34,27 @@ func describe(v *model.Verdict) string {
 	var s string
 	switch v.Reason {
 	case model.ReasonRule:
-		s = fmt.Sprintf("%s rule %s of %s, tier %s", v.Direction, v.Rule, v.Policy, v.Tier)
+		name := ""
 		if v.RuleName != "" {
-			s = fmt.Sprintf("%s rule %s %q of %s, tier %s", v.Direction, v.Rule, v.RuleName, v.Policy, v.Tier)
+			name = fmt.Sprintf(" %q", v.RuleName)
 		}
+		s = fmt.Sprintf("%s rule %s%s of %s, tier %s", v.Direction, v.Rule, name, v.Policy, v.Tier)
 	case model.ReasonEndOfTier:
-		s = fmt.Sprintf("the end of tier %s for %s: no rule matches, %s selects", v.Tier, v.Direction, v.Policy)
+		s = fmt.Sprintf("the end of tier %s for %s (last policy %s)", v.Tier, v.Direction, v.Policy)
 	case model.ReasonDefault:
-		s = fmt.Sprintf("the default for %s: no policy decides", v.Direction)
+		s = fmt.Sprintf("the default for %s (no policy decides)", v.Direction)
 	case model.ReasonNoEndpoint:
-		s = fmt.Sprintf("nothing for %s: no endpoint, no policy", v.Direction)
+		s = fmt.Sprintf("the lack of a policy for %s (no endpoint)", v.Direction)
 	case model.ReasonFailsafe:
 		s = fmt.Sprintf("a failsafe port for %s", v.Direction)
 	case model.ReasonOwnNode:
-		s = "nothing: a node reaches its own pods"
+		s = "what always holds: a node reaches its own pods"
 	case model.ReasonLoopback:
-		s = "nothing: an endpoint reaches itself"
+		s = "what always holds: an endpoint reaches itself"
 	case model.ReasonEndpointToHost:
 		s = "endpointToHostAction"
 	case model.ReasonUnknownWorkload:
-		s = fmt.Sprintf("unknownWorkloads for %s: the address is a pod's and no pod has it", v.Direction)
+		s = fmt.Sprintf("unknownWorkloads for %s (the address is in a pod CIDR and no pod has it)", v.Direction)
 	default:
 		s = fmt.Sprintf("%s: %s", v.Direction, v.Reason)
 	}
