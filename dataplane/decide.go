@@ -1,0 +1,118 @@
+package dataplane
+
+import (
+	"net/netip"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Decide runs a program as a kernel would, over what the Compiler holds. Tests
+// hold it against the core's own evaluation, and backends against it.
+func (c *Compiler) Decide(p *Program, f *model.Flow) Leaf {
+	peer := f.Src
+	for i := range p.Segments {
+		s := &p.Segments[i]
+		var l Leaf
+		if s.Table == nil {
+			l = c.try(s.Rules, f)
+		} else {
+			if s.Table.Side == CondDstAddr {
+				peer = f.Dst
+			}
+			rest := c.tables[s.Table.ID].state.Rest(peer)
+			if rest.Ports != nil {
+				l = rest.Ports.Leaf(f)
+			} else {
+				l = c.try(rest.Rules, f)
+			}
+		}
+		if l.Verdict == Continue {
+			l = s.End
+		}
+		if l.Verdict != Next {
+			return l
+		}
+	}
+	return p.Default
+}
+
+// try returns the leaf of the first rule that decides, or one that continues.
+func (c *Compiler) try(rules []Rule, f *model.Flow) Leaf {
+next:
+	for i := range rules {
+		for j := range rules[i].Conds {
+			if c.holds(&rules[i].Conds[j], f) == rules[i].Conds[j].Not {
+				continue next
+			}
+		}
+		if rules[i].Leaf.Verdict != Continue {
+			return rules[i].Leaf
+		}
+	}
+	return Leaf{Verdict: Continue}
+}
+
+func (c *Compiler) holds(cond *Cond, f *model.Flow) bool {
+	switch cond.Kind {
+	case CondProtocol:
+		return cond.Protocol == f.Protocol
+	case CondICMP:
+		return cond.Type == f.ICMPType && (!cond.HasCode || cond.Code == f.ICMPCode)
+	case CondSrcPorts:
+		return f.Protocol.HasPorts() && inRanges(cond.Ports, f.SrcPort)
+	case CondDstPorts:
+		return f.Protocol.HasPorts() && inRanges(cond.Ports, f.DstPort)
+	case CondSrcAddr:
+		return c.contains(cond.Set, f.Src)
+	case CondDstAddr:
+		return c.contains(cond.Set, f.Dst)
+	case CondSrcAddrPort:
+		return c.containsPort(cond.Set, f.Src, f.Protocol, f.SrcPort)
+	}
+	return c.containsPort(cond.Set, f.Dst, f.Protocol, f.DstPort)
+}
+
+func (c *Compiler) contains(s *Set, a netip.Addr) bool {
+	for _, p := range s.Nets {
+		if p.Contains(a) {
+			return true
+		}
+	}
+	if !s.IsCore() {
+		return false
+	}
+	members := c.sets[s.ID].members
+	for bits := a.BitLen(); bits >= 0; bits-- {
+		p, err := a.Prefix(bits)
+		if err != nil {
+			return false
+		}
+		if _, ok := members[policy.Member{Prefix: p}]; ok {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Compiler) containsPort(s *Set, a netip.Addr, p model.Protocol, port uint16) bool {
+	members := c.sets[s.ID].members
+	m := policy.Member{Prefix: netip.PrefixFrom(a, a.BitLen()), Protocol: p, Port: port}
+	if _, ok := members[m]; ok {
+		return true
+	}
+	m.Port = 0
+	_, ok := members[m]
+	return ok
+}
+
+// Leaf looks a packet up.
+func (t *PortTable) Leaf(f *model.Flow) Leaf {
+	for i := range t.Entries {
+		e := &t.Entries[i]
+		if e.Protocol == f.Protocol && (!f.Protocol.HasPorts() || e.First <= f.DstPort && f.DstPort <= e.Last) {
+			return e.Leaf
+		}
+	}
+	return t.Other
+}

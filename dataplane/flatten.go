@@ -1,0 +1,251 @@
+package dataplane
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/base32"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// flatten turns one tier of a chain into rules of plain conditions, for one
+// family. Rules that cannot match in the family are left out; a rule whose ports
+// are ranges or names becomes one rule for the ranges and one for each name.
+func (c *Compiler) flatten(t *policy.TierChain, dir model.Direction, f Family) []Rule {
+	var out []Rule
+	for _, p := range t.Policies {
+		rules := p.Ingress
+		if dir == model.Egress {
+			rules = p.Egress
+		}
+		for i := range rules {
+			r := &rules[i]
+			leaf, ok := leafOf(t, p, r, dir)
+			if !ok {
+				continue
+			}
+			for _, conds := range c.conditions(r, f) {
+				out = append(out, Rule{Conds: conds, Leaf: leaf})
+			}
+		}
+	}
+	return out
+}
+
+// leafOf says what a rule does where it matches. Rules that can do nothing are not ok.
+func leafOf(t *policy.TierChain, p *policy.Policy, r *policy.Rule, dir model.Direction) (Leaf, bool) {
+	if r.Match.Never {
+		return Leaf{}, false
+	}
+	l := Leaf{
+		Log: r.Action == model.Log,
+		Origin: Origin{
+			Tier: t.Tier.Name, Policy: p.Ref, Direction: dir,
+			Rule: model.RuleIndex(r.Index), Action: r.Action, Audit: p.Audit,
+		},
+	}
+	switch {
+	case p.Audit || r.Action == model.Log:
+		l.Verdict = Continue
+		l.Log = l.Log && !p.Audit
+	case r.Action == model.Allow:
+		l.Verdict = Accept
+	case r.Action == model.Pass:
+		l.Verdict = Next
+	default:
+		l.Verdict = Drop
+	}
+	return l, true
+}
+
+// conditions returns the alternatives of a rule, each a list of conditions that
+// must all hold; none if the rule cannot match in the family.
+func (c *Compiler) conditions(r *policy.Rule, f Family) [][]Cond {
+	m := &r.Match
+	if m.IPVersion != 0 && Family(m.IPVersion) != f {
+		return nil
+	}
+	own, other := model.ICMPv4, model.ICMPv6
+	if f == IPv6 {
+		own, other = other, own
+	}
+	var all []Cond
+	switch m.Protocol {
+	case model.AnyProtocol:
+	case other: // no packet of this family has it
+		return nil
+	default:
+		all = append(all, Cond{Kind: CondProtocol, Protocol: m.Protocol})
+	}
+	if m.NotProtocol != model.AnyProtocol && m.NotProtocol != other {
+		all = append(all, Cond{Kind: CondProtocol, Protocol: m.NotProtocol, Not: true})
+	}
+	if m.ICMP != nil {
+		if m.Protocol == model.AnyProtocol {
+			all = append(all, Cond{Kind: CondProtocol, Protocol: own})
+		}
+		all = append(all, icmpCond(m.ICMP, false))
+	}
+	if m.NotICMP != nil {
+		// Without a protocol beside it the type of other protocols means nothing.
+		if m.Protocol == own {
+			all = append(all, icmpCond(m.NotICMP, true))
+		}
+	}
+	all, ok := c.addresses(all, &m.Source, &r.Source, f, CondSrcAddr)
+	if !ok {
+		return nil
+	}
+	all, ok = c.addresses(all, &m.Destination, &r.Destination, f, CondDstAddr)
+	if !ok {
+		return nil
+	}
+	var out [][]Cond
+	for _, src := range c.portAlternatives(&m.Source, &r.Source, CondSrcPorts, CondSrcAddrPort) {
+		for _, dst := range c.portAlternatives(&m.Destination, &r.Destination, CondDstPorts, CondDstAddrPort) {
+			out = append(out, slices.Concat(all, src, dst))
+		}
+	}
+	return out
+}
+
+func icmpCond(i *model.ICMP, not bool) Cond {
+	c := Cond{Kind: CondICMP, Type: i.Type, Not: not}
+	if i.Code != nil {
+		c.Code, c.HasCode = *i.Code, true
+	}
+	return c
+}
+
+// addresses adds the conditions on one side's address. It is not ok if no
+// address of the family can meet them.
+func (c *Compiler) addresses(conds []Cond, p *model.Peer, s *policy.PeerSets, f Family, kind CondKind) ([]Cond, bool) {
+	add := func(set *Set, not bool) { conds = append(conds, Cond{Kind: kind, Not: not, Set: set}) }
+	if p.Nets != nil {
+		nets := ofFamily(p.Nets, f)
+		if len(nets) == 0 {
+			return nil, false
+		}
+		add(c.literal(nets), false)
+	}
+	if nets := ofFamily(p.NotNets, f); len(nets) > 0 {
+		add(c.literal(nets), true)
+	}
+	if s.Selector != nil {
+		add(c.set(s.Selector), false)
+	}
+	if s.NotSelector != nil {
+		add(c.set(s.NotSelector), true)
+	}
+	if s.Service != nil {
+		set := c.set(s.Service)
+		if set.Kind == policy.SetAddrPorts {
+			kind += CondSrcAddrPort - CondSrcAddr
+		}
+		add(set, false)
+	}
+	return conds, true
+}
+
+// portAlternatives returns the ways in which one side's ports can match. A side
+// without ports has one way, which asks for nothing.
+func (c *Compiler) portAlternatives(p *model.Peer, s *policy.PeerSets, ports, named CondKind) [][]Cond {
+	var not []Cond
+	if r := ranges(p.NotPorts); len(r) > 0 {
+		not = append(not, Cond{Kind: ports, Not: true, Ports: r})
+	}
+	for _, set := range s.NotNamedPorts {
+		not = append(not, Cond{Kind: named, Not: true, Set: c.set(set)})
+	}
+	if p.Ports == nil {
+		return [][]Cond{not}
+	}
+	var out [][]Cond
+	if r := ranges(p.Ports); len(r) > 0 {
+		out = append(out, append(slices.Clone(not), Cond{Kind: ports, Ports: r}))
+	}
+	for _, set := range s.NamedPorts {
+		out = append(out, append(slices.Clone(not), Cond{Kind: named, Set: c.set(set)}))
+	}
+	return out
+}
+
+// ranges returns the numbers among ports, merged.
+func ranges(ports []model.Port) []PortRange {
+	var out []PortRange
+	for _, p := range ports {
+		if p.Name == "" {
+			out = append(out, PortRange{p.First, p.Last})
+		}
+	}
+	slices.SortFunc(out, func(a, b PortRange) int { return cmp.Compare(a.First, b.First) })
+	merged := out[:0]
+	for _, r := range out {
+		if n := len(merged); n > 0 && int(r.First) <= int(merged[n-1].Last)+1 {
+			merged[n-1].Last = max(merged[n-1].Last, r.Last)
+		} else {
+			merged = append(merged, r)
+		}
+	}
+	return merged
+}
+
+// ofFamily returns the blocks of a family, sorted, without those inside others.
+func ofFamily(nets []netip.Prefix, f Family) []netip.Prefix {
+	var out []netip.Prefix
+	for _, p := range nets {
+		if FamilyOf(p.Addr()) == f {
+			out = append(out, p.Masked())
+		}
+	}
+	slices.SortFunc(out, comparePrefixes)
+	kept := out[:0]
+	for _, p := range out {
+		if n := len(kept); n == 0 || !kept[n-1].Contains(p.Addr()) {
+			kept = append(kept, p)
+		}
+	}
+	return kept
+}
+
+// comparePrefixes orders blocks by address, larger blocks first: a block comes
+// before those inside it.
+func comparePrefixes(a, b netip.Prefix) int {
+	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
+}
+
+// literal returns the set of a rule's own blocks, one for each distinct list.
+func (c *Compiler) literal(nets []netip.Prefix) *Set {
+	text := make([]string, len(nets))
+	for i, p := range nets {
+		text[i] = p.String()
+	}
+	def := strings.Join(text, ", ")
+	id := hashID("nets " + def)
+	if s := c.literals[id]; s != nil {
+		return s
+	}
+	s := &Set{ID: id, Kind: policy.SetAddrs, Text: def, Nets: nets}
+	c.literals[id] = s
+	return s
+}
+
+// set returns the set that stands for one of the core.
+func (c *Compiler) set(s *policy.Set) *Set {
+	if got := c.sets[s.ID()]; got != nil {
+		return got.set
+	}
+	rec := &setRec{set: &Set{ID: s.ID(), Kind: s.Kind(), Text: s.String()}}
+	c.sets[s.ID()] = rec
+	return rec.set
+}
+
+// hashID is a short name for a content: 80 bits, in letters that every kernel takes.
+func hashID(content string) string {
+	sum := sha256.Sum256([]byte(content))
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
+}
