@@ -1,0 +1,99 @@
+package cmd
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/policy/lint"
+)
+
+func TestLintGolden(t *testing.T) {
+	tests := []struct {
+		name   string
+		status int
+	}{
+		{"bad", exitNegative},
+		{"good", exitOK},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got := runMain(t, "", "lint", filepath.Join("testdata", "lint", tt.name+".yaml"))
+			if got.status != tt.status || got.errOut != "" {
+				t.Errorf("status %d, want %d; standard error %q", got.status, tt.status, got.errOut)
+			}
+			golden(t, filepath.Join("testdata", "lint", tt.name+".txt"), got.out)
+		})
+	}
+}
+
+// Every code that the linter has is found in bad.yaml, and JSON says what the text says.
+func TestLintJSON(t *testing.T) {
+	file := filepath.Join("testdata", "lint", "bad.yaml")
+	got := runMain(t, "", "lint", "-o", "json", file)
+	var r lintReport
+	if err := json.Unmarshal([]byte(got.out), &r); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(filepath.Join("testdata", "lint", "bad.txt"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	codes := map[string]bool{}
+	for _, f := range r.Findings {
+		codes[f.Code] = true
+		if f.File != file || f.Line == 0 || !strings.Contains(string(text), f.Message+" ("+f.Code+")") {
+			t.Errorf("%+v is not in the text", f)
+		}
+	}
+	for _, c := range []string{
+		lint.CodeInvalid, lint.CodeMissingTier, lint.CodeShadowedRule, lint.CodeShadowedPolicy, lint.CodeNeverMatches,
+		lint.CodeSelectsNothing, lint.CodePeerMatchesNothing, lint.CodeNoDNS, lint.CodeFailsafeOverlap, lint.CodeHostDeniesAll,
+		lint.CodeUntrackedReplies, lint.CodeUnknownService, lint.CodeUnknownServiceAccount, lint.CodeUnknownPort,
+		lint.CodeDuplicateOrder, lint.CodeEmptySet,
+	} {
+		if !codes[c] {
+			t.Errorf("no finding %s", c)
+		}
+	}
+}
+
+// The samples are what people start from: nothing in them is worth a warning.
+func TestLintSamples(t *testing.T) {
+	if got := runMain(t, "", "lint", "--strict", "../config/samples"); got.status != exitOK {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func TestLintUsage(t *testing.T) {
+	inFolder(t, map[string]string{
+		"warn.yaml": `{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: x}, spec: {containers: []}, status: {podIPs: [{ip: 10.0.0.1}]}}
+---
+{apiVersion: tierwall.io/v1alpha1, kind: GlobalNetworkPolicy, metadata: {name: g}, spec: {selector: "app == 'none'"}}`,
+		"alone.yaml":  `{apiVersion: tierwall.io/v1alpha1, kind: GlobalNetworkPolicy, metadata: {name: g}, spec: {selector: "app == 'none'"}}`,
+		"broken.yaml": "a: [",
+	})
+	tests := []struct {
+		args        []string
+		status      int
+		out, errOut string
+	}{
+		{[]string{"lint", "warn.yaml"}, exitOK, "warn.yaml:3: warning: GlobalNetworkPolicy/g: selects no endpoint (selects-nothing)", ""},
+		{[]string{"lint", "--strict", "warn.yaml"}, exitNegative, "1 warning", ""},
+		{[]string{"lint", "--level", "error", "--strict", "warn.yaml"}, exitNegative, "1 warning", ""},
+		{[]string{"lint", "-f", "warn.yaml"}, exitOK, "selects-nothing", ""},
+		{[]string{"lint", "alone.yaml"}, exitOK, "1 object: nothing found.", ""},
+		{[]string{"lint", "broken.yaml"}, exitUnusable, "", "broken.yaml:1: "},
+		{[]string{"lint", "none"}, exitUnusable, "", "none: no such file or folder"},
+		{[]string{"lint", "--level", "bad", "warn.yaml"}, exitUnusable, "", "want error, warning or info"},
+		{[]string{"lint"}, exitUnusable, "", "cluster"},
+	}
+	for _, tt := range tests {
+		got := runMain(t, "", tt.args...)
+		if got.status != tt.status || !strings.Contains(got.out, tt.out) || !strings.Contains(got.errOut, tt.errOut) {
+			t.Errorf("%v: got %+v", tt.args, got)
+		}
+	}
+}
