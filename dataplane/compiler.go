@@ -12,7 +12,8 @@ import (
 // Options of a Compiler.
 type Options struct {
 	// Linear is how many conditions on the peer's address a segment may have and
-	// still be tried rule by rule; -1 means none. 0 means DefaultLinear.
+	// still be tried rule by rule, and how many rules the rest of a table; -1
+	// means none, 0 means DefaultLinear.
 	Linear int
 }
 
@@ -312,7 +313,7 @@ func (c *Compiler) program(st *policy.StageChain, f Family) *Program {
 		t := &st.Chain[i]
 		seg := Segment{Tier: t.Tier.Name, End: endOf(t, st), Rules: c.flatten(t, st.Direction, f)}
 		if n := peersOf(seg.Rules, side); n > max(c.opts.Linear, 0) && n <= maxTableSets {
-			seg.Table, seg.Rules = newTable(seg.Rules, side), nil
+			seg.Table, seg.Rules = newTable(seg.Rules, side, max(c.opts.Linear, 0)), nil
 			seg.Table.ID = tableID(seg.Table, f)
 		}
 		p.Segments = append(p.Segments, seg)

@@ -24,13 +24,10 @@ type PortEntry struct {
 	Leaf        Leaf
 }
 
-// maxLinearPorts is how many rules are tried one by one before a PortTable is worth it.
-const maxLinearPorts = 8
-
-// newPortTable returns the table of rules, or nil if they are few or ask for
-// something else. Leaves with Verdict Continue stand for the end of the rules.
-func newPortTable(rules []Rule) *PortTable {
-	if len(rules) <= maxLinearPorts {
+// newPortTable returns the table of rules, or nil if they are no more than
+// linear or ask for something else. Leaves with Verdict Continue stand for the end of the rules.
+func newPortTable(rules []Rule, linear int) *PortTable {
+	if len(rules) <= linear {
 		return nil
 	}
 	cuts := map[model.Protocol][]int{}

@@ -20,7 +20,8 @@ type Table struct {
 	// they first ask. An address is known by the numbers of those that it is in.
 	Sets []*Set
 
-	rules []tableRule
+	rules  []tableRule
+	linear int // rules that a rest tries one by one
 }
 
 // tableRule is a rule whose conditions on the peer's address are numbers of
@@ -42,8 +43,8 @@ type Rest struct {
 }
 
 // newTable makes a table of rules that ask for the peer's address on one side.
-func newTable(rules []Rule, side CondKind) *Table {
-	t := &Table{Side: side}
+func newTable(rules []Rule, side CondKind, linear int) *Table {
+	t := &Table{Side: side, linear: linear}
 	number := map[*Set]uint16{}
 	for _, r := range rules {
 		tr := tableRule{Rule: Rule{Leaf: r.Leaf}}
@@ -94,7 +95,7 @@ func (t *Table) rest(numbers []uint16) *Rest {
 			break // nothing comes past it
 		}
 	}
-	r.Ports = newPortTable(r.Rules)
+	r.Ports = newPortTable(r.Rules, t.linear)
 	var b strings.Builder
 	appendRules(&b, r.Rules)
 	r.ID = hashID("rest " + b.String())

@@ -104,7 +104,7 @@ func TestPrograms(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", counts)
-	if last > first && (counts.tables < 1000 || counts.accepted < 1000 || counts.dropped < 1000) {
+	if last > first && (counts.tables < 1000 || counts.ports < 1000 || counts.accepted < 1000 || counts.dropped < 1000) {
 		t.Errorf("the worlds have gone blind: %+v", counts)
 	}
 }

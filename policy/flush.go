@@ -57,9 +57,9 @@ func (ix *Index) Flush() *Delta {
 		ix.loseRole(s)
 	}
 
-	d := &Delta{Settings: ix.changedSettings, Nodes: slices.Sorted(maps.Keys(ix.changedNodes))}
-	ix.changedSettings = false
-	clear(ix.changedNodes)
+	d := &Delta{Settings: !sameSettings(ix.settings, ix.toldSettings)}
+	ix.toldSettings = ix.settings
+	ix.flushNodes(d)
 	ix.flushSets(d)
 	ix.flushEffectives(d)
 	ix.flushEndpoints(d)
@@ -81,6 +81,36 @@ func (ix *Index) flushSets(d *Delta) {
 	}
 	ix.goneSets = nil
 	slices.SortFunc(d.Sets, func(a, b SetDelta) int { return cmp.Compare(a.Set.id, b.Set.id) })
+}
+
+func (ix *Index) flushNodes(d *Delta) {
+	for name := range ix.changedNodes {
+		now, before := ix.Node(name), ix.toldNodes[name]
+		if sameNode(now, before) {
+			continue
+		}
+		if now == nil {
+			delete(ix.toldNodes, name)
+		} else {
+			ix.toldNodes[name] = now
+		}
+		d.Nodes = append(d.Nodes, name)
+	}
+	clear(ix.changedNodes)
+	slices.Sort(d.Nodes)
+}
+
+func sameNode(a, b *model.Node) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.PodCIDRs, b.PodCIDRs) && maps.Equal(a.Labels, b.Labels)
+}
+
+func sameSettings(a, b *model.Settings) bool {
+	x, y := *a, *b
+	return slices.Equal(x.FailsafeInbound, y.FailsafeInbound) && slices.Equal(x.FailsafeOutbound, y.FailsafeOutbound) &&
+		x.EndpointToHost == y.EndpointToHost && x.UnknownWorkloads == y.UnknownWorkloads && x.AutoHostEndpoints == y.AutoHostEndpoints
 }
 
 func (ix *Index) flushEffectives(d *Delta) {

@@ -76,9 +76,10 @@ type Index struct {
 	goneSets        []*Set
 	dirtyEndpoints  map[model.Ref]struct{}
 	changedNodes    map[string]struct{}
-	changedSettings bool
-	// told is what the last Delta said of the local endpoints.
-	told map[model.Ref]EndpointDelta
+	// What the last Delta said: of the local endpoints, the nodes, the settings.
+	told         map[model.Ref]EndpointDelta
+	toldNodes    map[string]*model.Node
+	toldSettings *model.Settings
 
 	// Buffers that are used again.
 	pairBuf  []pairID
@@ -114,9 +115,10 @@ func New(o Options) *Index {
 		dirtyEndpoints: map[model.Ref]struct{}{},
 		changedNodes:   map[string]struct{}{},
 		told:           map[model.Ref]EndpointDelta{},
+		toldNodes:      map[string]*model.Node{},
 		seenSels:       map[*sel]struct{}{},
 	}
-	ix.view.sym = &ix.sym
+	ix.view.sym, ix.toldSettings = &ix.sym, ix.settings
 	for _, t := range model.BuiltinTiers() {
 		ix.seq++
 		ix.tiers[t.Name] = &tierRec{tier: t, seq: ix.seq, fixed: true}
@@ -146,7 +148,7 @@ func (ix *Index) Upsert(o model.Object) {
 	case *model.Tier:
 		ix.upsertTier(o)
 	case *model.Settings:
-		ix.settings, ix.changedSettings = o, true
+		ix.settings = o
 	}
 }
 
@@ -171,7 +173,7 @@ func (ix *Index) Delete(r model.Ref) {
 	case model.KindTier:
 		ix.deleteTier(r.Name)
 	case model.KindTierwall:
-		ix.settings, ix.changedSettings = model.DefaultSettings(), true
+		ix.settings = model.DefaultSettings()
 	default:
 		ix.deletePolicy(r)
 	}

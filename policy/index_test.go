@@ -213,8 +213,13 @@ func TestDeltas(t *testing.T) {
 		}},
 		{"deleting what was never there, and settings", []step{
 			{[]any{webPod.Ref, webPolicy.Ref, ref(model.KindNode, "", "x"), ref(model.KindTier, "", "x"), ref(model.KindNetworkSet, "a", "b"), ref("Unknown", "", "x")}, ""},
-			{[]any{model.DefaultSettings()}, "settings"},
+			{[]any{model.DefaultSettings()}, ""},
+			{[]any{&model.Settings{UnknownWorkloads: model.Allow}}, "settings"},
 			{[]any{ref(model.KindTierwall, "", "default")}, "settings"},
+			{[]any{&model.Node{Name: "n", Addrs: []netip.Addr{a("192.0.2.1")}}}, "nodes [n]"},
+			{[]any{&model.Node{Name: "n", Addrs: []netip.Addr{a("192.0.2.1")}}}, ""},
+			{[]any{ref(model.KindNode, "", "n"), &model.Node{Name: "n", Addrs: []netip.Addr{a("192.0.2.1")}}}, ""},
+			{[]any{ref(model.KindNode, "", "n")}, "nodes [n]"},
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
