@@ -80,13 +80,13 @@ func (d *decider) decide(f model.Flow) {
 		d.settle(dst.ref(), model.Ingress, model.StageWorkload, model.ReasonOwnNode, model.Allow)
 		return
 	}
-	if d.egress(&src, &dst, sameNode) {
+	if d.egress(&src, sameNode) {
 		d.ingress(&src, &dst, sameNode)
 	}
 }
 
 // egress takes the stages on the sender's side and says whether to go on.
-func (d *decider) egress(src, dst *end, sameNode bool) bool {
+func (d *decider) egress(src *end, sameNode bool) bool {
 	switch {
 	case src.pod != nil:
 		if !d.chain(src.pod, model.StageWorkload, model.Egress) {
@@ -298,7 +298,7 @@ func (ix *Index) end(f model.Flow, source bool) (e end) {
 	if e.node == nil && o != nil { // an address that only a host endpoint says
 		e.node = ix.Node(o.node)
 	}
-	name := ""
+	var name string
 	switch {
 	case e.node != nil:
 		name = e.node.Name

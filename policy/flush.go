@@ -163,5 +163,5 @@ func sameEndpoint(e *LocalEndpoint, o *owner) bool {
 	if e.Node != o.node || !slices.Equal(e.Addrs, o.addrs) || (e.Host == nil) != (o.host() == nil) {
 		return false
 	}
-	return e.Host == nil || *e.Host == model.HostEndpoint(o.host().HostEndpoint)
+	return e.Host == nil || *e.Host == o.host().HostEndpoint
 }

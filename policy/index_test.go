@@ -118,7 +118,7 @@ func TestDeltas(t *testing.T) {
 	web := map[string]string{"app": "web"}
 	db := map[string]string{"app": "db"}
 	appWeb, appDB := selector.Equal("app", "web"), selector.Equal("app", "db")
-	a := func(s string) netip.Addr { return netip.MustParseAddr(s) }
+	a := netip.MustParseAddr
 	webPod := pod("shop", "web", localNode, web, a("10.0.0.1"))
 	dbPod := pod("shop", "db", remoteNode, db, a("10.0.0.2"))
 	dbPolicy := globalPolicy("db", 1, appDB, allowFrom(0, appWeb))
