@@ -164,14 +164,6 @@ func distinct(from, to []*atom) (*atom, *atom) {
 			if x.group >= 0 || x.who != y.who {
 				return x, y
 			}
-			break // the others of the list may be of the same endpoint, too: try the next of from
-		}
-	}
-	for _, x := range from {
-		for _, y := range to {
-			if x.who != y.who {
-				return x, y
-			}
 		}
 	}
 	return nil, nil

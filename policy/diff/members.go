@@ -32,10 +32,10 @@ func (m members) has(i int) bool {
 }
 
 // endpoints are the names among the members.
-func (d *worlds) endpoints(m members) []model.Ref {
+func (w *worlds) endpoints(m members) []model.Ref {
 	var out []model.Ref
 	for _, i := range m {
-		if x := &d.atoms[i]; x.group < 0 {
+		if x := &w.atoms[i]; x.group < 0 {
 			out = append(out, x.who)
 		}
 	}
@@ -53,10 +53,10 @@ func slot(family uint8) int {
 	return 1
 }
 
-func (d *worlds) families() hasFamily {
+func (w *worlds) families() hasFamily {
 	out := hasFamily{}
-	for i := range d.atoms {
-		if x := &d.atoms[i]; x.group < 0 {
+	for i := range w.atoms {
+		if x := &w.atoms[i]; x.group < 0 {
 			v := out[x.who]
 			v[slot(x.family)] = true
 			out[x.who] = v

@@ -221,7 +221,7 @@ func (l *listing) complete() bool { return len(l.out) == 0 }
 // text names everything with a word, what is nearly everything by what lacks,
 // and else every namespace of its own.
 func (l *listing) text(everything string, label func(model.Ref) string) string {
-	if t, ok := l.brief(everything, label); ok {
+	if t, ok := l.brief(everything); ok {
 		return t
 	}
 	byNamespace := map[string]*listing{}
@@ -251,7 +251,7 @@ func (l *listing) text(everything string, label func(model.Ref) string) string {
 			continue
 		}
 		if ns != "" {
-			if t, ok := s.brief("all pods of "+ns, label); ok {
+			if t, ok := s.brief("all pods of " + ns); ok {
 				whole = append(whole, t)
 				continue
 			}
@@ -264,7 +264,7 @@ func (l *listing) text(everything string, label func(model.Ref) string) string {
 }
 
 // brief applies to several endpoints of which none or few lack.
-func (l *listing) brief(everything string, label func(model.Ref) string) (string, bool) {
+func (l *listing) brief(everything string) (string, bool) {
 	switch {
 	case len(l.in) > 1 && len(l.out) == 0:
 		return everything, true

@@ -3,6 +3,7 @@ package space
 import (
 	"encoding/binary"
 	"net/netip"
+	"slices"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
@@ -102,7 +103,7 @@ func (t *Table) compose(steps []step) *Fate {
 			}
 			path := stages
 			if p.Verdict.Action != model.NoAction || !steps[i].quiet {
-				path = append(stages[:len(stages):len(stages)], staged{i, p.Verdict})
+				path = slices.Concat(stages, []staged{{i, p.Verdict}})
 			}
 			switch p.Verdict.Action {
 			case model.Deny:
