@@ -45,7 +45,7 @@ func TestWorlds(t *testing.T) {
 			var own stats
 			for {
 				seed := first - 1 + next.Add(1)
-				if seed >= first+worlds || failed.Load() >= 15 {
+				if seed >= first+worlds || failed.Load() >= 3 {
 					break
 				}
 				if runWorld(seed, &own) != nil {
