@@ -14,8 +14,10 @@ type class struct {
 	hash uint64
 	kind ownerKind
 	sels []*sel // sorted by id
-	sets []*labelSet
-	next *class // same hash
+	// places are those of the class in sel.classes, parallel to sels.
+	places []int32
+	sets   []*labelSet
+	next   *class // same hash
 
 	stale bool // a policy of it changed
 	eff   *effRec
@@ -40,7 +42,7 @@ func (ix *Index) dirtyClass(ls *labelSet) {
 }
 
 func (ix *Index) staleClasses(s *sel) {
-	for c := range s.classes {
+	for _, c := range s.classes {
 		ix.staleClass(c)
 	}
 }
@@ -92,11 +94,10 @@ func (ix *Index) reclass(ls *labelSet) {
 		ix.classSeq++
 		c = &class{id: ix.classSeq, hash: h, kind: ls.kind, sels: slices.Clone(sels), next: ix.classes[h]}
 		ix.classes[h] = c
-		for _, s := range c.sels {
-			if s.classes == nil {
-				s.classes = map[*class]struct{}{}
-			}
-			s.classes[c] = struct{}{}
+		c.places = make([]int32, len(c.sels))
+		for i, s := range c.sels {
+			c.places[i] = int32(len(s.classes))
+			s.classes = append(s.classes, c)
 		}
 		ix.staleClass(c)
 	}
@@ -135,9 +136,16 @@ func (ix *Index) dropClass(c *class) {
 		return
 	}
 	unlinkClass(ix.classes, c)
-	for _, s := range c.sels {
-		delete(s.classes, c)
+	for i, s := range c.sels {
+		last := len(s.classes) - 1
+		moved, at := s.classes[last], c.places[i]
+		s.classes[at] = moved
+		j, _ := slices.BinarySearchFunc(moved.sels, s, compareClassSels)
+		moved.places[j] = at
+		s.classes[last] = nil
+		s.classes = s.classes[:last]
 	}
+	c.sels, c.places = nil, nil
 	ix.releaseEffective(c)
 }
 

@@ -14,7 +14,9 @@ type sel struct {
 	id    uint64
 	s     *selector.Selector
 	canon string
-	filed []place // where the selector is filed
+	// constraints are s.Constraints(), which filing and looking for candidates both ask for.
+	constraints []selector.Constraint
+	filed       []place // where the selector is filed
 
 	policies []*policyRec // subject role, unordered
 	// peer role: at most one set of addresses, and sets of named ports.
@@ -23,8 +25,8 @@ type sel struct {
 
 	sets    []*labelSet // label sets that it matches
 	local   int         // those of them with local endpoints
-	classes map[*class]struct{}
-	queued  bool // its policies' activation has to be looked at
+	classes []*class    // that the selector is part of; class.places are the places
+	queued  bool        // its policies' activation has to be looked at
 }
 
 func (s *sel) peer() bool    { return s.addrs != nil || len(s.ports) > 0 }
@@ -67,7 +69,7 @@ func (ix *Index) selFor(s *selector.Selector) *sel {
 		return got
 	}
 	ix.selSeq++
-	n := &sel{id: ix.selSeq, s: s, canon: canon}
+	n := &sel{id: ix.selSeq, s: s, canon: canon, constraints: s.Constraints()}
 	ix.sels[canon] = n
 	ix.file(n)
 	return n
@@ -109,15 +111,14 @@ func indexable(key string) bool {
 func (ix *Index) file(s *sel) {
 	var namespaces []string // nil: any
 	var best *selector.Constraint
-	constraints := s.s.Constraints()
 	better := func(a, b *selector.Constraint) bool { // a than b
 		if (a.Values != nil) != (b.Values != nil) {
 			return a.Values != nil
 		}
 		return len(a.Values) < len(b.Values)
 	}
-	for i := range constraints {
-		c := &constraints[i]
+	for i := range s.constraints {
+		c := &s.constraints[i]
 		switch {
 		case c.Key == model.LabelNamespace:
 			namespaces = c.Values
@@ -366,7 +367,7 @@ func (ix *Index) candidates(s *sel, visit func(*labelSet)) {
 			bestCost, walk = cost, w
 		}
 	}
-	for _, c := range s.s.Constraints() {
+	for _, c := range s.constraints {
 		if c.Key == model.LabelNamespace {
 			if c.Values == nil {
 				continue
