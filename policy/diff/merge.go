@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
 )
 
@@ -191,6 +192,9 @@ func (n *names) sided(r rectangle, classes []*class) sidedRectangle {
 	return s
 }
 
+// icmp is of one family by its nature.
+var icmp = space.Protocol(model.ICMPv4).Union(space.Protocol(model.ICMPv6))
+
 // joinFamilies joins what is the same for IPv4 and IPv6 and makes changes of the result.
 func (n *names) joinFamilies(rs []sidedRectangle) []Change {
 	type key struct {
@@ -199,7 +203,6 @@ func (n *names) joinFamilies(rs []sidedRectangle) []Change {
 		space string
 	}
 	keyOf := func(r *sidedRectangle) key {
-		icmp := space.Protocol(1).Union(space.Protocol(58))
 		return key{r.change, r.where, string(r.space.Subtract(icmp).AppendKey(nil))}
 	}
 	four := map[key][]int{}
@@ -245,7 +248,7 @@ func (n *names) change(r *sidedRectangle) []Change {
 	if len(r.families) == 1 {
 		c.Traffic.family = r.family
 	}
-	if len(r.families) == 1 && n.hasOther(r.fromMembers, r.family) && n.hasOther(r.toMembers, r.family) {
+	if len(r.families) == 1 && !icmp.Covers(r.space) && n.hasOther(r.fromMembers, r.family) && n.hasOther(r.toMembers, r.family) {
 		c.Family = fmt.Sprintf("IPv%d", r.family)
 	}
 	if r.where == 0 {

@@ -38,6 +38,7 @@ type names struct {
 // each world that has it, or those in pod CIDRs.
 type namedSet struct {
 	name   string
+	nets   []netip.Prefix // to show with the name, if there are few; nil for none
 	ranges []space.Range
 }
 
@@ -58,10 +59,7 @@ func newNames(w *worlds) *names {
 		if changed[r] || len(nets) == 0 {
 			continue
 		}
-		s := namedSet{name: r.String()}
-		if len(nets) <= 2 {
-			s.name += " (" + joined(nets) + ")"
-		}
+		s := namedSet{name: r.String(), nets: nets}
 		for _, p := range nets {
 			s.ranges = append(s.ranges, space.RangeOf(p))
 		}
@@ -340,14 +338,15 @@ func (n *names) blocks(rs []space.Range, families []uint8) (list []string, fille
 
 func (n *names) blocksBeside(sets []namedSet, rs []space.Range, families []uint8) (list []string, filled bool) {
 	left := rs
-	for _, s := range sets {
+	for i := range sets {
+		s := &sets[i]
 		mine := slices.DeleteFunc(space.Without(s.ranges, n.owned()), func(r space.Range) bool {
 			return !slices.Contains(families, familyOf(r.From))
 		})
 		if len(mine) == 0 || len(space.Without(mine, left)) > 0 {
 			continue
 		}
-		list = append(list, s.name)
+		list = append(list, s.text(families))
 		left = space.Without(left, mine)
 	}
 	left = space.Join(left)
@@ -356,6 +355,20 @@ func (n *names) blocksBeside(sets []namedSet, rs []space.Range, families []uint8
 		list = append(list, plain(ofRanges(whole, family))...)
 	}
 	return list, len(whole) < len(left)
+}
+
+// text is the name and, if there are few, the blocks of the families.
+func (s *namedSet) text(families []uint8) string {
+	var nets []netip.Prefix
+	for _, p := range s.nets {
+		if slices.Contains(families, familyOf(p.Addr())) {
+			nets = append(nets, p)
+		}
+	}
+	if len(nets) == 0 || len(nets) > 2 {
+		return s.name
+	}
+	return s.name + " (" + joined(nets) + ")"
 }
 
 func ofRanges(rs []space.Range, family uint8) []space.Range {

@@ -82,7 +82,7 @@ type Change struct {
 	From Peers `json:"from"`
 	To   Peers `json:"to"`
 	// Family is IPv4 or IPv6 if the change is limited to one although both
-	// sides have addresses of both; else empty.
+	// sides have addresses of both and the traffic exists in both; else empty.
 	Family string `json:"family,omitempty"`
 	// Where is empty if it makes no difference which nodes the endpoints are on.
 	Where Where `json:"where,omitempty"`
