@@ -62,7 +62,8 @@ func newSet(ix *Index, kind SetKind, text string) *Set {
 	return &Set{ix: ix, id: id, kind: kind, text: text}
 }
 
-func (m Member) compare(o Member) int {
+// Compare orders members by address, length, protocol and port.
+func (m Member) Compare(o Member) int {
 	return cmp.Or(comparePrefixes(m.Prefix, o.Prefix), cmp.Compare(m.Protocol, o.Protocol), cmp.Compare(m.Port, o.Port))
 }
 
@@ -212,7 +213,7 @@ func (s *Set) Members() []Member {
 }
 
 func sortMembers(ms []Member) []Member {
-	slices.SortFunc(ms, Member.compare)
+	slices.SortFunc(ms, Member.Compare)
 	return slices.Compact(ms)
 }
 
@@ -262,7 +263,7 @@ func compareMembers(before, now []Member) (added, removed []Member) {
 		case len(now) == 0:
 			c = -1
 		default:
-			c = before[0].compare(now[0])
+			c = before[0].Compare(now[0])
 		}
 		switch {
 		case c < 0:

@@ -1,0 +1,142 @@
+package dataplane
+
+import (
+	"cmp"
+	"context"
+	"maps"
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Backend programs a kernel. Implementations are not safe for concurrent use.
+type Backend interface {
+	// Sync makes the kernel hold what the State says, from whatever it holds now,
+	// in one transaction, and changes nothing that is right already. It is
+	// called at start, after an error of Apply, and after foreign changes.
+	Sync(ctx context.Context, s *State) error
+	// Apply makes one change on top of what the last Sync or Apply left, in one
+	// transaction: packets see all of it or nothing. State is what holds after
+	// it. After an error the kernel holds what it held before.
+	Apply(ctx context.Context, ch *Change, s *State) error
+	// Counters returns what the kernel has counted so far, by rule.
+	Counters(ctx context.Context) (map[Origin]Count, error)
+	// Cleanup removes everything of Tierwall's from the kernel.
+	Cleanup(ctx context.Context) error
+}
+
+// Count is packets and bytes of first packets of connections (and of all
+// packets of untracked ones).
+type Count struct{ Packets, Bytes uint64 }
+
+// State is all that a kernel should hold.
+type State struct {
+	// Node is what the kernel's own node is called; empty on a host without a cluster.
+	Node     string
+	Settings *model.Settings
+	// NodeAddrs are the node's own addresses, PodCIDRs its blocks of pod addresses.
+	NodeAddrs []netip.Addr
+	PodCIDRs  []netip.Prefix
+	// Compiled holds sets, programs, tables and endpoints.
+	Compiled *Compiler
+}
+
+// Sets returns the sets that programs ask for, literal ones too, by ID.
+func (c *Compiler) Sets() []*Set {
+	out := make([]*Set, 0, len(c.sets))
+	for _, r := range c.sets {
+		out = append(out, r.set)
+	}
+	seen := map[string]bool{}
+	for _, r := range c.programs {
+		for _, s := range r.program.Sets() {
+			if !s.IsCore() && !seen[s.ID] {
+				seen[s.ID] = true
+				out = append(out, s)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b *Set) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// Sets returns the sets that a program's rules ask for one by one: those of its
+// lists of rules, and those that rests of its tables may ask for. Sets that only
+// make up a table are not among them: no backend needs them.
+func (p *Program) Sets() []*Set {
+	seen := map[string]*Set{}
+	add := func(conds []Cond) {
+		for _, c := range conds {
+			if c.Set != nil {
+				seen[c.Set.ID] = c.Set
+			}
+		}
+	}
+	for i := range p.Segments {
+		for j := range p.Segments[i].Rules {
+			add(p.Segments[i].Rules[j].Conds)
+		}
+		if t := p.Segments[i].Table; t != nil {
+			for j := range t.rules {
+				add(t.rules[j].Conds)
+			}
+		}
+	}
+	return slices.SortedFunc(maps.Values(seen), func(a, b *Set) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// Members returns the members of a set, sorted.
+func (c *Compiler) Members(s *Set) []policy.Member {
+	if !s.IsCore() {
+		out := make([]policy.Member, len(s.Nets))
+		for i, p := range s.Nets {
+			out[i] = policy.Member{Prefix: p}
+		}
+		return out
+	}
+	rec := c.sets[s.ID]
+	if rec == nil {
+		return nil
+	}
+	return slices.SortedFunc(maps.Keys(rec.members), policy.Member.Compare)
+}
+
+// Programs returns all programs, by ID.
+func (c *Compiler) Programs() []*Program {
+	out := make([]*Program, 0, len(c.programs))
+	for _, r := range c.programs {
+		out = append(out, r.program)
+	}
+	slices.SortFunc(out, func(a, b *Program) int { return cmp.Compare(a.ID, b.ID) })
+	return out
+}
+
+// Table returns what a table holds, or nil.
+func (c *Compiler) Table(id string) *TableState {
+	if r := c.tables[id]; r != nil {
+		return r.state
+	}
+	return nil
+}
+
+// Rests returns the rests that a table's addresses, blocks and all others lead to, by ID.
+func (s *TableState) Rests() []*Rest {
+	seen := map[string]*Rest{s.Empty.ID: s.Empty}
+	for _, r := range s.Addrs {
+		seen[r.ID] = r
+	}
+	for _, b := range s.Blocks {
+		seen[b.Rest.ID] = b.Rest
+	}
+	return slices.SortedFunc(maps.Values(seen), func(a, b *Rest) int { return cmp.Compare(a.ID, b.ID) })
+}
+
+// Family of the addresses.
+func (s *TableState) Family() Family { return s.family }
+
+// Endpoints returns the local endpoints, sorted.
+func (c *Compiler) Endpoints() []Endpoint {
+	return slices.SortedFunc(maps.Values(c.ends), func(a, b Endpoint) int { return a.Ref.Compare(b.Ref) })
+}
