@@ -132,13 +132,13 @@ func (w *World) Decide(f model.Flow) model.Decision {
 		// "host→pod is always allowed (kubelet probes)"
 		d.add(plain(model.Allow, model.Ingress, model.ReasonOwnNode), model.StageWorkload, dst.ref())
 	default:
-		d.egress(src, dst, sameNode)
+		d.egress(src, sameNode)
 		d.ingress(src, dst, sameNode)
 	}
 	return d.out
 }
 
-func (d *decision) egress(src, dst place, sameNode bool) {
+func (d *decision) egress(src place, sameNode bool) {
 	w, f := d.world, d.flow
 	switch {
 	case src.pod != nil:

@@ -374,7 +374,7 @@ func lastStage(d model.Decision) string {
 func decode(t *testing.T, docs string) []k8s.Object {
 	t.Helper()
 	scheme := k8s.NewScheme()
-	for _, add := range []func(*k8s.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, discoveryv1.AddToScheme, cnpv1alpha2.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*k8s.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, discoveryv1.AddToScheme, cnpv1alpha2.Install, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}

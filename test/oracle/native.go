@@ -260,7 +260,7 @@ func (w *World) clusterPolicy(o *cnpv1alpha2.ClusterNetworkPolicy) *policy {
 
 // clusterSubject gives, beside an error, what its valid parts leave in scope.
 func clusterSubject(s cnpv1alpha2.ClusterNetworkPolicySubject) (func(*owner) bool, error) {
-	spaces, pods := metav1.LabelSelector{}, metav1.LabelSelector{}
+	var spaces, pods metav1.LabelSelector
 	switch {
 	case s.Namespaces != nil && s.Pods == nil:
 		spaces = *s.Namespaces
