@@ -43,23 +43,15 @@ type State struct {
 	Compiled *Compiler
 }
 
-// Sets returns the sets that programs ask for, literal ones too, by ID.
+// Sets returns the sets that programs ask for (Program.Sets), by ID.
 func (c *Compiler) Sets() []*Set {
-	out := make([]*Set, 0, len(c.sets))
-	for _, r := range c.sets {
-		out = append(out, r.set)
-	}
-	seen := map[string]bool{}
+	seen := map[string]*Set{}
 	for _, r := range c.programs {
 		for _, s := range r.program.Sets() {
-			if !s.IsCore() && !seen[s.ID] {
-				seen[s.ID] = true
-				out = append(out, s)
-			}
+			seen[s.ID] = s
 		}
 	}
-	slices.SortFunc(out, func(a, b *Set) int { return cmp.Compare(a.ID, b.ID) })
-	return out
+	return slices.SortedFunc(maps.Values(seen), func(a, b *Set) int { return cmp.Compare(a.ID, b.ID) })
 }
 
 // Sets returns the sets that a program's rules ask for one by one: those of its

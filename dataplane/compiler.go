@@ -26,7 +26,7 @@ const DefaultLinear = 8
 type Compiler struct {
 	opts     Options
 	sets     map[string]*setRec
-	literals map[string]*Set
+	literals map[string]*literalRec
 	tables   map[string]*tableRec
 	policies map[*policy.Effective]*Compiled
 	programs map[string]*programRec
@@ -38,6 +38,12 @@ type setRec struct {
 	members map[policy.Member]struct{}
 	// tables that ask for the set, with its number there.
 	tables map[*tableRec]uint16
+}
+
+// literalRec counts the programs that ask for a set of literal blocks.
+type literalRec struct {
+	set  *Set
+	refs int
 }
 
 type tableRec struct {
@@ -60,7 +66,7 @@ func NewCompiler(o Options) *Compiler {
 	return &Compiler{
 		opts:     o,
 		sets:     map[string]*setRec{},
-		literals: map[string]*Set{},
+		literals: map[string]*literalRec{},
 		tables:   map[string]*tableRec{},
 		policies: map[*policy.Effective]*Compiled{},
 		programs: map[string]*programRec{},
@@ -100,8 +106,9 @@ type Endpoint struct {
 
 // Change is what a kernel has to learn. Lists are sorted.
 type Change struct {
-	// Sets of the core that are new, changed or gone. Sets of literal blocks are
-	// found in the programs that ask for them.
+	// Sets of the core that are new, changed or gone, those among them that no
+	// program asks for too (Program.Sets): they only make up tables. Sets of
+	// literal blocks are found in the programs that ask for them.
 	Sets []SetChange
 	// Programs that are new or gone; what is new in tables is in Tables.
 	Added, Removed []*Program
@@ -289,6 +296,7 @@ func (c *Compiler) compile(e *policy.Effective, ch *Change, newTables map[*table
 				rec = &programRec{program: p}
 				c.programs[p.ID] = rec
 				ch.Added = append(ch.Added, p)
+				c.countLiterals(p, 1)
 				for i := range p.Segments {
 					if t := p.Segments[i].Table; t != nil {
 						p.Segments[i].Table = c.hold(t, f, newTables)
@@ -426,10 +434,34 @@ func (c *Compiler) release(e *policy.Effective, ch *Change, newTables map[*table
 		}
 		delete(c.programs, sp.Program.ID)
 		ch.Removed = append(ch.Removed, rec.program)
+		c.countLiterals(rec.program, -1)
 		for i := range rec.program.Segments {
 			if t := rec.program.Segments[i].Table; t != nil {
 				c.drop(c.tables[t.ID], ch, newTables)
 			}
+		}
+	}
+}
+
+// countLiterals counts a program's literal sets, and forgets those that none asks for.
+func (c *Compiler) countLiterals(p *Program, n int) {
+	count := func(s *Set) {
+		if rec := c.literals[s.ID]; rec != nil && !s.IsCore() {
+			if rec.refs += n; rec.refs == 0 {
+				delete(c.literals, s.ID)
+			}
+		}
+	}
+	for i := range p.Segments {
+		for j := range p.Segments[i].Rules {
+			for _, cond := range p.Segments[i].Rules[j].Conds {
+				if cond.Set != nil {
+					count(cond.Set)
+				}
+			}
+		}
+		if t := p.Segments[i].Table; t != nil {
+			t.eachSet(count)
 		}
 	}
 }

@@ -226,12 +226,12 @@ func (c *Compiler) literal(nets []netip.Prefix) *Set {
 	}
 	def := strings.Join(text, ", ")
 	id := hashID("nets " + def)
-	if s := c.literals[id]; s != nil {
-		return s
+	rec := c.literals[id]
+	if rec == nil {
+		rec = &literalRec{set: &Set{ID: id, Kind: policy.SetAddrs, Text: def, Nets: nets}}
+		c.literals[id] = rec
 	}
-	s := &Set{ID: id, Kind: policy.SetAddrs, Text: def, Nets: nets}
-	c.literals[id] = s
-	return s
+	return rec.set
 }
 
 // set returns the set that stands for one of the core.

@@ -70,6 +70,20 @@ func newTable(rules []Rule, side CondKind, linear int) *Table {
 	return t
 }
 
+// eachSet visits the sets of the peer's side, and those that other conditions ask for.
+func (t *Table) eachSet(visit func(*Set)) {
+	for _, s := range t.Sets {
+		visit(s)
+	}
+	for i := range t.rules {
+		for _, c := range t.rules[i].Conds {
+			if c.Set != nil {
+				visit(c.Set)
+			}
+		}
+	}
+}
+
 func tableID(t *Table, f Family) string {
 	var b strings.Builder
 	t.append(&b)

@@ -134,8 +134,11 @@ func sameVerdict(got Leaf, want model.Verdict) error {
 
 // sameTables compares what two compilers hold.
 func sameTables(a, b *Compiler) error {
-	if len(a.tables) != len(b.tables) || len(a.programs) != len(b.programs) {
-		return fmt.Errorf("%d tables and %d programs, from scratch %d and %d", len(a.tables), len(a.programs), len(b.tables), len(b.programs))
+	count := func(c *Compiler) [5]int {
+		return [5]int{len(c.tables), len(c.programs), len(c.literals), len(c.sets), len(c.ends)}
+	}
+	if x, y := count(a), count(b); x != y {
+		return fmt.Errorf("%v tables, programs, literal sets, sets and endpoints, from scratch %v", x, y)
 	}
 	for id, ta := range a.tables {
 		tb := b.tables[id]
