@@ -13,6 +13,8 @@ type class struct {
 	// clean: nothing that bears on the class differs between the worlds.
 	clean  bool
 	byNode []nodeGroup // sorted
+	// onNode are the positions in byNode by the node in each world; no node is none.
+	onNode [2]map[string][]int
 }
 
 // nodeGroup is the atoms of a class that are on the same node in each world.
@@ -87,6 +89,15 @@ func (c *class) groupByNode() {
 		}
 		return strings.Compare(x.b, y.b)
 	})
+	c.onNode = [2]map[string][]int{{}, {}}
+	for i, g := range c.byNode {
+		if g.a != "" {
+			c.onNode[0][g.a] = append(c.onNode[0][g.a], i)
+		}
+		if g.b != "" {
+			c.onNode[1][g.b] = append(c.onNode[1][g.b], i)
+		}
+	}
 }
 
 // relation says whether two endpoints are on the same node, in each world.
@@ -126,24 +137,32 @@ func examples(from, to *class) []example {
 		return nil
 	}
 	var found [relations]*example
-	n := 0
+	try := func(g, h *nodeGroup) {
+		r := relate(g, h)
+		if found[r] != nil {
+			return
+		}
+		if x, y := distinct(g.atoms, h.atoms); x != nil {
+			found[r] = &example{r, x, y}
+		}
+	}
+	// Groups that share a node in one world or the other are few.
+	for i := range from.byNode {
+		g := &from.byNode[i]
+		for _, j := range to.onNode[0][g.a] {
+			try(g, &to.byNode[j])
+		}
+		for _, j := range to.onNode[1][g.b] {
+			try(g, &to.byNode[j])
+		}
+	}
+	// Of those that share none, the first will do.
+apart:
 	for i := range from.byNode {
 		for j := range to.byNode {
-			g, h := &from.byNode[i], &to.byNode[j]
-			var r relation
-			if g.a != "" && g.a == h.a {
-				r |= sameInA
-			}
-			if g.b != "" && g.b == h.b {
-				r |= sameInB
-			}
-			if found[r] != nil {
-				continue
-			}
-			if x, y := distinct(g.atoms, h.atoms); x != nil {
-				found[r] = &example{r, x, y}
-				if n++; n == relations {
-					break
+			if relate(&from.byNode[i], &to.byNode[j]) == 0 {
+				if try(&from.byNode[i], &to.byNode[j]); found[0] != nil {
+					break apart
 				}
 			}
 		}
@@ -155,6 +174,17 @@ func examples(from, to *class) []example {
 		}
 	}
 	return out
+}
+
+func relate(g, h *nodeGroup) relation {
+	var r relation
+	if g.a != "" && g.a == h.a {
+		r |= sameInA
+	}
+	if g.b != "" && g.b == h.b {
+		r |= sameInB
+	}
+	return r
 }
 
 // distinct finds an atom of each list such that they are not of one endpoint.

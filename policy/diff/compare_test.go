@@ -1,9 +1,13 @@
 package diff
 
 import (
+	"encoding/json"
 	"math/rand/v2"
 	"net/netip"
+	"strings"
 	"testing"
+
+	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
@@ -12,9 +16,11 @@ import (
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
-func indexOf(s *oracle.Stream) *policy.Index {
+func indexOf(s *oracle.Stream) *policy.Index { return index(s.Objects()) }
+
+func index(objects []runtime.Object) *policy.Index {
 	ix := policy.New(policy.Options{})
-	for _, o := range s.Objects() {
+	for _, o := range objects {
 		if m, _, known := convert.Object(o); known && m != nil {
 			ix.Upsert(m)
 		}
@@ -26,7 +32,7 @@ func indexOf(s *oracle.Stream) *policy.Index {
 // Every packet whose fate differs lies in exactly one reported change, which
 // names what decided, and no other packet lies in any.
 func TestCompareAgainstSinglePackets(t *testing.T) {
-	worlds := 120
+	worlds := 300
 	if testing.Short() {
 		worlds = 30
 	}
@@ -119,6 +125,40 @@ func checkFlows(t *testing.T, seed uint64, a, b *policy.Index, flows []model.Flo
 		default:
 			checkOutcome(t, seed, f, got[0].Before, &before)
 			checkOutcome(t, seed, f, got[0].After, &after)
+		}
+	}
+}
+
+// A report depends on what the objects are, not on the order in which they came.
+func TestCompareIsDeterministic(t *testing.T) {
+	for seed := range uint64(30) {
+		stream := oracle.Random(rand.New(rand.NewPCG(seed, 8)), oracle.Config{})
+		var worlds [2][]runtime.Object
+		for i := range worlds {
+			for range 80 {
+				stream.Next()
+			}
+			worlds[i] = stream.Objects()
+		}
+		report := func() string {
+			r := Compare(index(worlds[0]), index(worlds[1]), Options{Decisions: true})
+			b, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var text strings.Builder
+			if err := r.WriteText(&text, nil); err != nil {
+				t.Fatal(err)
+			}
+			return string(b) + text.String()
+		}
+		first := report()
+		shuffle := rand.New(rand.NewPCG(seed, 9))
+		for _, w := range worlds {
+			shuffle.Shuffle(len(w), func(i, j int) { w[i], w[j] = w[j], w[i] })
+		}
+		if again := report(); again != first {
+			t.Fatalf("seed %d: %s\nand\n%s", seed, first, again)
 		}
 	}
 }

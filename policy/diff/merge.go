@@ -219,7 +219,7 @@ func (n *names) joinFamilies(rs []sidedRectangle) []Change {
 		}
 		for _, j := range four[keyOf(&rs[i])] {
 			x, y := &rs[j], &rs[i]
-			if gone[j] || !n.sameMembers(x.fromMembers, y.fromMembers) || !n.sameMembers(x.toMembers, y.toMembers) {
+			if len(x.families) > 1 || !n.sameMembers(x.fromMembers, y.fromMembers) || !n.sameMembers(x.toMembers, y.toMembers) {
 				continue
 			}
 			x.space = x.space.Union(y.space)
