@@ -137,7 +137,7 @@ func (e *Effective) Stages() []StageChain {
 	stages := []model.Stage{own}
 	if e.Host {
 		own = model.StageHost
-		stages = []model.Stage{model.StageUntracked, model.StagePreDNAT, own, model.StageForward}
+		stages = []model.Stage{model.StageUntracked, model.StagePreDNAT, model.StageForward, own}
 	}
 	var out []StageChain
 	for _, dir := range []model.Direction{model.Ingress, model.Egress} {

@@ -57,7 +57,7 @@ type linter struct {
 
 // ownChain is a chain and the addresses of the endpoints that have it.
 type ownChain struct {
-	space.NamedChain
+	policy.StageChain
 	own []*space.Party
 }
 
@@ -120,7 +120,7 @@ func (l *linter) collectChains() {
 			if !ok {
 				i = len(l.chains)
 				index[k] = i
-				l.chains = append(l.chains, ownChain{NamedChain: c})
+				l.chains = append(l.chains, ownChain{StageChain: c})
 				for _, t := range c.Chain {
 					for _, p := range t.Policies {
 						l.resolved[p.Ref] = p

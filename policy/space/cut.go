@@ -150,38 +150,10 @@ func (e *Evaluator) load() {
 	}
 }
 
-// NamedChain is a chain of an effective policy and what it is for.
-type NamedChain struct {
-	Chain     policy.Chain
-	Direction model.Direction
-	Stage     model.Stage
-	// Default is what follows the last tier; NoAction at stages preDNAT and untracked,
-	// where the tiers' own default actions do not count either.
-	Default model.Action
-}
-
 // Chains lists the chains of an effective policy that are not empty, in the
 // order in which the stages of one direction come.
-func Chains(e *policy.Effective) []NamedChain {
-	own := model.StageWorkload
-	if e.Host {
-		own = model.StageHost
-	}
-	var out []NamedChain
-	for _, c := range []NamedChain{
-		{e.UntrackedIngress, model.Ingress, model.StageUntracked, model.NoAction},
-		{e.PreDNAT, model.Ingress, model.StagePreDNAT, model.NoAction},
-		{e.ForwardIngress, model.Ingress, model.StageForward, model.Allow},
-		{e.Ingress, model.Ingress, own, e.DefaultAction},
-		{e.UntrackedEgress, model.Egress, model.StageUntracked, model.NoAction},
-		{e.ForwardEgress, model.Egress, model.StageForward, model.Allow},
-		{e.Egress, model.Egress, own, e.DefaultAction},
-	} {
-		if len(c.Chain) > 0 {
-			out = append(out, c)
-		}
-	}
-	return out
+func Chains(e *policy.Effective) []policy.StageChain {
+	return slices.DeleteFunc(e.Stages(), func(c policy.StageChain) bool { return len(c.Chain) == 0 })
 }
 
 // sweep walks along both families and groups the stretches between edges by
