@@ -212,6 +212,10 @@ func TestDecide(t *testing.T) {
 			db web TCP/1: Deny ingress workload Rule default GlobalNetworkPolicy/i 1
 			world web TCP/1: Allow ingress workload Rule default GlobalNetworkPolicy/i 2
 			world job TCP/1: Allow ingress workload Default`},
+		{"nobody gives himself an implicit label", object("GlobalNetworkSet", "name: liar, labels: {tierwall.io/namespace: shop, tierwall.io/serviceaccount: web}", "nets: [9.9.9.9/32]") +
+			gnp("i", `selector: app == 'db', ingress: [{action: Allow, source: {selector: tierwall.io/namespace == 'shop'}}, {action: Allow, source: {serviceAccounts: {names: [web]}}}]`), `
+			web db TCP/1: Allow ingress workload Rule default GlobalNetworkPolicy/i 0
+			world db TCP/1: Deny ingress workload EndOfTier default GlobalNetworkPolicy/i end-of-tier`},
 		{"services: address and port on egress, address on ingress", gnp("s", `selector: app == 'web', egress: [{action: Allow, destination: {services: {name: sql, namespace: shop}}}]`) +
 			tnp("t", `selector: app == 'web', ingress: [{action: Allow, source: {services: {name: sql}}}]`), `
 			web db TCP/5432: Allow ingress workload Default

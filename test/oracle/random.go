@@ -222,6 +222,10 @@ func (s *Stream) labels(keys ...string) map[string]string {
 			l[k] = pick(s, "x", "y", "xy")
 		}
 	}
+	if s.chance(0.04) { // an implicit label that is none
+		l[pick(s, "tierwall.io/namespace", "tierwall.io/orchestrator", "tierwall.io/serviceaccount", "tierwall.io/name", "projectcalico.org/namespace")] =
+			pick(s, "a", "web", "k8s")
+	}
 	return l
 }
 

@@ -39,7 +39,7 @@ func (s *Stream) ownSelector() string {
 		p := pick(s, "tierwall.io", "projectcalico.org")
 		sel = pick(s,
 			p+"/namespace == 'a'", p+"/namespace in {'a', 'c'}", "has("+p+"/namespace)", p+"/namespace != 'b'",
-			p+"/orchestrator == 'k8s'", p+"/orchestrator != 'k8s'", p+"/serviceaccount == 'web'", "!has("+p+"/serviceaccount)",
+			p+"/orchestrator == 'k8s'", p+"/name == 'a'", "has("+p+"/orchestrator)", p+"/orchestrator != 'k8s'", p+"/serviceaccount == 'web'", "!has("+p+"/serviceaccount)",
 			"global()", "!global()", "global() || "+sel, sel+" && !global()", p+"/namespace starts with 'a' && "+sel,
 		)
 	}

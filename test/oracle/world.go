@@ -189,7 +189,7 @@ func (w *World) addHostEndpoint(h *v1alpha1.HostEndpoint) {
 		kind:  model.OwnerHostEndpoint,
 		node:  h.Spec.Node,
 		iface: h.Spec.InterfaceName,
-		own:   labels{values: h.Labels, global: true},
+		own:   labels{values: overlay(h.Labels, nil), global: true},
 		addrs: parseAddrs(h.Spec.ExpectedIPs),
 	}
 	if len(o.addrs) == 0 {
@@ -216,7 +216,7 @@ func (w *World) addHostEndpoint(h *v1alpha1.HostEndpoint) {
 }
 
 func (w *World) addSet(ref model.Ref, own map[string]string, spec v1alpha1.NetworkSetSpec) {
-	o := &owner{ref: ref, kind: model.OwnerNetworkSet, namespace: ref.Namespace, own: labels{values: own, global: true}}
+	o := &owner{ref: ref, kind: model.OwnerNetworkSet, namespace: ref.Namespace, own: labels{values: overlay(own, nil), global: true}}
 	if ref.Namespace != "" {
 		o.own = labels{values: overlay(own, map[string]string{"tierwall.io/namespace": ref.Namespace})}
 		o.ofSpace = w.namespaceLabels(ref.Namespace)
@@ -232,7 +232,7 @@ func (w *World) addSet(ref model.Ref, own map[string]string, spec v1alpha1.Netwo
 func nodeOwner(n *corev1.Node) *owner {
 	return &owner{
 		ref: model.Ref{Kind: model.KindNode, Name: n.Name}, kind: model.OwnerNode, node: n.Name,
-		own: labels{values: n.Labels, global: true}, addrs: nodeAddrs(n),
+		own: labels{values: overlay(n.Labels, nil), global: true}, addrs: nodeAddrs(n),
 	}
 }
 
@@ -257,10 +257,14 @@ func parseAddrs(texts []string) []netip.Addr {
 	return addrs
 }
 
-// overlay gives implicit labels precedence over the object's own.
+// overlay puts implicit labels in the place of the object's own of these keys: what
+// somebody writes there counts for nothing, also where the core adds no such label.
 func overlay(own, implicit map[string]string) map[string]string {
 	l := map[string]string{}
 	maps.Copy(l, own)
+	for _, k := range []string{"namespace", "orchestrator", "serviceaccount"} {
+		delete(l, "tierwall.io/"+k)
+	}
 	maps.Copy(l, implicit)
 	return l
 }

@@ -23,7 +23,7 @@ import (
 // defaultWorlds is sized for about a minute on two slow cores. TIERWALL_WORLDS
 // sets another number and TIERWALL_FIRST_SEED where to begin, for longer searches;
 // TIERWALL_SEED runs one world alone, with its trace.
-const defaultWorlds = 3000
+const defaultWorlds = 5000
 
 // TestWorlds feeds random worlds to the engine, event by event, and holds its
 // verdicts, its deltas and its state to the naive interpreter and to an engine that
