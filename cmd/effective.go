@@ -13,6 +13,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/nearest"
 )
 
 // effectiveView is what `effective` prints of one class of endpoints.
@@ -102,7 +103,10 @@ effective policy is shown once, with the endpoints that share it.`,
 					return err
 				}
 				if !slices.Contains(refs, r) {
-					return fmt.Errorf("%s: no such endpoint%s", r, nearest(r, refs))
+					if n, ok := nearest.Ref(r, refs); ok {
+						return fmt.Errorf("%s: no such endpoint; did you mean %s?", r, n)
+					}
+					return fmt.Errorf("%s: no such endpoint", r)
 				}
 				refs = []model.Ref{r}
 			}
@@ -142,16 +146,6 @@ func parseEndpoint(s string) (model.Ref, error) {
 		}
 	}
 	return model.Ref{}, fmt.Errorf("endpoint %q: want NAMESPACE/POD, pod:NAMESPACE/POD or hostEndpoint:NAME", s)
-}
-
-// nearest suggests a name that may have been meant.
-func nearest(r model.Ref, refs []model.Ref) string {
-	for _, c := range refs {
-		if c.Kind == r.Kind && c.Name == r.Name || c.Namespace == r.Namespace && strings.HasPrefix(c.Name, r.Name) {
-			return "; did you mean " + c.String() + "?"
-		}
-	}
-	return ""
 }
 
 // effectiveViews groups endpoints by effective policy, in the order of their first endpoint.

@@ -16,6 +16,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/nearest"
 )
 
 // kind is what this package must know about a kind that it reads.
@@ -111,7 +112,7 @@ func wrongVersion(gvk schema.GroupVersionKind) (field, message string) {
 	}
 	switch {
 	case gvk.Group == v1alpha1.GroupName && !slices.Contains(sameGroup, gvk.Kind) && gvk.Kind != policyTestGVK.Kind:
-		return "kind", fmt.Sprintf("%s has no kind %s%s", gvk.Group, quote(gvk.Kind), didYouMean(gvk.Kind, append(sameGroup, policyTestGVK.Kind)))
+		return "kind", fmt.Sprintf("%s has no kind %s%s", gvk.Group, quote(gvk.Kind), nearest.Clause(gvk.Kind, append(sameGroup, policyTestGVK.Kind)))
 	case gvk.Group == v1alpha1.GroupName:
 		return "apiVersion", fmt.Sprintf("%s has no version %s; want %s", gvk.Group, quote(gvk.Version), v1alpha1.GroupVersion)
 	case slices.Contains(sameGroup, gvk.Kind) || len(sameKind) > 0 && (gvk.Group == "" || gvk.Group == "extensions" || nearGroup(gvk.Group)):
@@ -124,7 +125,7 @@ func wrongVersion(gvk schema.GroupVersionKind) (field, message string) {
 // nearGroup says whether a group is one of ours, or looks like a slip for one.
 func nearGroup(group string) bool {
 	for _, k := range kinds {
-		if k.gvk.Group == group || k.gvk.Group != "" && len(group) > 3 && editDistance(k.gvk.Group, group) <= 2 {
+		if k.gvk.Group == group || k.gvk.Group != "" && len(group) > 3 && nearest.Distance(k.gvk.Group, group) <= 2 {
 			return true
 		}
 	}

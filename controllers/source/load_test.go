@@ -467,18 +467,6 @@ func TestLocate(t *testing.T) {
 	}
 }
 
-func TestNearest(t *testing.T) {
-	known := []string{"ports", "protocol", "notPorts", "selector", "source"}
-	for word, want := range map[string]string{
-		"protokol": "protocol", "PORTS": "ports", "port": "ports", "slector": "selector", "sourec": "source",
-		"notports": "notPorts", "x": "", "": "", "banana": "", strings.Repeat("p", 1000): "",
-	} {
-		if got := nearest(word, known); got != want {
-			t.Errorf("nearest(%.20q) = %q, want %q", word, got, want)
-		}
-	}
-}
-
 func TestSettingsOfBothSystems(t *testing.T) {
 	const felix = "apiVersion: projectcalico.org/v3\nkind: FelixConfiguration\nmetadata: {name: default}\nspec: {defaultEndpointToHostAction: Drop}\n---\n"
 	r, err := LoadBytes("a.yaml", []byte(felix+"apiVersion: tierwall.io/v1alpha1\nkind: Tierwall\nmetadata: {name: default}\n"))

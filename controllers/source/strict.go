@@ -15,6 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/tierwall/tierwall/policy/nearest"
 )
 
 // checker compares a tree with the Go type that it is to be decoded into: every
@@ -123,7 +125,7 @@ func (c *checker) checkStruct(n *yaml.Node, t reflect.Type, path string) {
 			for name := range fields {
 				names = append(names, name)
 			}
-			c.unknown(k, cutPath(at), "unknown field"+didYouMean(k.Value, names))
+			c.unknown(k, cutPath(at), "unknown field"+nearest.Clause(k.Value, names))
 			continue
 		}
 		c.check(v, f, at)

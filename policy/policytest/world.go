@@ -10,6 +10,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/nearest"
 )
 
 // World is what the names in cases are looked up in.
@@ -57,7 +58,11 @@ func (w *World) pod(ref model.Ref) (p party, why string) {
 	pod, ok := w.pods[ref]
 	switch {
 	case !ok:
-		return party{}, "there is no such pod" + didYouMean(ref, w.podNames())
+		why = "there is no such pod"
+		if n, ok := nearest.Ref(ref, w.podNames()); ok {
+			why += "; did you mean " + n.Namespace + "/" + n.Name + "?"
+		}
+		return party{}, why
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
 		return party{}, "the pod has finished (phase " + string(pod.Status.Phase) + "): it sends and receives nothing"
 	case !pod.Spec.HostNetwork:
@@ -96,35 +101,4 @@ func (w *World) podNames() []model.Ref {
 	}
 	slices.SortFunc(out, model.Ref.Compare)
 	return out
-}
-
-// didYouMean names a pod of the same name in another namespace or of nearly the
-// same name, or nothing.
-func didYouMean(ref model.Ref, known []model.Ref) string {
-	for _, k := range known {
-		if k.Name == ref.Name || k.Namespace == ref.Namespace && similar(k.Name, ref.Name) {
-			return "; did you mean " + k.Namespace + "/" + k.Name + "?"
-		}
-	}
-	return ""
-}
-
-// similar says whether two names differ in one place: a letter more, less,
-// another, or two swapped.
-func similar(a, b string) bool {
-	if len(a) > len(b) {
-		a, b = b, a
-	}
-	if len(b)-len(a) > 1 {
-		return false
-	}
-	i := 0
-	for i < len(a) && a[i] == b[i] {
-		i++
-	}
-	if len(a) < len(b) {
-		return a[i:] == b[i+1:]
-	}
-	return i == len(a) || a[i+1:] == b[i+1:] ||
-		i+1 < len(a) && a[i] == b[i+1] && a[i+1] == b[i] && a[i+2:] == b[i+2:]
 }

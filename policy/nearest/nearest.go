@@ -1,22 +1,44 @@
-package source
+// Package nearest guesses which known word somebody meant, for error messages
+// about unknown fields, kinds and names.
+package nearest
 
 import (
 	"slices"
 	"strings"
+
+	"github.com/tierwall/tierwall/policy/model"
 )
 
-// didYouMean is a clause that names the known word nearest to an unknown one,
-// or "" if none is near.
-func didYouMean(word string, known []string) string {
-	if n := nearest(word, known); n != "" {
+// Clause is `; did you mean "WORD"?` with the known word nearest to an unknown
+// one, or "" if none is near.
+func Clause(word string, known []string) string {
+	if n := Word(word, known); n != "" {
 		return `; did you mean "` + n + `"?`
 	}
 	return ""
 }
 
-// nearest returns the known word that a slip of the pen would turn into word:
+// Ref returns the known object that was probably meant: of the same kind and
+// name in another namespace, or in the same namespace of nearly the same name.
+// It is false if there is none.
+func Ref(r model.Ref, known []model.Ref) (model.Ref, bool) {
+	var names []string
+	for _, k := range known {
+		switch {
+		case k.Kind != r.Kind:
+		case k.Name == r.Name:
+			return k, true
+		case k.Namespace == r.Namespace:
+			names = append(names, k.Name)
+		}
+	}
+	name := Word(r.Name, names)
+	return model.Ref{Kind: r.Kind, Namespace: r.Namespace, Name: name}, name != ""
+}
+
+// Word returns the known word that a slip of the pen would turn into word:
 // the same but for case, or within a few edits for its length. Ties go by name.
-func nearest(word string, known []string) string {
+func Word(word string, known []string) string {
 	// Nobody types such a word by mistake, and the distance is quadratic.
 	if len(word) > 100 {
 		return ""
@@ -26,7 +48,7 @@ func nearest(word string, known []string) string {
 	best, bestDistance := "", min(2+len(word)/6, (len(word)+1)/2)+1
 	lower := strings.ToLower(word)
 	for _, k := range sorted {
-		d := editDistance(lower, strings.ToLower(k))
+		d := Distance(lower, strings.ToLower(k))
 		// A plural for a singular, and a beginning for the whole, are the most common slips.
 		if d > 2 && len(word) > 3 && (strings.HasPrefix(strings.ToLower(k), lower) || strings.HasPrefix(lower, strings.ToLower(k))) {
 			d = 2
@@ -38,9 +60,9 @@ func nearest(word string, known []string) string {
 	return best
 }
 
-// editDistance counts the insertions, deletions, substitutions and swaps of
+// Distance counts the insertions, deletions, substitutions and swaps of
 // neighbours that turn a into b.
-func editDistance(a, b string) int {
+func Distance(a, b string) int {
 	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range prev {
 		prev[j] = j
