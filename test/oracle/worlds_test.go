@@ -364,7 +364,7 @@ func (e *engine) flush() error {
 	return nil
 }
 
-// nodesAndSettings: the delta names all the nodes that have changed.
+// nodesAndSettings: the delta names the nodes that have changed, and no others.
 func (e *engine) nodesAndSettings(d *policy.Delta) error {
 	nodes := map[string]string{}
 	for _, n := range e.ix.Nodes() {
@@ -382,12 +382,11 @@ func (e *engine) nodesAndSettings(d *policy.Delta) error {
 		}
 	}
 	slices.Sort(changed)
-	told := slices.DeleteFunc(slices.Clone(d.Nodes), func(n string) bool { return !slices.Contains(changed, n) })
-	if !slices.Equal(changed, told) {
+	if !slices.Equal(changed, d.Nodes) {
 		return fmt.Errorf("changed nodes are %v, the delta says %v", changed, d.Nodes)
 	}
 	settings := fmt.Sprintf("%+v", *e.ix.Settings())
-	if settings != e.settings && !d.Settings {
+	if (settings != e.settings) != d.Settings {
 		return fmt.Errorf("settings before: %s\nnow: %s\nthe delta says %v", e.settings, settings, d.Settings)
 	}
 	e.nodes, e.settings = nodes, settings
