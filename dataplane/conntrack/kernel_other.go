@@ -1,0 +1,23 @@
+//go:build !linux
+
+package conntrack
+
+import (
+	"context"
+	"errors"
+)
+
+// Kernel is there on Linux only.
+type Kernel struct{}
+
+// New fails: connections are tracked by Linux only.
+func New() (*Kernel, error) { return nil, errors.ErrUnsupported }
+
+// Close does nothing.
+func (*Kernel) Close() {}
+
+// List implements Table.
+func (*Kernel) List(context.Context, func(*Entry) bool) error { return errors.ErrUnsupported }
+
+// Delete implements Table.
+func (*Kernel) Delete(context.Context, *Entry) (bool, error) { return false, errors.ErrUnsupported }
