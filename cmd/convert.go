@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
@@ -185,16 +184,6 @@ func writeDocuments(w io.Writer, docs []document) error {
 	}
 	_, err := w.Write(b.Bytes())
 	return err
-}
-
-// plain keeps text from the input to one line, so that it cannot leave a comment.
-func plain(s string) string {
-	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || r == 0x85 || r == 0x2028 || r == 0x2029 {
-			return ' '
-		}
-		return r
-	}, s)
 }
 
 // policySystems are the groups of the systems whose manifests are translated.

@@ -256,7 +256,7 @@ func printEffective(w io.Writer, views []*effectiveView) error {
 		for _, e := range v.Endpoints {
 			node := ""
 			if e.Node != "" {
-				node = "on " + e.Node
+				node = "on " + plain(e.Node)
 			}
 			eps.row(paint.bold(e.Ref.String()), strings.Join(e.Addrs, ", "), node)
 		}

@@ -115,9 +115,9 @@ func printFindings(s streams, r lintReport) error {
 		place := ""
 		switch {
 		case f.File != "" && f.Line > 0:
-			place = fmt.Sprintf("%s:%d: ", f.File, f.Line)
+			place = fmt.Sprintf("%s:%d: ", plain(f.File), f.Line)
 		case f.File != "":
-			place = f.File + ": "
+			place = plain(f.File) + ": "
 		}
 		severity := string(f.Severity)
 		switch f.Severity {

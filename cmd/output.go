@@ -7,6 +7,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 
 	"github.com/spf13/pflag"
@@ -98,6 +99,17 @@ func (c colours) green(s string) string  { return c.paint("32", s) }
 func (c colours) yellow(s string) string { return c.paint("33", s) }
 func (c colours) bold(s string) string   { return c.paint("1", s) }
 func (c colours) dim(s string) string    { return c.paint("2", s) }
+
+// plain keeps text from the input, such as names of files and nodes, to one line
+// that does nothing to a terminal and does not leave a comment.
+func plain(s string) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control) {
+			return ' '
+		}
+		return r
+	}, s)
+}
 
 // table writes rows in aligned columns, two spaces apart. Cells may hold colour
 // codes; they count for no width.

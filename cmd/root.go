@@ -34,7 +34,7 @@ type streams struct {
 
 // warn prints one warning line on standard error.
 func (s streams) warn(format string, args ...any) {
-	fmt.Fprintf(s.errOut, "warning: "+format+"\n", args...)
+	fmt.Fprintf(s.errOut, "warning: %s\n", plain(fmt.Sprintf(format, args...)))
 }
 
 // commands lists the constructors of all commands, in the order of the help text.

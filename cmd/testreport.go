@@ -72,7 +72,7 @@ type testPrinter struct {
 }
 
 func (p *testPrinter) test(t *testResult) {
-	fmt.Fprintf(p.w, "%s\n", p.bold(fmt.Sprintf("PolicyTest/%s (%s)", t.Name, t.File)))
+	fmt.Fprintf(p.w, "%s\n", p.bold(fmt.Sprintf("PolicyTest/%s (%s)", t.Name, plain(t.File))))
 }
 
 func (p *testPrinter) testCase(t *testResult, c *caseResult) {
@@ -80,7 +80,7 @@ func (p *testPrinter) testCase(t *testResult, c *caseResult) {
 	case resultPass:
 		fmt.Fprintf(p.w, "%s %s  expected %s, got %s: %s\n", p.green(resultPass), c.Name, c.Expected, c.Got, c.DecidedBy)
 	case resultFail:
-		fmt.Fprintf(p.w, "%s %s  %s (%s:%d)\n", p.red(resultFail), c.Name, c.failure(), t.File, c.Line)
+		fmt.Fprintf(p.w, "%s %s  %s (%s:%d)\n", p.red(resultFail), c.Name, c.failure(), plain(t.File), c.Line)
 	default:
 		fmt.Fprintf(p.w, "%s %s  %s\n", p.red(resultError), c.Name, c.Error)
 	}

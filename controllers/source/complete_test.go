@@ -77,6 +77,7 @@ func TestComplete(t *testing.T) {
 		want       []string
 	}{
 		{"namespaces of objects", podYAML("a", "status: {podIP: 10.1.1.1}\n"), []string{"+ Namespace/n", "Pod/n/a [10.1.1.1]"}},
+		{"no namespace of a name that none can have", strings.ReplaceAll(podYAML("a", "status: {podIP: 10.1.1.1}\n"), "namespace: n", `namespace: "{{ .ns }}"`), []string{"Pod/{{ .ns }}/a [10.1.1.1]"}},
 		{"addresses by name, not by place; those that are taken or mentioned are left out",
 			namespaceYAML + podYAML("c", "") + podYAML("b", "") + podYAML("a", "") + podYAML("z", "status: {podIPs: [{ip: 10.244.0.11}]}\n") +
 				"---\napiVersion: tierwall.io/v1alpha1\nkind: GlobalNetworkSet\nmetadata: {name: s}\nspec: {nets: [10.244.0.12/30, 10.0.0.0/8, 10.244.0.16]}\n",

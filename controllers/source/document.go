@@ -138,6 +138,7 @@ func parseYAML(name string, c chunk, errs *errorList) *yaml.Node {
 	n, problem := resolve(doc.Content[0], c.line)
 	if problem != nil {
 		problem.File = name
+		problem.Message += templateHint(c, problem.Line)
 		errs.add(problem)
 		return nil
 	}
@@ -205,8 +206,20 @@ func syntaxError(name string, c chunk, err error) *Error {
 		e.Message = "not valid YAML: indented with a tab; YAML wants spaces"
 		return e
 	}
-	e.Message = "not valid YAML: " + msg
+	e.Message = "not valid YAML: " + msg + templateHint(c, e.Line)
 	return e
+}
+
+// templateHint says what to do about a line that is a template's. The parser
+// may complain of the line after.
+func templateHint(c chunk, line int) string {
+	lines := bytes.Split(c.text, []byte("\n"))
+	for i := max(line-c.line-2, 0); i < min(line-c.line, len(lines)); i++ {
+		if bytes.Contains(lines[i], []byte("{{")) {
+			return "; this looks like a template: pass what it renders to, such as the output of helm template"
+		}
+	}
+	return ""
 }
 
 // tabIndent looks for a line that is indented with a tab, at or just around the

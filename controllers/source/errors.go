@@ -88,13 +88,24 @@ func oneLine(s string) string {
 	return s
 }
 
-// printable replaces what could break the line or steer a terminal.
+// printable replaces what could break the line, steer a terminal or turn its
+// text around.
 func printable(r rune) rune {
-	if unicode.IsControl(r) {
+	if unprintable(r) {
 		return ' '
 	}
 	return r
 }
+
+func unprintable(r rune) bool {
+	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
+}
+
+// mustBePrintable is said of names that are not.
+const mustBePrintable = "must be one line of printable text"
+
+// isPrintable says whether s can be printed as it is.
+func isPrintable(s string) bool { return !strings.ContainsFunc(s, unprintable) }
 
 // quote shows a value of the input in a message, cut if it is long.
 func quote(s string) string {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"unicode"
 	"unicode/utf8"
 )
 
@@ -27,7 +26,7 @@ func FuzzLoad(f *testing.F) {
 		f.Add("a.json", []byte(s))
 	}
 	f.Fuzz(func(t *testing.T, name string, data []byte) {
-		if len(data) > 1<<16 || !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		if len(data) > 1<<16 || !utf8.ValidString(name) || !isPrintable(name) {
 			return
 		}
 		name = "f" + name

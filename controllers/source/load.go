@@ -356,11 +356,29 @@ func (l *loader) add(o runtime.Object, f *file, n *yaml.Node) {
 		}
 		ref.Namespace = m.GetNamespace()
 	}
+	// Other bad names are the converter's to report. These would be printed
+	// wherever the object is spoken of, and could pass for lines of output.
+	if field := unprintableName(ref); field != "" {
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Object: ref.String(), Field: field, Message: mustBePrintable})
+		return
+	}
 	if first, ok := l.res.Lookup(ref); ok {
 		l.errs.add(&Error{File: f.name, Line: n.Line, Object: ref.String(), Message: "defined twice; first at " + first.Place()})
 		return
 	}
 	l.res.add(Object{Object: o, Ref: ref, File: f.name, Line: n.Line, node: n})
+}
+
+// unprintableName is the field of a name that cannot be printed as it is; "" if
+// there is none.
+func unprintableName(r model.Ref) string {
+	switch {
+	case !isPrintable(r.Name):
+		return "metadata.name"
+	case !isPrintable(r.Namespace):
+		return "metadata.namespace"
+	}
+	return ""
 }
 
 // describeObject finds the kind and metadata of a typed object.

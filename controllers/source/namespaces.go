@@ -5,6 +5,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/validation"
 
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -19,6 +20,9 @@ func (r *Result) completeNamespaces() {
 		ns := o.Ref.Namespace
 		if ns == "" || seen[ns] || !o.fromFile() {
 			continue
+		}
+		if len(validation.IsDNS1123Label(ns)) > 0 {
+			continue // no cluster has it; the objects in it are reported
 		}
 		seen[ns] = true
 		if _, ok := r.Lookup(model.Ref{Kind: model.KindNamespace, Name: ns}); !ok {

@@ -5,8 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
-	"unicode"
 
 	"go.yaml.in/yaml/v3"
 
@@ -102,9 +100,18 @@ func (l *loader) test(f *file, n *yaml.Node) {
 	if !l.decode(f, n, t, name, true) {
 		return
 	}
-	if strings.ContainsFunc(t.Name, unicode.IsControl) {
-		l.errs.add(&Error{File: f.name, Line: lineOf(n, "metadata.name"), Object: name, Field: "metadata.name", Message: "must be one line of text"})
+	refuse := func(field string) {
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Object: name, Field: field, Message: mustBePrintable})
+	}
+	if !isPrintable(t.Name) {
+		refuse("metadata.name")
 		return
+	}
+	for i := range t.Spec.Cases {
+		if !isPrintable(t.Spec.Cases[i].Name) {
+			refuse(fmt.Sprintf("spec.cases[%d].name", i))
+			return
+		}
 	}
 	if len(t.Spec.Cases) == 0 {
 		l.errs.add(&Error{File: f.name, Line: lineOf(n, "spec.cases"), Object: name, Field: "spec.cases", Message: "is empty"})

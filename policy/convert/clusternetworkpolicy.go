@@ -117,7 +117,7 @@ func (c *clusterRule) convert(index int, name string, action clusterv1alpha2.Clu
 	in []clusterv1alpha2.ClusterNetworkPolicyEgressPeer, protocols []clusterv1alpha2.ClusterNetworkPolicyProtocol,
 ) []model.Rule {
 	before := c.errors
-	rule := model.Rule{Index: index, Name: name}
+	rule := model.Rule{Index: index, Name: oneLine(name)}
 	if n := utf8.RuneCountInString(name); n > maxRuleName {
 		c.warnf(c.path.Child("name"), "has %d characters; an API server accepts at most %d", n, maxRuleName)
 	}

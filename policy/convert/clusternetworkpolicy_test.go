@@ -36,6 +36,12 @@ spec:
 			want: "kube-admin 0\nselects :kind == 'pod' && app == 'web' && ns:team == 'a'",
 		},
 
+		{
+			name: "a rule's name that would break lines and steer terminals",
+			in:   spec(`  ingress: [{name: "a\n\e[31mb", action: Deny, from: [{namespaces: {}}]}]`),
+			want: ingress + `ingress 0 a\n\x1b[31mb Deny from[:kind == 'pod']`,
+		},
+
 		// Policies that fail closed as a whole.
 		{
 			name: "tier that is none",

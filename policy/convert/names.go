@@ -2,6 +2,7 @@ package convert
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -31,6 +32,16 @@ func (r *report) checkMeta(m metav1.Object, namespaced bool) {
 	case !namespaced && ns != "":
 		r.warnf(metadataPath.Child("namespace"), "%s is ignored: %s is not namespaced", quote(ns), r.ref.Kind)
 	}
+}
+
+// oneLine escapes what would break a line of output or steer a terminal, in
+// names that are printed and that no API server restricts.
+func oneLine(name string) string {
+	if !strings.ContainsFunc(name, func(r rune) bool { return !strconv.IsGraphic(r) }) {
+		return name
+	}
+	q := strconv.QuoteToGraphic(name)
+	return q[1 : len(q)-1]
 }
 
 // reservedLabels are those that the core gives endpoints and that rewritten

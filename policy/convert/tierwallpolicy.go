@@ -44,6 +44,7 @@ func tierwallPolicy(meta *metav1.ObjectMeta, spec *v1alpha1.GlobalNetworkPolicyS
 		p.Tier = v1alpha1.DefaultTier
 	} else if !isDNSSubdomain(p.Tier) {
 		r.errorf(path.Child("tier"), "%s is no valid name of a tier", quote(p.Tier))
+		p.Tier = oneLine(p.Tier)
 	}
 	p.Order = order(path.Child("order"), spec.Order, r)
 

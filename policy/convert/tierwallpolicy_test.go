@@ -91,6 +91,12 @@ egress 0 Allow never`,
 			problems: []string{`spec.tier: "My Tier" is no valid name of a tier`},
 		},
 		{
+			name:     "a tier's name that would break lines",
+			in:       `spec: {tier: "a\nb"}`,
+			want:     "a\\nb +Inf ingress\nselects :kind in {'hostendpoint', 'pod'}",
+			problems: []string{`spec.tier: "a\nb" is no valid name of a tier`},
+		},
+		{
 			name:     "the annotation of native policies",
 			in:       `metadata: {name: x, annotations: {tierwall.io/enforcement: Audit}}`,
 			want:     head("ingress"),
