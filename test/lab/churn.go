@@ -9,11 +9,27 @@ import (
 	"strings"
 )
 
+// change begins a change of the topology. A closed lab is not changed: without
+// their namespaces the netlink handles would reach into the host's own.
+func (l *Lab) change() (done func(), err error) {
+	l.changes.Lock()
+	l.mu.RLock()
+	defer l.mu.RUnlock()
+	if l.closed {
+		l.changes.Unlock()
+		return nil, errClosed
+	}
+	return l.changes.Unlock, nil
+}
+
 // AddPod adds a pod to the running lab. Its address may be one that the host
 // Internet took on for a probe.
 func (l *Lab) AddPod(p Pod) error {
-	l.changes.Lock()
-	defer l.changes.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return err
+	}
+	defer done()
 	s := Spec{Pods: []Pod{p}}
 	l.mu.RLock()
 	for _, n := range l.nodes {
@@ -36,8 +52,11 @@ func (l *Lab) AddPod(p Pod) error {
 // RemovePod removes a pod with its namespace. Its sockets and streams end as
 // those of a dead pod do: without a word to the other side.
 func (l *Lab) RemovePod(where string) error {
-	l.changes.Lock()
-	defer l.changes.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return err
+	}
+	defer done()
 	l.mu.Lock()
 	p, ok := l.pods[where]
 	delete(l.pods, where)
@@ -70,8 +89,11 @@ func (l *Lab) takeDown(p *pod) error {
 // SetPodAddrs changes the addresses of a pod: new ones are there before old
 // ones go.
 func (l *Lab) SetPodAddrs(where string, addrs []netip.Addr) error {
-	l.changes.Lock()
-	defer l.changes.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return err
+	}
+	defer done()
 	l.mu.RLock()
 	p, ok := l.pods[where]
 	l.mu.RUnlock()
@@ -100,6 +122,14 @@ func (l *Lab) SetPodAddrs(where string, addrs []netip.Addr) error {
 			return err
 		}
 	}
+	// The default routes must not hang on a source address that goes.
+	for _, is4 := range []bool{true, false} {
+		if a := of(addrs, is4); a.IsValid() {
+			if err := p.near.route(everything(is4), l.gateOf(p, a).addr, a); err != nil {
+				return err
+			}
+		}
+	}
 	for _, a := range old {
 		if !slices.Contains(addrs, a) {
 			if err := l.removePodAddr(p, a); err != nil {
@@ -113,8 +143,11 @@ func (l *Lab) SetPodAddrs(where string, addrs []netip.Addr) error {
 // PodAddrs returns the addresses of a pod; those of its node for a host-network
 // pod.
 func (l *Lab) PodAddrs(where string) ([]netip.Addr, error) {
-	l.changes.Lock()
-	defer l.changes.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	p, ok := l.pods[where]
@@ -129,8 +162,11 @@ func (l *Lab) PodAddrs(where string) ([]netip.Addr, error) {
 
 // AddHost adds a host outside of the cluster.
 func (l *Lab) AddHost(h Host) error {
-	l.changes.Lock()
-	defer l.changes.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return err
+	}
+	defer done()
 	if err := (&Spec{Outside: []Host{h}}).check(); err != nil {
 		return fmt.Errorf("lab: %w", err)
 	}
@@ -196,8 +232,11 @@ func (l *Lab) carry(a netip.Addr) (*place, error) {
 	if err := checkAddr(a); err != nil {
 		return nil, fmt.Errorf("lab: %w", err)
 	}
-	l.changes.Lock()
-	defer l.changes.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	l.mu.RLock()
 	p, ok = l.owners[a]
 	h := l.hosts[Internet]

@@ -4,7 +4,6 @@ package lab
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os/exec"
 	"runtime"
@@ -105,7 +104,7 @@ func (s *starter) start(c *Cmd) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return errors.New("lab: it is closed")
+		return errClosed
 	}
 	result := make(chan error)
 	s.jobs <- func() { result <- c.place.ns.do(c.Cmd.Start) }

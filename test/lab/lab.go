@@ -40,6 +40,8 @@ type Lab struct {
 	numbers numbers
 }
 
+var errClosed = errors.New("lab: it is closed")
+
 // New builds a lab. It is up when New returns: no packet is lost for a reason
 // of its own. The caller closes it. On an error nothing is left.
 func New(ctx context.Context, s Spec) (*Lab, error) {
@@ -176,7 +178,7 @@ func (l *Lab) at(where string) (*place, error) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
 	if l.closed {
-		return nil, errors.New("lab: it is closed")
+		return nil, errClosed
 	}
 	if n, ok := l.nodes[where]; ok {
 		return n.place, nil

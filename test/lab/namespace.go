@@ -28,6 +28,9 @@ var everywhere = sysctls{
 	{"ipv4/conf/default/send_redirects", "0"},
 	{"ipv4/conf/all/accept_redirects", "0"},
 	{"ipv4/conf/default/accept_redirects", "0"},
+	// An address that goes takes no other with it.
+	{"ipv4/conf/all/promote_secondaries", "1"},
+	{"ipv4/conf/default/promote_secondaries", "1"},
 	// An address is usable at once, and no router that is not of the lab is heeded.
 	{"ipv6/conf/all/disable_ipv6", "0"},
 	{"ipv6/conf/default/disable_ipv6", "0"},

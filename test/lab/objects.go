@@ -10,6 +10,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
@@ -29,28 +30,29 @@ var defaultPool4, defaultPool6 = netip.MustParsePrefix("172.31.255.0/24"), netip
 // Pods that have finished or have no address are left out. Host-network pods
 // share their node's namespace. Nodes that pods or host endpoints name and that
 // no object defines are added; nodes without an address get one. Addresses that
-// host endpoints of a named interface expect are on an interface of that name,
-// those of others on eth0. The result depends on the objects, not on their order.
+// host endpoints of a named interface expect are on an interface of that name. A
+// named interface of which no addresses are said is the main one. Of two owners
+// of an address the first by name has it.
 func FromObjects(objects []runtime.Object) (Spec, []Service, error) {
 	b := &builder{nodes: map[string]*Node{}, taken: map[netip.Addr]bool{}}
-	for _, o := range objects {
-		switch o := o.(type) {
-		case *corev1.Node:
-			b.node(o)
-		case *corev1.Pod:
-			b.pod(o)
-		}
+	for _, o := range sorted[*corev1.Node](objects) {
+		b.node(o)
 	}
-	for _, o := range objects {
-		if h, ok := o.(*v1alpha1.HostEndpoint); ok {
-			b.hostEndpoint(h)
-		}
+	endpoints := sorted[*v1alpha1.HostEndpoint](objects)
+	// The main interface's name first: it says which are further ones.
+	slices.SortStableFunc(endpoints, func(x, y *v1alpha1.HostEndpoint) int {
+		return cmp.Compare(min(len(x.Spec.ExpectedIPs), 1), min(len(y.Spec.ExpectedIPs), 1))
+	})
+	for _, o := range endpoints {
+		b.hostEndpoint(o)
+	}
+	for _, o := range sorted[*corev1.Pod](objects) {
+		b.pod(o)
 	}
 	for _, p := range b.pods {
 		b.ensure(p.Node)
 	}
 	s := Spec{Pods: b.pods}
-	slices.SortFunc(s.Pods, func(p, q Pod) int { return compare(p.Namespace, q.Namespace, p.Name, q.Name) })
 	names := make([]string, 0, len(b.nodes))
 	for name := range b.nodes {
 		names = append(names, name)
@@ -138,7 +140,12 @@ func (b *builder) hostEndpoint(h *v1alpha1.HostEndpoint) {
 	}
 	n := b.ensure(h.Spec.Node)
 	list := &n.Addrs
-	if name := h.Spec.InterfaceName; name != "" && name != "*" && name != "eth0" && name != "lo" && name != bridgeName && len(h.Spec.ExpectedIPs) > 0 {
+	name := h.Spec.InterfaceName
+	named := name != "" && name != "*" && name != "lo" && name != bridgeName
+	switch {
+	case named && len(h.Spec.ExpectedIPs) == 0 && n.Interface == "":
+		n.Interface = name
+	case named && name != n.main():
 		i := slices.IndexFunc(n.Links, func(l Link) bool { return l.Name == name })
 		if i < 0 {
 			i = len(n.Links)
@@ -179,11 +186,7 @@ func (b *builder) complete(n *Node) error {
 // EndpointSlices among the objects name.
 func (b *builder) services(objects []runtime.Object) []Service {
 	var out []Service
-	for _, o := range objects {
-		s, ok := o.(*corev1.Service)
-		if !ok {
-			continue
-		}
+	for _, s := range sorted[*corev1.Service](objects) {
 		for _, ip := range clusterIPs(s) {
 			for _, port := range s.Spec.Ports {
 				protocol, err := model.ParseProtocol(string(port.Protocol))
@@ -223,9 +226,8 @@ func clusterIPs(s *corev1.Service) []netip.Addr {
 // backends lists the ready endpoints of a port of a service that the lab has.
 func (b *builder) backends(objects []runtime.Object, s *corev1.Service, port string, protocol model.Protocol, is4 bool) []netip.AddrPort {
 	var out []netip.AddrPort
-	for _, o := range objects {
-		e, ok := o.(*discoveryv1.EndpointSlice)
-		if !ok || e.Namespace != s.Namespace || e.Labels[discoveryv1.LabelServiceName] != s.Name {
+	for _, e := range sorted[*discoveryv1.EndpointSlice](objects) {
+		if e.Namespace != s.Namespace || e.Labels[discoveryv1.LabelServiceName] != s.Name {
 			continue
 		}
 		for _, p := range e.Ports {
@@ -260,9 +262,16 @@ func (b *builder) backends(objects []runtime.Object, s *corev1.Service, port str
 	return out
 }
 
-func compare(a, b, c, d string) int {
-	if a != b {
-		return cmp.Compare(a, b)
+// sorted lists the objects of a type by namespace and name.
+func sorted[T metav1.Object](objects []runtime.Object) []T {
+	var out []T
+	for _, o := range objects {
+		if t, ok := o.(T); ok {
+			out = append(out, t)
+		}
 	}
-	return cmp.Compare(c, d)
+	slices.SortStableFunc(out, func(a, b T) int {
+		return cmp.Or(cmp.Compare(a.GetNamespace(), b.GetNamespace()), cmp.Compare(a.GetName(), b.GetName()))
+	})
+	return out
 }

@@ -182,7 +182,7 @@ func (e *end) toRoute(dst netip.Prefix, gateway, source netip.Addr) *netlink.Rou
 }
 
 func (e *end) removeRoute(dst netip.Prefix) error {
-	return e.place.wrap(e.place.nl.RouteDel(&netlink.Route{LinkIndex: e.index, Dst: ipNet(dst), Family: family(dst.Addr())}), "route %s", dst)
+	return e.place.wrap(e.place.nl.RouteDel(&netlink.Route{LinkIndex: e.index, Dst: ipNet(dst), Family: family(dst.Addr()), Scope: netlink.SCOPE_NOWHERE}), "route %s", dst)
 }
 
 // neighbour fixes the link address of an address beyond the interface.

@@ -32,8 +32,11 @@ func (l *Lab) SetServices(services ...Service) error {
 			return fmt.Errorf("lab: service %s %s: %w", s.Protocol, s.Addr, err)
 		}
 	}
-	l.changes.Lock()
-	defer l.changes.Unlock()
+	done, err := l.change()
+	if err != nil {
+		return err
+	}
+	defer done()
 	l.mu.RLock()
 	old := l.services
 	nodes := make(map[string]*node, len(l.nodes))

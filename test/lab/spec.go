@@ -40,7 +40,9 @@ type Spec struct {
 // Node is a machine of the cluster.
 type Node struct {
 	Name string
-	// Addrs are on eth0. The first of each family is the source of what the node
+	// Interface is the name of the main interface; empty: eth0.
+	Interface string
+	// Addrs are on the main interface. The first of each family is the source of what the node
 	// sends by itself.
 	Addrs []netip.Addr
 	// PodCIDRs are the node's pod blocks. They are not needed: pods are routed by
@@ -49,6 +51,13 @@ type Node struct {
 	PodCIDRs []netip.Prefix
 	// Links are further interfaces to the wire.
 	Links []Link
+}
+
+func (n *Node) main() string {
+	if n.Interface == "" {
+		return "eth0"
+	}
+	return n.Interface
 }
 
 // Link is a further interface of a node, with addresses of its own.
@@ -126,7 +135,7 @@ func (s *Spec) check() error {
 		}
 		claim("node", n.Name, n.Addrs)
 		for _, l := range n.Links {
-			if l.Name == "" || l.Name == "eth0" || l.Name == bridgeName || len(l.Name) > 15 {
+			if l.Name == "" || l.Name == n.main() || l.Name == bridgeName || len(l.Name) > 15 {
 				errs = append(errs, fmt.Errorf("node %s: %q is no name for a further interface", n.Name, l.Name))
 			}
 			claim("node", n.Name, l.Addrs)

@@ -71,6 +71,7 @@ type Stream struct {
 
 	mu      sync.Mutex
 	stats   StreamStats
+	whole   StreamStats     // stats after the last record that was followed to its end
 	echoed  map[uint64]bool // records without echo are false; old ones are forgotten
 	changed chan struct{}   // closed and replaced after each record
 }
@@ -108,7 +109,7 @@ func (l *Lab) OpenStream(ctx context.Context, o StreamOptions) (*Stream, error) 
 	if l.closed {
 		l.mu.Unlock()
 		s.closeSockets()
-		return nil, errors.New("lab: it is closed")
+		return nil, errClosed
 	}
 	l.streams[s] = struct{}{}
 	l.mu.Unlock()
@@ -217,6 +218,7 @@ func (s *Stream) finish(err error) {
 	if err != nil && s.stats.Err == nil {
 		s.stats.Err = err
 	}
+	s.whole = s.stats
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
@@ -384,18 +386,18 @@ func (s *Stream) received(b []byte) {
 	s.partial = append([]byte(nil), b...)
 }
 
-// Stats returns the counts so far.
+// Stats returns the counts so far, without a record that is under way.
 func (s *Stream) Stats() StreamStats {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.stats
+	return s.whole
 }
 
 // Wait returns when the counts satisfy a condition, asked after each record.
 func (s *Stream) Wait(ctx context.Context, until func(StreamStats) bool) (StreamStats, error) {
 	for {
 		s.mu.Lock()
-		stats, changed := s.stats, s.changed
+		stats, changed := s.whole, s.changed
 		s.mu.Unlock()
 		if until(stats) {
 			return stats, nil

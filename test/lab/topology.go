@@ -9,13 +9,14 @@ import (
 	"slices"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 )
 
 // node, pod and host are places and how they are attached.
 type node struct {
 	*place
 	spec  Node
-	wires []wiring  // of eth0 and of the further links
+	wires []wiring  // of the main interface and of the further links
 	cni0  *end      // network Bridge
 	gates []gateway // network Bridge: the addresses of cni0
 }
@@ -134,7 +135,7 @@ func (l *Lab) addNode(s Node) (err error) {
 			p.close()
 		}
 	}()
-	for i, link := range append([]Link{{Name: "eth0", Addrs: s.Addrs}}, s.Links...) {
+	for i, link := range append([]Link{{Name: s.main(), Addrs: s.Addrs}}, s.Links...) {
 		w, err := l.attach(p, link.Name)
 		if err != nil {
 			return err
@@ -172,9 +173,6 @@ func (l *Lab) addNode(s Node) (err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		return fmt.Errorf("lab: node %s: the lab is closed", s.Name)
-	}
 	l.nodes[s.Name] = n
 	for _, a := range s.Addrs {
 		l.owners[a] = p
@@ -199,8 +197,14 @@ func (w wiring) rule(a netip.Addr, table int) error {
 	if err := w.near.place.nl.RouteReplace(r); err != nil {
 		return w.near.place.wrap(err, "default route of %s", w.near.name)
 	}
+	// The node's own pods first: all routes but the default one.
+	own := netlink.NewRule()
+	own.Family, own.Src, own.Table, own.Priority, own.SuppressPrefixlen = family(a), ipNet(single(a)), unix.RT_TABLE_MAIN, 1000, 0
+	if err := w.near.place.nl.RuleAdd(own); err != nil {
+		return w.near.place.wrap(err, "rule from %s", a)
+	}
 	rule := netlink.NewRule()
-	rule.Family, rule.Src, rule.Table, rule.Priority = family(a), ipNet(single(a)), table, 1000
+	rule.Family, rule.Src, rule.Table, rule.Priority = family(a), ipNet(single(a)), table, 1001
 	return w.near.place.wrap(w.near.place.nl.RuleAdd(rule), "rule from %s", a)
 }
 
@@ -215,11 +219,7 @@ func (l *Lab) addHost(s Host) error {
 	}
 	if err == nil {
 		l.mu.Lock()
-		if l.closed {
-			err = fmt.Errorf("lab: host %s: the lab is closed", s.Name)
-		} else {
-			l.hosts[s.Name] = h
-		}
+		l.hosts[s.Name] = h
 		l.mu.Unlock()
 	}
 	if err != nil {
@@ -275,10 +275,6 @@ func (l *Lab) addPod(s Pod) (err error) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.closed {
-		p.place.close()
-		return fmt.Errorf("lab: pod %s: the lab is closed", s.Where())
-	}
 	l.pods[s.Where()] = p
 	return nil
 }
@@ -312,10 +308,7 @@ func (l *Lab) wirePod(p *pod) error {
 // addPodAddr gives a pod an address, with the routes to it on its node and on
 // the wire, and the default route of its family.
 func (l *Lab) addPodAddr(p *pod, a netip.Addr) error {
-	g := gateway{addr: pick(a.Is4(), router4, router6), block: single(a)}
-	if l.network == Bridge {
-		g = p.node.gate(a)
-	}
+	g := l.gateOf(p, a)
 	if err := p.near.prefix(netip.PrefixFrom(a, g.block.Bits())); err != nil {
 		return err
 	}
@@ -340,6 +333,14 @@ func (l *Lab) addPodAddr(p *pod, a netip.Addr) error {
 	return nil
 }
 
+// gateOf returns the gateway of a pod's address.
+func (l *Lab) gateOf(p *pod, a netip.Addr) gateway {
+	if l.network == Bridge {
+		return p.node.gate(a)
+	}
+	return gateway{addr: pick(a.Is4(), router4, router6), block: single(a)}
+}
+
 // removePodAddr undoes addPodAddr.
 func (l *Lab) removePodAddr(p *pod, a netip.Addr) error {
 	if o, _ := l.Owner(a); o == p.name {
@@ -348,14 +349,11 @@ func (l *Lab) removePodAddr(p *pod, a netip.Addr) error {
 			return err
 		}
 	}
-	block := single(a)
-	far := p.far
+	block, far := l.gateOf(p, a).block, p.far
 	if l.network == Bridge {
-		block, far = p.node.gate(a).block, p.node.cni0
-		far.removeNeighbour(a)
-	} else {
-		far.removeNeighbour(a)
+		far = p.node.cni0
 	}
+	far.removeNeighbour(a)
 	if block.IsSingleIP() {
 		if err := far.removeRoute(single(a)); err != nil {
 			return err

@@ -92,7 +92,7 @@ func (c *cpus) do(f func(*witness)) error {
 		<-done
 		return nil
 	case <-c.stop:
-		return errors.New("lab: it is closed")
+		return errClosed
 	}
 }
 
