@@ -36,7 +36,7 @@ The exit status is 0 if everything has an equivalent, 1 if something has none or
 was of an unknown kind of one of these systems, 2 if the input is unusable.`,
 		Example: `  tierwall convert calico/ > tierwall.yaml
   kubectl get ciliumnetworkpolicies -A -o yaml | tierwall convert -`,
-		Args: cobra.MinimumNArgs(1),
+		Args: pathArgs,
 		RunE: func(_ *cobra.Command, paths []string) error {
 			return convertManifests(s, &out, paths)
 		},

@@ -10,7 +10,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+	corev1 "k8s.io/api/core/v1"
 
+	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
@@ -86,12 +88,14 @@ as Tierwall prints it, such as Pod/shop/frontend. With --all every distinct
 effective policy is shown once, with the endpoints that share it.`,
 		Example: `  tierwall effective -f config/samples shop/frontend
   tierwall effective -f config/samples --all -o json`,
-		Args: cobra.MaximumNArgs(1),
-		RunE: func(c *cobra.Command, args []string) error {
-			if all == (len(args) == 1) {
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 1 || all == (len(args) == 1) {
 				return fmt.Errorf("want one ENDPOINT or --all")
 			}
-			ix, _, err := in.index(c.Context(), s)
+			return nil
+		},
+		RunE: func(c *cobra.Command, args []string) error {
+			ix, objects, err := in.index(c.Context(), s)
 			if err != nil {
 				return err
 			}
@@ -103,10 +107,7 @@ effective policy is shown once, with the endpoints that share it.`,
 					return err
 				}
 				if !slices.Contains(refs, r) {
-					if n, ok := nearest.Ref(r, refs); ok {
-						return fmt.Errorf("%s: no such endpoint; did you mean %s?", r, n)
-					}
-					return fmt.Errorf("%s: no such endpoint", r)
+					return fmt.Errorf("%s: %s", r, whyNoEndpoint(r, refs, objects))
 				}
 				refs = []model.Ref{r}
 			}
@@ -124,6 +125,25 @@ effective policy is shown once, with the endpoints that share it.`,
 	out.register(c.Flags())
 	c.Flags().BoolVar(&all, "all", false, "show every distinct effective policy with its endpoints")
 	return c
+}
+
+// whyNoEndpoint says why there is no endpoint of a name.
+func whyNoEndpoint(r model.Ref, refs []model.Ref, objects *source.Result) string {
+	if o, ok := objects.Lookup(r); ok {
+		switch pod, _ := o.Object.(*corev1.Pod); {
+		case pod == nil: // of another kind
+		case pod.Spec.HostNetwork:
+			return "a pod on the host's network has no policy of its own: its traffic is that of its node"
+		case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
+			return "the pod has finished (phase " + string(pod.Status.Phase) + "): it sends and receives nothing"
+		default:
+			return "the pod has no address"
+		}
+	}
+	if n, ok := nearest.Ref(r, refs); ok {
+		return fmt.Sprintf("no such endpoint; did you mean %s?", n)
+	}
+	return "no such endpoint"
 }
 
 // parseEndpoint reads the name of a pod or host endpoint.

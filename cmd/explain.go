@@ -31,7 +31,8 @@ func newExplainCommand(s streams) *cobra.Command {
 what matched, what was passed over and for which reason, and what decided.
 
 X and Y are pod:NAMESPACE/NAME (or just NAMESPACE/NAME), ip:ADDRESS (or just the
-address), hostEndpoint:NAME or node:NAME. PORT is a number or the name of one of
+address), hostEndpoint:NAME or node:NAME, or references as Tierwall prints them,
+such as Pod/shop/frontend. PORT is a number or the name of one of
 the receiver's ports; PROTOCOL is TCP unless given. For protocols without ports
 give the protocol alone: --port ICMP, with --icmp-type and --icmp-code.
 
@@ -134,6 +135,13 @@ func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	if !ok {
 		kind, rest = "pod", s
+		// As Tierwall prints it. No namespace is called like a kind, with a capital.
+		if r, err := model.ParseRef(s); err == nil {
+			switch r.Kind {
+			case model.KindPod, model.KindHostEndpoint, model.KindNode:
+				kind, rest = string(r.Kind), strings.TrimPrefix(s, string(r.Kind)+"/")
+			}
+		}
 	}
 	switch strings.ToLower(kind) {
 	case "pod":

@@ -31,6 +31,7 @@ func TestNothingForgesLines(t *testing.T) {
 		"test":          tierwall + "kind: PolicyTest\nmetadata: {name: t}\nspec:\n  resources: [NASTY]\n  cases:\n  - {name: x, from: {pod: NASTY}, to: {node: NASTY, port: NASTY}, expect: NASTY, decidedBy: {egress: {tier: NASTY, policy: NASTY, rule: NASTY}}}\n",
 		"case":          tierwall + "kind: PolicyTest\nmetadata: {name: t}\nspec:\n  resources: [ok.yaml]\n  cases:\n  - {name: x, from: {pod: n/y}, to: {ip: 10.0.0.1, port: 80}, expect: Deny, decidedBy: {egress: {tier: NASTY, policy: NASTY, rule: NASTY}}}\n",
 	}
+	objects["case name"] = strings.Replace(objects["case"], "name: x", "name: NASTY", 1)
 	for name, text := range objects {
 		for _, command := range []string{
 			"effective -f a.yaml -f ok.yaml --all --allow-invalid",

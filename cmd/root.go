@@ -116,16 +116,26 @@ tiered policies, and says what they allow, what decides it and why.`,
 		return fmt.Errorf("%w (see %s --help)", err, c.CommandPath())
 	})
 	for _, construct := range commands {
-		root.AddCommand(construct(s))
+		c := construct(s)
+		c.Example = strings.ReplaceAll(c.Example, "tierwall ", name+" ")
+		root.AddCommand(c)
 	}
 	return root
+}
+
+// pathArgs wants at least one argument.
+func pathArgs(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return fmt.Errorf("want a PATH: a file, a folder, or \"-\" for standard input (see %s --help)", c.CommandPath())
+	}
+	return nil
 }
 
 // printError prints an error, and each member of a joined one, as lines "error: …".
 func printError(w io.Writer, err error) {
 	for _, line := range strings.Split(err.Error(), "\n") {
 		if strings.TrimSpace(line) != "" {
-			fmt.Fprintf(w, "error: %s\n", line)
+			fmt.Fprintf(w, "error: %s\n", plain(line))
 		}
 	}
 }

@@ -53,6 +53,10 @@ func TestUsage(t *testing.T) {
 		{"unknown command", []string{"tset"}, exitUnusable, "error: unknown command \"tset\"; did you mean test? (see tierwall --help)\n"},
 		{"unknown flag", []string{"version", "--colour"}, exitUnusable, "error: unknown flag: --colour (see tierwall version --help)\n"},
 		{"unknown format", []string{"version", "-o", "xml"}, exitUnusable, "want one of text, json, yaml"},
+		{"test without a path", []string{"test"}, exitUnusable, "error: want a PATH: a file, a folder, or \"-\" for standard input (see tierwall test --help)\n"},
+		{"effective of two", []string{"effective", "a/b", "a/c"}, exitUnusable, "error: want one ENDPOINT or --all\n"},
+		{"effective of none", []string{"effective"}, exitUnusable, "error: want one ENDPOINT or --all\n"},
+		{"effective of one and all", []string{"effective", "--all", "a/b"}, exitUnusable, "error: want one ENDPOINT or --all\n"},
 		{"an argument too many", []string{"version", "x"}, exitUnusable, "error: "},
 	}
 	for _, tt := range tests {

@@ -66,7 +66,7 @@ print one line a case. The exit status is 0 if all cases pass, 1 if one fails,
 and 2 if the input cannot be used or there is no test.`,
 		Example: `  tierwall test config/samples
   tierwall test -o junit tests/ > report.xml`,
-		Args: cobra.MinimumNArgs(1),
+		Args: pathArgs,
 		RunE: func(c *cobra.Command, args []string) error {
 			runner, err := runnerFor(dataplane)
 			if err != nil {

@@ -137,7 +137,7 @@ func TestTestCommand(t *testing.T) {
 			errOut: "error: no PolicyTest found in d\n",
 		},
 		{
-			name: "no path", args: nil, status: exitUnusable, errOut: "error: requires at least 1 arg(s), only received 0\n",
+			name: "no path", args: nil, status: exitUnusable, errOut: "error: want a PATH: a file, a folder, or \"-\" for standard input (see tierwall test --help)\n",
 		},
 		{
 			name: "no such path", args: []string{"none"}, status: exitUnusable, errOut: "error: none: no such file or folder\n",

@@ -78,11 +78,11 @@ func (p *testPrinter) test(t *testResult) {
 func (p *testPrinter) testCase(t *testResult, c *caseResult) {
 	switch c.Result {
 	case resultPass:
-		fmt.Fprintf(p.w, "%s %s  expected %s, got %s: %s\n", p.green(resultPass), c.Name, c.Expected, c.Got, c.DecidedBy)
+		fmt.Fprintf(p.w, "%s %s  expected %s, got %s: %s\n", p.green(resultPass), plain(c.Name), c.Expected, c.Got, c.DecidedBy)
 	case resultFail:
-		fmt.Fprintf(p.w, "%s %s  %s (%s:%d)\n", p.red(resultFail), c.Name, c.failure(), plain(t.File), c.Line)
+		fmt.Fprintf(p.w, "%s %s  %s (%s:%d)\n", p.red(resultFail), plain(c.Name), c.failure(), plain(t.File), c.Line)
 	default:
-		fmt.Fprintf(p.w, "%s %s  %s\n", p.red(resultError), c.Name, c.Error)
+		fmt.Fprintf(p.w, "%s %s  %s\n", p.red(resultError), plain(c.Name), plain(c.Error))
 	}
 }
 

@@ -112,7 +112,7 @@ func TestResolve(t *testing.T) {
 		{"port 0", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(0)}, "to.port: 0 is not in 1-65535"},
 		{"port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: name("70000")}, "to.port: 70000 is not in 1-65535"},
 		{"source port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), SourcePort: ptr(int32(70000))}, "to.sourcePort: 70000 is not in 1-65535"},
-		{"an unknown port name", peer{Pod: "n/six"}, target{PolicyTestPeer: peer{Pod: "n/six"}, Port: name("https")}, `to.port: the receiver has no TCP port named "https"; it has http (TCP 80), http (UDP 81)`},
+		{"an unknown port name", peer{Pod: "n/six"}, target{PolicyTestPeer: peer{Pod: "n/six"}, Port: name("https")}, `to.port: the receiver has no TCP port named "https"; it has "http" (TCP 80), "http" (UDP 81)`},
 		{"a port name of nobody", peer{IP: "1.1.1.1"}, target{PolicyTestPeer: peer{IP: "1.1.1.2"}, Port: name("https")}, `to.port: the receiver has no TCP port named "https"`},
 		{"ICMP with port", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), Protocol: name("ICMP")}, "to.port: ICMP has no ports"},
 		{"ICMP with source port", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, SourcePort: ptr(int32(1)), Protocol: name("ICMP")}, "to.sourcePort: ICMP has no ports"},
@@ -159,7 +159,7 @@ func TestValidate(t *testing.T) {
 	}{
 		{"all is well", func(*v1alpha1.PolicyTestCase) {}, ""},
 		{"no name", func(c *v1alpha1.PolicyTestCase) { c.Name = "" }, "name: is missing"},
-		{"two lines", func(c *v1alpha1.PolicyTestCase) { c.Name = "a\nb" }, "name: must be one line"},
+		{"two lines", func(c *v1alpha1.PolicyTestCase) { c.Name = "a\nb" }, "name: must be one line of printable text"},
 		{"nothing expected", func(c *v1alpha1.PolicyTestCase) { c.Expect = "" }, "expect: is missing: want Allow or Deny"},
 		{"a pass", func(c *v1alpha1.PolicyTestCase) { c.Expect = v1alpha1.Pass }, `expect: "Pass" is neither Allow nor Deny`},
 		{"a policy without kind", func(c *v1alpha1.PolicyTestCase) {

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -68,8 +69,8 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 	switch {
 	case c.Name == "":
 		return &FieldError{"name", "is missing"}
-	case strings.ContainsAny(c.Name, "\n\r\x1b"):
-		return &FieldError{"name", "must be one line"}
+	case strings.ContainsFunc(c.Name, func(r rune) bool { return unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control) }):
+		return &FieldError{"name", "must be one line of printable text"}
 	case c.Expect == "":
 		return &FieldError{"expect", "is missing: want Allow or Deny"}
 	case c.Expect != v1alpha1.Allow && c.Expect != v1alpha1.Deny:
@@ -281,7 +282,7 @@ func setPorts(f *model.Flow, t *v1alpha1.PolicyTestTarget, to party) error {
 			f.DstPort = p.Port
 			return nil
 		}
-		names = append(names, fmt.Sprintf("%s (%s %d)", p.Name, p.Protocol, p.Port))
+		names = append(names, fmt.Sprintf("%q (%s %d)", p.Name, p.Protocol, p.Port))
 	}
 	message := fmt.Sprintf("the receiver has no %s port named %q", f.Protocol, t.Port.StrVal)
 	if len(names) > 0 {
