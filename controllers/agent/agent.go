@@ -1,0 +1,272 @@
+package agent
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Options of an Agent. Source and Backend are needed; of the others the zero
+// value means the default that is named.
+type Options struct {
+	// Node is the agent's own node: its endpoints are the ones that are enforced
+	// here. Empty: all endpoints are.
+	Node string
+	// Source of the objects.
+	Source Source
+	// Backend of the kernel. The agent makes one call at a time.
+	Backend dataplane.Backend
+	// Conntrack is the kernel's table of connections; nil: established connections
+	// are left alone.
+	Conntrack conntrack.Table
+	// Compiler's options.
+	Compiler dataplane.Options
+	// Clock; nil: the real one.
+	Clock clock.Clock
+	// Log; nil: none.
+	Log *slog.Logger
+	// Jitter returns a number of [0, 1); nil: math/rand/v2's.
+	Jitter func() float64
+
+	// Delay between the first object of a burst and its transaction. Negative:
+	// none; default 2 ms.
+	Delay time.Duration
+	// MinBackoff and MaxBackoff bound the pause after a failed transaction, which
+	// doubles with each failure in a row; defaults 100 ms and 30 s.
+	MinBackoff, MaxBackoff time.Duration
+	// Audit is how often the kernel is compared with what it should hold; default
+	// 5 min, negative: never.
+	Audit time.Duration
+	// SweepDelay is how long the sweep of connections waits after a change that
+	// concerns the members of sets only, so that many such changes have one
+	// sweep; default 1 s. Changes of policies sweep at once.
+	SweepDelay time.Duration
+	// Reconsider is how often objects that the kernel would not take are tried
+	// again; default 5 min.
+	Reconsider time.Duration
+}
+
+// isolateAfter failures in a row, and after each so many more, the agent looks
+// for an object to blame.
+const isolateAfter = 3
+
+// Agent keeps a kernel equal to what a source says. See New and Run.
+type Agent struct {
+	opts    Options
+	clock   clock.Clock
+	log     *slog.Logger
+	queue   *queue
+	resync  chan struct{} // of room 1
+	metrics *metrics
+	health  health
+
+	// ask has Run, the only one to call the backend, fetch counters; ended is
+	// closed when it is over.
+	ask     chan chan<- counters
+	started atomic.Bool
+	ended   chan struct{}
+
+	// What follows is Run's alone.
+	ix   *policy.Index
+	comp *dataplane.Compiler
+	// objects are the converted objects that could be to blame for a failure, as
+	// the source wants them.
+	objects map[model.Ref]model.Object
+	// suspects have changed since the kernel last took all.
+	suspects map[model.Ref]suspect
+	held     map[model.Ref]error // objects that the kernel did not take, and why
+	problems map[model.Ref]int
+
+	synced   bool
+	full     bool // the next transaction is a Sync
+	dirty    bool // the kernel lags behind
+	failures int
+	sweeping sweepState
+
+	// Deadlines; zero: none.
+	applyAt, sweepAt, auditAt, reconsiderAt time.Time
+	lastTry                                 time.Time
+}
+
+// New returns an Agent that does nothing until Run.
+func New(o Options) (*Agent, error) {
+	if o.Source == nil || o.Backend == nil {
+		return nil, errors.New("agent: a source and a backend are needed")
+	}
+	fill := func(d *time.Duration, def time.Duration) {
+		if *d == 0 {
+			*d = def
+		}
+	}
+	fill(&o.Delay, 2*time.Millisecond)
+	fill(&o.MinBackoff, 100*time.Millisecond)
+	fill(&o.MaxBackoff, 30*time.Second)
+	fill(&o.Audit, 5*time.Minute)
+	fill(&o.SweepDelay, time.Second)
+	fill(&o.Reconsider, 5*time.Minute)
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Jitter == nil {
+		o.Jitter = rand.Float64
+	}
+	a := &Agent{
+		opts: o, clock: o.Clock, log: o.Log, queue: newQueue(), resync: make(chan struct{}, 1),
+		ask: make(chan chan<- counters), ended: make(chan struct{}),
+		comp:    dataplane.NewCompiler(o.Compiler),
+		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
+		problems: map[model.Ref]int{}, full: true,
+	}
+	a.ix = policy.New(policy.Options{Local: a.local})
+	a.metrics = newMetrics()
+	a.health.clock, a.health.message = o.Clock, "not started"
+	return a, nil
+}
+
+func (a *Agent) local(node string) bool { return a.opts.Node == "" || node == a.opts.Node }
+
+// Resync makes the agent compare the kernel with what it should hold, soon.
+// Backends call it when somebody else has changed the rules. Safe for
+// concurrent use; does not block.
+func (a *Agent) Resync() {
+	select {
+	case a.resync <- struct{}{}:
+	default:
+	}
+}
+
+// Run works until the context ends; then it returns nil, and the kernel keeps
+// its rules. An error is the source's. It may be called once.
+//
+// All calls of the backend come from Run's goroutine: to have an agent in
+// another network namespace, lock that goroutine to a thread that is in it.
+func (a *Agent) Run(ctx context.Context) error {
+	if a.started.Swap(true) {
+		return errors.New("agent: it has run already")
+	}
+	defer close(a.ended)
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- a.opts.Source.Run(ctx, a.queue) }()
+	defer func() {
+		cancel()
+		a.health.set(false, "stopped")
+	}()
+	a.health.set(false, "waiting for the source to be in sync")
+	a.log.Info("agent started", "node", a.opts.Node)
+	if a.opts.Audit > 0 {
+		a.auditAt = a.clock.Now().Add(a.opts.Audit)
+	}
+	for {
+		if a.work(ctx) {
+			continue
+		}
+		timer, stop := a.timer()
+		select {
+		case <-ctx.Done():
+			stop()
+			<-ended
+			a.log.Info("agent stopped; the kernel keeps its rules")
+			return nil
+		case err := <-ended:
+			stop()
+			if ctx.Err() != nil {
+				return nil
+			}
+			if err == nil {
+				err = errors.New("ended unasked")
+			}
+			return fmt.Errorf("source: %w", err)
+		case <-a.queue.wake:
+			stop()
+			a.hurry(max(a.opts.Delay, 0))
+		case <-a.resync:
+			stop()
+			a.log.Info("the kernel's rules were changed by somebody else, or may have been")
+			a.metrics.resyncs.Inc()
+			a.full, a.dirty = true, true
+			a.hurry(0)
+		case to := <-a.ask:
+			stop()
+			c, err := a.opts.Backend.Counters(ctx)
+			to <- counters{c, err}
+		case <-timer:
+		}
+	}
+}
+
+// hurry brings the next transaction forward; after failures, not closer to the
+// last try than the least pause.
+func (a *Agent) hurry(delay time.Duration) {
+	at := a.clock.Now().Add(delay)
+	if a.failures > 0 {
+		if earliest := a.lastTry.Add(a.opts.MinBackoff); at.Before(earliest) {
+			at = earliest
+		}
+	}
+	if a.applyAt.IsZero() || at.Before(a.applyAt) {
+		a.applyAt = at
+	}
+}
+
+// work does one thing that is due, and says whether it did.
+func (a *Agent) work(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	now := a.clock.Now()
+	due := func(at *time.Time) bool {
+		if at.IsZero() || at.After(now) {
+			return false
+		}
+		*at = time.Time{}
+		return true
+	}
+	defer a.health.busy()()
+	switch {
+	case due(&a.applyAt):
+		a.transact(ctx)
+	case due(&a.sweepAt):
+		a.sweep(ctx)
+	case due(&a.reconsiderAt):
+		a.reconsider(ctx)
+	case due(&a.auditAt):
+		a.auditAt = now.Add(a.opts.Audit)
+		if a.synced {
+			a.full, a.dirty = true, true
+			a.hurry(0)
+		}
+	default:
+		return false
+	}
+	return true
+}
+
+// timer fires at the next deadline.
+func (a *Agent) timer() (fired <-chan time.Time, stop func()) {
+	var next time.Time
+	for _, at := range []time.Time{a.applyAt, a.sweepAt, a.auditAt, a.reconsiderAt} {
+		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
+			next = at
+		}
+	}
+	if next.IsZero() {
+		return nil, func() {}
+	}
+	t := a.clock.NewTimer(next.Sub(a.clock.Now()))
+	return t.C(), func() { t.Stop() }
+}

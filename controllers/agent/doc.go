@@ -1,0 +1,23 @@
+// Package agent is what runs on every node: it keeps the kernel's rules equal to
+// what the objects say.
+//
+//	Source ──→ queue ──→ convert ──→ policy.Index ──→ dataplane.Compiler ──→ dataplane.Backend
+//	                                      └───────────────────────────────→ conntrack.Sweep
+//
+// A [Source] delivers objects: from a folder ([Folder]) or from a cluster. One
+// goroutine, [Agent.Run], does all the rest. Objects that arrive while it is at
+// work wait in the queue, where only the last version of each counts, and
+// become one transaction afterwards.
+//
+// Nothing is written before the source has said that it is in sync: an agent that
+// starts must not take what it has not seen yet for deleted. Until then, and
+// after the agent has ended, the kernel goes on with the rules that it has.
+//
+// Failure. After an error of the backend everything is synced anew, with
+// growing pauses. If that goes on, the agent looks for the object that the
+// kernel will not take (isolate.go), lets it deny instead, and applies all the
+// others. What is wrong with an object's content stops nothing: conversion has
+// put it in a form that never widens access.
+//
+// Time. All waits go by an injected clock.
+package agent

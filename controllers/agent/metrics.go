@@ -1,0 +1,256 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// metrics of an agent. Sizes are kept up to date change by change, and are
+// those of what the kernel should hold.
+type metrics struct {
+	latency      *prometheus.HistogramVec
+	sweeps       prometheus.Histogram
+	errors       *prometheus.CounterVec
+	resyncs      prometheus.Counter
+	swept        prometheus.Counter
+	lastSuccess  prometheus.Gauge
+	invalid      prometheus.Gauge
+	held         prometheus.Gauge
+	sourceErrors prometheus.Gauge
+	endpoints    prometheus.Gauge
+	classes      prometheus.Gauge
+	programs     prometheus.Gauge
+	sets         prometheus.Gauge
+	members      prometheus.Gauge
+	rules        prometheus.Gauge
+
+	// Of the compiler, counted by Run.
+	memberCount map[string]int // by set
+	policyRefs  map[*policy.Policy]int
+	counts      struct{ endpoints, classes, programs, members, rules int }
+}
+
+// errorKinds are the values of the label kind of tierwall_agent_errors_total.
+var errorKinds = []string{"apply", "sync", "object", "isolated", "source", "conntrack", "counters"}
+
+func newMetrics() *metrics {
+	gauge := func(name, help string) prometheus.Gauge {
+		return prometheus.NewGauge(prometheus.GaugeOpts{Name: "tierwall_agent_" + name, Help: help})
+	}
+	counter := func(name, help string) prometheus.Counter {
+		return prometheus.NewCounter(prometheus.CounterOpts{Name: "tierwall_agent_" + name, Help: help})
+	}
+	m := &metrics{
+		latency: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tierwall_agent_apply_duration_seconds", Help: "Time that transactions with the kernel took.",
+			Buckets: prometheus.ExponentialBuckets(0.00025, 2, 16),
+		}, []string{"operation", "result"}),
+		sweeps: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "tierwall_agent_conntrack_sweep_duration_seconds", Help: "Time that sweeps of tracked connections took.",
+			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
+		}),
+		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tierwall_agent_errors_total", Help: "Errors by kind: of transactions (apply, sync), of objects (object, isolated), of the source, of conntrack and of counters.",
+		}, []string{"kind"}),
+		resyncs:      counter("foreign_changes_total", "Notices that somebody else may have changed the kernel's rules."),
+		swept:        counter("conntrack_deleted_total", "Established connections cut because a changed policy does not allow them."),
+		lastSuccess:  gauge("last_success_timestamp_seconds", "When the kernel was last brought up to date, or found to be."),
+		invalid:      gauge("objects_with_problems", "Objects that are not as they should be; each is in a form that never widens access."),
+		held:         gauge("objects_held_back", "Objects that the kernel does not take."),
+		sourceErrors: gauge("source_errors", "Things that are wrong with the source now."),
+		endpoints:    gauge("endpoints", "Endpoints of this node."),
+		classes:      gauge("classes", "Effective policies; endpoints of one class share one."),
+		programs:     gauge("programs", "Compiled programs: one a stage, direction and IP family of a class, equal ones once."),
+		sets:         gauge("sets", "Sets of peers."),
+		members:      gauge("set_members", "Members of all sets of peers."),
+		rules:        gauge("rules", "Rules of the policies that select endpoints of this node."),
+		memberCount:  map[string]int{}, policyRefs: map[*policy.Policy]int{},
+	}
+	for _, k := range errorKinds {
+		m.errors.WithLabelValues(k)
+	}
+	return m
+}
+
+func (m *metrics) all() []prometheus.Collector {
+	return []prometheus.Collector{
+		m.latency, m.sweeps, m.errors, m.resyncs, m.swept, m.lastSuccess, m.invalid, m.held, m.sourceErrors,
+		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules,
+	}
+}
+
+func (m *metrics) failed(kind string) { m.errors.WithLabelValues(kind).Inc() }
+
+func (m *metrics) applied(op, result string, took time.Duration) {
+	m.latency.WithLabelValues(op, result).Observe(took.Seconds())
+}
+
+// count keeps the sizes.
+func (m *metrics) count(d *policy.Delta, ch *dataplane.Change) {
+	for i := range ch.Sets {
+		s := &ch.Sets[i]
+		n := len(s.Added) - len(s.Removed)
+		if s.Gone {
+			n = -m.memberCount[s.Set.ID]
+			delete(m.memberCount, s.Set.ID)
+		} else {
+			m.memberCount[s.Set.ID] += n
+		}
+		m.counts.members += n
+	}
+	for i := range ch.Endpoints {
+		switch e := &ch.Endpoints[i]; {
+		case e.Before.Policy == nil && e.After.Policy != nil:
+			m.counts.endpoints++
+		case e.Before.Policy != nil && e.After.Policy == nil:
+			m.counts.endpoints--
+		}
+	}
+	m.counts.programs += len(ch.Added) - len(ch.Removed)
+	m.counts.classes += len(d.Added) - len(d.Removed)
+	for _, e := range d.Added {
+		m.countRules(e, 1)
+	}
+	for _, e := range d.Removed {
+		m.countRules(e, -1)
+	}
+	m.endpoints.Set(float64(m.counts.endpoints))
+	m.classes.Set(float64(m.counts.classes))
+	m.programs.Set(float64(m.counts.programs))
+	m.sets.Set(float64(len(m.memberCount)))
+	m.members.Set(float64(m.counts.members))
+	m.rules.Set(float64(m.counts.rules))
+}
+
+// countRules counts each policy once, however many effective policies it is part of.
+func (m *metrics) countRules(e *policy.Effective, n int) {
+	for _, st := range e.Stages() {
+		for i := range st.Chain {
+			for _, p := range st.Chain[i].Policies {
+				before := m.policyRefs[p]
+				after := before + n
+				switch {
+				case before == 0:
+					m.counts.rules += rulesOf(p.IngressRules) + rulesOf(p.EgressRules)
+				case after == 0:
+					m.counts.rules -= rulesOf(p.IngressRules) + rulesOf(p.EgressRules)
+				}
+				if after == 0 {
+					delete(m.policyRefs, p)
+				} else {
+					m.policyRefs[p] = after
+				}
+			}
+		}
+	}
+}
+
+// rulesOf counts the rules of the source object, one of which may stand as several.
+func rulesOf(rules []model.Rule) int {
+	n, last := 0, -1
+	for i := range rules {
+		if rules[i].Index != last {
+			n, last = n+1, rules[i].Index
+		}
+	}
+	return n
+}
+
+// Descriptions of what the kernel counts.
+var (
+	ruleLabels  = []string{"tier", "policy", "direction", "rule", "action", "audit"}
+	dropLabels  = []string{"tier", "policy", "direction", "rule"}
+	rulePackets = prometheus.NewDesc("tierwall_rule_packets_total",
+		"First packets of connections (of untracked ones, all packets) that a rule, or the end of a tier, has decided or logged.", ruleLabels, nil)
+	ruleBytes = prometheus.NewDesc("tierwall_rule_bytes_total", "Bytes of the packets that tierwall_rule_packets_total counts.", ruleLabels, nil)
+	dropped   = prometheus.NewDesc("tierwall_dropped_packets_total", "Packets that a rule, or the end of a tier, has denied.", dropLabels, nil)
+)
+
+// Describe implements prometheus.Collector.
+func (a *Agent) Describe(out chan<- *prometheus.Desc) {
+	for _, c := range a.metrics.all() {
+		c.Describe(out)
+	}
+	out <- rulePackets
+	out <- ruleBytes
+	out <- dropped
+}
+
+// Collect implements prometheus.Collector. It asks the kernel for its counters,
+// after the transaction that may be under way.
+func (a *Agent) Collect(out chan<- prometheus.Metric) {
+	counted, err := a.counters()
+	if err != nil {
+		a.metrics.failed("counters")
+		a.log.Error("no counters", "error", fmt.Errorf("kernel: %w", err))
+	}
+	for _, c := range a.metrics.all() {
+		c.Collect(out)
+	}
+	origins := make([]dataplane.Origin, 0, len(counted))
+	for o := range counted {
+		if o != (dataplane.Origin{}) {
+			origins = append(origins, o)
+		}
+	}
+	slices.SortFunc(origins, compareOrigins)
+	for _, o := range origins {
+		n := counted[o]
+		labels := []string{o.Tier, o.Policy.String(), o.Direction.String(), o.Rule.String(), o.Action.String(), strconv.FormatBool(o.Audit)}
+		out <- prometheus.MustNewConstMetric(rulePackets, prometheus.CounterValue, float64(n.Packets), labels...)
+		out <- prometheus.MustNewConstMetric(ruleBytes, prometheus.CounterValue, float64(n.Bytes), labels...)
+		if o.Action == model.Deny && !o.Audit {
+			out <- prometheus.MustNewConstMetric(dropped, prometheus.CounterValue, float64(n.Packets), labels[:len(dropLabels)]...)
+		}
+	}
+}
+
+// counters are an answer of the backend.
+type counters struct {
+	counts map[dataplane.Origin]dataplane.Count
+	err    error
+}
+
+// scrapePatience is how long a scrape waits for a transaction to be over.
+const scrapePatience = 8 * time.Second
+
+// counters has Run ask the backend. Before and after Run there are none.
+func (a *Agent) counters() (map[dataplane.Origin]dataplane.Count, error) {
+	if !a.started.Load() {
+		return nil, nil
+	}
+	timer := a.clock.NewTimer(scrapePatience)
+	defer timer.Stop()
+	answer := make(chan counters, 1)
+	select {
+	case a.ask <- answer:
+		c := <-answer
+		return c.counts, c.err
+	case <-a.ended:
+		return nil, nil
+	case <-timer.C():
+		return nil, errors.New("a transaction takes too long")
+	}
+}
+
+func compareOrigins(x, y dataplane.Origin) int {
+	audit := 0
+	if x.Audit != y.Audit {
+		audit = 1
+		if y.Audit {
+			audit = -1
+		}
+	}
+	return cmp.Or(cmp.Compare(x.Tier, y.Tier), x.Policy.Compare(y.Policy), cmp.Compare(x.Direction, y.Direction),
+		cmp.Compare(x.Rule, y.Rule), cmp.Compare(x.Action, y.Action), audit)
+}

@@ -1,0 +1,168 @@
+package agent
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// transact takes what waits in the queue and brings the kernel up to date.
+func (a *Agent) transact(ctx context.Context) {
+	changes, synced, reports, said := a.queue.take()
+	if said {
+		a.report(reports)
+	}
+	for _, c := range changes {
+		a.feed(c)
+	}
+	if synced && !a.synced {
+		a.synced, a.dirty = true, true
+		a.log.Info("source in sync", "problems", len(a.problems))
+	}
+	ch := a.flush()
+	if !a.synced || !a.dirty {
+		return
+	}
+	a.lastTry = a.clock.Now()
+	err := a.write(ctx, ch)
+	if err == nil {
+		a.succeeded(ctx)
+		return
+	}
+	if ctx.Err() != nil {
+		return // the end of the agent, not a failure
+	}
+	a.failures++
+	a.log.Error("kernel not up to date", "error", err, "failures", a.failures)
+	if again := a.failures / isolateAfter; again*isolateAfter == a.failures && !passing(err) && a.isolate(ctx, err) {
+		a.succeeded(ctx)
+		return
+	}
+	a.health.failed(err)
+	pause := a.backoff()
+	a.applyAt = a.clock.Now().Add(pause)
+	a.log.Info("trying again", "after", pause)
+}
+
+// feed converts an object and puts it into the index.
+func (a *Agent) feed(c change) {
+	var o model.Object
+	var problems []model.Problem
+	if c.object != nil {
+		o, problems, _ = convert.Object(c.object)
+	}
+	delete(a.problems, c.ref)
+	if len(problems) > 0 {
+		a.problems[c.ref] = len(problems)
+		for _, p := range problems {
+			a.metrics.failed("object")
+			a.log.Warn("object is not as it should be", "object", c.ref.String(), "field", p.Field, "problem", p.Message, "failsClosed", !p.Warning)
+		}
+	}
+	a.metrics.invalid.Set(float64(len(a.problems)))
+	if blamable(c.ref.Kind) {
+		a.suspect(c.ref, o)
+	}
+	a.put(c.ref, o)
+}
+
+// put replaces or, with nil, removes an object of the index.
+func (a *Agent) put(r model.Ref, o model.Object) {
+	if o == nil {
+		a.ix.Delete(r)
+		return
+	}
+	a.ix.Upsert(o)
+}
+
+// flush carries the index's changes on to the compiler, and notes what they
+// mean for the kernel and for established connections.
+func (a *Agent) flush() *dataplane.Change {
+	d := a.ix.Flush()
+	ch := a.comp.Apply(d)
+	a.metrics.count(d, ch)
+	a.noteSweep(d, ch)
+	if d.Settings || slices.ContainsFunc(d.Nodes, a.local) {
+		// They are part of the State but of no Change.
+		a.full, a.dirty = true, true
+	}
+	if len(ch.Sets)+len(ch.Added)+len(ch.Removed)+len(ch.Tables)+len(ch.Endpoints) > 0 {
+		a.dirty = true
+	}
+	return ch
+}
+
+// write brings the kernel up to date in one transaction. A change that it does
+// not take is lost: what follows is a Sync.
+func (a *Agent) write(ctx context.Context, ch *dataplane.Change) error {
+	op, start := "apply", a.clock.Now()
+	s := a.state()
+	var err error
+	if a.full {
+		op = "sync"
+		err = a.opts.Backend.Sync(ctx, s)
+	} else {
+		err = a.opts.Backend.Apply(ctx, ch, s)
+	}
+	took := a.clock.Since(start)
+	if err != nil {
+		a.full = true
+		a.metrics.failed(op)
+		a.metrics.applied(op, "error", took)
+		return err
+	}
+	a.full, a.dirty = false, false
+	a.metrics.applied(op, "success", took)
+	a.log.Debug("kernel up to date", "by", op, "took", took, "endpoints", len(ch.Endpoints), "sets", len(ch.Sets), "programs", len(ch.Added))
+	return nil
+}
+
+func (a *Agent) state() *dataplane.State {
+	s := &dataplane.State{Node: a.opts.Node, Settings: a.ix.Settings(), Compiled: a.comp}
+	if n := a.ix.Node(a.opts.Node); n != nil && a.opts.Node != "" {
+		s.NodeAddrs, s.PodCIDRs = n.Addrs, n.PodCIDRs
+	}
+	return s
+}
+
+// succeeded is called when the kernel holds all that it should.
+func (a *Agent) succeeded(ctx context.Context) {
+	if a.failures > 0 {
+		a.log.Info("kernel up to date again", "failures", a.failures)
+	}
+	a.failures, a.applyAt = 0, time.Time{}
+	clear(a.suspects)
+	a.metrics.lastSuccess.Set(float64(a.clock.Now().UnixNano()) / 1e9)
+	a.metrics.held.Set(float64(len(a.held)))
+	a.health.set(true, "")
+	if len(a.held) > 0 && a.reconsiderAt.IsZero() {
+		a.reconsiderAt = a.clock.Now().Add(a.opts.Reconsider)
+	}
+	if a.sweeping.urgent {
+		a.sweep(ctx)
+	}
+}
+
+// backoff is the pause after a failure: doubled with each, and shortened by up
+// to a half at random, so that many nodes do not try in step.
+func (a *Agent) backoff() time.Duration {
+	pause := float64(a.opts.MinBackoff) * math.Pow(2, float64(min(a.failures-1, 30)))
+	pause = min(pause, float64(a.opts.MaxBackoff))
+	return time.Duration(pause * (1 - a.opts.Jitter()/2))
+}
+
+func (a *Agent) report(errs []error) {
+	a.metrics.sourceErrors.Set(float64(len(errs)))
+	for _, err := range errs {
+		a.metrics.failed("source")
+		a.log.Error("source", "error", err)
+	}
+	if len(errs) == 0 {
+		a.log.Info("source without problems")
+	}
+}
