@@ -1,0 +1,159 @@
+package nftables
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Names of the maps and sets of local pods, less the family's digit: address →
+// program, the addresses themselves, and pairs of addresses of one pod.
+const (
+	mapEgress  = "egress"
+	mapIngress = "ingress"
+	setPods    = "pods"
+	setSelf    = "self"
+)
+
+func digit(f dataplane.Family) string {
+	if f == dataplane.IPv4 {
+		return "4"
+	}
+	return "6"
+}
+
+// endpoint takes an endpoint that is new, changed or gone.
+func (w *world) endpoint(ref model.Ref, before, after dataplane.Endpoint) {
+	if old, ok := w.pods[ref]; ok {
+		before = old
+	} else if old, ok := w.hosts[ref]; ok {
+		before = old
+	}
+	if after.LocalEndpoint != nil {
+		w.holdPrograms(after)
+	}
+	touched := map[netip.Addr]bool{}
+	leave := func(e dataplane.Endpoint) {
+		for _, a := range e.Addrs {
+			touched[a] = true
+			if refs := w.owners[a]; len(refs) > 1 {
+				w.owners[a] = slices.DeleteFunc(slices.Clone(refs), func(r model.Ref) bool { return r == ref })
+			} else {
+				delete(w.owners, a)
+			}
+		}
+	}
+	_, wasPod := w.pods[ref]
+	_, wasHost := w.hosts[ref]
+	if wasPod {
+		leave(before)
+		delete(w.pods, ref)
+	}
+	delete(w.hosts, ref)
+	switch {
+	case after.LocalEndpoint == nil:
+	case after.Host != nil:
+		w.hosts[ref] = after
+	default:
+		w.pods[ref] = after
+		for _, a := range after.Addrs {
+			touched[a] = true
+			refs := append(slices.Clone(w.owners[a]), ref)
+			slices.SortFunc(refs, model.Ref.Compare)
+			w.owners[a] = slices.Compact(refs)
+		}
+	}
+	w.placePods(touched)
+	if wasPod || wasHost {
+		w.releasePrograms(before)
+	}
+}
+
+// holdPrograms holds all programs of an endpoint. Those of host endpoints are
+// held here too, though only some of them may be used.
+func (w *world) holdPrograms(e dataplane.Endpoint) {
+	if e.Policy == nil {
+		return
+	}
+	for _, p := range e.Policy.Programs {
+		w.program(p.Program)
+	}
+}
+
+func (w *world) releasePrograms(e dataplane.Endpoint) {
+	if e.Policy == nil {
+		return
+	}
+	for _, p := range e.Policy.Programs {
+		w.release(w.units["program "+p.Program.ID])
+	}
+}
+
+// placePods brings the elements for addresses up to date, and those for other
+// addresses of the same pods.
+func (w *world) placePods(touched map[netip.Addr]bool) {
+	for a := range touched {
+		for _, r := range w.owners[a] {
+			for _, b := range w.pods[r].Addrs {
+				if !touched[b] {
+					defer w.placeSelf(b, touched)
+				}
+			}
+		}
+	}
+	for a := range touched {
+		d := digit(dataplane.FamilyOf(a))
+		key := a.String()
+		if refs := w.owners[a]; len(refs) == 0 {
+			w.dropElem(setPods+d, key)
+			w.dropElem(mapEgress+d, key)
+			w.dropElem(mapIngress+d, key)
+		} else {
+			e := w.pods[refs[0]]
+			w.putElem(setPods+d, key, "")
+			w.putElem(mapEgress+d, key, jump(e, model.Egress, a))
+			w.putElem(mapIngress+d, key, jump(e, model.Ingress, a))
+		}
+		w.placeSelf(a, touched)
+	}
+}
+
+// jump is the verdict that leads to a pod's program; without one nothing passes.
+func jump(e dataplane.Endpoint, dir model.Direction, a netip.Addr) string {
+	if e.Policy == nil {
+		return "drop"
+	}
+	p := e.Policy.Program(model.StageWorkload, dir, dataplane.FamilyOf(a))
+	if p == nil {
+		return "drop"
+	}
+	return "jump p-" + p.ID
+}
+
+// placeSelf brings the pairs that begin with an address up to date.
+func (w *world) placeSelf(a netip.Addr, touched map[netip.Addr]bool) {
+	d := digit(dataplane.FamilyOf(a))
+	var mates []netip.Addr
+	if refs := w.owners[a]; len(refs) > 0 {
+		mates = w.pods[refs[0]].Addrs
+	}
+	for b := range touched {
+		if dataplane.FamilyOf(a) == dataplane.FamilyOf(b) && !slices.Contains(mates, b) {
+			w.dropElem(setSelf+d, pairKey(a, b))
+			w.dropElem(setSelf+d, pairKey(b, a))
+		}
+	}
+	for _, b := range mates {
+		if dataplane.FamilyOf(a) == dataplane.FamilyOf(b) && w.owners[b][0] == w.owners[a][0] {
+			w.putElem(setSelf+d, pairKey(a, b), "")
+			w.putElem(setSelf+d, pairKey(b, a), "")
+		} else if dataplane.FamilyOf(a) == dataplane.FamilyOf(b) {
+			w.dropElem(setSelf+d, pairKey(a, b))
+			w.dropElem(setSelf+d, pairKey(b, a))
+		}
+	}
+}
+
+func pairKey(a, b netip.Addr) string { return a.String() + " . " + b.String() }

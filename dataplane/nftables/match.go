@@ -1,0 +1,279 @@
+package nftables
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// matches returns the texts of which one must match for all conditions to hold;
+// none if that cannot be. Apart are texts of which never more than one matches.
+func (b *builder) matches(conds []dataplane.Cond, apart bool) []string {
+	conds = slices.Clone(conds)
+	slices.SortStableFunc(conds, func(x, y dataplane.Cond) int { return cost(&x) - cost(&y) })
+	out := []string{""}
+	for i := range conds {
+		alternatives := b.cond(&conds[i], apart)
+		next := make([]string, 0, len(out)*len(alternatives))
+		for _, m := range out {
+			for _, a := range alternatives {
+				next = append(next, strings.TrimSpace(m+" "+a))
+			}
+		}
+		out = next
+	}
+	return out
+}
+
+// cost orders conditions: what looks at the packet alone before look-ups.
+func cost(c *dataplane.Cond) int {
+	switch {
+	case c.Kind == dataplane.CondProtocol:
+		return 0
+	case c.Kind == dataplane.CondICMP:
+		return 1
+	case c.Set == nil:
+		return 2
+	case !c.Set.IsCore():
+		return 3
+	}
+	return 4
+}
+
+func (b *builder) cond(c *dataplane.Cond, apart bool) []string {
+	is := ""
+	if c.Not {
+		is = "!= "
+	}
+	switch c.Kind {
+	case dataplane.CondProtocol:
+		return []string{"meta l4proto " + is + protocol(c.Protocol)}
+	case dataplane.CondICMP:
+		name := "icmp"
+		if b.family == dataplane.IPv6 {
+			name = "icmpv6"
+		}
+		switch {
+		case !c.HasCode:
+			return []string{fmt.Sprintf("%s type %s%d", name, is, c.Type)}
+		case !c.Not:
+			return []string{fmt.Sprintf("%s type %d %s code %d", name, c.Type, name, c.Code)}
+		}
+		return []string{
+			fmt.Sprintf("%s type != %d", name, c.Type),
+			fmt.Sprintf("%s type %d %s code != %d", name, c.Type, name, c.Code),
+		}
+	case dataplane.CondSrcPorts:
+		return b.ports("th sport", is, c.Ports)
+	case dataplane.CondDstPorts:
+		return b.ports("th dport", is, c.Ports)
+	}
+	return b.lookup(c, apart)
+}
+
+// ports returns the match of a port. Ranges go into a set of their own where there are several.
+func (b *builder) ports(field, is string, ports []dataplane.PortRange) []string {
+	if len(ports) == 0 {
+		if is == "" {
+			return nil
+		}
+		return []string{""}
+	}
+	if len(ports) == 1 {
+		return []string{field + " " + is + portKey(ports[0].First, ports[0].Last)}
+	}
+	s := &set{types: "inet_service", elems: map[string]string{}}
+	for _, p := range ports {
+		s.elems[portKey(p.First, p.Last)] = ""
+		s.interval = s.interval || p.First != p.Last
+	}
+	s.name = "o-" + hash(sortedKeys(s.elems)...)
+	b.u.use(b.w.hold(s.name, func(u *unit) { b.w.ownSet(u, s) }))
+	return []string{field + " " + is + "@" + s.name}
+}
+
+// lookup returns the matches of a set's members.
+func (b *builder) lookup(c *dataplane.Cond, apart bool) []string {
+	ip := "ip"
+	if b.family == dataplane.IPv6 {
+		ip = "ip6"
+	}
+	field, port := ip+" saddr", "th sport"
+	if c.Kind == dataplane.CondDstAddr || c.Kind == dataplane.CondDstAddrPort {
+		field, port = ip+" daddr", "th dport"
+	}
+	if !c.Set.IsCore() && len(c.Set.Nets) == 1 {
+		switch all := c.Set.Nets[0].Bits() == 0; {
+		case all && c.Not:
+			return nil
+		case all:
+			return []string{""}
+		case c.Not:
+			return []string{field + " != " + blockKey(c.Set.Nets[0])}
+		}
+		return []string{field + " " + blockKey(c.Set.Nets[0])}
+	}
+	var fields []string
+	for _, name := range b.u.use(b.w.set(c.Set, b.family)).kernel {
+		f := field
+		switch name[len(name)-1] {
+		case kindAddrPorts:
+			f += " . meta l4proto . " + port
+		case kindAddrProtos:
+			f += " . meta l4proto"
+		}
+		if c.Not {
+			f += " !="
+		}
+		fields = append(fields, f+" @"+name)
+	}
+	switch {
+	case c.Not:
+		return []string{strings.Join(fields, " ")}
+	case apart && len(fields) == 2:
+		fields[1] = strings.Replace(fields[0], " @", " != @", 1) + " " + fields[1]
+	}
+	return fields
+}
+
+// The last letters of the names of kernel sets, by what they hold.
+const (
+	kindAddrs      = 'a'
+	kindBlocks     = 'b'
+	kindAddrPorts  = 'p' // address . protocol . port
+	kindAddrProtos = 'q' // address . protocol, for all its ports
+)
+
+// set holds the kernel's sets for one of the core, or for a rule's own blocks,
+// in one family. A set of the core always has two, for addresses and for blocks,
+// whichever of them is empty: so rules do not depend on members.
+func (w *world) set(s *dataplane.Set, f dataplane.Family) *unit {
+	key := fmt.Sprintf("set %s %d", s.ID, f)
+	return w.hold(key, func(u *unit) {
+		name := fmt.Sprintf("s-%s-%d", s.ID, f)
+		types := "ipv4_addr"
+		if f == dataplane.IPv6 {
+			types = "ipv6_addr"
+		}
+		one := &set{name: name + string(kindAddrs), comment: s.Text, types: types, elems: map[string]string{}}
+		two := &set{name: name + string(kindBlocks), comment: s.Text, types: types, interval: true, elems: map[string]string{}}
+		if s.Kind == policy.SetAddrPorts {
+			one.name, one.types = name+string(kindAddrPorts), types+" . inet_proto . inet_service"
+			two.name, two.types, two.interval = name+string(kindAddrProtos), types+" . inet_proto", false
+		}
+		members := w.state.Compiled.Members(s)
+		for _, m := range members {
+			if key, blocks := memberKey(m, f); key != "" && !blocks {
+				if s.Kind == policy.SetAddrPorts && m.Port == 0 {
+					two.elems[key] = ""
+				} else {
+					one.elems[key] = ""
+				}
+			}
+		}
+		if s.Kind == policy.SetAddrs {
+			two.elems = blockKeys(members, f)
+		}
+		if s.IsCore() || len(one.elems) > 0 {
+			w.ownSet(u, one)
+		}
+		if s.IsCore() || len(two.elems) > 0 {
+			w.ownSet(u, two)
+		}
+		if !s.IsCore() {
+			return
+		}
+		if w.core[s.ID] == nil {
+			w.core[s.ID] = map[*unit]dataplane.Family{}
+		}
+		w.core[s.ID][u] = f
+		u.gone = func() {
+			if delete(w.core[s.ID], u); len(w.core[s.ID]) == 0 {
+				delete(w.core, s.ID)
+			}
+		}
+	})
+}
+
+// changeSet brings the kernel's sets for a set of the core up to date.
+func (w *world) changeSet(sc *dataplane.SetChange) {
+	for u, f := range w.core[sc.Set.ID] {
+		blocks := false
+		where := func(m policy.Member) (set, key string) {
+			key, block := memberKey(m, f)
+			switch {
+			case block:
+				blocks = true
+				return "", ""
+			case sc.Set.Kind == policy.SetAddrPorts && m.Port == 0:
+				return u.kernel[1], key
+			}
+			return u.kernel[0], key
+		}
+		for _, m := range sc.Removed {
+			if set, key := where(m); key != "" {
+				w.dropElem(set, key)
+			}
+		}
+		for _, m := range sc.Added {
+			if set, key := where(m); key != "" {
+				w.putElem(set, key, "")
+			}
+		}
+		if blocks {
+			w.setElems(u.kernel[1], blockKeys(w.state.Compiled.Members(sc.Set), f))
+		}
+	}
+}
+
+// memberKey returns a member as a key, or "" if it is not of the family; blocks
+// have no key of their own, because they are merged.
+func memberKey(m policy.Member, f dataplane.Family) (key string, block bool) {
+	a := m.Prefix.Addr()
+	switch {
+	case dataplane.FamilyOf(a) != f:
+		return "", false
+	case !m.Prefix.IsSingleIP():
+		return "", true
+	case m.Protocol == 0:
+		return a.String(), false
+	case m.Port == 0:
+		return a.String() + " . " + protocol(m.Protocol), false
+	}
+	return fmt.Sprintf("%s . %s . %d", a, protocol(m.Protocol), m.Port), false
+}
+
+// blockKeys returns the blocks among members as keys of disjoint ranges, merged.
+func blockKeys(members []policy.Member, f dataplane.Family) map[string]string {
+	var blocks []netip.Prefix
+	for _, m := range members {
+		if !m.Prefix.IsSingleIP() && dataplane.FamilyOf(m.Prefix.Addr()) == f {
+			blocks = append(blocks, m.Prefix.Masked())
+		}
+	}
+	out := map[string]string{}
+	for _, r := range mergeBlocks(blocks) {
+		out[r.key()] = ""
+	}
+	return out
+}
+
+// protocol is a protocol as nft prints it where every nft knows its name, else its number.
+func protocol(p model.Protocol) string {
+	switch p {
+	case model.TCP:
+		return "tcp"
+	case model.UDP:
+		return "udp"
+	case model.SCTP:
+		return "sctp"
+	case model.ICMPv4:
+		return "icmp"
+	}
+	return fmt.Sprint(uint8(p))
+}

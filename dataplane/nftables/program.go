@@ -1,0 +1,149 @@
+package nftables
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/tierwall/tierwall/dataplane"
+)
+
+// How a program runs. A stage jumps to it. Everything in it that drops, drops;
+// a packet that comes back has been accepted, or the program leaves it open.
+// What is accepted in the middle of a program carries the accept mark on its way
+// back through the chains in between, because one return leads one jump back
+// only. Continuing by goto instead would work too, but the kernel checks every
+// path through the chains when they change: paths that go on from each leaf
+// multiply, paths that come back add up.
+
+// program holds the unit of a program.
+func (w *world) program(p *dataplane.Program) *unit {
+	return w.hold("program "+p.ID, func(u *unit) {
+		u.name = "p-" + p.ID
+		b := builder{w: w, u: u, family: p.Family}
+		var tiers []string
+		open := p.Default.Verdict != dataplane.Drop // the end of the program is like a return
+	segments:
+		for i := range p.Segments {
+			s := &p.Segments[i]
+			tiers = append(tiers, s.Tier)
+			last := i == len(p.Segments)-1 && open
+			switch {
+			case s.Table != nil:
+				t := u.use(w.table(s.Table, s.End, p.Family))
+				b.add("jump "+t.name, "tier "+s.Tier+", by peer")
+				if !last {
+					b.add(w.opts.accepted()+" return", "")
+				}
+			case !last && has(s.Rules, dataplane.Next):
+				sub := builder{w: w, u: u, family: p.Family}
+				sub.segment(s)
+				name := fmt.Sprintf("%s-%d", u.name, i)
+				w.own(u, &chain{name: name, comment: "tier " + s.Tier, rules: sub.rules})
+				b.add("jump "+name, "tier "+s.Tier)
+				if has(s.Rules, dataplane.Accept) {
+					b.add(w.opts.accepted()+" return", "")
+				}
+			default:
+				b.segment(s)
+				if s.End.Verdict == dataplane.Drop {
+					open = true // nothing comes this far
+					break segments
+				}
+			}
+		}
+		if !open {
+			b.add("counter drop", "no tier decides: default Deny")
+		}
+		w.own(u, &chain{name: u.name, comment: strings.TrimSpace(p.Family.String() + " " + strings.Join(tiers, ", ")), rules: b.rules})
+	})
+}
+
+func has(rules []dataplane.Rule, v dataplane.Verdict) bool {
+	for i := range rules {
+		if rules[i].Leaf.Verdict == v {
+			return true
+		}
+	}
+	return false
+}
+
+// builder writes the rules of a chain, and holds what they refer to for a unit.
+type builder struct {
+	w      *world
+	u      *unit
+	family dataplane.Family
+	rules  []rule
+}
+
+func (b *builder) add(text, comment string) {
+	b.rules = append(b.rules, rule{text, comment})
+}
+
+// segment writes a list of rules and its end.
+func (b *builder) segment(s *dataplane.Segment) {
+	for i := range s.Rules {
+		b.rule(&s.Rules[i])
+	}
+	b.end(&s.End)
+}
+
+// end writes the end of a tier, which does not go on to the next rule only if it drops.
+func (b *builder) end(l *dataplane.Leaf) {
+	if l.Origin == (dataplane.Origin{}) && l.Verdict != dataplane.Drop {
+		return
+	}
+	end := *l
+	if end.Verdict != dataplane.Drop {
+		end.Verdict = dataplane.Continue
+	}
+	b.leaf("", &end)
+}
+
+// rule writes a rule: several where nftables needs more than one to say the same.
+func (b *builder) rule(r *dataplane.Rule) {
+	for _, m := range b.matches(r.Conds, r.Leaf.Verdict == dataplane.Continue) {
+		b.leaf(m, &r.Leaf)
+	}
+}
+
+// leaf writes what happens to packets that match.
+func (b *builder) leaf(match string, l *dataplane.Leaf) {
+	for _, m := range l.Before {
+		b.write(match, m.Origin, m.Log, "")
+	}
+	verdict := ""
+	switch l.Verdict {
+	case dataplane.Accept:
+		verdict = b.w.opts.accept() + " return"
+	case dataplane.Drop:
+		verdict = "drop"
+	case dataplane.Next, dataplane.Open:
+		verdict = "return"
+	}
+	b.write(match, l.Origin, l.Log, verdict)
+}
+
+func (b *builder) write(match string, o dataplane.Origin, log bool, verdict string) {
+	var parts []string
+	if match != "" {
+		parts = append(parts, match)
+	}
+	comment := ""
+	if o != (dataplane.Origin{}) {
+		name := b.w.count(b.u, o)
+		comment = o.String()
+		parts = append(parts, "counter name "+name)
+		if log {
+			parts = append(parts, fmt.Sprintf("log prefix %q group %d", clean(name+" "+comment, maxPrefix), b.w.opts.LogGroup))
+		}
+	}
+	if verdict != "" {
+		parts = append(parts, verdict)
+	}
+	if len(parts) > 0 && !(len(parts) == 1 && match != "") {
+		b.add(strings.Join(parts, " "), comment)
+	}
+}
+
+// maxPrefix is what the kernel takes as a log prefix.
+const maxPrefix = 120

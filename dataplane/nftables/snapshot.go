@@ -1,0 +1,185 @@
+package nftables
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/tierwall/tierwall/dataplane"
+)
+
+// snapshot is what the kernel holds, as far as it matters for what it should hold.
+type snapshot struct {
+	present bool
+	// chains leads to the comments of rules, in order; bases to the hooks of base chains.
+	chains   map[string][]string
+	bases    map[string]hook
+	sets     map[string]*set
+	counters map[string]bool
+	// unknown is true if bases and the kinds of sets are not known.
+	unknown bool
+}
+
+// plan returns what makes the kernel hold a ruleset.
+func (s *snapshot) plan(want *ruleset) *plan {
+	p := &plan{newTable: !s.present}
+	for _, name := range sortedKeys(want.counters) {
+		if !s.counters[name] {
+			p.addCounters = append(p.addCounters, want.counters[name])
+		}
+	}
+	for _, name := range sortedKeys(s.counters) {
+		if want.counters[name] == nil {
+			p.delCounters = append(p.delCounters, name)
+		}
+	}
+	for _, name := range sortedKeys(want.chains) {
+		c := want.chains[name]
+		rules, ok := s.chains[name]
+		if ok && !s.sameHook(c) {
+			return rebuild(want)
+		}
+		switch {
+		case !ok:
+			p.addChains = append(p.addChains, c)
+		case !slices.Equal(rules, c.comments()):
+			p.fillChains = append(p.fillChains, c)
+		}
+	}
+	for _, name := range sortedKeys(s.chains) {
+		if want.chains[name] != nil {
+			continue
+		}
+		if h, ok := s.bases[name]; ok && ours(name) {
+			if len(s.chains[name]) > 0 {
+				p.fillChains = append(p.fillChains, &chain{name: name, hook: &h})
+			}
+			continue
+		}
+		p.delChains = append(p.delChains, name)
+	}
+	for _, name := range sortedKeys(want.sets) {
+		now, old := want.sets[name], s.sets[name]
+		switch {
+		case old == nil:
+			p.addSets = append(p.addSets, now)
+		case old.elems == nil, !s.unknown && !old.sameKind(now):
+			return rebuild(want)
+		default:
+			p.set(old, now)
+		}
+	}
+	for _, name := range sortedKeys(s.sets) {
+		if want.sets[name] == nil {
+			p.delSets = append(p.delSets, s.sets[name])
+		}
+	}
+	return p
+}
+
+// ours says whether a name is one of our base chains'.
+func ours(name string) bool {
+	return slices.Contains([]string{chainRaw, chainRawOut, chainPreDNAT, chainInput, chainForward, chainOutput}, name)
+}
+
+func (s *snapshot) sameHook(c *chain) bool {
+	h, base := s.bases[c.name]
+	return s.unknown || base == (c.hook != nil) && (!base || h == *c.hook)
+}
+
+func (c *chain) comments() []string {
+	out := make([]string, len(c.rules))
+	for i, r := range c.rules {
+		out[i] = r.tagged()
+	}
+	return out
+}
+
+// rebuild is the plan that throws the table away and makes it anew, at once.
+func rebuild(want *ruleset) *plan {
+	p := &plan{rebuild: true}
+	for _, name := range sortedKeys(want.counters) {
+		p.addCounters = append(p.addCounters, want.counters[name])
+	}
+	for _, name := range sortedKeys(want.chains) {
+		p.addChains = append(p.addChains, want.chains[name])
+	}
+	for _, name := range sortedKeys(want.sets) {
+		p.addSets = append(p.addSets, want.sets[name])
+	}
+	return p
+}
+
+// listedKernel reads by the lists of knftables, element by element: for fakes.
+type listedKernel struct{ nft knftables.Interface }
+
+func (k *listedKernel) read(ctx context.Context, want *ruleset) (*snapshot, error) {
+	s := &snapshot{unknown: true, chains: map[string][]string{}, bases: map[string]hook{}, sets: map[string]*set{}, counters: map[string]bool{}}
+	chains, err := k.nft.List(ctx, "chain")
+	if knftables.IsNotFound(err) {
+		return s, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.present = true
+	for _, c := range chains {
+		s.chains[c] = []string{}
+		rules, err := k.nft.ListRules(ctx, c)
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range rules {
+			text := ""
+			if r.Comment != nil {
+				text = *r.Comment
+			}
+			s.chains[c] = append(s.chains[c], text)
+		}
+	}
+	for _, kind := range []string{"set", "map"} {
+		names, err := k.nft.List(ctx, kind)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			o := &set{name: name, verdicts: kind == "map", elems: map[string]string{}}
+			s.sets[name] = o
+			elems, err := k.nft.ListElements(ctx, kind, name)
+			if err != nil {
+				return nil, err
+			}
+			for _, e := range elems {
+				o.elems[strings.Join(e.Key, " . ")] = strings.Join(e.Value, " . ")
+			}
+		}
+	}
+	counters, err := k.nft.List(ctx, "counter")
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range counters {
+		s.counters[c] = true
+	}
+	return s, nil
+}
+
+func (k *listedKernel) counters(ctx context.Context) (map[string]dataplane.Count, error) {
+	list, err := k.nft.ListCounters(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]dataplane.Count{}
+	for _, c := range list {
+		var n dataplane.Count
+		if c.Packets != nil && c.Bytes != nil {
+			n = dataplane.Count{Packets: *c.Packets, Bytes: *c.Bytes}
+		}
+		out[c.Name] = n
+	}
+	return out, nil
+}
+
+func (k *listedKernel) members(_, _ []elem) error { return errNotMembers }

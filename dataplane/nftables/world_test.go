@@ -1,0 +1,197 @@
+package nftables
+
+import (
+	"math/rand/v2"
+	"os"
+	"strconv"
+	"testing"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/test/oracle"
+)
+
+// feed is a random world as one node's agent sees it.
+type feed struct {
+	rng      *rand.Rand
+	stream   *oracle.Stream
+	node     string
+	ix       *policy.Index
+	compiler *dataplane.Compiler
+}
+
+func newFeed(seed uint64, node string, linear int) *feed {
+	rng := rand.New(rand.NewPCG(seed, 0x6e6674))
+	f := &feed{rng: rng, node: node}
+	f.stream = oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0})
+	f.ix = policy.New(policy.Options{Local: func(n string) bool { return node == "" || n == node }})
+	f.compiler = dataplane.NewCompiler(dataplane.Options{Linear: linear})
+	return f
+}
+
+// step makes some events and returns what changed.
+func (f *feed) step(n int) (*dataplane.Change, *dataplane.State) {
+	for range n {
+		ev := f.stream.Next()
+		if r, ok := convert.RefOf(ev.Object); ok && ev.Delete {
+			f.ix.Delete(r)
+		} else if o, _, known := convert.Object(ev.Object); known && o != nil {
+			f.ix.Upsert(o)
+		} else if ok {
+			f.ix.Delete(r)
+		}
+	}
+	ch := f.compiler.Apply(f.ix.Flush())
+	return ch, stateOf(f.ix, f.compiler, f.node)
+}
+
+func stateOf(ix *policy.Index, c *dataplane.Compiler, node string) *dataplane.State {
+	s := &dataplane.State{Node: node, Settings: ix.Settings(), Compiled: c}
+	if n := ix.Node(node); n != nil {
+		s.NodeAddrs, s.PodCIDRs = n.Addrs, n.PodCIDRs
+	}
+	return s
+}
+
+// seeds of random worlds; TIERWALL_SEED runs one alone.
+func seeds(t *testing.T, n uint64) []uint64 {
+	if s := os.Getenv("TIERWALL_SEED"); s != "" {
+		seed, err := strconv.ParseUint(s, 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []uint64{seed}
+	}
+	var out []uint64
+	for seed := uint64(1); seed <= n; seed++ {
+		out = append(out, seed)
+	}
+	return out
+}
+
+// TestIncremental holds a world that took change by change to one made of the
+// last state alone, and what it says it has touched to what has changed.
+func TestIncremental(t *testing.T) {
+	linear := []int{-1, 2, dataplane.DefaultLinear}
+	var sum struct{ steps, tables, rests, ports, hosts, changes int }
+	for _, seed := range seeds(t, 150) {
+		f := newFeed(seed, "", linear[seed%3])
+		_, s := f.step(40)
+		w := newWorld(s, Options{}.complete())
+		w.settle()
+		for range 25 {
+			before := copyOf(w.ruleset)
+			ch, s := f.step(1 + f.rng.IntN(4))
+			w.apply(ch, s)
+			sum.steps++
+			fresh := newWorld(s, Options{}.complete())
+			if got, want := w.String(), fresh.String(); got != want {
+				t.Fatalf("seed %d: by changes\n%s\nfrom scratch\n%s", seed, got, want)
+			}
+			for key, u := range w.units {
+				if v := fresh.units[key]; v == nil || v.refs != u.refs {
+					t.Fatalf("seed %d: unit %s has %d users, from scratch %+v", seed, key, u.refs, v)
+				}
+			}
+			p := w.plan()
+			if !p.empty() {
+				sum.changes++
+			}
+			p.carryOut(before)
+			if got, want := before.String(), w.String(); got != want {
+				t.Fatalf("seed %d: the plan leads to\n%s\nwant\n%s", seed, got, want)
+			}
+			w.settle()
+		}
+		for key := range w.units {
+			switch key[:2] {
+			case "t-":
+				sum.tables++
+			case "r-":
+				sum.rests++
+			case "l-":
+				sum.ports++
+			}
+		}
+		sum.hosts += len(w.hosts)
+	}
+	t.Logf("%+v", sum)
+	if sum.tables == 0 || sum.rests == 0 || sum.ports == 0 || sum.hosts == 0 || sum.changes == 0 {
+		t.Errorf("the worlds have gone blind: %+v", sum)
+	}
+}
+
+// copyOf copies a ruleset.
+func copyOf(r *ruleset) *ruleset {
+	out := newRuleset()
+	for k, v := range r.chains {
+		out.chains[k] = v
+	}
+	for k, v := range r.counters {
+		out.counters[k] = v
+	}
+	for k, v := range r.sets {
+		c := *v
+		c.elems = map[string]string{}
+		for e, verdict := range v.elems {
+			c.elems[e] = verdict
+		}
+		out.sets[k] = &c
+	}
+	return out
+}
+
+// carryOut does to a ruleset what a plan does to the kernel, and panics where the kernel would refuse.
+func (p *plan) carryOut(r *ruleset) {
+	must := func(ok bool) {
+		if !ok {
+			panic("the plan cannot be carried out")
+		}
+	}
+	for _, c := range p.addCounters {
+		must(r.counters[c.name] == nil)
+		r.counters[c.name] = c
+	}
+	for _, c := range p.addChains {
+		must(r.chains[c.name] == nil)
+		r.chains[c.name] = c
+	}
+	for _, s := range p.addSets {
+		must(r.sets[s.name] == nil)
+		r.sets[s.name] = s
+	}
+	for _, e := range p.delElems {
+		v, ok := r.sets[e.set.name].elems[e.key]
+		must(ok && v == e.verdict)
+		delete(r.sets[e.set.name].elems, e.key)
+	}
+	for _, e := range p.addElems {
+		_, ok := r.sets[e.set.name].elems[e.key]
+		must(!ok)
+		r.sets[e.set.name].elems[e.key] = e.verdict
+	}
+	for _, c := range p.fillChains {
+		must(r.chains[c.name] != nil)
+		if r.chains[c.name] = c; len(c.rules) == 0 && c.hook != nil {
+			delete(r.chains, c.name) // stays in the kernel, empty
+		}
+	}
+	for _, name := range p.delChains {
+		must(r.chains[name] != nil)
+		delete(r.chains, name)
+	}
+	for _, s := range p.delSets {
+		must(r.sets[s.name] != nil)
+		delete(r.sets, s.name)
+	}
+	for _, name := range p.delCounters {
+		must(r.counters[name] != nil)
+		delete(r.counters, name)
+	}
+	for _, c := range r.chains {
+		for _, rule := range c.rules {
+			must(rule.text != "")
+		}
+	}
+}
