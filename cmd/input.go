@@ -104,6 +104,16 @@ func finishLoad(s streams, r *source.Result) *source.Result {
 // error, or with allowInvalid warnings like all the others.
 func buildIndex(s streams, r *source.Result, allowInvalid bool) (*policy.Index, error) {
 	ix, problems := r.Index()
+	if err := reportProblems(s, r, problems, allowInvalid); err != nil {
+		return nil, err
+	}
+	warnMissingTiers(s, r, ix)
+	return ix, nil
+}
+
+// reportProblems prints the problems that are warnings, with allowInvalid all
+// of them, and returns the others as an error.
+func reportProblems(s streams, r *source.Result, problems []model.Problem, allowInvalid bool) error {
 	var errs []error
 	for _, p := range r.Locate(problems) {
 		if p.Warning || allowInvalid {
@@ -112,11 +122,7 @@ func buildIndex(s streams, r *source.Result, allowInvalid bool) (*policy.Index, 
 		}
 		errs = append(errs, p.Error)
 	}
-	if len(errs) > 0 {
-		return nil, errors.Join(errs...)
-	}
-	warnMissingTiers(s, r, ix)
-	return ix, nil
+	return errors.Join(errs...)
 }
 
 // warnMissingTiers names the policies of tiers that no object defines: a slip in

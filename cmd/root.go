@@ -43,6 +43,7 @@ var commands = []func(streams) *cobra.Command{
 	newEffectiveCommand,
 	newExplainCommand,
 	newDiffCommand,
+	newRenderCommand,
 	newLintCommand,
 	newConvertCommand,
 	newVersionCommand,

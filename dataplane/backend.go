@@ -43,6 +43,16 @@ type State struct {
 	Compiled *Compiler
 }
 
+// NewState returns the State of a node, by the index that the Compiler is fed
+// from. A node that the index does not know has no addresses.
+func NewState(ix *policy.Index, node string, c *Compiler) *State {
+	s := &State{Node: node, Settings: ix.Settings(), Compiled: c}
+	if n := ix.Node(node); n != nil {
+		s.NodeAddrs, s.PodCIDRs = n.Addrs, n.PodCIDRs
+	}
+	return s
+}
+
 // Sets returns the sets that programs ask for (Program.Sets), by ID.
 func (c *Compiler) Sets() []*Set {
 	seen := map[string]*Set{}

@@ -28,11 +28,19 @@ func (r *Result) Locate(problems []model.Problem) []Located {
 	return out
 }
 
-// Index converts all objects and puts them into a new index, flushed. The
-// problems are in the order of the objects; they stop nothing: what is invalid
-// is in the index in a form that never widens access.
+// Index converts all objects and puts them into a new index, flushed, in which
+// all endpoints are local. The problems are as those of Fill.
 func (r *Result) Index() (*policy.Index, []model.Problem) {
 	ix := policy.New(policy.Options{})
+	problems := r.Fill(ix)
+	ix.Flush()
+	return ix, problems
+}
+
+// Fill converts all objects and puts them into an index, which the caller
+// flushes. The problems are in the order of the objects; they stop nothing:
+// what is invalid is in the index in a form that never widens access.
+func (r *Result) Fill(ix *policy.Index) []model.Problem {
 	var problems []model.Problem
 	for i := range r.Objects {
 		obj, found, _ := convert.Object(r.Objects[i].Object)
@@ -41,6 +49,5 @@ func (r *Result) Index() (*policy.Index, []model.Problem) {
 			ix.Upsert(obj)
 		}
 	}
-	ix.Flush()
-	return ix, problems
+	return problems
 }

@@ -1,0 +1,68 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/nftables"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/nearest"
+)
+
+func newRenderCommand(s streams) *cobra.Command {
+	var in inputFlags
+	var node, backend string
+	c := &cobra.Command{
+		Use:   "render --node NODE",
+		Short: "Print the ruleset that a node's kernel would get",
+		Long: `Render prints the nftables ruleset that the agent of a node would program, from
+manifests or a live cluster. It touches no kernel and needs no privileges; the
+output is what "nft -f" reads.`,
+		Example: `  tierwall render -f config/samples --node node-a
+  tierwall render -f config/samples --node node-a | nft -c -f -`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if backend != "nftables" {
+				return fmt.Errorf("--dataplane %q: want nftables", backend)
+			}
+			r, err := in.load(c.Context(), s)
+			if err != nil {
+				return err
+			}
+			ix := policy.New(policy.Options{Local: func(n string) bool { return n == node }})
+			if err := reportProblems(s, r, r.Fill(ix), in.allowInvalid); err != nil {
+				return err
+			}
+			delta := ix.Flush()
+			warnMissingTiers(s, r, ix)
+			if ix.Node(node) == nil {
+				return unknownNode(ix, node)
+			}
+			compiler := dataplane.NewCompiler(dataplane.Options{})
+			compiler.Apply(delta)
+			_, err = io.WriteString(s.out, nftables.Render(dataplane.NewState(ix, node, compiler), nftables.Options{}))
+			return err
+		},
+	}
+	in.register(c.Flags())
+	c.Flags().StringVar(&node, "node", "", "the node")
+	c.Flags().StringVar(&backend, "dataplane", "nftables", "what to render for: nftables")
+	_ = c.MarkFlagRequired("node") // fails only for a flag that does not exist
+	return c
+}
+
+func unknownNode(ix *policy.Index, node string) error {
+	var names []string
+	for _, n := range ix.Nodes() {
+		names = append(names, n.Name)
+	}
+	if len(names) == 0 {
+		return errors.New("there are no nodes among the objects")
+	}
+	return fmt.Errorf("there is no node %q%s; there are %s", node, nearest.Clause(node, names), strings.Join(names, ", "))
+}
