@@ -40,7 +40,7 @@ func (o *adminNetworkPolicy) translate(t *translation) error {
 	}
 	switch s := o.Spec.Subject; {
 	case s.Namespaces != nil && s.Pods == nil:
-		terms, err := labelTerms(s.Namespaces, nil)
+		terms, err := labelTerms(s.Namespaces)
 		if err != nil {
 			return fmt.Errorf("spec.subject.namespaces.%w", err)
 		}
@@ -104,12 +104,12 @@ func (p *adminPods) selectors() (namespaces, pods, same string, err error) {
 			same = "namespaces." + same
 		}
 	}
-	more, err := labelTerms(&p.NamespaceSelector, nil)
+	more, err := labelTerms(&p.NamespaceSelector)
 	if err != nil {
 		return "", "", "", fmt.Errorf("namespaceSelector.%w", err)
 	}
 	namespaces = join(append(terms, more...))
-	if terms, err = labelTerms(&p.PodSelector, nil); err != nil {
+	if terms, err = labelTerms(&p.PodSelector); err != nil {
 		return "", "", "", fmt.Errorf("podSelector.%w", err)
 	}
 	return namespaces, join(terms), same, nil
@@ -118,10 +118,10 @@ func (p *adminPods) selectors() (namespaces, pods, same string, err error) {
 // terms are those of the selector of namespaces. same names a field that
 // compares labels and has no equivalent; the terms match more then.
 func (n *adminNamespaces) terms() (terms []string, same string, err error) {
-	if terms, err = labelTerms(&n.LabelSelector, nil); err != nil {
+	if terms, err = labelTerms(&n.LabelSelector); err != nil {
 		return nil, "", err
 	}
-	more, err := labelTerms(n.NamespaceSelector, nil)
+	more, err := labelTerms(n.NamespaceSelector)
 	if err != nil {
 		return nil, "", fmt.Errorf("namespaceSelector.%w", err)
 	}

@@ -81,7 +81,7 @@ func (t *translation) clusterRule(path string, r *adminRule, ingress bool) (*v1a
 			withoutNodes.To = append(withoutNodes.To, p)
 			continue
 		}
-		if _, err := labelTerms(p.Nodes, nil); err != nil {
+		if _, err := labelTerms(p.Nodes); err != nil {
 			return nil, fmt.Errorf("%s.to[%d].nodes.%w", path, i, err)
 		}
 	}

@@ -34,7 +34,7 @@ func (o *calicoStagedKubernetesNetworkPolicy) translate(t *translation) error {
 			Tier: v1alpha1.DefaultTier, Order: &order, Enforcement: v1alpha1.Audit,
 		},
 	}
-	terms, err := labelTerms(&o.Spec.PodSelector, nil)
+	terms, err := labelTerms(&o.Spec.PodSelector)
 	if err != nil {
 		return fmt.Errorf("spec.podSelector: %w", err)
 	}
@@ -119,13 +119,13 @@ func nativePeer(p networkingv1.NetworkPolicyPeer) (v1alpha1.EntityRule, error) {
 		return e, fmt.Errorf("needs one of ipBlock, podSelector, namespaceSelector")
 	}
 	if p.NamespaceSelector != nil {
-		terms, err := labelTerms(p.NamespaceSelector, nil)
+		terms, err := labelTerms(p.NamespaceSelector)
 		if err != nil {
 			return e, fmt.Errorf("namespaceSelector.%w", err)
 		}
 		e.NamespaceSelector = join(terms)
 	}
-	terms, err := labelTerms(p.PodSelector, nil)
+	terms, err := labelTerms(p.PodSelector)
 	if err != nil {
 		return e, fmt.Errorf("podSelector.%w", err)
 	}

@@ -309,7 +309,7 @@ func (t *translation) ciliumCIDRSet(at string, r *ciliumCIDRRule, sc *ciliumScop
 		side.entity.Selector = ciliumGroupLabel + " == '" + r.CIDRGroupRef + "' && global()"
 		return []ciliumSide{side}, nil
 	}
-	terms, err := labelTerms(r.CIDRGroupSelector, nil)
+	terms, err := labelTerms(r.CIDRGroupSelector)
 	if err != nil {
 		return nil, fmt.Errorf("%s.cidrGroupSelector.%w", at, err)
 	}

@@ -91,13 +91,13 @@ func ciliumSelector(s *metav1.LabelSelector) (ciliumTerms, error) {
 // ciliumTerm is one requirement in the selector language.
 func ciliumTerm(r metav1.LabelSelectorRequirement) (string, error) {
 	if r.Operator == "==" {
-		terms, err := labelTerms(&metav1.LabelSelector{MatchLabels: map[string]string{r.Key: r.Values[0]}}, nil)
+		terms, err := labelTerms(&metav1.LabelSelector{MatchLabels: map[string]string{r.Key: r.Values[0]}})
 		if err != nil {
 			return "", err
 		}
 		return terms[0], nil
 	}
-	term, err := expressionTerm(r, func(k string) (string, error) { return k, nil })
+	term, err := expressionTerm(r)
 	if err != nil {
 		return "", fmt.Errorf("matchExpressions, key %s: %w", r.Key, err)
 	}

@@ -15,28 +15,23 @@ const podsOnly = "tierwall.io/orchestrator == 'k8s'"
 
 // labelTerms turns a native label selector into terms of the selector language,
 // to be joined by "&&". The empty selector, which matches everything, has none.
-// The key of each label goes through rename, which may be nil.
-func labelTerms(s *metav1.LabelSelector, rename func(string) (string, error)) ([]string, error) {
+func labelTerms(s *metav1.LabelSelector) ([]string, error) {
 	if s == nil {
 		return nil, nil
 	}
-	if rename == nil {
-		rename = func(key string) (string, error) { return key, nil }
-	}
 	var terms []string
 	for _, k := range slices.Sorted(maps.Keys(s.MatchLabels)) {
-		key, err := renamed(rename, k)
-		if err != nil {
+		if err := checkKey(k); err != nil {
 			return nil, fmt.Errorf("matchLabels[%s]: %w", k, err)
 		}
 		v, err := quote(s.MatchLabels[k])
 		if err != nil {
 			return nil, fmt.Errorf("matchLabels[%s]: %w", k, err)
 		}
-		terms = append(terms, key+" == "+v)
+		terms = append(terms, k+" == "+v)
 	}
 	for i, e := range s.MatchExpressions {
-		term, err := expressionTerm(e, rename)
+		term, err := expressionTerm(e)
 		if err != nil {
 			return nil, fmt.Errorf("matchExpressions[%d]: %w", i, err)
 		}
@@ -45,9 +40,9 @@ func labelTerms(s *metav1.LabelSelector, rename func(string) (string, error)) ([
 	return terms, nil
 }
 
-func expressionTerm(e metav1.LabelSelectorRequirement, rename func(string) (string, error)) (string, error) {
-	key, err := renamed(rename, e.Key)
-	if err != nil {
+func expressionTerm(e metav1.LabelSelectorRequirement) (string, error) {
+	key := e.Key
+	if err := checkKey(key); err != nil {
 		return "", err
 	}
 	switch e.Operator {
@@ -65,6 +60,7 @@ func expressionTerm(e metav1.LabelSelectorRequirement, rename func(string) (stri
 		}
 		quoted := make([]string, len(e.Values))
 		for i, v := range e.Values {
+			var err error
 			if quoted[i], err = quote(v); err != nil {
 				return "", err
 			}
@@ -78,22 +74,18 @@ func expressionTerm(e metav1.LabelSelectorRequirement, rename func(string) (stri
 	return "", fmt.Errorf("operator %q is not one of In, NotIn, Exists, DoesNotExist", e.Operator)
 }
 
-// renamed renames a key and checks that the selector language can hold it.
-func renamed(rename func(string) (string, error), key string) (string, error) {
-	k, err := rename(key)
-	if err != nil {
-		return "", err
+// checkKey checks that the selector language can hold a key.
+func checkKey(key string) error {
+	if key == "" {
+		return fmt.Errorf("empty label key")
 	}
-	if k == "" {
-		return "", fmt.Errorf("empty label key")
-	}
-	for _, r := range k {
+	for _, r := range key {
 		if !(r == '.' || r == '/' || r == '-' || r == '_' ||
 			'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9') {
-			return "", fmt.Errorf("%q is not a label key", key)
+			return fmt.Errorf("%q is not a label key", key)
 		}
 	}
-	return k, nil
+	return nil
 }
 
 // quote quotes a label value.
