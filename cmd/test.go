@@ -46,10 +46,13 @@ func (coreSession) close() error { return nil }
 
 // runnerFor returns the runner of a data plane by name.
 func runnerFor(dataplane string) (testRunner, error) {
-	if dataplane == "core" {
+	switch dataplane {
+	case "core":
 		return coreRunner{}, nil
+	case "nftables":
+		return nftablesRunner{}, nil
 	}
-	return nil, fmt.Errorf("--dataplane %s: not built into this version; want core", dataplane)
+	return nil, fmt.Errorf("--dataplane %s: want core or nftables", dataplane)
 }
 
 func newTestCommand(s streams) *cobra.Command {
@@ -97,7 +100,7 @@ and 2 if the input cannot be used or there is no test.`,
 		},
 	}
 	output.register(c.Flags(), formatJUnit)
-	c.Flags().StringVar(&dataplane, "dataplane", "core", "what decides: core (evaluation, no packets)")
+	c.Flags().StringVar(&dataplane, "dataplane", "core", "what decides: core (evaluation, no packets), or nftables (real packets in network namespaces)")
 	c.Flags().BoolVar(&allowInvalid, "allow-invalid", false,
 		"evaluate invalid objects as the agent would, failing closed, instead of refusing them")
 	return c

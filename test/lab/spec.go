@@ -179,7 +179,7 @@ func checkAddr(a netip.Addr) error {
 	switch {
 	case !a.IsValid() || a.Is4In6() || a.Zone() != "":
 		return fmt.Errorf("address %q is no plain IPv4 or IPv6 address", a)
-	case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
+	case a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.Is6() && a.IsLinkLocalUnicast() || a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
 		return fmt.Errorf("address %s cannot be given to an interface of the lab", a)
 	}
 	return nil
