@@ -14,21 +14,22 @@ import (
 	"go.yaml.in/yaml/v3"
 )
 
-// parse returns the documents of a file as trees without aliases, nil for empty
-// ones left out. A document that cannot be read is an error; the others are
-// returned all the same.
-func parse(f *file, errs *errorList) []*yaml.Node {
+// parse reads the documents of a file and hands them on one by one, so that not
+// all are in memory at once: trees without aliases, empty documents left out. A
+// document that cannot be read is an error; the others are read all the same.
+func parse(f *file, errs *errorList, each func(*yaml.Node)) {
 	data := bytes.TrimPrefix(f.data, []byte("\xef\xbb\xbf"))
 	if docs, ok := parseJSON(f.name, data, errs); ok {
-		return docs
+		for _, n := range docs {
+			each(n)
+		}
+		return
 	}
-	var out []*yaml.Node
 	for _, d := range splitYAML(data) {
 		if n := parseYAML(f.name, d, errs); n != nil {
-			out = append(out, n)
+			each(n)
 		}
 	}
-	return out
 }
 
 // parseJSON reads a file of JSON documents. ok is false if the file is not

@@ -74,8 +74,6 @@ type loader struct {
 	testsOnly bool
 	// manifests collects for ReadManifests; nil otherwise.
 	manifests *[]Manifest
-	// docs are those of the file at hand.
-	docs []*yaml.Node
 	// foreign are translated objects, which are added last: some of them only
 	// find their form among the others.
 	foreign []foreignObject
@@ -118,16 +116,21 @@ func (l *loader) finish() (*Result, error) {
 
 // file reads all documents of a file.
 func (l *loader) file(f *file) {
-	before := len(l.errs.errs)
-	docs := parse(f, &l.errs)
-	if len(docs) == 0 && len(l.errs.errs) == before && f.named {
+	before, tests := len(l.errs.errs), len(l.res.Tests)
+	docs, beside := 0, 0
+	parse(f, &l.errs, func(n *yaml.Node) {
+		docs++
+		if text(n, "kind") != policyTestGVK.Kind {
+			beside++
+		}
+		l.document(f, n)
+	})
+	if docs == 0 && len(l.errs.errs) == before && f.named {
 		l.errs.add(&Error{File: f.name, Message: "holds no objects"})
 	}
-	l.docs = docs
-	for _, n := range docs {
-		l.document(f, n)
+	for i := range l.res.Tests[tests:] {
+		l.res.Tests[tests+i].beside = beside
 	}
-	// What is wrong with the text was found before what is wrong with objects.
 	slices.SortStableFunc(l.errs.errs[before:], func(a, b *Error) int { return cmp.Compare(a.Line, b.Line) })
 }
 
@@ -366,7 +369,7 @@ func (l *loader) add(o runtime.Object, f *file, n *yaml.Node) {
 		l.errs.add(&Error{File: f.name, Line: n.Line, Object: ref.String(), Message: "defined twice; first at " + first.Place()})
 		return
 	}
-	l.res.add(Object{Object: o, Ref: ref, File: f.name, Line: n.Line, node: n})
+	l.res.add(Object{Object: o, Ref: ref, File: f.name, Line: n.Line, outline: outlineOf(n)})
 }
 
 // unprintableName is the field of a name that cannot be printed as it is; "" if

@@ -3,7 +3,6 @@ package source
 import (
 	"fmt"
 
-	"go.yaml.in/yaml/v3"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/policy/model"
@@ -24,7 +23,7 @@ type Object struct {
 	// Added says that Complete made the object; no file and no cluster holds it.
 	Added bool
 
-	node *yaml.Node // the object's mapping; nil if it is not from a file
+	outline *outline // of the object's mapping; nil if it is not from a file
 }
 
 // LineOf returns the line of a field in the object's file, or of the nearest
@@ -32,10 +31,10 @@ type Object struct {
 // list indices and map keys in brackets, as in spec.ingress[2].source.nets[0].
 // It returns 0 for objects that are in no file.
 func (o *Object) LineOf(fieldPath string) int {
-	if o.node == nil {
+	if o.outline == nil {
 		return o.Line
 	}
-	if line := lineOf(o.node, fieldPath); line > 0 {
+	if line := o.outline.lineOf(fieldPath); line > 0 {
 		return line
 	}
 	return o.Line

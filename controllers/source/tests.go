@@ -19,8 +19,8 @@ type Test struct {
 	// no API object.
 	Object Object
 
-	file *file
-	docs []*yaml.Node // of the whole file
+	file   *file
+	beside int // documents of the file that are no tests
 }
 
 // FindTests finds the PolicyTests in files, in folders with all below them, and
@@ -72,9 +72,7 @@ func (t *Test) Resources() ([]string, error) {
 func (t *Test) Load() (*Result, error) {
 	if len(t.Spec.Resources) == 0 {
 		l := &loader{res: &Result{}}
-		for _, n := range t.docs {
-			l.document(t.file, n)
-		}
+		l.file(t.file)
 		r, err := l.finish()
 		if err == nil && len(r.Objects) == 0 {
 			err = t.Error("spec.resources", "is empty, and the file holds no objects beside the test")
@@ -109,18 +107,10 @@ func (l *loader) test(f *file, n *yaml.Node) {
 		return
 	}
 	l.res.Tests = append(l.res.Tests, Test{
-		PolicyTest: t, file: f, docs: l.docs,
-		Object: Object{Ref: model.Ref{Kind: model.Kind(policyTestGVK.Kind), Name: t.Name}, File: f.name, Line: n.Line, node: n},
+		PolicyTest: t, file: f,
+		Object: Object{Ref: model.Ref{Kind: model.Kind(policyTestGVK.Kind), Name: t.Name}, File: f.name, Line: n.Line, outline: outlineOf(n)},
 	})
 }
 
 // Beside counts the documents of the test's file that are no PolicyTests.
-func (t *Test) Beside() int {
-	n := 0
-	for _, d := range t.docs {
-		if text(d, "kind") != policyTestGVK.Kind {
-			n++
-		}
-	}
-	return n
-}
+func (t *Test) Beside() int { return t.beside }

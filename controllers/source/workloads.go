@@ -155,8 +155,8 @@ func (w workload) pod(ref model.Ref) Object {
 	}
 	o := Object{Object: p, Ref: ref, File: w.o.File, Line: w.o.Line, Added: true}
 	// Fields of the pod are fields of the template.
-	if w.o.node != nil {
-		o.node = nodeAt(w.o.node, w.path)
+	if w.o.outline != nil {
+		o.outline = w.o.outline.at(w.path)
 	}
 	return o
 }
