@@ -39,6 +39,9 @@ type State struct {
 	// NodeAddrs are the node's own addresses, PodCIDRs its blocks of pod addresses.
 	NodeAddrs []netip.Addr
 	PodCIDRs  []netip.Prefix
+	// Foreign are addresses within PodCIDRs that belong to pods of other nodes, as
+	// they do where addresses are not given out by these blocks. Sorted.
+	Foreign []netip.Addr
 	// Compiled holds sets, programs, tables and endpoints.
 	Compiled *Compiler
 }

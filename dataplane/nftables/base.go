@@ -27,6 +27,7 @@ var families = []dataplane.Family{dataplane.IPv4, dataplane.IPv6}
 const (
 	setHosts    = "hosts"    // addresses of the node and of its host endpoints
 	setPodCIDRs = "podcidrs" // the node's blocks of pod addresses
+	setForeign  = "foreign"  // addresses in these blocks that pods of other nodes have
 )
 
 // addBase adds the sets and maps that are always there.
@@ -43,6 +44,7 @@ func (w *world) addBase() {
 			{name: mapEgress + d, types: t, verdicts: true, comment: "local pod to its egress policy"},
 			{name: mapIngress + d, types: t, verdicts: true, comment: "local pod to its ingress policy"},
 			{name: setHosts + d, types: t, comment: "addresses of this node"},
+			{name: setForeign + d, types: t, comment: "addresses in these blocks of pods of other nodes"},
 			{name: setPodCIDRs + d, types: t, interval: true, comment: "blocks of pod addresses of this node"},
 		} {
 			w.addSet(s)
@@ -55,17 +57,19 @@ type told struct {
 	settings  *model.Settings
 	nodeAddrs []netip.Addr
 	podCIDRs  []netip.Prefix
+	foreign   []netip.Addr
 }
 
 // stale says whether the base chains were rendered for something else than what holds now.
 func (w *world) stale() bool {
 	s := w.state
-	return s.Settings != w.told.settings || !slices.Equal(s.NodeAddrs, w.told.nodeAddrs) || !slices.Equal(s.PodCIDRs, w.told.podCIDRs)
+	return s.Settings != w.told.settings || !slices.Equal(s.NodeAddrs, w.told.nodeAddrs) || !slices.Equal(s.PodCIDRs, w.told.podCIDRs) ||
+		!slices.Equal(s.Foreign, w.told.foreign)
 }
 
 // renderBase writes the base chains and what they alone use, anew.
 func (w *world) renderBase() {
-	w.told = told{w.state.Settings, slices.Clone(w.state.NodeAddrs), slices.Clone(w.state.PodCIDRs)}
+	w.told = told{w.state.Settings, slices.Clone(w.state.NodeAddrs), slices.Clone(w.state.PodCIDRs), slices.Clone(w.state.Foreign)}
 	old := w.base
 	w.base = &unit{key: "base"}
 	r := baseRenderer{world: w, hosts: w.sortedHosts(), settings: w.state.Settings}
@@ -106,7 +110,12 @@ func (r *baseRenderer) sets() {
 		addrs = append(addrs, h.Addrs...)
 	}
 	for _, f := range families {
-		own, cidrs := map[string]string{}, map[string]string{}
+		own, cidrs, foreign := map[string]string{}, map[string]string{}, map[string]string{}
+		for _, a := range r.state.Foreign {
+			if dataplane.FamilyOf(a) == f {
+				foreign[a.String()] = ""
+			}
+		}
 		for _, a := range addrs {
 			if dataplane.FamilyOf(a) == f {
 				own[a.String()] = ""
@@ -123,6 +132,7 @@ func (r *baseRenderer) sets() {
 		}
 		r.setElems(setHosts+digit(f), own)
 		r.setElems(setPodCIDRs+digit(f), cidrs)
+		r.setElems(setForeign+digit(f), foreign)
 	}
 }
 
@@ -226,7 +236,7 @@ func (r *baseRenderer) unknown(f dataplane.Family, side string) []rule {
 	}
 	field, d := ipOf(f)+" "+side, digit(f)
 	return []rule{{
-		field + " @" + setPodCIDRs + d + " " + field + " != @" + setPods + d + " " + field + " != @" + setHosts + d + " counter drop",
+		field + " @" + setPodCIDRs + d + " " + field + " != @" + setPods + d + " " + field + " != @" + setForeign + d + " " + field + " != @" + setHosts + d + " counter drop",
 		"unknownWorkloads: Deny",
 	}}
 }
@@ -307,6 +317,9 @@ func (r *baseRenderer) output() {
 // toOwnPods accepts what the node sends to its own pods, known or not yet: the
 // kubelet's probes and the node's proxies.
 func (r *baseRenderer) toOwnPods(f dataplane.Family) []rule {
-	field, d := ipOf(f)+" daddr @", digit(f)
-	return []rule{{field + setPods + d + " accept", "the node to its own pods"}, {field + setPodCIDRs + d + " accept", "the node to its own pods"}}
+	field, d := ipOf(f)+" daddr ", digit(f)
+	return []rule{
+		{field + "@" + setPods + d + " accept", "the node to its own pods"},
+		{field + "@" + setPodCIDRs + d + " " + field + "!= @" + setForeign + d + " accept", "the node to its own pods"},
+	}
 }

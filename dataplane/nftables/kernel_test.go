@@ -1,0 +1,109 @@
+package nftables
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/test/lab"
+)
+
+func TestMain(m *testing.M) {
+	if err := lab.Reexec(); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	if _, err := exec.LookPath("nft"); err != nil {
+		fmt.Fprintln(os.Stderr, "these tests need the command nft: install the package nftables:", err)
+		os.Exit(1)
+	}
+	os.Exit(m.Run())
+}
+
+// inKernel runs a test with a network namespace of its own.
+func inKernel(t *testing.T, f func(l *lab.Lab)) {
+	t.Helper()
+	l, err := lab.New(context.Background(), lab.Spec{Nodes: []lab.Node{{Name: "n1", Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")}}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if err := l.Do("n1", func() error { f(l); return nil }); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// same says how the kernel differs from what a State asks for.
+func (b *Backend) same(s *dataplane.State) error {
+	want := newWorld(s, b.opts)
+	have, err := b.kernel.read(context.Background(), want.ruleset)
+	if err != nil {
+		return err
+	}
+	p := have.plan(want.ruleset)
+	if p.empty() {
+		return nil
+	}
+	var text strings.Builder
+	for _, c := range p.fillChains {
+		fmt.Fprintf(&text, "chain %s: have %q, want %q\n", c.name, have.chains[c.name], c.comments())
+	}
+	for _, e := range p.addElems {
+		fmt.Fprintf(&text, "missing: %s %s %s\n", e.set.name, e.key, e.verdict)
+	}
+	for _, e := range p.delElems {
+		fmt.Fprintf(&text, "too many: %s %s %s\n", e.set.name, e.key, e.verdict)
+	}
+	return fmt.Errorf("rebuild %v, new table %v, +%d -%d chains, +%d -%d sets, +%d -%d counters\n%s", p.rebuild, p.newTable,
+		len(p.addChains), len(p.delChains), len(p.addSets), len(p.delSets), len(p.addCounters), len(p.delCounters), &text)
+}
+
+// TestKernel holds the kernel's own list to what random worlds ask for, change by change.
+func TestKernel(t *testing.T) {
+	linear := []int{-1, 2, dataplane.DefaultLinear}
+	ctx := context.Background()
+	inKernel(t, func(l *lab.Lab) {
+		var sum Stats
+		for _, seed := range seeds(t, 20) {
+			f := newFeed(seed, "", linear[seed%3])
+			_, s := f.step(40)
+			b, err := New(Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The table of the world before is there still.
+			if err := b.Sync(ctx, s); err != nil {
+				t.Fatalf("seed %d: %v\n%s", seed, err, Render(s, Options{}))
+			}
+			for step := range 20 {
+				ch, s := f.step(1 + f.rng.IntN(4))
+				was := copyOf(b.world.ruleset)
+				if err := b.Apply(ctx, ch, s); err != nil {
+					t.Fatalf("seed %d step %d: %v\nfrom\n%s\nto\n%s", seed, step, err, was, Render(s, Options{}))
+				}
+				if err := b.same(s); err != nil {
+					t.Fatalf("seed %d step %d: %v", seed, step, err)
+				}
+			}
+			again, _ := New(Options{})
+			if err := again.Sync(ctx, stateOf(f.ix, f.compiler, "")); err != nil {
+				t.Fatal(err)
+			}
+			if again.Stats() != (Stats{}) {
+				t.Fatalf("seed %d: a restart with nothing to change wrote: %+v", seed, again.Stats())
+			}
+			sum.Transactions += b.stats.Transactions
+			sum.MemberTransactions += b.stats.MemberTransactions
+			sum.Rebuilds += b.stats.Rebuilds
+		}
+		t.Logf("%+v", sum)
+		if sum.Rebuilds > 0 || sum.Transactions == 0 || sum.MemberTransactions == 0 && os.Getenv("TIERWALL_SEED") == "" {
+			t.Errorf("%+v", sum)
+		}
+	})
+}
