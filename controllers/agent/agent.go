@@ -92,7 +92,8 @@ type Agent struct {
 	full     bool // the next transaction is a Sync
 	dirty    bool // the kernel lags behind
 	failures int
-	sweeping sweepState
+	// Whose connections are swept after the next transaction, and when it is time.
+	sweepSoon, sweepLater sweepState
 
 	// Deadlines; zero: none.
 	applyAt, sweepAt, auditAt, reconsiderAt time.Time
@@ -241,7 +242,7 @@ func (a *Agent) work(ctx context.Context) bool {
 	case due(&a.applyAt):
 		a.transact(ctx)
 	case due(&a.sweepAt):
-		a.sweep(ctx)
+		a.sweepDue(ctx)
 	case due(&a.reconsiderAt):
 		a.reconsider(ctx)
 	case due(&a.auditAt):

@@ -17,11 +17,11 @@ type sweepState struct {
 	all    bool
 	addrs  map[netip.Addr]struct{}
 	blocks []netip.Prefix
-	// urgent: right after the transaction.
-	urgent bool
 }
 
 func (s *sweepState) waits() bool { return s.all || len(s.addrs) > 0 || len(s.blocks) > 0 }
+
+func (s *sweepState) addAll() { *s = sweepState{all: true} }
 
 func (s *sweepState) add(p netip.Prefix) {
 	if s.all {
@@ -57,21 +57,22 @@ func (a *Agent) noteSweep(d *policy.Delta, ch *dataplane.Change) {
 	if a.opts.Conntrack == nil {
 		return
 	}
-	s := &a.sweeping
 	if d.Settings || slices.ContainsFunc(d.Nodes, a.local) {
-		s.all, s.urgent = true, true
+		a.sweepSoon.addAll()
 	}
 	for i := range ch.Endpoints {
+		if sameProgram(&ch.Endpoints[i]) {
+			continue
+		}
 		for _, e := range []dataplane.Endpoint{ch.Endpoints[i].Before, ch.Endpoints[i].After} {
 			if e.LocalEndpoint == nil {
 				continue
 			}
-			s.urgent = true
 			if e.Host != nil {
-				s.all = true
+				a.sweepSoon.addAll()
 			}
 			for _, addr := range e.Addrs {
-				s.add(netip.PrefixFrom(addr, addr.BitLen()))
+				a.sweepSoon.add(netip.PrefixFrom(addr, addr.BitLen()))
 			}
 		}
 	}
@@ -81,37 +82,70 @@ func (a *Agent) noteSweep(d *policy.Delta, ch *dataplane.Change) {
 		}
 		for _, list := range [][]policy.Member{ch.Sets[i].Added, ch.Sets[i].Removed} {
 			for _, m := range list {
-				s.add(m.Prefix)
+				a.sweepLater.add(m.Prefix)
 			}
 		}
 	}
-	if s.all {
-		s.addrs, s.blocks = nil, nil
+	a.planSweep()
+}
+
+// sameProgram says that an endpoint's policy is new and says the same as before.
+func sameProgram(c *dataplane.EndpointChange) bool {
+	b, n := c.Before, c.After
+	if b.Policy == nil || n.Policy == nil || !slices.Equal(b.Addrs, n.Addrs) || !sameHost(b.Host, n.Host) {
+		return false
 	}
-	if s.waits() && a.sweepAt.IsZero() {
+	return slices.Equal(b.Policy.Programs, n.Policy.Programs)
+}
+
+func sameHost(b, n *model.HostEndpoint) bool {
+	if b == nil || n == nil {
+		return b == n
+	}
+	return *b == *n
+}
+
+func (a *Agent) planSweep() {
+	if a.sweepLater.waits() && a.sweepAt.IsZero() {
 		a.sweepAt = a.clock.Now().Add(a.opts.SweepDelay)
 	}
 }
 
-// sweep deletes tracked connections that the policy does not allow any more. It
-// waits while the kernel lags behind: what it deleted would come back.
-func (a *Agent) sweep(ctx context.Context) {
-	if !a.sweeping.waits() {
+// sweepNow is called when the kernel has come up to date.
+func (a *Agent) sweepNow(ctx context.Context) {
+	if !a.sweepSoon.waits() {
 		return
 	}
+	a.sweep(ctx, &a.sweepSoon)
+	// Once more a little later: a packet that met the old rules just before they
+	// went may make its entry after the first sweep has passed.
+	if a.sweepSoon.all {
+		a.sweepLater.addAll()
+	}
+	for addr := range a.sweepSoon.addrs {
+		a.sweepLater.add(netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	for _, p := range a.sweepSoon.blocks {
+		a.sweepLater.add(p)
+	}
+	a.sweepSoon = sweepState{}
+	a.planSweep()
+}
+
+// sweepDue is called when what can wait has waited. It waits on while the kernel
+// lags behind: what was deleted would come back.
+func (a *Agent) sweepDue(ctx context.Context) {
 	if a.dirty || !a.synced {
-		a.sweepAt = a.clock.Now().Add(a.opts.SweepDelay)
+		a.planSweep()
 		return
 	}
-	what := a.sweeping
-	a.sweeping = sweepState{}
-	if what.urgent {
-		// Once more a little later: a packet that met the old rules just before
-		// they went may make its entry after the first sweep has passed.
-		a.sweeping = what
-		a.sweeping.urgent = false
-		a.sweepAt = a.clock.Now().Add(a.opts.SweepDelay)
-	}
+	what := a.sweepLater
+	a.sweepLater = sweepState{}
+	a.sweep(ctx, &what)
+}
+
+// sweep deletes tracked connections that the policy does not allow any more.
+func (a *Agent) sweep(ctx context.Context, what *sweepState) {
 	start := a.clock.Now()
 	n, err := conntrack.SweepEntries(ctx, a.opts.Conntrack, what.contains, a.decide)
 	took := a.clock.Since(start)

@@ -143,9 +143,7 @@ func (a *Agent) succeeded(ctx context.Context) {
 	if len(a.held) > 0 && a.reconsiderAt.IsZero() {
 		a.reconsiderAt = a.clock.Now().Add(a.opts.Reconsider)
 	}
-	if a.sweeping.urgent {
-		a.sweep(ctx)
-	}
+	a.sweepNow(ctx)
 }
 
 // backoff is the pause after a failure: doubled with each, and shortened by up
