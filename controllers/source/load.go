@@ -139,10 +139,14 @@ func (l *loader) document(f *file, n *yaml.Node) {
 	apiVersion, kind := text(n, "apiVersion"), text(n, "kind")
 	switch {
 	case l.testsOnly && kind != policyTestGVK.Kind && !strings.HasSuffix(kind, "List"):
-	case n.Kind != yaml.MappingNode || apiVersion == "" && kind == "":
-		// A folder may hold values for a chart and the like; a file that the
-		// user has named should be what the user thinks it is.
-		const message = "not a Kubernetes object: no apiVersion and no kind"
+	case n.Kind != yaml.MappingNode || apiVersion == "" && kind == "" || kind == "" && !f.named && value(n, "metadata") == nil:
+		// A folder may hold a chart's values, its Chart.yaml (which has an
+		// apiVersion) and the like; a file that the user has named should be what
+		// the user thinks it is.
+		message := "not a Kubernetes object: no apiVersion and no kind"
+		if apiVersion != "" {
+			message = "not a Kubernetes object: no kind and no metadata"
+		}
 		if f.named {
 			l.errs.add(&Error{File: f.name, Line: n.Line, Message: message})
 			return

@@ -344,7 +344,7 @@ kind: CiliumNetworkPolicy
 metadata: {name: y}
 ---
 replicas: 3
-`})
+`, "d/chart/Chart.yaml": "apiVersion: v2\nname: shop\nversion: 0.1.0\n"})
 	r, err := Load([]string{"d"}, Options{})
 	if err != nil {
 		t.Fatal(err)
@@ -356,6 +356,7 @@ replicas: 3
 	want := []string{
 		"d/a.yaml:5: Pod/default/x: spec.brandNew: unknown field",
 		"d/a.yaml:19: not a Kubernetes object: no apiVersion and no kind; skipped",
+		"d/chart/Chart.yaml:1: not a Kubernetes object: no kind and no metadata; skipped",
 		"d/a.yaml:7: 2 objects of unknown kind ConfigMap (v1) skipped",
 		"d/a.yaml:15: 1 object of unknown kind CiliumNetworkPolicy (cilium.io/v2) skipped; tierwall convert translates it",
 	}
