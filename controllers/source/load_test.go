@@ -153,6 +153,8 @@ func TestLoadErrors(t *testing.T) {
 			want: `a.yaml:4: GlobalNetworkPolicy/x: spec.ingress[0].ipVersion: want a whole number, not the number 4.5`},
 		{name: "port out of the type's range", text: gnp + "metadata: {name: x}\nspec: {ingress: [{action: Allow, protocol: TCP, destination: {ports: [99999999999]}}]}\n",
 			want: `a.yaml:4: GlobalNetworkPolicy/x: spec.ingress[0].destination.ports[0]: the number 99999999999 is out of range`},
+		{name: "a number beyond all types", text: "apiVersion: v1\nkind: Pod\nmetadata: {name: x, generation: 99999999999999999999}\n",
+			want: `a.yaml:3: Pod/default/x: metadata.generation: the number 99999999999999999999 is out of range`},
 		{name: "infinite order", text: gnp + "metadata: {name: x}\nspec: {order: .inf}\n",
 			want: `a.yaml:4: GlobalNetworkPolicy/x: spec.order: the number .inf is out of range`},
 		{name: "no name", text: gnp + "spec: {}\n",

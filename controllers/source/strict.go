@@ -244,7 +244,9 @@ func (c *checker) checkBool(n *yaml.Node, path string) {
 }
 
 func (c *checker) checkInt(n *yaml.Node, t reflect.Type, path string) {
-	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" {
+	// A whole number beyond 64 bits is a fraction to the parser.
+	huge := n.Kind == yaml.ScalarNode && n.ShortTag() == "!!float" && strings.Trim(n.Value, "+-0123456789") == ""
+	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" && !huge {
 		c.wrong(n, path, "a whole number")
 		return
 	}
