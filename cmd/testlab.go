@@ -6,11 +6,9 @@ import (
 	"fmt"
 
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/dataplane/nftables"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
+	"github.com/tierwall/tierwall/test/fleet"
 	"github.com/tierwall/tierwall/test/lab"
 )
 
@@ -22,6 +20,7 @@ type nftablesRunner struct{}
 type labSession struct {
 	lab   *lab.Lab
 	world *policytest.World
+	fleet *fleet.Fleet
 }
 
 // open builds the lab and programs its nodes. The program may be run again in a
@@ -38,14 +37,12 @@ func (nftablesRunner) open(ctx context.Context, objects *source.Result, world *p
 	if err != nil {
 		return nil, err
 	}
-	s := &labSession{l, world}
+	s := &labSession{lab: l, world: world}
 	if len(services) > 0 {
 		err = l.SetServices(services...)
 	}
-	for _, n := range spec.Nodes {
-		if err == nil {
-			err = programNode(ctx, l, objects, n.Name)
-		}
+	if err == nil {
+		s.fleet, err = fleet.Start(ctx, l, nodesOf(spec), objectsOf(objects), fleet.Options{})
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.close())
@@ -53,31 +50,13 @@ func (nftablesRunner) open(ctx context.Context, objects *source.Result, world *p
 	return s, nil
 }
 
-// programNode programs the kernel of one node of a lab.
-func programNode(ctx context.Context, l *lab.Lab, objects *source.Result, node string) error {
-	ix, compiler := nodeIndex(node)
-	objects.Fill(ix) // what is wrong with them has been told when they were read
-	compiler.Apply(ix.Flush())
-	err := l.Do(node, func() error {
-		backend, err := nftables.New(nftables.Options{})
-		if err != nil {
-			return err
-		}
-		return backend.Sync(ctx, dataplane.NewState(ix, node, compiler))
-	})
-	if err != nil {
-		return fmt.Errorf("node %s: %w", node, err)
+// nodesOf names the nodes of a lab.
+func nodesOf(spec lab.Spec) []string {
+	var out []string
+	for _, n := range spec.Nodes {
+		out = append(out, n.Name)
 	}
-	return nil
-}
-
-// nodeIndex returns an index to which the endpoints of one node are local, and
-// a compiler for it. Pods without a node are on the lab's own.
-func nodeIndex(node string) (*policy.Index, *dataplane.Compiler) {
-	ix := policy.New(policy.Options{Local: func(n string) bool {
-		return n == node || n == "" && node == lab.DefaultNode
-	}})
-	return ix, dataplane.NewCompiler(dataplane.Options{})
+	return out
 }
 
 // decide sends a probe. Packets do not say what decided: where they fare as the
@@ -97,4 +76,10 @@ func (s *labSession) decide(ctx context.Context, f model.Flow) (model.Decision, 
 	return model.Decision{Flow: f, Action: action}, nil
 }
 
-func (s *labSession) close() error { return s.lab.Close() }
+func (s *labSession) close() error {
+	var err error
+	if s.fleet != nil {
+		err = s.fleet.Stop()
+	}
+	return errors.Join(err, s.lab.Close())
+}
