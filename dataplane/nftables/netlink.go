@@ -50,10 +50,11 @@ func (k *netlinkKernel) read(_ context.Context, want *ruleset) (*snapshot, error
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(tables, func(t *gn.Table) bool { return t.Name == TableName }) {
+	i := slices.IndexFunc(tables, func(t *gn.Table) bool { return t.Name == TableName })
+	if i < 0 {
 		return s, nil
 	}
-	s.present = true
+	s.present, s.broken = true, tables[i].Flags != 0 // it may be dormant
 	chains, err := conn.ListChainsOfTableFamily(gn.TableFamilyINet)
 	if err != nil {
 		return nil, err
@@ -256,6 +257,12 @@ func (e elem) encode() (gn.SetElement, error) {
 			v.Kind, v.Chain = expr.VerdictGoto, chain
 		case "drop":
 			v.Kind = expr.VerdictDrop
+		case "accept": // of others, to be deleted
+			v.Kind = expr.VerdictAccept
+		case "return":
+			v.Kind = expr.VerdictReturn
+		case "continue":
+			v.Kind = expr.VerdictContinue
 		default:
 			return out, fmt.Errorf("no verdict: %q", e.verdict)
 		}
@@ -439,6 +446,12 @@ func verdictOf(s *set, e *gn.SetElement) (string, error) {
 					word = "goto"
 				case int32(expr.VerdictDrop):
 					word = "drop"
+				case int32(expr.VerdictAccept):
+					word = "accept"
+				case int32(expr.VerdictReturn):
+					word = "return"
+				case int32(expr.VerdictContinue):
+					word = "continue"
 				}
 			}
 		case unix.NFTA_VERDICT_CHAIN:

@@ -195,6 +195,12 @@ func sendable(f model.Flow, l *lab.Lab, ix *policy.Index) bool {
 		}
 		known[source] = true
 	}
+	// The kernel knows a host endpoint without addresses by its interface, the core not at all.
+	for _, r := range ix.Endpoints() {
+		if e, _ := ix.Endpoint(r); e.Host != nil && len(e.Addrs) == 0 && e.Host.Interface != "*" && (e.Node == where[true] || e.Node == where[false]) {
+			return false
+		}
+	}
 	return known[true] || known[false]
 }
 

@@ -18,12 +18,17 @@ type snapshot struct {
 	bases    map[string]hook
 	sets     map[string]*set
 	counters map[string]bool
+	// broken is true if the table itself is not as it should be.
+	broken bool
 	// unknown is true if bases and the kinds of sets are not known.
 	unknown bool
 }
 
 // plan returns what makes the kernel hold a ruleset.
 func (s *snapshot) plan(want *ruleset) *plan {
+	if s.broken {
+		return rebuild(want)
+	}
 	p := &plan{newTable: !s.present}
 	for _, name := range sortedKeys(want.counters) {
 		if !s.counters[name] {
@@ -52,7 +57,7 @@ func (s *snapshot) plan(want *ruleset) *plan {
 		if want.chains[name] != nil {
 			continue
 		}
-		if h, ok := s.bases[name]; ok && ours(name) {
+		if h, ok := s.bases[name]; ours(name) && (ok || s.unknown) {
 			if len(s.chains[name]) > 0 {
 				p.fillChains = append(p.fillChains, &chain{name: name, hook: &h})
 			}
@@ -173,6 +178,9 @@ func (k *listedKernel) counters(ctx context.Context) (map[string]dataplane.Count
 	}
 	out := map[string]dataplane.Count{}
 	for _, c := range list {
+		if c == nil { // the fake has such
+			continue
+		}
 		var n dataplane.Count
 		if c.Packets != nil && c.Bytes != nil {
 			n = dataplane.Count{Packets: *c.Packets, Bytes: *c.Bytes}

@@ -1,0 +1,209 @@
+package nftables
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"sigs.k8s.io/knftables"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/test/lab"
+)
+
+// TestRepair lets somebody else change the table, in every way that comes to
+// mind, and holds Sync to putting it right without throwing away what stands.
+func TestRepair(t *testing.T) {
+	ctx := context.Background()
+	inKernel(t, func(l *lab.Lab) {
+		f := newFeed(4, "", -1)
+		_, s := f.step(150)
+		b, err := New(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Sync(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		var program, pod, table string
+		for name, c := range b.world.chains {
+			if strings.HasPrefix(name, "p-") && len(c.rules) > 1 {
+				program = name
+			}
+		}
+		for _, e := range s.Compiled.Endpoints() {
+			if e.Host == nil && e.Addrs[0].Is4() {
+				pod = e.Addrs[0].String()
+			}
+		}
+		for name := range b.world.ruleset.sets {
+			if strings.HasPrefix(name, "t-") && strings.HasSuffix(name, "-a") && len(b.world.ruleset.sets[name].elems) > 0 {
+				table = name
+			}
+		}
+		if program == "" || pod == "" || table == "" {
+			t.Fatalf("the world has gone blind: program %q, pod %q, table %q", program, pod, table)
+		}
+		for name, sabotage := range map[string]struct {
+			script  string
+			rebuild bool
+		}{
+			"table deleted":             {"delete table inet tierwall", false},
+			"ruleset flushed":           {"flush ruleset", false},
+			"all rules flushed":         {"flush table inet tierwall", false},
+			"a rule inserted":           {"insert rule inet tierwall forward accept", false},
+			"a rule appended":           {"add rule inet tierwall " + program + " accept", false},
+			"a program flushed":         {"flush chain inet tierwall " + program, false},
+			"a pod taken away":          {"delete element inet tierwall pods4 { " + pod + " }", false},
+			"a verdict changed":         {"flush map inet tierwall ingress4; add element inet tierwall ingress4 { " + pod + " : accept }", false},
+			"a table emptied":           {"flush map inet tierwall " + table, false},
+			"an address added":          {"add element inet tierwall pods4 { 198.51.100.7 }", false},
+			"a block added":             {"add element inet tierwall podcidrs4 { 198.51.100.0/24 }", false},
+			"a chain added":             {"add chain inet tierwall mine; add rule inet tierwall mine drop; add rule inet tierwall nd jump mine", false},
+			"a base chain added":        {"add chain inet tierwall mine { type filter hook input priority 9; policy drop; }", false},
+			"a set added":               {"add set inet tierwall mine { type ipv4_addr; elements = { 192.0.2.1 } }", false},
+			"a base chain's policy":     {"chain inet tierwall forward { policy drop; }", true},
+			"a base chain elsewhere":    {"flush chain inet tierwall output; delete chain inet tierwall output; add chain inet tierwall output { type filter hook output priority 77; }", true},
+			"a base chain deleted":      {"flush chain inet tierwall forward; delete chain inet tierwall forward", false},
+			"a base chain made regular": {"flush chain inet tierwall forward; delete chain inet tierwall forward; add chain inet tierwall forward", true},
+			"the table put to sleep":    {"add table inet tierwall { flags dormant; }", true},
+		} {
+			before := b.Stats()
+			cmd := l.Command("n1", "nft", "-f", "-")
+			cmd.Stdin = strings.NewReader(strings.ReplaceAll(sabotage.script, "; ", "\n"))
+			if strings.Contains(sabotage.script, "{ type") || strings.Contains(sabotage.script, "policy drop") || strings.Contains(sabotage.script, "dormant") {
+				cmd.Stdin = strings.NewReader(sabotage.script)
+			}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%s: cannot be done: %v %s", name, err, out)
+				continue
+			}
+			if b.same(s) == nil && !sabotage.rebuild {
+				t.Errorf("%s: not noticed", name)
+			}
+			if err := b.Sync(ctx, s); err != nil {
+				t.Errorf("%s: %v", name, err)
+				continue
+			}
+			if err := b.same(s); err != nil {
+				t.Errorf("%s: not repaired: %v", name, err)
+			}
+			after := b.Stats()
+			if n := after.Transactions + after.MemberTransactions - before.Transactions - before.MemberTransactions; n != 1 {
+				t.Errorf("%s: %d transactions", name, n)
+			}
+			if got := after.Rebuilds > before.Rebuilds; got != sabotage.rebuild {
+				t.Errorf("%s: rebuilt: %v", name, got)
+			}
+		}
+		if err := b.Cleanup(ctx); err != nil {
+			t.Error(err)
+		}
+		if out, err := l.Command("n1", "nft", "list", "ruleset").Output(); err != nil || len(out) > 0 {
+			t.Errorf("after Cleanup: %s %v", out, err)
+		}
+		if err := b.Cleanup(ctx); err != nil {
+			t.Errorf("a second Cleanup: %v", err)
+		}
+	})
+}
+
+// TestFailingNft holds the backend to going on after nft has failed, as soon as it works again.
+func TestFailingNft(t *testing.T) {
+	ctx := context.Background()
+	inKernel(t, func(*lab.Lab) {
+		f := newFeed(5, "", 2)
+		_, s := f.step(60)
+		b, err := New(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Sync(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		real := b.nft
+		b.nft = &failing{Interface: real}
+		failed := 0
+		for range 30 {
+			ch, next := f.step(2)
+			if b.Apply(ctx, ch, next) != nil {
+				failed++
+			}
+			s = next
+		}
+		if failed == 0 {
+			t.Fatal("nothing has failed")
+		}
+		b.nft = real
+		ch, s := f.step(1)
+		if err := b.Apply(ctx, ch, s); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.same(s); err != nil {
+			t.Fatal(err)
+		}
+	})
+}
+
+type failing struct{ knftables.Interface }
+
+func (f *failing) Run(context.Context, *knftables.Transaction) error { return errors.New("no nft today") }
+
+// TestMissingNft: the error says what is missing.
+func TestMissingNft(t *testing.T) {
+	t.Setenv("PATH", t.TempDir())
+	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "nft") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestFake runs changes against knftables' fake, which refuses what refers to nothing.
+func TestFake(t *testing.T) {
+	ctx := context.Background()
+	for _, seed := range seeds(t, 10) {
+		f := newFeed(seed+500, "", 2)
+		fake := knftables.NewFake(knftables.InetFamily, TableName)
+		b := NewWith(fake, Options{})
+		_, s := f.step(40)
+		if err := b.Sync(ctx, s); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		for range 15 {
+			ch, next := f.step(2)
+			if err := b.Apply(ctx, ch, next); err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+			s = next
+		}
+		again := NewWith(fake, Options{})
+		if err := again.Sync(ctx, s); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if again.Stats() != (Stats{}) {
+			t.Errorf("seed %d: a second Sync wrote: %+v", seed, again.Stats())
+		}
+		if _, err := again.Counters(ctx); err != nil {
+			t.Errorf("seed %d: %v", seed, err)
+		}
+	}
+}
+
+// TestRenderedText has nft check what Render prints.
+func TestRenderedText(t *testing.T) {
+	inKernel(t, func(l *lab.Lab) {
+		for _, seed := range seeds(t, 12) {
+			f := newFeed(seed+700, "", []int{-1, 2, dataplane.DefaultLinear}[seed%3])
+			_, s := f.step(80)
+			path := filepath.Join(t.TempDir(), "ruleset.nft")
+			if err := os.WriteFile(path, []byte(Render(s, Options{})), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if out, err := l.Command("n1", "nft", "-c", "-f", path).CombinedOutput(); err != nil {
+				t.Fatalf("seed %d: %v\n%s\n%s", seed, err, out, Render(s, Options{}))
+			}
+		}
+	})
+}
