@@ -264,12 +264,7 @@ func (c *clusterRule) protocols(in []clusterv1alpha2.ClusterNetworkPolicyProtoco
 			}
 		default:
 			named := at.Child("destinationNamedPort")
-			switch {
-			case unnamed != "":
-				c.errorf(named, "%s stands beside a peer of kind %s, which has no named ports: want a number, or a rule of its own", quote(e.DestinationNamedPort), unnamed)
-			case !isContainerPortName(e.DestinationNamedPort):
-				c.errorf(named, "%s is no name of a port: %s", quote(e.DestinationNamedPort), containerPortNames)
-			default:
+			if c.portName(named, e.DestinationNamedPort, unnamed) {
 				for _, p := range []model.Protocol{model.TCP, model.UDP, model.SCTP} {
 					add(named, p, model.Port{Name: e.DestinationNamedPort})
 				}
@@ -277,6 +272,20 @@ func (c *clusterRule) protocols(in []clusterv1alpha2.ClusterNetworkPolicyProtoco
 		}
 	}
 	return out
+}
+
+// portName checks the name of a port; unnamed is the kind of peer beside it that
+// has none, or "".
+func (c *clusterRule) portName(path *field.Path, name, unnamed string) bool {
+	switch {
+	case unnamed != "":
+		c.errorf(path, "%s stands beside a peer of kind %s, which has no named ports: want a number, or a rule of its own", quote(name), unnamed)
+	case !isContainerPortName(name):
+		c.errorf(path, "%s is no name of a port: %s", quote(name), containerPortNames)
+	default:
+		return true
+	}
+	return false
 }
 
 // port reads the port of a protocol match, which is its only field: without

@@ -84,74 +84,51 @@ func Object(o runtime.Object) (obj model.Object, problems []model.Problem, known
 func RefOf(o runtime.Object) (model.Ref, bool) {
 	switch o := o.(type) {
 	case *corev1.Pod:
-		if o != nil {
-			return namespaced(model.KindPod, o)
-		}
+		return namespaced(model.KindPod, o, o != nil)
 	case *corev1.Namespace:
-		if o != nil {
-			return clusterWide(model.KindNamespace, o)
-		}
+		return clusterWide(model.KindNamespace, o, o != nil)
 	case *corev1.ServiceAccount:
-		if o != nil {
-			return namespaced(model.KindServiceAccount, o)
-		}
+		return namespaced(model.KindServiceAccount, o, o != nil)
 	case *corev1.Node:
-		if o != nil {
-			return clusterWide(model.KindNode, o)
-		}
+		return clusterWide(model.KindNode, o, o != nil)
 	case *corev1.Service:
-		if o != nil {
-			return namespaced(model.KindService, o)
-		}
+		return namespaced(model.KindService, o, o != nil)
 	case *discoveryv1.EndpointSlice:
-		if o != nil {
-			return namespaced(model.KindEndpointSlice, o)
-		}
+		return namespaced(model.KindEndpointSlice, o, o != nil)
 	case *networkingv1.NetworkPolicy:
-		if o != nil {
-			return namespaced(model.KindNetworkPolicy, o)
-		}
+		return namespaced(model.KindNetworkPolicy, o, o != nil)
 	case *clusterv1alpha2.ClusterNetworkPolicy:
-		if o != nil {
-			return clusterWide(model.KindClusterNetworkPolicy, o)
-		}
+		return clusterWide(model.KindClusterNetworkPolicy, o, o != nil)
 	case *v1alpha1.Tier:
-		if o != nil {
-			return clusterWide(model.KindTier, o)
-		}
+		return clusterWide(model.KindTier, o, o != nil)
 	case *v1alpha1.GlobalNetworkPolicy:
-		if o != nil {
-			return clusterWide(model.KindGlobalNetworkPolicy, o)
-		}
+		return clusterWide(model.KindGlobalNetworkPolicy, o, o != nil)
 	case *v1alpha1.NetworkPolicy:
-		if o != nil {
-			return namespaced(model.KindTierwallNetworkPolicy, o)
-		}
+		return namespaced(model.KindTierwallNetworkPolicy, o, o != nil)
 	case *v1alpha1.GlobalNetworkSet:
-		if o != nil {
-			return clusterWide(model.KindGlobalNetworkSet, o)
-		}
+		return clusterWide(model.KindGlobalNetworkSet, o, o != nil)
 	case *v1alpha1.NetworkSet:
-		if o != nil {
-			return namespaced(model.KindNetworkSet, o)
-		}
+		return namespaced(model.KindNetworkSet, o, o != nil)
 	case *v1alpha1.HostEndpoint:
-		if o != nil {
-			return clusterWide(model.KindHostEndpoint, o)
-		}
+		return clusterWide(model.KindHostEndpoint, o, o != nil)
 	case *v1alpha1.Tierwall:
-		if o != nil {
-			return clusterWide(model.KindTierwall, o)
-		}
+		return clusterWide(model.KindTierwall, o, o != nil)
 	}
 	return model.Ref{}, false
 }
 
-func namespaced(k model.Kind, m metav1.Object) (model.Ref, bool) {
+// namespaced names an object in a namespace; there is false for a nil pointer.
+func namespaced(k model.Kind, m metav1.Object, there bool) (model.Ref, bool) {
+	if !there {
+		return model.Ref{}, false
+	}
 	return model.Ref{Kind: k, Namespace: m.GetNamespace(), Name: m.GetName()}, true
 }
 
 // clusterWide leaves out a namespace that a file may give by mistake.
-func clusterWide(k model.Kind, m metav1.Object) (model.Ref, bool) {
+func clusterWide(k model.Kind, m metav1.Object, there bool) (model.Ref, bool) {
+	if !there {
+		return model.Ref{}, false
+	}
 	return model.Ref{Kind: k, Name: m.GetName()}, true
 }

@@ -24,23 +24,9 @@ func (r *report) rules(spec *field.Path, in []v1alpha1.Rule, dir model.Direction
 
 func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.Direction, namespaced bool) model.Rule {
 	before := r.errors
-	out := model.Rule{Index: index}
+	out := model.Rule{Index: index, Action: r.action(path.Child("action"), in.Action)}
 	if in.Metadata != nil {
 		out.Annotations = in.Metadata.Annotations
-	}
-	switch in.Action {
-	case v1alpha1.Allow:
-		out.Action = model.Allow
-	case v1alpha1.Deny:
-		out.Action = model.Deny
-	case v1alpha1.Log:
-		out.Action = model.Log
-	case v1alpha1.Pass:
-		out.Action = model.Pass
-	case "":
-		r.errorf(path.Child("action"), "is missing: want %s", list(v1alpha1.Allow, v1alpha1.Deny, v1alpha1.Log, v1alpha1.Pass))
-	default:
-		r.errorf(path.Child("action"), "%s is no action: want %s", quote(string(in.Action)), list(v1alpha1.Allow, v1alpha1.Deny, v1alpha1.Log, v1alpha1.Pass))
 	}
 	m := &out.Match
 	var ips family
@@ -53,22 +39,7 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 			r.errorf(path.Child("ipVersion"), "%d is no IP version: want 4 or 6", *v)
 		}
 	}
-	errorsBeforeProtocol := r.errors
-	m.Protocol = r.protocol(path, "protocol", in.Protocol)
-	protocolOK := r.errors == errorsBeforeProtocol
-	m.NotProtocol = r.protocol(path, "notProtocol", in.NotProtocol)
-	if protocolOK && (in.ICMP != nil || in.NotICMP != nil) && m.Protocol != model.ICMPv4 && m.Protocol != model.ICMPv6 {
-		name := "icmp"
-		if in.ICMP == nil {
-			name = "notICMP"
-		}
-		r.errorf(path.Child(name), "needs protocol ICMP or ICMPv6, the protocol is %s", m.Protocol)
-	}
-	m.ICMP = r.icmp(path, "icmp", in.ICMP)
-	m.NotICMP = r.icmp(path, "notICMP", in.NotICMP)
-	if in.NotICMP != nil && in.NotICMP.Type == nil {
-		r.errorf(path.Child("notICMP", "type"), "is missing: notICMP wants the type that must not match")
-	}
+	protocolOK := r.protocols(path, in, m)
 	if in.HTTP != nil {
 		r.errorf(path.Child("http"), "is not supported: rules match addresses, protocols and ports only")
 	}
@@ -108,6 +79,47 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 		return failClosed(out)
 	}
 	return out
+}
+
+// action reads an action; one that is unknown is none, and reported.
+func (r *report) action(path *field.Path, in v1alpha1.Action) model.Action {
+	switch in {
+	case v1alpha1.Allow:
+		return model.Allow
+	case v1alpha1.Deny:
+		return model.Deny
+	case v1alpha1.Log:
+		return model.Log
+	case v1alpha1.Pass:
+		return model.Pass
+	case "":
+		r.errorf(path, "is missing: want %s", list(v1alpha1.Allow, v1alpha1.Deny, v1alpha1.Log, v1alpha1.Pass))
+	default:
+		r.errorf(path, "%s is no action: want %s", quote(string(in)), list(v1alpha1.Allow, v1alpha1.Deny, v1alpha1.Log, v1alpha1.Pass))
+	}
+	return model.NoAction
+}
+
+// protocols reads what a rule says of protocols and ICMP types. known is false
+// if its protocol cannot be understood, so that nothing follows from it.
+func (r *report) protocols(path *field.Path, in *v1alpha1.Rule, m *model.Match) (known bool) {
+	before := r.errors
+	m.Protocol = r.protocol(path, "protocol", in.Protocol)
+	known = r.errors == before
+	m.NotProtocol = r.protocol(path, "notProtocol", in.NotProtocol)
+	if known && (in.ICMP != nil || in.NotICMP != nil) && m.Protocol != model.ICMPv4 && m.Protocol != model.ICMPv6 {
+		name := "icmp"
+		if in.ICMP == nil {
+			name = "notICMP"
+		}
+		r.errorf(path.Child(name), "needs protocol ICMP or ICMPv6, the protocol is %s", m.Protocol)
+	}
+	m.ICMP = r.icmp(path, "icmp", in.ICMP)
+	m.NotICMP = r.icmp(path, "notICMP", in.NotICMP)
+	if in.NotICMP != nil && in.NotICMP.Type == nil {
+		r.errorf(path.Child("notICMP", "type"), "is missing: notICMP wants the type that must not match")
+	}
+	return known
 }
 
 // icmp reads a match of ICMP types, the field name of a rule; nil is none.

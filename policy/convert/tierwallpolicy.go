@@ -63,22 +63,7 @@ func tierwallPolicy(meta *metav1.ObjectMeta, spec *v1alpha1.GlobalNetworkPolicyS
 	}
 	closed := r.errors > before
 
-	if (spec.DoNotTrack || spec.PreDNAT) && !spec.ApplyOnForward {
-		name := "doNotTrack"
-		if !spec.DoNotTrack {
-			name = "preDNAT"
-		}
-		r.errorf(path.Child("applyOnForward"), "is missing: %s wants it set, for such a policy meets forwarded traffic as well; it is read as set", name)
-		p.ApplyOnForward = true
-	}
-	if (spec.DoNotTrack || spec.PreDNAT) && spec.NamespaceSelector+spec.ServiceAccountSelector != "" {
-		name := "namespaceSelector"
-		if spec.NamespaceSelector == "" {
-			name = "serviceAccountSelector"
-		}
-		r.warnf(path.Child(name), "selects pods only, and a doNotTrack or preDNAT policy applies to host endpoints only")
-	}
-
+	r.variant(p, path, spec)
 	p.Ingress, p.Egress = r.directions(path, spec)
 	p.IngressRules = r.rules(path, spec.Ingress, model.Ingress, namespaced)
 	p.EgressRules = r.rules(path, spec.Egress, model.Egress, namespaced)
@@ -90,6 +75,28 @@ func tierwallPolicy(meta *metav1.ObjectMeta, spec *v1alpha1.GlobalNetworkPolicyS
 		r.warnf(metadataPath.Child("annotations").Key(v1alpha1.EnforcementAnnotation), "has no effect on this kind: want spec.enforcement")
 	}
 	return p
+}
+
+// variant checks what doNotTrack and preDNAT ask of the rest of a policy.
+func (r *report) variant(p *model.Policy, path *field.Path, spec *v1alpha1.GlobalNetworkPolicySpec) {
+	if !spec.DoNotTrack && !spec.PreDNAT {
+		return
+	}
+	if !spec.ApplyOnForward {
+		name := "doNotTrack"
+		if !spec.DoNotTrack {
+			name = "preDNAT"
+		}
+		r.errorf(path.Child("applyOnForward"), "is missing: %s wants it set, for such a policy meets forwarded traffic as well; it is read as set", name)
+		p.ApplyOnForward = true
+	}
+	if spec.NamespaceSelector+spec.ServiceAccountSelector != "" {
+		name := "namespaceSelector"
+		if spec.NamespaceSelector == "" {
+			name = "serviceAccountSelector"
+		}
+		r.warnf(path.Child(name), "selects pods only, and a doNotTrack or preDNAT policy applies to host endpoints only")
+	}
 }
 
 // directions says which directions a Tierwall policy governs.
