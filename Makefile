@@ -1,4 +1,5 @@
-# Tierwall's tasks. All they need is Go: every tool is a pinned module.
+# Tierwall's tasks. They need Go, and nft for what programs a kernel; every other
+# tool is a pinned module.
 #
 # The code generator and the linter are modules of their own (hack/tools and
 # hack/lint), so that their dependencies stay out of Tierwall's.
@@ -38,8 +39,17 @@ generate: $(CONTROLLER_GEN) ## Write deep copies and CRDs anew from api/v1alpha1
 verify: $(CONTROLLER_GEN) ## Fail if generated files, formatting, vet or go.mod are not as they should be.
 	hack/verify.sh $(MODULES)
 
+.PHONY: demo
+demo: need build ## Enforce the samples in this machine's kernel, in network namespaces, and show it.
+	@bin/tierwall demo
+
+# What is used beside Go: the tests and the demo program a real kernel.
+.PHONY: need
+need:
+	@hack/need.sh nft=nftables
+
 .PHONY: test
-test: testsum ## Vet and run all tests of all modules; the last line counts them.
+test: need testsum ## Vet and run all tests of all modules; the last line counts them.
 	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
 	@$(TESTSUM) $(MODULES)
 
