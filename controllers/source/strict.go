@@ -65,36 +65,9 @@ func (c *checker) check(n *yaml.Node, t reflect.Type, path string) {
 	case reflect.Struct:
 		c.checkStruct(n, t, path)
 	case reflect.Map:
-		if n.Kind != yaml.MappingNode {
-			c.wrong(n, path, "an object")
-			return
-		}
-		for i := 0; i+1 < len(n.Content); i += 2 {
-			k := n.Content[i]
-			v := n.Content[i+1]
-			if isNull(v) && t.Elem().Kind() == reflect.String {
-				continue
-			}
-			c.check(v, t.Elem(), path+"["+k.Value+"]")
-		}
+		c.checkMap(n, t, path)
 	case reflect.Slice, reflect.Array:
-		if t.Elem().Kind() == reflect.Uint8 {
-			c.checkString(n, path)
-			return
-		}
-		if n.Kind != yaml.SequenceNode {
-			c.wrong(n, path, "a list")
-			return
-		}
-		for i, item := range n.Content {
-			at := path + "[" + strconv.Itoa(i) + "]"
-			if isNull(item) {
-				// An empty rule means everything, so a forgotten one must not pass for it.
-				c.bad(item, at, "the list entry is empty")
-				continue
-			}
-			c.check(item, t.Elem(), at)
-		}
+		c.checkList(n, t, path)
 	case reflect.String:
 		c.checkString(n, path)
 	case reflect.Bool:
@@ -104,6 +77,40 @@ func (c *checker) check(n *yaml.Node, t reflect.Type, path string) {
 		c.checkInt(n, t, path)
 	case reflect.Float32, reflect.Float64:
 		c.checkFloat(n, path)
+	}
+}
+
+func (c *checker) checkMap(n *yaml.Node, t reflect.Type, path string) {
+	if n.Kind != yaml.MappingNode {
+		c.wrong(n, path, "an object")
+		return
+	}
+	for i := 0; i+1 < len(n.Content); i += 2 {
+		k, v := n.Content[i], n.Content[i+1]
+		if isNull(v) && t.Elem().Kind() == reflect.String {
+			continue
+		}
+		c.check(v, t.Elem(), path+"["+k.Value+"]")
+	}
+}
+
+func (c *checker) checkList(n *yaml.Node, t reflect.Type, path string) {
+	if t.Elem().Kind() == reflect.Uint8 {
+		c.checkString(n, path)
+		return
+	}
+	if n.Kind != yaml.SequenceNode {
+		c.wrong(n, path, "a list")
+		return
+	}
+	for i, item := range n.Content {
+		at := path + "[" + strconv.Itoa(i) + "]"
+		if isNull(item) {
+			// An empty rule means everything, so a forgotten one must not pass for it.
+			c.bad(item, at, "the list entry is empty")
+			continue
+		}
+		c.check(item, t.Elem(), at)
 	}
 }
 

@@ -138,28 +138,36 @@ func (l *linter) failsafes() {
 	}
 	for _, k := range order {
 		t := found[k]
-		if t.overlaps.IsEmpty() {
-			continue
+		if f, ok := failsafeFinding(k, t.rule, t.rest, t.overlaps); ok {
+			l.add(f)
 		}
-		f := Finding{Code: CodeFailsafeOverlap, Object: k.policy, Field: ruleField(k.dir, k.index)}
-		list := "inbound"
-		if k.dir == model.Egress {
-			list = "outbound"
-		}
-		named := t.rule.Match.Destination.Ports != nil
-		switch action := t.rule.Action; {
-		case action == model.Deny && t.rest.IsEmpty():
-			f.Severity, f.Message = Warning, fmt.Sprintf("denies nothing of a host: %s is open by the %s failsafe ports", t.overlaps, list)
-		case action == model.Deny && named:
-			f.Severity, f.Message = Warning, fmt.Sprintf("does not close %s of a host: open by the %s failsafe ports", t.overlaps, list)
-		case action == model.Allow && t.rest.IsEmpty():
-			f.Severity, f.Message = Info, fmt.Sprintf("opens nothing of a host: %s is open by the %s failsafe ports anyway", t.overlaps, list)
-		default:
-			continue // rules over all ports overlap in the nature of things
-		}
-		f.Related = []Related{{Object: model.Ref{Kind: model.KindTierwall, Name: "default"}, Field: "spec.failsafe." + list}}
-		l.add(f)
 	}
+}
+
+// failsafeFinding is what to say of a rule of a host policy: overlaps is what of
+// its traffic is failsafe, rest is what is not.
+func failsafeFinding(k ruleKey, rule *policy.Rule, rest, overlaps space.Space) (Finding, bool) {
+	if overlaps.IsEmpty() {
+		return Finding{}, false
+	}
+	f := Finding{Code: CodeFailsafeOverlap, Object: k.policy, Field: ruleField(k.dir, k.index)}
+	list := "inbound"
+	if k.dir == model.Egress {
+		list = "outbound"
+	}
+	named := rule.Match.Destination.Ports != nil
+	switch action := rule.Action; {
+	case action == model.Deny && rest.IsEmpty():
+		f.Severity, f.Message = Warning, fmt.Sprintf("denies nothing of a host: %s is open by the %s failsafe ports", overlaps, list)
+	case action == model.Deny && named:
+		f.Severity, f.Message = Warning, fmt.Sprintf("does not close %s of a host: open by the %s failsafe ports", overlaps, list)
+	case action == model.Allow && rest.IsEmpty():
+		f.Severity, f.Message = Info, fmt.Sprintf("opens nothing of a host: %s is open by the %s failsafe ports anyway", overlaps, list)
+	default:
+		return Finding{}, false // rules over all ports overlap in the nature of things
+	}
+	f.Related = []Related{{Object: model.Ref{Kind: model.KindTierwall, Name: "default"}, Field: "spec.failsafe." + list}}
+	return f, true
 }
 
 // hostAddrs are the addresses of hosts that a chain guards.

@@ -38,27 +38,8 @@ func (o *adminNetworkPolicy) translate(t *translation) error {
 		order := float64(*o.Spec.Priority)
 		p.Spec.Order = &order
 	}
-	switch s := o.Spec.Subject; {
-	case s.Namespaces != nil && s.Pods == nil:
-		terms, err := labelTerms(s.Namespaces)
-		if err != nil {
-			return fmt.Errorf("spec.subject.namespaces.%w", err)
-		}
-		p.Spec.NamespaceSelector = join(terms)
-	case s.Pods != nil && s.Namespaces == nil:
-		namespaces, pods, same, err := s.Pods.selectors()
-		if err != nil {
-			return fmt.Errorf("spec.subject.pods.%w", err)
-		}
-		if same != "" {
-			return fmt.Errorf("spec.subject.pods.%s: a subject cannot be compared with itself", same)
-		}
-		p.Spec.NamespaceSelector = namespaces
-		if pods != "all()" {
-			p.Spec.Selector = pods
-		}
-	default:
-		return fmt.Errorf("spec.subject: needs one of namespaces, pods")
+	if p.Spec.NamespaceSelector, p.Spec.Selector, err = o.subject(); err != nil {
+		return err
 	}
 	if p.Spec.Ingress, err = t.adminRules("spec.ingress", o.Spec.Ingress, true); err != nil {
 		return err
@@ -78,6 +59,31 @@ func (o *adminNetworkPolicy) translate(t *translation) error {
 	}
 	t.add(p)
 	return nil
+}
+
+// subject is the policy's namespaceSelector and selector; the latter is empty
+// where it would match all pods.
+func (o *adminNetworkPolicy) subject() (namespaces, pods string, err error) {
+	switch s := o.Spec.Subject; {
+	case s.Namespaces != nil && s.Pods == nil:
+		terms, err := labelTerms(s.Namespaces)
+		if err != nil {
+			return "", "", fmt.Errorf("spec.subject.namespaces.%w", err)
+		}
+		return join(terms), "", nil
+	case s.Pods != nil && s.Namespaces == nil:
+		namespaces, pods, same, err := s.Pods.selectors()
+		switch {
+		case err != nil:
+			return "", "", fmt.Errorf("spec.subject.pods.%w", err)
+		case same != "":
+			return "", "", fmt.Errorf("spec.subject.pods.%s: a subject cannot be compared with itself", same)
+		case pods == "all()":
+			pods = ""
+		}
+		return namespaces, pods, nil
+	}
+	return "", "", fmt.Errorf("spec.subject: needs one of namespaces, pods")
 }
 
 // hasNodes says whether any peer is a node.

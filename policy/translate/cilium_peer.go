@@ -61,9 +61,11 @@ func (r *ciliumRule) needsGlobal() bool {
 	return len(r.cidr)+len(r.cidrSet)+len(r.groups) > 0
 }
 
-// ciliumPeers translates the peers of a rule. None means that the rule matches nothing.
-func (t *translation) ciliumPeers(path string, r *ciliumRule, sc *ciliumScope) ([]ciliumSide, error) {
-	fields := []struct {
+// peersField finds the field, without from or to, that names a rule's peers: there
+// may be only one. It is empty if none does; given says then whether one is there
+// all the same, as an empty list.
+func (r *ciliumRule) peersField(path string, sc *ciliumScope) (name string, given bool, err error) {
+	for _, f := range []struct {
 		name string
 		has  bool
 		n    int
@@ -76,71 +78,67 @@ func (t *translation) ciliumPeers(path string, r *ciliumRule, sc *ciliumScope) (
 		{"Services", r.hasServices, len(r.services)},
 		{"Groups", r.hasGroups, len(r.groups)},
 		{"FQDNs", r.hasFQDNs, len(r.fqdns)},
-	}
-	named, has := "", false
-	for _, f := range fields {
-		has = has || f.has
+	} {
+		given = given || f.has
 		if f.n == 0 {
 			continue
 		}
-		if named != "" {
-			return nil, fmt.Errorf("%s: %s and %s cannot stand in one rule", path, sc.peerField(named), sc.peerField(f.name))
+		if name != "" {
+			return "", false, fmt.Errorf("%s: %s and %s cannot stand in one rule", path, sc.peerField(name), sc.peerField(f.name))
 		}
-		named = f.name
+		name = f.name
 	}
-	if named == "" {
-		if !has && sc.limited {
-			return []ciliumSide{{}}, nil
-		}
+	return name, given, nil
+}
+
+// ciliumPeers translates the peers of a rule. None means that the rule matches nothing.
+func (t *translation) ciliumPeers(path string, r *ciliumRule, sc *ciliumScope) ([]ciliumSide, error) {
+	field, given, err := r.peersField(path, sc)
+	switch {
+	case err != nil:
+		return nil, err
+	case field == "" && !given && sc.limited:
+		return []ciliumSide{{}}, nil
+	case field == "":
 		return nil, nil
 	}
-	at := path + "." + sc.peerField(named)
-	var out []ciliumSide
-	add := func(sides []ciliumSide, err error) error {
-		out = append(out, sides...)
-		return err
-	}
-	var err error
-	switch named {
+	at := path + "." + sc.peerField(field)
+	switch field {
 	case "Endpoints":
-		for i := range r.endpoints {
-			if err = add(t.ciliumEndpoints(fmt.Sprintf("%s[%d]", at, i), &r.endpoints[i], sc)); err != nil {
-				break
-			}
-		}
+		return eachPeer(at, r.endpoints, sc, t.ciliumEndpoints)
 	case "Nodes":
-		for i := range r.nodes {
-			if err = add(t.ciliumNodes(fmt.Sprintf("%s[%d]", at, i), &r.nodes[i], sc)); err != nil {
-				break
-			}
-		}
+		return eachPeer(at, r.nodes, sc, t.ciliumNodes)
 	case "CIDR":
-		err = add(sc.blocks(at, r.cidr))
+		return sc.blocks(at, r.cidr)
 	case "CIDRSet":
-		for i := range r.cidrSet {
-			if err = add(t.ciliumCIDRSet(fmt.Sprintf("%s[%d]", at, i), &r.cidrSet[i], sc)); err != nil {
-				break
-			}
-		}
+		return eachPeer(at, r.cidrSet, sc, t.ciliumCIDRSet)
 	case "Entities":
-		err = add(t.ciliumEntities(at, r.entities, sc))
+		return t.ciliumEntities(at, r.entities, sc)
 	case "Services":
-		for i := range r.services {
-			if err = add(t.ciliumServices(fmt.Sprintf("%s[%d]", at, i), &r.services[i], sc)); err != nil {
-				break
-			}
-		}
+		return eachPeer(at, r.services, sc, t.ciliumServices)
 	case "Groups":
-		if sc.allow {
-			t.lose(at, "groups of a cloud provider have no equivalent; they are not allowed")
-		} else {
+		if !sc.allow {
 			t.lose(at, "groups of a cloud provider have no equivalent; all addresses outside of the cluster are denied")
-			out = append(out, sc.outside())
+			return []ciliumSide{sc.outside()}, nil
 		}
+		t.lose(at, "groups of a cloud provider have no equivalent; they are not allowed")
 	case "FQDNs":
 		t.lose(at, "DNS names have no equivalent; they are not allowed")
 	}
-	return out, err
+	return nil, nil
+}
+
+// eachPeer translates a list of peers, up to the first that cannot be.
+func eachPeer[T any](at string, list []T, sc *ciliumScope, peer func(at string, p *T, sc *ciliumScope) ([]ciliumSide, error)) ([]ciliumSide, error) {
+	var out []ciliumSide
+	for i := range list {
+		sides, err := peer(fmt.Sprintf("%s[%d]", at, i), &list[i], sc)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, sides...)
+	}
+	return out, nil
 }
 
 // outside is all addresses that belong to no pod and no node.
