@@ -42,7 +42,7 @@ func BenchmarkNew(b *testing.B) {
 						b.Fatal(err)
 					}
 					b.StopTimer()
-					l.Close()
+					closeQuietly(l)
 					b.StartTimer()
 				}
 			})
@@ -65,7 +65,7 @@ func benchmarkProbe(b *testing.B, network Network, ports [2]uint16) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer l.Close()
+	defer closeQuietly(l)
 	for i := range 3 {
 		c := l.Command(fmt.Sprintf("n%d", i), "nft", "-f", "-")
 		c.Stdin = strings.NewReader("table inet t {\n chain f { type filter hook forward priority 0; th dport 81 drop; }\n }")

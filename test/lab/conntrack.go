@@ -58,10 +58,11 @@ func (p *place) forget(f model.Flow, id uint32) error {
 	return p.wrap(p.ct.delete(f, id), "forget connection")
 }
 
-func (c *conntrack) close() { unix.Close(c.fd) }
+func (c *conntrack) close() { shut(c.fd) }
 
 func (c *conntrack) delete(f model.Flow, id uint32) error {
-	ip, proto := []byte(nil), attr(ctaProtoNum, []byte{byte(f.Protocol)})
+	var ip []byte
+	proto := attr(ctaProtoNum, []byte{byte(f.Protocol)})
 	if f.Src.Is4() {
 		ip = append(attr(ctaIPv4Src, f.Src.AsSlice()), attr(ctaIPv4Dst, f.Dst.AsSlice())...)
 	} else {

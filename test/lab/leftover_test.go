@@ -32,7 +32,7 @@ func child(mode string) error {
 	if err != nil {
 		return err
 	}
-	defer l.Close()
+	defer closeQuietly(l)
 	switch mode {
 	case "probe":
 		for _, f := range allProtocols(addr("10.1.1.10"), addr("203.0.113.9")) {
@@ -224,7 +224,7 @@ func copyFile(from, to string) {
 	GinkgoHelper()
 	in, err := os.Open(from)
 	Expect(err).NotTo(HaveOccurred())
-	defer in.Close()
+	defer closeQuietly(in)
 	out, err := os.OpenFile(to, os.O_CREATE|os.O_WRONLY, 0o755)
 	Expect(err).NotTo(HaveOccurred())
 	_, err = io.Copy(out, in)

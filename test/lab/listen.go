@@ -76,7 +76,7 @@ func (p *place) bind(kind, number int, at netip.AddrPort) (fd int, err error) {
 		err = unix.Listen(fd, 128)
 	}
 	if err != nil {
-		unix.Close(fd)
+		shut(fd)
 		if errors.Is(err, unix.EADDRINUSE) {
 			return -1, nil
 		}
@@ -92,7 +92,7 @@ func (p *place) unlisten(k listenerKey, l *listener) {
 		return
 	}
 	if l.fd >= 0 {
-		unix.Close(l.fd)
+		shut(l.fd)
 	}
 	delete(p.listeners, k)
 }

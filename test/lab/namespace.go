@@ -5,6 +5,7 @@ package lab
 import (
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"runtime"
@@ -63,7 +64,7 @@ func newNamespace(settings sysctls) (*namespace, error) {
 		runtime.UnlockOSThread()
 		return nil, err
 	}
-	defer home.Close()
+	defer closeQuietly(home)
 	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		return nil, fmt.Errorf("lab: cannot make a network namespace: %w", err)
@@ -77,7 +78,7 @@ func newNamespace(settings sysctls) (*namespace, error) {
 		for _, s := range list {
 			err := os.WriteFile("/proc/sys/net/"+s.name, []byte(s.value), 0)
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				file.Close()
+				closeQuietly(file)
 				return nil, fmt.Errorf("lab: cannot set a sysctl of a new network namespace, is /proc/sys read-only (a container)? %w", err)
 			}
 		}
@@ -110,7 +111,7 @@ func (n *namespace) do(f func() error) error {
 		runtime.UnlockOSThread()
 		return err
 	}
-	defer home.Close()
+	defer closeQuietly(home)
 	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 		runtime.UnlockOSThread()
 		return fmt.Errorf("lab: cannot enter a network namespace: %w", err)
@@ -119,4 +120,7 @@ func (n *namespace) do(f func() error) error {
 	return f()
 }
 
-func (n *namespace) close() { n.file.Close() }
+func (n *namespace) close() { closeQuietly(n.file) }
+
+// closeQuietly closes what has nothing to lose.
+func closeQuietly(c io.Closer) { _ = c.Close() }

@@ -111,13 +111,16 @@ func castagnoliOf[T ~string | ~[]byte](b T) []byte {
 	return binary.LittleEndian.AppendUint32(nil, crc32.Checksum([]byte(b), castagnoli))
 }
 
+// quotedPort is the port (discard) of the packet that an error probe quotes.
+const quotedPort = 9
+
 // icmpBody is what follows the header: an error quotes a packet that the
 // receiver has never sent.
 func icmpBody(f model.Flow, data []byte) []byte {
 	if !icmpIsError(f.Protocol, f.ICMPType) {
 		return data
 	}
-	quoted := model.Flow{Src: f.Dst, Dst: f.Src, Protocol: model.UDP, SrcPort: 9, DstPort: 9}
+	quoted := model.Flow{Src: f.Dst, Dst: f.Src, Protocol: model.UDP, SrcPort: quotedPort, DstPort: quotedPort}
 	b := append(make([]byte, 8), data...)
 	ports(b, quoted)
 	binary.BigEndian.PutUint16(b[4:], uint16(len(b)))
@@ -294,11 +297,10 @@ func (s seen) readICMP(p model.Protocol, b []byte) (seen, bool) {
 	if !ok {
 		return s, false
 	}
-	// A probe that is an error itself quotes a packet from port 9.
-	q := netip.AddrPort{}
+	// A probe that is an error itself quotes a packet of its receiver.
 	if inner == model.UDP && len(quoted) >= 8 {
-		q = netip.AddrPortFrom(src, binary.BigEndian.Uint16(quoted))
-		if _, id, ok := readPayload(quoted[8:]); ok && q.Port() == 9 && src == s.dst.Addr() && dst == s.src.Addr() {
+		from := binary.BigEndian.Uint16(quoted)
+		if _, id, ok := readPayload(quoted[8:]); ok && from == quotedPort && src == s.dst.Addr() && dst == s.src.Addr() {
 			s.id = id
 			return s, true
 		}

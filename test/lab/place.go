@@ -62,12 +62,12 @@ func (p *place) close() {
 	}
 	for _, l := range p.listeners {
 		if l.fd >= 0 {
-			unix.Close(l.fd)
+			shut(l.fd)
 		}
 	}
 	for _, fd := range p.senders {
 		if fd != 0 {
-			unix.Close(fd)
+			shut(fd)
 		}
 	}
 	if p.ct != nil {
@@ -230,3 +230,6 @@ func family(a netip.Addr) int {
 func ipNet(p netip.Prefix) *net.IPNet {
 	return &net.IPNet{IP: p.Addr().AsSlice(), Mask: net.CIDRMask(p.Bits(), p.Addr().BitLen())}
 }
+
+// shut closes a file descriptor of a socket, which cannot fail in a way that matters.
+func shut(fd int) { _ = unix.Close(fd) }

@@ -185,12 +185,18 @@ func checkFlow(f model.Flow) error {
 // run sends the probe and follows it. All that is between two lines of settle
 // happens on one CPU: see the package's comment.
 func (l *Lab) run(ctx context.Context, p *probe, o Options) error {
+	var stops []func()
+	defer func() {
+		for _, stop := range stops {
+			stop()
+		}
+	}()
 	for _, t := range p.at {
 		stop, err := t.place.listen(p.flow.Protocol, t.addr)
 		if err != nil {
 			return err
 		}
-		defer stop()
+		stops = append(stops, stop)
 	}
 	replies, err := p.replySockets()
 	if err != nil {

@@ -58,7 +58,7 @@ func (p *place) receiver(k socketKey) (*rawSocket, error) {
 		err = unix.SetsockoptSockFprog(s.fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER, &prog)
 	}
 	if err != nil {
-		unix.Close(s.fd)
+		shut(s.fd)
 		return nil, p.wrap(err, "raw socket for %s", k.protocol)
 	}
 	p.sockets[k] = s
@@ -103,7 +103,7 @@ func (s *rawSocket) close() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fd >= 0 {
-		unix.Close(s.fd)
+		shut(s.fd)
 	}
 	s.fd = -1
 }

@@ -16,10 +16,10 @@ import (
 type Network int
 
 const (
-	// Routed: a veth pair a pod, a /32 (/128) route on the node, no bridge, as
+	// Routed is a veth pair a pod, a /32 (/128) route on the node, no bridge, as
 	// Calico and the ptp plugin do it. Neighbours are static.
 	Routed Network = iota
-	// Bridge: a bridge cni0 a node with the first free address of each pod block,
+	// Bridge is a bridge cni0 a node with the first free address of each pod block,
 	// as the bridge plugin and kubenet do it. Neighbours are resolved by ARP and
 	// neighbour discovery, on the wire too, which policies must not break.
 	//

@@ -187,7 +187,7 @@ func (s *Stream) connect(ctx context.Context, to unix.Sockaddr) error {
 func (s *Stream) closeSockets() {
 	for _, fd := range append([]int{s.client, s.conn}, s.servers...) {
 		if fd >= 0 {
-			unix.Close(fd)
+			shut(fd)
 		}
 	}
 }

@@ -56,7 +56,7 @@ func startCPUs(at *place) (*cpus, error) {
 
 // serve does jobs on one CPU. The thread ends with the goroutine.
 func (c *cpus) serve(w *witness, cpu int, ready chan<- error) {
-	defer unix.Close(w.fd)
+	defer shut(w.fd)
 	runtime.LockOSThread()
 	var set unix.CPUSet
 	set.Set(cpu)
@@ -115,7 +115,7 @@ func (w *witness) open() error {
 		}
 	}
 	if err != nil {
-		unix.Close(fd)
+		shut(fd)
 		return err
 	}
 	w.fd = fd

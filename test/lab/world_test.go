@@ -92,12 +92,12 @@ var _ = Describe("Lab", func() {
 			server, err = net.Listen("tcp", "[fd00:1:1::10]:80")
 			return err
 		})).To(Succeed())
-		defer server.Close()
+		defer closeQuietly(server)
 		go func() {
 			c, err := server.Accept()
 			if err == nil {
 				_, _ = io.Copy(c, c)
-				c.Close()
+				closeQuietly(c)
 			}
 		}()
 		Expect(l.Do("b/web", func() error {
@@ -105,7 +105,7 @@ var _ = Describe("Lab", func() {
 			if err != nil {
 				return err
 			}
-			defer c.Close()
+			defer closeQuietly(c)
 			if _, err := c.Write([]byte("hello")); err != nil {
 				return err
 			}
