@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"sync/atomic"
 	"time"
 
@@ -87,6 +88,7 @@ type Agent struct {
 	suspects map[model.Ref]suspect
 	held     map[model.Ref]error // objects that the kernel did not take, and why
 	problems map[model.Ref]int
+	foreign  foreign
 
 	synced   bool
 	full     bool // the next transaction is a Sync
@@ -130,7 +132,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, full: true,
+		problems: map[model.Ref]int{}, foreign: foreign{pods: map[model.Ref][]netip.Addr{}}, full: true,
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()

@@ -154,6 +154,28 @@ spec: {endpointToHostAction: Drop}
 		Expect(c.World.Settings.EndpointToHost).To(Equal(model.ToHostDrop))
 	})
 
+	It("tells of other nodes' pods within its own blocks, whichever came first", func() {
+		far := func(name, addr string) []runtime.Object {
+			return objects(strings.Replace(pod(name, addr), "nodeName: node", "nodeName: other", 1))
+		}
+		r := newRig(nil).run()
+		r.to.Update(far("early", "10.0.0.50"), nil)
+		r.to.Update(far("outside", "10.0.1.50"), nil)
+		Eventually(func() int { r.queue.mu.Lock(); defer r.queue.mu.Unlock(); return len(r.queue.order) }).Should(BeZero())
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		Expect(r.next().World.Foreign).To(ConsistOf(netip.MustParseAddr("10.0.0.50")))
+		r.to.Update(far("late", "10.0.0.49"), nil)
+		Expect(r.next().World.Foreign).To(ConsistOf(netip.MustParseAddr("10.0.0.49"), netip.MustParseAddr("10.0.0.50")))
+		r.to.Update(nil, []model.Ref{ref("Pod/shop/early")})
+		r.to.Update(objects(pod("late", "10.0.0.49")), nil)
+		c := r.next()
+		if len(c.World.Foreign) > 0 { // the two may have come apart
+			c = r.next()
+		}
+		Expect(c.World.Foreign).To(BeEmpty())
+	})
+
 	It("does nothing where nothing changes", func() {
 		r := settled(nil)
 		r.to.Update(objects(join(world, pod("web", "10.0.0.1"), pod("db", "10.0.0.2"))), nil)

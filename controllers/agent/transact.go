@@ -68,6 +68,10 @@ func (a *Agent) feed(c change) {
 	if blamable(c.ref.Kind) {
 		a.suspect(c.ref, o)
 	}
+	if c.ref.Kind == model.KindPod {
+		e, _ := o.(*model.Endpoint) // nil: gone
+		a.noteForeign(c.ref, e)
+	}
 	a.put(c.ref, o)
 }
 
@@ -90,6 +94,10 @@ func (a *Agent) flush() *dataplane.Change {
 	if d.Settings || slices.ContainsFunc(d.Nodes, a.local) {
 		// They are part of the State but of no Change.
 		a.full, a.dirty = true, true
+		a.findForeign()
+	}
+	if a.foreign.changed {
+		a.foreign.changed, a.dirty = false, true
 	}
 	if len(ch.Sets)+len(ch.Added)+len(ch.Removed)+len(ch.Tables)+len(ch.Endpoints) > 0 {
 		a.dirty = true
@@ -123,10 +131,8 @@ func (a *Agent) write(ctx context.Context, ch *dataplane.Change) error {
 }
 
 func (a *Agent) state() *dataplane.State {
-	s := &dataplane.State{Node: a.opts.Node, Settings: a.ix.Settings(), Compiled: a.comp}
-	if n := a.ix.Node(a.opts.Node); n != nil && a.opts.Node != "" {
-		s.NodeAddrs, s.PodCIDRs = n.Addrs, n.PodCIDRs
-	}
+	s := dataplane.NewState(a.ix, a.opts.Node, a.comp)
+	s.Foreign = a.foreign.addrs()
 	return s
 }
 

@@ -32,6 +32,7 @@ type World struct {
 	Settings  model.Settings
 	NodeAddrs []netip.Addr
 	PodCIDRs  []netip.Prefix
+	Foreign   []netip.Addr
 	// Endpoints by name.
 	Endpoints map[model.Ref]Endpoint
 	// Programs by ID, as text.
@@ -170,7 +171,7 @@ func (b *Backend) call(op Op, s *dataplane.State, do func() error) error {
 // worldOf copies what a State says, for the State goes on changing.
 func worldOf(s *dataplane.State) World {
 	w := World{
-		Node: s.Node, NodeAddrs: slices.Clone(s.NodeAddrs), PodCIDRs: slices.Clone(s.PodCIDRs),
+		Node: s.Node, NodeAddrs: slices.Clone(s.NodeAddrs), PodCIDRs: slices.Clone(s.PodCIDRs), Foreign: slices.Clone(s.Foreign),
 		Endpoints: map[model.Ref]Endpoint{}, Programs: map[string]string{}, Sets: map[string][]policy.Member{},
 	}
 	if s.Settings != nil {
