@@ -44,6 +44,7 @@ var commands = []func(streams) *cobra.Command{
 	newExplainCommand,
 	newDiffCommand,
 	newRenderCommand,
+	newAgentCommand,
 	newDemoCommand,
 	newLintCommand,
 	newConvertCommand,

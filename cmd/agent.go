@@ -1,0 +1,185 @@
+package cmd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+
+	"github.com/tierwall/tierwall/controllers/agent"
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/nftables"
+)
+
+// agentFlags are the flags of `tierwall agent`.
+type agentFlags struct {
+	from, node, metricsAddr, stateDir, logLevel, logFormat string
+	cleanup                                                bool
+}
+
+func newAgentCommand(s streams) *cobra.Command {
+	var f agentFlags
+	c := &cobra.Command{
+		Use:   "agent --from DIR",
+		Short: "Enforce the policies of a folder on this host",
+		Long: `Agent programs this host's kernel (nftables table inet tierwall) with what the
+manifests of a folder say: host endpoints, policies, tiers, network sets. It
+follows changes of the folder, cuts established connections that a changed
+policy does not allow any more, and repairs the table if somebody else changes it.
+
+A host endpoint without spec.node means this host. A file that does not parse
+counts as it last did, and is reported. When the agent ends, the kernel goes on
+with the rules it has; --cleanup removes them.
+
+With --metrics-addr it serves /metrics, /healthz and /readyz.`,
+		Example: `  tierwall agent --from /etc/tierwall
+  tierwall agent --cleanup`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			return f.run(c.Context(), s)
+		},
+	}
+	fs := c.Flags()
+	fs.StringVar(&f.from, "from", "", "folder with manifests (*.yaml, *.yml, *.json), folders below it too")
+	fs.StringVar(&f.node, "node", "", "name of this node; default the host's name")
+	fs.StringVar(&f.metricsAddr, "metrics-addr", "127.0.0.1:9391", "address for /metrics, /healthz and /readyz; empty: none")
+	fs.StringVar(&f.stateDir, "state-dir", "/var/lib/tierwall", "where the last good content of each file is kept; empty: nowhere")
+	fs.StringVar(&f.logLevel, "log-level", "info", "least level that is logged: debug, info, warn, error")
+	fs.StringVar(&f.logFormat, "log-format", "text", "format of the log, on standard error: text, json")
+	fs.BoolVar(&f.cleanup, "cleanup", false, "remove everything of Tierwall's from the kernel, and exit")
+	return c
+}
+
+// logger makes the log that the flags ask for.
+func (f *agentFlags) logger(w io.Writer) (*slog.Logger, error) {
+	var level slog.Level
+	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
+		return nil, fmt.Errorf("--log-level %q: want one of debug, info, warn, error", f.logLevel)
+	}
+	o := &slog.HandlerOptions{Level: level}
+	switch f.logFormat {
+	case "text":
+		return slog.New(slog.NewTextHandler(w, o)), nil
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, o)), nil
+	}
+	return nil, fmt.Errorf("--log-format %q: want one of text, json", f.logFormat)
+}
+
+// check looks at the flags before anything is touched.
+func (f *agentFlags) check() error {
+	switch {
+	case f.cleanup && f.from != "":
+		return errors.New("--cleanup goes without --from")
+	case f.cleanup:
+		return nil
+	case f.from == "":
+		return errors.New("want --from DIR, a folder with manifests")
+	}
+	// A folder that cannot be read later is waited for; at the start it is more
+	// likely a slip.
+	info, err := os.Stat(f.from)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("--from %s: no such folder", f.from)
+	case err != nil:
+		return fmt.Errorf("--from: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("--from %s: not a folder", f.from)
+	}
+	if f.node == "" {
+		name, err := os.Hostname()
+		if err != nil {
+			return fmt.Errorf("--node: the host's name cannot be read: %w", err)
+		}
+		f.node = strings.ToLower(name)
+	}
+	return nil
+}
+
+func (f *agentFlags) run(ctx context.Context, s streams) error {
+	log, err := f.logger(s.errOut)
+	if err != nil {
+		return err
+	}
+	if err := f.check(); err != nil {
+		return err
+	}
+	backend, err := nftables.New(nftables.Options{})
+	if err != nil {
+		return err
+	}
+	if f.cleanup {
+		if err := backend.Cleanup(ctx); err != nil {
+			return err
+		}
+		_, err := fmt.Fprintln(s.out, "removed table inet tierwall")
+		return err
+	}
+	return f.enforce(ctx, log, backend)
+}
+
+// enforce runs the agent until the context ends.
+func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, backend dataplane.Backend) error {
+	o := agent.Options{
+		Node: f.node, Backend: backend, Log: log,
+		Source: agent.NewFolder(agent.FolderOptions{
+			Dir: f.from, Node: f.node, HostAddrs: agent.HostAddrs, StateDir: f.stateDir, Log: log,
+		}),
+	}
+	if table, err := conntrack.New(); err != nil {
+		log.Warn("established connections are left alone", "error", err)
+	} else {
+		defer table.Close()
+		o.Conntrack = table
+	}
+	a, err := agent.New(o)
+	if err != nil {
+		return err
+	}
+	if f.metricsAddr != "" {
+		stop, err := serveMetrics(log, f.metricsAddr, a)
+		if err != nil {
+			return fmt.Errorf("--metrics-addr: %w", err)
+		}
+		defer stop()
+	}
+	return a.Run(ctx)
+}
+
+// serveMetrics serves an agent's metrics and probes until stop is called.
+func serveMetrics(log *slog.Logger, addr string, a *agent.Agent) (stop func(), err error) {
+	registry := prometheus.NewRegistry()
+	registry.MustRegister(a, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, err
+	}
+	server := &http.Server{
+		Handler: a.Handler(registry), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}
+	log.Info("serving metrics and probes", "address", l.Addr().String())
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("metrics and probes are not served any more", "error", err)
+		}
+	}()
+	return func() {
+		_ = server.Close() // scrapes that are under way are not worth waiting for
+		<-over
+	}, nil
+}
