@@ -5,5 +5,10 @@
 //
 // `tierwall test test/scenarios` runs them, and so does the Go test here, which
 // also asks the naive interpreter of package test/oracle: the two must agree with
-// the file and with each other.
+// the file and with each other. Where a machine can have a lab (package test/lab)
+// each case is also a packet through the kernels of its nodes.
+//
+// Beside each test stands the ruleset of each node, NODE.nft, as `tierwall render`
+// prints it: what the policies become. `go test ./test/scenarios -run TestRulesets
+// -update` writes these files. Pods without a node are on lab-default-node.
 package scenarios
