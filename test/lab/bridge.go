@@ -65,7 +65,8 @@ func (n *node) gate(a netip.Addr) gateway {
 	return gateway{pick(a.Is4(), bridge4, bridge6), single(a)}
 }
 
-// enslave puts the pod's link on the bridge.
+// enslave puts the pod's link, which is ready, on the bridge: it forwards at
+// once. The bridge itself is up when its first port is.
 func (p *pod) enslave() error {
 	port := &netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: p.far.index}}
 	bridge := &netlink.Bridge{LinkAttrs: netlink.LinkAttrs{Index: p.node.cni0.index}}
@@ -73,5 +74,8 @@ func (p *pod) enslave() error {
 		return p.node.wrap(err, "bridge port %s", p.far.name)
 	}
 	// A pod that is its own backend is to be reached by its service.
-	return p.node.wrap(p.node.nl.LinkSetHairpin(port, true), "bridge port %s", p.far.name)
+	if err := p.node.nl.LinkSetHairpin(port, true); err != nil {
+		return p.node.wrap(err, "bridge port %s", p.far.name)
+	}
+	return p.node.cni0.ready()
 }

@@ -135,7 +135,9 @@ func (e *end) ready() error {
 			return e.place.wrap(err, "interface %s", e.name)
 		}
 		if l.Attrs().OperState == netlink.OperUp {
-			return nil
+			// The state is said before the queue is in place, both under the lock that
+			// this no-op takes.
+			return e.place.wrap(e.place.nl.LinkSetUp(l), "interface %s", e.name)
 		}
 		if time.Now().After(deadline) {
 			return e.place.wrap(fmt.Errorf("still %s after 10 s", l.Attrs().OperState), "interface %s", e.name)
@@ -154,7 +156,26 @@ func (e *end) prefix(p netip.Prefix) error {
 		addr.Flags = unix.IFA_F_NODAD
 	}
 	err := e.place.nl.AddrAdd(&netlink.Dummy{LinkAttrs: netlink.LinkAttrs{Index: e.index}}, addr)
+	if err == nil && p.Addr().Is6() {
+		err = e.place.local(p.Addr())
+	}
 	return e.place.wrap(err, "interface %s: address %s", e.name, p)
+}
+
+// local waits for a new IPv6 address to be the namespace's own: the kernel
+// completes it a moment later, even if it need not look for duplicates.
+func (p *place) local(a netip.Addr) error {
+	deadline := time.Now().Add(10 * time.Second)
+	for {
+		routes, err := p.nl.RouteGet(a.AsSlice())
+		if err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(errors.New("not usable after 10 s"), err)
+		}
+		time.Sleep(200 * time.Microsecond)
+	}
 }
 
 func (e *end) removeAddr(p netip.Prefix) error {

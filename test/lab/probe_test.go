@@ -4,6 +4,7 @@ package lab
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -45,6 +46,8 @@ func probeAll(l *Lab, flows []model.Flow, check func(model.Flow, Result) error) 
 	wg.Wait()
 	return wrong
 }
+
+var errLost = errors.New("not delivered")
 
 func delivered(_ model.Flow, r Result) error {
 	if !r.Delivered || !r.Answered || r.Rejected {

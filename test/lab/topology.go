@@ -283,6 +283,11 @@ func (l *Lab) wirePod(p *pod) error {
 	if err := connect(p.far, p.near); err != nil {
 		return err
 	}
+	for _, e := range []*end{p.near, p.far} {
+		if err := e.ready(); err != nil {
+			return err
+		}
+	}
 	if l.network == Bridge {
 		if err := p.enslave(); err != nil {
 			return err
@@ -299,10 +304,7 @@ func (l *Lab) wirePod(p *pod) error {
 			return err
 		}
 	}
-	if err := p.near.ready(); err != nil {
-		return err
-	}
-	return p.far.ready()
+	return nil
 }
 
 // addPodAddr gives a pod an address, with the routes to it on its node and on
