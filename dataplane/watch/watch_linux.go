@@ -1,0 +1,192 @@
+// Package watch notices when somebody else changes an nftables table.
+//
+// The kernel tells whoever listens of every transaction: what it changed, and in
+// which table. It does not tell reliably who made it: a transaction that a child
+// process has made is our own as well. So our own are told by time: the kernel
+// has queued all that it says of a transaction when the transaction returns, and
+// [Watcher.Own] takes from the queue what came meanwhile. What somebody else
+// changes at the very same time shows as a second transaction; one that does
+// not is left to the periodic comparison.
+package watch
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	groupNFTables  = 7      // NFNLGRP_NFTABLES
+	subsysNFTables = 10     // NFNL_SUBSYS_NFTABLES
+	msgNewGen      = 15     // NFT_MSG_NEWGEN, the last message of a transaction
+	familyInet     = 1      // NFPROTO_INET
+	attrTable      = 1      // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_SET_TABLE and so on are all the first
+	attrTypeMask   = 0x3fff // without the flags for nested and big-endian
+	nlHeader       = 16
+	nfgenHeader    = 4
+	attrHeader     = 4
+	receiveBuffer  = 8 << 20 // bytes; a transaction of many elements says a lot
+)
+
+// Watcher listens for changes of one table of family inet.
+type Watcher struct {
+	table string
+	file  *os.File
+
+	// mu is held while the queue is read, and during transactions of our own.
+	mu      sync.Mutex
+	buf     []byte
+	touched bool // by the transaction whose messages are being read
+	// news are transactions of others that nobody has been told of.
+	news    bool
+	changed func()
+}
+
+// New listens in the network namespace of the calling thread.
+func New(table string) (*Watcher, error) {
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
+	if err != nil {
+		return nil, fmt.Errorf("watch nftables: %w", err)
+	}
+	err = errors.Join(unix.Bind(fd, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}),
+		unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_ADD_MEMBERSHIP, groupNFTables))
+	if err != nil {
+		_ = unix.Close(fd)
+		return nil, fmt.Errorf("watch nftables: %w", err)
+	}
+	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
+		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // as much as there is to be had
+	}
+	return &Watcher{table: table, file: os.NewFile(uintptr(fd), "nftables"), buf: make([]byte, 256<<10)}, nil
+}
+
+// Watch calls changed after each transaction of somebody else's on the table,
+// and when messages were lost, until the context ends; then it returns nil, and
+// the Watcher is closed.
+func (w *Watcher) Watch(ctx context.Context, changed func()) error {
+	stop := context.AfterFunc(ctx, func() { _ = w.file.Close() })
+	defer stop()
+	conn, err := w.file.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("watch nftables: %w", err)
+	}
+	w.mu.Lock()
+	w.changed = changed
+	w.tell()
+	w.mu.Unlock()
+	var first [1]byte // enough to see that there is something
+	for {
+		missed := false // peeking takes the error that says so
+		err := conn.Read(func(fd uintptr) bool {
+			_, _, err := unix.Recvfrom(int(fd), first[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+			missed = missed || errors.Is(err, unix.ENOBUFS)
+			return !errors.Is(err, unix.EAGAIN)
+		})
+		if ctx.Err() != nil {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("watch nftables: %w", err)
+		}
+		w.mu.Lock()
+		if n, lost := w.drain(); n > 0 || lost || missed {
+			w.news = true
+		}
+		w.tell()
+		w.mu.Unlock()
+	}
+}
+
+func (w *Watcher) tell() {
+	if w.news && w.changed != nil {
+		w.news = false
+		w.changed()
+	}
+}
+
+// Own runs a transaction of our own: what it changes is no news.
+func (w *Watcher) Own(write func() error) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if n, lost := w.drain(); n > 0 || lost {
+		w.news = true
+	}
+	err := write()
+	// Lost messages are most likely those of a large transaction of ours.
+	if n, _ := w.drain(); n > 1 {
+		w.news = true
+	}
+	w.tell()
+	return err
+}
+
+// drain reads all that is queued, and says how many transactions on the table
+// there were, and whether messages were lost.
+func (w *Watcher) drain() (transactions int, lost bool) {
+	conn, err := w.file.SyscallConn()
+	if err != nil {
+		return 0, false
+	}
+	_ = conn.Control(func(fd uintptr) {
+		for {
+			n, _, err := unix.Recvfrom(int(fd), w.buf, unix.MSG_DONTWAIT)
+			switch {
+			case errors.Is(err, unix.ENOBUFS):
+				lost = true
+			case errors.Is(err, unix.EINTR):
+			case err != nil || n == 0:
+				return
+			default:
+				transactions += w.read(w.buf[:n])
+			}
+		}
+	}) // an error says that the socket is closed: nobody listens any more
+	return transactions, lost
+}
+
+// read counts the transactions on the table that end in a batch of messages.
+func (w *Watcher) read(b []byte) (transactions int) {
+	for len(b) >= nlHeader {
+		n := int(binary.NativeEndian.Uint32(b))
+		if n < nlHeader || n > len(b) {
+			break
+		}
+		kind := binary.NativeEndian.Uint16(b[4:])
+		switch msg := b[nlHeader:n]; {
+		case kind>>8 != subsysNFTables:
+		case kind&0xff == msgNewGen:
+			if w.touched {
+				transactions++
+			}
+			w.touched = false
+		case len(msg) >= nfgenHeader && msg[0] == familyInet && tableOf(msg[nfgenHeader:]) == w.table:
+			w.touched = true
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return transactions
+}
+
+// tableOf returns the table that a message is about.
+func tableOf(b []byte) string {
+	for len(b) >= attrHeader {
+		n := int(binary.NativeEndian.Uint16(b))
+		if n < attrHeader || n > len(b) {
+			return ""
+		}
+		if binary.NativeEndian.Uint16(b[2:])&attrTypeMask == attrTable {
+			v := b[attrHeader:n]
+			for len(v) > 0 && v[len(v)-1] == 0 {
+				v = v[:len(v)-1]
+			}
+			return string(v)
+		}
+		b = b[min((n+3)&^3, len(b)):]
+	}
+	return ""
+}

@@ -1,0 +1,109 @@
+package watch
+
+import (
+	"context"
+	"fmt"
+	"os/exec"
+	"runtime"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// inNamespace runs the test on a thread of a network namespace of its own.
+func inNamespace(t *testing.T) {
+	t.Helper()
+	runtime.LockOSThread() // never unlocked: the thread ends with the test
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		t.Fatalf("network namespaces need root: %v", err)
+	}
+}
+
+func nft(script string) error {
+	c := exec.Command("nft", "-f", "-")
+	c.Stdin = strings.NewReader(script)
+	out, err := c.CombinedOutput()
+	if err != nil {
+		return fmt.Errorf("nft: %w: %s", err, out)
+	}
+	return nil
+}
+
+// world is the tables of the test: the one that is watched, and its namesakes.
+const world = `
+add table inet mine
+add set inet mine s { type ipv4_addr; }
+add chain inet mine c
+add table inet other
+add chain inet other c
+add table ip mine
+add chain ip mine c
+`
+
+func TestWatch(t *testing.T) {
+	inNamespace(t)
+	if err := nft(world); err != nil {
+		t.Fatal(err)
+	}
+	w, err := New("mine")
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	changes, over := make(chan struct{}, 100), make(chan error, 1)
+	go func() { over <- w.Watch(ctx, func() { changes <- struct{}{} }) }()
+
+	run := func(script string) {
+		t.Helper()
+		if err := nft(script); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own := func(script string) {
+		t.Helper()
+		if err := w.Own(func() error { return nft(script) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Each of these is news, and only these: what must not be stands before each.
+	for _, script := range []string{
+		"add element inet mine s { 10.0.0.1 }",
+		"delete element inet mine s { 10.0.0.1 }",
+		"add rule inet mine c counter",
+		"add rule inet mine c accept\nflush chain inet mine c",
+		"delete table inet mine",
+		"add table inet mine\nadd chain inet mine d",
+		"flush ruleset",
+	} {
+		own("add rule inet mine c accept\nflush chain inet mine c\nadd element inet mine s { 10.0.0.9 }\ndelete element inet mine s { 10.0.0.9 }")
+		run("add rule inet other c accept\nadd rule ip mine c accept")
+		run(script)
+		<-changes
+		own(world)
+	}
+	// Beside a transaction of our own, and right before it.
+	if err := w.Own(func() error {
+		run("add rule inet mine c accept")
+		return nft("add rule inet mine c drop")
+	}); err != nil {
+		t.Fatal(err)
+	}
+	<-changes
+	run("add rule inet mine c accept")
+	own("add rule inet mine c drop")
+	<-changes
+	cancel()
+	if err := <-over; err != nil {
+		t.Error(err)
+	}
+	if len(changes) > 0 {
+		t.Errorf("%d changes too many", len(changes))
+	}
+	own("add rule inet mine c drop") // after the end it writes all the same
+}
+
+func FuzzRead(f *testing.F) {
+	f.Add([]byte{24, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4, 0, 1, 0})
+	f.Fuzz(func(_ *testing.T, b []byte) { (&Watcher{table: "mine"}).read(b) })
+}

@@ -1,0 +1,20 @@
+//go:build !linux
+
+package watch
+
+import (
+	"context"
+	"errors"
+)
+
+// Watcher is there on Linux only.
+type Watcher struct{}
+
+// New fails: nftables are Linux's.
+func New(string) (*Watcher, error) { return nil, errors.ErrUnsupported }
+
+// Watch fails.
+func (*Watcher) Watch(context.Context, func()) error { return errors.ErrUnsupported }
+
+// Own runs the transaction.
+func (*Watcher) Own(write func() error) error { return write() }
