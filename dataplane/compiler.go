@@ -11,15 +11,17 @@ import (
 
 // Options of a Compiler.
 type Options struct {
-	// Linear is how many conditions on the peer's address a segment may have and
-	// still be tried rule by rule, and how many rules the rest of a table; -1
-	// means none, 0 means DefaultLinear.
+	// Linear is how much work a segment may be and still be tried rule by rule: a
+	// condition on the peer's address counts one, eight rules count one. It is
+	// also how many rules the rest of a table may try. -1 means none, 0 means
+	// DefaultLinear.
 	Linear int
 }
 
 // DefaultLinear is where a table begins to pay: a look-up in a set costs some
-// 100 ns, the set-up of a connection close to 100 µs.
-const DefaultLinear = 8
+// 100 ns, the set-up of a connection close to 100 µs; a table holds all members
+// of its sets once more.
+const DefaultLinear = 12
 
 // Compiler turns the core's deltas into changes of what a kernel should hold.
 // What did not change stays the same object. Not safe for concurrent use.
@@ -320,7 +322,7 @@ func (c *Compiler) program(st *policy.StageChain, f Family) *Program {
 	for i := range st.Chain {
 		t := &st.Chain[i]
 		seg := Segment{Tier: t.Tier.Name, End: endOf(t, st), Rules: c.flatten(t, st.Direction, f)}
-		if n := peersOf(seg.Rules, side); n > max(c.opts.Linear, 0) && n <= maxTableSets {
+		if sets, work := workOf(seg.Rules, side); work > max(c.opts.Linear, 0) && sets <= maxTableSets {
 			seg.Table, seg.Rules = newTable(seg.Rules, side, max(c.opts.Linear, 0)), nil
 			seg.Table.ID = tableID(seg.Table, f)
 		}
@@ -359,17 +361,19 @@ func endOf(t *policy.TierChain, st *policy.StageChain) Leaf {
 	return l
 }
 
-// peersOf counts the distinct sets that rules ask for on a side.
-func peersOf(rules []Rule, side CondKind) int {
+// workOf counts the distinct sets that rules ask for on a side, and how much
+// work it is to try the rules one by one (Options.Linear).
+func workOf(rules []Rule, side CondKind) (sets, work int) {
 	seen := map[*Set]bool{}
 	for i := range rules {
 		for _, c := range rules[i].Conds {
 			if c.Kind == side {
 				seen[c.Set] = true
+				work++
 			}
 		}
 	}
-	return len(seen)
+	return len(seen), work + len(rules)/8
 }
 
 // hold keeps a table and what it holds, shared by all programs that have an equal one.
