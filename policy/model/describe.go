@@ -12,75 +12,92 @@ import (
 // DescribeSelector says a selector with its scope in words: "pods app == 'db' in
 // namespace shop".
 func DescribeSelector(s *selector.Selector) string {
-	noun, where, account, global := "", []string(nil), []string(nil), false
-	var own []*selector.Selector
-	inNamespace := false
+	var w selectorWords
 	for _, c := range s.Conjuncts() {
-		keys := c.Keys()
-		all := func(prefix string) bool {
-			return !slices.ContainsFunc(keys, func(k string) bool { return !strings.HasPrefix(k, prefix) })
-		}
-		text := c.String()
-		switch {
-		case text == kindIsPod:
-			noun = "pods"
-		case text == kindIsNode:
-			noun = "nodes"
-		case text == kindIsEndpoint:
-			noun = "endpoints"
-		case text == kindIsNoNode && noun == "":
-			// Endpoints and network sets, the usual meaning of a selector.
-		case text == hasNamespace:
-			inNamespace = true
-		case text == "global()", text == noNamespace:
-			global = true
-		case len(keys) == 1 && keys[0] == LabelNamespace:
-			if name, ok := onlyValue(c, LabelNamespace); ok {
-				where = append(where, "namespace "+name)
-			} else {
-				own = append(own, c)
-			}
-		case len(keys) > 0 && all(PrefixNamespace):
-			plain := c.RewriteKeys(func(k string) string { return strings.TrimPrefix(k, PrefixNamespace) })
-			name, ok := onlyValue(plain, "kubernetes.io/metadata.name")
-			if !ok {
-				name, ok = onlyValue(plain, LabelName)
-			}
-			if ok {
-				where = append(where, "namespace "+name)
-			} else {
-				where = append(where, "namespaces "+plain.String())
-			}
-		case len(keys) == 1 && keys[0] == LabelServiceAccount:
-			if name, ok := onlyValue(c, LabelServiceAccount); ok {
-				account = append(account, "service account "+name)
-			} else if text != hasAccount {
-				own = append(own, c)
-			}
-		case len(keys) > 0 && all(PrefixServiceAccount):
-			account = append(account, "service accounts "+c.RewriteKeys(func(k string) string { return strings.TrimPrefix(k, PrefixServiceAccount) }).String())
-		default:
-			own = append(own, c)
-		}
+		w.add(c)
 	}
-	var out []string
-	if noun != "" {
-		out = append(out, noun)
+	return w.String()
+}
+
+// selectorWords are the terms of a selector, sorted by what they say.
+type selectorWords struct {
+	noun           string // kind of owner; empty: the usual ones
+	own            []*selector.Selector
+	where, account []string
+	// inNamespace and global say that the owner is in any namespace, or in none.
+	inNamespace, global bool
+}
+
+func (w *selectorWords) add(c *selector.Selector) {
+	keys, text := c.Keys(), c.String()
+	all := func(prefix string) bool {
+		return len(keys) > 0 && !slices.ContainsFunc(keys, func(k string) bool { return !strings.HasPrefix(k, prefix) })
 	}
-	if len(own) > 0 {
-		out = append(out, selector.And(own...).String())
-	} else if noun == "" {
-		out = append(out, "all()")
-	}
-	if len(account) > 0 {
-		out = append(out, "of "+strings.Join(account, " and "))
+	without := func(prefix string) *selector.Selector {
+		return c.RewriteKeys(func(k string) string { return strings.TrimPrefix(k, prefix) })
 	}
 	switch {
-	case len(where) > 0:
-		out = append(out, "in "+strings.Join(where, " and "))
-	case inNamespace:
+	case text == kindIsPod:
+		w.noun = "pods"
+	case text == kindIsNode:
+		w.noun = "nodes"
+	case text == kindIsEndpoint:
+		w.noun = "endpoints"
+	case text == kindIsNoNode && w.noun == "":
+		// Endpoints and network sets, the usual meaning of a selector.
+	case text == hasNamespace:
+		w.inNamespace = true
+	case text == "global()", text == noNamespace:
+		w.global = true
+	case len(keys) == 1 && keys[0] == LabelNamespace:
+		if name, ok := onlyValue(c, LabelNamespace); ok {
+			w.where = append(w.where, "namespace "+name)
+		} else {
+			w.own = append(w.own, c)
+		}
+	case all(PrefixNamespace):
+		plain := without(PrefixNamespace)
+		name, ok := onlyValue(plain, "kubernetes.io/metadata.name")
+		if !ok {
+			name, ok = onlyValue(plain, LabelName)
+		}
+		if ok {
+			w.where = append(w.where, "namespace "+name)
+		} else {
+			w.where = append(w.where, "namespaces "+plain.String())
+		}
+	case len(keys) == 1 && keys[0] == LabelServiceAccount:
+		if name, ok := onlyValue(c, LabelServiceAccount); ok {
+			w.account = append(w.account, "service account "+name)
+		} else if text != hasAccount {
+			w.own = append(w.own, c)
+		}
+	case all(PrefixServiceAccount):
+		w.account = append(w.account, "service accounts "+without(PrefixServiceAccount).String())
+	default:
+		w.own = append(w.own, c)
+	}
+}
+
+func (w *selectorWords) String() string {
+	var out []string
+	if w.noun != "" {
+		out = append(out, w.noun)
+	}
+	if len(w.own) > 0 {
+		out = append(out, selector.And(w.own...).String())
+	} else if w.noun == "" {
+		out = append(out, "all()")
+	}
+	if len(w.account) > 0 {
+		out = append(out, "of "+strings.Join(w.account, " and "))
+	}
+	switch {
+	case len(w.where) > 0:
+		out = append(out, "in "+strings.Join(w.where, " and "))
+	case w.inNamespace:
 		out = append(out, "in any namespace")
-	case global:
+	case w.global:
 		out = append(out, "in no namespace")
 	}
 	return strings.Join(out, " ")
