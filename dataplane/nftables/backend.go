@@ -12,8 +12,9 @@ import (
 
 // Backend keeps the kernel's table equal to a State. Not safe for concurrent use.
 //
-// All methods act on the network namespace of the calling thread: whoever lives
-// in several locks the goroutine to its thread.
+// New takes the network namespace of the calling thread, and all other methods
+// must be called in the same one: whoever lives in several locks the goroutine to
+// its thread.
 type Backend struct {
 	opts   Options
 	nft    knftables.Interface
@@ -21,6 +22,8 @@ type Backend struct {
 	// world is what the kernel holds; nil after an error, when that is not known.
 	world *world
 	stats Stats
+	// many is the number of new elements from which on it pays to prepare them.
+	many int
 }
 
 // Stats counts what a Backend has done.
@@ -37,6 +40,7 @@ type kernel interface {
 	// members changes elements of sets in one transaction. It may refuse with
 	// errNotMembers, having done nothing.
 	members(del, add []elem) error
+	close() error
 }
 
 var errNotMembers = errors.New("not a matter of members alone")
@@ -48,7 +52,17 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	return &Backend{opts: o.complete(), nft: nft, kernel: newNetlinkKernel()}, nil
+	k, err := newNetlinkKernel()
+	if err != nil {
+		return nil, fmt.Errorf("nftables: %w", err)
+	}
+	return &Backend{opts: o.complete(), nft: nft, kernel: k, many: 1000}, nil
+}
+
+// Close gives up what the Backend holds open. The kernel's table stays.
+func (b *Backend) Close() error {
+	b.world = nil
+	return b.kernel.close()
 }
 
 // NewWith returns a Backend that uses an nftables of the caller's, as a fake in tests.
@@ -115,14 +129,48 @@ func (b *Backend) run(ctx context.Context, p *plan) error {
 			return nil
 		}
 	}
+	if err := b.prepare(ctx, p); err != nil {
+		return err
+	}
+	if err := b.transact(ctx, p); err != nil {
+		return err
+	}
+	b.stats.Transactions++
+	if p.rebuild {
+		b.stats.Rebuilds++
+	}
+	return nil
+}
+
+func (b *Backend) transact(ctx context.Context, p *plan) error {
 	tx := b.nft.NewTransaction()
 	p.write(tx)
 	if err := b.nft.Run(ctx, tx); err != nil {
 		return fmt.Errorf("nftables: cannot change the table: %w", err)
 	}
-	b.stats.Transactions++
-	if p.rebuild {
-		b.stats.Rebuilds++
+	return nil
+}
+
+// prepare puts the bulk of a large plan into the kernel beforehand, out of the
+// sight of packets, because nft takes long for many elements. What an error
+// leaves behind there the next Sync finds.
+func (b *Backend) prepare(ctx context.Context, p *plan) error {
+	if _, ok := b.kernel.(*listedKernel); ok {
+		return nil
+	}
+	hidden, elems := p.split(b.many)
+	if hidden == nil {
+		return nil
+	}
+	if err := b.transact(ctx, hidden); err != nil {
+		return err
+	}
+	for len(elems) > 0 {
+		n := min(len(elems), batch)
+		if err := b.kernel.members(nil, elems[:n]); err != nil {
+			return fmt.Errorf("nftables: cannot fill new sets: %w", err)
+		}
+		elems = elems[n:]
 	}
 	return nil
 }

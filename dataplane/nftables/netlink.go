@@ -11,7 +11,6 @@ import (
 
 	gn "github.com/google/nftables"
 	"github.com/google/nftables/expr"
-	"github.com/google/nftables/userdata"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
@@ -20,15 +19,22 @@ import (
 
 // netlinkKernel asks the kernel itself: listing is some ten times as fast as by
 // nft, and a change of members a hundred times.
-type netlinkKernel struct{ table *gn.Table }
-
-func newNetlinkKernel() *netlinkKernel {
-	return &netlinkKernel{&gn.Table{Name: TableName, Family: gn.TableFamilyINet}}
+type netlinkKernel struct {
+	table *gn.Table
+	// conn stays open: whenever a socket of this kind is closed the kernel waits for
+	// all that was deleted to be freed, which takes it some milliseconds.
+	conn *gn.Conn
+	list *dumper
 }
 
-// connect opens a connection in the calling thread's namespace.
-func (k *netlinkKernel) connect() (*gn.Conn, error) {
-	return gn.New(gn.AsLasting(), gn.WithSockOptions(func(c *netlink.Conn) error {
+func newNetlinkKernel() (*netlinkKernel, error) {
+	k := &netlinkKernel{table: &gn.Table{Name: TableName, Family: gn.TableFamilyINet}}
+	return k, k.connect()
+}
+
+// connect opens the connection in the calling thread's namespace.
+func (k *netlinkKernel) connect() (err error) {
+	k.conn, err = gn.New(gn.AsLasting(), gn.WithSockOptions(func(c *netlink.Conn) error {
 		// Answers to large batches must fit, else the kernel loses them. Without
 		// the privilege to force the size, the limit of the system holds.
 		if c.SetReadBuffer(8<<20) != nil {
@@ -37,14 +43,38 @@ func (k *netlinkKernel) connect() (*gn.Conn, error) {
 		_ = c.SetWriteBuffer(8 << 20)
 		return nil
 	}))
+	if err != nil {
+		return err
+	}
+	if k.list, err = newDumper(); err != nil {
+		_ = k.conn.CloseLasting()
+	}
+	return err
 }
 
-func (k *netlinkKernel) read(_ context.Context, want *ruleset) (*snapshot, error) {
-	conn, err := k.connect()
-	if err != nil {
-		return nil, err
+// renew opens the connection anew after an error, because answers to what
+// failed may still be on their way in the old one.
+func (k *netlinkKernel) renew(err error) error {
+	if err == nil {
+		return nil
 	}
-	defer conn.CloseLasting()
+	_ = k.close()
+	return errors.Join(err, k.connect())
+}
+
+func (k *netlinkKernel) close() error { return errors.Join(k.conn.CloseLasting(), k.list.close()) }
+
+func (k *netlinkKernel) read(_ context.Context, want *ruleset) (*snapshot, error) {
+	for try := 1; ; try++ {
+		s, err := k.snapshot(want)
+		if !errors.Is(err, errInterrupted) || try == 5 {
+			return s, k.renew(err)
+		}
+	}
+}
+
+func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
+	conn := k.conn
 	s := &snapshot{chains: map[string][]string{}, bases: map[string]hook{}, sets: map[string]*set{}, counters: map[string]bool{}}
 	tables, err := conn.ListTablesOfFamily(gn.TableFamilyINet)
 	if err != nil {
@@ -71,7 +101,7 @@ func (k *netlinkKernel) read(_ context.Context, want *ruleset) (*snapshot, error
 			}
 		}
 	}
-	if err := k.rules(s); err != nil {
+	if err := k.list.rules(s.chains); err != nil {
 		return nil, err
 	}
 	sets, err := conn.GetSets(k.table)
@@ -89,7 +119,7 @@ func (k *netlinkKernel) read(_ context.Context, want *ruleset) (*snapshot, error
 			continue // elems stay nil: it goes, or is of another kind
 		}
 		have.types = w.types
-		elems, err := conn.GetSetElements(&gn.Set{Table: k.table, Name: o.Name})
+		elems, err := k.list.elements(o.Name)
 		if err != nil {
 			return nil, fmt.Errorf("set %s: %w", o.Name, err)
 		}
@@ -118,64 +148,9 @@ func hookName(h gn.ChainHook) string {
 	return "another"
 }
 
-// rules lists the comments of all the table's rules at once, which the library
-// does chain by chain only.
-func (k *netlinkKernel) rules(s *snapshot) error {
-	conn, err := netlink.Dial(unix.NETLINK_NETFILTER, nil)
-	if err != nil {
-		return err
-	}
-	defer conn.Close()
-	attrs, err := netlink.MarshalAttributes([]netlink.Attribute{{Type: unix.NFTA_RULE_TABLE, Data: []byte(TableName + "\x00")}})
-	if err != nil {
-		return err
-	}
-	replies, err := conn.Execute(netlink.Message{
-		Header: netlink.Header{
-			Type:  netlink.HeaderType(unix.NFNL_SUBSYS_NFTABLES<<8 | unix.NFT_MSG_GETRULE),
-			Flags: netlink.Request | netlink.Dump,
-		},
-		Data: append([]byte{unix.NFPROTO_INET, 0, 0, 0}, attrs...),
-	})
-	if err != nil {
-		return err
-	}
-	for _, m := range replies {
-		if len(m.Data) < 4 {
-			continue
-		}
-		ad, err := netlink.NewAttributeDecoder(m.Data[4:])
-		if err != nil {
-			return err
-		}
-		var table, chain, comment string
-		for ad.Next() {
-			switch ad.Type() {
-			case unix.NFTA_RULE_TABLE:
-				table = ad.String()
-			case unix.NFTA_RULE_CHAIN:
-				chain = ad.String()
-			case unix.NFTA_RULE_USERDATA:
-				comment, _ = userdata.GetString(ad.Bytes(), userdataComment)
-			}
-		}
-		if err := ad.Err(); err != nil {
-			return err
-		}
-		if table == TableName {
-			s.chains[chain] = append(s.chains[chain], comment)
-		}
-	}
-	return nil
-}
-
 func (k *netlinkKernel) counters(context.Context) (map[string]dataplane.Count, error) {
-	conn, err := k.connect()
-	if err != nil {
-		return nil, err
-	}
-	defer conn.CloseLasting()
-	return k.counted(conn)
+	counts, err := k.counted(k.conn)
+	return counts, k.renew(err)
 }
 
 func (k *netlinkKernel) counted(conn *gn.Conn) (map[string]dataplane.Count, error) {
@@ -192,11 +167,12 @@ func (k *netlinkKernel) counted(conn *gn.Conn) (map[string]dataplane.Count, erro
 	return out, nil
 }
 
-// userdataComment is the kind of a rule's user data that holds its comment.
-const userdataComment userdata.Type = 0
-
 // chunk is how many elements go into one message: an attribute's length has 16 bits.
 const chunk = 500
+
+// batch is how many elements go into one transaction: answers to more would not
+// fit into the buffer that a process may have without privileges.
+const batch = 20000
 
 func (k *netlinkKernel) members(del, add []elem) error {
 	for _, e := range slices.Concat(del, add) {
@@ -204,18 +180,16 @@ func (k *netlinkKernel) members(del, add []elem) error {
 			return errNotMembers
 		}
 	}
-	conn, err := k.connect()
-	if err != nil {
-		return err
+	if len(del)+len(add) > batch {
+		return errNotMembers
 	}
-	defer conn.CloseLasting()
-	if err := k.queue(conn.SetDeleteElements, del); err != nil {
-		return err
+	if err := k.queue(k.conn.SetDeleteElements, del); err != nil {
+		return k.renew(err)
 	}
-	if err := k.queue(conn.SetAddElements, add); err != nil {
-		return err
+	if err := k.queue(k.conn.SetAddElements, add); err != nil {
+		return k.renew(err)
 	}
-	return conn.Flush()
+	return k.renew(k.conn.Flush())
 }
 
 // queue hands elements over, set by set.

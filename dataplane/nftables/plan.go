@@ -222,3 +222,42 @@ func (e elem) object() *knftables.Element {
 	}
 	return o
 }
+
+// split takes out of a plan what no packet can see until the rest is carried
+// out: new chains, new sets and what is in them, to which nothing that is there
+// leads. It returns that, and the elements that netlink can add to it; nil if
+// there are fewer than many of them.
+func (p *plan) split(many int) (hidden *plan, elems []elem) {
+	n := 0
+	for _, s := range p.addSets {
+		n += len(s.elems)
+	}
+	if p.rebuild || n < many {
+		return nil, nil
+	}
+	hidden = &plan{newTable: p.newTable, addCounters: p.addCounters}
+	p.newTable, p.addCounters = false, nil
+	var bases []*chain
+	for _, c := range p.addChains {
+		if c.hook == nil {
+			hidden.addChains = append(hidden.addChains, c)
+		} else {
+			bases = append(bases, c)
+		}
+	}
+	p.addChains = bases
+	for _, s := range p.addSets {
+		if s.interval {
+			hidden.addSets = append(hidden.addSets, s)
+			continue
+		}
+		empty := *s
+		empty.elems = nil
+		hidden.addSets = append(hidden.addSets, &empty)
+		for _, k := range sortedKeys(s.elems) {
+			elems = append(elems, elem{s, k, s.elems[k]})
+		}
+	}
+	p.addSets = nil
+	return hidden, elems
+}

@@ -191,3 +191,5 @@ func (k *listedKernel) counters(ctx context.Context) (map[string]dataplane.Count
 }
 
 func (k *listedKernel) members(_, _ []elem) error { return errNotMembers }
+
+func (k *listedKernel) close() error { return nil }

@@ -1,0 +1,166 @@
+package nftables
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/tierwall/tierwall/api/selector"
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/lab"
+)
+
+var update = flag.Bool("update", false, "write the golden files of testdata anew")
+
+// goldens are small worlds, each for one thing.
+var goldens = map[string]func() ([]model.Object, *model.Settings){
+	"empty":    func() ([]model.Object, *model.Settings) { return nil, nil },
+	"one-node": func() ([]model.Object, *model.Settings) { return node(), nil },
+	"native": func() ([]model.Object, *model.Settings) {
+		return append(node(), ingress("web", 1000, allow(0, sel("app == 'client'"), 80), allow(1, sel("app == 'client'"), 443))), nil
+	},
+	"tiers": func() ([]model.Object, *model.Settings) {
+		pass := model.Rule{Action: model.Pass, Match: model.Match{Source: sel("app == 'client'")}}
+		log := model.Rule{Index: 1, Action: model.Log}
+		p := ingress("first", 1, pass, log)
+		p.Tier = "security"
+		return append(node(), &model.Tier{Name: "security", Order: 10, DefaultAction: model.Deny}, p, ingress("web", 1000, allow(0, sel("app == 'client'"), 80))), nil
+	},
+	"table": func() ([]model.Object, *model.Settings) {
+		p := ingress("many", 1)
+		for i := range 12 {
+			a := model.Peer{Nets: []netip.Prefix{netip.MustParsePrefix(fmt.Sprintf("203.0.%d.0/24", 100+i))}}
+			p.IngressRules = append(p.IngressRules, allow(i, a, 8000+i))
+		}
+		return append(node(), p), nil
+	},
+	"ports": func() ([]model.Object, *model.Settings) {
+		r := allow(0, model.Peer{}, 80)
+		r.Match.Destination.Ports = []model.Port{{First: 80, Last: 80}, {First: 8000, Last: 8100}, {Name: "http"}}
+		r.Match.Source.NotNets = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.1/32")}
+		return append(node(), ingress("ports", 1, r)), nil
+	},
+	"host": func() ([]model.Object, *model.Settings) {
+		return append(node(), hostEndpoint("*"), hostPolicy("ssh", func(p *model.Policy) {})), nil
+	},
+	"host-forward": func() ([]model.Object, *model.Settings) {
+		return append(node(), hostEndpoint("eth0"), hostPolicy("through", func(p *model.Policy) { p.ApplyOnForward = true })), nil
+	},
+	"host-early": func() ([]model.Object, *model.Settings) {
+		return append(node(), hostEndpoint("*"),
+			hostPolicy("untracked", func(p *model.Policy) { p.DoNotTrack, p.ApplyOnForward = true, true }),
+			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true })), nil
+	},
+	"settings": func() ([]model.Object, *model.Settings) {
+		s := model.DefaultSettings()
+		s.EndpointToHost, s.UnknownWorkloads = model.ToHostReturn, model.Allow
+		s.FailsafeInbound = []model.FailsafePort{{Protocol: model.TCP, Port: 22, Net: netip.MustParsePrefix("192.0.2.0/24")}}
+		return append(node(), hostEndpoint("*")), s
+	},
+}
+
+func node() []model.Object {
+	addrs := func(list ...string) (out []netip.Addr) {
+		for _, a := range list {
+			out = append(out, netip.MustParseAddr(a))
+		}
+		return out
+	}
+	return []model.Object{
+		&model.Node{Name: "n1", Addrs: addrs("192.0.2.1", "2001:db8::1"), PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00:1::/64")}},
+		&model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: "web"}, Node: "n1", Labels: map[string]string{"app": "web"},
+			Addrs: addrs("10.1.0.2", "fd00:1::2"), Ports: []model.NamedPort{{Name: "http", Protocol: model.TCP, Port: 8080}}},
+		&model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: "client"}, Node: "n2", Labels: map[string]string{"app": "client"},
+			Addrs: addrs("10.1.1.3", "fd00:2::3")},
+	}
+}
+
+func sel(s string) model.Peer {
+	p, err := selector.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return model.Peer{Selector: p}
+}
+
+func allow(i int, from model.Peer, port int) model.Rule {
+	return model.Rule{Index: i, Action: model.Allow, Match: model.Match{
+		Protocol: model.TCP, Source: from,
+		Destination: model.Peer{Ports: []model.Port{{First: uint16(port), Last: uint16(port)}}},
+	}}
+}
+
+func ingress(name string, order float64, rules ...model.Rule) *model.Policy {
+	return &model.Policy{
+		Ref: model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: name}, Tier: "default", Order: order,
+		Selector: sel("app == 'web'").Selector, Ingress: true, IngressRules: rules,
+	}
+}
+
+func hostEndpoint(iface string) model.Object {
+	return &model.Endpoint{Ref: model.Ref{Kind: model.KindHostEndpoint, Name: "n1-host"}, Node: "n1", Labels: map[string]string{"host": "yes"},
+		Host: &model.HostEndpoint{Interface: iface, DefaultAction: model.Deny}}
+}
+
+func hostPolicy(name string, change func(*model.Policy)) *model.Policy {
+	p := ingress(name, 1, allow(0, model.Peer{Nets: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}, 22))
+	p.Selector = sel("host == 'yes'").Selector
+	change(p)
+	return p
+}
+
+// TestGoldens holds what Render prints to files that people can read, and has nft accept them.
+func TestGoldens(t *testing.T) {
+	inKernel(t, func(l *lab.Lab) {
+		for _, name := range sortedKeys(goldens) {
+			objects, settings := goldens[name]()
+			ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n1" }})
+			if settings != nil {
+				ix.Upsert(settings)
+			}
+			for _, o := range objects {
+				ix.Upsert(o)
+			}
+			c := dataplane.NewCompiler(dataplane.Options{})
+			c.Apply(ix.Flush())
+			s := stateOf(ix, c, "n1")
+			got := Render(s, Options{})
+			path := filepath.Join("testdata", name+".nft")
+			if *update {
+				if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got != string(want) {
+				t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+			}
+			if out, err := l.Command("n1", "nft", "-c", "-f", path).CombinedOutput(); err != nil {
+				t.Errorf("%s: %v\n%s", name, err, out)
+			}
+			b, err := New(Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// What nft makes of the text is what Sync would have made.
+			if out, err := l.Command("n1", "nft", "-f", path).CombinedOutput(); err != nil {
+				t.Fatalf("%s: %v\n%s", name, err, out)
+			}
+			if err := b.Cleanup(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	})
+}
