@@ -1,0 +1,114 @@
+package dataplane
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"os/exec"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/cmd"
+	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/lab"
+)
+
+// asTierwall, set in the environment, makes the test program the program
+// tierwall, so that agents can be processes of their own.
+const asTierwall = "TIERWALL_TEST_MAIN"
+
+// noLab is why there can be no lab on this machine; nil if there can.
+var noLab error
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asTierwall) != "" {
+		os.Exit(cmd.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	}
+	noLab = lab.Reexec()
+	if _, err := exec.LookPath("nft"); noLab == nil && err != nil {
+		noLab = fmt.Errorf("the command nft is needed (package nftables): %w", err)
+	}
+	status := m.Run()
+	if noLab != nil {
+		fmt.Fprintf(os.Stderr, "\n*** test/dataplane: NOTHING RAN: %v\n\n", noLab)
+	}
+	os.Exit(status)
+}
+
+// TestDataplane fails where tests decide about a change and there can be no lab;
+// elsewhere it counts as not run, never as passed.
+func TestDataplane(t *testing.T) {
+	switch {
+	case noLab == nil:
+	case os.Getenv("CI") != "":
+		t.Fatal(noLab)
+	default:
+		t.Skip("NOT RUN: ", noLab)
+	}
+	RegisterFailHandler(Fail)
+	SetDefaultEventuallyTimeout(30 * time.Second)
+	SetDefaultEventuallyPollingInterval(time.Millisecond)
+	RunSpecs(t, "dataplane")
+}
+
+// total is all that the suite's traffic came to.
+var total struct{ streams, records, lost, probes, through uint64 }
+
+var _ = AfterSuite(func() {
+	fmt.Fprintf(GinkgoWriter, "\n%d streams with %d records, %d of them lost; %d probes of denied flows, %d of them through\n",
+		total.streams, total.records, total.lost, total.probes, total.through)
+})
+
+func addr(s string) netip.Addr         { return netip.MustParseAddr(s) }
+func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+
+func tcp(src, dst string, port uint16) model.Flow {
+	return model.Flow{Src: addr(src), Dst: addr(dst), Protocol: model.TCP, DstPort: port}
+}
+
+func udp(src, dst string, port uint16) model.Flow {
+	return model.Flow{Src: addr(src), Dst: addr(dst), Protocol: model.UDP, DstPort: port}
+}
+
+// objects reads manifests.
+func objects(manifests string) []runtime.Object {
+	GinkgoHelper()
+	r, err := source.LoadBytes("test.yaml", []byte(manifests))
+	Expect(err).NotTo(HaveOccurred())
+	var out []runtime.Object
+	for _, o := range r.Objects {
+		out = append(out, o.Object)
+	}
+	return out
+}
+
+// bring builds the lab of objects; it goes with the spec.
+func bring(world []runtime.Object) *lab.Lab {
+	GinkgoHelper()
+	spec, _, err := lab.FromObjects(world)
+	Expect(err).NotTo(HaveOccurred())
+	l, err := lab.New(context.Background(), spec)
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { Expect(l.Close()).To(Succeed()) })
+	return l
+}
+
+// delivered sends a probe and says whether it arrived.
+func delivered(l *lab.Lab, f model.Flow) bool {
+	GinkgoHelper()
+	r, err := l.Probe(context.Background(), f, lab.Options{})
+	Expect(err).NotTo(HaveOccurred())
+	return r.Delivered
+}
+
+// becomes waits until probes of a flow fare as wanted.
+func becomes(l *lab.Lab, f model.Flow, arrives bool) {
+	GinkgoHelper()
+	Eventually(func() bool { return delivered(l, f) }).Should(Equal(arrives), "%+v", f)
+}
