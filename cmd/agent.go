@@ -20,6 +20,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/nftables"
+	"github.com/tierwall/tierwall/dataplane/watch"
 )
 
 // agentFlags are the flags of `tierwall agent`.
@@ -143,6 +144,11 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, backend data
 	} else {
 		defer table.Close()
 		o.Conntrack = table
+	}
+	if w, err := watch.New(nftables.TableName); err != nil {
+		log.Warn("changes of somebody else's are found by comparison only", "error", err)
+	} else {
+		o.Watcher = w
 	}
 	a, err := agent.New(o)
 	if err != nil {

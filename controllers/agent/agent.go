@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -17,6 +18,14 @@ import (
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 )
+
+// Watcher notices when somebody else changes the kernel's rules; see dataplane/watch.
+type Watcher interface {
+	// Watch calls changed after each change of somebody else's until the context ends.
+	Watch(ctx context.Context, changed func()) error
+	// Own runs a transaction of the agent's, which is no news.
+	Own(write func() error) error
+}
 
 // Options of an Agent. Source and Backend are needed; of the others the zero
 // value means the default that is named.
@@ -31,6 +40,8 @@ type Options struct {
 	// Conntrack is the kernel's table of connections; nil: established connections
 	// are left alone.
 	Conntrack conntrack.Table
+	// Watcher of foreign changes; nil: they are found by Audit alone.
+	Watcher Watcher
 	// Compiler's options.
 	Compiler dataplane.Options
 	// Clock; nil: the real one.
@@ -44,7 +55,8 @@ type Options struct {
 	// none; default 2 ms.
 	Delay time.Duration
 	// MinBackoff and MaxBackoff bound the pause after a failed transaction, which
-	// doubles with each failure in a row; defaults 100 ms and 30 s.
+	// doubles with each failure in a row; defaults 100 ms and 30 s. MinBackoff is
+	// also the least pause between two repairs of foreign changes.
 	MinBackoff, MaxBackoff time.Duration
 	// Audit is how often the kernel is compared with what it should hold; default
 	// 5 min, negative: never.
@@ -99,7 +111,7 @@ type Agent struct {
 
 	// Deadlines; zero: none.
 	applyAt, sweepAt, auditAt, reconsiderAt time.Time
-	lastTry                                 time.Time
+	lastTry, lastResync                     time.Time
 }
 
 // New returns an Agent that does nothing until Run.
@@ -165,10 +177,19 @@ func (a *Agent) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- a.opts.Source.Run(ctx, a.queue) }()
+	var watching sync.WaitGroup
 	defer func() {
 		cancel()
+		watching.Wait()
 		a.health.set(false, "stopped")
 	}()
+	if a.opts.Watcher != nil {
+		watching.Go(func() {
+			if err := a.opts.Watcher.Watch(ctx, a.Resync); err != nil {
+				a.log.Error("foreign changes are not noticed any more", "error", err, "compareEvery", a.opts.Audit)
+			}
+		})
+	}
 	a.health.set(false, "waiting for the source to be in sync")
 	a.log.Info("agent started", "node", a.opts.Node)
 	if a.opts.Audit > 0 {
@@ -202,7 +223,11 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.log.Info("the kernel's rules were changed by somebody else, or may have been")
 			a.metrics.resyncs.Inc()
 			a.full, a.dirty = true, true
-			a.hurry(0)
+			// Two that undo each other's work must not do so without pause.
+			now := a.clock.Now()
+			wait := max(a.lastResync.Add(a.opts.MinBackoff).Sub(now), 0)
+			a.lastResync = now.Add(wait)
+			a.hurry(wait)
 		case to := <-a.ask:
 			stop()
 			c, err := a.opts.Backend.Counters(ctx)

@@ -110,12 +110,15 @@ func (a *Agent) flush() *dataplane.Change {
 func (a *Agent) write(ctx context.Context, ch *dataplane.Change) error {
 	op, start := "apply", a.clock.Now()
 	s := a.state()
-	var err error
+	call := func() error { return a.opts.Backend.Apply(ctx, ch, s) }
 	if a.full {
-		op = "sync"
-		err = a.opts.Backend.Sync(ctx, s)
+		op, call = "sync", func() error { return a.opts.Backend.Sync(ctx, s) }
+	}
+	var err error
+	if a.opts.Watcher != nil {
+		err = a.opts.Watcher.Own(call)
 	} else {
-		err = a.opts.Backend.Apply(ctx, ch, s)
+		err = call()
 	}
 	took := a.clock.Since(start)
 	if err != nil {
