@@ -301,7 +301,11 @@ func (r *baseRenderer) output() {
 		append([]rule{established, {"oifname \"lo\" accept", ""}, discovery}, byFamily("output")...)...)
 	for _, f := range families {
 		d := digit(f)
-		var rules []rule
+		ip, pods := ipOf(f), "@"+setPods+d
+		rules := []rule{
+			{ip + " saddr " + pods + " goto forward" + d, "a pod's, by way of IPVS"},
+			{ip + " daddr " + pods + " fib saddr type != local goto forward" + d, "somebody else's, by way of IPVS"},
+		}
 		if local := r.dispatch(stageOut, f); len(local) > 0 {
 			rules = append(rules, r.toOwnPods(f)...)
 			if r.early() {

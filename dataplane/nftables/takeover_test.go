@@ -150,7 +150,9 @@ func TestFailingNft(t *testing.T) {
 
 type failing struct{ knftables.Interface }
 
-func (f *failing) Run(context.Context, *knftables.Transaction) error { return errors.New("no nft today") }
+func (f *failing) Run(context.Context, *knftables.Transaction) error {
+	return errors.New("no nft today")
+}
 
 // TestMissingNft: the error says what is missing.
 func TestMissingNft(t *testing.T) {
