@@ -25,7 +25,7 @@ TESTSUM := bin/testsum $(if $(TOTALS),-totals $(abspath $(TOTALS)))
 
 .PHONY: help
 help: ## Say what there is to make.
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-16s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Build bin/tierwall.
@@ -58,8 +58,15 @@ fuzz: testsum ## Run each fuzz target for FUZZTIME (10s).
 	@$(TESTSUM) -fuzz $(FUZZTIME) $(MODULES)
 
 .PHONY: bench
-bench: ## Run the benchmarks that match BENCH, for BENCHTIME each (1x).
-	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 30m ./...
+bench: ## Run the benchmarks that match BENCH, for BENCHTIME each (1x), and end in the data plane's table.
+	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 30m $$(go list ./... | grep -v '/test/bench$$')
+	@$(MAKE) --no-print-directory bench-dataplane
+
+# The page is written by a run of all of them only.
+.PHONY: bench-dataplane
+bench-dataplane: ## Run the benchmarks of the data plane that match BENCH; all of them write docs/benchmarks.md.
+	@go test -c -o bin/bench.test ./test/bench
+	$(if $(filter .,$(BENCH)),TIERWALL_REPORT=$(CURDIR)/docs/benchmarks.md )bin/bench.test -test.run '^$$' -test.bench '$(BENCH)' -test.benchtime 1x -test.timeout 30m
 
 .PHONY: lint
 lint: $(GOLANGCI_LINT) ## Run the linters of .golangci.yml.
