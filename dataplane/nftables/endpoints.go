@@ -94,11 +94,12 @@ func (w *world) releasePrograms(e dataplane.Endpoint) {
 // placePods brings the elements for addresses up to date, and those for other
 // addresses of the same pods.
 func (w *world) placePods(touched map[netip.Addr]bool) {
+	var mates []netip.Addr
 	for a := range touched {
 		for _, r := range w.owners[a] {
 			for _, b := range w.pods[r].Addrs {
 				if !touched[b] {
-					defer w.placeSelf(b, touched)
+					mates = append(mates, b)
 				}
 			}
 		}
@@ -117,6 +118,9 @@ func (w *world) placePods(touched map[netip.Addr]bool) {
 			w.putElem(mapIngress+d, key, jump(e, model.Ingress, a))
 		}
 		w.placeSelf(a, touched)
+	}
+	for _, b := range mates {
+		w.placeSelf(b, touched)
 	}
 }
 

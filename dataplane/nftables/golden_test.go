@@ -47,7 +47,7 @@ var goldens = map[string]func() ([]model.Object, *model.Settings){
 		return append(node(), ingress("ports", 1, r)), nil
 	},
 	"host": func() ([]model.Object, *model.Settings) {
-		return append(node(), hostEndpoint("*"), hostPolicy("ssh", func(p *model.Policy) {})), nil
+		return append(node(), hostEndpoint("*"), hostPolicy("ssh", func(*model.Policy) {})), nil
 	},
 	"host-forward": func() ([]model.Object, *model.Settings) {
 		return append(node(), hostEndpoint("eth0"), hostPolicy("through", func(p *model.Policy) { p.ApplyOnForward = true })), nil

@@ -32,7 +32,11 @@ func inKernel(t *testing.T, f func(l *lab.Lab)) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
+	defer func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
 	if err := l.Do("n1", func() error { f(l); return nil }); err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +71,7 @@ func (b *Backend) same(s *dataplane.State) error {
 func TestKernel(t *testing.T) {
 	linear := []int{-1, 2, dataplane.DefaultLinear}
 	ctx := context.Background()
-	inKernel(t, func(l *lab.Lab) {
+	inKernel(t, func(*lab.Lab) {
 		var sum Stats
 		for _, seed := range seeds(t, 20) {
 			f := newFeed(seed, "", linear[seed%3])

@@ -29,7 +29,10 @@ type netlinkKernel struct {
 
 func newNetlinkKernel() (*netlinkKernel, error) {
 	k := &netlinkKernel{table: &gn.Table{Name: TableName, Family: gn.TableFamilyINet}}
-	return k, k.connect()
+	if err := k.connect(); err != nil {
+		return nil, err
+	}
+	return k, nil
 }
 
 // connect opens the connection in the calling thread's namespace.

@@ -120,7 +120,7 @@ func rebuild(want *ruleset) *plan {
 // listedKernel reads by the lists of knftables, element by element: for fakes.
 type listedKernel struct{ nft knftables.Interface }
 
-func (k *listedKernel) read(ctx context.Context, want *ruleset) (*snapshot, error) {
+func (k *listedKernel) read(ctx context.Context, _ *ruleset) (*snapshot, error) {
 	s := &snapshot{unknown: true, chains: map[string][]string{}, bases: map[string]hook{}, sets: map[string]*set{}, counters: map[string]bool{}}
 	chains, err := k.nft.List(ctx, "chain")
 	if knftables.IsNotFound(err) {

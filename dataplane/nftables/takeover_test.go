@@ -132,7 +132,6 @@ func TestFailingNft(t *testing.T) {
 			if b.Apply(ctx, ch, next) != nil {
 				failed++
 			}
-			s = next
 		}
 		if failed == 0 {
 			t.Fatal("nothing has failed")
