@@ -202,7 +202,13 @@ func Machine() string {
 		name, _, _ := strings.Cut(strings.TrimSpace(string(v)), " (")
 		out = append(out, name)
 	}
-	return strings.Join(slices.DeleteFunc(out, func(s string) bool { return s == "" }), ", ") + ", " + runtime.Version()
+	out = append(out, runtime.Version())
+	if v, err := os.ReadFile("/proc/loadavg"); err == nil {
+		if f := strings.Fields(string(v)); len(f) > 1 {
+			out = append(out, "load average of the last five minutes "+f[1])
+		}
+	}
+	return strings.Join(slices.DeleteFunc(out, func(s string) bool { return s == "" }), ", ")
 }
 
 // Median of figures; NaN of none.
