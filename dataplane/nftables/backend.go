@@ -132,8 +132,19 @@ func (b *Backend) run(ctx context.Context, p *plan) error {
 	if err := b.prepare(ctx, p); err != nil {
 		return err
 	}
-	if err := b.transact(ctx, p); err != nil {
-		return err
+	if p.onlyMembersShow() {
+		// The change itself is one of members; what goes has nothing left that leads to it.
+		switch err := b.kernel.members(p.delElems, p.addElems); {
+		case err == nil:
+			p.delElems, p.addElems = nil, nil
+		case !errors.Is(err, errNotMembers):
+			return fmt.Errorf("nftables: cannot change members: %w", err)
+		}
+	}
+	if !p.empty() {
+		if err := b.transact(ctx, p); err != nil {
+			return err
+		}
 	}
 	b.stats.Transactions++
 	if p.rebuild {

@@ -226,16 +226,20 @@ func (e elem) object() *knftables.Element {
 // split takes out of a plan what no packet can see until the rest is carried
 // out: new chains, new sets and what is in them, to which nothing that is there
 // leads. It returns that, and the elements that netlink can add to it; nil if
-// there are fewer than many of them.
+// that does not pay: for a new table with fewer than many of them, or where no
+// elements change. (nft reads the elements of all sets before it changes some.)
 func (p *plan) split(many int) (hidden *plan, elems []elem) {
 	n := 0
 	for _, s := range p.addSets {
 		n += len(s.elems)
 	}
-	if p.rebuild || n < many {
+	if p.rebuild || p.newTable && n < many || !p.newTable && n+len(p.delElems)+len(p.addElems) == 0 {
 		return nil, nil
 	}
 	hidden = &plan{newTable: p.newTable, addCounters: p.addCounters}
+	if len(p.addCounters)+len(p.addChains)+len(p.addSets) == 0 {
+		return nil, nil
+	}
 	p.newTable, p.addCounters = false, nil
 	var bases []*chain
 	for _, c := range p.addChains {
@@ -260,4 +264,11 @@ func (p *plan) split(many int) (hidden *plan, elems []elem) {
 	}
 	p.addSets = nil
 	return hidden, elems
+}
+
+// onlyMembersShow says whether elements of sets that are there are all that a
+// packet can see of what is left of a plan.
+func (p *plan) onlyMembersShow() bool {
+	return !p.rebuild && !p.newTable && len(p.addCounters)+len(p.addChains)+len(p.fillChains)+len(p.addSets) == 0 &&
+		len(p.delElems)+len(p.addElems) > 0
 }
