@@ -9,7 +9,7 @@ export CGO_ENABLED = 0
 VERSION   ?= $(shell git describe --tags --always --dirty 2>/dev/null)
 LDFLAGS   := -s -w -X github.com/tierwall/tierwall/cmd.Version=$(VERSION)
 BENCH     ?= .
-BENCHTIME ?= 1x
+BENCHTIME ?= 1s
 FUZZTIME  ?= 10s
 
 # Modules with tests: Tierwall itself, and test suites with dependencies of their own.
@@ -58,7 +58,7 @@ fuzz: testsum ## Run each fuzz target for FUZZTIME (10s).
 	@$(TESTSUM) -fuzz $(FUZZTIME) $(MODULES)
 
 .PHONY: bench
-bench: ## Run the benchmarks that match BENCH, for BENCHTIME each (1x), and end in the data plane's table.
+bench: ## Run the benchmarks that match BENCH, for BENCHTIME each (1s), and end in the data plane's table.
 	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 30m $$(go list ./... | grep -v '/test/bench$$')
 	@$(MAKE) --no-print-directory bench-dataplane
 
