@@ -36,7 +36,7 @@ func BenchmarkProgramming(b *testing.B) {
 				}
 			})
 			member.put(Programming, "one member's change", 0.5, 1)
-			rules := a.measure(b, p.backend, 20, func(i int) { a.ix.Upsert(sizedPolicy(77, 100+i)) })
+			rules := a.measure(b, p.backend, 8, func(i int) { a.ix.Upsert(sizedPolicy(77, 100+i)) })
 			rules.put(Programming, "one policy's change", 0.5, 10)
 		})
 	}
