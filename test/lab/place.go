@@ -128,7 +128,7 @@ func connect(a, b *end) error {
 // ready waits for the kernel to have the interface's queue in place, which it
 // does a moment after both ends are up; packets sent before are dropped.
 func (e *end) ready() error {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		l, err := e.place.nl.LinkByIndex(e.index)
 		if err != nil {
@@ -140,7 +140,7 @@ func (e *end) ready() error {
 			return e.place.wrap(e.place.nl.LinkSetUp(l), "interface %s", e.name)
 		}
 		if time.Now().After(deadline) {
-			return e.place.wrap(fmt.Errorf("still %s after 10 s", l.Attrs().OperState), "interface %s", e.name)
+			return e.place.wrap(fmt.Errorf("still %s after a minute", l.Attrs().OperState), "interface %s", e.name)
 		}
 		time.Sleep(time.Millisecond)
 	}
@@ -165,14 +165,14 @@ func (e *end) prefix(p netip.Prefix) error {
 // local waits for a new IPv6 address to be the namespace's own: the kernel
 // completes it a moment later, even if it need not look for duplicates.
 func (p *place) local(a netip.Addr) error {
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for {
 		routes, err := p.nl.RouteGet(a.AsSlice())
 		if err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL {
 			return nil
 		}
 		if time.Now().After(deadline) {
-			return errors.Join(errors.New("not usable after 10 s"), err)
+			return errors.Join(errors.New("not usable after a minute"), err)
 		}
 		time.Sleep(200 * time.Microsecond)
 	}
