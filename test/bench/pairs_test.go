@@ -21,7 +21,6 @@ import (
 // on the node.
 type pair struct {
 	name string
-	port int
 	// feed gives the index the policies of the server; nil: no table, or one by hand.
 	feed func(ix *policy.Index, client netip.Addr)
 	text string // of a table by hand

@@ -118,7 +118,6 @@ func program(b *testing.B, feed func(*policy.Index)) *programmed {
 		b.Fatal(err)
 	}
 	p.elements = tableElements(ch)
-	ch, d = nil, nil
 	p.heap, p.kernel = float64(liveHeap()-heap)/1e6, (kernelMemory(b)-kernel)/1e6
 	end = since()
 	again, err := p.agent.sync(b.Context())
