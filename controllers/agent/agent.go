@@ -203,7 +203,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			stop()
-			<-ended
+			if err := <-ended; err != nil {
+				a.log.Warn("the source did not end well", "error", err)
+			}
 			a.log.Info("agent stopped; the kernel keeps its rules")
 			return nil
 		case err := <-ended:
