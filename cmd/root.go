@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -43,9 +44,6 @@ var commands = []func(streams) *cobra.Command{
 	newEffectiveCommand,
 	newExplainCommand,
 	newDiffCommand,
-	newRenderCommand,
-	newAgentCommand,
-	newDemoCommand,
 	newLintCommand,
 	newConvertCommand,
 	newVersionCommand,
@@ -118,7 +116,7 @@ tiered policies, and says what they allow, what decides it and why.`,
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, c.CommandPath())
 	})
-	for _, construct := range commands {
+	for _, construct := range slices.Concat(commands, kernelCommands) {
 		c := construct(s)
 		c.Example = strings.ReplaceAll(c.Example, "tierwall ", name+" ")
 		root.AddCommand(c)

@@ -46,11 +46,11 @@ func (coreSession) close() error { return nil }
 
 // runnerFor returns the runner of a data plane by name.
 func runnerFor(dataplane string) (testRunner, error) {
-	switch dataplane {
-	case "core":
+	if dataplane == "core" {
 		return coreRunner{}, nil
-	case "nftables":
-		return nftablesRunner{}, nil
+	}
+	if r, err := kernelRunner(dataplane); r != nil || err != nil {
+		return r, err
 	}
 	return nil, fmt.Errorf("--dataplane %s: want core or nftables", dataplane)
 }
