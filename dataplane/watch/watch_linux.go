@@ -5,8 +5,7 @@
 // process has made is our own as well. So our own are told by time: the kernel
 // has queued all that it says of a transaction when the transaction returns, and
 // [Watcher.Own] takes from the queue what came meanwhile. What somebody else
-// changes at the very same time shows as a second transaction; one that does
-// not is left to the periodic comparison.
+// changes at the very same time is left to the periodic comparison.
 package watch
 
 import (
@@ -117,10 +116,9 @@ func (w *Watcher) Own(write func() error) error {
 		w.news = true
 	}
 	err := write()
-	// Lost messages are most likely those of a large transaction of ours.
-	if n, _ := w.drain(); n > 1 {
-		w.news = true
-	}
+	// However many transactions there were, and whatever was lost: a backend may
+	// take several, and a large one says more than the queue holds.
+	w.drain()
 	w.tell()
 	return err
 }

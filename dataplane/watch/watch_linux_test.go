@@ -82,14 +82,13 @@ func TestWatch(t *testing.T) {
 		<-changes
 		own(world)
 	}
-	// Beside a transaction of our own, and right before it.
+	// Several transactions of our own, and another's right before ours.
 	if err := w.Own(func() error {
 		run("add rule inet mine c accept")
 		return nft("add rule inet mine c drop")
 	}); err != nil {
 		t.Fatal(err)
 	}
-	<-changes
 	run("add rule inet mine c accept")
 	own("add rule inet mine c drop")
 	<-changes
