@@ -30,7 +30,7 @@ func BenchmarkEstablished(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		defer c.close()
+		b.Cleanup(c.close)
 		conns[p] = c
 	}
 	measures := []struct {
@@ -99,8 +99,8 @@ func newConn(l *lab.Lab, p *pair) (*conn, error) {
 }
 
 func (c *conn) close() {
-	unix.Close(c.client)
-	unix.Close(c.server)
+	_ = unix.Close(c.client)
+	_ = unix.Close(c.server)
 }
 
 // throughput sends chunks of 64 KiB and reads each, and returns Gbit/s.

@@ -114,7 +114,7 @@ func newPairs(b *testing.B, pairs []*pair) *lab.Lab {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { l.Close() })
+	b.Cleanup(func() { _ = l.Close() })
 	for _, p := range pairs {
 		if err := p.program(b.Context(), l); err != nil {
 			b.Fatalf("%s: %v", p.name, err)
@@ -122,7 +122,7 @@ func newPairs(b *testing.B, pairs []*pair) *lab.Lab {
 		if err := p.listen(l); err != nil {
 			b.Fatalf("%s: %v", p.name, err)
 		}
-		b.Cleanup(func() { unix.Close(p.listener) })
+		b.Cleanup(func() { _ = unix.Close(p.listener) })
 	}
 	return l
 }
@@ -178,7 +178,7 @@ func (p *pair) connect() (client, server int, err error) {
 		server, _, err = unix.Accept4(p.listener, unix.SOCK_CLOEXEC)
 	}
 	if err != nil {
-		unix.Close(client)
+		_ = unix.Close(client)
 		return 0, 0, fmt.Errorf("%s: cannot connect: %w", p.name, err)
 	}
 	return client, server, nil
@@ -198,8 +198,8 @@ func (p *pair) connections(l *lab.Lab, n int) (float64, error) {
 			if err := unix.SetsockoptLinger(s, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1}); err != nil {
 				return err
 			}
-			unix.Close(s)
-			unix.Close(c)
+			_ = unix.Close(s)
+			_ = unix.Close(c)
 		}
 		took = time.Since(start)
 		return nil

@@ -187,7 +187,7 @@ func kernelMemory(b *testing.B) float64 {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	sum := 0.0
 	for s := bufio.NewScanner(f); s.Scan(); {
 		name, rest, _ := strings.Cut(s.Text(), ":")

@@ -154,10 +154,10 @@ func (r *Report) Text() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	r.each(func(p Part) {
-		w.Flush()
+		_ = w.Flush()
 		fmt.Fprintf(w, "\n%s\n%s\n", strings.ToUpper(parts[p].title), strings.Join(header, "\t"))
 	}, func(row Row) { fmt.Fprintln(w, strings.Join(row.cells(), "\t")) })
-	w.Flush()
+	_ = w.Flush()
 	return b.String()
 }
 
@@ -181,7 +181,7 @@ func Machine() string {
 		if err != nil {
 			return ""
 		}
-		defer f.Close()
+		defer func() { _ = f.Close() }()
 		for s := bufio.NewScanner(f); s.Scan(); {
 			if rest, ok := strings.CutPrefix(s.Text(), prefix); ok {
 				return strings.Trim(rest, " \t:=\"")

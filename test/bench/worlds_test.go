@@ -79,7 +79,8 @@ func (a *agent) sync(ctx context.Context) (*nftables.Backend, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b, b.Sync(ctx, a.state())
+	err = b.Sync(ctx, a.state())
+	return b, err
 }
 
 // inKernel runs a benchmark in a network namespace of its own.
@@ -89,7 +90,7 @@ func inKernel(b *testing.B, f func()) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer l.Close()
+	defer func() { _ = l.Close() }()
 	if err := l.Do(here, func() error { f(); return nil }); err != nil {
 		b.Fatal(err)
 	}
