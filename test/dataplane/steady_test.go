@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"strconv"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -90,7 +91,7 @@ func (c *cluster) remove(name string) {
 func join(a string, port uint16) netip.AddrPort { return netip.AddrPortFrom(addr(a), port) }
 
 var _ = Describe("Steady traffic", func() {
-	It("does not notice 100 changes of policies", func(ctx SpecContext) {
+	It("does not notice 100 changes of policies", SpecTimeout(time.Minute), func(ctx SpecContext) {
 		c := found(world())
 		t := start(c.lab)
 		for i := range 25 {
@@ -112,7 +113,7 @@ var _ = Describe("Steady traffic", func() {
 		t.finish()
 	})
 
-	It("does not notice that agents stop and start 30 times", func(ctx SpecContext) {
+	It("does not notice that agents stop and start 30 times", SpecTimeout(time.Minute), func(ctx SpecContext) {
 		c := found(world())
 		t := start(c.lab)
 		for i := range 30 {

@@ -26,12 +26,16 @@ const asTierwall = "TIERWALL_TEST_MAIN"
 // noLab is why there can be no lab on this machine; nil if there can.
 var noLab error
 
+// realNft is the program nft.
+var realNft string
+
 func TestMain(m *testing.M) {
 	if os.Getenv(asTierwall) != "" {
-		os.Exit(cmd.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+		os.Exit(cmd.Main(append([]string{"tierwall"}, os.Args[1:]...), os.Stdin, os.Stdout, os.Stderr))
 	}
 	noLab = lab.Reexec()
-	if _, err := exec.LookPath("nft"); noLab == nil && err != nil {
+	var err error
+	if realNft, err = exec.LookPath("nft"); noLab == nil && err != nil {
 		noLab = fmt.Errorf("the command nft is needed (package nftables): %w", err)
 	}
 	status := m.Run()
