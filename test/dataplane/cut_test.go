@@ -43,6 +43,8 @@ var _ = Describe("Established connections", func() {
 	}{
 		{"egress of the one that opened them", allow(clientRule, "client", "Ingress, Egress", "egress TCP 8080 server"), clientsPolicy()},
 		{"ingress of the one that they lead to", allow(serverRules, "server", "Ingress", "ingress TCP 8080 client"), serversPolicy()},
+		{"membership of the ones that they lead to", pod("near", "nobody", 1, near, near6) + pod("server", "nobody", 2, server, server6),
+			pod("near", "server", 1, near, near6) + pod("server", "server", 2, server, server6)},
 	} {
 		It("are cut by a change of the "+change.text+", and no others", SpecTimeout(time.Minute), func(ctx SpecContext) {
 			c := found(world())
