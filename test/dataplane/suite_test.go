@@ -69,8 +69,7 @@ var _ = AfterSuite(func() {
 		total.streams, total.records, total.lost, total.probes, total.through)
 })
 
-func addr(s string) netip.Addr         { return netip.MustParseAddr(s) }
-func addrPort(s string) netip.AddrPort { return netip.MustParseAddrPort(s) }
+func addr(s string) netip.Addr { return netip.MustParseAddr(s) }
 
 func tcp(src, dst string, port uint16) model.Flow {
 	return model.Flow{Src: addr(src), Dst: addr(dst), Protocol: model.TCP, DstPort: port}
