@@ -225,6 +225,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			a.log.Info("the kernel's rules were changed by somebody else, or may have been")
 			a.metrics.resyncs.Inc()
 			a.full, a.dirty = true, true
+			if a.opts.Conntrack != nil {
+				a.sweepSoon.addAll() // of what got through meanwhile
+			}
 			// Two that undo each other's work must not do so without pause.
 			now := a.clock.Now()
 			wait := max(a.lastResync.Add(a.opts.MinBackoff).Sub(now), 0)

@@ -91,7 +91,7 @@ var _ = Describe("Established connections", func() {
 		s := openStream(c.lab, model.UDP, client, server, dnsPort)
 		flows(ctx, s)
 		// The server may send nothing of its own any more: replies go on.
-		c.apply(allow("mute", "server", "Egress"))
+		c.apply(mute)
 		becomes(c.lab, udp(server, outside, dnsPort), false)
 		flows(ctx, s)
 		Expect(s.Close().Lost()).To(BeZero())

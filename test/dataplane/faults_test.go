@@ -23,6 +23,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/dataplane/watch"
+	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
 
@@ -302,5 +303,35 @@ var _ = Describe("When something fails, the agent", func() {
 		r.apply(allow("poison", "intruder", "Ingress", "ingress TCP 7998 here"))
 		Eventually(func() float64 { return r.metric("tierwall_agent_objects_held_back") }).Should(BeZero())
 		r.ready()
+	})
+
+	It("cuts what got through while the table was gone", SpecTimeout(time.Minute), func(ctx SpecContext) {
+		r := newRig()
+		// Somebody else has connections tracked too, as wherever there is a
+		// kube-proxy: without, those of the time without a table would be new after it.
+		_, err := nft(r.lab, "n2", "table inet other { chain forward { type filter hook forward priority 10; ct state new counter; }; }")
+		Expect(err).NotTo(HaveOccurred())
+		r.apply(mute)
+		becomes(r.lab, udp(server, outside, dnsPort), false)
+		// The sweeps that belong to what was before are over.
+		Eventually(func() float64 { return r.metric("tierwall_agent_conntrack_sweep_duration_seconds_count") }).Should(BeNumerically(">=", 3))
+		r.mode("slow")
+		_, err = nft(r.lab, "n2", "delete table inet tierwall")
+		Expect(err).NotTo(HaveOccurred())
+		gate, err := os.OpenFile(filepath.Join(r.dir, "gate"), os.O_WRONLY, 0)
+		Expect(err).NotTo(HaveOccurred())
+		var through []*lab.Stream
+		for _, p := range []model.Protocol{model.TCP, model.UDP} {
+			s := openStream(r.lab, p, intruder, server, webPort)
+			flows(ctx, s)
+			through = append(through, s)
+		}
+		r.mode("ok")
+		Expect(gate.Close()).To(Succeed())
+		becomes(r.lab, tcp(intruder, server, webPort), false)
+		for _, s := range through {
+			_, err := s.WaitCut(ctx)
+			Expect(err).NotTo(HaveOccurred())
+		}
 	})
 })

@@ -215,6 +215,7 @@ var _ = Describe("Agents that are programs of their own", func() {
 
 	It("cut what got through while there was neither table nor agent", SpecTimeout(time.Minute), func(ctx SpecContext) {
 		dir := folder()
+		put(dir, "mute.yaml", mute)
 		l := bring(objects(world()))
 		dead := launch(l, "n2", dir)
 		dead.ready()

@@ -92,6 +92,10 @@ func elsewherePolicy(port int) string {
 	return allow("elsewhere", "elsewhere", "Ingress", fmt.Sprintf("ingress TCP %d elsewhere", port))
 }
 
+// mute has servers send nothing but replies, so that what a server sends of a
+// connection that was cut does not begin a connection of its own.
+var mute = allow("mute", "server", "Egress")
+
 const tier = `---
 apiVersion: tierwall.io/v1alpha1
 kind: Tier
