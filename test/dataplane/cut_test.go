@@ -47,7 +47,7 @@ var _ = Describe("Established connections", func() {
 			pod("near", "server", 1, near, near6) + pod("server", "server", 2, server, server6)},
 	} {
 		It("are cut by a change of the "+change.text+", and no others", SpecTimeout(time.Minute), func(ctx SpecContext) {
-			c := found(world())
+			c := found(world() + mute)
 			var cut, stay []*lab.Stream
 			names := map[*lab.Stream]string{}
 			for _, w := range ways {

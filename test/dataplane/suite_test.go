@@ -65,7 +65,7 @@ func TestDataplane(t *testing.T) {
 var total struct{ streams, records, lost, probes, through uint64 }
 
 var _ = AfterSuite(func() {
-	fmt.Fprintf(GinkgoWriter, "\n%d streams with %d records, %d of them lost; %d probes of denied flows, %d of them through\n",
+	fmt.Printf("\n%d streams with %d records, %d of them lost; %d probes of denied flows, %d of them through\n",
 		total.streams, total.records, total.lost, total.probes, total.through)
 })
 
