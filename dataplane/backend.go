@@ -129,7 +129,7 @@ func (c *Compiler) Table(id string) *TableState {
 // Rests returns the rests that a table's addresses, blocks and all others lead to, by ID.
 func (s *TableState) Rests() []*Rest {
 	seen := map[string]*Rest{s.Empty.ID: s.Empty}
-	for _, r := range s.Addrs {
+	for _, r := range s.addrs {
 		seen[r.ID] = r
 	}
 	for _, b := range s.Blocks {

@@ -73,7 +73,7 @@ func BenchmarkCompileRealNode(b *testing.B) {
 			ch := c.Apply(d)
 			addrs := 0
 			for _, t := range ch.Tables {
-				addrs += len(t.State.Addrs)
+				addrs += t.State.Len()
 			}
 			b.ReportMetric(float64(len(ch.Added)), "programs")
 			b.ReportMetric(float64(len(ch.Tables)), "tables")

@@ -132,7 +132,7 @@ type SetChange struct {
 type TableChange struct {
 	State     *TableState
 	New, Gone bool
-	// Addrs whose place changed: to TableState.Addrs[a], or to nowhere.
+	// Addrs whose place changed: to TableState.At, or to nowhere.
 	Addrs []netip.Addr
 	// Blocks is true if the blocks changed.
 	Blocks bool
@@ -381,7 +381,7 @@ func (c *Compiler) hold(t *Table, f Family, newTables map[*tableRec]bool) *Table
 	rec := c.tables[t.ID]
 	if rec == nil {
 		rec = &tableRec{blocks: make([][]netip.Prefix, len(t.Sets)), state: &TableState{
-			Table: t, family: f, Addrs: map[netip.Addr]*Rest{}, single: map[netip.Addr][]uint16{}, rests: map[string]*Rest{},
+			Table: t, family: f, addrs: map[netip.Addr]*Rest{}, single: map[netip.Addr][]uint16{}, rests: map[string]*Rest{},
 		}}
 		c.tables[t.ID] = rec
 		newTables[rec] = true

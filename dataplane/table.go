@@ -2,6 +2,8 @@ package dataplane
 
 import (
 	"encoding/binary"
+	"iter"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -121,12 +123,12 @@ type TableState struct {
 	Table *Table
 	// Empty is the rest for addresses in none of the sets.
 	Empty *Rest
-	// Addrs are single addresses whose rest differs from that of the block around them.
-	Addrs map[netip.Addr]*Rest
 	// Blocks are disjoint ranges, sorted; ranges with the Empty rest are left out.
 	Blocks []Block
 
 	family Family
+	// addrs are single addresses whose rest differs from that of the block around them.
+	addrs map[netip.Addr]*Rest
 	// single holds the numbers of the sets of which an address is itself a member.
 	single map[netip.Addr][]uint16
 	// ranges are the blocks with the numbers of their sets, before rests.
@@ -144,6 +146,16 @@ type numberedRange struct {
 	first, last netip.Addr
 	numbers     []uint16
 }
+
+// At returns the rest of an address that has an entry of its own, because its
+// rest differs from that of the block around it; nil for all others.
+func (s *TableState) At(a netip.Addr) *Rest { return s.addrs[a] }
+
+// EachAddr visits the addresses that have an entry of their own, in any order.
+func (s *TableState) EachAddr() iter.Seq2[netip.Addr, *Rest] { return maps.All(s.addrs) }
+
+// Len is how many addresses have an entry of their own.
+func (s *TableState) Len() int { return len(s.addrs) }
 
 // restOf returns the rest for numbers, made once for each combination.
 func (s *TableState) restOf(numbers []uint16) *Rest {
@@ -178,7 +190,7 @@ func (s *TableState) around(a netip.Addr) []uint16 {
 
 // Rest returns the rest for an address.
 func (s *TableState) Rest(a netip.Addr) *Rest {
-	if r := s.Addrs[a]; r != nil {
+	if r := s.addrs[a]; r != nil {
 		return r
 	}
 	return s.restOf(s.around(a))
@@ -193,14 +205,14 @@ func (s *TableState) place(a netip.Addr) bool {
 			want = r
 		}
 	}
-	have := s.Addrs[a]
+	have := s.addrs[a]
 	switch {
 	case want == nil && have == nil, want != nil && have != nil && want.ID == have.ID:
 		return false
 	case want == nil:
-		delete(s.Addrs, a)
+		delete(s.addrs, a)
 	default:
-		s.Addrs[a] = want
+		s.addrs[a] = want
 	}
 	return true
 }

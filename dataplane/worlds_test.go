@@ -153,14 +153,14 @@ func sameTables(a, b *Compiler) error {
 }
 
 func dump(s *TableState) string {
-	addrs := make([]netip.Addr, 0, len(s.Addrs))
-	for a := range s.Addrs {
+	addrs := make([]netip.Addr, 0, s.Len())
+	for a := range s.EachAddr() {
 		addrs = append(addrs, a)
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	out := "empty " + s.Empty.ID
 	for _, a := range addrs {
-		out += fmt.Sprintf("\n%s %s", a, s.Addrs[a].ID)
+		out += fmt.Sprintf("\n%s %s", a, s.At(a).ID)
 	}
 	for _, b := range s.Blocks {
 		out += fmt.Sprintf("\n%s-%s %s", b.First, b.Last, b.Rest.ID)

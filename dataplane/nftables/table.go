@@ -45,8 +45,8 @@ func (w *world) table(t *dataplane.Table, end dataplane.Leaf, f dataplane.Family
 			field = strings.Replace(field, "saddr", "daddr", 1)
 		}
 		tu := &tableUnit{family: f, end: end, addrs: name + "-a", blocks: name + "-b"}
-		addrs := &set{name: tu.addrs, types: types, verdicts: true, elems: make(map[string]string, len(state.Addrs))}
-		for a, r := range state.Addrs {
+		addrs := &set{name: tu.addrs, types: types, verdicts: true, elems: make(map[string]string, state.Len())}
+		for a, r := range state.EachAddr() {
 			addrs.elems[a.String()] = "goto " + w.rest(r, tu).name
 		}
 		w.ownSet(u, addrs)
@@ -107,7 +107,7 @@ func (w *world) changeTable(tc *dataplane.TableChange) {
 func (w *world) placeAddr(s *dataplane.TableState, tu *tableUnit, a netip.Addr) {
 	key := a.String()
 	before, was := w.ruleset.sets[tu.addrs].elems[key]
-	if r := s.Addrs[a]; r != nil {
+	if r := s.At(a); r != nil {
 		w.putElem(tu.addrs, key, "goto "+w.rest(r, tu).name)
 	} else {
 		w.dropElem(tu.addrs, key)

@@ -131,7 +131,7 @@ func program(b *testing.B, feed func(*policy.Index)) *programmed {
 
 func tableElements(ch *dataplane.Change) (n int) {
 	for _, t := range ch.Tables {
-		n += len(t.State.Addrs) + len(t.State.Blocks)
+		n += t.State.Len() + len(t.State.Blocks)
 	}
 	return n
 }
