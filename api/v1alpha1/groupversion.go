@@ -28,6 +28,7 @@ func addKnownTypes(s *runtime.Scheme) error {
 		&NetworkSet{}, &NetworkSetList{},
 		&HostEndpoint{}, &HostEndpointList{},
 		&Tierwall{}, &TierwallList{},
+		&NodeReport{}, &NodeReportList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

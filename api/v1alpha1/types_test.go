@@ -13,7 +13,7 @@ func TestSchemeHasEveryKindThatAnAPIServerHolds(t *testing.T) {
 	if err := AddToScheme(scheme); err != nil {
 		t.Fatal(err)
 	}
-	for _, kind := range []string{"Tier", "GlobalNetworkPolicy", "NetworkPolicy", "GlobalNetworkSet", "NetworkSet", "HostEndpoint", "Tierwall"} {
+	for _, kind := range []string{"Tier", "GlobalNetworkPolicy", "NetworkPolicy", "GlobalNetworkSet", "NetworkSet", "HostEndpoint", "Tierwall", "NodeReport"} {
 		for _, k := range []string{kind, kind + "List"} {
 			if !scheme.Recognizes(GroupVersion.WithKind(k)) {
 				t.Errorf("kind %s is not registered", k)

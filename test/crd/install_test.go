@@ -30,6 +30,7 @@ func TestKinds(t *testing.T) {
 		"NetworkSet":          {"Namespaced", "[netset]", "networksets"},
 		"HostEndpoint":        {"Cluster", "[hep]", "hostendpoints"},
 		"Tierwall":            {"Cluster", "[tw]", "tierwalls"},
+		"NodeReport":          {"Cluster", "[]", "nodereports"},
 	}
 	defs := loadDefinitions(t)
 	if got := slices.Sorted(maps.Keys(defs)); len(got) != len(want) {
