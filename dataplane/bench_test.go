@@ -1,101 +1,120 @@
 package dataplane
 
 import (
-	"net/netip"
 	"runtime"
-	"strconv"
+	"syscall"
 	"testing"
+	"time"
 
-	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/model"
 )
 
-// realNode is the profile of a real, busy node: 294 policies of 68 rules, 3,708
-// sets of 256,000 members, 100 local pods of 50 kinds.
-func realNode() *policy.Index {
-	ix := policy.New(policy.Options{})
-	next := 0
-	addr := func() netip.Addr {
-		next++
-		return netip.AddrFrom4([4]byte{10, byte(next >> 16), byte(next >> 8), byte(next)})
-	}
-	for i := range 3708 {
-		size := 1 + i%9
-		switch {
-		case i == 3707:
-			size = 54_566
-		case i >= 3035:
-			size = 277
-		}
-		name := "set-" + strconv.Itoa(i)
-		nets := make([]netip.Prefix, size)
-		for j := range nets {
-			nets[j] = netip.PrefixFrom(addr(), 32)
-		}
-		ix.Upsert(&model.NetworkSet{Ref: model.Ref{Kind: model.KindGlobalNetworkSet, Name: name}, Labels: map[string]string{"set": name}, Nets: nets})
-	}
-	endpoints := selector.In(model.LabelKind, model.OwnerPod, model.OwnerHostEndpoint)
-	for i := range 294 {
-		p := &model.Policy{
-			Ref:  model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "policy-" + strconv.Itoa(i)},
-			Tier: model.TierDefault, Order: float64(i), Ingress: true,
-			Selector: selector.And(selector.Equal("app", "app-"+strconv.Itoa(i%50)), endpoints),
-		}
-		for j := range 68 {
-			p.IngressRules = append(p.IngressRules, model.Rule{Index: j, Action: model.Allow, Match: model.Match{
-				Protocol: model.TCP,
-				Source: model.Peer{Selector: selector.And(
-					selector.Equal("set", "set-"+strconv.Itoa((i*68+j)%3708)), selector.NotEqual(model.LabelKind, model.OwnerNode))},
-				Destination: model.Peer{Ports: []model.Port{{First: uint16(80 + j), Last: uint16(80 + j)}}},
-			}})
-		}
-		ix.Upsert(p)
-	}
-	for i := range 100 {
-		ix.Upsert(&model.Endpoint{
-			Ref:    model.Ref{Kind: model.KindPod, Namespace: "ns", Name: "pod-" + strconv.Itoa(i)},
-			Labels: map[string]string{"app": "app-" + strconv.Itoa(i%50)}, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{172, 16, 0, byte(i)})},
-		})
-	}
+func (w *benchWorld) index() *policy.Index {
+	ix := policy.New(policy.Options{Local: func(n string) bool { return n == here }})
+	w.feed(ix)
 	return ix
 }
 
-// BenchmarkCompileRealNode compiles the profile from nothing, and one member
-// that enters and leaves a set.
-func BenchmarkCompileRealNode(b *testing.B) {
-	ix := realNode()
-	d := ix.Flush()
-	b.Run("cold-start", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			c := NewCompiler(Options{})
-			ch := c.Apply(d)
-			addrs := 0
-			for _, t := range ch.Tables {
-				addrs += t.State.Len()
+// cpuTime is what this process has used: on a busy machine it is what counts.
+func cpuTime() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+func liveHeap() float64 {
+	runtime.GC()
+	runtime.GC()
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return float64(m.HeapAlloc) / 1e6
+}
+
+// read visits all that a backend would have to program of a change's new tables.
+func read(ch *Change) (n int) {
+	for i := range ch.Tables {
+		tc := &ch.Tables[i]
+		if !tc.New {
+			for _, a := range tc.Addrs {
+				tc.State.At(a)
 			}
+			continue
+		}
+		for range tc.State.EachAddr() {
+			n++
+		}
+	}
+	return n
+}
+
+// BenchmarkColdStart compiles worlds from nothing.
+func BenchmarkColdStart(b *testing.B) {
+	for _, w := range benchWorlds {
+		b.Run(w.name, func(b *testing.B) {
+			ix := w.index()
+			d := ix.Flush()
+			b.ReportAllocs()
+			var c *Compiler
+			var ch *Change
+			cpu := cpuTime()
+			for b.Loop() {
+				c = NewCompiler(Options{})
+				ch = c.Apply(d)
+			}
+			b.ReportMetric(float64((cpuTime()-cpu).Milliseconds())/float64(b.N), "cpu-ms/op")
 			b.ReportMetric(float64(len(ch.Added)), "programs")
 			b.ReportMetric(float64(len(ch.Tables)), "tables")
-			b.ReportMetric(float64(addrs), "addrs")
+			cpu = cpuTime()
+			b.ReportMetric(float64(read(ch)), "addrs")
+			b.ReportMetric(float64((cpuTime()-cpu).Milliseconds()), "read-cpu-ms")
+			d, ch = nil, nil
+			with := liveHeap()
 			runtime.KeepAlive(c)
-		}
-	})
-	b.Run("one-member", func(b *testing.B) {
-		c := NewCompiler(Options{})
-		c.Apply(d)
-		client := &model.Endpoint{
-			Ref:    model.Ref{Kind: model.KindPod, Namespace: "ns", Name: "client"},
-			Labels: map[string]string{"set": "set-7"}, Addrs: []netip.Addr{netip.MustParseAddr("192.0.2.1")},
-		}
-		b.ReportAllocs()
-		for b.Loop() {
-			ix.Upsert(client)
-			if ch := c.Apply(ix.Flush()); len(ch.Tables) == 0 {
-				b.Fatal("no table changed")
-			}
-			ix.Delete(client.Ref)
+			c = nil
+			without := liveHeap()
+			b.ReportMetric(with-without, "heap-MB")
+			runtime.KeepAlive(ix)
+			ix = nil
+			b.ReportMetric(without-liveHeap(), "index-MB")
+		})
+	}
+}
+
+// BenchmarkChanges makes one change at a time, through index and compiler.
+func BenchmarkChanges(b *testing.B) {
+	for _, w := range benchWorlds {
+		b.Run(w.name, func(b *testing.B) {
+			ix := w.index()
+			c := NewCompiler(Options{})
 			c.Apply(ix.Flush())
-		}
-	})
+			i := 0
+			measure := func(b *testing.B, change func(i int)) {
+				change(0)
+				c.Apply(ix.Flush())
+				b.ReportAllocs()
+				runtime.GC()
+				var inIndex time.Duration
+				cpu := cpuTime()
+				for b.Loop() {
+					i++
+					start := time.Now()
+					change(i)
+					d := ix.Flush()
+					inIndex += time.Since(start)
+					ch := c.Apply(d)
+					read(ch)
+					if len(ch.Tables)+len(ch.Added)+len(ch.Sets) == 0 {
+						b.Fatal("nothing changed")
+					}
+				}
+				b.ReportMetric(float64((cpuTime()-cpu).Microseconds())/float64(b.N), "cpu-µs/op")
+				b.ReportMetric(float64(inIndex.Microseconds())/float64(b.N), "index-µs/op")
+			}
+			b.Run("policy", func(b *testing.B) { measure(b, func(i int) { ix.Upsert(w.policy(i)) }) })
+			b.Run("pod-elsewhere", func(b *testing.B) { measure(b, func(i int) { ix.Upsert(w.pod(i, elsewhere)) }) })
+			b.Run("pod-here", func(b *testing.B) { measure(b, func(i int) { ix.Upsert(w.pod(i, here)) }) })
+		})
+	}
 }
