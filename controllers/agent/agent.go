@@ -42,6 +42,8 @@ type Options struct {
 	Conntrack conntrack.Table
 	// Watcher of foreign changes; nil: they are found by Audit alone.
 	Watcher Watcher
+	// Reporter is told how the agent is doing; nil: nobody is.
+	Reporter StatusReporter
 	// Compiler's options.
 	Compiler dataplane.Options
 	// Clock; nil: the real one.
@@ -101,6 +103,13 @@ type Agent struct {
 	held     map[model.Ref]error // objects that the kernel did not take, and why
 	problems map[model.Ref]int
 	foreign  foreign
+	// What a Status says beside.
+	ledger      ledger
+	nodes       map[string]struct{}
+	sourceErrs  []error
+	lagging     error // why the kernel is not up to date; nil: it is
+	lastSuccess time.Time
+	took        time.Duration
 
 	synced   bool
 	full     bool // the next transaction is a Sync
@@ -144,7 +153,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, foreign: foreign{pods: map[model.Ref][]netip.Addr{}}, full: true,
+		problems: map[model.Ref]int{}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: foreign{pods: map[model.Ref][]netip.Addr{}}, full: true,
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()
@@ -273,10 +282,12 @@ func (a *Agent) work(ctx context.Context) bool {
 	switch {
 	case due(&a.applyAt):
 		a.transact(ctx)
+		a.tell(ctx)
 	case due(&a.sweepAt):
 		a.sweepDue(ctx)
 	case due(&a.reconsiderAt):
 		a.reconsider(ctx)
+		a.tell(ctx)
 	case due(&a.auditAt):
 		a.auditAt = now.Add(a.opts.Audit)
 		if a.synced {

@@ -215,6 +215,7 @@ func (a *Agent) reconsider(ctx context.Context) {
 		a.failures++
 		err := errors.New("kernel not up to date after objects that were held back have been tried again")
 		a.health.failed(err)
+		a.lagging = err
 		a.applyAt = a.clock.Now().Add(a.backoff())
 		return
 	}

@@ -44,6 +44,7 @@ func (a *Agent) transact(ctx context.Context) {
 		return
 	}
 	a.health.failed(err)
+	a.lagging = err
 	pause := a.backoff()
 	a.applyAt = a.clock.Now().Add(pause)
 	a.log.Info("trying again", "after", pause)
@@ -72,6 +73,13 @@ func (a *Agent) feed(c change) {
 		e, _ := o.(*model.Endpoint) // nil: gone
 		a.noteForeign(c.ref, e)
 	}
+	if c.ref.Kind == model.KindNode {
+		if o == nil {
+			delete(a.nodes, c.ref.Name)
+		} else {
+			a.nodes[c.ref.Name] = struct{}{}
+		}
+	}
 	a.put(c.ref, o)
 }
 
@@ -90,6 +98,9 @@ func (a *Agent) flush() *dataplane.Change {
 	d := a.ix.Flush()
 	ch := a.comp.Apply(d)
 	a.metrics.count(d, ch)
+	if a.opts.Reporter != nil {
+		a.ledger.note(d)
+	}
 	a.noteSweep(d, ch)
 	if d.Settings || slices.ContainsFunc(d.Nodes, a.local) {
 		// They are part of the State but of no Change.
@@ -121,6 +132,7 @@ func (a *Agent) write(ctx context.Context, ch *dataplane.Change) error {
 		err = call()
 	}
 	took := a.clock.Since(start)
+	a.took = max(a.took, took)
 	if err != nil {
 		a.full = true
 		a.metrics.failed(op)
@@ -144,9 +156,10 @@ func (a *Agent) succeeded(ctx context.Context) {
 	if a.failures > 0 {
 		a.log.Info("kernel up to date again", "failures", a.failures)
 	}
-	a.failures, a.applyAt = 0, time.Time{}
+	a.failures, a.applyAt, a.lagging = 0, time.Time{}, nil
 	clear(a.suspects)
-	a.metrics.lastSuccess.Set(float64(a.clock.Now().UnixNano()) / 1e9)
+	a.lastSuccess = a.clock.Now()
+	a.metrics.lastSuccess.Set(float64(a.lastSuccess.UnixNano()) / 1e9)
 	a.metrics.held.Set(float64(len(a.held)))
 	a.health.set(true, "")
 	if len(a.held) > 0 && a.reconsiderAt.IsZero() {
@@ -164,6 +177,7 @@ func (a *Agent) backoff() time.Duration {
 }
 
 func (a *Agent) report(errs []error) {
+	a.sourceErrs = errs
 	a.metrics.sourceErrors.Set(float64(len(errs)))
 	for _, err := range errs {
 		a.metrics.failed("source")

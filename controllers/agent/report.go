@@ -1,0 +1,188 @@
+package agent
+
+import (
+	"context"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// StatusReporter is told how the agent is doing: after every transaction, whether it
+// succeeded or failed, and when the source says something about itself.
+type StatusReporter interface {
+	// Report is called by Run's goroutine and must not block. What it is given
+	// is not changed afterwards, by either side.
+	Report(r *Status)
+}
+
+// Status is how an agent is doing at one time.
+type Status struct {
+	Time time.Time
+	// Synced: the source has delivered everything once. Before that, nothing is
+	// known about what the kernel holds, and Enforced and Failed are empty.
+	Synced bool
+	// InSync: the kernel holds all that the source has said, but for what Failed
+	// and Held name.
+	InSync bool
+	// Err is why the kernel lags behind; nil if it does not.
+	Err error
+	// Took is the longest transaction since the last Status; zero: there was none.
+	Took time.Duration
+	// LastSuccess is when the kernel was last brought up to date; zero: never.
+	LastSuccess time.Time
+	// Source is what is wrong with the source.
+	Source []error
+	// Invalid counts objects that are not as they should be.
+	Invalid int
+	// Sizes of what the kernel should hold.
+	Endpoints, Policies, Rules, Sets, Members int
+	// Nodes is how many nodes the source knows of.
+	Nodes int
+	// Enforced are the policies that select local endpoints and are in the kernel,
+	// each with the generation that is there. (A policy that has failed may be in
+	// it with an older one.)
+	Enforced map[model.Ref]int64
+	// Failed are the policies that select local endpoints and whose current
+	// generation is not in the kernel; sorted.
+	Failed []Failure
+	// Held are other objects that the kernel does not take; sorted.
+	Held []Failure
+}
+
+// Failure is an object that the kernel does not hold as it stands.
+type Failure struct {
+	Ref model.Ref
+	// Generation that is not there; zero for kinds that are no policies.
+	Generation int64
+	Err        error
+	// Instead is what holds in its place, for people.
+	Instead string
+}
+
+// ledger knows which policies select local endpoints, and which of them the
+// kernel holds.
+type ledger struct {
+	refs    map[*policy.Policy]int // how many effective policies each is part of
+	active  map[model.Ref]*policy.Policy
+	touched map[model.Ref]struct{} // changed since the kernel was last up to date
+	kernel  map[model.Ref]int64    // generations
+	shared  bool                   // kernel has been handed out
+}
+
+func newLedger() ledger {
+	return ledger{
+		refs: map[*policy.Policy]int{}, active: map[model.Ref]*policy.Policy{},
+		touched: map[model.Ref]struct{}{}, kernel: map[model.Ref]int64{},
+	}
+}
+
+// note takes what has changed in the index. What is new comes before what is
+// gone, so that a policy which stays never seems to be gone.
+func (l *ledger) note(d *policy.Delta) {
+	for _, e := range d.Added {
+		l.count(e, 1)
+	}
+	for _, e := range d.Removed {
+		l.count(e, -1)
+	}
+}
+
+func (l *ledger) count(e *policy.Effective, n int) {
+	for _, st := range e.Stages() {
+		for i := range st.Chain {
+			for _, p := range st.Chain[i].Policies {
+				before := l.refs[p]
+				l.refs[p] = before + n
+				switch {
+				case before == 0:
+					l.active[p.Ref] = p
+					l.touched[p.Ref] = struct{}{}
+				case before+n == 0:
+					delete(l.refs, p)
+					if l.active[p.Ref] == p {
+						delete(l.active, p.Ref)
+						l.touched[p.Ref] = struct{}{}
+					}
+				}
+			}
+		}
+	}
+}
+
+// settle is called when the kernel is up to date; the policies that are held back
+// are not in it.
+func (l *ledger) settle(held map[model.Ref]error) {
+	if len(l.touched) == 0 {
+		return
+	}
+	if l.shared {
+		l.kernel, l.shared = maps.Clone(l.kernel), false
+	}
+	for r := range l.touched {
+		if p := l.active[r]; p != nil && held[r] == nil {
+			l.kernel[r] = p.Generation
+		} else {
+			delete(l.kernel, r)
+		}
+	}
+	clear(l.touched)
+}
+
+// tell says how the agent is doing, if somebody wants to know.
+func (a *Agent) tell(ctx context.Context) {
+	if a.opts.Reporter == nil || ctx.Err() != nil { // ending is no failure
+		return
+	}
+	upToDate := a.synced && !a.dirty
+	if upToDate {
+		a.ledger.settle(a.held)
+	}
+	c := &a.metrics.counts
+	r := &Status{
+		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate, Err: a.lagging, Took: a.took,
+		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Invalid: len(a.problems), Nodes: len(a.nodes),
+		Endpoints: c.endpoints, Policies: len(a.ledger.active), Rules: c.rules, Sets: len(a.metrics.memberCount), Members: c.members,
+	}
+	a.took = 0
+	if a.synced {
+		r.Enforced, a.ledger.shared = a.ledger.kernel, true
+		a.fillFailures(r)
+	}
+	a.opts.Reporter.Report(r)
+}
+
+// fillFailures lists what the kernel does not hold as it stands.
+func (a *Agent) fillFailures(r *Status) {
+	for ref, err := range a.held {
+		f := Failure{Ref: ref, Err: err, Instead: a.instead(ref)}
+		switch p := a.ledger.active[ref]; {
+		case p != nil:
+			f.Generation = p.Generation
+			r.Failed = append(r.Failed, f)
+		case !isPolicy(ref.Kind):
+			r.Held = append(r.Held, f)
+		}
+	}
+	if a.lagging != nil {
+		for ref := range a.ledger.touched {
+			if p := a.ledger.active[ref]; p != nil && a.held[ref] == nil {
+				r.Failed = append(r.Failed, Failure{Ref: ref, Generation: p.Generation, Err: a.lagging, Instead: "what the kernel held before"})
+			}
+		}
+	}
+	byRef := func(x, y Failure) int { return x.Ref.Compare(y.Ref) }
+	slices.SortFunc(r.Failed, byRef)
+	slices.SortFunc(r.Held, byRef)
+}
+
+// isPolicy says whether objects of a kind are policies.
+func isPolicy(k model.Kind) bool {
+	switch k {
+	case model.KindGlobalNetworkPolicy, model.KindTierwallNetworkPolicy, model.KindNetworkPolicy, model.KindClusterNetworkPolicy:
+		return true
+	}
+	return false
+}
