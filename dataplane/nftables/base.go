@@ -113,12 +113,12 @@ func (r *baseRenderer) sets() {
 		own, cidrs, foreign := map[string]string{}, map[string]string{}, map[string]string{}
 		for _, a := range r.state.Foreign {
 			if dataplane.FamilyOf(a) == f {
-				foreign[a.String()] = ""
+				foreign[addrKey(a)] = ""
 			}
 		}
 		for _, a := range addrs {
 			if dataplane.FamilyOf(a) == f {
-				own[a.String()] = ""
+				own[addrKey(a)] = ""
 			}
 		}
 		var blocks []netip.Prefix

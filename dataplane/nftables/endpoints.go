@@ -106,7 +106,7 @@ func (w *world) placePods(touched map[netip.Addr]bool) {
 	}
 	for a := range touched {
 		d := digit(dataplane.FamilyOf(a))
-		key := a.String()
+		key := addrKey(a)
 		if refs := w.owners[a]; len(refs) == 0 {
 			w.dropElem(setPods+d, key)
 			w.dropElem(mapEgress+d, key)
@@ -159,5 +159,3 @@ func (w *world) placeSelf(a netip.Addr, touched map[netip.Addr]bool) {
 		}
 	}
 }
-
-func pairKey(a, b netip.Addr) string { return a.String() + " . " + b.String() }

@@ -7,6 +7,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 
 	"github.com/tierwall/tierwall/api/selector"
@@ -147,14 +149,22 @@ func TestGoldens(t *testing.T) {
 			if out, err := l.Command("n1", "nft", "-c", "-f", path).CombinedOutput(); err != nil {
 				t.Errorf("%s: %v\n%s", name, err, out)
 			}
+			// What nft makes of the text is what Sync makes, to the last word.
 			b, err := New(Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			// What nft makes of the text is what Sync would have made.
 			if out, err := l.Command("n1", "nft", "-f", path).CombinedOutput(); err != nil {
 				t.Fatalf("%s: %v\n%s", name, err, out)
 			}
+			byNft := listing(t, l)
+			if err := b.Cleanup(context.Background()); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Sync(context.Background(), s); err != nil {
+				t.Fatal(err)
+			}
+			sameLines(t, name, listing(t, l), byNft)
 			if err := b.Cleanup(context.Background()); err != nil {
 				t.Fatal(err)
 			}
@@ -163,4 +173,38 @@ func TestGoldens(t *testing.T) {
 			}
 		}
 	})
+}
+
+// listing is the table as nft lists it, line by line, less the tags of rules,
+// which only Sync writes.
+func listing(t *testing.T, l *lab.Lab) []string {
+	t.Helper()
+	out, err := l.Command("n1", "nft", "list", "table", "inet", TableName).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.Split(tag.ReplaceAllString(string(out), ""), "\n")
+}
+
+var tag = regexp.MustCompile(` comment "#[a-z2-7]{6}"| #[a-z2-7]{6}`)
+
+// sameLines holds two lists to be the same, in any order: nft lists sets and
+// chains in the order of their making, and elements as they come.
+func sameLines(t *testing.T, name string, got, want []string) {
+	t.Helper()
+	count := map[string]int{}
+	for _, l := range want {
+		count[l]++
+	}
+	for _, l := range got {
+		count[l]--
+	}
+	for _, l := range sortedKeys(count) {
+		switch n := count[l]; {
+		case n > 0:
+			t.Errorf("%s: missing: %s", name, l)
+		case n < 0:
+			t.Errorf("%s: too many: %s", name, l)
+		}
+	}
 }

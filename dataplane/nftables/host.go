@@ -239,7 +239,7 @@ func (r *baseRenderer) failsafeRules(list []model.FailsafePort, peer, port strin
 			if g.net.IsValid() {
 				field := ipOf(dataplane.FamilyOf(g.net.Addr())) + " " + peer
 				if g.net.Bits() > 0 {
-					text = field + " " + blockKey(g.net) + " " + text
+					text = field + " " + blockText(g.net) + " " + text
 				} else {
 					text = "meta nfproto " + map[bool]string{true: "ipv4", false: "ipv6"}[g.net.Addr().Is4()] + " " + text
 				}

@@ -45,7 +45,7 @@ func inKernel(t *testing.T, f func(l *lab.Lab)) {
 // same says how the kernel differs from what a State asks for.
 func (b *Backend) same(s *dataplane.State) error {
 	want := newWorld(s, b.opts)
-	have, err := b.kernel.read(context.Background(), want.ruleset)
+	have, err := b.kernel.read(want.ruleset)
 	if err != nil {
 		return err
 	}
@@ -58,10 +58,10 @@ func (b *Backend) same(s *dataplane.State) error {
 		fmt.Fprintf(&text, "chain %s: have %q, want %q\n", c.name, have.chains[c.name], c.comments())
 	}
 	for _, e := range p.addElems {
-		fmt.Fprintf(&text, "missing: %s %s %s\n", e.set.name, e.key, e.verdict)
+		fmt.Fprintf(&text, "missing: %s %s %s\n", e.set.name, e.set.keyText(e.key), e.verdict)
 	}
 	for _, e := range p.delElems {
-		fmt.Fprintf(&text, "too many: %s %s %s\n", e.set.name, e.key, e.verdict)
+		fmt.Fprintf(&text, "too many: %s %s %s\n", e.set.name, e.set.keyText(e.key), e.verdict)
 	}
 	return fmt.Errorf("rebuild %v, new table %v, +%d -%d chains, +%d -%d sets, +%d -%d counters\n%s", p.rebuild, p.newTable,
 		len(p.addChains), len(p.delChains), len(p.addSets), len(p.delSets), len(p.addCounters), len(p.delCounters), &text)
@@ -80,8 +80,8 @@ func TestKernel(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if seed%2 == 0 {
-				b.many = 1
+			if seed%2 == 0 { // many transactions in the place of one
+				b.kernel.(*netlinkKernel).piece = 2000
 			}
 			// The table of the world before is there still.
 			if err := b.Sync(ctx, s); err != nil {

@@ -4,13 +4,125 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/policy/model"
 )
+
+// Keys of elements are the kernel's own bytes, in strings, so that a set of a
+// hundred thousand is compared with the kernel's without a text being made of
+// it: fields one after the other, each padded to four bytes where there are
+// several; in interval sets the first and the last value, both included.
+
+func addrKey(a netip.Addr) string {
+	if a.Is4() {
+		b := a.As4()
+		return string(b[:])
+	}
+	b := a.As16()
+	return string(b[:])
+}
+
+func pairKey(a, b netip.Addr) string { return addrKey(a) + addrKey(b) }
+
+// protocolKey is an address and a protocol.
+func protocolKey(a netip.Addr, p model.Protocol) string {
+	return addrKey(a) + string([]byte{byte(p), 0, 0, 0})
+}
+
+// servicePortKey is an address, a protocol and a port.
+func servicePortKey(a netip.Addr, p model.Protocol, port uint16) string {
+	return addrKey(a) + string([]byte{byte(p), 0, 0, 0, byte(port >> 8), byte(port), 0, 0})
+}
+
+func portKey(port uint16) string { return string([]byte{byte(port >> 8), byte(port)}) }
+
+func portRangeKey(first, last uint16) string { return portKey(first) + portKey(last) }
+
+// keyFields are the fields that keys have: nft's number of the type, by which
+// nft lists elements, and the size in bytes.
+var keyFields = map[string]struct {
+	number uint32
+	size   int
+}{"ipv4_addr": {7, 4}, "ipv6_addr": {8, 16}, "inet_proto": {12, 1}, "inet_service": {13, 2}}
+
+// keyType returns the number of a type and its keys' size. nft puts the numbers
+// of several fields into one, six bits each.
+func keyType(types string) (number uint32, size int) {
+	several := strings.Contains(types, " . ")
+	for t := range strings.SplitSeq(types, " . ") {
+		f := keyFields[t]
+		number = number<<6 | f.number
+		if several {
+			f.size = (f.size + 3) &^ 3
+		}
+		size += f.size
+	}
+	return number, size
+}
+
+// keyText is a key as nft writes it.
+func (s *set) keyText(key string) string {
+	_, size := keyType(s.types)
+	if !s.interval {
+		return fieldsText(s.types, key)
+	}
+	if len(key) != 2*size {
+		return fmt.Sprintf("%x", key)
+	}
+	if s.types == "inet_service" {
+		return portText(port(key), port(key[size:]))
+	}
+	first, _ := netip.AddrFromSlice([]byte(key[:size]))
+	last, _ := netip.AddrFromSlice([]byte(key[size:]))
+	return addrRange{first, last}.text()
+}
+
+func fieldsText(types, key string) string {
+	if _, size := keyType(types); size != len(key) {
+		return fmt.Sprintf("%x", key)
+	}
+	var out []string
+	for t := range strings.SplitSeq(types, " . ") {
+		size := keyFields[t].size
+		switch t {
+		case "inet_proto":
+			out = append(out, protocol(model.Protocol(key[0])))
+		case "inet_service":
+			out = append(out, fmt.Sprint(port(key)))
+		default:
+			a, _ := netip.AddrFromSlice([]byte(key[:size]))
+			out = append(out, a.String())
+		}
+		key = key[min((size+3)&^3, len(key)):]
+	}
+	return strings.Join(out, " . ")
+}
+
+func port(key string) uint16 { return uint16(key[0])<<8 | uint16(key[1]) }
+
+// protocolNames are the protocols that every nft knows by name.
+var protocolNames = map[model.Protocol]string{model.TCP: "tcp", model.UDP: "udp", model.SCTP: "sctp", model.ICMPv4: "icmp"}
+
+var protocolNumbers = map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP, "icmp": unix.IPPROTO_ICMP}
+
+// protocol is a protocol as nft prints it where every nft knows its name, else its number.
+func protocol(p model.Protocol) string {
+	if name := protocolNames[p]; name != "" {
+		return name
+	}
+	return fmt.Sprint(uint8(p))
+}
 
 // addrRange is a range of addresses of one family, both ends included.
 type addrRange struct{ first, last netip.Addr }
 
-// key is the range as an address, a block or a range, whichever says it shortest.
-func (r addrRange) key() string {
+func (r addrRange) key() string { return addrKey(r.first) + addrKey(r.last) }
+
+// text is the range as an address, a block or a range, whichever says it shortest.
+func (r addrRange) text() string {
 	if r.first == r.last {
 		return r.first.String()
 	}
@@ -39,7 +151,7 @@ func (r addrRange) halves() []addrRange {
 	return []addrRange{{r.first, lastOf(p)}, {lastOf(p).Next(), r.last}}
 }
 
-func blockKey(p netip.Prefix) string { return addrRange{p.Masked().Addr(), lastOf(p)}.key() }
+func blockText(p netip.Prefix) string { return addrRange{p.Masked().Addr(), lastOf(p)}.text() }
 
 // lastOf is the last address of a block.
 func lastOf(p netip.Prefix) netip.Addr {
@@ -80,7 +192,8 @@ func mergeBlocks(blocks []netip.Prefix) []addrRange {
 	return out
 }
 
-func portKey(first, last uint16) string {
+// portText is a range of ports as nft writes it.
+func portText(first, last uint16) string {
 	if first == last {
 		return fmt.Sprint(first)
 	}

@@ -8,7 +8,6 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/model"
 )
 
 // matches returns the texts of which one must match for all conditions to hold;
@@ -17,7 +16,17 @@ func (b *builder) matches(conds []dataplane.Cond, apart bool) []string {
 	conds = slices.Clone(conds)
 	slices.SortStableFunc(conds, func(x, y dataplane.Cond) int { return cost(&x) - cost(&y) })
 	out := []string{""}
+	portless := slices.ContainsFunc(conds, func(c dataplane.Cond) bool {
+		return c.Kind == dataplane.CondProtocol && !c.Not && !c.Protocol.HasPorts()
+	})
 	for i := range conds {
+		if portless && asksForPort(&conds[i]) {
+			// No packet has such a port; nft cannot even list a rule that asks for it.
+			if conds[i].Not {
+				continue
+			}
+			return nil
+		}
 		alternatives := b.cond(&conds[i], apart)
 		next := make([]string, 0, len(out)*len(alternatives))
 		for _, m := range out {
@@ -28,6 +37,14 @@ func (b *builder) matches(conds []dataplane.Cond, apart bool) []string {
 		out = next
 	}
 	return out
+}
+
+func asksForPort(c *dataplane.Cond) bool {
+	switch c.Kind {
+	case dataplane.CondSrcPorts, dataplane.CondDstPorts, dataplane.CondSrcAddrPort, dataplane.CondDstAddrPort:
+		return true
+	}
+	return false
 }
 
 // cost orders conditions: what looks at the packet alone before look-ups.
@@ -85,12 +102,16 @@ func (b *builder) ports(field, is string, ports []dataplane.PortRange) []string 
 		return []string{""}
 	}
 	if len(ports) == 1 {
-		return []string{field + " " + is + portKey(ports[0].First, ports[0].Last)}
+		return []string{field + " " + is + portText(ports[0].First, ports[0].Last)}
 	}
 	s := &set{types: "inet_service", elems: map[string]string{}}
+	s.interval = slices.ContainsFunc(ports, func(p dataplane.PortRange) bool { return p.First != p.Last })
 	for _, p := range ports {
-		s.elems[portKey(p.First, p.Last)] = ""
-		s.interval = s.interval || p.First != p.Last
+		if s.interval {
+			s.elems[portRangeKey(p.First, p.Last)] = ""
+		} else {
+			s.elems[portKey(p.First)] = ""
+		}
 	}
 	s.name = "o-" + hash(sortedKeys(s.elems)...)
 	b.u.use(b.w.hold(s.name, func(u *unit) { b.w.ownSet(u, s) }))
@@ -114,9 +135,9 @@ func (b *builder) lookup(c *dataplane.Cond, apart bool) []string {
 		case all:
 			return []string{""}
 		case c.Not:
-			return []string{field + " != " + blockKey(c.Set.Nets[0])}
+			return []string{field + " != " + blockText(c.Set.Nets[0])}
 		}
-		return []string{field + " " + blockKey(c.Set.Nets[0])}
+		return []string{field + " " + blockText(c.Set.Nets[0])}
 	}
 	var fields []string
 	for _, name := range b.u.use(b.w.set(c.Set, b.family)).kernel {
@@ -241,11 +262,11 @@ func memberKey(m policy.Member, f dataplane.Family) (key string, block bool) {
 	case !m.Prefix.IsSingleIP():
 		return "", true
 	case m.Protocol == 0:
-		return a.String(), false
+		return addrKey(a), false
 	case m.Port == 0:
-		return a.String() + " . " + protocol(m.Protocol), false
+		return protocolKey(a, m.Protocol), false
 	}
-	return fmt.Sprintf("%s . %s . %d", a, protocol(m.Protocol), m.Port), false
+	return servicePortKey(a, m.Protocol, m.Port), false
 }
 
 // blockKeys returns the blocks among members as keys of disjoint ranges, merged.
@@ -261,19 +282,4 @@ func blockKeys(members []policy.Member, f dataplane.Family) map[string]string {
 		out[r.key()] = ""
 	}
 	return out
-}
-
-// protocol is a protocol as nft prints it where every nft knows its name, else its number.
-func protocol(p model.Protocol) string {
-	switch p {
-	case model.TCP:
-		return "tcp"
-	case model.UDP:
-		return "udp"
-	case model.SCTP:
-		return "sctp"
-	case model.ICMPv4:
-		return "icmp"
-	}
-	return fmt.Sprint(uint8(p))
 }

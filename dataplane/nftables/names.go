@@ -9,6 +9,8 @@ import (
 // TableName is the name of the table, of family inet.
 const TableName = "tierwall"
 
+const tableComment = "Tierwall network policy; kept by the Tierwall agent"
+
 // maxComment is what nft takes as a comment, in bytes, less the tag of rules.
 const maxComment = 127 - len(" #") - tagLen
 

@@ -17,7 +17,7 @@ func Render(s *dataplane.State, o Options) string {
 // String is the ruleset in nft's language.
 func (r *ruleset) String() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table inet %s {\n", TableName)
+	fmt.Fprintf(&b, "table inet %s {\n\tcomment %q\n\n", TableName, tableComment)
 	for _, name := range sortedKeys(r.counters) {
 		fmt.Fprintf(&b, "\tcounter %s {\n%s\t}\n\n", name, commentLine(r.counters[name].comment))
 	}
@@ -50,10 +50,11 @@ func (s *set) print(b *strings.Builder) {
 	if len(s.elems) > 0 {
 		b.WriteString("\t\telements = {\n")
 		for _, k := range sortedKeys(s.elems) {
+			text := s.keyText(k)
 			if v := s.elems[k]; v != "" {
-				k += " : " + v
+				text += " : " + v
 			}
-			fmt.Fprintf(b, "\t\t\t%s,\n", k)
+			fmt.Fprintf(b, "\t\t\t%s,\n", text)
 		}
 		b.WriteString("\t\t}\n")
 	}

@@ -1,14 +1,6 @@
 package nftables
 
-import (
-	"context"
-	"slices"
-	"strings"
-
-	"sigs.k8s.io/knftables"
-
-	"github.com/tierwall/tierwall/dataplane"
-)
+import "slices"
 
 // snapshot is what the kernel holds, as far as it matters for what it should hold.
 type snapshot struct {
@@ -20,8 +12,6 @@ type snapshot struct {
 	counters map[string]bool
 	// broken is true if the table itself is not as it should be.
 	broken bool
-	// unknown is true if bases and the kinds of sets are not known.
-	unknown bool
 }
 
 // plan returns what makes the kernel hold a ruleset.
@@ -57,7 +47,7 @@ func (s *snapshot) plan(want *ruleset) *plan {
 		if want.chains[name] != nil {
 			continue
 		}
-		if h, ok := s.bases[name]; ours(name) && (ok || s.unknown) {
+		if h, ok := s.bases[name]; ours(name) && ok {
 			if len(s.chains[name]) > 0 {
 				p.fillChains = append(p.fillChains, &chain{name: name, hook: &h})
 			}
@@ -70,7 +60,7 @@ func (s *snapshot) plan(want *ruleset) *plan {
 		switch {
 		case old == nil:
 			p.addSets = append(p.addSets, now)
-		case old.elems == nil, !s.unknown && !old.sameKind(now):
+		case old.elems == nil:
 			return rebuild(want)
 		default:
 			p.set(old, now)
@@ -91,7 +81,7 @@ func ours(name string) bool {
 
 func (s *snapshot) sameHook(c *chain) bool {
 	h, base := s.bases[c.name]
-	return s.unknown || base == (c.hook != nil) && (!base || h == *c.hook)
+	return base == (c.hook != nil) && (!base || h == *c.hook)
 }
 
 func (c *chain) comments() []string {
@@ -116,80 +106,3 @@ func rebuild(want *ruleset) *plan {
 	}
 	return p
 }
-
-// listedKernel reads by the lists of knftables, element by element: for fakes.
-type listedKernel struct{ nft knftables.Interface }
-
-func (k *listedKernel) read(ctx context.Context, _ *ruleset) (*snapshot, error) {
-	s := &snapshot{unknown: true, chains: map[string][]string{}, bases: map[string]hook{}, sets: map[string]*set{}, counters: map[string]bool{}}
-	chains, err := k.nft.List(ctx, "chain")
-	if knftables.IsNotFound(err) {
-		return s, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	s.present = true
-	for _, c := range chains {
-		s.chains[c] = []string{}
-		rules, err := k.nft.ListRules(ctx, c)
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range rules {
-			text := ""
-			if r.Comment != nil {
-				text = *r.Comment
-			}
-			s.chains[c] = append(s.chains[c], text)
-		}
-	}
-	for _, kind := range []string{"set", "map"} {
-		names, err := k.nft.List(ctx, kind)
-		if err != nil {
-			return nil, err
-		}
-		for _, name := range names {
-			o := &set{name: name, verdicts: kind == "map", elems: map[string]string{}}
-			s.sets[name] = o
-			elems, err := k.nft.ListElements(ctx, kind, name)
-			if err != nil {
-				return nil, err
-			}
-			for _, e := range elems {
-				o.elems[strings.Join(e.Key, " . ")] = strings.Join(e.Value, " . ")
-			}
-		}
-	}
-	counters, err := k.nft.List(ctx, "counter")
-	if err != nil {
-		return nil, err
-	}
-	for _, c := range counters {
-		s.counters[c] = true
-	}
-	return s, nil
-}
-
-func (k *listedKernel) counters(ctx context.Context) (map[string]dataplane.Count, error) {
-	list, err := k.nft.ListCounters(ctx)
-	if err != nil {
-		return nil, err
-	}
-	out := map[string]dataplane.Count{}
-	for _, c := range list {
-		if c == nil { // the fake has such
-			continue
-		}
-		var n dataplane.Count
-		if c.Packets != nil && c.Bytes != nil {
-			n = dataplane.Count{Packets: *c.Packets, Bytes: *c.Bytes}
-		}
-		out[c.Name] = n
-	}
-	return out, nil
-}
-
-func (k *listedKernel) members(_, _ []elem) error { return errNotMembers }
-
-func (k *listedKernel) close() error { return nil }

@@ -47,7 +47,7 @@ func (w *world) table(t *dataplane.Table, end dataplane.Leaf, f dataplane.Family
 		tu := &tableUnit{family: f, end: end, addrs: name + "-a", blocks: name + "-b"}
 		addrs := &set{name: tu.addrs, types: types, verdicts: true, elems: make(map[string]string, state.Len())}
 		for a, r := range state.EachAddr() {
-			addrs.elems[a.String()] = "goto " + w.rest(r, tu).name
+			addrs.elems[addrKey(a)] = "goto " + w.rest(r, tu).name
 		}
 		w.ownSet(u, addrs)
 		w.ownSet(u, &set{name: tu.blocks, types: types, interval: true, verdicts: true, elems: w.blockRests(state, tu)})
@@ -105,7 +105,7 @@ func (w *world) changeTable(tc *dataplane.TableChange) {
 }
 
 func (w *world) placeAddr(s *dataplane.TableState, tu *tableUnit, a netip.Addr) {
-	key := a.String()
+	key := addrKey(a)
 	before, was := w.ruleset.sets[tu.addrs].elems[key]
 	if r := s.At(a); r != nil {
 		w.putElem(tu.addrs, key, "goto "+w.rest(r, tu).name)
@@ -169,9 +169,9 @@ func (b *builder) portMaps(entries []dataplane.PortEntry, name, match, other str
 		to := b.leafChain(&e.Leaf, end)
 		switch {
 		case e.First == e.Last:
-			single.elems[portKey(e.First, e.Last)] = "goto " + to
+			single.elems[portKey(e.First)] = "goto " + to
 		case to != other:
-			ranges.elems[portKey(e.First, e.Last)] = "goto " + to
+			ranges.elems[portRangeKey(e.First, e.Last)] = "goto " + to
 		}
 	}
 	for _, m := range []*set{single, ranges} {

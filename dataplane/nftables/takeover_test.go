@@ -3,12 +3,11 @@ package nftables
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"sigs.k8s.io/knftables"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/test/lab"
@@ -111,8 +110,9 @@ func TestRepair(t *testing.T) {
 	})
 }
 
-// TestFailingNft holds the backend to going on after nft has failed, as soon as it works again.
-func TestFailingNft(t *testing.T) {
+// TestRefusingKernel holds the backend to going on after the kernel has
+// refused, as soon as it takes transactions again.
+func TestRefusingKernel(t *testing.T) {
 	ctx := context.Background()
 	inKernel(t, func(*lab.Lab) {
 		f := newFeed(5, "", 2)
@@ -124,8 +124,8 @@ func TestFailingNft(t *testing.T) {
 		if err := b.Sync(ctx, s); err != nil {
 			t.Fatal(err)
 		}
-		real := b.nft
-		b.nft = &failing{Interface: real}
+		real := b.kernel
+		b.kernel = &refusing{kernel: real}
 		failed := 0
 		for range 30 {
 			ch, next := f.step(2)
@@ -136,7 +136,7 @@ func TestFailingNft(t *testing.T) {
 		if failed == 0 {
 			t.Fatal("nothing has failed")
 		}
-		b.nft = real
+		b.kernel = real
 		ch, s := f.step(1)
 		if err := b.Apply(ctx, ch, s); err != nil {
 			t.Fatal(err)
@@ -147,54 +147,38 @@ func TestFailingNft(t *testing.T) {
 	})
 }
 
-type failing struct{ knftables.Interface }
+type refusing struct{ kernel }
 
-func (f *failing) Run(context.Context, *knftables.Transaction) error {
-	return errors.New("no nft today")
+func (*refusing) commit(*plan) error { return errors.New("not today") }
+
+// TestNoNft: nobody needs the command nft.
+func TestNoNft(t *testing.T) {
+	inKernel(t, func(*lab.Lab) {
+		t.Setenv("PATH", t.TempDir())
+		f := newFeed(6, "", 2)
+		_, s := f.step(60)
+		b, err := New(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := b.Sync(context.Background(), s); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.same(s); err != nil {
+			t.Fatal(err)
+		}
+	})
 }
 
-// TestMissingNft: the error says what is missing.
-func TestMissingNft(t *testing.T) {
-	t.Setenv("PATH", t.TempDir())
-	if _, err := New(Options{}); err == nil || !strings.Contains(err.Error(), "nft") {
-		t.Errorf("got %v", err)
-	}
-}
-
-// TestFake runs changes against knftables' fake, which refuses what refers to nothing.
-func TestFake(t *testing.T) {
-	ctx := context.Background()
-	for _, seed := range seeds(t, 10) {
-		f := newFeed(seed+500, "", 2)
-		fake := knftables.NewFake(knftables.InetFamily, TableName)
-		b := NewWith(fake, Options{})
-		_, s := f.step(40)
-		if err := b.Sync(ctx, s); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		for range 15 {
-			ch, next := f.step(2)
-			if err := b.Apply(ctx, ch, next); err != nil {
-				t.Fatalf("seed %d: %v", seed, err)
-			}
-			s = next
-		}
-		again := NewWith(fake, Options{})
-		if err := again.Sync(ctx, s); err != nil {
-			t.Fatalf("seed %d: %v", seed, err)
-		}
-		if again.Stats() != (Stats{}) {
-			t.Errorf("seed %d: a second Sync wrote: %+v", seed, again.Stats())
-		}
-		if _, err := again.Counters(ctx); err != nil {
-			t.Errorf("seed %d: %v", seed, err)
-		}
-	}
-}
-
-// TestRenderedText has nft check what Render prints.
+// TestRenderedText has nft take what Render prints, and holds what nft makes of
+// it to what Sync makes.
 func TestRenderedText(t *testing.T) {
+	ctx := context.Background()
 	inKernel(t, func(l *lab.Lab) {
+		b, err := New(Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
 		for _, seed := range seeds(t, 12) {
 			f := newFeed(seed+700, "", []int{-1, 2, dataplane.DefaultLinear}[seed%3])
 			_, s := f.step(80)
@@ -202,8 +186,19 @@ func TestRenderedText(t *testing.T) {
 			if err := os.WriteFile(path, []byte(Render(s, Options{})), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if out, err := l.Command("n1", "nft", "-c", "-f", path).CombinedOutput(); err != nil {
+			if out, err := l.Command("n1", "nft", "-f", path).CombinedOutput(); err != nil {
 				t.Fatalf("seed %d: %v\n%s\n%s", seed, err, out, Render(s, Options{}))
+			}
+			byNft := listing(t, l)
+			if err := b.Cleanup(ctx); err != nil {
+				t.Fatal(err)
+			}
+			if err := b.Sync(ctx, s); err != nil {
+				t.Fatal(err)
+			}
+			sameLines(t, fmt.Sprint("seed ", seed), listing(t, l), byNft)
+			if err := b.Cleanup(ctx); err != nil {
+				t.Fatal(err)
 			}
 		}
 	})

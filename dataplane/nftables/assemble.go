@@ -1,0 +1,445 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"fmt"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// Rules are written as nft lists them, because people read them, and are
+// assembled here into the kernel's expressions. This is not all of nft's
+// language but just what this package writes; whatever else is an error, and a
+// test holds what nft makes of a text to what is made of it here.
+
+// assembler reads one rule's text.
+type assembler struct {
+	b    *batch
+	text string // what is left of it
+	err  error
+	// What the rule is known to be about: nft asks for the family of addresses and
+	// the protocol of ICMP types first, where nothing before in the rule has.
+	family, protocol byte
+}
+
+// assemble writes the expressions of a rule into a batch, as the list of them
+// that a rule has.
+func (b *batch) assemble(text string) error {
+	a := assembler{b: b, text: text}
+	at := b.nest(unix.NFTA_RULE_EXPRESSIONS)
+	for a.text != "" && a.err == nil {
+		a.statement()
+	}
+	b.end(at)
+	if a.err != nil {
+		return fmt.Errorf("rule %q: %w", text, a.err)
+	}
+	return nil
+}
+
+func (a *assembler) fail(format string, args ...any) {
+	if a.err == nil {
+		a.err = fmt.Errorf(format, args...)
+	}
+}
+
+// next takes a word, or what stands between quotes or parentheses.
+func (a *assembler) next() string {
+	if a.text == "" {
+		a.fail("it ends too early")
+		return ""
+	}
+	var word string
+	switch i := -1; a.text[0] {
+	case '"':
+		if i = strings.IndexByte(a.text[1:], '"'); i < 0 {
+			a.fail("a quote is missing")
+			return ""
+		}
+		word, a.text = a.text[1:i+1], a.text[i+2:]
+		a.text = strings.TrimPrefix(a.text, " ")
+	case '(':
+		word, a.text, _ = strings.Cut(a.text[1:], ")")
+		a.text = strings.TrimPrefix(a.text, " ")
+	default:
+		word, a.text, _ = strings.Cut(a.text, " ")
+	}
+	return word
+}
+
+// skip takes a word if it is next.
+func (a *assembler) skip(word string) bool {
+	rest, ok := strings.CutPrefix(a.text, word)
+	if !ok || rest != "" && rest[0] != ' ' {
+		return false
+	}
+	a.text = strings.TrimPrefix(rest, " ")
+	return true
+}
+
+func (a *assembler) expect(words ...string) {
+	for _, w := range words {
+		if !a.skip(w) {
+			a.fail("%q is missing at %q", w, a.text)
+		}
+	}
+}
+
+// number reads a number below a limit, in C's spelling.
+func (a *assembler) number(word string, bits int) uint64 {
+	n, err := strconv.ParseUint(word, 0, bits)
+	if err != nil {
+		a.fail("%q is not a number of %d bits", word, bits)
+	}
+	return n
+}
+
+func (a *assembler) statement() {
+	switch word := a.next(); word {
+	case "ip", "ip6":
+		a.network(word)
+	case "th":
+		a.match(a.port(a.next()))
+	case "icmp":
+		a.icmp(unix.NFPROTO_IPV4, unix.IPPROTO_ICMP)
+	case "icmpv6":
+		a.icmp(unix.NFPROTO_IPV6, unix.IPPROTO_ICMPV6)
+	case "meta":
+		a.meta()
+	case "ct":
+		a.ctState()
+	case "tcp":
+		a.tcpFlags()
+	case "fib":
+		a.expect("saddr", "type", "!=", "local")
+		a.fibNotLocal()
+	case "iifname":
+		a.metaCompare(unix.NFT_META_IIFNAME, ifname(a.next()))
+	case "oifname":
+		a.metaCompare(unix.NFT_META_OIFNAME, ifname(a.next()))
+	case "counter":
+		a.counter()
+	case "log":
+		a.log()
+	case "notrack":
+		a.b.end(a.expression("notrack"))
+	case "accept", "drop", "return":
+		a.verdict(word, "")
+	case "jump", "goto":
+		a.verdict(word, a.next())
+	default:
+		a.fail("%q is not known", word)
+	}
+}
+
+// field is what a packet, or what is known of it, has in a register.
+type field struct {
+	load func(register uint32)
+	size int // bytes
+	// parse reads a value; bits says how many of it count, less than all for blocks.
+	parse func(word string) (value []byte, bits int)
+}
+
+// network is a match of addresses, alone or with more, or of the hop limit.
+func (a *assembler) network(ip string) {
+	if a.skip("hoplimit") {
+		a.ofFamily(unix.NFPROTO_IPV6)
+		a.match(a.payload(unix.NFT_PAYLOAD_NETWORK_HEADER, 7, 1))
+		return
+	}
+	fields := []field{a.address(ip, a.next())}
+	for a.skip(".") {
+		switch word := a.next(); word {
+		case "ip", "ip6":
+			fields = append(fields, a.address(word, a.next()))
+		case "th":
+			fields = append(fields, a.port(a.next()))
+		case "meta":
+			a.expect("l4proto")
+			fields = append(fields, a.metaField(unix.NFT_META_L4PROTO, 1))
+		default:
+			a.fail("%q is not known after a dot", word)
+			return
+		}
+	}
+	a.match(fields...)
+}
+
+// ofFamily asks for the family, if that is not known.
+func (a *assembler) ofFamily(f byte) {
+	if a.family != f {
+		a.metaCompare(unix.NFT_META_NFPROTO, []byte{f})
+		a.family = f
+	}
+}
+
+func (a *assembler) address(ip, side string) field {
+	offset, size, family := uint32(12), 4, byte(unix.NFPROTO_IPV4)
+	if ip == "ip6" {
+		offset, size, family = 8, 16, unix.NFPROTO_IPV6
+	}
+	switch side {
+	case "saddr":
+	case "daddr":
+		offset += uint32(size)
+	default:
+		a.fail("%q is not known of %s", side, ip)
+	}
+	a.ofFamily(family)
+	f := a.payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size)
+	f.parse = func(word string) ([]byte, int) {
+		addr, length, block := strings.Cut(word, "/")
+		x, err := netip.ParseAddr(addr)
+		if err != nil || x.BitLen() != 8*size {
+			a.fail("%q is not an address of %s", word, ip)
+			return make([]byte, size), 8 * size
+		}
+		bits := 8 * size
+		if block {
+			bits = int(a.number(length, 8))
+		}
+		return x.AsSlice(), bits
+	}
+	return f
+}
+
+func (a *assembler) port(side string) field {
+	switch side {
+	case "sport":
+		return a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2)
+	case "dport":
+		return a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
+	}
+	a.fail("%q is not a port", side)
+	return field{size: 2, load: func(uint32) {}}
+}
+
+// payload is bytes of the packet.
+func (a *assembler) payload(base, offset uint32, size int) field {
+	return field{
+		size: size,
+		load: func(register uint32) {
+			at := a.expression("payload")
+			a.b.uint32(unix.NFTA_PAYLOAD_DREG, register)
+			a.b.uint32(unix.NFTA_PAYLOAD_BASE, base)
+			a.b.uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
+			a.b.uint32(unix.NFTA_PAYLOAD_LEN, uint32(size))
+			a.b.close2(at)
+		},
+		parse: func(word string) ([]byte, int) {
+			out := binary.BigEndian.AppendUint16(nil, uint16(a.number(word, 8*size)))
+			return out[2-min(size, 2):], 8 * size
+		},
+	}
+}
+
+func (a *assembler) metaField(key uint32, size int) field {
+	return field{size: size, load: func(register uint32) {
+		at := a.expression("meta")
+		a.b.uint32(unix.NFTA_META_KEY, key)
+		a.b.uint32(unix.NFTA_META_DREG, register)
+		a.b.close2(at)
+	}}
+}
+
+// match loads fields and compares them with what follows: a value, a range, a
+// block, a set, or a map of verdicts.
+func (a *assembler) match(fields ...field) {
+	offset := 0
+	for _, f := range fields {
+		register := uint32(unix.NFT_REG32_00 + offset/4)
+		if offset%16 == 0 {
+			register = uint32(unix.NFT_REG_1 + offset/16)
+		}
+		f.load(register)
+		offset += (f.size + 3) &^ 3
+	}
+	not := a.skip("!=")
+	if !not && a.skip("vmap") {
+		a.lookup(a.next(), false, true)
+		return
+	}
+	word := a.next()
+	switch {
+	case strings.HasPrefix(word, "@"):
+		a.lookup(word, not, false)
+	case len(fields) == 1 && a.err == nil:
+		a.compare(fields[0], word, not)
+	default:
+		a.fail("a set is missing at %q", word)
+	}
+}
+
+func (a *assembler) compare(f field, word string, not bool) {
+	equal := uint32(unix.NFT_CMP_EQ)
+	if not {
+		equal = unix.NFT_CMP_NEQ
+	}
+	if first, last, ok := strings.Cut(word, "-"); ok {
+		low, _ := f.parse(first)
+		high, _ := f.parse(last)
+		if not {
+			at := a.expression("range")
+			a.b.uint32(unix.NFTA_RANGE_SREG, unix.NFT_REG_1)
+			a.b.uint32(unix.NFTA_RANGE_OP, unix.NFT_RANGE_NEQ)
+			a.data(unix.NFTA_RANGE_FROM_DATA, low)
+			a.data(unix.NFTA_RANGE_TO_DATA, high)
+			a.b.close2(at)
+			return
+		}
+		a.cmp(unix.NFT_CMP_GTE, low)
+		a.cmp(unix.NFT_CMP_LTE, high)
+		return
+	}
+	value, bits := f.parse(word)
+	if bits < 8*len(value) {
+		mask := make([]byte, len(value))
+		for i := range mask {
+			switch n := bits - 8*i; {
+			case n >= 8:
+				mask[i] = 0xff
+			case n > 0:
+				mask[i] = 0xff << (8 - n)
+			}
+		}
+		a.bitwise(mask, make([]byte, len(mask)))
+	}
+	a.cmp(equal, value)
+}
+
+func (a *assembler) icmp(family, protocol byte) {
+	if a.protocol != protocol {
+		a.ofFamily(family)
+		a.metaCompare(unix.NFT_META_L4PROTO, []byte{protocol})
+		a.protocol = protocol
+	}
+	switch what := a.next(); what {
+	case "type":
+		a.match(a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 1))
+	case "code":
+		a.match(a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 1, 1))
+	default:
+		a.fail("%q is not known of ICMP", what)
+	}
+}
+
+func (a *assembler) meta() {
+	switch what := a.next(); what {
+	case "nfproto":
+		family := byte(unix.NFPROTO_IPV4)
+		if a.next() == "ipv6" {
+			family = unix.NFPROTO_IPV6
+		}
+		a.ofFamily(family)
+	case "l4proto":
+		not := a.skip("!=")
+		word := a.next()
+		n, ok := protocolNumbers[word]
+		if !ok {
+			n = byte(a.number(word, 8))
+		}
+		a.metaField(unix.NFT_META_L4PROTO, 1).load(unix.NFT_REG_1)
+		if not {
+			a.cmp(unix.NFT_CMP_NEQ, []byte{n})
+			return
+		}
+		a.protocol = n
+		a.cmp(unix.NFT_CMP_EQ, []byte{n})
+	case "mark":
+		a.mark()
+	default:
+		a.fail("meta %q is not known", what)
+	}
+}
+
+// mark is a test of bits of the mark, or sets or clears them.
+func (a *assembler) mark() {
+	a.metaField(unix.NFT_META_MARK, 4).load(unix.NFT_REG_1)
+	native := func(n uint64) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(n)) }
+	if a.skip("&") {
+		mask := a.number(a.next(), 32)
+		a.expect("==")
+		a.bitwise(native(mask), native(0))
+		a.cmp(unix.NFT_CMP_EQ, native(a.number(a.next(), 32)))
+		return
+	}
+	a.expect("set", "meta", "mark")
+	switch op, n := a.next(), a.number(a.next(), 32); op {
+	case "&":
+		a.bitwise(native(n), native(0))
+	case "|":
+		a.bitwise(native(^n), native(n))
+	default:
+		a.fail("%q is not known of marks", op)
+	}
+	at := a.expression("meta")
+	a.b.uint32(unix.NFTA_META_KEY, unix.NFT_META_MARK)
+	a.b.uint32(unix.NFTA_META_SREG, unix.NFT_REG_1)
+	a.b.close2(at)
+}
+
+// ctStates are bits of the state of a connection: 1 << IP_CT_… + 1, see NF_CT_STATE_BIT.
+var ctStates = map[string]uint32{"established": 2, "related": 4, "new": 8}
+
+func (a *assembler) ctState() {
+	a.expect("state")
+	var bits uint32
+	for s := range strings.SplitSeq(a.next(), ",") {
+		if ctStates[s] == 0 {
+			a.fail("the state %q is not known", s)
+		}
+		bits |= ctStates[s]
+	}
+	at := a.expression("ct")
+	a.b.uint32(unix.NFTA_CT_KEY, unix.NFT_CT_STATE)
+	a.b.uint32(unix.NFTA_CT_DREG, unix.NFT_REG_1)
+	a.b.close2(at)
+	a.bitwise(binary.NativeEndian.AppendUint32(nil, bits), make([]byte, 4))
+	a.cmp(unix.NFT_CMP_NEQ, make([]byte, 4))
+}
+
+var tcpFlagBits = map[string]byte{"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack": 16}
+
+func (a *assembler) tcpFlags() {
+	a.expect("flags", "&")
+	mask := a.flags(a.next())
+	a.expect("!=")
+	if a.protocol != unix.IPPROTO_TCP {
+		a.metaCompare(unix.NFT_META_L4PROTO, []byte{unix.IPPROTO_TCP})
+		a.protocol = unix.IPPROTO_TCP
+	}
+	a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1).load(unix.NFT_REG_1)
+	a.bitwise([]byte{mask}, []byte{0})
+	a.cmp(unix.NFT_CMP_NEQ, []byte{a.flags(a.next())})
+}
+
+func (a *assembler) flags(list string) (bits byte) {
+	for f := range strings.SplitSeq(list, " | ") {
+		if tcpFlagBits[f] == 0 {
+			a.fail("the flag %q is not known", f)
+		}
+		bits |= tcpFlagBits[f]
+	}
+	return bits
+}
+
+// localType is RTN_LOCAL, the type of routes to the host's own addresses.
+const localType = 2
+
+func (a *assembler) fibNotLocal() {
+	at := a.expression("fib")
+	a.b.uint32(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_SADDR)
+	a.b.uint32(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE)
+	a.b.uint32(unix.NFTA_FIB_DREG, unix.NFT_REG_1)
+	a.b.close2(at)
+	a.cmp(unix.NFT_CMP_NEQ, binary.NativeEndian.AppendUint32(nil, localType))
+}
+
+func ifname(s string) []byte {
+	out := make([]byte, unix.IFNAMSIZ)
+	copy(out, s)
+	return out
+}

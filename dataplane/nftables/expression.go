@@ -1,0 +1,122 @@
+package nftables
+
+import "golang.org/x/sys/unix"
+
+// The kernel's expressions, one by one. All matches go through register 1.
+
+// expression begins an expression; close2 ends it.
+func (a *assembler) expression(name string) int {
+	at := a.b.nest(unix.NFTA_LIST_ELEM)
+	a.b.name(unix.NFTA_EXPR_NAME, name)
+	if name != "notrack" { // which has no data
+		a.b.inner = a.b.nest(unix.NFTA_EXPR_DATA)
+	}
+	return at
+}
+
+// close2 ends an expression and its data.
+func (b *batch) close2(at int) {
+	b.end(b.inner)
+	b.end(at)
+}
+
+func (a *assembler) data(kind uint16, value []byte) {
+	at := a.b.nest(kind)
+	a.b.bytes(unix.NFTA_DATA_VALUE, value)
+	a.b.end(at)
+}
+
+func (a *assembler) cmp(op uint32, value []byte) {
+	at := a.expression("cmp")
+	a.b.uint32(unix.NFTA_CMP_SREG, unix.NFT_REG_1)
+	a.b.uint32(unix.NFTA_CMP_OP, op)
+	a.data(unix.NFTA_CMP_DATA, value)
+	a.b.close2(at)
+}
+
+// metaCompare asks for a property of the packet that has its own bytes.
+func (a *assembler) metaCompare(key uint32, value []byte) {
+	a.metaField(key, len(value)).load(unix.NFT_REG_1)
+	a.cmp(unix.NFT_CMP_EQ, value)
+}
+
+// bitwise is register 1 & mask ^ xor.
+func (a *assembler) bitwise(mask, xor []byte) {
+	at := a.expression("bitwise")
+	a.b.uint32(unix.NFTA_BITWISE_SREG, unix.NFT_REG_1)
+	a.b.uint32(unix.NFTA_BITWISE_DREG, unix.NFT_REG_1)
+	a.b.uint32(unix.NFTA_BITWISE_LEN, uint32(len(mask)))
+	a.data(unix.NFTA_BITWISE_MASK, mask)
+	a.data(unix.NFTA_BITWISE_XOR, xor)
+	a.b.close2(at)
+}
+
+// lookup looks what begins at register 1 up in a set, or in a map of verdicts.
+func (a *assembler) lookup(set string, not, verdicts bool) {
+	if len(set) < 2 || set[0] != '@' {
+		a.fail("%q is no set", set)
+		return
+	}
+	at := a.expression("lookup")
+	a.b.name(unix.NFTA_LOOKUP_SET, set[1:])
+	a.b.uint32(unix.NFTA_LOOKUP_SREG, unix.NFT_REG_1)
+	if verdicts {
+		a.b.uint32(unix.NFTA_LOOKUP_DREG, unix.NFT_REG_VERDICT)
+	}
+	if not {
+		a.b.uint32(unix.NFTA_LOOKUP_FLAGS, unix.NFT_LOOKUP_F_INV)
+	}
+	a.b.close2(at)
+}
+
+// counter counts into a counter of its own, or into a named one.
+func (a *assembler) counter() {
+	if !a.skip("name") {
+		at := a.expression("counter")
+		a.b.close2(at)
+		return
+	}
+	at := a.expression("objref")
+	a.b.uint32(unix.NFTA_OBJREF_IMM_TYPE, unix.NFT_OBJECT_COUNTER)
+	a.b.name(unix.NFTA_OBJREF_IMM_NAME, a.next())
+	a.b.close2(at)
+}
+
+func (a *assembler) log() {
+	a.expect("prefix")
+	prefix := a.next()
+	a.expect("group")
+	group := a.number(a.next(), 16)
+	at := a.expression("log")
+	a.b.name(unix.NFTA_LOG_PREFIX, prefix)
+	a.b.uint16(unix.NFTA_LOG_GROUP, uint16(group))
+	a.b.close2(at)
+}
+
+func (a *assembler) verdict(word, chain string) {
+	at := a.expression("immediate")
+	a.b.uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)
+	if !a.b.verdict(unix.NFTA_IMMEDIATE_DATA, word, chain) {
+		a.fail("%q is no verdict", word)
+	}
+	a.b.close2(at)
+}
+
+// verdictCodes are the kernel's numbers of verdicts.
+var verdictCodes = map[string]int32{
+	"drop": 0, "accept": 1, "continue": unix.NFT_CONTINUE, "jump": unix.NFT_JUMP, "goto": unix.NFT_GOTO, "return": unix.NFT_RETURN,
+}
+
+// verdict writes a verdict as data.
+func (b *batch) verdict(kind uint16, word, chain string) bool {
+	code, ok := verdictCodes[word]
+	data := b.nest(kind)
+	at := b.nest(unix.NFTA_DATA_VERDICT)
+	b.uint32(unix.NFTA_VERDICT_CODE, uint32(code))
+	if chain != "" {
+		b.name(unix.NFTA_VERDICT_CHAIN, chain)
+	}
+	b.end(at)
+	b.end(data)
+	return ok
+}

@@ -1,0 +1,291 @@
+package nftables
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/dataplane"
+)
+
+// kernel is what the Backend asks of nf_tables.
+type kernel interface {
+	// read lists the table, and says how it differs from what is wanted.
+	read(want *ruleset) (*snapshot, error)
+	counters() (map[string]dataplane.Count, error)
+	// commit carries a plan out. After an error, of the part that packets see
+	// nothing has happened.
+	commit(p *plan) error
+	close() error
+}
+
+// netlinkKernel is the kernel of a network namespace.
+type netlinkKernel struct {
+	*socket
+	// piece is how large a transaction becomes where it may be cut; see writer.plan.
+	piece int
+}
+
+var _ kernel = (*netlinkKernel)(nil)
+
+// pieceSize keeps the time short for which one transaction holds up others'.
+const pieceSize = 4 << 20
+
+func newNetlinkKernel() (*netlinkKernel, error) {
+	s, err := openSocket()
+	if err != nil {
+		return nil, err
+	}
+	return &netlinkKernel{socket: s, piece: min(pieceSize, s.room/2)}, nil
+}
+
+// renew opens the socket anew after an error, because answers to what failed
+// may still be on their way in the old one.
+func (k *netlinkKernel) renew(err error) error {
+	if err == nil {
+		return nil
+	}
+	s, failed := openSocket()
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	_ = k.socket.close()
+	k.socket = s
+	return err
+}
+
+func (k *netlinkKernel) commit(p *plan) error {
+	w := writer{b: newBatch(), limit: k.piece, flush: k.socket.commit}
+	return k.renew(w.plan(p))
+}
+
+func (k *netlinkKernel) read(want *ruleset) (*snapshot, error) {
+	for try := 1; ; try++ {
+		s, err := k.snapshot(want)
+		if !errors.Is(err, errInterrupted) || try == 5 {
+			return s, k.renew(err)
+		}
+	}
+}
+
+func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
+	s := &snapshot{chains: map[string][]string{}, bases: map[string]hook{}, sets: map[string]*set{}, counters: map[string]bool{}}
+	err := k.list(unix.NFT_MSG_GETTABLE, func(*batch) {}, func(attrs []byte) error { return s.table(attrs) })
+	if err != nil || !s.present {
+		return s, err
+	}
+	if err := k.list(unix.NFT_MSG_GETCHAIN, func(*batch) {}, func(attrs []byte) error { return s.chain(attrs) }); err != nil {
+		return nil, fmt.Errorf("chains: %w", err)
+	}
+	if err := k.list(unix.NFT_MSG_GETRULE, ofTable(unix.NFTA_RULE_TABLE), func(attrs []byte) error { return s.rule(attrs) }); err != nil {
+		return nil, fmt.Errorf("rules: %w", err)
+	}
+	if err := k.list(unix.NFT_MSG_GETSET, ofTable(unix.NFTA_SET_TABLE), func(attrs []byte) error { return s.set(attrs) }); err != nil {
+		return nil, fmt.Errorf("sets: %w", err)
+	}
+	for name, have := range s.sets {
+		w := want.sets[name]
+		if w == nil || !have.sameKind(w) {
+			continue // elems stay nil: it goes, or is of another kind
+		}
+		if err := k.elements(have, w); err != nil {
+			return nil, fmt.Errorf("set %s: %w", name, err)
+		}
+	}
+	err = k.list(unix.NFT_MSG_GETOBJ, ofTable(unix.NFTA_OBJ_TABLE), func(attrs []byte) error {
+		name, _, ok, err := counted(attrs)
+		if ok {
+			s.counters[name] = true
+		}
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("counters: %w", err)
+	}
+	return s, nil
+}
+
+func ofTable(attr uint16) func(*batch) {
+	return func(b *batch) { b.name(attr, TableName) }
+}
+
+// text is a text of the kernel's, less the zero at its end.
+func text(b []byte) string { return strings.TrimSuffix(string(b), "\x00") }
+
+func number(b []byte) uint32 {
+	if len(b) != 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(b)
+}
+
+func (s *snapshot) table(attrs []byte) error {
+	var name string
+	var flags uint32
+	err := nested(attrs, func(kind uint16, v []byte) error {
+		switch kind {
+		case unix.NFTA_TABLE_NAME:
+			name = text(v)
+		case unix.NFTA_TABLE_FLAGS:
+			flags = number(v)
+		}
+		return nil
+	})
+	if name == TableName {
+		s.present, s.broken = true, flags != 0 // it may be dormant
+	}
+	return err
+}
+
+func (s *snapshot) chain(attrs []byte) error {
+	var table, name string
+	var at hook
+	base, policy := false, uint32(nfAccept)
+	err := nested(attrs, func(kind uint16, v []byte) error {
+		switch kind {
+		case unix.NFTA_CHAIN_TABLE:
+			table = text(v)
+		case unix.NFTA_CHAIN_NAME:
+			name = text(v)
+		case unix.NFTA_CHAIN_POLICY:
+			policy = number(v)
+		case unix.NFTA_CHAIN_HOOK:
+			base = true
+			return nested(v, func(kind uint16, v []byte) error {
+				switch kind {
+				case unix.NFTA_HOOK_HOOKNUM:
+					at.name = hookName(number(v))
+				case unix.NFTA_HOOK_PRIORITY:
+					at.priority = int(int32(number(v)))
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	if err != nil || table != TableName {
+		return err
+	}
+	s.chains[name] = []string{}
+	if base {
+		if policy != nfAccept {
+			at.name = "of another policy"
+		}
+		s.bases[name] = at
+	}
+	return nil
+}
+
+func hookName(n uint32) string {
+	for name, number := range hooks {
+		if n == number {
+			return name
+		}
+	}
+	return "another"
+}
+
+// rule notes a rule's comment: that tells one rule from another.
+func (s *snapshot) rule(attrs []byte) error {
+	var chain, comment string
+	err := nested(attrs, func(kind uint16, v []byte) error {
+		switch kind {
+		case unix.NFTA_RULE_CHAIN:
+			chain = text(v)
+		case unix.NFTA_RULE_USERDATA:
+			if len(v) >= 2 && v[0] == udataComment && int(v[1]) <= len(v)-2 {
+				comment = text(v[2 : 2+v[1]])
+			}
+		}
+		return nil
+	})
+	s.chains[chain] = append(s.chains[chain], comment)
+	return err
+}
+
+func (s *snapshot) set(attrs []byte) error {
+	o := &set{}
+	var flags, keys, size uint32
+	err := nested(attrs, func(kind uint16, v []byte) error {
+		switch kind {
+		case unix.NFTA_SET_NAME:
+			o.name = text(v)
+		case unix.NFTA_SET_FLAGS:
+			flags = number(v)
+		case unix.NFTA_SET_KEY_TYPE:
+			keys = number(v)
+		case unix.NFTA_SET_KEY_LEN:
+			size = number(v)
+		}
+		return nil
+	})
+	if err != nil || flags&unix.NFT_SET_ANONYMOUS != 0 {
+		return err
+	}
+	o.interval, o.verdicts = flags&unix.NFT_SET_INTERVAL != 0, flags&unix.NFT_SET_MAP != 0
+	const ours = unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP
+	if o.types = typesOf(keys, int(size)); flags&^ours != 0 {
+		o.types = "another"
+	}
+	s.sets[o.name] = o
+	return nil
+}
+
+// typesOf is the reverse of keyType.
+func typesOf(keys uint32, size int) string {
+	for _, t := range setTypes {
+		if n, l := keyType(t); n == keys && l == size {
+			return t
+		}
+	}
+	return "another"
+}
+
+// setTypes are all types of keys that this package's sets have.
+var setTypes = []string{
+	"ipv4_addr", "ipv6_addr", "inet_service", "ipv4_addr . ipv4_addr", "ipv6_addr . ipv6_addr",
+	"ipv4_addr . inet_proto", "ipv6_addr . inet_proto",
+	"ipv4_addr . inet_proto . inet_service", "ipv6_addr . inet_proto . inet_service",
+}
+
+func (k *netlinkKernel) counters() (map[string]dataplane.Count, error) {
+	out := map[string]dataplane.Count{}
+	err := k.list(unix.NFT_MSG_GETOBJ, ofTable(unix.NFTA_OBJ_TABLE), func(attrs []byte) error {
+		name, n, ok, err := counted(attrs)
+		if ok {
+			out[name] = n
+		}
+		return err
+	})
+	return out, k.renew(err)
+}
+
+// counted reads a counter; not ok if it is something else.
+func counted(attrs []byte) (name string, n dataplane.Count, ok bool, err error) {
+	err = nested(attrs, func(kind uint16, v []byte) error {
+		switch kind {
+		case unix.NFTA_OBJ_NAME:
+			name = text(v)
+		case unix.NFTA_OBJ_TYPE:
+			ok = number(v) == unix.NFT_OBJECT_COUNTER
+		case unix.NFTA_OBJ_DATA:
+			return nested(v, func(kind uint16, v []byte) error {
+				if len(v) != 8 {
+					return nil
+				}
+				switch kind {
+				case unix.NFTA_COUNTER_PACKETS:
+					n.Packets = binary.BigEndian.Uint64(v)
+				case unix.NFTA_COUNTER_BYTES:
+					n.Bytes = binary.BigEndian.Uint64(v)
+				}
+				return nil
+			})
+		}
+		return nil
+	})
+	return name, n, ok, err
+}
