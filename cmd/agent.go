@@ -17,8 +17,11 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
+	"k8s.io/client-go/rest"
 
 	"github.com/tierwall/tierwall/controllers/agent"
+	clustersource "github.com/tierwall/tierwall/controllers/cluster"
+	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/nftables"
@@ -28,25 +31,33 @@ import (
 // agentFlags are the flags of `tierwall agent`.
 type agentFlags struct {
 	from, node, metricsAddr, stateDir, logLevel, logFormat string
+	kubeconfig, context                                    string
 	cleanup                                                bool
 }
 
 func newAgentCommand(s streams) *cobra.Command {
 	var f agentFlags
 	c := &cobra.Command{
-		Use:   "agent --from DIR",
-		Short: "Enforce the policies of a folder on this host",
+		Use:   "agent [--from DIR]",
+		Short: "Enforce the policies of a cluster, or of a folder, on this host",
 		Long: `Agent programs this host's kernel (nftables table inet tierwall) with what the
-manifests of a folder say: host endpoints, policies, tiers, network sets. It
-follows changes of the folder, cuts established connections that a changed
-policy does not allow any more, and repairs the table if somebody else changes it.
+cluster says that this host is a node of: the policies of its pods, and its host
+endpoints. It cuts established connections that a changed policy does not allow
+any more, and repairs the table if somebody else changes it.
 
-A host endpoint without spec.node means this host. A file that does not parse
-counts as it last did, and is reported. When the agent ends, the kernel goes on
-with the rules it has; --cleanup removes them.
+Nothing is written before all objects of the cluster have been read. While the
+API server cannot be reached, what it said last stays in force; so it does when
+the agent starts meanwhile, for the kernel keeps its rules.
 
-With --metrics-addr it serves /metrics, /healthz and /readyz.`,
-		Example: `  tierwall agent --from /etc/tierwall
+With --from it does the same by the manifests of a folder, with no cluster: a
+host endpoint without spec.node means this host then. A file that does not parse
+counts as it last did, and is reported.
+
+When the agent ends, the kernel goes on with the rules it has; --cleanup removes
+them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
+		Example: `  tierwall agent
+  tierwall agent --kubeconfig /etc/tierwall/kubeconfig --node worker-1
+  tierwall agent --from /etc/tierwall
   tierwall agent --cleanup`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -54,8 +65,10 @@ With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 		},
 	}
 	fs := c.Flags()
-	fs.StringVar(&f.from, "from", "", "folder with manifests (*.yaml, *.yml, *.json), folders below it too")
-	fs.StringVar(&f.node, "node", "", "name of this node; default the host's name")
+	fs.StringVar(&f.from, "from", "", "folder with manifests (*.yaml, *.yml, *.json), folders below it too; empty: the cluster")
+	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file of the cluster; default the service account of the pod that the agent runs in")
+	fs.StringVar(&f.context, "context", "", "context of the kubeconfig; default the current one")
+	fs.StringVar(&f.node, "node", "", "name of this node; default $NODE_NAME, then the host's name")
 	fs.StringVar(&f.metricsAddr, "metrics-addr", "127.0.0.1:9391", "address for /metrics, /healthz and /readyz; empty: none")
 	fs.StringVar(&f.stateDir, "state-dir", "/var/lib/tierwall", "where the last good content of each file is kept; empty: nowhere")
 	fs.StringVar(&f.logLevel, "log-level", "info", "least level that is logged: debug, info, warn, error")
@@ -87,19 +100,15 @@ func (f *agentFlags) check() error {
 		return errors.New("--cleanup goes without --from")
 	case f.cleanup:
 		return nil
-	case f.from == "":
-		return errors.New("want --from DIR, a folder with manifests")
+	case f.from != "" && (f.kubeconfig != "" || f.context != ""):
+		return errors.New("--from goes without --kubeconfig and --context: there is no cluster")
 	}
-	// A folder that cannot be read later is waited for; at the start it is more
-	// likely a slip.
-	info, err := os.Stat(f.from)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("--from %s: no such folder", f.from)
-	case err != nil:
-		return fmt.Errorf("--from: %w", err)
-	case !info.IsDir():
-		return fmt.Errorf("--from %s: not a folder", f.from)
+	if f.from != "" {
+		if err := checkFolder(f.from); err != nil {
+			return err
+		}
+	} else if f.node == "" {
+		f.node = os.Getenv("NODE_NAME")
 	}
 	if f.node == "" {
 		name, err := os.Hostname()
@@ -109,6 +118,51 @@ func (f *agentFlags) check() error {
 		f.node = strings.ToLower(name)
 	}
 	return nil
+}
+
+// checkFolder looks whether there is a folder. One that cannot be read later is
+// waited for; at the start it is more likely a slip.
+func checkFolder(path string) error {
+	info, err := os.Stat(path)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return fmt.Errorf("--from %s: no such folder", path)
+	case err != nil:
+		return fmt.Errorf("--from: %w", err)
+	case !info.IsDir():
+		return fmt.Errorf("--from %s: not a folder", path)
+	}
+	return nil
+}
+
+// source returns where the objects come from.
+func (f *agentFlags) source(log *slog.Logger) (agent.Source, error) {
+	if f.from != "" {
+		return agent.NewFolder(agent.FolderOptions{
+			Dir: f.from, Node: f.node, HostAddrs: agent.HostAddrs, StateDir: f.stateDir, Log: log,
+		}), nil
+	}
+	config, err := f.clusterConfig()
+	if err != nil {
+		return nil, err
+	}
+	return clustersource.New(clustersource.Options{Config: config, Node: f.node, Log: log})
+}
+
+// clusterConfig finds the API server. Unlike people's commands the agent does
+// not look for a kubeconfig that is not named.
+func (f *agentFlags) clusterConfig() (*rest.Config, error) {
+	if f.kubeconfig != "" {
+		return source.ClusterConfig(f.kubeconfig, f.context)
+	}
+	config, err := rest.InClusterConfig()
+	if errors.Is(err, rest.ErrNotInCluster) {
+		return nil, errors.New("not in a pod of a cluster: want --kubeconfig FILE, or --from DIR, a folder with manifests")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("service account of the pod: %w", err)
+	}
+	return config, nil
 }
 
 func (f *agentFlags) run(ctx context.Context, s streams) error {
@@ -135,12 +189,11 @@ func (f *agentFlags) run(ctx context.Context, s streams) error {
 
 // enforce runs the agent until the context ends.
 func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, backend dataplane.Backend) error {
-	o := agent.Options{
-		Node: f.node, Backend: backend, Log: log,
-		Source: agent.NewFolder(agent.FolderOptions{
-			Dir: f.from, Node: f.node, HostAddrs: agent.HostAddrs, StateDir: f.stateDir, Log: log,
-		}),
+	from, err := f.source(log)
+	if err != nil {
+		return err
 	}
+	o := agent.Options{Node: f.node, Backend: backend, Log: log, Source: from}
 	if table, err := conntrack.New(); err != nil {
 		log.Warn("established connections are left alone", "error", err)
 	} else {

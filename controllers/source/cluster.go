@@ -11,7 +11,6 @@ import (
 	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -20,6 +19,8 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/json"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
 )
@@ -70,12 +71,8 @@ func FromCluster(ctx context.Context, config *rest.Config) (*Result, error) {
 		}
 	}
 	for _, gv := range []schema.GroupVersion{{Group: calicoGroup, Version: "v3"}, {Group: calicoCRDGroup, Version: "v1"}} {
-		found, err := l.foreignGroup(ctx, gv)
-		if err != nil {
+		if err := l.foreignGroup(ctx, gv); err != nil {
 			return nil, err
-		}
-		if found {
-			break // the second group holds the same objects as the first
 		}
 	}
 	return l.finish()
@@ -94,7 +91,7 @@ func (l *lister) finish() (*Result, error) {
 	if len(l.denied) > 0 {
 		return nil, errors.Join(l.denied...)
 	}
-	objects, notes := translate.Reconcile(l.foreign)
+	objects, notes := ReconcileForeign(l.foreign)
 	l.notes(notes)
 	for _, o := range objects {
 		if err := l.add(o); err != nil {
@@ -136,71 +133,102 @@ func (l *lister) add(o runtime.Object) error {
 
 // kind lists the objects of a kind.
 func (l *lister) kind(ctx context.Context, k *kind) error {
-	return l.list(ctx, k.gvk.GroupVersion(), k.resource, func(item []byte) error {
+	objects, err := list(ctx, l, k.gvk.GroupVersion(), k.resource, func(item []byte) (runtime.Object, error) {
 		o := k.fresh()
 		if err := json.UnmarshalCaseSensitivePreserveInts(item, o); err != nil {
-			return fmt.Errorf("%s: cannot be decoded: %w", itemName(item, k.gvk.Kind), err)
+			return nil, fmt.Errorf("%s: cannot be decoded: %w", itemName(item, k.gvk.Kind), err)
 		}
+		o = Trim(o)
 		o.GetObjectKind().SetGroupVersionKind(k.gvk)
-		// A good part of an object's size, and of no use here.
-		if m, err := meta.Accessor(o); err == nil {
-			m.SetManagedFields(nil)
-		}
-		return l.add(o)
+		return o, nil
 	})
+	for _, o := range objects {
+		if err := l.add(o); err != nil {
+			return err
+		}
+	}
+	return err
 }
 
 // foreignGroup lists the objects of all kinds of a group that can be translated.
-func (l *lister) foreignGroup(ctx context.Context, gv schema.GroupVersion) (found bool, err error) {
+func (l *lister) foreignGroup(ctx context.Context, gv schema.GroupVersion) error {
 	body, err := fetch(ctx, l.client.Get().AbsPath("/apis", gv.Group, gv.Version))
 	switch {
 	case apierrors.IsNotFound(err):
-		return false, nil
+		return nil
 	case apierrors.IsForbidden(err):
 		l.denied = append(l.denied, fmt.Errorf("cluster: the resources of %s cannot be read: %w", gv, err))
-		return true, nil
+		return nil
 	case err != nil:
-		return false, fmt.Errorf("cluster: %s: %w", gv, err)
+		return fmt.Errorf("cluster: %s: %w", gv, err)
 	}
 	var resources metav1.APIResourceList
 	if err := stdjson.Unmarshal(body, &resources); err != nil {
-		return false, fmt.Errorf("cluster: %s: %w", gv, err)
+		return fmt.Errorf("cluster: %s: %w", gv, err)
 	}
 	for _, r := range resources.APIResources {
 		gvk := gv.WithKind(r.Kind)
 		if strings.Contains(r.Name, "/") || !slices.Contains(r.Verbs, "list") || translate.New(gvk) == nil {
 			continue
 		}
-		found = true
-		err := l.list(ctx, gv, r.Name, func(item []byte) error {
+		results, err := list(ctx, l, gv, r.Name, func(item []byte) (translate.Result, error) {
 			o := translate.New(gvk)
 			if err := json.UnmarshalCaseSensitivePreserveInts(item, o); err != nil {
-				return fmt.Errorf("%s: cannot be decoded: %w", itemName(item, gvk.Kind+"."+gvk.Group), err)
+				return translate.Result{}, fmt.Errorf("%s: cannot be decoded: %w", itemName(item, gvk.Kind+"."+gvk.Group), err)
 			}
-			t, err := translate.Translate(o)
-			if err != nil {
-				return err
-			}
-			l.notes(t.Notes)
-			l.foreign = append(l.foreign, t.Objects...)
-			return nil
+			return translate.Translate(o)
 		})
 		if err != nil {
-			return found, err
+			return err
+		}
+		for _, t := range results {
+			l.notes(t.Notes)
+			l.foreign = append(l.foreign, t.Objects...)
 		}
 	}
-	return found, nil
+	return nil
 }
 
-// list pages through all objects of a resource.
-func (l *lister) list(ctx context.Context, gv schema.GroupVersion, resource string, each func(item []byte) error) error {
+// ReconcileForeign settles what only shows among several translated objects (see
+// translate.Reconcile), in the order of Calico's two groups: a policy that is
+// there in both spellings, or in both for as long as a migration lasts, counts
+// as the first says. It changes objects in place and returns those that remain.
+func ReconcileForeign(objects []runtime.Object) ([]runtime.Object, []translate.Note) {
+	type key struct {
+		ref  model.Ref
+		tier string
+	}
+	seen := map[key]bool{}
+	kept := make([]runtime.Object, 0, len(objects))
+	for _, o := range objects {
+		ref, known := convert.RefOf(o)
+		k := key{ref: ref}
+		switch o := o.(type) {
+		case *v1alpha1.GlobalNetworkPolicy:
+			k.tier = o.Spec.Tier
+		case *v1alpha1.NetworkPolicy:
+			k.tier = o.Spec.Tier
+		case *v1alpha1.Tierwall:
+			known = false // its parts come from several objects
+		}
+		if known && seen[k] {
+			continue
+		}
+		seen[k] = known
+		kept = append(kept, o)
+	}
+	return translate.Reconcile(kept)
+}
+
+// list pages through all objects of a resource. Each page is decoded as it
+// comes, so that no more than one is there whole.
+func list[T any](ctx context.Context, l *lister, gv schema.GroupVersion, resource string, decode func(item []byte) (T, error)) ([]T, error) {
 	path := "/apis/" + gv.Group + "/" + gv.Version + "/" + resource
 	if gv.Group == "" {
 		path = "/api/" + gv.Version + "/" + resource
 	}
 	limit, next := pageSize, ""
-	// Items are kept until the list is whole: an expired one starts over.
-	var items []stdjson.RawMessage
+	var out []T
 	for {
 		request := l.client.Get().AbsPath(path)
 		if limit > 0 {
@@ -210,45 +238,51 @@ func (l *lister) list(ctx context.Context, gv schema.GroupVersion, resource stri
 			request = request.Param("continue", next)
 		}
 		body, err := fetch(ctx, request)
-		switch {
-		case err == nil:
-		case apierrors.IsNotFound(err) && gv.Group != "":
-			return nil
-		case apierrors.IsForbidden(err):
-			l.denied = append(l.denied, fmt.Errorf("cluster: permission missing: list %s at the scope of the cluster: %w",
-				schema.GroupResource{Group: gv.Group, Resource: resource}, err))
-			return nil
-		case apierrors.IsUnauthorized(err):
-			return fmt.Errorf("cluster: the credentials are refused: %w", err)
-		case apierrors.IsResourceExpired(err) && next != "":
-			// The server compacted while we read: take the rest in one piece.
-			items, limit, next = nil, 0, ""
+		if apierrors.IsResourceExpired(err) && next != "" {
+			// The server compacted while we read: take all in one piece.
+			out, limit, next = nil, 0, ""
 			continue
-		default:
-			return fmt.Errorf("cluster: list %s: %w", schema.GroupResource{Group: gv.Group, Resource: resource}, err)
+		}
+		if err != nil {
+			return nil, l.refused(gv, resource, err)
 		}
 		var page struct {
 			Metadata metav1.ListMeta      `json:"metadata"`
 			Items    []stdjson.RawMessage `json:"items"`
 		}
 		if err := stdjson.Unmarshal(body, &page); err != nil {
-			return fmt.Errorf("cluster: list %s: %w", schema.GroupResource{Group: gv.Group, Resource: resource}, err)
+			return nil, fmt.Errorf("cluster: list %s: %w", schema.GroupResource{Group: gv.Group, Resource: resource}, err)
 		}
-		items = append(items, page.Items...)
+		for _, item := range page.Items {
+			o, err := decode(item)
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, o)
+		}
 		if page.Metadata.Continue == "" {
-			break
+			return out, nil
 		}
 		if next == page.Metadata.Continue {
-			return fmt.Errorf("cluster: list %s: the server repeats a page", schema.GroupResource{Group: gv.Group, Resource: resource})
+			return nil, fmt.Errorf("cluster: list %s: the server repeats a page", schema.GroupResource{Group: gv.Group, Resource: resource})
 		}
 		next = page.Metadata.Continue
 	}
-	for _, item := range items {
-		if err := each(item); err != nil {
-			return err
-		}
+}
+
+// refused says what follows from an error of a list: nil if the others can go on.
+func (l *lister) refused(gv schema.GroupVersion, resource string, err error) error {
+	name := schema.GroupResource{Group: gv.Group, Resource: resource}
+	switch {
+	case apierrors.IsNotFound(err) && gv.Group != "":
+		return nil
+	case apierrors.IsForbidden(err):
+		l.denied = append(l.denied, fmt.Errorf("cluster: permission missing: list %s at the scope of the cluster: %w", name, err))
+		return nil
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("cluster: the credentials are refused: %w", err)
 	}
-	return nil
+	return fmt.Errorf("cluster: list %s: %w", name, err)
 }
 
 // fetch returns the body of the answer to a request. The error is what the API

@@ -6,12 +6,14 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
 
 	"k8s.io/client-go/rest"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -101,8 +103,12 @@ func TestFromCluster(t *testing.T) {
 		`{"metadata":{"name":"both"},"spec":{"order":2}}`,
 		`{"metadata":{"name":"calico"},"spec":{"selector":"all()","types":["Ingress"]}}`,
 	}
-	// Both groups serve the same objects: the second must not be read.
+	// Of what both groups serve the first counts.
 	s.items["/apis/crd.projectcalico.org/v1"] = s.items["/apis/projectcalico.org/v3"]
+	s.items["/apis/crd.projectcalico.org/v1/globalnetworkpolicies"] = []string{
+		`{"metadata":{"name":"calico"},"spec":{"selector":"all()","types":["Egress"]}}`,
+		`{"metadata":{"name":"unmigrated"},"spec":{"selector":"all()","types":["Ingress"]}}`,
+	}
 
 	r, err := FromCluster(context.Background(), serve(t, s))
 	if err != nil {
@@ -115,7 +121,7 @@ func TestFromCluster(t *testing.T) {
 			t.Errorf("Lookup(%s) finds %v", o.Ref, found)
 		}
 	}
-	want := "GlobalNetworkPolicy/both GlobalNetworkPolicy/calico Namespace/shop NetworkPolicy/shop/deny Pod/shop/p0 Pod/shop/p1 Pod/shop/p2 Pod/shop/p3 Pod/shop/p4"
+	want := "GlobalNetworkPolicy/both GlobalNetworkPolicy/calico GlobalNetworkPolicy/unmigrated Namespace/shop NetworkPolicy/shop/deny Pod/shop/p0 Pod/shop/p1 Pod/shop/p2 Pod/shop/p3 Pod/shop/p4"
 	if strings.Join(got, " ") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, " "), want)
 	}
@@ -123,9 +129,13 @@ func TestFromCluster(t *testing.T) {
 		t.Errorf("no warning about the object that is there twice: %v", r.Warnings)
 	}
 	for _, uri := range s.asked {
-		if strings.Contains(uri, "ippools") || strings.Contains(uri, "/status") || strings.HasPrefix(uri, "/apis/crd.projectcalico.org") {
+		if strings.Contains(uri, "ippools") || strings.Contains(uri, "/status") {
 			t.Errorf("asked for %s", uri)
 		}
+	}
+	calico, _ := r.Lookup(model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "calico"})
+	if p, ok := calico.Object.(*v1alpha1.GlobalNetworkPolicy); !ok || !slices.Equal(p.Spec.Types, []v1alpha1.PolicyType{"Ingress"}) {
+		t.Errorf("the policy of both groups is not the first group's: %v", calico.Object)
 	}
 	before := len(r.Objects)
 	r.Complete()

@@ -30,14 +30,7 @@ func (r *Result) completeHostEndpoints() {
 	}
 	var add []made
 	for _, n := range all[*corev1.Node](r) {
-		allow := v1alpha1.Allow
-		h := &v1alpha1.HostEndpoint{
-			ObjectMeta: metav1.ObjectMeta{Name: n.v.Name + autoHostEndpointSuffix, Labels: maps.Clone(n.v.Labels)},
-			Spec:       v1alpha1.HostEndpointSpec{Node: n.v.Name, InterfaceName: "*", DefaultAction: &allow},
-		}
-		for _, addr := range nodeAddrs(n.v) {
-			h.Spec.ExpectedIPs = append(h.Spec.ExpectedIPs, addr.String())
-		}
+		h := AutoHostEndpoint(n.v)
 		add = append(add, made{h, *n.o})
 	}
 	for _, m := range add {
@@ -46,4 +39,19 @@ func (r *Result) completeHostEndpoints() {
 			r.addMade(m.h, v1alpha1.GroupVersion.WithKind("HostEndpoint"), ref, &m.from)
 		}
 	}
+}
+
+// AutoHostEndpoint returns the host endpoint that a node gets by itself where
+// Tierwall.spec.autoHostEndpoints is set: it guards all interfaces, bears the
+// node's labels and addresses, and allows what no policy decides.
+func AutoHostEndpoint(n *corev1.Node) *v1alpha1.HostEndpoint {
+	allow := v1alpha1.Allow
+	h := &v1alpha1.HostEndpoint{
+		ObjectMeta: metav1.ObjectMeta{Name: n.Name + autoHostEndpointSuffix, Labels: maps.Clone(n.Labels)},
+		Spec:       v1alpha1.HostEndpointSpec{Node: n.Name, InterfaceName: "*", DefaultAction: &allow},
+	}
+	for _, addr := range nodeAddrs(n) {
+		h.Spec.ExpectedIPs = append(h.Spec.ExpectedIPs, addr.String())
+	}
+	return h
 }

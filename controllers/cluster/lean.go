@@ -1,0 +1,57 @@
+package cluster
+
+import (
+	"maps"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/source"
+)
+
+// lean cuts a built-in object down to what is read of it; false: it takes no part.
+// That is so of pods that are no endpoints (on the host's network, finished or
+// without an address), and of slices of no Service.
+func lean(o runtime.Object) (runtime.Object, bool) {
+	switch o := o.(type) {
+	case *corev1.Pod:
+		if o.Spec.HostNetwork || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed ||
+			o.Status.PodIP == "" && len(o.Status.PodIPs) == 0 {
+			return nil, false
+		}
+		p, _ := source.Trim(o).(*corev1.Pod)
+		p.Status.Phase = "" // no news as long as it has not ended
+		return p, true
+	case *discoveryv1.EndpointSlice:
+		if o.Labels[discoveryv1.LabelServiceName] == "" || o.AddressType == discoveryv1.AddressTypeFQDN {
+			return nil, false
+		}
+	}
+	return source.Trim(o), true
+}
+
+// stripCustom takes from a custom resource what no one reads, in place.
+func stripCustom(fields map[string]any, foreign bool) {
+	delete(fields, "status")
+	meta, _ := fields["metadata"].(map[string]any)
+	annotations, _ := meta["annotations"].(map[string]any)
+	maps.DeleteFunc(meta, func(key string, _ any) bool {
+		switch key {
+		case "name", "namespace", "labels", "annotations", "uid", "generation":
+			return false
+		}
+		return true
+	})
+	maps.DeleteFunc(annotations, func(key string, _ any) bool {
+		return key != v1alpha1.EnforcementAnnotation && (!foreign || key != calicoMetadata)
+	})
+	if len(annotations) == 0 {
+		delete(meta, "annotations")
+	}
+}
+
+// calicoMetadata is where the older spelling of Calico's objects keeps their
+// labels and names.
+const calicoMetadata = "projectcalico.org/metadata"
