@@ -51,7 +51,7 @@ need:
 .PHONY: test
 test: need testsum ## Vet and run all tests of all modules; the last line counts them.
 	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
-	@$(TESTSUM) $(MODULES)
+	@assets=$$(hack/kube.sh) && KUBEBUILDER_ASSETS=$$assets $(TESTSUM) $(MODULES)
 
 .PHONY: fuzz
 fuzz: testsum ## Run each fuzz target for FUZZTIME (10s).

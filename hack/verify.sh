@@ -23,7 +23,7 @@ diff -ru config/crd/bases "$fresh/crd" ||
 unformatted=$(gofmt -l .)
 [ -z "$unformatted" ] || fail "not formatted, run gofmt -w on: $unformatted"
 
-for module in "$@" hack/tools hack/lint; do
+for module in "$@" hack/tools hack/lint hack/kube; do
 	(cd "$module" && go mod tidy -diff) || fail "$module/go.mod is not tidy: run go mod tidy there"
 done
 for module in "$@"; do
