@@ -18,6 +18,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
+	"k8s.io/utils/clock"
 
 	"github.com/tierwall/tierwall/controllers/agent"
 	clustersource "github.com/tierwall/tierwall/controllers/cluster"
@@ -32,7 +33,7 @@ import (
 type agentFlags struct {
 	from, node, metricsAddr, stateDir, logLevel, logFormat string
 	kubeconfig, context                                    string
-	cleanup                                                bool
+	cleanup, stay                                          bool
 }
 
 func newAgentCommand(s streams) *cobra.Command {
@@ -74,6 +75,7 @@ them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 	fs.StringVar(&f.logLevel, "log-level", "info", "least level that is logged: debug, info, warn, error")
 	fs.StringVar(&f.logFormat, "log-format", "text", "format of the log, on standard error: text, json")
 	fs.BoolVar(&f.cleanup, "cleanup", false, "remove everything of Tierwall's from the kernel, and exit")
+	fs.BoolVar(&f.stay, "stay", false, "with --cleanup: do not exit, and be ready when the kernel is clean")
 	return c
 }
 
@@ -96,6 +98,8 @@ func (f *agentFlags) logger(w io.Writer) (*slog.Logger, error) {
 // check looks at the flags before anything is touched.
 func (f *agentFlags) check() error {
 	switch {
+	case f.stay && !f.cleanup:
+		return errors.New("--stay goes with --cleanup")
 	case f.cleanup && f.from != "":
 		return errors.New("--cleanup goes without --from")
 	case f.cleanup:
@@ -176,6 +180,9 @@ func (f *agentFlags) run(ctx context.Context, s streams) error {
 	backend, err := nftables.New(nftables.Options{})
 	if err != nil {
 		return err
+	}
+	if f.stay {
+		return stayClean(ctx, log, backend, f.metricsAddr, clock.RealClock{})
 	}
 	if f.cleanup {
 		if err := backend.Cleanup(ctx); err != nil {

@@ -46,6 +46,7 @@ var commands = []func(streams) *cobra.Command{
 	newDiffCommand,
 	newLintCommand,
 	newConvertCommand,
+	newManagerCommand,
 	newVersionCommand,
 }
 

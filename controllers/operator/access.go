@@ -1,0 +1,69 @@
+package operator
+
+import (
+	corev1 "k8s.io/api/core/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
+
+func serviceAccount(s Settings) client.Object {
+	sa := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: AgentName, Namespace: s.Namespace, Labels: ownLabels()}}
+	sa.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ServiceAccount"))
+	return sa
+}
+
+// AgentRules are what the agents may do in the API server. The manager holds all
+// of it too, for nobody can grant what he has not.
+func AgentRules() []rbacv1.PolicyRule {
+	read := []string{"get", "list", "watch"}
+	return []rbacv1.PolicyRule{
+		{APIGroups: []string{""}, Resources: []string{"namespaces", "nodes", "pods", "serviceaccounts", "services"}, Verbs: read},
+		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: read},
+		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"networkpolicies"}, Verbs: read},
+		{APIGroups: []string{"policy.networking.k8s.io"}, Resources: []string{"clusternetworkpolicies"}, Verbs: read},
+		{APIGroups: []string{v1alpha1.GroupName}, Resources: []string{
+			"globalnetworkpolicies", "globalnetworksets", "hostendpoints", "networkpolicies", "networksets", "tiers", "tierwalls",
+		}, Verbs: read},
+		{APIGroups: []string{"crd.projectcalico.org", "projectcalico.org"}, Resources: []string{
+			"globalnetworkpolicies", "globalnetworksets", "hostendpoints", "networkpolicies", "networksets", "tiers",
+		}, Verbs: read},
+	}
+}
+
+func clusterRole() client.Object {
+	r := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: AgentName, Labels: ownLabels()}, Rules: AgentRules()}
+	r.SetGroupVersionKind(rbacv1.SchemeGroupVersion.WithKind("ClusterRole"))
+	return r
+}
+
+func clusterRoleBinding(s Settings) client.Object {
+	b := &rbacv1.ClusterRoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: AgentName, Labels: ownLabels()},
+		RoleRef:    rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: AgentName},
+		Subjects:   []rbacv1.Subject{{Kind: rbacv1.ServiceAccountKind, Name: AgentName, Namespace: s.Namespace}},
+	}
+	b.SetGroupVersionKind(rbacv1.SchemeGroupVersion.WithKind("ClusterRoleBinding"))
+	return b
+}
+
+// service lets Prometheus find the agents' metrics; it has no address of its
+// own. Where metrics are turned off there is none.
+func service(tw *v1alpha1.Tierwall, s Settings) client.Object {
+	_, port := metricsAddress(tw)
+	svc := &corev1.Service{
+		ObjectMeta: metav1.ObjectMeta{Name: AgentName, Namespace: s.Namespace, Labels: ownLabels()},
+		Spec: corev1.ServiceSpec{
+			ClusterIP: corev1.ClusterIPNone,
+			Selector:  agentSelector(),
+			Ports: []corev1.ServicePort{{
+				Name: "metrics", Protocol: corev1.ProtocolTCP, Port: port, TargetPort: intstr.FromInt32(port),
+			}},
+		},
+	}
+	svc.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Service"))
+	return svc
+}

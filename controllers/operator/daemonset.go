@@ -1,0 +1,166 @@
+package operator
+
+import (
+	"fmt"
+	"maps"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/resource"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
+
+// priorityClass of the agents: the cluster's own for what a node cannot do
+// without. A class of Tierwall's could not be as high, and the kubelet makes room
+// only for these.
+const priorityClass = "system-node-critical"
+
+// loopback is where the kubelet asks for the agent's health. It shares the
+// node's network with the agent, so no policy and no address family is between them.
+const loopback = "127.0.0.1"
+
+// daemonSet is the agents.
+func daemonSet(tw *v1alpha1.Tierwall, s Settings) client.Object {
+	labels := ownLabels()
+	labels[modeLabel] = modeEnforce
+	// Agents leave the kernel's rules in place while they are replaced: a tenth
+	// of the nodes at a time is no risk, and a bad version stops at that.
+	unavailable := intstr.FromString("10%")
+	if s.Cleanup {
+		labels[modeLabel] = modeCleanup
+		unavailable = intstr.FromString("100%")
+	}
+	ds := &appsv1.DaemonSet{
+		ObjectMeta: metav1.ObjectMeta{Name: AgentName, Namespace: s.Namespace, Labels: ownLabels()},
+		Spec: appsv1.DaemonSetSpec{
+			Selector: &metav1.LabelSelector{MatchLabels: agentSelector()},
+			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
+				Type:          appsv1.RollingUpdateDaemonSetStrategyType,
+				RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: &unavailable},
+			},
+			Template: corev1.PodTemplateSpec{
+				ObjectMeta: metav1.ObjectMeta{
+					Labels:      labels,
+					Annotations: map[string]string{"kubectl.kubernetes.io/default-container": AgentContainer},
+				},
+				Spec: podSpec(tw, s),
+			},
+		},
+	}
+	ds.SetGroupVersionKind(appsv1.SchemeGroupVersion.WithKind("DaemonSet"))
+	return ds
+}
+
+func podSpec(tw *v1alpha1.Tierwall, s Settings) corev1.PodSpec {
+	a := tw.Spec.Agent
+	nodes := map[string]string{}
+	maps.Copy(nodes, a.NodeSelector)
+	nodes[corev1.LabelOSStable] = string(corev1.Linux)
+	tolerations := a.Tolerations
+	if len(tolerations) == 0 {
+		tolerations = []corev1.Toleration{{Operator: corev1.TolerationOpExists}}
+	}
+	return corev1.PodSpec{
+		ServiceAccountName: AgentName,
+		HostNetwork:        true, // the kernel's table is that of the node's network namespace
+		DNSPolicy:          corev1.DNSDefault,
+		PriorityClassName:  priorityClass,
+		NodeSelector:       nodes,
+		Tolerations:        tolerations,
+		// Nothing is to be saved at the end: the kernel goes on by itself.
+		TerminationGracePeriodSeconds: ptr.To[int64](10),
+		SecurityContext: &corev1.PodSecurityContext{
+			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+		},
+		Containers: []corev1.Container{agentContainer(tw, s)},
+	}
+}
+
+func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
+	image := tw.Spec.Agent.Image
+	if image == "" {
+		image = s.Image
+	}
+	address, port := metricsAddress(tw)
+	args := []string{"agent", "--node=$(NODE_NAME)", "--metrics-addr=" + address, "--log-format=json"}
+	if s.Cleanup {
+		args = []string{"agent", "--cleanup", "--stay", "--metrics-addr=" + fmt.Sprintf("%s:%d", loopback, port), "--log-format=json"}
+	}
+	return corev1.Container{
+		Name:  AgentContainer,
+		Image: image,
+		Args:  args,
+		Env: []corev1.EnvVar{{
+			Name:      "NODE_NAME",
+			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}},
+		}},
+		Resources: resources(tw),
+		// Ready: the kernel holds what the cluster says. At the start that takes a
+		// first sync with the API server; asked often, so that a rollout goes on.
+		ReadinessProbe: probe("/readyz", port, 5, 3),
+		// Alive: no transaction hangs. Being out of date is no reason for a restart.
+		LivenessProbe:            probe("/healthz", port, 20, 6),
+		SecurityContext:          agentSecurity(),
+		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
+	}
+}
+
+// resources are those of the Tierwall object or, where it says nothing at all,
+// requests that suit a small cluster; without limits, since an agent that is
+// throttled or killed enforces late.
+func resources(tw *v1alpha1.Tierwall) corev1.ResourceRequirements {
+	r := tw.Spec.Agent.Resources
+	if len(r.Requests) > 0 || len(r.Limits) > 0 || len(r.Claims) > 0 {
+		return *r.DeepCopy()
+	}
+	return corev1.ResourceRequirements{Requests: corev1.ResourceList{
+		corev1.ResourceCPU:    resource.MustParse("50m"),
+		corev1.ResourceMemory: resource.MustParse("96Mi"),
+	}}
+}
+
+// agentSecurity leaves an agent what programming nftables and walking conntrack
+// takes: root in name, with the one capability of the network's administrator.
+// A user other than root could not be given it.
+func agentSecurity() *corev1.SecurityContext {
+	return &corev1.SecurityContext{
+		RunAsUser:                ptr.To[int64](0),
+		RunAsNonRoot:             ptr.To(false),
+		Privileged:               ptr.To(false),
+		AllowPrivilegeEscalation: ptr.To(false),
+		ReadOnlyRootFilesystem:   ptr.To(true),
+		Capabilities: &corev1.Capabilities{
+			Drop: []corev1.Capability{"ALL"},
+			Add:  []corev1.Capability{"NET_ADMIN"},
+		},
+	}
+}
+
+func probe(path string, port, period, failures int32) *corev1.Probe {
+	return &corev1.Probe{
+		ProbeHandler: corev1.ProbeHandler{HTTPGet: &corev1.HTTPGetAction{
+			Path: path, Port: intstr.FromInt32(port), Host: loopback, Scheme: corev1.URISchemeHTTP,
+		}},
+		PeriodSeconds: period, FailureThreshold: failures, TimeoutSeconds: 5,
+	}
+}
+
+// metricsAddress is where an agent serves metrics and probes, and the port of it.
+// Metrics that are turned off are served to the node itself: probes need the port.
+func metricsAddress(tw *v1alpha1.Tierwall) (address string, port int32) {
+	port = metricsPort(tw)
+	if port == 0 {
+		return fmt.Sprintf("%s:%d", loopback, DefaultMetricsPort), DefaultMetricsPort
+	}
+	return fmt.Sprintf(":%d", port), port
+}
+
+// metricsPort is the port of the agents' metrics; 0: they are turned off.
+func metricsPort(tw *v1alpha1.Tierwall) int32 {
+	return ptr.Deref(tw.Spec.Metrics.Port, DefaultMetricsPort)
+}

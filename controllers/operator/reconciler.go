@@ -1,0 +1,203 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/client-go/tools/events"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/reconcile"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
+
+// reconciler brings what is in the cluster in line with the Tierwall object.
+// Whatever happens, it looks at everything: there is one object to reconcile.
+type reconciler struct {
+	client  client.Client // reads from the cache
+	reader  client.Reader // reads from the API server
+	applier applier
+	events  events.EventRecorder
+	clock   clock.PassiveClock
+	repairs counter
+
+	namespace, image, pod string
+	cleanupTimeout        time.Duration
+	noDefault             bool
+}
+
+// counter counts repairs by kind.
+type counter interface{ add(kind string) }
+
+var _ reconcile.Reconciler = (*reconciler)(nil)
+
+// Reconcile implements reconcile.Reconciler.
+func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
+	tw := &v1alpha1.Tierwall{}
+	err := r.client.Get(ctx, req.NamespacedName, tw)
+	switch {
+	case apierrors.IsNotFound(err):
+		return reconcile.Result{}, r.bootstrap(ctx)
+	case err != nil:
+		return reconcile.Result{}, fmt.Errorf("Tierwall/%s: %w", req.Name, err)
+	case tw.DeletionTimestamp != nil:
+		return r.remove(ctx, tw)
+	}
+	if err := r.hold(ctx, tw); err != nil {
+		return reconcile.Result{}, err
+	}
+	applyErr := r.install(ctx, tw)
+	ds, pods, err := r.agents(ctx)
+	if err != nil {
+		return reconcile.Result{}, errors.Join(applyErr, err)
+	}
+	conditions, again := assess(situation{
+		generation: tw.Generation, ds: ds, pods: pods, applyErr: applyErr, now: r.clock.Now(),
+	})
+	if err := r.report(ctx, tw, conditions); err != nil {
+		return reconcile.Result{}, errors.Join(applyErr, err)
+	}
+	return reconcile.Result{RequeueAfter: again}, applyErr
+}
+
+// hold puts the finalizer on the object, before anything is installed that it stands for.
+func (r *reconciler) hold(ctx context.Context, tw *v1alpha1.Tierwall) error {
+	if controllerutil.ContainsFinalizer(tw, Finalizer) {
+		return nil
+	}
+	if err := r.unmark(ctx); err != nil {
+		return err
+	}
+	before := tw.DeepCopy()
+	controllerutil.AddFinalizer(tw, Finalizer)
+	err := r.client.Patch(ctx, tw, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(FieldOwner))
+	if err != nil {
+		return fmt.Errorf("Tierwall/%s: the finalizer cannot be set: %w", tw.Name, err)
+	}
+	return nil
+}
+
+// settings are what Desired takes beside the Tierwall object.
+func (r *reconciler) settings(ctx context.Context) Settings {
+	return Settings{Namespace: r.namespace, Image: r.agentImage(ctx)}
+}
+
+// agentImage is the image of the agents where the Tierwall object names none:
+// what the manager was told, or the image that the manager itself runs, so that
+// whoever changes the one has changed the other.
+func (r *reconciler) agentImage(ctx context.Context) string {
+	if r.image != "" || r.pod == "" {
+		return r.image
+	}
+	p := &corev1.Pod{}
+	if err := r.reader.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: r.pod}, p); err != nil {
+		log.FromContext(ctx).Error(err, "the manager's own image is not known", "pod", r.pod)
+		return ""
+	}
+	for _, c := range p.Spec.Containers {
+		if c.Name == ManagerContainer {
+			r.image = c.Image
+		}
+	}
+	return r.image
+}
+
+// install applies all that is desired. An object that is refused keeps no other
+// from being applied; all errors are returned.
+func (r *reconciler) install(ctx context.Context, tw *v1alpha1.Tierwall) error {
+	s := r.settings(ctx)
+	if s.Image == "" && tw.Spec.Agent.Image == "" {
+		return errors.New("the image of the agents is not known: set spec.agent.image")
+	}
+	var errs []error
+	for _, o := range Desired(tw, s) {
+		done, err := r.applier.apply(ctx, o)
+		if err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		r.tell(ctx, tw, o, done)
+	}
+	for _, o := range Obsolete(tw, s) {
+		if _, err := r.applier.live(ctx, o); apierrors.IsNotFound(err) {
+			continue
+		}
+		if err := r.applier.remove(ctx, o); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// tell logs what was written, and lets people know what was put right.
+func (r *reconciler) tell(ctx context.Context, tw *v1alpha1.Tierwall, o client.Object, done outcome) {
+	if done == unchanged {
+		return
+	}
+	log.FromContext(ctx).Info(string(done), "object", kindOf(o))
+	if done == repaired {
+		r.repairs.add(o.GetObjectKind().GroupVersionKind().Kind)
+		r.events.Eventf(tw, nil, corev1.EventTypeNormal, "Repaired", "Repair", "%s was changed by somebody else and is as it was", kindOf(o))
+	}
+}
+
+// agents reads the DaemonSet (nil if there is none) and its pods.
+func (r *reconciler) agents(ctx context.Context) (*appsv1.DaemonSet, []corev1.Pod, error) {
+	ds := &appsv1.DaemonSet{}
+	err := r.client.Get(ctx, client.ObjectKey{Namespace: r.namespace, Name: AgentName}, ds)
+	switch {
+	case apierrors.IsNotFound(err):
+		ds = nil
+	case err != nil:
+		return nil, nil, fmt.Errorf("DaemonSet/%s/%s: %w", r.namespace, AgentName, err)
+	}
+	pods := &corev1.PodList{}
+	// They are only read.
+	err = r.client.List(ctx, pods, client.InNamespace(r.namespace), client.MatchingLabels(agentSelector()), client.UnsafeDisableDeepCopy)
+	if err != nil {
+		return nil, nil, fmt.Errorf("the agents' pods: %w", err)
+	}
+	return ds, pods.Items, nil
+}
+
+// report writes the conditions to the object's status, if they say something new.
+func (r *reconciler) report(ctx context.Context, tw *v1alpha1.Tierwall, conditions []metav1.Condition) error {
+	status := tw.Status.DeepCopy()
+	changed := status.ObservedGeneration != tw.Generation
+	for _, c := range conditions {
+		changed = meta.SetStatusCondition(&status.Conditions, c) || changed
+	}
+	if !changed {
+		return nil
+	}
+	// Only what is the operator's is sent: others may report on the object too.
+	own := make([]any, 0, len(conditions))
+	for _, c := range conditions {
+		c := meta.FindStatusCondition(status.Conditions, c.Type)
+		own = append(own, map[string]any{
+			"type": c.Type, "status": string(c.Status), "reason": c.Reason, "message": c.Message,
+			"observedGeneration": c.ObservedGeneration, "lastTransitionTime": c.LastTransitionTime.UTC().Format(time.RFC3339),
+		})
+	}
+	u := &unstructured.Unstructured{Object: map[string]any{
+		"status": map[string]any{"observedGeneration": tw.Generation, "conditions": own},
+	}}
+	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Tierwall"))
+	u.SetName(tw.Name)
+	err := r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldOwner), client.ForceOwnership)
+	if client.IgnoreNotFound(err) != nil {
+		return fmt.Errorf("Tierwall/%s: the status cannot be written: %w", tw.Name, err)
+	}
+	return nil
+}
