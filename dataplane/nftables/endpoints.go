@@ -31,9 +31,7 @@ func (w *world) endpoint(ref model.Ref, before, after dataplane.Endpoint) {
 	} else if old, ok := w.hosts[ref]; ok {
 		before = old
 	}
-	if after.LocalEndpoint != nil {
-		w.holdPrograms(after)
-	}
+	w.holdPrograms(after)
 	touched := map[netip.Addr]bool{}
 	leave := func(e dataplane.Endpoint) {
 		for _, a := range e.Addrs {
@@ -71,24 +69,27 @@ func (w *world) endpoint(ref model.Ref, before, after dataplane.Endpoint) {
 	}
 }
 
-// holdPrograms holds all programs of an endpoint. Those of host endpoints are
-// held here too, though only some of them may be used.
-func (w *world) holdPrograms(e dataplane.Endpoint) {
-	if e.Policy == nil {
+// programs calls f with the programs that an endpoint needs: of a pod those of
+// the families that it has addresses of; of a host endpoint all, though only some
+// of them may be used.
+func programs(e dataplane.Endpoint, f func(*dataplane.Program)) {
+	if e.LocalEndpoint == nil || e.Policy == nil {
 		return
 	}
 	for _, p := range e.Policy.Programs {
-		w.program(p.Program)
+		has := func(a netip.Addr) bool { return dataplane.FamilyOf(a) == p.Program.Family }
+		if e.Host != nil || slices.ContainsFunc(e.Addrs, has) {
+			f(p.Program)
+		}
 	}
 }
 
+func (w *world) holdPrograms(e dataplane.Endpoint) {
+	programs(e, func(p *dataplane.Program) { w.program(p) })
+}
+
 func (w *world) releasePrograms(e dataplane.Endpoint) {
-	if e.Policy == nil {
-		return
-	}
-	for _, p := range e.Policy.Programs {
-		w.release(w.units["program "+p.Program.ID])
-	}
+	programs(e, func(p *dataplane.Program) { w.release(w.units["program "+p.ID]) })
 }
 
 // placePods brings the elements for addresses up to date, and those for other

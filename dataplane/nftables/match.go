@@ -139,8 +139,13 @@ func (b *builder) lookup(c *dataplane.Cond, apart bool) []string {
 		}
 		return []string{field + " " + blockText(c.Set.Nets[0])}
 	}
+	su := b.u.use(b.w.set(c.Set, b.family))
+	if su.users == nil {
+		su.users = map[*unit]int{}
+	}
+	su.users[b.u]++
 	var fields []string
-	for _, name := range b.u.use(b.w.set(c.Set, b.family)).kernel {
+	for _, name := range su.kernel {
 		f := field
 		switch name[len(name)-1] {
 		case kindAddrPorts:
@@ -171,39 +176,25 @@ const (
 )
 
 // set holds the kernel's sets for one of the core, or for a rule's own blocks,
-// in one family. A set of the core always has two, for addresses and for blocks,
-// whichever of them is empty: so rules do not depend on members.
+// in one family: one for addresses and one for blocks, or one for addresses with
+// ports and one for those with all ports. The first is always there for a set of
+// the core, so that rules do not depend on which pods there are; the second only
+// as long as something is in it, because few sets have any blocks, and rules that
+// look something up in vain cost every packet.
 func (w *world) set(s *dataplane.Set, f dataplane.Family) *unit {
 	key := fmt.Sprintf("set %s %d", s.ID, f)
 	return w.hold(key, func(u *unit) {
-		name := fmt.Sprintf("s-%s-%d", s.ID, f)
-		types := "ipv4_addr"
-		if f == dataplane.IPv6 {
-			types = "ipv6_addr"
-		}
-		one := &set{name: name + string(kindAddrs), comment: s.Text, types: types, elems: map[string]string{}}
-		two := &set{name: name + string(kindBlocks), comment: s.Text, types: types, interval: true, elems: map[string]string{}}
-		if s.Kind == policy.SetAddrPorts {
-			one.name, one.types = name+string(kindAddrPorts), types+" . inet_proto . inet_service"
-			two.name, two.types, two.interval = name+string(kindAddrProtos), types+" . inet_proto", false
-		}
+		one, two := kernelSets(s, f)
 		members := w.state.Compiled.Members(s)
 		for _, m := range members {
-			if key, blocks := memberKey(m, f); key != "" && !blocks {
-				if s.Kind == policy.SetAddrPorts && m.Port == 0 {
-					two.elems[key] = ""
-				} else {
-					one.elems[key] = ""
-				}
+			if key, block := memberKey(m, f); key != "" && !block && !isExtra(s, m) {
+				one.elems[key] = ""
 			}
-		}
-		if s.Kind == policy.SetAddrs {
-			two.elems = blockKeys(members, f)
 		}
 		if s.IsCore() || len(one.elems) > 0 {
 			w.ownSet(u, one)
 		}
-		if s.IsCore() || len(two.elems) > 0 {
+		if two.elems = extras(s, members, f); len(two.elems) > 0 {
 			w.ownSet(u, two)
 		}
 		if !s.IsCore() {
@@ -217,38 +208,96 @@ func (w *world) set(s *dataplane.Set, f dataplane.Family) *unit {
 			if delete(w.core[s.ID], u); len(w.core[s.ID]) == 0 {
 				delete(w.core, s.ID)
 			}
+			delete(w.reshaped, u)
 		}
 	})
+}
+
+// isExtra says whether a member that is no block belongs into the second set.
+func isExtra(s *dataplane.Set, m policy.Member) bool {
+	return s.Kind == policy.SetAddrPorts && m.Port == 0
+}
+
+// kernelSets returns the two kernel sets of a set, empty.
+func kernelSets(s *dataplane.Set, f dataplane.Family) (one, two *set) {
+	name, types := fmt.Sprintf("s-%s-%d", s.ID, f), "ipv4_addr"
+	if f == dataplane.IPv6 {
+		types = "ipv6_addr"
+	}
+	one = &set{name: name + string(kindAddrs), comment: s.Text, types: types, elems: map[string]string{}}
+	two = &set{name: name + string(kindBlocks), comment: s.Text, types: types, interval: true, elems: map[string]string{}}
+	if s.Kind == policy.SetAddrPorts {
+		one.name, one.types = name+string(kindAddrPorts), types+" . inet_proto . inet_service"
+		two.name, two.types, two.interval = name+string(kindAddrProtos), types+" . inet_proto", false
+	}
+	return one, two
+}
+
+// extras returns the elements of the second set.
+func extras(s *dataplane.Set, members []policy.Member, f dataplane.Family) map[string]string {
+	if s.Kind == policy.SetAddrs {
+		return blockKeys(members, f)
+	}
+	out := map[string]string{}
+	for _, m := range members {
+		if key, _ := memberKey(m, f); key != "" && isExtra(s, m) {
+			out[key] = ""
+		}
+	}
+	return out
 }
 
 // changeSet brings the kernel's sets for a set of the core up to date.
 func (w *world) changeSet(sc *dataplane.SetChange) {
 	for u, f := range w.core[sc.Set.ID] {
-		blocks := false
-		where := func(m policy.Member) (set, key string) {
-			key, block := memberKey(m, f)
-			switch {
-			case block:
-				blocks = true
-				return "", ""
-			case sc.Set.Kind == policy.SetAddrPorts && m.Port == 0:
-				return u.kernel[1], key
-			}
-			return u.kernel[0], key
-		}
-		for _, m := range sc.Removed {
-			if set, key := where(m); key != "" {
-				w.dropElem(set, key)
+		extra := false
+		each := func(members []policy.Member, change func(key string)) {
+			for _, m := range members {
+				switch key, block := memberKey(m, f); {
+				case block, key != "" && isExtra(sc.Set, m):
+					extra = true
+				case key != "":
+					change(key)
+				}
 			}
 		}
-		for _, m := range sc.Added {
-			if set, key := where(m); key != "" {
-				w.putElem(set, key, "")
-			}
+		each(sc.Removed, func(key string) { w.dropElem(u.kernel[0], key) })
+		each(sc.Added, func(key string) { w.putElem(u.kernel[0], key, "") })
+		if extra {
+			w.changeExtras(u, sc.Set, f)
 		}
-		if blocks {
-			w.setElems(u.kernel[1], blockKeys(w.state.Compiled.Members(sc.Set), f))
+	}
+}
+
+// changeExtras brings the second set up to date: it comes with its first element and goes with its last.
+func (w *world) changeExtras(u *unit, s *dataplane.Set, f dataplane.Family) {
+	_, two := kernelSets(s, f)
+	elems := extras(s, w.state.Compiled.Members(s), f)
+	switch had := len(u.kernel) > 1; {
+	case had && len(elems) == 0:
+		w.dropSet(two.name)
+		u.kernel = u.kernel[:1]
+		w.reshaped[u] = struct{}{}
+	case had:
+		w.setElems(two.name, elems)
+	case len(elems) > 0:
+		two.elems = elems
+		w.ownSet(u, two)
+		w.reshaped[u] = struct{}{}
+	}
+}
+
+// remakeUsers writes the rules anew that ask for sets which have come or gone.
+func (w *world) remakeUsers() {
+	users := map[*unit]struct{}{}
+	for u := range w.reshaped {
+		for v := range u.users {
+			users[v] = struct{}{}
 		}
+	}
+	clear(w.reshaped)
+	for u := range users {
+		w.remake(u)
 	}
 }
 

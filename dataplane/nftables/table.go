@@ -2,7 +2,9 @@ package nftables
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/tierwall/tierwall/dataplane"
@@ -18,9 +20,37 @@ import (
 
 // tableUnit is one rendered form of a table.
 type tableUnit struct {
-	family        dataplane.Family
-	end           dataplane.Leaf
-	addrs, blocks string // names of its maps
+	name   string
+	side   dataplane.CondKind
+	family dataplane.Family
+	end    dataplane.Leaf
+	// other is the chain of the rest for peers in neither map.
+	other string
+}
+
+// The names of its maps. The one for blocks is there only if there are any.
+func (tu *tableUnit) addrs() string  { return tu.name + "-a" }
+func (tu *tableUnit) blocks() string { return tu.name + "-b" }
+
+func (tu *tableUnit) types() string {
+	if tu.family == dataplane.IPv6 {
+		return "ipv6_addr"
+	}
+	return "ipv4_addr"
+}
+
+// chain is the table's chain.
+func (tu *tableUnit) chain(blocks bool) *chain {
+	field := ipOf(tu.family) + " saddr"
+	if tu.side == dataplane.CondDstAddr {
+		field = ipOf(tu.family) + " daddr"
+	}
+	rules := []rule{{field + " vmap @" + tu.addrs(), ""}}
+	if blocks {
+		rules = append(rules, rule{field + " vmap @" + tu.blocks(), ""})
+	}
+	rules = append(rules, rule{"goto " + tu.other, "any other peer"})
+	return &chain{name: tu.name, comment: "by peer: to what remains of the tier's rules", rules: rules}
 }
 
 func leafKey(l *dataplane.Leaf) string {
@@ -37,31 +67,24 @@ func (w *world) table(t *dataplane.Table, end dataplane.Leaf, f dataplane.Family
 	return w.hold(name, func(u *unit) {
 		u.name = name
 		state := w.state.Compiled.Table(t.ID)
-		types, field := "ipv4_addr", "ip saddr"
-		if f == dataplane.IPv6 {
-			types, field = "ipv6_addr", "ip6 saddr"
-		}
-		if t.Side == dataplane.CondDstAddr {
-			field = strings.Replace(field, "saddr", "daddr", 1)
-		}
-		tu := &tableUnit{family: f, end: end, addrs: name + "-a", blocks: name + "-b"}
-		addrs := &set{name: tu.addrs, types: types, verdicts: true, elems: make(map[string]string, state.Len())}
+		tu := &tableUnit{name: name, side: t.Side, family: f, end: end}
+		tu.other = u.use(w.rest(state.Empty, tu)).name
+		addrs := &set{name: tu.addrs(), types: tu.types(), verdicts: true, elems: make(map[string]string, state.Len())}
 		for a, r := range state.EachAddr() {
 			addrs.elems[addrKey(a)] = "goto " + w.rest(r, tu).name
 		}
 		w.ownSet(u, addrs)
-		w.ownSet(u, &set{name: tu.blocks, types: types, interval: true, verdicts: true, elems: w.blockRests(state, tu)})
-		w.own(u, &chain{name: name, comment: "by peer: to what remains of the tier's rules", rules: []rule{
-			{field + " vmap @" + tu.addrs, ""},
-			{field + " vmap @" + tu.blocks, ""},
-			{"goto " + u.use(w.rest(state.Empty, tu)).name, "any other peer"},
-		}})
+		blocks := w.blockRests(state, tu)
+		if len(blocks) > 0 {
+			w.ownSet(u, tu.blockMap(blocks))
+		}
+		w.own(u, tu.chain(len(blocks) > 0))
 		if w.tables[t.ID] == nil {
 			w.tables[t.ID] = map[*unit]*tableUnit{}
 		}
 		w.tables[t.ID][u] = tu
 		u.gone = func() {
-			for _, m := range []string{tu.addrs, tu.blocks} {
+			for _, m := range u.kernel {
 				for _, verdict := range w.ruleset.sets[m].elems {
 					w.releaseRest(verdict)
 				}
@@ -86,31 +109,52 @@ func (w *world) blockRests(s *dataplane.TableState, tu *tableUnit) map[string]st
 
 // changeTable brings the rendered forms of a table up to date.
 func (w *world) changeTable(tc *dataplane.TableChange) {
-	for _, tu := range w.tables[tc.State.Table.ID] {
+	for u, tu := range w.tables[tc.State.Table.ID] {
 		for _, a := range tc.Addrs {
 			w.placeAddr(tc.State, tu, a)
 		}
 		if tc.Blocks {
-			now := w.blockRests(tc.State, tu)
-			var before []string
-			for _, verdict := range w.ruleset.sets[tu.blocks].elems {
-				before = append(before, verdict)
-			}
-			w.setElems(tu.blocks, now)
-			for _, verdict := range before {
-				w.releaseRest(verdict)
-			}
+			w.changeBlocks(tc.State, u, tu)
 		}
 	}
 }
 
+// changeBlocks brings a table's map of blocks up to date: it comes with its first and goes with its last.
+func (w *world) changeBlocks(s *dataplane.TableState, u *unit, tu *tableUnit) {
+	now := w.blockRests(s, tu)
+	old := w.ruleset.sets[tu.blocks()]
+	var before []string
+	if old != nil {
+		before = slices.Collect(maps.Values(old.elems))
+	}
+	switch {
+	case old != nil && len(now) > 0:
+		w.setElems(tu.blocks(), now)
+	case old != nil:
+		w.dropSet(tu.blocks())
+		u.kernel = u.kernel[:1]
+	case len(now) > 0:
+		w.ownSet(u, tu.blockMap(now))
+	}
+	if (old != nil) != (len(now) > 0) {
+		w.putChain(tu.chain(len(now) > 0))
+	}
+	for _, verdict := range before {
+		w.releaseRest(verdict)
+	}
+}
+
+func (tu *tableUnit) blockMap(elems map[string]string) *set {
+	return &set{name: tu.blocks(), types: tu.types(), interval: true, verdicts: true, elems: elems}
+}
+
 func (w *world) placeAddr(s *dataplane.TableState, tu *tableUnit, a netip.Addr) {
 	key := addrKey(a)
-	before, was := w.ruleset.sets[tu.addrs].elems[key]
+	before, was := w.ruleset.sets[tu.addrs()].elems[key]
 	if r := s.At(a); r != nil {
-		w.putElem(tu.addrs, key, "goto "+w.rest(r, tu).name)
+		w.putElem(tu.addrs(), key, "goto "+w.rest(r, tu).name)
 	} else {
-		w.dropElem(tu.addrs, key)
+		w.dropElem(tu.addrs(), key)
 	}
 	if was {
 		w.releaseRest(before)

@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy/model"
@@ -16,9 +17,11 @@ type world struct {
 	units map[string]*unit
 	// tables are the rendered forms of each table: one for each way in which its
 	// segment ends. byRest holds the rests of a rendered table.
-	tables  map[string]map[*unit]*tableUnit
-	core    map[string]map[*unit]dataplane.Family // kernel sets of core sets
-	origins map[string]dataplane.Origin           // by counter
+	tables map[string]map[*unit]*tableUnit
+	core   map[string]map[*unit]dataplane.Family // kernel sets of core sets
+	// reshaped are units whose kernel sets have come or gone in this change.
+	reshaped map[*unit]struct{}
+	origins  map[string]dataplane.Origin // by counter
 
 	// owners are the local pods that have an address, the one that counts first;
 	// nearly always one.
@@ -42,14 +45,20 @@ type unit struct {
 	counters []string
 	uses     []*unit
 	gone     func()
+	// make writes the unit. Those whose rules depend on what other units are like
+	// are written anew when that changes; see remake.
+	make func(*unit)
+	// users are the units whose rules depend on what this one is like, with how
+	// many times they use it.
+	users map[*unit]int
 }
 
 func newWorld(s *dataplane.State, o Options) *world {
 	w := &world{
 		ruleset: newRuleset(), opts: o, state: s,
-		units:   map[string]*unit{},
-		tables:  map[string]map[*unit]*tableUnit{},
-		core:    map[string]map[*unit]dataplane.Family{},
+		units:  map[string]*unit{},
+		tables: map[string]map[*unit]*tableUnit{},
+		core:   map[string]map[*unit]dataplane.Family{}, reshaped: map[*unit]struct{}{},
 		origins: map[string]dataplane.Origin{},
 		owners:  map[netip.Addr][]model.Ref{},
 		pods:    map[model.Ref]dataplane.Endpoint{},
@@ -67,11 +76,10 @@ func newWorld(s *dataplane.State, o Options) *world {
 func (w *world) apply(ch *dataplane.Change, s *dataplane.State) {
 	w.state = s
 	hosts := false
-	// New endpoints hold their programs before old ones let go of theirs, so that
-	// what both use is never taken for gone.
-	var keep []*unit
-	for _, p := range ch.Added {
-		keep = append(keep, w.program(p))
+	// Endpoints hold the programs that they will have before any lets go of those
+	// that it had, so that what both use is never taken for gone.
+	for i := range ch.Endpoints {
+		w.holdPrograms(ch.Endpoints[i].After)
 	}
 	for i := range ch.Tables {
 		if tc := &ch.Tables[i]; !tc.New && !tc.Gone {
@@ -83,6 +91,7 @@ func (w *world) apply(ch *dataplane.Change, s *dataplane.State) {
 			w.changeSet(sc)
 		}
 	}
+	w.remakeUsers()
 	for i := range ch.Endpoints {
 		ec := &ch.Endpoints[i]
 		w.endpoint(ec.Ref, ec.Before, ec.After)
@@ -91,8 +100,8 @@ func (w *world) apply(ch *dataplane.Change, s *dataplane.State) {
 	if hosts || w.stale() {
 		w.renderBase()
 	}
-	for _, u := range keep {
-		w.release(u)
+	for i := range ch.Endpoints {
+		w.releasePrograms(ch.Endpoints[i].After)
 	}
 }
 
@@ -101,7 +110,7 @@ func (w *world) apply(ch *dataplane.Change, s *dataplane.State) {
 func (w *world) hold(key string, make func(*unit)) *unit {
 	u := w.units[key]
 	if u == nil {
-		u = &unit{key: key}
+		u = &unit{key: key, make: make}
 		w.units[key] = u
 		make(u)
 	}
@@ -127,9 +136,32 @@ func (w *world) release(u *unit) {
 		w.dropCounter(c)
 		delete(w.origins, c)
 	}
-	for _, v := range u.uses {
+	w.letGo(u, u.uses)
+}
+
+// letGo ends a unit's use of others.
+func (w *world) letGo(u *unit, uses []*unit) {
+	for _, v := range uses {
+		if n := v.users[u]; n > 1 {
+			v.users[u] = n - 1
+		} else {
+			delete(v.users, u)
+		}
 		w.release(v)
 	}
+}
+
+// remake writes a unit of chains anew, with the same name.
+func (w *world) remake(u *unit) {
+	chains, uses := u.chains, u.uses
+	u.chains, u.uses = nil, nil
+	u.make(u)
+	for _, c := range chains {
+		if !slices.Contains(u.chains, c) {
+			w.dropChain(c)
+		}
+	}
+	w.letGo(u, uses)
 }
 
 // own gives a unit a chain.
