@@ -45,6 +45,8 @@ type Status struct {
 	// each with the generation that is there. (A policy that has failed may be in
 	// it with an older one.)
 	Enforced map[model.Ref]int64
+	// Version changes whenever Enforced does.
+	Version uint64
 	// Failed are the policies that select local endpoints and whose current
 	// generation is not in the kernel; sorted.
 	Failed []Failure
@@ -70,6 +72,7 @@ type ledger struct {
 	touched map[model.Ref]struct{} // changed since the kernel was last up to date
 	kernel  map[model.Ref]int64    // generations
 	shared  bool                   // kernel has been handed out
+	version uint64                 // of kernel
 }
 
 func newLedger() ledger {
@@ -128,6 +131,7 @@ func (l *ledger) settle(held map[model.Ref]error) {
 			delete(l.kernel, r)
 		}
 	}
+	l.version++
 	clear(l.touched)
 }
 
@@ -148,7 +152,7 @@ func (a *Agent) tell(ctx context.Context) {
 	}
 	a.took = 0
 	if a.synced {
-		r.Enforced, a.ledger.shared = a.ledger.kernel, true
+		r.Enforced, r.Version, a.ledger.shared = a.ledger.kernel, a.ledger.version, true
 		a.fillFailures(r)
 	}
 	a.opts.Reporter.Report(r)

@@ -1,0 +1,110 @@
+package status
+
+import (
+	"fmt"
+	"strings"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Condition types of policies.
+const (
+	// Accepted: the policy is understood as it is written.
+	Accepted = "Accepted"
+	// Enforced: every node with an endpoint that the policy selects enforces it.
+	Enforced = "Enforced"
+)
+
+// Reasons of the condition Accepted.
+const (
+	ReasonAccepted     = "Accepted"
+	ReasonWithWarnings = "AcceptedWithWarnings" // True all the same
+	ReasonInvalid      = "Invalid"              // False: a part is not understood and fails closed
+	ReasonUnknownTier  = "UnknownTier"          // False: evaluated after all other tiers
+)
+
+// maxMessage bounds the messages of conditions and events, in bytes.
+const maxMessage = 1000
+
+// accepted says whether a policy is understood as it is written. tier says
+// whether there is a tier of a name; the built-in ones are always there.
+func accepted(policy runtime.Object, tier func(name string) bool) metav1.Condition {
+	o, problems, _ := convert.Object(policy)
+	c := metav1.Condition{Type: Accepted, Status: metav1.ConditionTrue, Reason: ReasonAccepted, Message: "The policy is understood as it is written."}
+	var errs, warnings []string
+	for _, p := range problems {
+		line := p.Message
+		if p.Field != "" {
+			line = p.Field + ": " + p.Message
+		}
+		if p.Warning {
+			warnings = append(warnings, line)
+		} else {
+			errs = append(errs, line)
+		}
+	}
+	p, _ := o.(*model.Policy)
+	switch {
+	case len(errs) > 0:
+		c.Status, c.Reason = metav1.ConditionFalse, ReasonInvalid
+		c.Message = enumerate(append(errs, warnings...))
+	case p != nil && !builtin(p.Tier) && !tier(p.Tier):
+		c.Status, c.Reason = metav1.ConditionFalse, ReasonUnknownTier
+		c.Message = fmt.Sprintf("spec.tier: there is no tier %q; the policy is evaluated after all other tiers, in one that denies by default", p.Tier)
+	case len(warnings) > 0:
+		c.Reason, c.Message = ReasonWithWarnings, enumerate(warnings)
+	}
+	return c
+}
+
+func builtin(tier string) bool {
+	switch tier {
+	case model.TierDefault, model.TierKubeAdmin, model.TierKubeBaseline:
+		return true
+	}
+	return false
+}
+
+// enumerate joins lines, and says how many did not fit.
+func enumerate(lines []string) string {
+	var b strings.Builder
+	for i, line := range lines {
+		if i > 0 {
+			b.WriteString("; ")
+		}
+		rest := fmt.Sprintf("and %d more", len(lines)-i)
+		if b.Len()+len(line)+len("; ")+len(rest) > maxMessage {
+			if i == 0 {
+				return shorten(line)
+			}
+			b.WriteString(rest)
+			return b.String()
+		}
+		b.WriteString(line)
+	}
+	return b.String()
+}
+
+// shorten cuts a message at the bound.
+func shorten(s string) string {
+	if len(s) <= maxMessage {
+		return s
+	}
+	return strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
+}
+
+// tierOf returns the tier that a policy names.
+func tierOf(policy runtime.Object) string {
+	switch p := policy.(type) {
+	case *v1alpha1.GlobalNetworkPolicy:
+		return p.Spec.Tier
+	case *v1alpha1.NetworkPolicy:
+		return p.Spec.Tier
+	}
+	return ""
+}

@@ -1,0 +1,53 @@
+package status
+
+import (
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// runtimeObject is what events are about.
+type runtimeObject = runtime.Object
+
+// Reasons of events. All are warnings that somebody has to do something about.
+const (
+	eventNotAccepted = "NotAccepted"
+	eventNodesFailed = "NodesFailed"
+)
+
+// announce makes an event of what a person must act on: a policy that is not
+// accepted, once a generation; and one that nodes fail to enforce, not more
+// often than every eventPause, however often they come and go.
+func (c *controller) announce(ref model.Ref, o runtimeObject, was, is *v1alpha1.PolicyStatus, now time.Time) {
+	acc := meta.FindStatusCondition(is.Conditions, Accepted)
+	if acc.Status == metav1.ConditionFalse && !same(was, acc) {
+		c.events.Eventf(o, nil, corev1.EventTypeWarning, eventNotAccepted, "Accept", "%s", acc.Message)
+	}
+	enf := meta.FindStatusCondition(is.Conditions, Enforced)
+	if enf.Reason == ReasonNodesFailed && !same(was, enf) && c.mayAnnounce(ref, now) {
+		c.events.Eventf(o, nil, corev1.EventTypeWarning, eventNodesFailed, "Enforce", "%s", enf.Message)
+	}
+}
+
+// same says whether a status said this before, of the same generation.
+func same(was *v1alpha1.PolicyStatus, cond *metav1.Condition) bool {
+	before := meta.FindStatusCondition(was.Conditions, cond.Type)
+	return before != nil && before.Status == cond.Status && before.Reason == cond.Reason && before.ObservedGeneration == cond.ObservedGeneration
+}
+
+func (c *controller) mayAnnounce(ref model.Ref, now time.Time) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	m := c.memory[ref]
+	if m == nil || !m.event.IsZero() && now.Sub(m.event) < eventPause {
+		return false
+	}
+	m.event = now
+	return true
+}
