@@ -60,7 +60,7 @@ func NewState(ix *policy.Index, node string, c *Compiler) *State {
 func (c *Compiler) Sets() []*Set {
 	seen := map[string]*Set{}
 	for _, r := range c.programs {
-		for _, s := range r.program.Sets() {
+		for _, s := range r.program.sets {
 			seen[s.ID] = s
 		}
 	}
@@ -68,44 +68,25 @@ func (c *Compiler) Sets() []*Set {
 }
 
 // Sets returns the sets that a program's rules ask for one by one: those of its
-// lists of rules, and those that rests of its tables may ask for. Sets that only
-// make up a table are not among them: no backend needs them.
-func (p *Program) Sets() []*Set {
-	seen := map[string]*Set{}
-	add := func(conds []Cond) {
-		for _, c := range conds {
-			if c.Set != nil {
-				seen[c.Set.ID] = c.Set
-			}
-		}
-	}
+// lists of rules, and those that rests of its tables may ask for, by ID. Sets that
+// only make up a table are not among them: no backend needs them.
+func (p *Program) Sets() []*Set { return slices.Clone(p.sets) }
+
+func (p *Program) findSets() {
 	for i := range p.Segments {
 		for j := range p.Segments[i].Rules {
-			add(p.Segments[i].Rules[j].Conds)
-		}
-		if t := p.Segments[i].Table; t != nil {
-			for j := range t.rules {
-				add(t.rules[j].Conds)
+			for _, c := range p.Segments[i].Rules[j].Conds {
+				if c.Set != nil {
+					p.sets = append(p.sets, c.Set)
+				}
 			}
 		}
-	}
-	return slices.SortedFunc(maps.Values(seen), func(a, b *Set) int { return cmp.Compare(a.ID, b.ID) })
-}
-
-// Members returns the members of a set, sorted.
-func (c *Compiler) Members(s *Set) []policy.Member {
-	if !s.IsCore() {
-		out := make([]policy.Member, len(s.Nets))
-		for i, p := range s.Nets {
-			out[i] = policy.Member{Prefix: p}
+		if t := p.Segments[i].Table; t != nil {
+			p.sets = append(p.sets, t.others...)
 		}
-		return out
 	}
-	rec := c.sets[s.ID]
-	if rec == nil {
-		return nil
-	}
-	return slices.SortedFunc(maps.Keys(rec.members), policy.Member.Compare)
+	slices.SortFunc(p.sets, func(a, b *Set) int { return cmp.Compare(a.ID, b.ID) })
+	p.sets = slices.Clip(slices.Compact(p.sets))
 }
 
 // Programs returns all programs, by ID.
@@ -125,21 +106,6 @@ func (c *Compiler) Table(id string) *TableState {
 	}
 	return nil
 }
-
-// Rests returns the rests that a table's addresses, blocks and all others lead to, by ID.
-func (s *TableState) Rests() []*Rest {
-	seen := map[string]*Rest{s.Empty.ID: s.Empty}
-	for _, r := range s.addrs {
-		seen[r.ID] = r
-	}
-	for _, b := range s.Blocks {
-		seen[b.Rest.ID] = b.Rest
-	}
-	return slices.SortedFunc(maps.Values(seen), func(a, b *Rest) int { return cmp.Compare(a.ID, b.ID) })
-}
-
-// Family of the addresses.
-func (s *TableState) Family() Family { return s.family }
 
 // Endpoints returns the local endpoints, sorted.
 func (c *Compiler) Endpoints() []Endpoint {

@@ -68,7 +68,7 @@ func BenchmarkColdStart(b *testing.B) {
 			b.ReportMetric(float64(len(ch.Tables)), "tables")
 			cpu = cpuTime()
 			b.ReportMetric(float64(read(ch)), "addrs")
-			b.ReportMetric(float64((cpuTime()-cpu).Milliseconds()), "read-cpu-ms")
+			b.ReportMetric(float64((cpuTime() - cpu).Milliseconds()), "read-cpu-ms")
 			d, ch = nil, nil
 			with := liveHeap()
 			runtime.KeepAlive(c)

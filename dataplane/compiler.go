@@ -25,34 +25,30 @@ const DefaultLinear = 12
 
 // Compiler turns the core's deltas into changes of what a kernel should hold.
 // What did not change stays the same object. Not safe for concurrent use.
+//
+// What costs is done once for all that need it: a policy's rules are compiled
+// once for all effective policies that it is part of (rulelist.go), addresses
+// are sorted by the sets that they are in once for all tables (space.go), and
+// what remains of a table's rules for an address follows from that (table.go).
 type Compiler struct {
 	opts     Options
+	spaces   [2]*space // of the families
 	sets     map[string]*setRec
-	literals map[string]*literalRec
+	literals map[string]*setRec
+	blocks   map[string]*blockMap
+	flat     map[*policy.Policy]*policyRec
 	tables   map[string]*tableRec
 	policies map[*policy.Effective]*Compiled
 	programs map[string]*programRec
 	ends     map[model.Ref]Endpoint
-}
 
-type setRec struct {
-	set     *Set
-	members map[policy.Member]struct{}
-	// tables that ask for the set, with its number there.
-	tables map[*tableRec]uint16
-}
-
-// literalRec counts the programs that ask for a set of literal blocks.
-type literalRec struct {
-	set  *Set
-	refs int
-}
-
-type tableRec struct {
-	state *TableState
-	refs  int
-	// blocks of each of the table's sets, by number.
-	blocks [][]netip.Prefix
+	// numbered are the sets by number; numbers of sets that are gone are given again.
+	numbered    []*setRec
+	freeNumbers []uint32
+	versions    uint64 // of lists of blocks
+	// What is new while a Delta is applied.
+	freshTables   []*tableRec
+	freshLiterals []*setRec
 }
 
 type programRec struct {
@@ -60,20 +56,29 @@ type programRec struct {
 	refs    int
 }
 
+// families by familyIndex.
+var families = [2]Family{IPv4, IPv6}
+
 // NewCompiler returns a Compiler that holds nothing.
 func NewCompiler(o Options) *Compiler {
 	if o.Linear == 0 {
 		o.Linear = DefaultLinear
 	}
-	return &Compiler{
+	c := &Compiler{
 		opts:     o,
 		sets:     map[string]*setRec{},
-		literals: map[string]*literalRec{},
+		literals: map[string]*setRec{},
+		blocks:   map[string]*blockMap{},
+		flat:     map[*policy.Policy]*policyRec{},
 		tables:   map[string]*tableRec{},
 		policies: map[*policy.Effective]*Compiled{},
 		programs: map[string]*programRec{},
 		ends:     map[model.Ref]Endpoint{},
 	}
+	for i, f := range families {
+		c.spaces[i] = newSpace(f, func(n uint32) *setRec { return c.numbered[n] })
+	}
+	return c
 }
 
 // Compiled is an effective policy as programs, one for each stage, direction
@@ -148,44 +153,45 @@ type EndpointChange struct {
 // Apply takes what changed in the core and returns what changes in the kernel.
 func (c *Compiler) Apply(d *policy.Delta) *Change {
 	ch := &Change{}
-	touched := map[*tableRec]*TableChange{}
+	var members changes
+	c.expect(d)
 	for i := range d.Sets {
 		if sd := &d.Sets[i]; !sd.Gone {
-			ch.Sets = append(ch.Sets, c.applySet(sd, touched))
+			ch.Sets = append(ch.Sets, c.applySet(sd, &members))
 		}
 	}
-	newTables := map[*tableRec]bool{}
+	touched := c.retable(&members)
 	for _, e := range d.Added {
-		c.compile(e, ch, newTables)
+		c.compile(e, ch)
 	}
+	c.fillTables()
 	for i := range d.Endpoints {
 		c.applyEndpoint(&d.Endpoints[i], ch)
 	}
-	for _, e := range d.Removed {
-		c.release(e, ch, newTables)
-	}
-	for i := range d.Sets {
-		if sd := &d.Sets[i]; sd.Gone {
-			if rec := c.sets[sd.Set.ID()]; rec != nil {
-				ch.Sets = append(ch.Sets, SetChange{Set: rec.set, Gone: true})
-				delete(c.sets, sd.Set.ID())
-			}
-		}
-	}
+	c.release(d, ch)
 	for rec, tc := range touched {
-		if rec.refs > 0 && !newTables[rec] && (tc.Blocks || len(tc.Addrs) > 0) {
+		if rec.refs > 0 {
 			slices.SortFunc(tc.Addrs, netip.Addr.Compare)
-			tc.Addrs = slices.Compact(tc.Addrs)
 			ch.Tables = append(ch.Tables, *tc)
 		}
 	}
-	for rec := range newTables {
-		if rec.refs > 0 {
+	for _, rec := range c.freshTables {
+		if rec.fresh = false; rec.refs > 0 {
 			ch.Tables = append(ch.Tables, TableChange{State: rec.state, New: true})
 		}
 	}
+	c.freshTables = nil
 	ch.sort()
 	return ch
+}
+
+// expect makes room for the addresses of the first delta.
+func (c *Compiler) expect(d *policy.Delta) {
+	most := 0
+	for i := range d.Sets {
+		most = max(most, len(d.Sets[i].Added))
+	}
+	c.spaces[0].numbers.expect(most)
 }
 
 func (ch *Change) sort() {
@@ -195,85 +201,6 @@ func (ch *Change) sort() {
 	slices.SortFunc(ch.Removed, byID)
 	slices.SortFunc(ch.Tables, func(a, b TableChange) int { return cmp.Compare(a.State.Table.ID, b.State.Table.ID) })
 	slices.SortFunc(ch.Endpoints, func(a, b EndpointChange) int { return a.Ref.Compare(b.Ref) })
-}
-
-// applySet takes a set's members and tells the tables that ask for it.
-func (c *Compiler) applySet(sd *policy.SetDelta, touched map[*tableRec]*TableChange) SetChange {
-	set := c.set(sd.Set)
-	rec := c.sets[set.ID]
-	if rec.members == nil {
-		rec.members = make(map[policy.Member]struct{}, len(sd.Added))
-	}
-	for _, m := range sd.Added {
-		rec.members[m] = struct{}{}
-	}
-	for _, m := range sd.Removed {
-		delete(rec.members, m)
-	}
-	for t, n := range rec.tables {
-		tc := touched[t]
-		if tc == nil {
-			tc = &TableChange{State: t.state}
-			touched[t] = tc
-		}
-		t.update(n, sd, tc)
-	}
-	return SetChange{Set: set, New: sd.New, Added: sd.Added, Removed: sd.Removed}
-}
-
-// update changes a table by what changed in its set of a number.
-func (t *tableRec) update(n uint16, sd *policy.SetDelta, tc *TableChange) {
-	s := t.state
-	blocks := false
-	touch := func(m policy.Member, in bool) {
-		a := m.Prefix.Addr()
-		switch {
-		case FamilyOf(a) != s.family:
-		case !m.Prefix.IsSingleIP():
-			blocks = true
-			if in {
-				t.blocks[n] = append(t.blocks[n], m.Prefix)
-			} else if i := slices.Index(t.blocks[n], m.Prefix); i >= 0 {
-				t.blocks[n] = slices.Delete(t.blocks[n], i, i+1)
-			}
-		default:
-			s.number(a, n, in)
-			if s.place(a) {
-				tc.Addrs = append(tc.Addrs, a)
-			}
-		}
-	}
-	for _, m := range sd.Removed {
-		touch(m, false)
-	}
-	for _, m := range sd.Added {
-		touch(m, true)
-	}
-	if blocks {
-		s.setBlocks(t.blocks)
-		tc.Blocks = true
-		for a := range s.single {
-			if s.place(a) {
-				tc.Addrs = append(tc.Addrs, a)
-			}
-		}
-	}
-}
-
-// number notes that an address is, or is not, itself a member of the table's set n.
-func (s *TableState) number(a netip.Addr, n uint16, in bool) {
-	own := s.single[a]
-	i, found := slices.BinarySearch(own, n)
-	switch {
-	case in && !found:
-		s.single[a] = slices.Insert(slices.Clone(own), i, n)
-	case !in && found:
-		if own = slices.Delete(slices.Clone(own), i, i+1); len(own) == 0 {
-			delete(s.single, a)
-		} else {
-			s.single[a] = own
-		}
-	}
 }
 
 func (c *Compiler) applyEndpoint(d *policy.EndpointDelta, ch *Change) {
@@ -288,22 +215,19 @@ func (c *Compiler) applyEndpoint(d *policy.EndpointDelta, ch *Change) {
 }
 
 // compile makes the programs of an effective policy.
-func (c *Compiler) compile(e *policy.Effective, ch *Change, newTables map[*tableRec]bool) {
+func (c *Compiler) compile(e *policy.Effective, ch *Change) {
 	out := &Compiled{Effective: e}
-	for _, st := range e.Stages() {
-		for _, f := range []Family{IPv4, IPv6} {
-			p := c.program(&st, f)
-			rec := c.programs[p.ID]
+	stages := e.Stages()
+	c.holdPolicies(stages)
+	for i := range stages {
+		st := &stages[i]
+		for _, f := range families {
+			pl := c.plan(st, f)
+			rec := c.programs[pl.id]
 			if rec == nil {
-				rec = &programRec{program: p}
-				c.programs[p.ID] = rec
-				ch.Added = append(ch.Added, p)
-				c.countLiterals(p, 1)
-				for i := range p.Segments {
-					if t := p.Segments[i].Table; t != nil {
-						p.Segments[i].Table = c.hold(t, f, newTables)
-					}
-				}
+				rec = &programRec{program: c.program(&pl, st, f)}
+				c.programs[pl.id] = rec
+				ch.Added = append(ch.Added, rec.program)
 			}
 			rec.refs++
 			out.Programs = append(out.Programs, StageProgram{st.Stage, st.Direction, rec.program})
@@ -312,23 +236,67 @@ func (c *Compiler) compile(e *policy.Effective, ch *Change, newTables map[*table
 	c.policies[e] = out
 }
 
-// program compiles one chain for one family.
-func (c *Compiler) program(st *policy.StageChain, f Family) *Program {
-	side := CondSrcAddr
-	if st.Direction == model.Egress {
-		side = CondDstAddr
-	}
-	p := &Program{Family: f, Default: Leaf{Verdict: verdictOf(st.Default)}}
+// plan is what a program is to be made of, and its ID: there may be an equal one.
+type plan struct {
+	id       string
+	segments []segmentPlan
+	def      Leaf
+}
+
+type segmentPlan struct {
+	lists []*ruleList
+	table string // ID, if it is to be a table
+	end   Leaf
+}
+
+// plan looks at one chain for one family.
+func (c *Compiler) plan(st *policy.StageChain, f Family) plan {
+	pl := plan{def: Leaf{Verdict: verdictOf(st.Default)}}
+	whole := content("program")
+	whole.number(uint64(f))
 	for i := range st.Chain {
 		t := &st.Chain[i]
-		seg := Segment{Tier: t.Tier.Name, End: endOf(t, st), Rules: c.flatten(t, st.Direction, f)}
-		if sets, work := workOf(seg.Rules, side); work > max(c.opts.Linear, 0) && sets <= maxTableSets {
-			seg.Table, seg.Rules = newTable(seg.Rules, side, max(c.opts.Linear, 0)), nil
-			seg.Table.ID = tableID(seg.Table, f)
+		sp := segmentPlan{lists: c.lists(t, st.Direction, f), end: endOf(t, st)}
+		rules := content("table")
+		rules.number(uint64(f))
+		rules.number(uint64(peerSide(st.Direction)))
+		for _, l := range sp.lists {
+			rules.digest(&l.digest)
+		}
+		d := rules.sum()
+		if c.tabled(sp.lists, peerSide(st.Direction)) {
+			sp.table = d.id()
+		}
+		whole.text(t.Tier.Name)
+		whole.flag(sp.table != "")
+		whole.digest(&d)
+		whole.leaf(&sp.end)
+		pl.segments = append(pl.segments, sp)
+	}
+	whole.leaf(&pl.def)
+	d := whole.sum()
+	pl.id = d.id()
+	return pl
+}
+
+// program makes what is planned.
+func (c *Compiler) program(pl *plan, st *policy.StageChain, f Family) *Program {
+	p := &Program{ID: pl.id, Family: f, Default: pl.def}
+	for i := range pl.segments {
+		sp := &pl.segments[i]
+		seg := Segment{Tier: st.Chain[i].Tier.Name, End: sp.end}
+		if sp.table != "" {
+			seg.Table = c.hold(sp.table, sp.lists, st.Direction, f)
+		} else {
+			for _, l := range sp.lists {
+				for j := range l.rules {
+					seg.Rules = append(seg.Rules, l.rules[j].whole())
+				}
+			}
 		}
 		p.Segments = append(p.Segments, seg)
 	}
-	p.ID = hashID("program " + p.String())
+	p.findSets()
 	return p
 }
 
@@ -361,126 +329,77 @@ func endOf(t *policy.TierChain, st *policy.StageChain) Leaf {
 	return l
 }
 
-// workOf counts the distinct sets that rules ask for on a side, and how much
-// work it is to try the rules one by one (Options.Linear).
-func workOf(rules []Rule, side CondKind) (sets, work int) {
+// tabled says whether rules are to be a table: if it is too much work to try
+// them one by one (Options.Linear), and a table can tell their sets apart.
+func (c *Compiler) tabled(lists []*ruleList, side CondKind) bool {
+	work, rules := 0, 0
+	for _, l := range lists {
+		work += l.asked
+		rules += len(l.rules)
+	}
+	if work+rules/8 <= max(c.opts.Linear, 0) {
+		return false
+	}
+	if work <= maxTableSets {
+		return true
+	}
 	seen := map[*Set]bool{}
-	for i := range rules {
-		for _, c := range rules[i].Conds {
-			if c.Kind == side {
-				seen[c.Set] = true
-				work++
-			}
-		}
-	}
-	return len(seen), work + len(rules)/8
-}
-
-// hold keeps a table and what it holds, shared by all programs that have an equal one.
-func (c *Compiler) hold(t *Table, f Family, newTables map[*tableRec]bool) *Table {
-	rec := c.tables[t.ID]
-	if rec == nil {
-		rec = &tableRec{blocks: make([][]netip.Prefix, len(t.Sets)), state: &TableState{
-			Table: t, family: f, addrs: map[netip.Addr]*Rest{}, single: map[netip.Addr][]uint16{}, rests: map[string]*Rest{},
-		}}
-		c.tables[t.ID] = rec
-		newTables[rec] = true
-		for n, set := range t.Sets {
-			c.fill(rec, uint16(n), set)
-		}
-		rec.state.setBlocks(rec.blocks)
-		for a := range rec.state.single {
-			rec.state.place(a)
-		}
-	}
-	rec.refs++
-	return rec.state.Table
-}
-
-// fill puts the members of a set into a new table.
-func (c *Compiler) fill(t *tableRec, n uint16, set *Set) {
-	add := func(p netip.Prefix) {
-		switch {
-		case FamilyOf(p.Addr()) != t.state.family:
-		case p.IsSingleIP():
-			t.state.number(p.Addr(), n, true)
-		default:
-			t.blocks[n] = append(t.blocks[n], p)
-		}
-	}
-	for _, p := range set.Nets {
-		add(p)
-	}
-	if set.Nets != nil {
-		return
-	}
-	rec := c.sets[set.ID]
-	for m := range rec.members {
-		add(m.Prefix)
-	}
-	if rec.tables == nil {
-		rec.tables = map[*tableRec]uint16{}
-	}
-	rec.tables[t] = n
-}
-
-// release forgets an effective policy that no endpoint has any more.
-func (c *Compiler) release(e *policy.Effective, ch *Change, newTables map[*tableRec]bool) {
-	compiled := c.policies[e]
-	if compiled == nil {
-		return
-	}
-	delete(c.policies, e)
-	for _, sp := range compiled.Programs {
-		rec := c.programs[sp.Program.ID]
-		if rec.refs--; rec.refs > 0 {
-			continue
-		}
-		delete(c.programs, sp.Program.ID)
-		ch.Removed = append(ch.Removed, rec.program)
-		c.countLiterals(rec.program, -1)
-		for i := range rec.program.Segments {
-			if t := rec.program.Segments[i].Table; t != nil {
-				c.drop(c.tables[t.ID], ch, newTables)
-			}
-		}
-	}
-}
-
-// countLiterals counts a program's literal sets, and forgets those that none asks for.
-func (c *Compiler) countLiterals(p *Program, n int) {
-	count := func(s *Set) {
-		if rec := c.literals[s.ID]; rec != nil && !s.IsCore() {
-			if rec.refs += n; rec.refs == 0 {
-				delete(c.literals, s.ID)
-			}
-		}
-	}
-	for i := range p.Segments {
-		for j := range p.Segments[i].Rules {
-			for _, cond := range p.Segments[i].Rules[j].Conds {
-				if cond.Set != nil {
-					count(cond.Set)
+	for _, l := range lists {
+		for i := range l.rules {
+			for _, cond := range l.rules[i].conds {
+				if cond.Kind == side {
+					seen[cond.Set] = true
 				}
 			}
 		}
-		if t := p.Segments[i].Table; t != nil {
-			t.eachSet(count)
-		}
 	}
+	return len(seen) <= maxTableSets
 }
 
-func (c *Compiler) drop(t *tableRec, ch *Change, newTables map[*tableRec]bool) {
-	if t.refs--; t.refs > 0 {
-		return
-	}
-	delete(c.tables, t.state.Table.ID)
-	for _, set := range t.state.Table.Sets {
-		if rec := c.sets[set.ID]; rec != nil {
-			delete(rec.tables, t)
+// release forgets the effective policies that no endpoint has any more, the sets
+// that are gone, and what only they needed.
+func (c *Compiler) release(d *policy.Delta, out *Change) {
+	var members changes
+	var chains []policy.StageChain
+	for _, e := range d.Removed {
+		compiled := c.policies[e]
+		if compiled == nil {
+			continue
+		}
+		delete(c.policies, e)
+		chains = append(chains, e.Stages()...)
+		for _, sp := range compiled.Programs {
+			c.releaseProgram(sp.Program, out, &members)
 		}
 	}
-	if !newTables[t] {
-		ch.Tables = append(ch.Tables, TableChange{State: t.state, Gone: true})
+	var gone []*setRec
+	for i := range d.Sets {
+		if sd := &d.Sets[i]; sd.Gone {
+			if rec := c.sets[sd.Set.ID()]; rec != nil {
+				out.Sets = append(out.Sets, SetChange{Set: rec.set, Gone: true})
+				c.empty(rec, &members)
+				delete(c.sets, sd.Set.ID())
+				gone = append(gone, rec)
+			}
+		}
+	}
+	c.settle(&members)
+	for _, rec := range gone {
+		c.freeNumber(rec)
+	}
+	c.releasePolicies(chains)
+}
+
+func (c *Compiler) releaseProgram(p *Program, out *Change, members *changes) {
+	rec := c.programs[p.ID]
+	if rec.refs--; rec.refs > 0 {
+		return
+	}
+	delete(c.programs, p.ID)
+	out.Removed = append(out.Removed, rec.program)
+	for i := range rec.program.Segments {
+		if t := rec.program.Segments[i].Table; t != nil {
+			c.drop(c.tables[t.ID], out, members)
+		}
 	}
 }

@@ -73,36 +73,14 @@ func (c *Compiler) holds(cond *Cond, f *model.Flow) bool {
 	return c.containsPort(cond.Set, f.Dst, f.Protocol, f.DstPort)
 }
 
-func (c *Compiler) contains(s *Set, a netip.Addr) bool {
-	for _, p := range s.Nets {
-		if p.Contains(a) {
-			return true
-		}
-	}
-	if !s.IsCore() {
-		return false
-	}
-	members := c.sets[s.ID].members
-	for bits := a.BitLen(); bits >= 0; bits-- {
-		p, err := a.Prefix(bits)
-		if err != nil {
-			return false
-		}
-		if _, ok := members[policy.Member{Prefix: p}]; ok {
-			return true
-		}
-	}
-	return false
-}
-
 func (c *Compiler) containsPort(s *Set, a netip.Addr, p model.Protocol, port uint16) bool {
-	members := c.sets[s.ID].members
+	ports := c.sets[s.ID].ports
 	m := policy.Member{Prefix: netip.PrefixFrom(a, a.BitLen()), Protocol: p, Port: port}
-	if _, ok := members[m]; ok {
+	if _, ok := ports[m]; ok {
 		return true
 	}
 	m.Port = 0
-	_, ok := members[m]
+	_, ok := ports[m]
 	return ok
 }
 

@@ -2,49 +2,22 @@ package dataplane
 
 import (
 	"cmp"
-	"crypto/sha256"
-	"encoding/base32"
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// flatten turns one tier of a chain into rules of plain conditions, for one
-// family. Rules that cannot match in the family are left out; a rule whose ports
-// are ranges or names becomes one rule for the ranges and one for each name.
-func (c *Compiler) flatten(t *policy.TierChain, dir model.Direction, f Family) []Rule {
-	var out []Rule
-	for _, p := range t.Policies {
-		rules := p.Ingress
-		if dir == model.Egress {
-			rules = p.Egress
-		}
-		for i := range rules {
-			r := &rules[i]
-			leaf, ok := leafOf(t, p, r, dir)
-			if !ok {
-				continue
-			}
-			for _, conds := range c.conditions(r, f) {
-				out = append(out, Rule{Conds: conds, Leaf: leaf})
-			}
-		}
-	}
-	return out
-}
-
 // leafOf says what a rule does where it matches. Rules that can do nothing are not ok.
-func leafOf(t *policy.TierChain, p *policy.Policy, r *policy.Rule, dir model.Direction) (Leaf, bool) {
+func leafOf(p *policy.Policy, r *policy.Rule, dir model.Direction) (Leaf, bool) {
 	if r.Match.Never {
 		return Leaf{}, false
 	}
 	l := Leaf{
 		Log: r.Action == model.Log,
 		Origin: Origin{
-			Tier: t.Tier.Name, Policy: p.Ref, Direction: dir,
+			Tier: p.Tier, Policy: p.Ref, Direction: dir,
 			Rule: model.RuleIndex(r.Index), Action: r.Action, Audit: p.Audit,
 		},
 	}
@@ -63,7 +36,8 @@ func leafOf(t *policy.TierChain, p *policy.Policy, r *policy.Rule, dir model.Dir
 }
 
 // conditions returns the alternatives of a rule, each a list of conditions that
-// must all hold; none if the rule cannot match in the family.
+// must all hold; none if the rule cannot match in the family. A rule whose ports
+// are ranges or names has one for the ranges and one for each name.
 func (c *Compiler) conditions(r *policy.Rule, f Family) [][]Cond {
 	m := &r.Match
 	if m.IPVersion != 0 && Family(m.IPVersion) != f {
@@ -216,36 +190,4 @@ func ofFamily(nets []netip.Prefix, f Family) []netip.Prefix {
 // before those inside it.
 func comparePrefixes(a, b netip.Prefix) int {
 	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
-}
-
-// literal returns the set of a rule's own blocks, one for each distinct list.
-func (c *Compiler) literal(nets []netip.Prefix) *Set {
-	text := make([]string, len(nets))
-	for i, p := range nets {
-		text[i] = p.String()
-	}
-	def := strings.Join(text, ", ")
-	id := hashID("nets " + def)
-	rec := c.literals[id]
-	if rec == nil {
-		rec = &literalRec{set: &Set{ID: id, Kind: policy.SetAddrs, Text: def, Nets: nets}}
-		c.literals[id] = rec
-	}
-	return rec.set
-}
-
-// set returns the set that stands for one of the core.
-func (c *Compiler) set(s *policy.Set) *Set {
-	if got := c.sets[s.ID()]; got != nil {
-		return got.set
-	}
-	rec := &setRec{set: &Set{ID: s.ID(), Kind: s.Kind(), Text: s.String()}}
-	c.sets[s.ID()] = rec
-	return rec.set
-}
-
-// hashID is a short name for a content: 80 bits, in letters that every kernel takes.
-func hashID(content string) string {
-	sum := sha256.Sum256([]byte(content))
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
 }

@@ -7,8 +7,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// String is the program as text, complete: it is what IDs are made of, and what
-// goldens show.
+// String is the program as text, complete, for goldens and people.
 func (p *Program) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n", p.Family)
@@ -42,7 +41,8 @@ func (t *Table) append(b *strings.Builder) {
 			fmt.Fprintf(b, " not in %v", tr.out)
 		}
 		b.WriteString(":")
-		appendRule(b, &tr.Rule)
+		r := tr.remainder()
+		appendRule(b, &r)
 	}
 }
 

@@ -33,7 +33,7 @@ func (f Family) String() string {
 }
 
 // Program is one chain of an effective policy for one family. Immutable:
-// membership changes what its tables hold (Table.Members), never the Program.
+// membership changes what its tables hold (TableState), never the Program.
 type Program struct {
 	// ID follows from the content: equal programs have equal IDs, in every process.
 	ID       string
@@ -41,6 +41,8 @@ type Program struct {
 	Segments []Segment
 	// Default is what happens if no segment decides.
 	Default Leaf
+
+	sets []*Set // Sets()
 }
 
 // Segment is one tier's part of a program. A packet that comes to its end goes

@@ -1,0 +1,175 @@
+package dataplane
+
+import (
+	"encoding/binary"
+	"net/netip"
+	"slices"
+)
+
+// blockMap is the blocks of some sets, cut into disjoint ranges. Tables that ask
+// for the same sets with blocks share one. Immutable: when a set's blocks change,
+// its tables get others.
+type blockMap struct {
+	key    string
+	refs   int
+	ranges []blockRange // sorted
+	combos [][]uint32   // sets' numbers, sorted
+}
+
+// blockRange is a range of addresses, both ends included, of a combination of sets.
+type blockRange struct {
+	first, last netip.Addr
+	combo       uint32
+}
+
+// noCombo is where no block is.
+const noCombo = ^uint32(0)
+
+// blockMapOf returns the blocks of a family in some of the sets (by number), or
+// nil if these have none, and holds them.
+func (c *Compiler) blockMapOf(sets []uint32, f int) *blockMap {
+	key := []byte{byte(f)}
+	var with []uint32
+	for _, n := range sets {
+		if b := &c.numbered[n].blocks[f]; len(b.nets) > 0 {
+			with = append(with, n)
+			key = binary.BigEndian.AppendUint32(key, n)
+			key = binary.BigEndian.AppendUint64(key, b.version)
+		}
+	}
+	if len(with) == 0 {
+		return nil
+	}
+	m := c.blocks[string(key)]
+	if m == nil {
+		m = c.newBlockMap(with, f)
+		m.key = string(key)
+		c.blocks[m.key] = m
+	}
+	m.refs++
+	return m
+}
+
+func (c *Compiler) releaseBlocks(m *blockMap) {
+	if m == nil {
+		return
+	}
+	if m.refs--; m.refs == 0 {
+		delete(c.blocks, m.key)
+	}
+}
+
+// blockEdge is where a block of a set begins, or the first address past it.
+type blockEdge struct {
+	at    netip.Addr
+	set   uint32
+	begin bool
+}
+
+func (c *Compiler) newBlockMap(sets []uint32, f int) *blockMap {
+	var edges []blockEdge
+	for _, n := range sets {
+		for _, p := range c.numbered[n].blocks[f].nets {
+			edges = append(edges, blockEdge{p.Addr(), n, true})
+			if next := lastAddr(p).Next(); next.IsValid() {
+				edges = append(edges, blockEdge{next, n, false})
+			}
+		}
+	}
+	slices.SortFunc(edges, func(a, b blockEdge) int { return a.at.Compare(b.at) })
+	m := &blockMap{}
+	combos := map[string]uint32{}
+	open := map[uint32]int{}
+	for i := 0; i < len(edges); {
+		at := edges[i].at
+		for ; i < len(edges) && edges[i].at == at; i++ {
+			e := &edges[i]
+			if e.begin {
+				open[e.set]++
+			} else if open[e.set]--; open[e.set] == 0 {
+				delete(open, e.set)
+			}
+		}
+		if len(open) == 0 {
+			continue
+		}
+		last := maxAddr(families[f])
+		if i < len(edges) {
+			last = edges[i].at.Prev()
+		}
+		combo := m.combo(open, combos)
+		if n := len(m.ranges); n > 0 && m.ranges[n-1].combo == combo && m.ranges[n-1].last.Next() == at {
+			m.ranges[n-1].last = last
+		} else {
+			m.ranges = append(m.ranges, blockRange{at, last, combo})
+		}
+	}
+	return m
+}
+
+// combo returns the number of a combination of sets.
+func (m *blockMap) combo(open map[uint32]int, combos map[string]uint32) uint32 {
+	sets := make([]uint32, 0, 8)
+	for n := range open {
+		sets = append(sets, n)
+	}
+	slices.Sort(sets)
+	key := numbersKey(sets)
+	n, ok := combos[string(key)]
+	if !ok {
+		n = uint32(len(m.combos))
+		combos[string(key)] = n
+		m.combos = append(m.combos, sets)
+	}
+	return n
+}
+
+// find returns the combination of the blocks that an address lies in, or noCombo.
+// A nil blockMap has no blocks.
+func (m *blockMap) find(a netip.Addr) uint32 {
+	if m == nil {
+		return noCombo
+	}
+	i, found := slices.BinarySearchFunc(m.ranges, a, func(r blockRange, a netip.Addr) int {
+		switch {
+		case r.last.Less(a):
+			return -1
+		case a.Less(r.first):
+			return 1
+		}
+		return 0
+	})
+	if !found {
+		return noCombo
+	}
+	return m.ranges[i].combo
+}
+
+// sets returns the sets of a combination.
+func (m *blockMap) sets(combo uint32) []uint32 {
+	if combo == noCombo {
+		return nil
+	}
+	return m.combos[combo]
+}
+
+// lastAddr returns the last address of a block.
+func lastAddr(p netip.Prefix) netip.Addr {
+	b := p.Masked().Addr().AsSlice()
+	for i := range b {
+		if bits := p.Bits() - 8*i; bits <= 0 {
+			b[i] = 0xff
+		} else if bits < 8 {
+			b[i] |= 0xff >> bits
+		}
+	}
+	a, _ := netip.AddrFromSlice(b) // of 4 or 16 bytes, as it was
+	return a
+}
+
+func maxAddr(f Family) netip.Addr {
+	if f == IPv4 {
+		return netip.AddrFrom4([4]byte{255, 255, 255, 255})
+	}
+	return lastAddr(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+}

@@ -1,0 +1,185 @@
+package dataplane
+
+import (
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// ruleList is the rules of one policy in one direction for one family: compiled
+// once, shared by all programs and tables that the policy is in. Immutable.
+type ruleList struct {
+	rules []flatRule
+	// asked is how many conditions on the peer's address there are.
+	asked  int
+	digest digest
+	// sets are those that the rules' other conditions ask for.
+	sets []*Set
+}
+
+// flatRule is a rule of a ruleList.
+type flatRule struct {
+	conds []Cond
+	// rest are the conditions but those on the peer's address: what is left to
+	// ask in a table, once the peer is known.
+	rest   []Cond
+	leaf   *Leaf
+	digest digest // of rest and leaf
+}
+
+func (r *flatRule) whole() Rule     { return Rule{Conds: r.conds, Leaf: *r.leaf} }
+func (r *flatRule) remainder() Rule { return Rule{Conds: r.rest, Leaf: *r.leaf} }
+
+// policyRec holds the rule lists of a policy while an effective policy has it.
+type policyRec struct {
+	refs  int // chains of compiled effective policies
+	lists [2][2]*ruleList
+	// literals that the lists ask for, one for each time.
+	literals []*setRec
+}
+
+// peerSide is the side on which a chain of a direction has the peer.
+func peerSide(dir model.Direction) CondKind {
+	if dir == model.Egress {
+		return CondDstAddr
+	}
+	return CondSrcAddr
+}
+
+// familyIndex is a place for what is kept for each family.
+func familyIndex(f Family) int {
+	if f == IPv4 {
+		return 0
+	}
+	return 1
+}
+
+// lists returns the rule lists of a tier's part of a chain; none is empty.
+func (c *Compiler) lists(t *policy.TierChain, dir model.Direction, f Family) []*ruleList {
+	out := make([]*ruleList, 0, len(t.Policies))
+	for _, p := range t.Policies {
+		if l := c.list(p, dir, f); len(l.rules) > 0 {
+			out = append(out, l)
+		}
+	}
+	return out
+}
+
+// list returns the rules of a policy that is held.
+func (c *Compiler) list(p *policy.Policy, dir model.Direction, f Family) *ruleList {
+	rec := c.flat[p]
+	d := 0
+	rules := p.Ingress
+	if dir == model.Egress {
+		d, rules = 1, p.Egress
+	}
+	at := &rec.lists[d][familyIndex(f)]
+	if *at != nil {
+		return *at
+	}
+	if other := rec.lists[d][1-familyIndex(f)]; other != nil && familyFree(rules) {
+		*at = other
+		return other
+	}
+	*at = c.newRuleList(rec, p, rules, dir, f)
+	return *at
+}
+
+func (c *Compiler) newRuleList(rec *policyRec, p *policy.Policy, rules []policy.Rule, dir model.Direction, f Family) *ruleList {
+	l := &ruleList{}
+	var whole content
+	for i := range rules {
+		leaf, ok := leafOf(p, &rules[i], dir)
+		if !ok {
+			continue
+		}
+		for _, conds := range c.conditions(&rules[i], f) {
+			l.add(conds, &leaf, peerSide(dir), &whole)
+		}
+	}
+	l.digest = whole.sum()
+	c.keepLiterals(rec, l)
+	return l
+}
+
+// add appends a rule, and its content to that of all rules.
+func (l *ruleList) add(conds []Cond, leaf *Leaf, side CondKind, whole *content) {
+	r := flatRule{conds: conds, leaf: leaf}
+	n := 0
+	for i := range conds {
+		if conds[i].Kind == side {
+			n++
+		} else if conds[i].Set != nil {
+			l.sets = append(l.sets, conds[i].Set)
+		}
+	}
+	l.asked += n
+	switch {
+	case n == 0:
+		r.rest = conds
+	case n < len(conds):
+		r.rest = make([]Cond, 0, len(conds)-n)
+		for i := range conds {
+			if conds[i].Kind != side {
+				r.rest = append(r.rest, conds[i])
+			}
+		}
+	}
+	var rest content
+	rest.conds(r.rest)
+	rest.leaf(leaf)
+	r.digest = rest.sum()
+	whole.conds(conds)
+	whole.digest(&r.digest)
+	l.rules = append(l.rules, r)
+}
+
+// familyFree says whether rules are the same for both families.
+func familyFree(rules []policy.Rule) bool {
+	icmp := func(p model.Protocol) bool { return p == model.ICMPv4 || p == model.ICMPv6 }
+	for i := range rules {
+		m := &rules[i].Match
+		if m.IPVersion != 0 || icmp(m.Protocol) || icmp(m.NotProtocol) || m.ICMP != nil || m.NotICMP != nil ||
+			m.Source.Nets != nil || m.Source.NotNets != nil || m.Destination.Nets != nil || m.Destination.NotNets != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// holdPolicies holds the policies of an effective policy, each as often as it
+// stands in a chain.
+func (c *Compiler) holdPolicies(stages []policy.StageChain) {
+	eachPolicy(stages, func(p *policy.Policy) {
+		rec := c.flat[p]
+		if rec == nil {
+			rec = &policyRec{}
+			c.flat[p] = rec
+		}
+		rec.refs++
+	})
+}
+
+func (c *Compiler) releasePolicies(stages []policy.StageChain) {
+	eachPolicy(stages, func(p *policy.Policy) {
+		rec := c.flat[p]
+		if rec.refs--; rec.refs > 0 {
+			return
+		}
+		delete(c.flat, p)
+		for _, lit := range rec.literals {
+			if lit.refs--; lit.refs == 0 {
+				c.forgetLiteral(lit)
+			}
+		}
+	})
+}
+
+func eachPolicy(stages []policy.StageChain, visit func(*policy.Policy)) {
+	for i := range stages {
+		for j := range stages[i].Chain {
+			for _, p := range stages[i].Chain[j].Policies {
+				visit(p)
+			}
+		}
+	}
+}
