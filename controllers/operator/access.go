@@ -16,21 +16,26 @@ func serviceAccount(s Settings) client.Object {
 	return sa
 }
 
-// AgentRules are what the agents may do in the API server. The manager holds all
-// of it too, for nobody can grant what he has not.
+// AgentRules are what the agents may do in the API server: watch what they
+// enforce, and report on their node. The manager holds all of it too, for nobody
+// can grant what he has not.
 func AgentRules() []rbacv1.PolicyRule {
-	read := []string{"get", "list", "watch"}
+	watch := []string{"list", "watch"}
 	return []rbacv1.PolicyRule{
-		{APIGroups: []string{""}, Resources: []string{"namespaces", "nodes", "pods", "serviceaccounts", "services"}, Verbs: read},
-		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: read},
-		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"networkpolicies"}, Verbs: read},
-		{APIGroups: []string{"policy.networking.k8s.io"}, Resources: []string{"clusternetworkpolicies"}, Verbs: read},
+		{APIGroups: []string{""}, Resources: []string{"namespaces", "nodes", "pods", "serviceaccounts"}, Verbs: watch},
+		{APIGroups: []string{""}, Resources: []string{"nodes"}, Verbs: []string{"get"}},
+		{APIGroups: []string{"discovery.k8s.io"}, Resources: []string{"endpointslices"}, Verbs: watch},
+		{APIGroups: []string{"networking.k8s.io"}, Resources: []string{"networkpolicies"}, Verbs: watch},
+		{APIGroups: []string{"apiextensions.k8s.io"}, Resources: []string{"customresourcedefinitions"}, Verbs: watch},
 		{APIGroups: []string{v1alpha1.GroupName}, Resources: []string{
 			"globalnetworkpolicies", "globalnetworksets", "hostendpoints", "networkpolicies", "networksets", "tiers", "tierwalls",
-		}, Verbs: read},
+		}, Verbs: watch},
+		{APIGroups: []string{v1alpha1.GroupName}, Resources: []string{"nodereports"}, Verbs: []string{"create", "get", "patch", "update"}},
+		{APIGroups: []string{"policy.networking.k8s.io"}, Resources: []string{"clusternetworkpolicies"}, Verbs: watch},
 		{APIGroups: []string{"crd.projectcalico.org", "projectcalico.org"}, Resources: []string{
-			"globalnetworkpolicies", "globalnetworksets", "hostendpoints", "networkpolicies", "networksets", "tiers",
-		}, Verbs: read},
+			"felixconfigurations", "globalnetworkpolicies", "globalnetworksets", "hostendpoints", "kubecontrollersconfigurations",
+			"networkpolicies", "networksets", "stagedglobalnetworkpolicies", "stagedkubernetesnetworkpolicies", "stagednetworkpolicies", "tiers",
+		}, Verbs: watch},
 	}
 }
 

@@ -51,6 +51,9 @@ func (r *reconciler) remove(ctx context.Context, tw *v1alpha1.Tierwall) (reconci
 			return reconcile.Result{}, err
 		}
 	}
+	if err := r.client.DeleteAllOf(ctx, &v1alpha1.NodeReport{}); err != nil {
+		return reconcile.Result{}, fmt.Errorf("the agents' NodeReports cannot be deleted: %w", err)
+	}
 	before := tw.DeepCopy()
 	controllerutil.RemoveFinalizer(tw, Finalizer)
 	err = r.client.Patch(ctx, tw, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(FieldOwner))
