@@ -212,23 +212,36 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, backend data
 	} else {
 		o.Watcher = w
 	}
+	var collect []prometheus.Collector
+	report, err := f.reporter(log)
+	if err != nil {
+		return err
+	}
+	if report != nil {
+		o.Reporter, collect = report, append(collect, report)
+	}
 	a, err := agent.New(o)
 	if err != nil {
 		return err
 	}
 	if f.metricsAddr != "" {
-		stop, err := serveMetrics(log, f.metricsAddr, a)
+		stop, err := serveMetrics(log, f.metricsAddr, a, collect...)
 		if err != nil {
 			return fmt.Errorf("--metrics-addr: %w", err)
 		}
 		defer stop()
 	}
+	if report != nil {
+		return beside(ctx, report.Run, a.Run)
+	}
 	return a.Run(ctx)
 }
 
-// serveMetrics serves an agent's metrics and probes until stop is called.
-func serveMetrics(log *slog.Logger, addr string, a *agent.Agent) (stop func(), err error) {
+// serveMetrics serves an agent's metrics and probes, and what else there is to
+// collect, until stop is called.
+func serveMetrics(log *slog.Logger, addr string, a *agent.Agent, also ...prometheus.Collector) (stop func(), err error) {
 	registry := prometheus.NewRegistry()
+	registry.MustRegister(also...)
 	registry.MustRegister(a, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	l, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -24,6 +24,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/operator"
+	"github.com/tierwall/tierwall/controllers/status"
 )
 
 // managerFlags are the flags of `tierwall manager`.
@@ -154,6 +155,9 @@ func (f *managerFlags) add(mgr ctrl.Manager) error {
 		NoDefault:      !f.createDefault,
 	}); err != nil {
 		return fmt.Errorf("operator: %w", err)
+	}
+	if err := status.Add(mgr, status.Options{}); err != nil {
+		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {
 		return fmt.Errorf("--health-addr: %w", err)

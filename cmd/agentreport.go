@@ -1,0 +1,41 @@
+//go:build linux
+
+package cmd
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/agent/reporter"
+)
+
+// reporter returns what tells the cluster how this node is doing; nil where
+// there is no cluster.
+func (f *agentFlags) reporter(log *slog.Logger) (*reporter.Reporter, error) {
+	if f.from != "" {
+		return nil, nil
+	}
+	config, err := f.clusterConfig()
+	if err != nil {
+		return nil, err
+	}
+	c, err := reporter.NewClient(config)
+	if err != nil {
+		return nil, err
+	}
+	return reporter.New(reporter.Options{
+		Client: c, Node: f.node, Version: Version, Dataplane: v1alpha1.DataplaneNFTables, Log: log,
+	})
+}
+
+// beside runs a function beside another one, and ends it with that.
+func beside(ctx context.Context, run func(context.Context) error, main func(context.Context) error) error {
+	ctx, cancel := context.WithCancel(ctx)
+	var over sync.WaitGroup
+	over.Go(func() { _ = run(ctx) }) // it logs its errors
+	defer over.Wait()
+	defer cancel()
+	return main(ctx)
+}
