@@ -183,7 +183,13 @@ func (a *Agent) report(errs []error) {
 		a.metrics.failed("source")
 		a.log.Error("source", "error", err)
 	}
+	waiting := "waiting for the source to be in sync"
 	if len(errs) == 0 {
 		a.log.Info("source without problems")
+	} else {
+		waiting += ": " + errs[0].Error()
+	}
+	if !a.synced {
+		a.health.set(false, waiting)
 	}
 }

@@ -33,7 +33,8 @@ var (
 var _ = BeforeSuite(func() {
 	log.SetLogger(logr.FromSlogHandler(slog.DiscardHandler))
 	var err error
-	server, err = env.Start(env.Options{NoCRDs: true})
+	// A server that is told to stop waits for open streams as long as a request may take.
+	server, err = env.Start(env.Options{NoCRDs: true, Arguments: map[string]string{"request-timeout": "10s"}})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(server.Stop()).To(Succeed()) })
 	admin, err = server.Client(fast(server.Admin()))
