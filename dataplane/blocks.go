@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"encoding/binary"
 	"net/netip"
 	"slices"
@@ -13,6 +14,7 @@ type blockMap struct {
 	key    string
 	refs   int
 	ranges []blockRange // sorted
+	lasts  []addrKey    // of the ranges, to search in
 	combos [][]uint32   // sets' numbers, sorted
 }
 
@@ -21,6 +23,20 @@ type blockRange struct {
 	first, last netip.Addr
 	combo       uint32
 }
+
+// addrKey is an address that compares fast with others of its family.
+type addrKey struct{ high, low uint64 }
+
+func keyOf(a netip.Addr) addrKey {
+	if a.Is4() {
+		b := a.As4()
+		return addrKey{0, uint64(binary.BigEndian.Uint32(b[:]))}
+	}
+	b := a.As16()
+	return addrKey{binary.BigEndian.Uint64(b[:8]), binary.BigEndian.Uint64(b[8:])}
+}
+
+func (k addrKey) less(o addrKey) bool { return k.high < o.high || k.high == o.high && k.low < o.low }
 
 // noCombo is where no block is.
 const noCombo = ^uint32(0)
@@ -61,22 +77,29 @@ func (c *Compiler) releaseBlocks(m *blockMap) {
 
 // blockEdge is where a block of a set begins, or the first address past it.
 type blockEdge struct {
+	key   addrKey
 	at    netip.Addr
 	set   uint32
 	begin bool
 }
 
 func (c *Compiler) newBlockMap(sets []uint32, f int) *blockMap {
-	var edges []blockEdge
+	n := 0
+	for _, set := range sets {
+		n += len(c.numbered[set].blocks[f].nets)
+	}
+	edges := make([]blockEdge, 0, 2*n)
 	for _, n := range sets {
 		for _, p := range c.numbered[n].blocks[f].nets {
-			edges = append(edges, blockEdge{p.Addr(), n, true})
+			edges = append(edges, blockEdge{keyOf(p.Addr()), p.Addr(), n, true})
 			if next := lastAddr(p).Next(); next.IsValid() {
-				edges = append(edges, blockEdge{next, n, false})
+				edges = append(edges, blockEdge{keyOf(next), next, n, false})
 			}
 		}
 	}
-	slices.SortFunc(edges, func(a, b blockEdge) int { return a.at.Compare(b.at) })
+	slices.SortFunc(edges, func(a, b blockEdge) int {
+		return cmp.Or(cmp.Compare(a.key.high, b.key.high), cmp.Compare(a.key.low, b.key.low))
+	})
 	m := &blockMap{}
 	combos := map[string]uint32{}
 	open := map[uint32]int{}
@@ -104,6 +127,10 @@ func (c *Compiler) newBlockMap(sets []uint32, f int) *blockMap {
 			m.ranges = append(m.ranges, blockRange{at, last, combo})
 		}
 	}
+	m.lasts = make([]addrKey, len(m.ranges))
+	for i := range m.ranges {
+		m.lasts[i] = keyOf(m.ranges[i].last)
+	}
 	return m
 }
 
@@ -130,19 +157,19 @@ func (m *blockMap) find(a netip.Addr) uint32 {
 	if m == nil {
 		return noCombo
 	}
-	i, found := slices.BinarySearchFunc(m.ranges, a, func(r blockRange, a netip.Addr) int {
-		switch {
-		case r.last.Less(a):
-			return -1
-		case a.Less(r.first):
-			return 1
+	k := keyOf(a)
+	from, to := 0, len(m.lasts) // the first range that does not end before a
+	for from < to {
+		if mid := (from + to) / 2; m.lasts[mid].less(k) {
+			from = mid + 1
+		} else {
+			to = mid
 		}
-		return 0
-	})
-	if !found {
+	}
+	if from == len(m.ranges) || a.Less(m.ranges[from].first) {
 		return noCombo
 	}
-	return m.ranges[i].combo
+	return m.ranges[from].combo
 }
 
 // sets returns the sets of a combination.

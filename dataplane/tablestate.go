@@ -240,17 +240,30 @@ func (s *TableState) setBlocks(m *blockMap) {
 	if m == nil {
 		return
 	}
+	// Equal rests are made the same, and the Empty one nil: ranges are many.
+	same := map[string]*Rest{s.Empty.ID: nil}
 	rests := make([]*Rest, len(m.combos))
 	for i := range rests {
-		rests[i] = s.restAround(m, uint32(i))
+		r := s.restAround(m, uint32(i))
+		if _, ok := same[r.ID]; !ok {
+			same[r.ID] = r
+		}
+		rests[i] = same[r.ID]
 	}
+	n := 0
+	for i := range m.ranges {
+		if rests[m.ranges[i].combo] != nil {
+			n++
+		}
+	}
+	s.Blocks = make([]Block, 0, n)
 	for i := range m.ranges {
 		r := &m.ranges[i]
 		rest := rests[r.combo]
-		if rest.ID == s.Empty.ID {
+		if rest == nil {
 			continue
 		}
-		if n := len(s.Blocks); n > 0 && s.Blocks[n-1].Rest.ID == rest.ID && s.Blocks[n-1].Last.Next() == r.first {
+		if n := len(s.Blocks); n > 0 && s.Blocks[n-1].Rest == rest && s.Blocks[n-1].Last.Next() == r.first {
 			s.Blocks[n-1].Last = r.last
 			continue
 		}
