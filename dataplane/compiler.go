@@ -221,16 +221,18 @@ func (c *Compiler) compile(e *policy.Effective, ch *Change) {
 	c.holdPolicies(stages)
 	for i := range stages {
 		st := &stages[i]
+		var v4 *Program
 		for _, f := range families {
 			pl := c.plan(st, f)
 			rec := c.programs[pl.id]
 			if rec == nil {
-				rec = &programRec{program: c.program(&pl, st, f)}
+				rec = &programRec{program: c.program(&pl, st, f, v4)}
 				c.programs[pl.id] = rec
 				ch.Added = append(ch.Added, rec.program)
 			}
 			rec.refs++
 			out.Programs = append(out.Programs, StageProgram{st.Stage, st.Direction, rec.program})
+			v4 = rec.program
 		}
 	}
 	c.policies[e] = out
@@ -245,6 +247,7 @@ type plan struct {
 
 type segmentPlan struct {
 	lists []*ruleList
+	rules digest // of the lists
 	table string // ID, if it is to be a table
 	end   Leaf
 }
@@ -257,19 +260,17 @@ func (c *Compiler) plan(st *policy.StageChain, f Family) plan {
 	for i := range st.Chain {
 		t := &st.Chain[i]
 		sp := segmentPlan{lists: c.lists(t, st.Direction, f), end: endOf(t, st)}
-		rules := content("table")
-		rules.number(uint64(f))
-		rules.number(uint64(peerSide(st.Direction)))
+		var rules content
 		for _, l := range sp.lists {
 			rules.digest(&l.digest)
 		}
-		d := rules.sum()
-		if c.tabled(sp.lists, peerSide(st.Direction)) {
-			sp.table = d.id()
+		sp.rules = rules.sum()
+		if side := peerSide(st.Direction); c.tabled(sp.lists, side) {
+			sp.table = tableID(&sp.rules, side, f)
 		}
 		whole.text(t.Tier.Name)
 		whole.flag(sp.table != "")
-		whole.digest(&d)
+		whole.digest(&sp.rules)
 		whole.leaf(&sp.end)
 		pl.segments = append(pl.segments, sp)
 	}
@@ -279,20 +280,31 @@ func (c *Compiler) plan(st *policy.StageChain, f Family) plan {
 	return pl
 }
 
-// program makes what is planned.
-func (c *Compiler) program(pl *plan, st *policy.StageChain, f Family) *Program {
+// program makes what is planned. It shares with the program of the other family,
+// if there is one already, what is equal.
+func (c *Compiler) program(pl *plan, st *policy.StageChain, f Family, other *Program) *Program {
 	p := &Program{ID: pl.id, Family: f, Default: pl.def}
 	for i := range pl.segments {
 		sp := &pl.segments[i]
 		seg := Segment{Tier: st.Chain[i].Tier.Name, End: sp.end}
-		if sp.table != "" {
-			seg.Table = c.hold(sp.table, sp.lists, st.Direction, f)
-		} else {
+		same := other != nil && other.Segments[i].rules == sp.rules
+		seg.rules = sp.rules
+		switch {
+		case sp.table != "" && same:
+			seg.Table = c.hold(sp.table, f, func() *Table { return other.Segments[i].Table.called(sp.table) })
+		case sp.table != "":
+			seg.Table = c.hold(sp.table, f, func() *Table {
+				return newTable(sp.table, sp.lists, peerSide(st.Direction), max(c.opts.Linear, 0))
+			})
+		case same:
+			seg.Rules = other.Segments[i].Rules
+		default:
 			for _, l := range sp.lists {
 				for j := range l.rules {
 					seg.Rules = append(seg.Rules, l.rules[j].whole())
 				}
 			}
+			seg.Rules = slices.Clip(seg.Rules)
 		}
 		p.Segments = append(p.Segments, seg)
 	}

@@ -55,6 +55,8 @@ type Segment struct {
 	Table *Table
 	// End is the tier's end: Drop, or Next.
 	End Leaf
+
+	rules digest // of the rules
 }
 
 // Rule is a condition and what to do where it holds.

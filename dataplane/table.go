@@ -1,8 +1,6 @@
 package dataplane
 
-import (
-	"slices"
-)
+import "slices"
 
 // Table is a segment of many rules, turned round: first who the peer is, then
 // what remains of the rules for such a peer. Which addresses lead to which rest
@@ -46,6 +44,23 @@ type Rest struct {
 
 // maxTableSets is the number of sets that a table can tell apart.
 const maxTableSets = 1<<16 - 1
+
+// tableID is the ID of the table of rules for a family.
+func tableID(rules *digest, side CondKind, f Family) string {
+	all := content("table")
+	all.number(uint64(f))
+	all.number(uint64(side))
+	all.digest(rules)
+	d := all.sum()
+	return d.id()
+}
+
+// called returns the table of the same rules for the other family.
+func (t *Table) called(id string) *Table {
+	out := *t
+	out.ID = id
+	return &out
+}
 
 // newTable makes a table of rules that ask for the peer's address on one side.
 func newTable(id string, lists []*ruleList, side CondKind, linear int) *Table {

@@ -4,8 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-
-	"github.com/tierwall/tierwall/policy/model"
 )
 
 // tableRec is a table that programs ask for.
@@ -17,10 +15,10 @@ type tableRec struct {
 
 // hold keeps a table and what it holds, shared by all programs that have an
 // equal one. A new one is filled when all that is new is known.
-func (c *Compiler) hold(id string, lists []*ruleList, dir model.Direction, f Family) *Table {
+func (c *Compiler) hold(id string, f Family, create func() *Table) *Table {
 	rec := c.tables[id]
 	if rec == nil {
-		rec = c.newTableRec(newTable(id, lists, peerSide(dir), max(c.opts.Linear, 0)), f)
+		rec = c.newTableRec(create(), f)
 		c.tables[id] = rec
 		c.freshTables = append(c.freshTables, rec)
 	}
