@@ -123,10 +123,12 @@ func overlayIndexes(s streams, live, files *source.Result, allowInvalid bool) (b
 	before, _ = live.Index()
 	mine := &source.Result{}
 	mine.Overlay(files)
-	if _, err := buildIndex(s, mine, allowInvalid); err != nil {
+	_, problems := mine.Index()
+	if err := reportProblems(s, mine, problems, allowInvalid); err != nil {
 		return nil, nil, err
 	}
 	after, _ = both.Index()
+	warnMissingTiers(s, mine, after)
 	return before, after, nil
 }
 

@@ -125,8 +125,9 @@ func reportProblems(s streams, r *source.Result, problems []model.Problem, allow
 	return errors.Join(errs...)
 }
 
-// warnMissingTiers names the policies of tiers that no object defines: a slip in
-// a tier's name moves the policy behind all others.
+// warnMissingTiers names the policies, of those that were read, whose tiers no
+// object of the index defines: a slip in a tier's name moves the policy behind
+// all others.
 func warnMissingTiers(s streams, r *source.Result, ix *policy.Index) {
 	missing := map[string]bool{}
 	for _, t := range ix.Tiers() {
@@ -134,7 +135,7 @@ func warnMissingTiers(s streams, r *source.Result, ix *policy.Index) {
 	}
 	var problems []model.Problem
 	for _, p := range ix.Policies() {
-		if missing[p.Tier] {
+		if _, read := r.Lookup(p.Ref); read && missing[p.Tier] {
 			problems = append(problems, model.Problem{Object: p.Ref, Field: "spec.tier", Warning: true,
 				Message: fmt.Sprintf("there is no tier %q: the policy is evaluated after all other tiers, in one that denies by default", p.Tier)})
 		}
