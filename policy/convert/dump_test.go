@@ -233,6 +233,12 @@ func describeSettings(s *model.Settings) string {
 	if s.AutoHostEndpoints {
 		f.add("auto", "true")
 	}
+	if s.Logging.RatePerRule != 10 {
+		f.add("lines", fmt.Sprint(s.Logging.RatePerRule))
+	}
+	if s.Logging.Text {
+		f.add("format", "text")
+	}
 	return strings.Join(f, " ")
 }
 

@@ -49,20 +49,32 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	default:
 		r.errorf(path.Child("unknownWorkloads"), "%s is no action here: want %s; it is read as Deny", quote(string(a)), list(v1alpha1.Allow, v1alpha1.Deny))
 	}
-	if n := spec.Logging.RatePerRule; n != nil && *n < 0 {
-		r.errorf(path.Child("logging", "ratePerRule"), "%d is negative: want 0 or more lines a second", *n)
-	}
-	switch f := spec.Logging.Format; f {
-	case "", "JSON", "Text":
-	default:
-		r.errorf(path.Child("logging", "format"), "%s is no format: want JSON or Text", quote(f))
-	}
+	s.Logging = logging(path.Child("logging"), &spec.Logging, r)
 	if n := spec.Metrics.Port; n != nil && *n != 0 {
 		if _, err := portNumber(int64(*n)); err != nil {
 			r.errorf(path.Child("metrics", "port"), "%v, or 0 for none", err)
 		}
 	}
 	return s
+}
+
+// logging reads how Log rules are written of. What is invalid takes the default:
+// no verdict hangs on it.
+func logging(path *field.Path, in *v1alpha1.LoggingSpec, r *report) model.Logging {
+	out := model.Logging{RatePerRule: model.DefaultRatePerRule, Text: in.Format == "Text"}
+	switch n := in.RatePerRule; {
+	case n == nil:
+	case *n < 0:
+		r.errorf(path.Child("ratePerRule"), "%d is negative: want 0 or more lines a second", *n)
+	default:
+		out.RatePerRule = int(*n)
+	}
+	switch in.Format {
+	case "", "JSON", "Text":
+	default:
+		r.errorf(path.Child("format"), "%s is no format: want JSON or Text", quote(in.Format))
+	}
+	return out
 }
 
 // failsafe reads a list of ports that stay open. An entry that cannot be read

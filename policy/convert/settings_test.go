@@ -25,7 +25,7 @@ spec:
   autoHostEndpoints: true
   logging: {ratePerRule: 0, format: Text}
   metrics: {port: 0}`,
-			want: `in TCP/22 in TCP/80@10.0.0.0/8 in UDP/68@192.0.2.1/32 in TCP/443 out SCTP/9 toHost Return unknown Allow auto true`,
+			want: `in TCP/22 in TCP/80@10.0.0.0/8 in UDP/68@192.0.2.1/32 in TCP/443 out SCTP/9 toHost Return unknown Allow auto true lines 0 format text`,
 		},
 		{
 			name: "the values of the defaults",
@@ -33,6 +33,7 @@ spec:
 spec: {dataplane: Auto, endpointToHostAction: Accept, unknownWorkloads: Deny, logging: {format: JSON}, metrics: {port: 9477}}`,
 			want: in + out + `toHost Accept unknown Deny`,
 		},
+		{name: "the rate of lines", in: meta + `spec: {logging: {ratePerRule: 500}}`, want: in + out + `toHost Accept unknown Deny lines 500`},
 		{name: "drop to host", in: meta + `spec: {dataplane: IPTables, endpointToHostAction: Drop}`, want: in + out + `toHost Drop unknown Deny`},
 		{
 			name: "an empty list of failsafe ports is none",

@@ -102,7 +102,7 @@ type Node struct {
 // Key implements Object.
 func (n *Node) Key() Ref { return Ref{Kind: KindNode, Name: n.Name} }
 
-// Settings is what of Tierwall/default bears on verdicts.
+// Settings is what of Tierwall/default bears on verdicts, and on how they are logged.
 type Settings struct {
 	// FailsafeInbound are open ports of hosts, FailsafeOutbound open ports of remote peers.
 	FailsafeInbound, FailsafeOutbound []FailsafePort
@@ -112,7 +112,21 @@ type Settings struct {
 	UnknownWorkloads Action
 	// AutoHostEndpoints: one host endpoint "*" a node.
 	AutoHostEndpoints bool
+	// Logging of Log rules. It bears on no verdict: a change of it alone is no
+	// change of the Settings to those who are told of changes.
+	Logging Logging
 }
+
+// Logging is how agents write of the packets that Log rules match.
+type Logging struct {
+	// RatePerRule is the number of lines a second and rule; 0 means none.
+	RatePerRule int
+	// Text lines instead of JSON.
+	Text bool
+}
+
+// DefaultRatePerRule is the Logging's rate unless it is set.
+const DefaultRatePerRule = 10
 
 // Key implements Object.
 func (s *Settings) Key() Ref { return Ref{Kind: KindTierwall, Name: "default"} }
@@ -144,5 +158,5 @@ func DefaultSettings() *Settings {
 	for _, p := range []uint16{179, 2379, 2380, 5473, 6443, 6666, 6667} {
 		out = append(out, FailsafePort{Protocol: TCP, Port: p})
 	}
-	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny}
+	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny, Logging: Logging{RatePerRule: DefaultRatePerRule}}
 }
