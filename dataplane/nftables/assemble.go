@@ -114,8 +114,7 @@ func (a *assembler) statement() {
 	case "tcp":
 		a.tcpFlags()
 	case "fib":
-		a.expect("saddr", "type", "!=", "local")
-		a.fibNotLocal()
+		a.fibLocal()
 	case "iifname":
 		a.metaCompare(unix.NFT_META_IIFNAME, ifname(a.next()))
 	case "oifname":
@@ -124,6 +123,8 @@ func (a *assembler) statement() {
 		a.counter()
 	case "log":
 		a.log()
+	case "reject":
+		a.reject()
 	case "notrack":
 		a.b.end(a.expression("notrack"))
 	case "accept", "drop", "return":
@@ -429,13 +430,20 @@ func (a *assembler) flags(list string) (bits byte) {
 // localType is RTN_LOCAL, the type of routes to the host's own addresses.
 const localType = 2
 
-func (a *assembler) fibNotLocal() {
+// fibLocal asks whether the source is an address of the host's own.
+func (a *assembler) fibLocal() {
+	a.expect("saddr", "type")
+	op := uint32(unix.NFT_CMP_EQ)
+	if a.skip("!=") {
+		op = unix.NFT_CMP_NEQ
+	}
+	a.expect("local")
 	at := a.expression("fib")
 	a.b.uint32(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_SADDR)
 	a.b.uint32(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE)
 	a.b.uint32(unix.NFTA_FIB_DREG, unix.NFT_REG_1)
 	a.b.close2(at)
-	a.cmp(unix.NFT_CMP_NEQ, binary.NativeEndian.AppendUint32(nil, localType))
+	a.cmp(op, binary.NativeEndian.AppendUint32(nil, localType))
 }
 
 func ifname(s string) []byte {

@@ -43,6 +43,7 @@ func (w *world) addBase() {
 			{name: setSelf + d, types: t + " . " + t, comment: "two addresses of one local pod"},
 			{name: mapEgress + d, types: t, verdicts: true, comment: "local pod to its egress policy"},
 			{name: mapIngress + d, types: t, verdicts: true, comment: "local pod to its ingress policy"},
+			{name: setGuarded + d, types: t, comment: "local pods with policies"},
 			{name: setHosts + d, types: t, comment: "addresses of this node"},
 			{name: setForeign + d, types: t, comment: "addresses in these blocks of pods of other nodes"},
 			{name: setPodCIDRs + d, types: t, interval: true, comment: "blocks of pod addresses of this node"},
@@ -164,6 +165,7 @@ func (r *baseRenderer) render() {
 	if r.hasStage(model.StagePreDNAT) {
 		r.preDNAT()
 	}
+	r.midstreams()
 	r.input()
 	r.forward()
 	r.output()
@@ -184,6 +186,31 @@ var (
 	discovery   = rule{"meta l4proto 58 jump nd", ""}
 )
 
+// midstream matches what goes on with a TCP connection that the kernel does not
+// know. It would take it for the beginning of one (nf_conntrack_tcp_loose), and
+// the wrong way round if it comes from the side that was called: so a connection
+// that a policy has cut could go on by the other side's next packet. Endpoints
+// that have policies send such packets and get them only for connections that
+// were cut, or forgotten, and are told so by a reset.
+const midstream = "meta l4proto tcp ct state new tcp flags & (fin | syn | rst | ack) != syn"
+
+const reset = "counter reject with tcp reset"
+
+// strict is the rule that leads to a family's chain for midstream packets.
+func strict(f dataplane.Family) rule {
+	return rule{midstream + " jump midstream" + digit(f), "of no known connection"}
+}
+
+// midstreams writes the chains for midstream packets of local pods.
+func (r *baseRenderer) midstreams() {
+	for _, f := range families {
+		d, ip := digit(f), ipOf(f)
+		r.chain("midstream"+d, "TCP packets of no known connection",
+			rule{"meta l4proto tcp " + ip + " saddr @" + setGuarded + d + " " + reset, ""},
+			rule{"meta l4proto tcp " + ip + " daddr @" + setGuarded + d + " " + reset, ""})
+	}
+}
+
 // byFamily is the rules that end a base chain: the family's own chain.
 func byFamily(name string) []rule {
 	return []rule{{"meta nfproto ipv4 goto " + name + "4", ""}, {"meta nfproto ipv6 goto " + name + "6", ""}}
@@ -201,6 +228,7 @@ func (r *baseRenderer) forward() {
 		in, out := r.fromOutside(f), r.toOutside(f)
 		rules := []rule{
 			{ip + " saddr . " + ip + " daddr @" + setSelf + d + " accept", "a pod to itself"},
+			strict(f),
 			{clearMark(r.opts.Accepted), ""},
 			{ip + " saddr vmap @" + mapEgress + d, "egress of local pods"},
 		}
@@ -248,7 +276,7 @@ func (r *baseRenderer) fromOutside(f dataplane.Family) []rule {
 		if r.early() {
 			rules = append(rules, rule{isMarked(r.opts.Early) + " return", "allowed before routing"})
 		}
-		rules = append(rules, rule{clearMark(r.opts.Accepted), ""}, rule{"jump " + p, r.guard().Ref.String() + ", applyOnForward"})
+		rules = append(rules, rule{midstream + " " + reset, ""}, rule{clearMark(r.opts.Accepted), ""}, rule{"jump " + p, r.guard().Ref.String() + ", applyOnForward"})
 	}
 	return rules
 }
@@ -257,7 +285,7 @@ func (r *baseRenderer) fromOutside(f dataplane.Family) []rule {
 func (r *baseRenderer) toOutside(f dataplane.Family) []rule {
 	var rules []rule
 	if p := r.forwardProgram(model.Egress, f); p != "" {
-		rules = append(rules, rule{clearMark(r.opts.Accepted), ""}, rule{"jump " + p, r.guard().Ref.String() + ", applyOnForward"})
+		rules = append(rules, rule{midstream + " " + reset, ""}, rule{clearMark(r.opts.Accepted), ""}, rule{"jump " + p, r.guard().Ref.String() + ", applyOnForward"})
 	}
 	return append(rules, r.unknown(f, "daddr")...)
 }
@@ -268,7 +296,7 @@ func (r *baseRenderer) input() {
 		append([]rule{established, {"iifname \"lo\" accept", ""}, discovery}, byFamily("input")...)...)
 	for _, f := range families {
 		d, ip := digit(f), ipOf(f)
-		rules := []rule{{ip + " saddr @" + setPods + d + " goto pod-to-host" + d, "local pods"}}
+		rules := []rule{strict(f), {ip + " saddr @" + setPods + d + " goto pod-to-host" + d, "local pods"}}
 		rules = append(rules, r.unknown(f, "saddr")...)
 		local := r.dispatch(stageIn, f)
 		if len(local) > 0 {
@@ -295,26 +323,27 @@ func (r *baseRenderer) input() {
 	}
 }
 
-// output is the way of the node's own packets.
+// output is the way of the node's own packets. All that is somebody else's, by
+// way of IPVS, leaves by one goto: the kernel checks all that a goto leads to
+// once for each of them.
 func (r *baseRenderer) output() {
 	r.hook(chainOutput, "output", priorityFilter, "from the node itself",
 		append([]rule{established, {"oifname \"lo\" accept", ""}, discovery}, byFamily("output")...)...)
 	for _, f := range families {
-		d := digit(f)
-		ip, pods := ipOf(f), "@"+setPods+d
-		rules := []rule{
-			{ip + " saddr " + pods + " goto forward" + d, "a pod's, by way of IPVS"},
-			{ip + " daddr " + pods + " fib saddr type != local goto forward" + d, "somebody else's, by way of IPVS"},
-		}
+		d, ip, pods := digit(f), ipOf(f), "@"+setPods+digit(f)
+		own := "accept"
 		if local := r.dispatch(stageOut, f); len(local) > 0 {
-			rules = append(rules, r.toOwnPods(f)...)
+			own = "goto local-out" + d
+			rules := r.toOwnPods(f)
 			if r.early() {
 				rules = append(rules, rule{isMarked(r.opts.Early) + " " + clearMark(r.both()) + " accept", "allowed untracked"})
 			}
-			rules = append(rules, rule{"jump failsafe-out", ""})
-			rules = append(rules, local...)
+			r.chain("local-out"+d, "host endpoints", append(append(rules, rule{"jump failsafe-out", ""}), local...)...)
 		}
-		r.chain("output"+d, "", rules...)
+		r.chain("output"+d, "", strict(f),
+			rule{ip + " saddr != " + pods + " " + ip + " daddr != " + pods + " " + own, ""},
+			rule{ip + " saddr != " + pods + " fib saddr type local " + own, "the node to its own pods"},
+			rule{"goto forward" + d, "of others, by way of IPVS"})
 	}
 }
 

@@ -14,6 +14,7 @@ const (
 	mapEgress  = "egress"
 	mapIngress = "ingress"
 	setPods    = "pods"
+	setGuarded = "guarded" // those that a policy selects, in whatever direction
 	setSelf    = "self"
 )
 
@@ -110,11 +111,17 @@ func (w *world) placePods(touched map[netip.Addr]bool) {
 		key := addrKey(a)
 		if refs := w.owners[a]; len(refs) == 0 {
 			w.dropElem(setPods+d, key)
+			w.dropElem(setGuarded+d, key)
 			w.dropElem(mapEgress+d, key)
 			w.dropElem(mapIngress+d, key)
 		} else {
 			e := w.pods[refs[0]]
 			w.putElem(setPods+d, key, "")
+			if hasPolicies(e, dataplane.FamilyOf(a)) {
+				w.putElem(setGuarded+d, key, "")
+			} else {
+				w.dropElem(setGuarded+d, key)
+			}
 			w.putElem(mapEgress+d, key, jump(e, model.Egress, a))
 			w.putElem(mapIngress+d, key, jump(e, model.Ingress, a))
 		}
@@ -123,6 +130,16 @@ func (w *world) placePods(touched map[netip.Addr]bool) {
 	for _, b := range mates {
 		w.placeSelf(b, touched)
 	}
+}
+
+// hasPolicies says whether anything that an endpoint sends or gets could be denied.
+func hasPolicies(e dataplane.Endpoint, f dataplane.Family) bool {
+	if e.Policy == nil {
+		return true
+	}
+	return slices.ContainsFunc(e.Policy.Programs, func(p dataplane.StageProgram) bool {
+		return p.Program.Family == f && (len(p.Program.Segments) > 0 || p.Program.Default.Verdict == dataplane.Drop)
+	})
 }
 
 // jump is the verdict that leads to a pod's program; without one nothing passes.

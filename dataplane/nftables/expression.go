@@ -93,6 +93,15 @@ func (a *assembler) log() {
 	a.b.close2(at)
 }
 
+// reject drops a TCP packet and tells the sender so.
+func (a *assembler) reject() {
+	a.expect("with", "tcp", "reset")
+	at := a.expression("reject")
+	a.b.uint32(unix.NFTA_REJECT_TYPE, unix.NFT_REJECT_TCP_RST)
+	a.b.uint32(unix.NFTA_REJECT_ICMP_CODE, 0)
+	a.b.close2(at)
+}
+
 func (a *assembler) verdict(word, chain string) {
 	at := a.expression("immediate")
 	a.b.uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_VERDICT)

@@ -68,6 +68,9 @@ func (r *baseRenderer) hostChains(h dataplane.Endpoint) {
 			case p == "":
 			case s.stage == model.StageHost:
 				rules = []rule{{clearMark(r.both()), ""}, {"jump " + p, ""}, {clearMark(r.both()) + " accept", ""}}
+				if hasPolicies(h, f) {
+					rules = slices.Insert(rules, 0, rule{midstream + " " + reset, ""})
+				}
 			default:
 				allowed := r.opts.accepted() + " goto allowed-early"
 				if s.stage == model.StageUntracked {
