@@ -24,7 +24,9 @@ func watchOver(l *lab.Lab, flows ...model.Flow) (end func()) {
 			for _, f := range flows {
 				select {
 				case <-quit:
-					return
+					if probes >= uint64(len(flows)) { // each at least once, however short the watch
+						return
+					}
 				default:
 				}
 				r, err := l.Probe(context.Background(), f, lab.Options{})
@@ -47,7 +49,6 @@ func watchOver(l *lab.Lab, flows ...model.Flow) (end func()) {
 		total.through += uint64(len(through))
 		Expect(failed).NotTo(HaveOccurred())
 		Expect(through).To(BeEmpty())
-		Expect(probes).To(BeNumerically(">=", len(flows)))
 	}
 }
 

@@ -3,10 +3,14 @@ package dataplane
 import (
 	"context"
 	"fmt"
+	"net"
+	"net/netip"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
@@ -33,6 +37,55 @@ func flows(ctx context.Context, s *lab.Stream) {
 	total.records += after.Sent - before.Sent
 }
 
+// connect opens a connection between two pods, and returns both its ends.
+func connect(l *lab.Lab, from, to string) (caller, called *net.TCPConn) {
+	GinkgoHelper()
+	var listener net.Listener
+	at := func(addr string, f func() error) {
+		place, ok := l.Owner(netip.MustParseAddr(addr))
+		Expect(ok).To(BeTrue())
+		Expect(l.Do(place, f)).To(Succeed())
+	}
+	at(to, func() (err error) { listener, err = net.Listen("tcp", join(to, webPort).String()); return err })
+	defer func() { _ = listener.Close() }()
+	at(from, func() error {
+		c, err := net.Dial("tcp", join(to, webPort).String())
+		if err == nil {
+			caller = c.(*net.TCPConn)
+		}
+		return err
+	})
+	c, err := listener.Accept()
+	Expect(err).NotTo(HaveOccurred())
+	called = c.(*net.TCPConn)
+	DeferCleanup(func() { _, _ = caller.Close(), called.Close() })
+	return caller, called
+}
+
+func say(c net.Conn, text string) {
+	GinkgoHelper()
+	_, err := c.Write([]byte(text))
+	Expect(err).NotTo(HaveOccurred())
+}
+
+func hear(c net.Conn) string {
+	GinkgoHelper()
+	var b [64]byte
+	n, err := c.Read(b[:])
+	Expect(err).NotTo(HaveOccurred())
+	return string(b[:n])
+}
+
+// pending is how many bytes wait to be read.
+func pending(c *net.TCPConn) (n int) {
+	GinkgoHelper()
+	raw, err := c.SyscallConn()
+	Expect(err).NotTo(HaveOccurred())
+	Expect(raw.Control(func(fd uintptr) { n, err = unix.IoctlGetInt(int(fd), unix.SIOCINQ) })).To(Succeed())
+	Expect(err).NotTo(HaveOccurred())
+	return n
+}
+
 var _ = Describe("Established connections", func() {
 	// Both ends are on nodes of their own, or share one; both families.
 	ways := [][2]string{{client, server}, {client6, server6}, {client, near}, {client6, near6}}
@@ -47,13 +100,13 @@ var _ = Describe("Established connections", func() {
 			pod("near", "server", 1, near, near6) + pod("server", "server", 2, server, server6)},
 	} {
 		It("are cut by a change of the "+change.text+", and no others", SpecTimeout(time.Minute), func(ctx SpecContext) {
-			c := found(world() + mute)
+			c := found(world())
 			var cut, stay []*lab.Stream
-			names := map[*lab.Stream]string{}
+			names, tcps := map[*lab.Stream]string{}, map[*lab.Stream]bool{}
 			for _, w := range ways {
 				for p, n := range port {
 					s := openStream(c.lab, p, w[0], w[1], n)
-					cut, names[s] = append(cut, s), fmt.Sprint(p, w)
+					cut, names[s], tcps[s] = append(cut, s), fmt.Sprint(p, w), p == model.TCP
 				}
 			}
 			// Nobody's policy forbids these.
@@ -67,21 +120,53 @@ var _ = Describe("Established connections", func() {
 			for _, s := range cut {
 				stats, err := s.WaitCut(ctx)
 				Expect(err).NotTo(HaveOccurred(), "%s: %+v", names[s], stats)
+				if tcps[s] { // is told so
+					Expect(stats.Err).To(MatchError(unix.ECONNRESET), names[s])
+					continue
+				}
 				// Neither way: the next records do not even arrive.
 				after, err := s.WaitRecords(ctx, 5)
 				Expect(err).NotTo(HaveOccurred())
-				Expect(after.Arrived).To(Equal(stats.Arrived))
+				Expect(after.Arrived).To(Equal(stats.Arrived), names[s])
 			}
 			for _, s := range stay {
 				flows(ctx, s)
 				Expect(s.Stats().Lost()).To(BeZero())
 			}
-			// Allowed again, they go on by themselves.
+			// Allowed again, what has no connections goes on by itself.
 			c.apply(change.allows)
 			for _, s := range cut {
+				if tcps[s] {
+					continue
+				}
 				_, err := s.Wait(ctx, func(t lab.StreamStats) bool { return t.Silent == 0 && t.Err == nil })
 				Expect(err).NotTo(HaveOccurred())
 			}
+		})
+	}
+
+	for _, at := range []string{server, server6} {
+		It("do not come back from the side that was called, "+at, SpecTimeout(time.Minute), func(ctx SpecContext) {
+			c := found(world())
+			from := client
+			if at == server6 {
+				from = client6
+			}
+			caller, called := connect(c.lab, from, at)
+			say(caller, "hello")
+			Expect(hear(called)).To(Equal("hello"))
+			say(called, "welcome")
+			Expect(hear(caller)).To(Equal("welcome"))
+			same := openStream(c.lab, model.TCP, from, at, webPort)
+			c.apply(allow(serverRules, "server", "Ingress", "ingress TCP 8080 client"))
+			_, err := same.WaitCut(ctx) // and with it the other
+			Expect(err).NotTo(HaveOccurred())
+			// For the kernel's tracking this packet would begin a connection, which
+			// the server's policies allow.
+			say(called, "are you there?")
+			_, err = called.Read(make([]byte, 1))
+			Expect(err).To(MatchError(unix.ECONNRESET))
+			Expect(pending(caller)).To(BeZero(), "it has arrived")
 		})
 	}
 

@@ -3,11 +3,11 @@ package dataplane
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/controllers/agent"
+	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/dataplane/watch"
@@ -27,28 +28,90 @@ import (
 	"github.com/tierwall/tierwall/test/lab"
 )
 
-// wrapper stands in the place of nft and does what the file mode says. What nft
-// is given to run by itself (files by -f) is what can fail; questions are not
-// touched.
-const wrapper = `#!/bin/sh
-dir=%s nft=%s
-case " $* " in *" -f "*) ;; *) exec $nft "$@";; esac
-case "$(cat $dir/mode)" in
-fail)   echo "Error: made to fail" >&2; exit 1;;
-slow)   cat $dir/gate >/dev/null; exec $nft "$@";;
-refuse) cat >$dir/input.$$
-        if grep -q "dport 7999 .*GlobalNetworkPolicy/poison" $dir/input.$$; then rm $dir/input.$$; echo "Error: poison" >&2; exit 1; fi
-        $nft "$@" <$dir/input.$$; status=$?; rm $dir/input.$$; exit $status;;
-*)      exec $nft "$@";;
-esac
-`
+// trouble is what a backend that can be made to fail does.
+type trouble int
 
-// rig is the agent of node n2 with an nft that can be made to fail.
+const (
+	none trouble = iota
+	fails
+	hasNoBuffers
+	isSlow
+	refusesPoison
+)
+
+// troubled stands between the agent and the nftables backend.
+type troubled struct {
+	*nftables.Backend
+	mu   sync.Mutex
+	mode trouble
+	// gate is what a slow backend waits for; waiting is closed when it does.
+	gate, waiting chan struct{}
+}
+
+var _ dataplane.Backend = (*troubled)(nil)
+
+// set changes the trouble. A slow backend that waits goes on.
+func (t *troubled) set(m trouble) (waiting <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.gate != nil {
+		close(t.gate)
+		t.gate = nil
+	}
+	if t.mode = m; m == isSlow {
+		t.gate, t.waiting = make(chan struct{}), make(chan struct{})
+	}
+	return t.waiting
+}
+
+func (t *troubled) before(s *dataplane.State) error {
+	t.mu.Lock()
+	mode, gate, waiting := t.mode, t.gate, t.waiting
+	t.mu.Unlock()
+	switch mode {
+	case fails:
+		return errors.New("made to fail")
+	case hasNoBuffers:
+		return fmt.Errorf("made up: %w", unix.ENOBUFS)
+	case isSlow:
+		select {
+		case <-waiting:
+		default:
+			close(waiting)
+		}
+		<-gate
+	case refusesPoison:
+		for _, p := range s.Compiled.Programs() {
+			if strings.Contains(p.String(), "GlobalNetworkPolicy/poison ingress 0 Allow") && strings.Contains(p.String(), "dport 7999") {
+				return errors.New("poison")
+			}
+		}
+	}
+	return nil
+}
+
+// Sync implements dataplane.Backend.
+func (t *troubled) Sync(ctx context.Context, s *dataplane.State) error {
+	if err := t.before(s); err != nil {
+		return err
+	}
+	return t.Backend.Sync(ctx, s)
+}
+
+// Apply implements dataplane.Backend.
+func (t *troubled) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.State) error {
+	if err := t.before(s); err != nil {
+		return err
+	}
+	return t.Backend.Apply(ctx, ch, s)
+}
+
+// rig is the agent of node n2 with a backend that can be made to fail.
 type rig struct {
-	lab   *lab.Lab
-	dir   string
-	agent *agent.Agent
-	to    agent.Sink
+	lab     *lab.Lab
+	agent   *agent.Agent
+	to      agent.Sink
+	backend *troubled
 
 	mu  sync.Mutex
 	log bytes.Buffer
@@ -90,12 +153,7 @@ func (r *rig) Run(ctx context.Context, to agent.Sink) error {
 // newRig runs an agent until the end of the spec; it returns when it is ready.
 func newRig() *rig {
 	GinkgoHelper()
-	r := &rig{lab: bring(objects(world())), dir: GinkgoT().TempDir()}
-	r.install()
-	r.mode("ok")
-	Expect(unix.Mkfifo(filepath.Join(r.dir, "gate"), 0o600)).To(Succeed())
-	path := os.Getenv("PATH")
-	Expect(os.Setenv("PATH", r.dir+":"+path)).To(Succeed())
+	r := &rig{lab: bring(objects(world()))}
 	ctx, cancel := context.WithCancel(context.Background())
 	made, over := make(chan error), make(chan error, 1)
 	go func() {
@@ -108,10 +166,9 @@ func newRig() *rig {
 			return r.agent.Run(ctx)
 		})
 	}()
-	err := <-made
-	Expect(os.Setenv("PATH", path)).To(Succeed())
-	Expect(err).NotTo(HaveOccurred())
+	Expect(<-made).To(Succeed())
 	DeferCleanup(func() {
+		r.backend.set(none)
 		cancel()
 		Expect(<-over).To(Succeed())
 	})
@@ -125,6 +182,7 @@ func (r *rig) open() error {
 	if err != nil {
 		return err
 	}
+	r.backend = &troubled{Backend: backend}
 	table, err := conntrack.New()
 	if err != nil {
 		return err
@@ -134,22 +192,11 @@ func (r *rig) open() error {
 		return err
 	}
 	r.agent, err = agent.New(agent.Options{
-		Node: "n2", Source: r, Backend: backend, Conntrack: table, Watcher: watcher,
+		Node: "n2", Source: r, Backend: r.backend, Conntrack: table, Watcher: watcher,
 		Log:        slog.New(slog.NewTextHandler(r, nil)),
 		MinBackoff: 20 * time.Millisecond, MaxBackoff: 100 * time.Millisecond,
 	})
 	return err
-}
-
-func (r *rig) install() {
-	GinkgoHelper()
-	text := fmt.Sprintf(wrapper, r.dir, realNft)
-	Expect(os.WriteFile(filepath.Join(r.dir, "nft"), []byte(text), 0o700)).To(Succeed())
-}
-
-func (r *rig) mode(m string) {
-	GinkgoHelper()
-	put(r.dir, "mode", m)
 }
 
 func (r *rig) apply(manifests string) {
@@ -189,28 +236,18 @@ const applyErrors, syncErrors = `tierwall_agent_errors_total{kind="apply"}`, `ti
 var _ = Describe("When something fails, the agent", func() {
 	opened := func() string { return serversPolicy("ingress TCP 8888 intruder") }
 
-	It("says that nft is not there", func() {
-		path := os.Getenv("PATH")
-		Expect(os.Setenv("PATH", GinkgoT().TempDir())).To(Succeed())
-		_, err := nftables.New(nftables.Options{})
-		Expect(os.Setenv("PATH", path)).To(Succeed())
-		Expect(err).To(MatchError(ContainSubstring("nft")))
-	})
-
 	for _, fault := range []struct {
 		text         string
-		begin, end   func(*rig)
+		what         trouble
 		mustBeLogged string
 	}{
-		{"nft fails", func(r *rig) { r.mode("fail") }, func(r *rig) { r.mode("ok") }, "made to fail"},
-		{"nft is gone",
-			func(r *rig) { Expect(os.Remove(filepath.Join(r.dir, "nft"))).To(Succeed()) },
-			func(r *rig) { r.install() }, "no such file"},
+		{"the kernel refuses", fails, "made to fail"},
+		{"the kernel has no buffers", hasNoBuffers, "no buffer space"},
 	} {
 		It("keeps the rules while "+fault.text+", and recovers by itself", func() {
 			r := newRig()
 			r.holds()
-			fault.begin(r)
+			r.backend.set(fault.what)
 			r.apply(opened())
 			Eventually(func() int { return len(r.said("level=ERROR", "kernel not up to date", fault.mustBeLogged)) }).Should(BeNumerically(">=", 5))
 			Expect(r.agent.Ready()).To(MatchError(ContainSubstring(fault.mustBeLogged)))
@@ -221,7 +258,7 @@ var _ = Describe("When something fails, the agent", func() {
 			Expect(delivered(r.lab, tcp(intruder, server, extraPort))).To(BeFalse())
 			// A change that comes meanwhile is not forgotten.
 			r.apply(elsewherePolicy(elsewhereB))
-			fault.end(r)
+			r.backend.set(none)
 			r.ready()
 			becomes(r.lab, tcp(intruder, server, extraPort), true)
 			becomes(r.lab, tcp(here, there, elsewhereB), true)
@@ -231,13 +268,11 @@ var _ = Describe("When something fails, the agent", func() {
 		})
 	}
 
-	It("keeps the rules while nft is slow, and then has only the last of all changes", func() {
+	It("keeps the rules while the kernel is slow, and then has only the last of all changes", func() {
 		r := newRig()
-		r.mode("slow")
+		waiting := r.backend.set(isSlow)
 		r.apply(opened())
-		// The agent hangs in nft as soon as the gate can be opened for writing.
-		gate, err := os.OpenFile(filepath.Join(r.dir, "gate"), os.O_WRONLY, 0)
-		Expect(err).NotTo(HaveOccurred())
+		Eventually(waiting).Should(BeClosed())
 		r.holds()
 		Expect(delivered(r.lab, tcp(intruder, server, extraPort))).To(BeFalse())
 		Expect(r.agent.Healthy()).To(Succeed())
@@ -248,8 +283,7 @@ var _ = Describe("When something fails, the agent", func() {
 			r.apply(opened())
 		}
 		r.apply(elsewherePolicy(elsewhereB))
-		r.mode("ok")
-		Expect(gate.Close()).To(Succeed())
+		r.backend.set(none)
 		becomes(r.lab, tcp(here, there, elsewhereB), true)
 		becomes(r.lab, tcp(intruder, server, extraPort), true)
 		r.holds()
@@ -283,7 +317,7 @@ var _ = Describe("When something fails, the agent", func() {
 
 	It("holds back the one object that the kernel does not take", func() {
 		r := newRig()
-		r.mode("refuse")
+		r.backend.set(refusesPoison)
 		var all strings.Builder
 		for i := range 20 {
 			all.WriteString(allow(fmt.Sprintf("fine-%d", i), "elsewhere", "Ingress", fmt.Sprintf("ingress TCP %d elsewhere", 20000+i)))
@@ -305,6 +339,30 @@ var _ = Describe("When something fails, the agent", func() {
 		r.ready()
 	})
 
+	It("says that somebody else owns the table, and takes it when he is gone", func() {
+		r := newRig()
+		waiting := r.backend.set(isSlow)
+		_, err := nft(r.lab, "n2", "delete table inet tierwall")
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(waiting).Should(BeClosed())
+		// A table that has an owner goes with the owner's socket.
+		owner := r.lab.Command("n2", realNft, "-i")
+		in, err := owner.StdinPipe()
+		Expect(err).NotTo(HaveOccurred())
+		Expect(owner.Start()).To(Succeed())
+		_, err = io.WriteString(in, "add table inet tierwall { flags owner; }\n")
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(func() error { _, err := nft(r.lab, "n2", "list table inet tierwall"); return err }).Should(Succeed())
+		r.backend.set(none)
+		Eventually(func() []string { return r.said("level=ERROR", "kernel not up to date", "operation not permitted") }).ShouldNot(BeEmpty())
+		Expect(r.agent.Ready()).NotTo(Succeed())
+		Expect(r.metric(syncErrors)).To(BeNumerically(">=", 1))
+		Expect(in.Close()).To(Succeed())
+		Expect(owner.Wait()).To(Succeed())
+		r.ready()
+		r.holds()
+	})
+
 	It("cuts what got through while the table was gone", SpecTimeout(time.Minute), func(ctx SpecContext) {
 		r := newRig()
 		// Somebody else has connections tracked too, as wherever there is a
@@ -315,19 +373,17 @@ var _ = Describe("When something fails, the agent", func() {
 		becomes(r.lab, udp(server, outside, dnsPort), false)
 		// The sweeps that belong to what was before are over.
 		Eventually(func() float64 { return r.metric("tierwall_agent_conntrack_sweep_duration_seconds_count") }).Should(BeNumerically(">=", 3))
-		r.mode("slow")
+		waiting := r.backend.set(isSlow)
 		_, err = nft(r.lab, "n2", "delete table inet tierwall")
 		Expect(err).NotTo(HaveOccurred())
-		gate, err := os.OpenFile(filepath.Join(r.dir, "gate"), os.O_WRONLY, 0)
-		Expect(err).NotTo(HaveOccurred())
+		Eventually(waiting).Should(BeClosed())
 		var through []*lab.Stream
 		for _, p := range []model.Protocol{model.TCP, model.UDP} {
 			s := openStream(r.lab, p, intruder, server, webPort)
 			flows(ctx, s)
 			through = append(through, s)
 		}
-		r.mode("ok")
-		Expect(gate.Close()).To(Succeed())
+		r.backend.set(none)
 		becomes(r.lab, tcp(intruder, server, webPort), false)
 		for _, s := range through {
 			_, err := s.WaitCut(ctx)
