@@ -25,7 +25,7 @@ const MarkName = "tierwall-removed"
 const (
 	markUID   = "uid"        // of the Tierwall object that was deleted
 	markTime  = "time"       // when its agents were gone, RFC 3339
-	markNodes = "notCleaned" // nodes, comma-separated, whose kernel may still hold the table
+	markNodes = "notCleaned" // nodes, comma-separated, whose kernel may still hold the table; absent: none
 )
 
 // bootstrap creates the default Tierwall object where there is none and nobody
@@ -72,10 +72,12 @@ func (r *reconciler) setMark(ctx context.Context, tw *v1alpha1.Tierwall, dirty [
 			Labels: map[string]string{labelPartOf: "tierwall", labelManagedBy: FieldOwner},
 		},
 		Data: map[string]string{
-			markUID:   string(tw.UID),
-			markTime:  r.clock.Now().UTC().Format(time.RFC3339),
-			markNodes: strings.Join(dirty, ","),
+			markUID:  string(tw.UID),
+			markTime: r.clock.Now().UTC().Format(time.RFC3339),
 		},
+	}
+	if len(dirty) > 0 {
+		m.Data[markNodes] = strings.Join(dirty, ",")
 	}
 	m.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("ConfigMap"))
 	d := &appsv1.Deployment{}

@@ -99,7 +99,7 @@ func (r *reconciler) clean(ctx context.Context, tw *v1alpha1.Tierwall, s Setting
 // no node is clean. Nodes that nothing is known of but their number come last,
 // as one entry.
 func cleaned(ds *appsv1.DaemonSet, pods []corev1.Pod) (clean, dirty []string) {
-	if ds == nil || ds.Status.ObservedGeneration < ds.Generation || ds.Spec.Template.Labels[modeLabel] != modeCleanup {
+	if ds == nil || !observed(ds) || ds.Spec.Template.Labels[modeLabel] != modeCleanup {
 		return nil, []string{"all nodes"}
 	}
 	done, open := map[string]bool{}, map[string]bool{}

@@ -74,16 +74,17 @@ func (s situation) counts() appsv1.DaemonSetStatus {
 	return s.ds.Status
 }
 
-// observed says whether the DaemonSet's status speaks of its current spec.
-func (s situation) observed() bool {
-	return s.ds != nil && s.ds.Status.ObservedGeneration >= s.ds.Generation
+// observed says whether a DaemonSet's status speaks of its current spec. Its
+// controller has seen it at least once then.
+func observed(ds *appsv1.DaemonSet) bool {
+	return ds != nil && ds.Status.ObservedGeneration > 0 && ds.Status.ObservedGeneration >= ds.Generation
 }
 
 func available(s situation) metav1.Condition {
 	n := s.counts()
 	have := fmt.Sprintf("%d of %d agents are available", n.NumberAvailable, n.DesiredNumberScheduled)
 	switch missing := n.DesiredNumberScheduled - n.NumberAvailable; {
-	case !s.observed() && n.DesiredNumberScheduled == 0:
+	case !observed(s.ds) && n.DesiredNumberScheduled == 0:
 		return condition(s, ConditionAvailable, false, ReasonRollingOut, "the agents' DaemonSet is new")
 	case n.DesiredNumberScheduled == 0:
 		return condition(s, ConditionAvailable, false, ReasonNoNodes, "no node is for the agents: see spec.agent.nodeSelector and spec.agent.tolerations")
@@ -101,7 +102,7 @@ func progressing(s situation) metav1.Condition {
 	switch {
 	case s.applyErr != nil && s.ds == nil:
 		return condition(s, ConditionProgressing, true, ReasonNotApplied, "the agents' DaemonSet is not there yet")
-	case !s.observed():
+	case !observed(s.ds):
 		return condition(s, ConditionProgressing, true, ReasonRollingOut, "the agents' DaemonSet has changed")
 	case n.UpdatedNumberScheduled < n.DesiredNumberScheduled:
 		return condition(s, ConditionProgressing, true, ReasonRollingOut,
