@@ -45,6 +45,7 @@ var commands = []func(streams) *cobra.Command{
 	newExplainCommand,
 	newDiffCommand,
 	newLintCommand,
+	newStatusCommand,
 	newConvertCommand,
 	newManagerCommand,
 	newVersionCommand,

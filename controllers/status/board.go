@@ -16,6 +16,13 @@ import (
 // silentAfter is how many leases an agent may miss before it counts as silent.
 const silentAfter = 3
 
+// Silent says whether an agent that wrote a report so long ago counts as silent:
+// as one whose node may be in another state by now than the report says.
+func Silent(r *v1alpha1.NodeState, quiet time.Duration) bool {
+	lease := time.Duration(r.LeaseSeconds) * time.Second
+	return quiet > silentAfter*max(lease, time.Second)
+}
+
 // board knows what the nodes report. Safe for concurrent use.
 type board struct {
 	clock clock.PassiveClock
@@ -100,17 +107,12 @@ func (b *board) refresh(list func() ([]v1alpha1.NodeReport, map[string]bool, err
 			s = sign{r.Report.RenewTime, now}
 		}
 		seen[r.Name] = s
-		v.silent = isSilent(s, v.report, now)
+		v.silent = Silent(v.report, now.Sub(s.at))
 		b.nodes = append(b.nodes, v)
 	}
 	slices.SortFunc(b.nodes, func(x, y nodeView) int { return strings.Compare(x.name, y.name) })
 	b.seen, b.stale = seen, false
 	return nil
-}
-
-func isSilent(s sign, r *v1alpha1.NodeState, now time.Time) bool {
-	lease := time.Duration(r.LeaseSeconds) * time.Second
-	return now.Sub(s.at) > silentAfter*max(lease, time.Second)
 }
 
 // listen finds the agents that have fallen silent, or are back, since it was last
@@ -122,7 +124,7 @@ func (b *board) listen() []model.Ref {
 	named := map[model.Ref]bool{}
 	for i := range b.nodes {
 		v := &b.nodes[i]
-		if silent := isSilent(b.seen[v.name], v.report, now); silent != v.silent {
+		if silent := Silent(v.report, now.Sub(b.seen[v.name].at)); silent != v.silent {
 			v.silent = silent
 			eachPolicy(v.report, func(r model.Ref) { named[r] = true })
 		}
