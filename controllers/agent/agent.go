@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net/netip"
@@ -44,6 +45,12 @@ type Options struct {
 	Watcher Watcher
 	// Reporter is told how the agent is doing; nil: nobody is.
 	Reporter StatusReporter
+	// Logs are the packets that Log rules match, which the Backend names if it is a
+	// Namer; nil: nobody reads them.
+	Logs Logs
+	// Lines is where the lines of these packets go, in the format that the settings
+	// say; nil: to Log.
+	Lines io.Writer
 	// Compiler's options.
 	Compiler dataplane.Options
 	// Clock; nil: the real one.
@@ -85,6 +92,7 @@ type Agent struct {
 	resync  chan struct{} // of room 1
 	metrics *metrics
 	health  health
+	logs    *packetLog // nil: without Logs
 
 	// ask has Run, the only one to call the backend, fetch counters; ended is
 	// closed when it is over.
@@ -157,6 +165,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()
+	a.logs = newPacketLog(&o)
 	a.health.clock, a.health.message = o.Clock, "not started"
 	return a, nil
 }
@@ -198,6 +207,9 @@ func (a *Agent) Run(ctx context.Context) error {
 				a.log.Error("foreign changes are not noticed any more", "error", err, "compareEvery", a.opts.Audit)
 			}
 		})
+	}
+	if a.logs != nil {
+		watching.Go(func() { a.logs.run(ctx) })
 	}
 	a.health.set(false, "waiting for the source to be in sync")
 	a.log.Info("agent started", "node", a.opts.Node)
@@ -246,6 +258,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			stop()
 			c, err := a.opts.Backend.Counters(ctx)
 			to <- counters{c, err}
+		case q := <-a.namesWanted():
+			stop()
+			a.nameRule(q)
 		case <-timer:
 		}
 	}

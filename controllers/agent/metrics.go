@@ -176,9 +176,17 @@ var (
 	dropped   = prometheus.NewDesc("tierwall_dropped_packets_total", "Packets that a rule, or the end of a tier, has denied.", dropLabels, nil)
 )
 
+// collectors are all metrics but what the kernel counts.
+func (a *Agent) collectors() []prometheus.Collector {
+	if a.logs == nil {
+		return a.metrics.all()
+	}
+	return append(a.metrics.all(), a.logs.collectors()...)
+}
+
 // Describe implements prometheus.Collector.
 func (a *Agent) Describe(out chan<- *prometheus.Desc) {
-	for _, c := range a.metrics.all() {
+	for _, c := range a.collectors() {
 		c.Describe(out)
 	}
 	out <- rulePackets
@@ -194,7 +202,7 @@ func (a *Agent) Collect(out chan<- prometheus.Metric) {
 		a.metrics.failed("counters")
 		a.log.Error("no counters", "error", fmt.Errorf("kernel: %w", err))
 	}
-	for _, c := range a.metrics.all() {
+	for _, c := range a.collectors() {
 		c.Collect(out)
 	}
 	origins := make([]dataplane.Origin, 0, len(counted))

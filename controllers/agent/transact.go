@@ -87,6 +87,9 @@ func (a *Agent) feed(c change) {
 func (a *Agent) put(r model.Ref, o model.Object) {
 	if o == nil {
 		a.ix.Delete(r)
+		if a.logs != nil {
+			a.logs.forget(r)
+		}
 		return
 	}
 	a.ix.Upsert(o)
@@ -98,6 +101,9 @@ func (a *Agent) flush() *dataplane.Change {
 	d := a.ix.Flush()
 	ch := a.comp.Apply(d)
 	a.metrics.count(d, ch)
+	if a.logs != nil {
+		a.logs.configure(a.ix.Settings())
+	}
 	if a.opts.Reporter != nil {
 		a.ledger.note(d)
 	}
