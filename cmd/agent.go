@@ -25,6 +25,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/nflog"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/dataplane/watch"
 )
@@ -53,6 +54,9 @@ the agent starts meanwhile, for the kernel keeps its rules.
 With --from it does the same by the manifests of a folder, with no cluster: a
 host endpoint without spec.node means this host then. A file that does not parse
 counts as it last did, and is reported.
+
+Packets that Log rules match are lines on standard output, as Tierwall/default
+says under spec.logging; all else that the agent has to say is on standard error.
 
 When the agent ends, the kernel goes on with the rules it has; --cleanup removes
 them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
@@ -191,16 +195,16 @@ func (f *agentFlags) run(ctx context.Context, s streams) error {
 		_, err := fmt.Fprintln(s.out, "removed table inet tierwall")
 		return err
 	}
-	return f.enforce(ctx, log, backend)
+	return f.enforce(ctx, log, s.out, backend)
 }
 
-// enforce runs the agent until the context ends.
-func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, backend dataplane.Backend) error {
+// enforce runs the agent until the context ends. Lines of Log rules go to out.
+func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Writer, backend dataplane.Backend) error {
 	from, err := f.source(log)
 	if err != nil {
 		return err
 	}
-	o := agent.Options{Node: f.node, Backend: backend, Log: log, Source: from}
+	o := agent.Options{Node: f.node, Backend: backend, Log: log, Source: from, Lines: out}
 	if table, err := conntrack.New(); err != nil {
 		log.Warn("established connections are left alone", "error", err)
 	} else {
@@ -211,6 +215,12 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, backend data
 		log.Warn("changes of somebody else's are found by comparison only", "error", err)
 	} else {
 		o.Watcher = w
+	}
+	if packets, err := nflog.New(nftables.DefaultLogGroup, clock.RealClock{}); err != nil {
+		log.Warn("Log rules write no lines", "error", err)
+	} else {
+		defer func() { _ = packets.Close() }()
+		o.Logs = packets
 	}
 	var collect []prometheus.Collector
 	report, err := f.reporter(log)

@@ -7,17 +7,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/nflog"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
@@ -42,12 +45,15 @@ type member struct {
 	// kernel is the agent's backend, table its connections.
 	kernel shared
 	table  *conntrack.Kernel
+	logs   *nflog.Kernel // nil: Log rules write no lines
 }
 
 // Options of a Fleet.
 type Options struct {
 	// Log; nil: none.
 	Log *slog.Logger
+	// Lines of the packets that Log rules match, of all nodes; nil: none.
+	Lines io.Writer
 }
 
 // Start runs an agent in the namespace of each node and returns when all
@@ -82,6 +88,9 @@ func (m *member) run(ctx context.Context, o Options, started chan<- error) error
 		return nil
 	}
 	defer m.table.Close()
+	if m.logs != nil {
+		defer func() { _ = m.logs.Close() }()
+	}
 	started <- nil
 	return m.agent.Run(ctx)
 }
@@ -96,9 +105,14 @@ func (m *member) open(o Options) error {
 		return err
 	}
 	m.kernel.to = backend
-	m.agent, err = agent.New(agent.Options{
-		Node: m.node, Source: &m.feed, Backend: &m.kernel, Conntrack: m.table, Log: o.Log,
-	})
+	options := agent.Options{Node: m.node, Source: &m.feed, Backend: &m.kernel, Conntrack: m.table, Log: o.Log}
+	if o.Lines != nil {
+		if m.logs, err = nflog.New(nftables.DefaultLogGroup, nil); err != nil {
+			return err
+		}
+		options.Logs, options.Lines = m.logs, o.Lines
+	}
+	m.agent, err = agent.New(options)
 	return err
 }
 
@@ -170,6 +184,17 @@ func (f *Fleet) Counters(ctx context.Context, node string) (map[dataplane.Origin
 	return nil, fmt.Errorf("node %s has no agent", node)
 }
 
+// Collect returns the metrics of a node's agent, those that the kernel counts included.
+func (f *Fleet) Collect(node string) (prometheus.Gatherer, error) {
+	for _, m := range f.agents {
+		if m.node == node {
+			r := prometheus.NewRegistry()
+			return r, r.Register(m.agent)
+		}
+	}
+	return nil, fmt.Errorf("node %s has no agent", node)
+}
+
 // Stop ends all agents; the kernels keep their rules. It returns the error of an
 // agent that had ended by itself.
 func (f *Fleet) Stop() error {
@@ -207,10 +232,20 @@ func (f *feed) sink() agent.Sink {
 // from a thread in the same namespace.
 type shared struct {
 	mu sync.Mutex
-	to dataplane.Backend
+	to *nftables.Backend
 }
 
-var _ dataplane.Backend = (*shared)(nil)
+var (
+	_ dataplane.Backend = (*shared)(nil)
+	_ agent.Namer       = (*shared)(nil)
+)
+
+// Origin implements agent.Namer.
+func (s *shared) Origin(prefix string) (dataplane.Origin, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Origin(prefix)
+}
 
 // Sync implements dataplane.Backend.
 func (s *shared) Sync(ctx context.Context, st *dataplane.State) error {
