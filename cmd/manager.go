@@ -25,6 +25,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/operator"
 	"github.com/tierwall/tierwall/controllers/status"
+	"github.com/tierwall/tierwall/controllers/tiers"
 )
 
 // managerFlags are the flags of `tierwall manager`.
@@ -157,6 +158,9 @@ func (f *managerFlags) add(mgr ctrl.Manager) error {
 		return fmt.Errorf("operator: %w", err)
 	}
 	if err := status.Add(mgr, status.Options{}); err != nil {
+		return err
+	}
+	if err := tiers.Add(mgr, tiers.Options{}); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {

@@ -56,13 +56,14 @@ var agentUses = map[string]use{
 var managerUses = map[string]use{
 	"tierwalls.tierwall.io":                                         {"create get patch", "controllers/operator: the default object, its finalizer"},
 	"tierwalls/status.tierwall.io":                                  {"patch", "controllers/operator: conditions"},
-	"tiers.tierwall.io":                                             {"create get patch", "controllers/operator: the built-in tiers"},
+	"tiers.tierwall.io":                                             {"create get patch", "controllers/operator: the built-in tiers; controllers/tiers: the finalizer"},
+	"tiers/status.tierwall.io":                                      {"patch", "controllers/tiers: what a deletion waits for"},
 	"nodereports.tierwall.io":                                       {"deletecollection list watch", "controllers/status: what agents report; controllers/operator: they go with the agents"},
 	"globalnetworkpolicies/status.tierwall.io":                      {"patch", "controllers/status"},
 	"networkpolicies/status.tierwall.io":                            {"patch", "controllers/status"},
 	"clusterroles.rbac.authorization.k8s.io[tierwall-agent]":        {"create delete get list patch watch", "controllers/operator: the agents' role"},
 	"clusterrolebindings.rbac.authorization.k8s.io[tierwall-agent]": {"create delete get list patch watch", "controllers/operator: the agents' role"},
-	"events.events.k8s.io":                                          {"create patch", "controllers/operator, controllers/status: what a person must act on"},
+	"events.events.k8s.io":                                          {"create patch", "controllers/operator, controllers/status, controllers/tiers: what a person must act on"},
 }
 
 // managerLocalUses are all permissions of the manager in its own namespace.
