@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 	"strings"
@@ -60,7 +61,12 @@ func (k *netlinkKernel) elements(have, want *set) error {
 // holds says whether a set has an element, with its verdict.
 func (s *set) holds(e listed) bool {
 	v, ok := s.elems[string(e.key)]
-	return ok && (v == "" && len(e.data) == 0 || v == verdictText(e.data))
+	if !ok || v == "" || len(e.data) == 0 {
+		return ok && v == "" && len(e.data) == 0
+	}
+	word, chain := verdictOf(e.data)
+	rest, ok := strings.CutPrefix(v, word)
+	return ok && strings.TrimPrefix(rest, " ") == string(chain)
 }
 
 func eachElement(attrs []byte, f func(listed)) error {
@@ -133,7 +139,16 @@ func verdictText(data []byte) string {
 	if len(data) == 0 {
 		return ""
 	}
-	word, chain := "another", ""
+	word, chain := verdictOf(data)
+	if len(chain) == 0 {
+		return word
+	}
+	return word + " " + string(chain)
+}
+
+// verdictOf reads a verdict.
+func verdictOf(data []byte) (word string, chain []byte) {
+	word = "another"
 	err := nested(data, func(kind uint16, v []byte) error {
 		switch kind {
 		case unix.NFTA_VERDICT_CODE:
@@ -143,12 +158,12 @@ func verdictText(data []byte) string {
 				}
 			}
 		case unix.NFTA_VERDICT_CHAIN:
-			chain = " " + text(v)
+			chain = bytes.TrimSuffix(v, []byte{0})
 		}
 		return nil
 	})
 	if err != nil {
-		return "another"
+		return "another", nil
 	}
-	return word + chain
+	return word, chain
 }

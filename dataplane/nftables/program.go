@@ -9,17 +9,19 @@ import (
 
 // How a program runs. A stage jumps to it. Everything in it that drops, drops;
 // a packet that comes back has been accepted, or the program leaves it open.
-// What is accepted in the middle of a program carries the accept mark on its way
-// back through the chains in between, because one return leads one jump back
-// only. Continuing by goto instead would work too, but the kernel checks every
-// path through the chains when they change: paths that go on from each leaf
-// multiply, paths that come back add up.
+// What is accepted in a chain below the program's own carries the accept mark
+// on its way back through the chains in between, because one return leads one
+// jump back only. Continuing by goto instead would work too, but the kernel
+// checks every path through the chains when they change: paths that go on from
+// each leaf multiply, paths that come back add up.
 
 // program holds the unit of a program.
 func (w *world) program(p *dataplane.Program) *unit {
 	return w.hold("program "+p.ID, func(u *unit) {
 		u.name = "p-" + p.ID
-		b := builder{w: w, u: u, family: p.Family}
+		// What is accepted in the program's own chain need not say so by the mark,
+		// unless its caller asks for more than that the packet has come back.
+		b := builder{w: w, u: u, family: p.Family, unmarked: p.Default.Verdict != dataplane.Open}
 		var tiers []string
 		open := p.Default.Verdict != dataplane.Drop // the end of the program is like a return
 	segments:
@@ -73,6 +75,8 @@ type builder struct {
 	u      *unit
 	family dataplane.Family
 	rules  []rule
+	// unmarked is true where an accept is no more than a return.
+	unmarked bool
 }
 
 func (b *builder) add(text, comment string) {
@@ -114,7 +118,9 @@ func (b *builder) leaf(match string, l *dataplane.Leaf) {
 	verdict := ""
 	switch l.Verdict {
 	case dataplane.Accept:
-		verdict = b.w.opts.accept() + " return"
+		if verdict = "return"; !b.unmarked {
+			verdict = b.w.opts.accept() + " return"
+		}
 	case dataplane.Drop:
 		verdict = "drop"
 	case dataplane.Next, dataplane.Open:
