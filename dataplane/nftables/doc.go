@@ -4,8 +4,7 @@
 //
 //	State ── world ──→ ruleset (chains, sets, counters, in memory)
 //	                        │ plan: what differs from the kernel
-//	                        ├── knftables: one transaction, for structure
-//	                        └── netlink: one transaction, for members alone
+//	                        └── writer, assembler ──→ batch of netlink messages: one transaction
 //
 // A world is the ruleset that a State asks for, kept up to date change by
 // change. Everything in it that is the same for two programs exists once and is
