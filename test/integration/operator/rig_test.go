@@ -8,6 +8,7 @@ import (
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -87,9 +88,12 @@ func fresh() {
 			Expect(client.IgnoreNotFound(admin.Update(ctx(), tw))).To(Succeed())
 			Expect(client.IgnoreNotFound(admin.Delete(ctx(), tw))).To(Succeed())
 		}
+		// Nobody can delete a built-in tier while this binding is there; the server
+		// takes a moment to see that it is not.
+		Expect(admin.DeleteAllOf(ctx(), &admissionv1.ValidatingAdmissionPolicyBinding{})).To(Succeed())
 		now := client.GracePeriodSeconds(0)
 		for _, o := range objects() {
-			Expect(client.IgnoreNotFound(admin.Delete(ctx(), o, now))).To(Succeed())
+			Eventually(func() error { return client.IgnoreNotFound(admin.Delete(ctx(), o, now)) }).Should(Succeed())
 		}
 		Expect(admin.DeleteAllOf(ctx(), &corev1.Pod{}, client.InNamespace(namespace), now)).To(Succeed())
 		Expect(admin.DeleteAllOf(ctx(), &v1alpha1.NodeReport{})).To(Succeed())

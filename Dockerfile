@@ -1,0 +1,28 @@
+# One image for the manager and the agents: the program alone, statically linked.
+# The agent programs the kernel over netlink, so there is no nft, no shell and no
+# package in it.
+#
+#   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=v0.1.0 -t ghcr.io/tierwall/tierwall:v0.1.0 .
+#
+# It compiles on the building machine's own platform, whatever the image is for.
+FROM --platform=$BUILDPLATFORM golang:1.26 AS build
+WORKDIR /src
+COPY go.mod go.sum ./
+RUN --mount=type=cache,target=/go/pkg/mod go mod download
+COPY . .
+ARG TARGETARCH
+ARG VERSION=
+RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+    CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH \
+    go build -trimpath -ldflags "-s -w -X github.com/tierwall/tierwall/cmd.Version=$VERSION" -o /out/tierwall .
+
+FROM scratch
+LABEL org.opencontainers.image.title="Tierwall" \
+      org.opencontainers.image.description="Tiered network policy for Kubernetes" \
+      org.opencontainers.image.licenses="Apache-2.0"
+COPY LICENSE /licenses/LICENSE
+COPY --from=build /out/tierwall /usr/bin/tierwall
+# The manager runs as this user. The agents' DaemonSet takes root in name, with the
+# one capability NET_ADMIN, which no other user could be given.
+USER 65532:65532
+ENTRYPOINT ["/usr/bin/tierwall"]
