@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"os"
 	"time"
@@ -128,9 +129,11 @@ func (f *managerFlags) manager(cfg *rest.Config, logger logr.Logger) (ctrl.Manag
 		}
 	}
 	namespace := f.where()
+	keep := operator.Cache(namespace)
+	maps.Copy(keep, status.Cache())
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme, Logger: logger,
-		Cache:                   cache.Options{ByObject: operator.Cache(namespace)},
+		Cache:                   cache.Options{ByObject: keep},
 		Metrics:                 metricsserver.Options{BindAddress: cmp.Or(f.metricsAddr, "0")},
 		HealthProbeBindAddress:  cmp.Or(f.healthAddr, "0"),
 		LeaderElection:          f.leaderElect,

@@ -17,6 +17,7 @@
 package reporter
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -59,6 +60,8 @@ type Options struct {
 	// Version of the agent, Dataplane what programs the kernel, for people.
 	Version   string
 	Dataplane v1alpha1.Dataplane
+	// Window is the least time between two reports; default Window of the number of nodes.
+	Window time.Duration
 	// Clock; nil: the real one.
 	Clock clock.Clock
 	// Log; nil: none.
@@ -169,7 +172,7 @@ func (r *Reporter) plan() time.Time {
 		return time.Time{}
 	}
 	now := r.clock.Now()
-	pause := Window(s.Nodes) << min(r.failing, 3)
+	pause := cmp.Or(r.opts.Window, Window(s.Nodes)) << min(r.failing, 3)
 	switch {
 	case r.failing > 0:
 		if r.dueAt.IsZero() {
