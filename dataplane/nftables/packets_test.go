@@ -23,7 +23,7 @@ func packetWorlds() uint64 {
 	if n, err := strconv.ParseUint(os.Getenv("TIERWALL_WORLDS"), 10, 64); err == nil {
 		return n
 	}
-	return 30
+	return 200
 }
 
 // TestPackets sends real packets through the nodes of random worlds and holds
