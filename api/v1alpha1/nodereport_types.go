@@ -36,8 +36,8 @@ type NodeState struct {
 	LeaseSeconds int32 `json:"leaseSeconds,omitempty"`
 	// InSync says that the kernel held all that the objects say when this was
 	// written. The objects are those that the agent knew of.
-	// +optional
-	InSync bool `json:"inSync,omitempty"`
+	// +required
+	InSync bool `json:"inSync"`
 	// LastSuccessTime is when the kernel was last brought up to date, or found to be.
 	// +optional
 	LastSuccessTime *metav1.Time `json:"lastSuccessTime,omitempty"`
@@ -48,8 +48,8 @@ type NodeState struct {
 	// +optional
 	SlowestApply *metav1.Duration `json:"slowestApply,omitempty"`
 	// Counts of what is there on the node.
-	// +optional
-	Counts ReportCounts `json:"counts,omitempty,omitzero"`
+	// +required
+	Counts ReportCounts `json:"counts"`
 	// Errors that hold now, at most ten; those of policies are in Failed.
 	// +optional
 	// +listType=atomic
@@ -77,11 +77,11 @@ type NodeState struct {
 // ReportCounts are sizes.
 type ReportCounts struct {
 	// Endpoints of the node: pods and host endpoints.
-	// +optional
-	Endpoints int32 `json:"endpoints,omitempty"`
+	// +required
+	Endpoints int32 `json:"endpoints"`
 	// Policies of all kinds that select them.
-	// +optional
-	Policies int32 `json:"policies,omitempty"`
+	// +required
+	Policies int32 `json:"policies"`
 	// Rules of these policies.
 	// +optional
 	Rules int32 `json:"rules,omitempty"`
