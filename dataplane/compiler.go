@@ -301,7 +301,7 @@ func (c *Compiler) program(pl *plan, st *policy.StageChain, f Family, other *Pro
 		default:
 			for _, l := range sp.lists {
 				for j := range l.rules {
-					seg.Rules = append(seg.Rules, l.rules[j].whole())
+					seg.Rules = append(seg.Rules, l.rules[j].rule())
 				}
 			}
 			seg.Rules = slices.Clip(seg.Rules)

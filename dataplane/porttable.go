@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"cmp"
+	"container/heap"
 	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
@@ -88,44 +89,58 @@ func (l *Leaf) after(before []Mark) Leaf {
 	return out
 }
 
-// portEvent is where a rule, by number, begins to hold for the ports of a
-// protocol, or the first port where it does not any more.
-type portEvent struct {
-	at, rule int
-	begin    bool
+// heldPorts is a range of ports of a protocol for which a rule, by number, holds.
+type heldPorts struct{ first, last, rule int }
+
+// rulesHeld orders by rule, for package heap.
+type rulesHeld []heldPorts
+
+func (h rulesHeld) Len() int           { return len(h) }
+func (h rulesHeld) Less(i, j int) bool { return h[i].rule < h[j].rule }
+func (h rulesHeld) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *rulesHeld) Push(x any)        { *h = append(*h, x.(heldPorts)) }
+func (h *rulesHeld) Pop() any {
+	end := len(*h) - 1
+	x := (*h)[end]
+	*h = (*h)[:end]
+	return x
 }
 
 // sweep adds the entries of a protocol: it goes through the ports from the
 // lowest, and knows at each which rules hold.
 func (t *PortTable) sweep(rules []*flatRule, p model.Protocol) {
-	var events []portEvent
+	var coming []heldPorts
 	for i, r := range rules {
 		for _, ports := range portsFor(r.rest, p) {
-			events = append(events, portEvent{int(ports.First), i, true})
-			if ports.Last < maxPort {
-				events = append(events, portEvent{int(ports.Last) + 1, i, false})
-			}
+			coming = append(coming, heldPorts{int(ports.First), int(ports.Last), i})
 		}
 	}
-	slices.SortFunc(events, func(a, b portEvent) int { return cmp.Compare(a.at, b.at) })
-	var marks, deciding []int // rules that hold, sorted: those that go on, and the others
+	slices.SortFunc(coming, func(a, b heldPorts) int { return cmp.Compare(a.first, b.first) })
+	var deciding rulesHeld // ranges that are over stay until they would be the first
+	var marks []heldPorts  // of rules that go on, sorted by rule
 	own := len(t.Entries)
-	for i, at := 0, 0; at <= maxPort; {
-		for ; i < len(events) && events[i].at == at; i++ {
-			list := &deciding
-			if rules[events[i].rule].leaf.Verdict == Continue {
-				list = &marks
+	for at := 0; at <= maxPort; {
+		for ; len(coming) > 0 && coming[0].first == at; coming = coming[1:] {
+			if rules[coming[0].rule].leaf.Verdict != Continue {
+				heap.Push(&deciding, coming[0])
+				continue
 			}
-			j, _ := slices.BinarySearch(*list, events[i].rule)
-			if events[i].begin {
-				*list = slices.Insert(*list, j, events[i].rule)
-			} else {
-				*list = slices.Delete(*list, j, j+1)
-			}
+			i, _ := slices.BinarySearchFunc(marks, coming[0].rule, func(m heldPorts, r int) int { return cmp.Compare(m.rule, r) })
+			marks = slices.Insert(marks, i, coming[0])
 		}
+		marks = slices.DeleteFunc(marks, func(m heldPorts) bool { return m.last < at })
 		next := maxPort + 1
-		if i < len(events) {
-			next = events[i].at
+		for _, m := range marks {
+			next = min(next, m.last+1)
+		}
+		for len(deciding) > 0 && deciding[0].last < at {
+			heap.Pop(&deciding)
+		}
+		if len(deciding) > 0 {
+			next = min(next, deciding[0].last+1)
+		}
+		if len(coming) > 0 {
+			next = min(next, coming[0].first)
 		}
 		leaf := leafOfHolding(rules, marks, deciding)
 		if n := len(t.Entries); n > own && equalLeaves(t.Entries[n-1].Leaf, leaf) {
@@ -138,17 +153,18 @@ func (t *PortTable) sweep(rules []*flatRule, p model.Protocol) {
 }
 
 // leafOfHolding returns the leaf where these rules hold and no others.
-func leafOfHolding(rules []*flatRule, marks, deciding []int) Leaf {
-	end := Leaf{Verdict: Continue}
+func leafOfHolding(rules []*flatRule, marks []heldPorts, deciding rulesHeld) Leaf {
+	end, first := Leaf{Verdict: Continue}, len(rules)
 	if len(deciding) > 0 {
-		end = *rules[deciding[0]].leaf
+		first = deciding[0].rule
+		end = *rules[first].leaf
 	}
 	var before []Mark
 	for _, m := range marks {
-		if len(deciding) > 0 && m > deciding[0] {
+		if m.rule > first {
 			break
 		}
-		before = append(before, Mark{rules[m].leaf.Origin, rules[m].leaf.Log})
+		before = append(before, Mark{rules[m.rule].leaf.Origin, rules[m.rule].leaf.Log})
 	}
 	return end.after(before)
 }

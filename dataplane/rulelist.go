@@ -24,9 +24,13 @@ type flatRule struct {
 	rest   []Cond
 	leaf   *Leaf
 	digest digest // of rest and leaf
+	// protocol is the one that rest asks for, 0 if it is more than one; whole is
+	// true if rest asks for nothing else.
+	protocol model.Protocol
+	whole    bool
 }
 
-func (r *flatRule) whole() Rule     { return Rule{Conds: r.conds, Leaf: *r.leaf} }
+func (r *flatRule) rule() Rule      { return Rule{Conds: r.conds, Leaf: *r.leaf} }
 func (r *flatRule) remainder() Rule { return Rule{Conds: r.rest, Leaf: *r.leaf} }
 
 // policyRec holds the rule lists of a policy while an effective policy has it.
@@ -124,6 +128,8 @@ func (l *ruleList) add(conds []Cond, leaf *Leaf, side CondKind, whole *content) 
 			}
 		}
 	}
+	r.protocol, _ = protocolOf(r.rest)
+	r.whole = len(r.rest) == 0 || len(r.rest) == 1 && r.protocol != 0
 	var rest content
 	rest.conds(r.rest)
 	rest.leaf(leaf)

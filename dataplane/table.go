@@ -1,6 +1,10 @@
 package dataplane
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
 
 // Table is a segment of many rules, turned round: first who the peer is, then
 // what remains of the rules for such a peer. Which addresses lead to which rest
@@ -20,6 +24,9 @@ type Table struct {
 	// byFirst are the rules that ask for a set before any other, by its number;
 	// after the last of them those that ask for none, though they may exclude some.
 	byFirst [][]uint32
+	// lasts are the last rules that ask for a protocol; that of 0 is the last one
+	// that asks for none or more than one.
+	lasts map[model.Protocol]int
 	// others are sets that the rules ask for besides.
 	others []*Set
 }
@@ -106,6 +113,10 @@ func newTable(id string, lists []*ruleList, side CondKind, linear int) *Table {
 
 // index files the rules by the set that they ask for first.
 func (t *Table) index() {
+	t.lasts = map[model.Protocol]int{}
+	for i := range t.rules {
+		t.lasts[t.rules[i].protocol] = i
+	}
 	counts := make([]int, len(t.Sets)+1)
 	place := func(tr *tableRule) int {
 		if len(tr.in) == 0 {
@@ -128,31 +139,31 @@ func (t *Table) index() {
 }
 
 // rest returns what remains for an address that is in the sets of these
-// numbers, which are sorted.
+// numbers, which are sorted. Rules that no packet comes to are not part of it.
 func (t *Table) rest(numbers []uint16) *Rest {
-	candidates := t.byFirst[len(t.Sets)]
-	if len(numbers) > 0 {
-		candidates = slices.Clone(candidates)
-		for _, n := range numbers {
-			candidates = append(candidates, t.byFirst[n]...)
-		}
-		slices.Sort(candidates)
-	}
 	is := func(n uint16) bool { _, ok := slices.BinarySearch(numbers, n); return ok }
 	isNot := func(n uint16) bool { return !is(n) }
 	var rules []*flatRule
 	all := content("rest")
-	for _, i := range candidates {
+	var decided []model.Protocol // whose packets come no further
+	end := len(t.rules)
+	t.candidates(numbers, func(i int) bool {
 		tr := &t.rules[i]
-		if slices.ContainsFunc(tr.in, isNot) || slices.ContainsFunc(tr.out, is) {
-			continue
+		if i >= end || slices.ContainsFunc(tr.in, isNot) || slices.ContainsFunc(tr.out, is) ||
+			slices.Contains(decided, tr.protocol) {
+			return i < end
 		}
 		rules = append(rules, tr.flatRule)
 		all.digest(&tr.digest)
-		if len(tr.rest) == 0 && tr.leaf.Verdict != Continue {
-			break // nothing comes past it
+		if tr.whole && tr.leaf.Verdict != Continue {
+			if tr.protocol == 0 {
+				return false
+			}
+			decided = append(decided, tr.protocol)
+			end = t.endWithout(decided)
 		}
-	}
+		return true
+	})
 	d := all.sum()
 	r := &Rest{ID: d.id(), Ports: newPortTable(rules, t.linear)}
 	if r.Ports == nil && len(rules) > 0 {
@@ -162,4 +173,49 @@ func (t *Table) rest(numbers []uint16) *Rest {
 		}
 	}
 	return r
+}
+
+// endWithout returns the number of rules without those at the end that ask for
+// one of these protocols.
+func (t *Table) endWithout(decided []model.Protocol) int {
+	end := 0
+	for p, last := range t.lasts {
+		if !slices.Contains(decided, p) {
+			end = max(end, last+1)
+		}
+	}
+	return end
+}
+
+// candidates visits, in order and until visit returns false, the rules that ask
+// first for one of these sets, or for none.
+func (t *Table) candidates(numbers []uint16, visit func(i int) bool) {
+	lists := make([][]uint32, 0, len(numbers)+1)
+	if l := t.byFirst[len(t.Sets)]; len(l) > 0 {
+		lists = append(lists, l)
+	}
+	for _, n := range numbers {
+		if l := t.byFirst[n]; len(l) > 0 {
+			lists = append(lists, l)
+		}
+	}
+	if len(lists) > 4 {
+		all := slices.Concat(lists...)
+		slices.Sort(all)
+		lists = [][]uint32{all}
+	}
+	for len(lists) > 0 {
+		next := 0
+		for k := range lists {
+			if lists[k][0] < lists[next][0] {
+				next = k
+			}
+		}
+		if !visit(int(lists[next][0])) {
+			return
+		}
+		if lists[next] = lists[next][1:]; len(lists[next]) == 0 {
+			lists = slices.Delete(lists, next, next+1)
+		}
+	}
 }

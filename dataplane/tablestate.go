@@ -123,10 +123,16 @@ func (s *TableState) Family() Family { return s.family }
 func (s *TableState) relevant() iter.Seq[*class] {
 	return func(yield func(*class) bool) {
 		f := familyIndex(s.family)
-		for n, rec := range s.sets {
+		seen := map[*class]struct{}{}
+		for _, rec := range s.sets {
 			for _, cl := range rec.classes[f] {
-				// A class of several of the sets comes with the first of them.
-				if s.local(cl.sets, nil)[0] == uint16(n) && !yield(cl) {
+				if len(cl.sets) > 1 { // others come once
+					if _, ok := seen[cl]; ok {
+						continue
+					}
+					seen[cl] = struct{}{}
+				}
+				if !yield(cl) {
 					return
 				}
 			}
@@ -179,17 +185,32 @@ func (s *TableState) restAround(around *blockMap, combo uint32) *Rest {
 
 // local adds to numbers those that the table has for sets, and sorts them.
 func (s *TableState) local(sets []uint32, numbers []uint16) []uint16 {
-	if len(sets) > len(s.locals) {
-		for _, l := range s.locals {
+	const few = 8 // times: where to search pays more than to walk
+	compare := func(l localSet, n uint32) int { return cmp.Compare(l.set, n) }
+	locals := s.locals
+	switch {
+	case len(locals) < len(sets)/few:
+		for _, l := range locals {
 			if _, ok := slices.BinarySearch(sets, l.set); ok {
 				numbers = append(numbers, l.local)
 			}
 		}
-	} else {
+	case len(sets) < len(locals)/few:
 		for _, n := range sets {
-			i, ok := slices.BinarySearchFunc(s.locals, n, func(l localSet, n uint32) int { return cmp.Compare(l.set, n) })
-			if ok {
-				numbers = append(numbers, s.locals[i].local)
+			if i, ok := slices.BinarySearchFunc(locals, n, compare); ok {
+				numbers = append(numbers, locals[i].local)
+			}
+		}
+	default:
+		for len(sets) > 0 && len(locals) > 0 {
+			switch c := compare(locals[0], sets[0]); {
+			case c < 0:
+				locals = locals[1:]
+			case c > 0:
+				sets = sets[1:]
+			default:
+				numbers = append(numbers, locals[0].local)
+				locals, sets = locals[1:], sets[1:]
 			}
 		}
 	}
