@@ -41,6 +41,7 @@ func newClients(config *rest.Config) (*clients, error) {
 		// A start, or the end of an outage, is a request or two a kind.
 		config.QPS, config.Burst = 20, 60
 	}
+	config.WarningHandlerWithContext = rest.NoWarnings{} // of no use to an agent
 	// One connection for all: the streams share it.
 	http, err := rest.HTTPClientFor(config)
 	if err != nil {

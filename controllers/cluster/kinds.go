@@ -27,6 +27,8 @@ type kind struct {
 	foreign bool
 	// ours are kinds without which nothing is in sync once their definition is there.
 	ours bool
+	// lazy kinds are read once a policy needs them.
+	lazy bool
 }
 
 // custom says whether the kind is there only with its CustomResourceDefinition.
@@ -47,7 +49,7 @@ func builtinKinds() []*kind {
 		{gvr: core.WithResource("namespaces"), kind: "Namespace", ref: model.KindNamespace},
 		{gvr: core.WithResource("serviceaccounts"), kind: "ServiceAccount", ref: model.KindServiceAccount},
 		{gvr: core.WithResource("nodes"), kind: "Node", ref: model.KindNode},
-		{gvr: disc.WithResource("endpointslices"), kind: "EndpointSlice", ref: model.KindEndpointSlice},
+		{gvr: disc.WithResource("endpointslices"), kind: "EndpointSlice", ref: model.KindEndpointSlice, lazy: true},
 		{gvr: net.WithResource("networkpolicies"), kind: "NetworkPolicy", ref: model.KindNetworkPolicy},
 	}
 }

@@ -40,6 +40,8 @@ type layers struct {
 	nodes   map[string]*corev1.Node
 	// settings is Tierwall/default, if it is there.
 	settings *v1alpha1.Tierwall
+	// services says whether EndpointSlices are read.
+	services services
 }
 
 // foreignKey names a foreign object. rank is its kind's place.
@@ -56,6 +58,7 @@ func newLayers(to agent.Sink, log *slog.Logger, stale func()) *layers {
 	return &layers{
 		to: to, log: log, stale: stale, own: map[model.Ref]struct{}{}, derived: map[model.Ref]runtime.Object{},
 		foreign: map[foreignKey]translate.Result{}, nodes: map[string]*corev1.Node{},
+		services: services{waiting: map[model.Ref]runtime.Object{}},
 	}
 }
 
@@ -97,7 +100,11 @@ func (o ownOutlet) upsert(namespace, name string, made any) {
 		}
 	}
 	if derivable(o.kind) {
-		o.own[o.ref(namespace, name)] = struct{}{}
+		r := o.ref(namespace, name)
+		o.own[r] = struct{}{}
+		if o.mustWait(r, obj) {
+			return
+		}
 	}
 	o.to.Update([]runtime.Object{obj}, nil)
 }
@@ -118,6 +125,7 @@ func (o ownOutlet) remove(namespace, name string) {
 		}
 	}
 	delete(o.own, r)
+	delete(o.services.waiting, r)
 	if below := o.derived[r]; below != nil {
 		o.to.Update([]runtime.Object{below}, nil)
 		return
@@ -188,6 +196,13 @@ func (l *layers) derive() {
 	var upserts []runtime.Object
 	var deletes []model.Ref
 	for _, r := range slices.SortedFunc(maps.Keys(now), model.Ref.Compare) {
+		if needsServices(now[r]) && !l.services.known {
+			l.wantServices()
+			if now[r] = l.derived[r]; now[r] == nil {
+				delete(now, r)
+				continue
+			}
+		}
 		if before := l.derived[r]; before != nil && apiequality.Semantic.DeepEqual(before, now[r]) {
 			now[r] = before
 			continue

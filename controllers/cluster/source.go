@@ -53,6 +53,7 @@ type Source struct {
 	// Run's alone.
 	running map[*kind]*run
 	custom  []*kind
+	lazy    *kind // not running yet
 	synced  bool
 }
 
@@ -94,6 +95,10 @@ func (s *Source) Run(ctx context.Context, to agent.Sink) error {
 		}
 	}()
 	for _, k := range builtinKinds() {
+		if k.lazy {
+			s.lazy = k
+			continue
+		}
 		s.start(ctx, k)
 	}
 	for {
@@ -147,7 +152,13 @@ func (s *Source) step(ctx context.Context, to agent.Sink) {
 			}
 		}
 	}
+	if s.lazy != nil && s.layers.servicesWanted() {
+		s.start(ctx, s.lazy)
+		s.lazy = nil
+	}
 	ready := known && !slices.ContainsFunc(slices.Collect(maps.Values(s.running)), func(r *run) bool { return !r.inSync() })
+	// The last policy that was read may have been the one that asks for more.
+	ready = ready && (s.lazy == nil || !s.layers.servicesWanted())
 	if s.synced && stale || !s.synced && ready {
 		s.layers.derive()
 	}
@@ -209,6 +220,9 @@ func (s *Source) start(ctx context.Context, k *kind) {
 		out = foreignOutlet{s.layers, k, slices.Index(s.custom, k)}
 	}
 	r.store = newStore(digestOf(k), out, func() {
+		if k.lazy {
+			s.layers.servicesKnown()
+		}
 		if r.set(true, false) {
 			s.look()
 		}

@@ -8,6 +8,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	clusterv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
@@ -52,6 +53,7 @@ func in(namespace, name string) metav1.ObjectMeta {
 
 var _ = Describe("Source", Ordered, func() {
 	It("is in sync in a cluster that has no kinds of Tierwall, and picks them up when they come", func() {
+		withoutCRDs()
 		r, _ := watch(server.Admin(), "")
 		Eventually(r.inSync).Should(BeTrue())
 		Expect(r.report()).To(BeEmpty())
@@ -83,16 +85,10 @@ var _ = Describe("Source", Ordered, func() {
 		policy := &networkingv1.NetworkPolicy{ObjectMeta: in("kinds", "deny")}
 		policy.Annotations = map[string]string{v1alpha1.EnforcementAnnotation: "Audit", "other": "gone"}
 		Expect(admin.Create(ctx(), policy)).To(Succeed())
-		slice := &discoveryv1.EndpointSlice{
-			ObjectMeta: in("kinds", "web-1"), AddressType: discoveryv1.AddressTypeIPv4,
-			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.9.0.5"}, TargetRef: &corev1.ObjectReference{Name: "p"}}},
-		}
-		slice.Labels = map[string]string{discoveryv1.LabelServiceName: "web"}
-		Expect(admin.Create(ctx(), slice)).To(Succeed())
 		p := pod("kinds", "p", "kinds-node", "10.9.0.5", map[string]string{"app": "p"})
 
 		for _, name := range []string{
-			"Namespace/kinds", "Node/kinds-node", "ServiceAccount/kinds/runner", "NetworkPolicy/kinds/deny", "EndpointSlice/kinds/web-1", "Pod/kinds/p",
+			"Namespace/kinds", "Node/kinds-node", "ServiceAccount/kinds/runner", "NetworkPolicy/kinds/deny", "Pod/kinds/p",
 		} {
 			Eventually(r.get).WithArguments(name).ShouldNot(BeNil(), name)
 		}
@@ -126,10 +122,10 @@ var _ = Describe("Source", Ordered, func() {
 		Eventually(r.get).WithArguments("Pod/kinds/p").Should(BeNil())
 
 		By("delivering that objects are gone")
-		for _, o := range []client.Object{p, policy, slice, account, node} {
+		for _, o := range []client.Object{p, policy, account, node} {
 			remove(o)
 		}
-		Eventually(func() []string { return r.names("Node", "NetworkPolicy", "EndpointSlice", "ServiceAccount", "Pod") }).
+		Eventually(func() []string { return r.names("Node", "NetworkPolicy", "ServiceAccount", "Pod") }).
 			ShouldNot(ContainElement(ContainSubstring("kinds")))
 		Expect(r.report()).To(BeEmpty())
 	})
@@ -169,6 +165,58 @@ var _ = Describe("Source", Ordered, func() {
 			Eventually(r.get).WithArguments(name).Should(BeNil(), name)
 		}
 		Expect(r.report()).To(BeEmpty())
+	})
+
+	It("reads EndpointSlices once a policy names a Service, and holds that policy until they are known", func() {
+		namespace("services")
+		slice := &discoveryv1.EndpointSlice{
+			ObjectMeta: in("services", "web-1"), AddressType: discoveryv1.AddressTypeIPv4,
+			Endpoints: []discoveryv1.Endpoint{{Addresses: []string{"10.9.0.5"}, TargetRef: &corev1.ObjectReference{Name: "p"}}},
+		}
+		slice.Labels = map[string]string{discoveryv1.LabelServiceName: "web", "other": "label"}
+		Expect(admin.Create(ctx(), slice)).To(Succeed())
+		var some []rbacv1.PolicyRule
+		for _, rule := range rules() {
+			if rule.APIGroups[0] != "discovery.k8s.io" {
+				some = append(some, rule)
+			}
+		}
+		role := user("agent-services", some)
+		r, _ := watch(server.As("agent-services"), "")
+		Eventually(r.inSync).Should(BeTrue())
+		Expect(r.report()).To(BeEmpty())
+		Expect(r.names("EndpointSlice")).To(BeEmpty())
+
+		policy := &v1alpha1.NetworkPolicy{ObjectMeta: in("services", "to-web"), Spec: v1alpha1.NetworkPolicySpec{Selector: "all()"}}
+		Expect(admin.Create(ctx(), policy)).To(Succeed())
+		Eventually(r.get).WithArguments("NetworkPolicy.tierwall.io/services/to-web").ShouldNot(BeNil())
+		policy.Spec.Egress = []v1alpha1.Rule{{Action: v1alpha1.Allow, Destination: v1alpha1.EntityRule{Services: &v1alpha1.ServiceMatch{Name: "web"}}}}
+		Expect(admin.Update(ctx(), policy)).To(Succeed())
+		Eventually(r.report).Should(ContainSubstring("endpointslices.discovery.k8s.io: permission missing"))
+		Expect(r.get("NetworkPolicy.tierwall.io/services/to-web")).To(HaveField("Spec.Egress", BeEmpty()))
+
+		By("delivering both once the slices can be read")
+		role.Rules = rules()
+		Expect(admin.Update(ctx(), role)).To(Succeed())
+		Eventually(r.get).WithArguments("NetworkPolicy.tierwall.io/services/to-web").Should(HaveField("Spec.Egress", HaveLen(1)))
+		Expect(r.get("EndpointSlice/services/web-1")).To(And(
+			HaveField("Labels", Equal(map[string]string{discoveryv1.LabelServiceName: "web"})),
+			HaveField("Endpoints", ConsistOf(discoveryv1.Endpoint{Addresses: []string{"10.9.0.5"}}))))
+		Eventually(r.report).Should(BeEmpty())
+
+		By("delivering them before an agent that starts now is in sync")
+		late, _ := watch(server.Admin(), "")
+		Eventually(late.inSync).Should(BeTrue())
+		Expect(late.get("NetworkPolicy.tierwall.io/services/to-web")).NotTo(BeNil())
+		Expect(late.get("EndpointSlice/services/web-1")).NotTo(BeNil())
+
+		By("following them")
+		slice.Endpoints = append(slice.Endpoints, discoveryv1.Endpoint{Addresses: []string{"10.9.0.6"}})
+		Expect(admin.Update(ctx(), slice)).To(Succeed())
+		Eventually(r.get).WithArguments("EndpointSlice/services/web-1").Should(HaveField("Endpoints", HaveLen(2)))
+		remove(slice)
+		Eventually(r.get).WithArguments("EndpointSlice/services/web-1").Should(BeNil())
+		remove(policy)
 	})
 
 	It("makes the automatic host endpoints of all nodes, below those that people write", func() {

@@ -4,8 +4,10 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	rbacv1 "k8s.io/api/rbac/v1"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/operator"
 )
 
 // rules are all that an agent's source reads.
@@ -45,10 +47,21 @@ var _ = Describe("Rights", func() {
 	BeforeEach(withCRDs)
 
 	It("that the source needs are these and no others", func() {
+		// Of Calico's kinds there are none here.
 		user("agent-all", rules())
 		r, _ := watch(server.As("agent-all"), "")
 		Eventually(r.inSync).Should(BeTrue())
 		Expect(r.report()).To(BeEmpty())
+	})
+
+	It("that the operator gives to agents are enough", func() {
+		user("agent-operator", operator.AgentRules())
+		policies := crd("projectcalico.org", "v3", "networkpolicies", "NetworkPolicy", apiextensionsv1.NamespaceScoped)
+		create(policies)
+		DeferCleanup(func() { remove(policies) })
+		r, _ := watch(server.As("agent-operator"), "")
+		Eventually(r.inSync).Should(BeTrue())
+		Eventually(r.report).Should(BeEmpty())
 	})
 
 	It("that are missing are reported, and nothing is in sync until they are there", func() {

@@ -6,13 +6,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-logr/logr"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
+	apiextensionsv1 "k8s.io/apiextensions-apiserver/pkg/apis/apiextensions/v1"
 	"k8s.io/client-go/rest"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
-
-	"github.com/go-logr/logr"
 
 	"github.com/tierwall/tierwall/test/integration/env"
 )
@@ -46,6 +46,20 @@ func withCRDs() {
 	GinkgoHelper()
 	Expect(server.InstallCRDs()).To(Succeed())
 	Expect(server.InstallClusterNetworkPolicyCRD()).To(Succeed())
+}
+
+// withoutCRDs removes the CRDs that withCRDs installs, and all objects with them.
+func withoutCRDs() {
+	GinkgoHelper()
+	list := func() []apiextensionsv1.CustomResourceDefinition {
+		var all apiextensionsv1.CustomResourceDefinitionList
+		Expect(admin.List(ctx(), &all)).To(Succeed())
+		return all.Items
+	}
+	for _, o := range list() {
+		Expect(client.IgnoreNotFound(admin.Delete(ctx(), &o))).To(Succeed())
+	}
+	Eventually(list).Should(BeEmpty())
 }
 
 // fast lifts the limit of requests a second.
