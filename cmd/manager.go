@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net"
 	"net/http"
 	"os"
+	"strconv"
 	"time"
 
 	"github.com/go-logr/logr"
@@ -26,6 +28,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	manifests "github.com/tierwall/tierwall/config/admission"
+	"github.com/tierwall/tierwall/controllers/admission"
 	"github.com/tierwall/tierwall/controllers/operator"
 	"github.com/tierwall/tierwall/controllers/status"
 	"github.com/tierwall/tierwall/controllers/tiers"
@@ -35,6 +38,7 @@ import (
 type managerFlags struct {
 	log                             logFlags
 	metricsAddr, healthAddr         string
+	webhookAddr                     string
 	leaderElect, createDefault      bool
 	installAdmission                bool
 	namespace, agentImage, kubePath string
@@ -63,6 +67,7 @@ image the agents get; without it they get the manager's own.`,
 	fs := c.Flags()
 	fs.StringVar(&f.metricsAddr, "metrics-addr", ":8080", "address for /metrics; empty: none")
 	fs.StringVar(&f.healthAddr, "health-addr", ":8081", "address for /healthz and /readyz; empty: none")
+	fs.StringVar(&f.webhookAddr, "webhook-addr", ":9443", "address for the API server's questions about objects; empty: none")
 	fs.BoolVar(&f.leaderElect, "leader-elect", true, "work only while this replica is the leader")
 	fs.StringVar(&f.namespace, "namespace", "", "namespace of the manager and the agents; default $POD_NAMESPACE, then "+operator.DefaultNamespace)
 	fs.StringVar(&f.agentImage, "agent-image", "", "image of the agents where the Tierwall object names none; default $RELATED_IMAGE_TIERWALL, then the manager's own")
@@ -152,6 +157,22 @@ func (f *managerFlags) manager(cfg *rest.Config, logger logr.Logger) (ctrl.Manag
 	return mgr, nil
 }
 
+// webhook is where the webhook listens; port -1: there is none.
+func (f *managerFlags) webhook() (host string, port int, err error) {
+	if f.webhookAddr == "" {
+		return "", -1, nil
+	}
+	host, text, err := net.SplitHostPort(f.webhookAddr)
+	if err != nil {
+		return "", 0, fmt.Errorf("--webhook-addr: %w", err)
+	}
+	number, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || number == 0 {
+		return "", 0, fmt.Errorf("--webhook-addr %s: want a port from 1 to 65535", f.webhookAddr)
+	}
+	return host, int(number), nil
+}
+
 // add gives the manager all that it does.
 func (f *managerFlags) add(mgr ctrl.Manager) error {
 	namespace := f.where()
@@ -176,6 +197,13 @@ func (f *managerFlags) add(mgr ctrl.Manager) error {
 		return err
 	}
 	if err := tiers.Add(mgr, tiers.Options{}); err != nil {
+		return err
+	}
+	host, port, err := f.webhook()
+	if err != nil {
+		return err
+	}
+	if err := admission.Add(mgr, admission.Options{Namespace: namespace, Host: host, Port: port}); err != nil {
 		return err
 	}
 	if err := mgr.AddHealthzCheck("ping", healthz.Ping); err != nil {

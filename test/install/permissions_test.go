@@ -64,6 +64,13 @@ var managerUses = map[string]use{
 	"clusterroles.rbac.authorization.k8s.io[tierwall-agent]":        {"create delete get list patch watch", "controllers/operator: the agents' role"},
 	"clusterrolebindings.rbac.authorization.k8s.io[tierwall-agent]": {"create delete get list patch watch", "controllers/operator: the agents' role"},
 	"events.events.k8s.io":                                          {"create patch", "controllers/operator, controllers/status, controllers/tiers: what a person must act on"},
+	"validatingadmissionpolicies.admissionregistration.k8s.io[tierwall-built-in-tiers]":       {"create patch", "controllers/admission: kept in place"},
+	"validatingadmissionpolicies.admissionregistration.k8s.io[tierwall-node-reports]":         {"create patch", "controllers/admission: kept in place"},
+	"validatingadmissionpolicies.admissionregistration.k8s.io[tierwall-tier-ownership]":       {"create patch", "controllers/admission: kept in place"},
+	"validatingadmissionpolicybindings.admissionregistration.k8s.io[tierwall-built-in-tiers]": {"create patch", "controllers/admission: kept in place"},
+	"validatingadmissionpolicybindings.admissionregistration.k8s.io[tierwall-node-reports]":   {"create patch", "controllers/admission: kept in place"},
+	"validatingadmissionpolicybindings.admissionregistration.k8s.io[tierwall-tier-ownership]": {"create patch", "controllers/admission: kept in place"},
+	"validatingwebhookconfigurations.admissionregistration.k8s.io[tierwall-validation]":       {"create get patch", "controllers/admission: kept in place; whom the API server trusts"},
 }
 
 // managerLocalUses are all permissions of the manager in its own namespace.
@@ -76,7 +83,9 @@ var managerLocalUses = map[string]use{
 	"pods":                                         {"get list watch", "controllers/operator: how the agents are; get: the manager's own image"},
 	"leases.coordination.k8s.io":                   {"create", "cmd: leader election; a name cannot restrict creation"},
 	"leases.coordination.k8s.io[tierwall-manager]": {"get update", "cmd: leader election"},
-	"events": {"create patch", "cmd: leader election"},
+	"events":                        {"create patch", "cmd: leader election"},
+	"secrets[tierwall-webhook-tls]": {"create get patch", "controllers/admission: the webhook's certificate"},
+	"services[tierwall-webhook]":    {"create patch", "controllers/admission: what leads to the webhook"},
 }
 
 // Every permission is used, every use has its permission.
@@ -162,7 +171,7 @@ func grants(t *testing.T, rules []rbacv1.PolicyRule) map[string][]string {
 	out := map[string][]string{}
 	calico := map[string]int{}
 	for _, r := range rules {
-		if len(r.NonResourceURLs) > 0 || len(r.ResourceNames) > 1 {
+		if len(r.NonResourceURLs) > 0 {
 			t.Errorf("not foreseen: %v", r)
 		}
 		for _, g := range r.APIGroups {
@@ -175,10 +184,12 @@ func grants(t *testing.T, rules []rbacv1.PolicyRule) map[string][]string {
 				case g != "":
 					key += "." + g
 				}
-				if len(r.ResourceNames) > 0 {
-					key += "[" + r.ResourceNames[0] + "]"
+				if len(r.ResourceNames) == 0 {
+					out[key] = append(out[key], r.Verbs...)
 				}
-				out[key] = append(out[key], r.Verbs...)
+				for _, name := range r.ResourceNames {
+					out[key+"["+name+"]"] = append(out[key+"["+name+"]"], r.Verbs...)
+				}
 			}
 		}
 	}

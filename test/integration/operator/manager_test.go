@@ -63,6 +63,8 @@ func replicaOf(d *appsv1.Deployment, program, name string) replica {
 			a = flag + "=" + r.health
 		case "--metrics-addr":
 			a = flag + "=127.0.0.1:0"
+		case "--webhook-addr":
+			a = flag + "=" + freeAddress()
 		}
 		args = append(args, a)
 	}
