@@ -88,11 +88,36 @@ func TestTables(t *testing.T) {
 			}
 			before = now
 		}
+		for _, o := range stream.Objects() {
+			if r, ok := convert.RefOf(o); ok {
+				ix.Delete(r)
+			}
+		}
+		c.Apply(ix.Flush())
+		if err := c.checkEmpty(); err != nil {
+			t.Fatalf("seed %d: with everything deleted: %v", seed, err)
+		}
 	}
 	t.Logf("%+v", counts)
 	if counts.addrs < 500 || counts.blocks < 100 || counts.fresh < 1000 || counts.gone < 1000 || counts.around < 1000 {
 		t.Errorf("the worlds have gone blind: %+v", counts)
 	}
+}
+
+// checkEmpty says if a Compiler keeps something of endpoints and policies that are gone.
+func (c *Compiler) checkEmpty() error {
+	held := map[string]int{
+		"tables": len(c.tables), "programs": len(c.programs), "effective policies": len(c.policies), "endpoints": len(c.ends),
+		"policies": len(c.flat), "sets": len(c.sets), "literal sets": len(c.literals), "lists of blocks": len(c.blocks),
+		"numbered sets": len(c.numbered) - len(c.freeNumbers), "IPv4 classes": len(c.spaces[0].classes), "IPv6 classes": len(c.spaces[1].classes),
+		"IPv4 addresses": len(c.spaces[0].numbers.(*numbers[[4]byte]).of), "IPv6 addresses": len(c.spaces[1].numbers.(*numbers[[16]byte]).of),
+	}
+	for what, n := range held {
+		if n > 0 {
+			return fmt.Errorf("%d %s are left", n, what)
+		}
+	}
+	return nil
 }
 
 // checkTable computes a table anew, address by address, from what the core says

@@ -134,11 +134,16 @@ func sameVerdict(got Leaf, want model.Verdict) error {
 
 // sameTables compares what two compilers hold.
 func sameTables(a, b *Compiler) error {
-	count := func(c *Compiler) [5]int {
-		return [5]int{len(c.tables), len(c.programs), len(c.literals), len(c.sets), len(c.ends)}
+	count := func(c *Compiler) [8]int {
+		return [8]int{len(c.tables), len(c.programs), len(c.literals), len(c.sets), len(c.ends), len(c.flat), len(c.blocks), len(c.spaces[0].classes) + len(c.spaces[1].classes)}
 	}
 	if x, y := count(a), count(b); x != y {
-		return fmt.Errorf("%v tables, programs, literal sets, sets and endpoints, from scratch %v", x, y)
+		return fmt.Errorf("%v tables, programs, literal sets, sets, endpoints, policies, lists of blocks and classes, from scratch %v", x, y)
+	}
+	for id, pa := range a.programs {
+		if pb := b.programs[id]; pb == nil || pa.program.String() != pb.program.String() {
+			return fmt.Errorf("program %s is\n%s\nfrom scratch another", id, pa.program)
+		}
 	}
 	for id, ta := range a.tables {
 		tb := b.tables[id]
