@@ -51,6 +51,8 @@ type end struct {
 
 func (e *end) isHost() bool { return e.pod == nil && (e.node != nil || e.host != nil) }
 
+func (e *end) isStranger() bool { return e.pod == nil && e.node == nil && e.host == nil }
+
 // nodeName is the node that the end is on, or "".
 func (e *end) nodeName() string {
 	switch {
@@ -76,7 +78,7 @@ func (d *decider) decide(f model.Flow) {
 	case src.isHost() && dst.isHost() && (sameNode || f.Src == f.Dst):
 		d.settle(src.ref(), model.Egress, model.StageHost, model.ReasonLoopback, model.Allow)
 		return
-	case src.isHost() && dst.pod != nil && sameNode:
+	case src.isHost() && (dst.pod != nil && sameNode || dst.isStranger() && src.node != nil && inBlocks(src.node, f.Dst)):
 		d.settle(dst.ref(), model.Ingress, model.StageWorkload, model.ReasonOwnNode, model.Allow)
 		return
 	}
@@ -170,14 +172,19 @@ func (d *decider) toHostEndpoint(h *owner) {
 	d.chain(h, model.StageHost, model.Ingress)
 }
 
-// stranger is a side whose address belongs to nobody that is known.
+// stranger is a side whose address belongs to nobody that is known. One in the
+// blocks of a node is behind that node, which is the first to see what it
+// sends and the last to see what it gets: its agent decides.
 func (d *decider) stranger(dir model.Direction) bool {
 	a := d.Flow.Src
 	if dir == model.Ingress {
 		a = d.Flow.Dst
 	}
-	if d.ix.inPodCIDR(a) {
+	switch inBlock, local := d.ix.podBlock(a); {
+	case local:
 		return d.settle(model.Ref{}, dir, model.StageWorkload, model.ReasonUnknownWorkload, d.ix.settings.UnknownWorkloads)
+	case inBlock: // another node's agent decides
+		return true
 	}
 	return d.settle(model.Ref{}, dir, model.StageWorkload, model.ReasonNoEndpoint, model.Allow)
 }

@@ -105,12 +105,18 @@ func (ix *Index) leaveNode(h *owner) {
 	}
 }
 
-// inPodCIDR says whether an address lies in a pod CIDR of some node.
-func (ix *Index) inPodCIDR(a netip.Addr) bool {
+// podBlock says whether an address lies in the pod CIDRs of some node, and
+// whether one of these nodes is local.
+func (ix *Index) podBlock(a netip.Addr) (in, local bool) {
 	for _, rec := range ix.nodes {
-		if rec.node != nil && slices.ContainsFunc(rec.node.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			return true
+		if rec.node != nil && inBlocks(rec.node, a) {
+			in = true
+			local = local || ix.local == nil || ix.local(rec.node.Name)
 		}
 	}
-	return false
+	return in, local
+}
+
+func inBlocks(n *model.Node, a netip.Addr) bool {
+	return slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })
 }

@@ -80,7 +80,7 @@ func (c *cutter) world(e *Evaluator, prefix string) {
 			c.add(owned, netip.PrefixFrom(a, a.BitLen()))
 		}
 		for _, p := range n.PodCIDRs {
-			c.add(prefix+"pods", p)
+			c.add(prefix+"pods "+n.Name, p)
 		}
 	}
 	for i, list := range [][]model.FailsafePort{e.settings.FailsafeInbound, e.settings.FailsafeOutbound} {

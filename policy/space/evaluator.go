@@ -23,7 +23,7 @@ type Evaluator struct {
 	parties map[netip.Addr]*Party
 	// hosts are the host endpoints by node, sorted by name; unplaced ones under "".
 	hosts    map[string][]*model.Endpoint
-	podCIDRs []netip.Prefix
+	nodes    []*model.Node // that have pod CIDRs, by name
 	settings *model.Settings
 	views    []view // a buffer
 }
@@ -60,8 +60,11 @@ func (t *Table) Evaluator(ix *policy.Index) *Evaluator {
 		slices.SortFunc(list, func(a, b *model.Endpoint) int { return strings.Compare(a.Ref.Name, b.Ref.Name) })
 	}
 	for _, n := range ix.Nodes() {
-		e.podCIDRs = append(e.podCIDRs, n.PodCIDRs...)
+		if len(n.PodCIDRs) > 0 {
+			e.nodes = append(e.nodes, n)
+		}
 	}
+	slices.SortFunc(e.nodes, func(a, b *model.Node) int { return strings.Compare(a.Name, b.Name) })
 	return e
 }
 

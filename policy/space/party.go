@@ -14,7 +14,8 @@ type Party struct {
 	// Pod that has the address, or nil.
 	Pod *model.Endpoint
 	// Node whose address it is, or that the host endpoint with the address is
-	// on, or that the pod is on; empty if unknown.
+	// on, or that the pod is on, or, of an UnknownWorkload, in whose pod CIDRs it is;
+	// empty if unknown.
 	Node string
 	// Host is true for the address of a node or host endpoint.
 	Host bool
@@ -61,7 +62,9 @@ func (e *Evaluator) Party(a netip.Addr) *Party {
 			p.Guard = e.localGuard(h.Node, a)
 		}
 	default:
-		p.UnknownWorkload = inNets(e.podCIDRs, a)
+		if n := e.blockOf(a); n != nil {
+			p.UnknownWorkload, p.Node = true, n.Name
+		}
 	}
 	if p.Guard != nil {
 		p.Effective = e.ix.Effective(p.Guard.Ref)
@@ -72,6 +75,16 @@ func (e *Evaluator) Party(a netip.Addr) *Party {
 		}
 	}
 	return p
+}
+
+// blockOf is the first node by name in whose pod CIDRs an address is, or nil.
+func (e *Evaluator) blockOf(a netip.Addr) *model.Node {
+	for _, n := range e.nodes {
+		if inNets(n.PodCIDRs, a) {
+			return n
+		}
+	}
+	return nil
 }
 
 // localGuard is the host endpoint on a node that guards local traffic of one of its addresses.

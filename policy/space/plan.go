@@ -27,13 +27,17 @@ func (e *Evaluator) plan(s, d *Party) []step {
 	case s.Host && d.Host && (sameNode(s, d) || s.Addr == d.Addr):
 		loopback.Stage = model.StageHost
 		return e.fixed(nil, loopback, s.ref())
-	case s.Host && d.Pod != nil && sameNode(s, d):
+	case s.Host && (d.Pod != nil && sameNode(s, d) || d.UnknownWorkload && s.node != nil && inNets(s.node.PodCIDRs, d.Addr)):
 		return e.fixed(nil, model.Verdict{Action: model.Allow, Direction: model.Ingress, Stage: model.StageWorkload, Reason: model.ReasonOwnNode}, d.ref())
 	}
 	return e.planIngress(e.planEgress(nil, s, d), s, d)
 }
 
 func sameNode(s, d *Party) bool { return s.Node != "" && s.Node == d.Node }
+
+// between says whether traffic stays between two pods of one node that it knows,
+// or between one and the node itself.
+func between(s, d *Party) bool { return sameNode(s, d) && !s.UnknownWorkload && !d.UnknownWorkload }
 
 // fixed adds a stage whose verdict needs no policy.
 func (e *Evaluator) fixed(steps []step, v model.Verdict, endpoint model.Ref) []step {
@@ -58,7 +62,7 @@ func (e *Evaluator) planEgress(steps []step, s, d *Party) []step {
 	switch {
 	case s.Pod != nil:
 		steps = e.chainStep(steps, s.Effective, effective(s).Egress, model.Egress, model.StageWorkload, s.Pod.Ref, s, d)
-		if s.forward != nil && !sameNode(s, d) {
+		if s.forward != nil && !between(s, d) {
 			steps = e.early(steps, forwardEffective(s).ForwardEgress, model.Egress, model.StageForward, s.forward.Ref, s, d)
 		}
 		return steps
@@ -77,7 +81,7 @@ func (e *Evaluator) planEgress(steps []step, s, d *Party) []step {
 func (e *Evaluator) planIngress(steps []step, s, d *Party) []step {
 	switch {
 	case d.Pod != nil:
-		if d.forward != nil && !sameNode(s, d) {
+		if d.forward != nil && !between(s, d) {
 			eff := forwardEffective(d)
 			first := len(steps)
 			steps = e.early(steps, eff.UntrackedIngress, model.Ingress, model.StageUntracked, d.forward.Ref, s, d)

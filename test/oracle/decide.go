@@ -131,6 +131,9 @@ func (w *World) Decide(f model.Flow) model.Decision {
 	case src.host && dst.pod != nil && sameNode:
 		// "host→pod is always allowed (kubelet probes)"
 		d.add(plain(model.Allow, model.Ingress, model.ReasonOwnNode), model.StageWorkload, dst.ref())
+	case src.host && dst.pod == nil && !dst.host && w.inPodCIDRs(f.Dst, src.node):
+		// the same for a pod that is not known yet
+		d.add(plain(model.Allow, model.Ingress, model.ReasonOwnNode), model.StageWorkload, dst.ref())
 	default:
 		d.egress(src, sameNode)
 		d.ingress(src, dst, sameNode)
@@ -204,7 +207,7 @@ func (d *decision) toHost(dst place, early bool) {
 // unknown is a side without an endpoint: no policy applies, unless the address is
 // in a node's pod CIDRs and unknownWorkloads says otherwise.
 func (d *decision) unknown(at place, a netip.Addr, dir model.Direction) {
-	if !at.host && d.world.inPodCIDRs(a) {
+	if !at.host && d.world.inPodCIDRs(a, "") {
 		action := model.Deny
 		if d.world.settings.allowUnknownWorkloads {
 			action = model.Allow
@@ -220,8 +223,12 @@ func (d *decision) unknown(at place, a netip.Addr, dir model.Direction) {
 	d.add(v, stage, at.ref())
 }
 
-func (w *World) inPodCIDRs(a netip.Addr) bool {
+// inPodCIDRs says whether an address is in the pod CIDRs of a node; of any, if none is named.
+func (w *World) inPodCIDRs(a netip.Addr, node string) bool {
 	for _, n := range w.nodes {
+		if node != "" && n.Name != node {
+			continue
+		}
 		texts := n.Spec.PodCIDRs
 		if len(texts) == 0 {
 			texts = []string{n.Spec.PodCIDR}

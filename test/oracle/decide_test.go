@@ -280,7 +280,9 @@ func TestDecide(t *testing.T) {
 			n1 n1 TCP/80: Allow egress host Loopback
 			web n1 TCP/80: Allow ingress toHost EndpointToHost
 			lost web TCP/80: Deny egress workload UnknownWorkload
-			web lost TCP/80: Deny ingress workload UnknownWorkload`},
+			web lost TCP/80: Deny ingress workload UnknownWorkload
+			n1 lost TCP/80: Allow ingress workload OwnNode
+			n2 lost TCP/80: Deny ingress workload UnknownWorkload`},
 		{"endpointToHostAction Return asks the host's policy", hosts + object("Tierwall", "name: default", `endpointToHostAction: Return, unknownWorkloads: Allow, failsafe: {inbound: [{port: 7, net: 10.0.0.0/8}]}`) + gnp("h", `selector: role == 'node', types: [Ingress], ingress: []`), `
 			web n1 TCP/80: Deny ingress host EndOfTier default GlobalNetworkPolicy/h end-of-tier
 			web n1 TCP/7: Allow ingress host Failsafe
