@@ -21,13 +21,11 @@ import (
 	"k8s.io/klog/v2"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
-	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	manifests "github.com/tierwall/tierwall/config/admission"
 	"github.com/tierwall/tierwall/controllers/admission"
 	"github.com/tierwall/tierwall/controllers/operator"
 	"github.com/tierwall/tierwall/controllers/status"
@@ -40,7 +38,6 @@ type managerFlags struct {
 	metricsAddr, healthAddr         string
 	webhookAddr                     string
 	leaderElect, createDefault      bool
-	installAdmission                bool
 	namespace, agentImage, kubePath string
 	cleanupTimeout                  time.Duration
 }
@@ -73,7 +70,6 @@ image the agents get; without it they get the manager's own.`,
 	fs.StringVar(&f.agentImage, "agent-image", "", "image of the agents where the Tierwall object names none; default $RELATED_IMAGE_TIERWALL, then the manager's own")
 	fs.DurationVar(&f.cleanupTimeout, "cleanup-timeout", operator.DefaultCleanupTimeout, "how long the removal of the agents waits for nodes to be cleaned")
 	fs.BoolVar(&f.createDefault, "create-default", true, "create Tierwall/default if there is none and nobody has deleted it")
-	fs.BoolVar(&f.installAdmission, "install-admission", false, "apply and repair the objects of config/admission: for installers that cannot, such as OLM")
 	fs.StringVar(&f.kubePath, "kubeconfig", "", "kubeconfig file; default: the cluster that the manager runs in")
 	f.log.register(fs)
 	return c
@@ -176,20 +172,12 @@ func (f *managerFlags) webhook() (host string, port int, err error) {
 // add gives the manager all that it does.
 func (f *managerFlags) add(mgr ctrl.Manager) error {
 	namespace := f.where()
-	var objects []client.Object
-	if f.installAdmission {
-		var err error
-		if objects, err = operator.AdmissionObjects(manifests.Files, namespace); err != nil {
-			return fmt.Errorf("--install-admission: %w", err)
-		}
-	}
 	if err := operator.Add(mgr, operator.Options{
 		Namespace:      namespace,
 		Image:          cmp.Or(f.agentImage, os.Getenv("RELATED_IMAGE_TIERWALL")),
 		Pod:            os.Getenv("POD_NAME"),
 		CleanupTimeout: f.cleanupTimeout,
 		NoDefault:      !f.createDefault,
-		Admission:      objects,
 	}); err != nil {
 		return fmt.Errorf("operator: %w", err)
 	}

@@ -1,6 +1,6 @@
-// Package admission carries what the API server checks before it stores an object,
-// for installers that cannot apply these manifests themselves: the manager applies
-// them where it is told to (tierwall manager --install-admission).
+// Package admission carries what the API server checks before it stores an object.
+// The manager keeps these objects in place (controllers/admission), also where the
+// installer cannot apply them.
 package admission
 
 import "embed"

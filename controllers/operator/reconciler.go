@@ -32,7 +32,6 @@ type reconciler struct {
 	clock   clock.PassiveClock
 	repairs counter
 
-	admission             []client.Object // of config/admission, if the operator installs it
 	namespace, image, pod string
 	cleanupTimeout        time.Duration
 	noDefault             bool
@@ -45,22 +44,20 @@ var _ reconcile.Reconciler = (*reconciler)(nil)
 
 // Reconcile implements reconcile.Reconciler.
 func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
-	guardErr := r.guard(ctx)
 	tw := &v1alpha1.Tierwall{}
 	err := r.client.Get(ctx, req.NamespacedName, tw)
 	switch {
 	case apierrors.IsNotFound(err):
-		return reconcile.Result{}, errors.Join(guardErr, r.bootstrap(ctx))
+		return reconcile.Result{}, r.bootstrap(ctx)
 	case err != nil:
-		return reconcile.Result{}, errors.Join(guardErr, fmt.Errorf("Tierwall/%s: %w", req.Name, err))
+		return reconcile.Result{}, fmt.Errorf("Tierwall/%s: %w", req.Name, err)
 	case tw.DeletionTimestamp != nil:
-		res, err := r.remove(ctx, tw)
-		return res, errors.Join(guardErr, err)
+		return r.remove(ctx, tw)
 	}
 	if err := r.hold(ctx, tw); err != nil {
-		return reconcile.Result{}, errors.Join(guardErr, err)
+		return reconcile.Result{}, err
 	}
-	applyErr := errors.Join(guardErr, r.install(ctx, tw))
+	applyErr := r.install(ctx, tw)
 	ds, pods, err := r.agents(ctx)
 	if err != nil {
 		return reconcile.Result{}, errors.Join(applyErr, err)
@@ -143,18 +140,14 @@ func (r *reconciler) install(ctx context.Context, tw *v1alpha1.Tierwall) error {
 	return errors.Join(errs...)
 }
 
-// tell logs what was written, and lets people know what was put right; without a
-// Tierwall object there is nobody to tell but the log.
+// tell logs what was written, and lets people know what was put right.
 func (r *reconciler) tell(ctx context.Context, tw *v1alpha1.Tierwall, o client.Object, done outcome) {
 	if done == unchanged {
 		return
 	}
 	log.FromContext(ctx).Info(string(done), "object", kindOf(o))
-	if done != repaired {
-		return
-	}
-	r.repairs.add(o.GetObjectKind().GroupVersionKind().Kind)
-	if tw != nil {
+	if done == repaired {
+		r.repairs.add(o.GetObjectKind().GroupVersionKind().Kind)
 		r.events.Eventf(tw, nil, corev1.EventTypeNormal, "Repaired", "Repair", "%s was changed by somebody else and is as it was", kindOf(o))
 	}
 }

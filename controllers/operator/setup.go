@@ -3,12 +3,9 @@ package operator
 import (
 	"cmp"
 	"context"
-	"reflect"
-	"slices"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
@@ -45,9 +42,6 @@ type Options struct {
 	CleanupTimeout time.Duration
 	// NoDefault keeps the operator from creating a Tierwall object.
 	NoDefault bool
-	// Admission are objects that the operator applies and repairs too: those of
-	// AdmissionObjects, where nobody else installs them.
-	Admission []client.Object
 	// Clock; nil means the machine's.
 	Clock clock.PassiveClock
 }
@@ -91,7 +85,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 		client: mgr.GetClient(), reader: mgr.GetAPIReader(), applier: applier{mgr.GetClient()},
 		events: mgr.GetEventRecorder(FieldOwner), clock: o.Clock, repairs: repairs,
 		namespace: cmp.Or(o.Namespace, DefaultNamespace), image: o.Image, pod: o.Pod,
-		admission: o.Admission, cleanupTimeout: cmp.Or(o.CleanupTimeout, DefaultCleanupTimeout), noDefault: o.NoDefault,
+		cleanupTimeout: cmp.Or(o.CleanupTimeout, DefaultCleanupTimeout), noDefault: o.NoDefault,
 	}
 	if r.clock == nil {
 		r.clock = clock.RealClock{}
@@ -124,17 +118,6 @@ func (r *reconciler) watch(b *ctrl.Builder, namespace string) error {
 	}
 	for _, o := range []client.Object{&rbacv1.ClusterRole{}, &rbacv1.ClusterRoleBinding{}} {
 		b.Watches(o, always, builder.WithPredicates(named("", AgentName)))
-	}
-	if len(r.admission) > 0 {
-		for _, o := range []client.Object{
-			&admissionv1.ValidatingAdmissionPolicy{}, &admissionv1.ValidatingAdmissionPolicyBinding{}, &admissionv1.ValidatingWebhookConfiguration{},
-		} {
-			b.Watches(o, always, builder.WithPredicates(predicate.NewPredicateFuncs(func(o client.Object) bool {
-				return slices.ContainsFunc(r.admission, func(a client.Object) bool {
-					return a.GetName() == o.GetName() && reflect.TypeOf(a) == reflect.TypeOf(o)
-				})
-			})))
-		}
 	}
 	return b.
 		Watches(&v1alpha1.Tierwall{}, always, builder.WithPredicates(named("", v1alpha1.TierwallName))).

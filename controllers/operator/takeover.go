@@ -17,9 +17,6 @@ var exclusive = map[string][]fieldpath.Path{
 	"ClusterRole":        {fieldpath.MakePathOrDie("rules"), fieldpath.MakePathOrDie("aggregationRule")},
 	"ClusterRoleBinding": {fieldpath.MakePathOrDie("roleRef"), fieldpath.MakePathOrDie("subjects")},
 	"Tier":               {fieldpath.MakePathOrDie("spec")},
-
-	"ValidatingAdmissionPolicy":        {fieldpath.MakePathOrDie("spec")},
-	"ValidatingAdmissionPolicyBinding": {fieldpath.MakePathOrDie("spec")},
 }
 
 // shared are the exceptions: `kubectl rollout restart` writes there.
