@@ -47,6 +47,8 @@ type end struct {
 	pod  *owner      // the pod that has the address, or nil
 	node *model.Node // the node that the pod is on or that has the address, or nil
 	host *owner      // the host endpoint that guards the address of a host, or nil
+	// behind is the node in whose pod blocks an address is that nobody has, or "".
+	behind string
 }
 
 func (e *end) isHost() bool { return e.pod == nil && (e.node != nil || e.host != nil) }
@@ -82,13 +84,13 @@ func (d *decider) decide(f model.Flow) {
 		d.settle(dst.ref(), model.Ingress, model.StageWorkload, model.ReasonOwnNode, model.Allow)
 		return
 	}
-	if d.egress(&src, sameNode) {
+	if d.egress(&src, &dst, sameNode) {
 		d.ingress(&src, &dst, sameNode)
 	}
 }
 
 // egress takes the stages on the sender's side and says whether to go on.
-func (d *decider) egress(src *end, sameNode bool) bool {
+func (d *decider) egress(src, dst *end, sameNode bool) bool {
 	switch {
 	case src.pod != nil:
 		if !d.chain(src.pod, model.StageWorkload, model.Egress) {
@@ -109,24 +111,19 @@ func (d *decider) egress(src *end, sameNode bool) bool {
 	case src.node != nil:
 		return d.settle(model.Ref{Kind: model.KindNode, Name: src.node.Name}, model.Egress, model.StageHost, model.ReasonNoEndpoint, model.Allow)
 	}
-	return d.stranger(model.Egress)
+	if !d.stranger(src, model.Egress) {
+		return false
+	}
+	// What goes on to the node itself or to its pods is looked at there.
+	return src.behind == "" || src.behind == dst.nodeName() || d.transit(src.behind)
 }
 
 // ingress takes the stages on the receiver's side.
 func (d *decider) ingress(src, dst *end, sameNode bool) {
 	switch {
 	case dst.pod != nil:
-		if guard := d.ix.forwardGuard(dst.pod.node); guard != nil && !sameNode {
-			settled, ok := d.early(guard, model.StageUntracked, model.Ingress)
-			if !settled {
-				settled, ok = d.early(guard, model.StagePreDNAT, model.Ingress)
-			}
-			if !settled {
-				ok = d.chain(guard, model.StageForward, model.Ingress)
-			}
-			if !ok {
-				return
-			}
+		if guard := d.ix.forwardGuard(dst.pod.node); guard != nil && !sameNode && !d.forwarded(guard) {
+			return
 		}
 		d.chain(dst.pod, model.StageWorkload, model.Ingress)
 	case dst.isHost() && src.pod != nil && sameNode:
@@ -136,8 +133,31 @@ func (d *decider) ingress(src, dst *end, sameNode bool) {
 	case dst.node != nil:
 		d.settle(model.Ref{Kind: model.KindNode, Name: dst.node.Name}, model.Ingress, model.StageHost, model.ReasonNoEndpoint, model.Allow)
 	default:
-		d.stranger(model.Ingress)
+		known := dst.behind == "" || dst.behind == src.nodeName() || dst.behind == src.behind // here already
+		if known || d.ix.settings.UnknownWorkloads == model.Deny || d.transit(dst.behind) {
+			d.stranger(dst, model.Ingress)
+		}
 	}
+}
+
+// forwarded takes the stages of the host endpoint that guards what a node
+// forwards, for packets that none of its pods has sent.
+func (d *decider) forwarded(guard *owner) bool {
+	settled, ok := d.early(guard, model.StageUntracked, model.Ingress)
+	if !settled {
+		settled, ok = d.early(guard, model.StagePreDNAT, model.Ingress)
+	}
+	if !settled {
+		ok = d.chain(guard, model.StageForward, model.Ingress)
+	}
+	return ok
+}
+
+// transit takes the stages of a node that forwards between two addresses of
+// which none is a pod's that it knows.
+func (d *decider) transit(node string) bool {
+	guard := d.ix.forwardGuard(node)
+	return guard == nil || d.chain(guard, model.StageForward, model.Egress) && d.forwarded(guard)
 }
 
 // toHost is traffic from a pod to its own node.
@@ -175,15 +195,11 @@ func (d *decider) toHostEndpoint(h *owner) {
 // stranger is a side whose address belongs to nobody that is known. One in the
 // blocks of a node is behind that node, which is the first to see what it
 // sends and the last to see what it gets: its agent decides.
-func (d *decider) stranger(dir model.Direction) bool {
-	a := d.Flow.Src
-	if dir == model.Ingress {
-		a = d.Flow.Dst
-	}
-	switch inBlock, local := d.ix.podBlock(a); {
-	case local:
+func (d *decider) stranger(e *end, dir model.Direction) bool {
+	switch {
+	case e.behind != "" && d.ix.isLocal(e.behind):
 		return d.settle(model.Ref{}, dir, model.StageWorkload, model.ReasonUnknownWorkload, d.ix.settings.UnknownWorkloads)
-	case inBlock: // another node's agent decides
+	case e.behind != "": // another node's agent decides
 		return true
 	}
 	return d.settle(model.Ref{}, dir, model.StageWorkload, model.ReasonNoEndpoint, model.Allow)
@@ -312,6 +328,7 @@ func (ix *Index) end(f model.Flow, source bool) (e end) {
 	case o != nil:
 		name = o.node
 	default:
+		e.behind = ix.behind(a)
 		return e
 	}
 	// The host endpoint of the address itself guards it, else the one of all interfaces.

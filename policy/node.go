@@ -105,17 +105,23 @@ func (ix *Index) leaveNode(h *owner) {
 	}
 }
 
-// podBlock says whether an address lies in the pod CIDRs of some node, and
-// whether one of these nodes is local.
-func (ix *Index) podBlock(a netip.Addr) (in, local bool) {
-	for _, rec := range ix.nodes {
-		if rec.node != nil && inBlocks(rec.node, a) {
-			in = true
-			local = local || ix.local == nil || ix.local(rec.node.Name)
+// behind is the node in whose pod blocks an address is, or "": of several a
+// local one, and of these the first by name.
+func (ix *Index) behind(a netip.Addr) string {
+	found := ""
+	for name, rec := range ix.nodes {
+		if rec.node == nil || !inBlocks(rec.node, a) {
+			continue
+		}
+		better := ix.isLocal(name) && !ix.isLocal(found)
+		if found == "" || better || name < found && ix.isLocal(name) == ix.isLocal(found) {
+			found = name
 		}
 	}
-	return in, local
+	return found
 }
+
+func (ix *Index) isLocal(node string) bool { return ix.local == nil || ix.local(node) }
 
 func inBlocks(n *model.Node, a netip.Addr) bool {
 	return slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) })

@@ -27,7 +27,7 @@ type Party struct {
 	UnknownWorkload bool
 
 	node *model.Node // of a host's address, if it has been seen
-	// forward guards what the party's node forwards for it, or nil.
+	// forward guards what the party's node forwards for a pod or unknown workload, or nil.
 	forward          *model.Endpoint
 	forwardEffective *policy.Effective
 
@@ -69,7 +69,7 @@ func (e *Evaluator) Party(a netip.Addr) *Party {
 	if p.Guard != nil {
 		p.Effective = e.ix.Effective(p.Guard.Ref)
 	}
-	if p.Pod != nil && p.Node != "" {
+	if (p.Pod != nil || p.UnknownWorkload) && p.Node != "" {
 		if p.forward = e.forwardGuard(p.Node); p.forward != nil {
 			p.forwardEffective = e.ix.Effective(p.forward.Ref)
 		}

@@ -75,19 +75,43 @@ func (e *Evaluator) planEgress(steps []step, s, d *Party) []step {
 		skipRest(steps[first:], len(steps))
 		return steps
 	}
-	return e.unguarded(steps, model.Egress, s)
+	steps = e.unguarded(steps, model.Egress, s)
+	// What goes on to the node itself or to its pods is looked at there.
+	if e.passes(s) && !(sameNode(s, d) && !d.UnknownWorkload) {
+		steps = e.transit(steps, s, s, d)
+	}
+	return steps
+}
+
+// passes says whether a node forwards for an unknown workload behind it.
+func (e *Evaluator) passes(p *Party) bool {
+	return p.UnknownWorkload && p.forward != nil && e.settings.UnknownWorkloads != model.Deny
+}
+
+// forwarded is the stages of the host endpoint that guards what a party's node
+// forwards, for packets that none of its pods has sent.
+func (e *Evaluator) forwarded(steps []step, behind, s, d *Party) []step {
+	eff, guard := forwardEffective(behind), behind.forward.Ref
+	first := len(steps)
+	steps = e.early(steps, eff.UntrackedIngress, model.Ingress, model.StageUntracked, guard, s, d)
+	steps = e.early(steps, eff.PreDNAT, model.Ingress, model.StagePreDNAT, guard, s, d)
+	steps = e.early(steps, eff.ForwardIngress, model.Ingress, model.StageForward, guard, s, d)
+	skipRest(steps[first:], len(steps))
+	return steps
+}
+
+// transit is the stages of a node that forwards between two addresses of which
+// none is a pod's that it knows.
+func (e *Evaluator) transit(steps []step, behind, s, d *Party) []step {
+	steps = e.early(steps, forwardEffective(behind).ForwardEgress, model.Egress, model.StageForward, behind.forward.Ref, s, d)
+	return e.forwarded(steps, behind, s, d)
 }
 
 func (e *Evaluator) planIngress(steps []step, s, d *Party) []step {
 	switch {
 	case d.Pod != nil:
 		if d.forward != nil && !between(s, d) {
-			eff := forwardEffective(d)
-			first := len(steps)
-			steps = e.early(steps, eff.UntrackedIngress, model.Ingress, model.StageUntracked, d.forward.Ref, s, d)
-			steps = e.early(steps, eff.PreDNAT, model.Ingress, model.StagePreDNAT, d.forward.Ref, s, d)
-			steps = e.early(steps, eff.ForwardIngress, model.Ingress, model.StageForward, d.forward.Ref, s, d)
-			skipRest(steps[first:], len(steps))
+			steps = e.forwarded(steps, d, s, d)
 		}
 		return e.chainStep(steps, d.Effective, effective(d).Ingress, model.Ingress, model.StageWorkload, d.Pod.Ref, s, d)
 	case s.Pod != nil && d.Host && sameNode(s, d):
@@ -108,6 +132,9 @@ func (e *Evaluator) planIngress(steps []step, s, d *Party) []step {
 		return e.planGuard(steps, false, s, d)
 	case d.Guard != nil:
 		return e.planGuard(steps, true, s, d)
+	}
+	if e.passes(d) && !sameNode(s, d) {
+		steps = e.transit(steps, d, s, d)
 	}
 	return e.unguarded(steps, model.Ingress, d)
 }

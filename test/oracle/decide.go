@@ -13,6 +13,7 @@ type place struct {
 	host  bool   // else: a node or a host endpoint has it
 	node  string // of the pod or the host; empty if unknown
 	guard *owner // the host endpoint for traffic that starts or ends at this host address
+	block string // else: the node in whose pod CIDRs the address is; empty if in none
 }
 
 func (w *World) place(a netip.Addr) place {
@@ -38,6 +39,9 @@ func (w *World) place(a netip.Addr) place {
 		}
 	}
 	if at.node == "" {
+		if !at.host {
+			at.block = w.blockOf(a)
+		}
 		return at
 	}
 	// Which host endpoint guards: the one of the node with a specific interface or
@@ -135,13 +139,13 @@ func (w *World) Decide(f model.Flow) model.Decision {
 		// the same for a pod that is not known yet
 		d.add(plain(model.Allow, model.Ingress, model.ReasonOwnNode), model.StageWorkload, dst.ref())
 	default:
-		d.egress(src, sameNode)
+		d.egress(src, dst, sameNode)
 		d.ingress(src, dst, sameNode)
 	}
 	return d.out
 }
 
-func (d *decision) egress(src place, sameNode bool) {
+func (d *decision) egress(src, dst place, sameNode bool) {
 	w, f := d.world, d.flow
 	switch {
 	case src.pod != nil:
@@ -158,7 +162,19 @@ func (d *decision) egress(src place, sameNode bool) {
 			d.host(src.guard, model.Egress)
 		}
 	default:
-		d.unknown(src, f.Src, model.Egress)
+		d.unknown(src, model.Egress)
+		if src.block != "" && src.block != dst.node {
+			d.through(src.block)
+		}
+	}
+}
+
+// through is a node that forwards between two addresses of which neither is a
+// pod's: all that its host endpoint has to say of forwarded traffic is asked.
+func (d *decision) through(node string) {
+	if h := d.world.forwardGuard(node); h != nil {
+		d.optional(h, model.Egress, forward)
+		_ = d.optional(h, model.Ingress, untracked) || d.optional(h, model.Ingress, preDNAT) || d.optional(h, model.Ingress, forward)
 	}
 }
 
@@ -183,7 +199,10 @@ func (d *decision) ingress(src, dst place, sameNode bool) {
 	case dst.host:
 		d.toHost(dst, true)
 	default:
-		d.unknown(dst, f.Dst, model.Ingress)
+		if dst.block != "" && dst.block != src.node && dst.block != src.block && w.settings.allowUnknownWorkloads {
+			d.through(dst.block)
+		}
+		d.unknown(dst, model.Ingress)
 	}
 }
 
@@ -191,7 +210,7 @@ func (d *decision) ingress(src, dst place, sameNode bool) {
 // come in by an interface that preDNAT and doNotTrack policies watch.
 func (d *decision) toHost(dst place, early bool) {
 	if dst.guard == nil {
-		d.unknown(dst, d.flow.Dst, model.Ingress)
+		d.unknown(dst, model.Ingress)
 		return
 	}
 	if isSafe(d.world.settings.failsafeIn, d.flow, d.flow.Src) {
@@ -206,8 +225,8 @@ func (d *decision) toHost(dst place, early bool) {
 
 // unknown is a side without an endpoint: no policy applies, unless the address is
 // in a node's pod CIDRs and unknownWorkloads says otherwise.
-func (d *decision) unknown(at place, a netip.Addr, dir model.Direction) {
-	if !at.host && d.world.inPodCIDRs(a, "") {
+func (d *decision) unknown(at place, dir model.Direction) {
+	if at.block != "" {
 		action := model.Deny
 		if d.world.settings.allowUnknownWorkloads {
 			action = model.Allow
@@ -223,10 +242,21 @@ func (d *decision) unknown(at place, a netip.Addr, dir model.Direction) {
 	d.add(v, stage, at.ref())
 }
 
-// inPodCIDRs says whether an address is in the pod CIDRs of a node; of any, if none is named.
+// blockOf is the first node by name in whose pod CIDRs an address is.
+func (w *World) blockOf(a netip.Addr) string {
+	first := ""
+	for _, n := range w.nodes {
+		if (first == "" || n.Name < first) && w.inPodCIDRs(a, n.Name) {
+			first = n.Name
+		}
+	}
+	return first
+}
+
+// inPodCIDRs says whether an address is in the pod CIDRs of a node.
 func (w *World) inPodCIDRs(a netip.Addr, node string) bool {
 	for _, n := range w.nodes {
-		if node != "" && n.Name != node {
+		if n.Name != node {
 			continue
 		}
 		texts := n.Spec.PodCIDRs
