@@ -11,11 +11,13 @@ LDFLAGS   := -s -w -X github.com/tierwall/tierwall/cmd.Version=$(VERSION)
 BENCH     ?= .
 BENCHTIME ?= 1s
 FUZZTIME  ?= 10s
+IMAGE     ?= ghcr.io/tierwall/tierwall:$(VERSION)
 
 # Modules with tests: Tierwall itself, and test suites with dependencies of their own.
 MODULES := . $(patsubst %/go.mod,%,$(wildcard test/*/go.mod test/*/*/go.mod))
 
 CONTROLLER_GEN := bin/controller-gen
+OPERATOR_VERIFY := bin/operator-verify
 GOLANGCI_LINT  := bin/golangci-lint
 # A file of counts that several runs of tests add to; see hack/testsum.
 TOTALS ?=
@@ -35,8 +37,16 @@ build: ## Build bin/tierwall.
 generate: $(CONTROLLER_GEN) ## Write deep copies and CRDs anew from api/v1alpha1.
 	hack/generate.sh api/v1alpha1 config/crd/bases
 
+.PHONY: bundle
+bundle: ## Write the bundle for OLM anew from config/.
+	hack/bundle.sh bundle
+
+.PHONY: image
+image: ## Build the container image IMAGE for this machine's platform, with Docker or what answers to its name.
+	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
+
 .PHONY: verify
-verify: $(CONTROLLER_GEN) ## Fail if generated files, formatting, vet or go.mod are not as they should be.
+verify: $(CONTROLLER_GEN) $(OPERATOR_VERIFY) ## Fail if generated files, formatting, vet or go.mod are not as they should be.
 	hack/verify.sh $(MODULES)
 
 .PHONY: demo
@@ -83,6 +93,9 @@ testsum:
 
 $(CONTROLLER_GEN): hack/tools/go.mod hack/tools/go.sum
 	cd hack/tools && go build -o ../../$@ sigs.k8s.io/controller-tools/cmd/controller-gen
+
+$(OPERATOR_VERIFY): hack/operatorverify/go.mod hack/operatorverify/go.sum
+	cd hack/operatorverify && go build -o ../../$@ github.com/operator-framework/api/cmd/operator-verify
 
 $(GOLANGCI_LINT): hack/lint/go.mod hack/lint/go.sum
 	@echo "building golangci-lint: a minute or two, once"

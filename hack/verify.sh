@@ -20,6 +20,14 @@ diff -u api/v1alpha1/zz_generated.deepcopy.go "$fresh/api/zz_generated.deepcopy.
 diff -ru config/crd/bases "$fresh/crd" ||
 	fail "CRDs are out of date: run make generate"
 
+hack/bundle.sh "$fresh/bundle"
+diff -ru bundle "$fresh/bundle" ||
+	fail "the bundle is out of date: run make bundle"
+# It says what is wrong in its log; its exit status is 0 all the same.
+bin/operator-verify manifests bundle 2>&1 | tee "$fresh/operator-verify" || true
+! grep -q 'level=\(error\|fatal\)' "$fresh/operator-verify" ||
+	fail "the bundle is not as OLM wants it"
+
 unformatted=$(gofmt -l .)
 [ -z "$unformatted" ] || fail "not formatted, run gofmt -w on: $unformatted"
 

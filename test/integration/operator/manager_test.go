@@ -48,7 +48,8 @@ type replica struct {
 func replicaOf(d *appsv1.Deployment, program, name string) replica {
 	GinkgoHelper()
 	account := d.Spec.Template.Spec.ServiceAccountName
-	kubeconfig, err := server.Kubeconfig("system:serviceaccount:"+namespace+":"+account, "system:serviceaccounts", "system:serviceaccounts:"+namespace)
+	Expect(d.Namespace).NotTo(BeEmpty())
+	kubeconfig, err := server.Kubeconfig("system:serviceaccount:"+d.Namespace+":"+account, "system:serviceaccounts", "system:serviceaccounts:"+d.Namespace)
 	Expect(err).NotTo(HaveOccurred())
 	file := filepath.Join(GinkgoT().TempDir(), "kubeconfig")
 	Expect(os.WriteFile(file, kubeconfig, 0o600)).To(Succeed())
@@ -75,7 +76,7 @@ func replicaOf(d *appsv1.Deployment, program, name string) replica {
 	for _, e := range container.Env {
 		value := e.Value
 		if e.ValueFrom != nil {
-			value = map[string]string{"metadata.name": name, "metadata.namespace": namespace}[e.ValueFrom.FieldRef.FieldPath]
+			value = map[string]string{"metadata.name": name, "metadata.namespace": d.Namespace}[e.ValueFrom.FieldRef.FieldPath]
 			Expect(value).NotTo(BeEmpty(), e.Name)
 		}
 		c.Env = append(c.Env, e.Name+"="+value)
