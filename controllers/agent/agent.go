@@ -125,6 +125,9 @@ type Agent struct {
 	failures int
 	// Whose connections are swept after the next transaction, and when it is time.
 	sweepSoon, sweepLater sweepState
+	// cut are the UDP flows (and the like) that the last sweep has cut, turned
+	// those whose reverse the sweep at hand cuts whatever the policy says.
+	cut, turned map[model.Flow]struct{}
 
 	// Deadlines; zero: none.
 	applyAt, sweepAt, auditAt, reconsiderAt time.Time
@@ -161,7 +164,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: foreign{pods: map[model.Ref][]netip.Addr{}}, full: true,
+		problems: map[model.Ref]int{}, cut: map[model.Flow]struct{}{}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: foreign{pods: map[model.Ref][]netip.Addr{}}, full: true,
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()

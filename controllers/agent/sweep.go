@@ -141,13 +141,46 @@ func (a *Agent) sweepDue(ctx context.Context) {
 	}
 	what := a.sweepLater
 	a.sweepLater = sweepState{}
+	before := a.cut
+	a.cut, a.turned = map[model.Flow]struct{}{}, before
 	a.sweep(ctx, &what)
+	// Of what was cut now, the reverse is looked for once more.
+	now := a.cut
+	a.cut, a.turned = map[model.Flow]struct{}{}, nil
+	for f := range now {
+		if _, back := before[reverse(f)]; back {
+			f = reverse(f)
+		}
+		a.cut[f] = struct{}{}
+		a.sweepLater.add(netip.PrefixFrom(f.Src, f.Src.BitLen()))
+	}
+	a.planSweep()
+}
+
+// cutter notes which connections of those without a beginning that shows were cut.
+type cutter struct {
+	conntrack.Table
+	cut map[model.Flow]struct{}
+}
+
+// Delete implements conntrack.Table.
+func (c cutter) Delete(ctx context.Context, e *conntrack.Entry) (bool, error) {
+	deleted, err := c.Table.Delete(ctx, e)
+	if f := e.Flow(); deleted && f.Protocol.HasPorts() && f.Protocol != model.TCP {
+		c.cut[f] = struct{}{}
+	}
+	return deleted, err
+}
+
+func reverse(f model.Flow) model.Flow {
+	f.Src, f.SrcPort, f.Dst, f.DstPort = f.Dst, f.DstPort, f.Src, f.SrcPort
+	return f
 }
 
 // sweep deletes tracked connections that the policy does not allow any more.
 func (a *Agent) sweep(ctx context.Context, what *sweepState) {
 	start := a.clock.Now()
-	n, err := conntrack.SweepEntries(ctx, a.opts.Conntrack, what.contains, a.decide)
+	n, err := conntrack.SweepEntries(ctx, cutter{a.opts.Conntrack, a.cut}, what.contains, a.decide)
 	took := a.clock.Since(start)
 	a.metrics.swept.Add(float64(n))
 	a.metrics.sweeps.Observe(took.Seconds())
@@ -163,6 +196,11 @@ func (a *Agent) sweep(ctx context.Context, what *sweepState) {
 // decide asks the policy about a tracked connection.
 func (a *Agent) decide(e *conntrack.Entry) model.Action {
 	f, before := e.Flow(), e.FlowBeforeNAT()
+	if _, cut := a.turned[reverse(f)]; cut {
+		// An answer that was under way when the connection was cut has made it anew,
+		// the wrong way round.
+		return model.Deny
+	}
 	if f == before {
 		return a.verdict(&f, func(model.Stage) bool { return true })
 	}

@@ -50,7 +50,9 @@
 // So a ruleset must drop TCP packets that are new and no SYN (or set tcp_loose
 // to 0 and drop ct state invalid). TestReopenFromServer shows both, with packets.
 //
-// UDP has no SYN. If the policy lets the server send to the client on its own
-// accord, it may go on to do so, and the client may answer: that is what the
-// policy says.
+// UDP has no SYN. An answer that is under way when its connection is cut may
+// make it anew, with the server as the one who began. So the agent looks once
+// more, a second later, for the reverse of what it has cut. If the policy lets the
+// server send to the client on its own accord, it may do so from then on, and
+// the client may answer: that is what the policy says.
 package conntrack
