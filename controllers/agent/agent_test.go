@@ -559,6 +559,36 @@ var _ = Describe("established connections", func() {
 		}).Should(ConsistOf(late))
 	})
 
+	It("are cut in reverse too where an answer under way has made them anew, and only then", func() {
+		udp := func(src, dst string) *conntrack.Entry {
+			c := conn(src, dst)
+			c.Original.Protocol, c.Reply.Protocol = model.UDP, model.UDP
+			return c
+		}
+		denied, turned := udp("10.0.0.1:4000", "10.0.0.2:53"), udp("10.0.0.2:53", "10.0.0.1:4000")
+		another := udp("10.0.0.2:53", "10.0.0.1:4001") // the policy lets it
+		r := newRig(nil)
+		r.table.Add(denied)
+		r.run()
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		r.next()
+		Eventually(r.table.Deleted).Should(ConsistOf(denied))
+		for n := 1; n <= 3; n++ { // as often as it comes
+			r.table.Add(turned, another)
+			Eventually(func() int { r.clock.Step(100 * time.Millisecond); return len(r.table.Deleted()) }).Should(Equal(1 + n))
+			Expect(r.table.Deleted()[n]).To(Equal(turned))
+		}
+		// Nobody has come back: from now on it is a connection like others.
+		lists := r.table.Lists()
+		Eventually(func() int { r.clock.Step(100 * time.Millisecond); return r.table.Lists() }).Should(Equal(lists + 1))
+		r.table.Add(turned)
+		r.to.Update(objects(allowTo("db", "db", 5433)), nil)
+		r.next()
+		Eventually(r.table.Lists).Should(BeNumerically(">", lists+1))
+		Expect(r.table.Entries()).To(ContainElement(turned))
+	})
+
 	It("are left alone while the kernel still has the old rules", func() {
 		c := conn("10.0.0.1:4000", "10.0.0.2:80")
 		r := newRig(nil)
