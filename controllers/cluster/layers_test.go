@@ -1,0 +1,147 @@
+package cluster
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/agent"
+	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/translate"
+)
+
+// sink holds what it is told.
+type sink map[model.Ref]runtime.Object
+
+var _ agent.Sink = sink{}
+
+func (s sink) Update(upserts []runtime.Object, deletes []model.Ref) {
+	for _, r := range deletes {
+		delete(s, r)
+	}
+	for _, o := range upserts {
+		if r, ok := convert.RefOf(o); ok {
+			s[r] = o
+		}
+	}
+}
+func (sink) Synced()         {}
+func (sink) Report(...error) {}
+
+func (s sink) String() string {
+	var out []string
+	for _, r := range slices.SortedFunc(maps.Keys(s), model.Ref.Compare) {
+		text := r.String()
+		switch o := s[r].(type) {
+		case *v1alpha1.GlobalNetworkPolicy:
+			text += " " + o.Spec.Selector
+		case *v1alpha1.HostEndpoint:
+			text += " " + o.Spec.InterfaceName
+		}
+		out = append(out, text)
+	}
+	return strings.Join(out, ", ")
+}
+
+func gnp(name, selector, service string) *v1alpha1.GlobalNetworkPolicy {
+	p := &v1alpha1.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: v1alpha1.GlobalNetworkPolicySpec{Tier: "default", Selector: selector}}
+	if service != "" {
+		p.Spec.Egress = []v1alpha1.Rule{{Action: v1alpha1.Allow, Destination: v1alpha1.EntityRule{Services: &v1alpha1.ServiceMatch{Name: service, Namespace: "ns"}}}}
+	}
+	return p
+}
+
+func kindNamed(t *testing.T, name string) *kind {
+	t.Helper()
+	for _, k := range slices.Concat(builtinKinds(), customKinds()) {
+		if k.kind == name && !k.foreign {
+			return k
+		}
+	}
+	t.Fatal("no kind", name)
+	return nil
+}
+
+func TestLayers(t *testing.T) {
+	s := sink{}
+	l := newLayers(s, slog.New(slog.DiscardHandler), func() {})
+	own := func(name string) ownOutlet { return ownOutlet{l, kindNamed(t, name)} }
+	calico := func(rank int) foreignOutlet { return foreignOutlet{l, nil, rank} }
+	result := func(o ...runtime.Object) translate.Result { return translate.Result{Objects: o} }
+	settings := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: v1alpha1.TierwallSpec{AutoHostEndpoints: true}}
+	steps := []struct {
+		name string
+		do   func()
+		want string
+	}{
+		{"the older spelling", func() { calico(9).upsert("", "default.p", result(gnp("p", "old", ""))) }, "GlobalNetworkPolicy/p old"},
+		{"the newer one too", func() { calico(2).upsert("", "p", result(gnp("p", "new", ""))) }, "GlobalNetworkPolicy/p new"},
+		{"a policy of the cluster's own", func() { own("GlobalNetworkPolicy").upsert("", "p", gnp("p", "own", "")) }, "GlobalNetworkPolicy/p own"},
+		{"below it nothing shows", func() { calico(2).remove("", "p") }, "GlobalNetworkPolicy/p own"},
+		{"it goes", func() { own("GlobalNetworkPolicy").remove("", "p") }, "GlobalNetworkPolicy/p old"},
+		{"all gone", func() { calico(9).remove("", "default.p") }, ""},
+		{"a node", func() { own("Node").upsert("", "n", &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "n"}}) }, "Node/n"},
+		{"automatic host endpoints", func() { own("Tierwall").upsert("", "default", settings) }, "HostEndpoint/n-auto-hep *, Node/n, Tierwall/default"},
+		{"one of them written", func() {
+			own("HostEndpoint").upsert("", "n-auto-hep", &v1alpha1.HostEndpoint{ObjectMeta: metav1.ObjectMeta{Name: "n-auto-hep"}, Spec: v1alpha1.HostEndpointSpec{InterfaceName: "eth0"}})
+		}, "HostEndpoint/n-auto-hep eth0, Node/n, Tierwall/default"},
+		{"the node goes", func() { own("Node").remove("", "n") }, "HostEndpoint/n-auto-hep eth0, Tierwall/default"},
+		{"and the written one", func() { own("HostEndpoint").remove("", "n-auto-hep") }, "Tierwall/default"},
+		{"and the settings", func() { own("Tierwall").remove("", "default") }, ""},
+	}
+	for _, step := range steps {
+		step.do()
+		l.derive()
+		if got := fmt.Sprint(s); got != step.want {
+			t.Errorf("%s: %q, want %q", step.name, got, step.want)
+		}
+	}
+	if len(l.own)+len(l.derived)+len(l.foreign)+len(l.nodes) > 0 {
+		t.Errorf("left behind: %v %v %v %v", l.own, l.derived, l.foreign, l.nodes)
+	}
+}
+
+func TestPoliciesWaitForServices(t *testing.T) {
+	s := sink{}
+	looked := 0
+	l := newLayers(s, slog.New(slog.DiscardHandler), func() { looked++ })
+	own, calico := ownOutlet{l, kindNamed(t, "GlobalNetworkPolicy")}, foreignOutlet{l, nil, 1}
+	expect := func(name, want string) {
+		t.Helper()
+		l.derive()
+		if got := fmt.Sprint(s); got != want {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	own.upsert("", "a", gnp("a", "first", ""))
+	calico.upsert("", "c", translate.Result{Objects: []runtime.Object{gnp("c", "first", "")}})
+	expect("no services", "GlobalNetworkPolicy/a first, GlobalNetworkPolicy/c first")
+	if l.servicesWanted() {
+		t.Error("services are wanted by nobody")
+	}
+	own.upsert("", "a", gnp("a", "second", "svc"))
+	own.upsert("", "b", gnp("b", "first", "svc"))
+	own.upsert("", "gone", gnp("gone", "first", "svc"))
+	own.remove("", "gone")
+	calico.upsert("", "c", translate.Result{Objects: []runtime.Object{gnp("c", "second", "svc")}})
+	calico.upsert("", "d", translate.Result{Objects: []runtime.Object{gnp("d", "first", "svc")}})
+	expect("waiting", "GlobalNetworkPolicy/a first, GlobalNetworkPolicy/c first")
+	if !l.servicesWanted() || looked == 0 {
+		t.Error("services are not wanted")
+	}
+	own.upsert("", "b", gnp("b", "second", ""))
+	expect("one does not need them any more", "GlobalNetworkPolicy/a first, GlobalNetworkPolicy/b second, GlobalNetworkPolicy/c first")
+	l.servicesKnown()
+	expect("known", "GlobalNetworkPolicy/a second, GlobalNetworkPolicy/b second, GlobalNetworkPolicy/c second, GlobalNetworkPolicy/d first")
+	own.upsert("", "a", gnp("a", "third", "svc"))
+	expect("no more waiting", "GlobalNetworkPolicy/a third, GlobalNetworkPolicy/b second, GlobalNetworkPolicy/c second, GlobalNetworkPolicy/d first")
+}
