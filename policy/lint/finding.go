@@ -49,6 +49,8 @@ const (
 	CodeFailsafeOverlap = "failsafe-overlap"
 	// CodeHostDeniesAll: a host endpoint denies everything but failsafe ports.
 	CodeHostDeniesAll = "host-denies-all"
+	// CodeHostUnknownAddresses: nobody says which addresses a host endpoint's interface has.
+	CodeHostUnknownAddresses = "host-unknown-addresses"
 	// CodeUntrackedReplies: replies of what a doNotTrack rule allows are denied.
 	CodeUntrackedReplies = "untracked-replies"
 	// CodeUnknownService: the rule names a Service that does not exist.
