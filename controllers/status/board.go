@@ -190,7 +190,7 @@ func eachPolicy(r *v1alpha1.NodeState, f func(model.Ref)) {
 }
 
 // changedPolicies returns the policies that two reports of a node speak of
-// differently; nil is a report that is not there.
+// differently, native ones too; nil is a report that is not there.
 func changedPolicies(before, after *v1alpha1.NodeState) []model.Ref {
 	if before == nil {
 		before = &v1alpha1.NodeState{}
@@ -200,7 +200,7 @@ func changedPolicies(before, after *v1alpha1.NodeState) []model.Ref {
 	}
 	changed := map[model.Ref]bool{}
 	note := func(name string) {
-		if ref, err := model.ParseRef(name); err == nil && ours(ref) {
+		if ref, err := model.ParseRef(name); err == nil && (ours(ref) || native(ref)) {
 			changed[ref] = true
 		}
 	}
@@ -227,6 +227,12 @@ func changedPolicies(before, after *v1alpha1.NodeState) []model.Ref {
 // ours says whether a policy has a status of Tierwall's.
 func ours(r model.Ref) bool {
 	return r.Kind == model.KindGlobalNetworkPolicy || r.Kind == model.KindTierwallNetworkPolicy
+}
+
+// native says whether a policy has no status of Tierwall's; reports name such a
+// policy only if it has failed.
+func native(r model.Ref) bool {
+	return r.Kind == model.KindNetworkPolicy || r.Kind == model.KindClusterNetworkPolicy
 }
 
 func sorted(set map[model.Ref]bool) []model.Ref {

@@ -151,7 +151,8 @@ func TestChangedPolicies(t *testing.T) {
 			"GlobalNetworkPolicy/a GlobalNetworkPolicy/b GlobalNetworkPolicy/d"},
 		{"the first", nil, state(map[string]int64{"GlobalNetworkPolicy/a": 1}), "GlobalNetworkPolicy/a"},
 		{"the last", state(map[string]int64{"GlobalNetworkPolicy/a": 1}), nil, "GlobalNetworkPolicy/a"},
-		{"what has no status, and what is no policy", nil, state(map[string]int64{"no policy": 1}, fail("NetworkPolicy/ns/native", "x")), ""},
+		{"native ones that fail", nil, state(nil, fail("NetworkPolicy/ns/native", "x"), fail("ClusterNetworkPolicy/c", "x")), "ClusterNetworkPolicy/c NetworkPolicy/ns/native"},
+		{"what is no policy", nil, state(map[string]int64{"no policy": 1}, fail("Pod/ns/p", "x")), ""},
 	} {
 		var got []string
 		for _, r := range changedPolicies(tc.before, tc.after) {

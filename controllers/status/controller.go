@@ -46,6 +46,7 @@ type recorder interface {
 // controller writes the status of policies.
 type controller struct {
 	client client.Client // reads from caches
+	reader client.Reader // past the caches
 	clock  clock.PassiveClock
 	events recorder
 	limit  flowcontrol.RateLimiter
@@ -67,6 +68,12 @@ var _ reconcile.TypedReconciler[model.Ref] = (*controller)(nil)
 
 // Reconcile brings the status of one policy up to date.
 func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result, error) {
+	if err := c.board.refresh(func() ([]v1alpha1.NodeReport, map[string]bool, error) { return c.reports(ctx) }); err != nil {
+		return ctrl.Result{}, err
+	}
+	if native(ref) {
+		return ctrl.Result{}, c.announceNative(ctx, ref)
+	}
 	o, st, err := c.policy(ctx, ref)
 	if apierrors.IsNotFound(err) {
 		c.forget(ref)
@@ -74,9 +81,6 @@ func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result,
 	}
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("%s: %w", ref, err)
-	}
-	if err := c.board.refresh(func() ([]v1alpha1.NodeReport, map[string]bool, error) { return c.reports(ctx) }); err != nil {
-		return ctrl.Result{}, err
 	}
 	acc, err := c.accepted(ctx, o)
 	if err != nil {

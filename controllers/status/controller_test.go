@@ -8,6 +8,7 @@ import (
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -44,13 +45,14 @@ type rig struct {
 func newRig(t *testing.T, objects ...client.Object) *rig {
 	t.Helper()
 	scheme := runtime.NewScheme()
-	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, v1alpha1.AddToScheme} {
+	for _, add := range []func(*runtime.Scheme) error{corev1.AddToScheme, networkingv1.AddToScheme, v1alpha1.AddToScheme} {
 		if err := add(scheme); err != nil {
 			t.Fatal(err)
 		}
 	}
 	r := &rig{t: t, clock: clocktesting.NewFakePassiveClock(start)}
 	inner := fake.NewClientBuilder().WithScheme(scheme).WithObjects(objects...).
+		WithIndex(&networkingv1.NetworkPolicy{}, "metadata.name", func(o client.Object) []string { return []string{o.GetName()} }).
 		WithStatusSubresource(&v1alpha1.GlobalNetworkPolicy{}, &v1alpha1.NetworkPolicy{}).Build()
 	c := interceptor.NewClient(inner, interceptor.Funcs{
 		SubResourcePatch: func(ctx context.Context, c client.Client, sub string, o client.Object, p client.Patch, opts ...client.SubResourcePatchOption) error {
@@ -62,7 +64,7 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 		},
 	})
 	r.controller = &controller{
-		client: c, clock: r.clock, events: &r.events, limit: flowcontrol.NewFakeAlwaysRateLimiter(),
+		client: c, reader: c, clock: r.clock, events: &r.events, limit: flowcontrol.NewFakeAlwaysRateLimiter(),
 		board: newBoard(r.clock), memory: map[model.Ref]*memory{},
 	}
 	return r
@@ -196,6 +198,26 @@ func TestEventsAreOfWhatSomebodyMustActOn(t *testing.T) {
 	}
 	if len(r.events) != 3 || r.events[2][:len("bad Warning NotAccepted Accept spec.selector: ")] != "bad Warning NotAccepted Accept spec.selector: " {
 		t.Errorf("events %q", r.events)
+	}
+}
+
+// Native policies have no status; what somebody must act on is an event all the same.
+func TestNativePoliciesThatFailMakeEvents(t *testing.T) {
+	native := func(name string) *networkingv1.NetworkPolicy {
+		return &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name}}
+	}
+	r := newRig(t, native("bad"), native("good"))
+	ref := model.Ref{Kind: model.KindNetworkPolicy, Namespace: "shop", Name: "bad"}
+	for range 3 {
+		r.node("a", func(s *v1alpha1.NodeState) {
+			s.Failed = []v1alpha1.FailedPolicy{{Policy: ref.String(), Generation: 1, Message: "too large"}}
+		})
+		r.step(time.Minute, ref)
+		r.node("a", nil)
+		r.step(time.Minute, ref)
+	}
+	if len(r.events) != 1 || r.events[0] != "bad Warning NodesFailed Enforce Failed on 1 node: a. On a: too large" || r.writes != 0 {
+		t.Errorf("events %q, %d writes", r.events, r.writes)
 	}
 }
 

@@ -1,12 +1,18 @@
 package status
 
 import (
+	"context"
+	"fmt"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	clusterv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
@@ -50,4 +56,30 @@ func (c *controller) mayAnnounce(ref model.Ref, now time.Time) bool {
 	}
 	m.event = now
 	return true
+}
+
+// announceNative makes an event of a policy that has no status of ours and that
+// nodes fail to enforce.
+func (c *controller) announceNative(ctx context.Context, ref model.Ref) error {
+	t := c.board.tally(ref, 0)
+	now := c.clock.Now()
+	c.remember(ref, 0, &v1alpha1.PolicyStatus{}, now)
+	if len(t.failed) == 0 || !c.mayAnnounce(ref, now) {
+		return nil
+	}
+	list, name := client.ObjectList(&networkingv1.NetworkPolicyList{}), client.MatchingFields{"metadata.name": ref.Name}
+	if ref.Kind == model.KindClusterNetworkPolicy {
+		u := &unstructured.UnstructuredList{}
+		u.SetGroupVersionKind(clusterv1alpha2.SchemeGroupVersion.WithKind("ClusterNetworkPolicyList"))
+		list = u
+	}
+	// One request for an event is less than a cache of all of them.
+	if err := c.reader.List(ctx, list, client.InNamespace(ref.Namespace), name); err != nil {
+		return fmt.Errorf("%s: %w", ref, err)
+	}
+	return meta.EachListItem(list, func(o runtimeObject) error {
+		c.events.Eventf(o, nil, corev1.EventTypeWarning, eventNodesFailed, "Enforce", "%s",
+			shorten(fmt.Sprintf("Failed on %s: %s. On %s: %s", nodes(len(t.failed)), names(t.failed), t.failed[0], t.messages[0])))
+		return nil
+	})
 }

@@ -22,9 +22,11 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// +kubebuilder:rbac:groups=tierwall.io,resources=globalnetworkpolicies;networkpolicies;tiers;nodereports,verbs=get;list;watch
+// +kubebuilder:rbac:groups=tierwall.io,resources=globalnetworkpolicies;networkpolicies;tiers;nodereports,verbs=list;watch
 // +kubebuilder:rbac:groups=tierwall.io,resources=globalnetworkpolicies/status;networkpolicies/status,verbs=patch
-// +kubebuilder:rbac:groups="",resources=nodes,verbs=get;list;watch
+// +kubebuilder:rbac:groups="",resources=nodes,verbs=list;watch
+// +kubebuilder:rbac:groups=networking.k8s.io,resources=networkpolicies,verbs=list
+// +kubebuilder:rbac:groups=policy.networking.k8s.io,resources=clusternetworkpolicies,verbs=list
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
 // Options of the controller. The zero value is what the manager uses.
@@ -46,7 +48,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 		o.Listen = 10 * time.Second
 	}
 	c := &controller{
-		client: mgr.GetClient(), clock: o.Clock, events: mgr.GetEventRecorder("tierwall-status"),
+		client: mgr.GetClient(), reader: mgr.GetAPIReader(), clock: o.Clock, events: mgr.GetEventRecorder("tierwall-status"),
 		limit: flowcontrol.NewTokenBucketRateLimiter(writesPerSecond, writesAtOnce),
 		board: newBoard(o.Clock), memory: map[model.Ref]*memory{},
 	}

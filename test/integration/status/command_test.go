@@ -59,7 +59,9 @@ var _ = Describe("tierwall status", func() {
 		Expect(exit).To(Equal(1))
 		var r struct {
 			Healthy  bool
-			Policies struct{ NotEnforced []struct{ Policy, Reason string } }
+			Policies struct {
+				NotEnforced []struct{ Policy, Reason string }
+			}
 		}
 		Expect(json.Unmarshal([]byte(out), &r)).To(Succeed())
 		Expect(r.Healthy).To(BeFalse())

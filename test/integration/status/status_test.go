@@ -7,6 +7,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -14,6 +15,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/controllers/status"
+	"github.com/tierwall/tierwall/policy/model"
 )
 
 var _ = Describe("The status of a policy", func() {
@@ -75,6 +77,18 @@ var _ = Describe("The status of a policy", func() {
 		fail()
 		Eventually(line(p)).Should(Equal("True/Accepted False/NodesFailed 2/3 g1"))
 		Consistently(events(p)).Should(HaveLen(1))
+	})
+
+	It("has an event in its place for a native policy that fails", func() {
+		nodes := threeNodes()
+		p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "native", Namespace: "default"}}
+		Expect(admin.Create(ctx(), p)).To(Succeed())
+		DeferCleanup(func() { Expect(admin.Delete(ctx(), p)).To(Succeed()) })
+		nodes[0].failed = []agent.Failure{{
+			Ref: model.Ref{Kind: model.KindNetworkPolicy, Namespace: "default", Name: "native"}, Generation: 1, Err: errors.New("too large"),
+		}}
+		nodes[0].say()
+		Eventually(events(p)).Should(ConsistOf("NodesFailed: Failed on 1 node: " + nodes[0].name + ". On " + nodes[0].name + ": too large"))
 	})
 
 	It("says down to the field what is not accepted, at once, and an event says it too", func() {
