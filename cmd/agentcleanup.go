@@ -54,21 +54,12 @@ func stayClean(ctx context.Context, log *slog.Logger, backend dataplane.Backend,
 
 // serveCleanup answers /healthz and /readyz until stop is called.
 func serveCleanup(log *slog.Logger, addr string, left *atomic.Pointer[error]) (stop func(), err error) {
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if err := left.Load(); err != nil {
-			http.Error(w, (*err).Error(), http.StatusServiceUnavailable)
-			return
-		}
-		_, _ = fmt.Fprintln(w, "ok")
-	})
 	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, err
 	}
 	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
+		Handler: cleanupHandler(left), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}
 	over := make(chan struct{})
@@ -82,4 +73,18 @@ func serveCleanup(log *slog.Logger, addr string, left *atomic.Pointer[error]) (s
 		_ = server.Close() // probes that are under way are not worth waiting for
 		<-over
 	}, nil
+}
+
+// cleanupHandler answers the probes.
+func cleanupHandler(left *atomic.Pointer[error]) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if err := left.Load(); err != nil {
+			http.Error(w, (*err).Error(), http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = fmt.Fprintln(w, "ok")
+	})
+	return mux
 }

@@ -1,0 +1,105 @@
+//go:build linux
+
+package cmd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/tierwall/tierwall/dataplane"
+)
+
+// stubborn is a kernel whose table goes at the last of some attempts.
+type stubborn struct {
+	dataplane.Backend
+	refusals, attempts atomic.Int32
+}
+
+func (s *stubborn) Cleanup(context.Context) error {
+	if s.attempts.Add(1) <= s.refusals.Load() {
+		return errors.New("device or resource busy")
+	}
+	return nil
+}
+
+func TestStayClean(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		kernel := &stubborn{}
+		kernel.refusals.Store(2)
+		ended := make(chan error, 1)
+		go func() { ended <- stayClean(ctx, slog.New(slog.DiscardHandler), kernel, "", clock.RealClock{}) }()
+		time.Sleep(2*cleanupRetry - 1)
+		if got := kernel.attempts.Load(); got != 2 {
+			t.Errorf("%d attempts", got)
+		}
+		time.Sleep(time.Hour)
+		if got := kernel.attempts.Load(); got != 3 || len(ended) > 0 {
+			t.Errorf("%d attempts, ended: %d", got, len(ended))
+		}
+		cancel()
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// A node that is never clean is told so at the end.
+func TestStayCleanNever(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	kernel := &stubborn{}
+	kernel.refusals.Store(100)
+	err := stayClean(ctx, slog.New(slog.DiscardHandler), kernel, "", clock.RealClock{})
+	if err == nil || !strings.Contains(err.Error(), "busy") {
+		t.Errorf("error %v", err)
+	}
+	if err := stayClean(t.Context(), slog.New(slog.DiscardHandler), kernel, "nowhere:x", clock.RealClock{}); err == nil || !strings.HasPrefix(err.Error(), "--metrics-addr: ") {
+		t.Errorf("error %v", err)
+	}
+}
+
+func TestCleanupProbes(t *testing.T) {
+	var left atomic.Pointer[error]
+	handler := cleanupHandler(&left)
+	ask := func(path string) (int, string) {
+		w := httptest.NewRecorder()
+		handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+		body, err := io.ReadAll(w.Result().Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.Code, strings.TrimSpace(string(body))
+	}
+	busy := errors.New("busy")
+	left.Store(&busy)
+	if code, text := ask("/readyz"); code != http.StatusServiceUnavailable || text != "busy" {
+		t.Errorf("%d %q", code, text)
+	}
+	if code, _ := ask("/healthz"); code != http.StatusOK {
+		t.Errorf("%d: a restart would not help", code)
+	}
+	left.Store(nil)
+	if code, text := ask("/readyz"); code != http.StatusOK || text != "ok" {
+		t.Errorf("%d %q", code, text)
+	}
+}
+
+func TestStayGoesWithCleanup(t *testing.T) {
+	got := runMain(t, "", "agent", "--stay")
+	if got.status != exitUnusable || got.errOut != "error: --stay goes with --cleanup\n" {
+		t.Errorf("%+v", got)
+	}
+}
