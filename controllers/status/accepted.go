@@ -7,7 +7,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -96,15 +95,4 @@ func shorten(s string) string {
 		return s
 	}
 	return strings.ToValidUTF8(s[:maxMessage-len("…")], "") + "…"
-}
-
-// tierOf returns the tier that a policy names.
-func tierOf(policy runtime.Object) string {
-	switch p := policy.(type) {
-	case *v1alpha1.GlobalNetworkPolicy:
-		return p.Spec.Tier
-	case *v1alpha1.NetworkPolicy:
-		return p.Spec.Tier
-	}
-	return ""
 }

@@ -34,9 +34,9 @@ func TestAccepted(t *testing.T) {
 		{"no tier named", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "" }), "True", ReasonAccepted, ""},
 		{"own tier", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "security" }), "True", ReasonAccepted, ""},
 		{"tier that is always there", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "kube-admin" }), "True", ReasonAccepted, ""},
-		{"no such tier", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "secruity" }), "False", ReasonUnknownTier, `spec.tier: there is no tier "secruity"`},
+		{"no such tier", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "safety" }), "False", ReasonUnknownTier, `spec.tier: there is no tier "safety"`},
 		{"bad block, bad tier: the field that is at fault comes first", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) {
-			s.Tier, s.Ingress = "secruity", []v1alpha1.Rule{{Action: v1alpha1.Allow, Source: v1alpha1.EntityRule{Nets: []string{"10.0.0.0/8", "10.0.0/8"}}}}
+			s.Tier, s.Ingress = "safety", []v1alpha1.Rule{{Action: v1alpha1.Allow, Source: v1alpha1.EntityRule{Nets: []string{"10.0.0.0/8", "10.0.0/8"}}}}
 		}), "False", ReasonInvalid, "spec.ingress[0].source.nets[1]: "},
 		{"what is not built", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) {
 			s.Types = []v1alpha1.PolicyType{"Egress"}

@@ -136,12 +136,12 @@ func (b *board) listen() []model.Ref {
 type count struct {
 	// enforced at the generation asked for, failed, and waiting: the others that
 	// name the policy, at an older generation.
-	enforced              int
-	failed, waiting       []string
-	silent                []string // of any of them; counted in nothing else
-	messages              []string // of failed
-	truncated, anyReports bool
-	truncatedAndNotNamed  []string
+	enforced             int
+	failed, waiting      []string
+	silent               []string // of any of them; counted in nothing else
+	messages             []string // of failed
+	anyReports           bool
+	truncatedAndNotNamed []string
 }
 
 // tally asks the reports about a policy.

@@ -107,7 +107,11 @@ func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result,
 	if wait := m.written.Add(settle).Sub(now); wait > 0 && !urgent(was, st) {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
-	if err := c.write(ctx, o, was); client.IgnoreNotFound(err) != nil {
+	err = c.write(ctx, o, was)
+	if apierrors.IsNotFound(err) {
+		return ctrl.Result{}, nil // its deletion is on the way
+	}
+	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("%s: status: %w", ref, err)
 	}
 	c.wrote(ref, now)
@@ -154,7 +158,7 @@ func (c *controller) accepted(ctx context.Context, o client.Object) (metav1.Cond
 	cond := accepted(o, func(name string) bool {
 		err := c.client.Get(ctx, types.NamespacedName{Name: name}, &v1alpha1.Tier{})
 		if client.IgnoreNotFound(err) != nil {
-			failed = fmt.Errorf("Tier/%s: %w", name, err)
+			failed = fmt.Errorf("getting Tier/%s: %w", name, err)
 		}
 		return err == nil
 	})

@@ -11,6 +11,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	clusterv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
@@ -70,11 +71,15 @@ func (c *controller) announceNative(ctx context.Context, ref model.Ref) error {
 	list, name := client.ObjectList(&networkingv1.NetworkPolicyList{}), client.MatchingFields{"metadata.name": ref.Name}
 	if ref.Kind == model.KindClusterNetworkPolicy {
 		u := &unstructured.UnstructuredList{}
-		u.SetGroupVersionKind(clusterv1alpha2.SchemeGroupVersion.WithKind("ClusterNetworkPolicyList"))
+		u.SetGroupVersionKind(schema.GroupVersionKind{Group: clusterv1alpha2.GroupName, Version: "v1alpha2", Kind: "ClusterNetworkPolicyList"})
 		list = u
 	}
 	// One request for an event is less than a cache of all of them.
-	if err := c.reader.List(ctx, list, client.InNamespace(ref.Namespace), name); err != nil {
+	err := c.reader.List(ctx, list, client.InNamespace(ref.Namespace), name)
+	if meta.IsNoMatchError(err) {
+		return nil // the kind itself is gone
+	}
+	if err != nil {
 		return fmt.Errorf("%s: %w", ref, err)
 	}
 	return meta.EachListItem(list, func(o runtimeObject) error {
