@@ -115,7 +115,9 @@ func classify(err error) trouble {
 		return trouble{unreachable, err}
 	case errors.As(err, &api):
 		return trouble{"answer " + string(api.Status().Reason), err}
-	case errors.As(err, &netErr), errors.As(err, &urlErr):
+	case errors.As(err, &urlErr):
+		return trouble{unreachable, urlErr.Err} // the address says nothing to people
+	case errors.As(err, &netErr):
 		return trouble{unreachable, err}
 	}
 	return trouble{err.Error(), err}

@@ -33,7 +33,7 @@ func TestStatus(t *testing.T) {
 		want  []string // nil: nothing is said
 	}{
 		{"well from the start", "pods", nil, nil},
-		{"away", "pods", refused(1), []string{"the API server cannot be reached; what it said last stays in force: Get \"https://api\": dial tcp :1: connection refused"}},
+		{"away", "pods", refused(1), []string{"the API server cannot be reached; what it said last stays in force: dial tcp :1: connection refused"}},
 		{"away for another kind too", "nodes", refused(2), nil},
 		{"away again", "pods", refused(3), nil},
 		{"one kind is well", "nodes", nil, nil},
