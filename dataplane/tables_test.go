@@ -1,7 +1,9 @@
 package dataplane
 
 import (
+	"errors"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -29,53 +31,31 @@ func copyTable(s *TableState) tableCopy {
 	return out
 }
 
+// tablesWorld is a world that changes, and what its compiler's tables held.
+type tablesWorld struct {
+	stream *oracle.Stream
+	ix     *policy.Index
+	c      *Compiler
+	sets   map[string]*policy.Set
+	before map[string]tableCopy
+}
+
 // TestTables holds tables, after each of many changes, to what the members of
 // their sets make of them, and Changes to what has changed.
 func TestTables(t *testing.T) {
-	var counts struct{ changes, addrs, blocks, fresh, gone, around int }
+	var counts struct{ addrs, blocks, fresh, gone, around int }
 	for seed := uint64(1); seed <= 120 && !t.Failed(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0x7461626c6573))
-		stream := oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(5), Shared: rng.IntN(4) == 0})
-		ix := policy.New(policy.Options{})
-		c := NewCompiler(Options{Linear: -1})
-		sets := map[string]*policy.Set{}
-		before := map[string]tableCopy{}
+		w := tablesWorld{
+			stream: oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(5), Shared: rng.IntN(4) == 0}),
+			ix:     policy.New(policy.Options{}), c: NewCompiler(Options{Linear: -1}), sets: map[string]*policy.Set{},
+		}
 		for range 80 {
-			for range 1 + rng.IntN(3) {
-				ev := stream.Next()
-				if o, _, known := convert.Object(ev.Object); known && o != nil && !ev.Delete {
-					ix.Upsert(o)
-				} else if r, ok := convert.RefOf(ev.Object); ok {
-					ix.Delete(r)
-				}
-			}
-			d := ix.Flush()
-			ch := c.Apply(d)
-			for _, sd := range d.Sets {
-				if sets[sd.Set.ID()] = sd.Set; sd.Gone {
-					delete(sets, sd.Set.ID())
-				}
-			}
-			now := map[string]tableCopy{}
-			for id, rec := range c.tables {
-				now[id] = copyTable(rec.state)
-				if err := c.checkTable(rec.state, sets, now[id]); err != nil {
-					t.Fatalf("seed %d: table %s: %v", seed, id, err)
-				}
-				if rec.state.around != nil {
-					counts.around++
-				}
-			}
-			for id, s := range sets {
-				if rec := c.sets[id]; !slices.Equal(c.Members(rec.set), s.Members()) {
-					t.Fatalf("seed %d: set %s holds %v, want %v", seed, s, c.Members(rec.set), s.Members())
-				}
-			}
-			if err := checkChange(ch, before, now); err != nil {
+			ch, err := w.step(1 + rng.IntN(3))
+			if err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			for _, tc := range ch.Tables {
-				counts.changes++
 				counts.addrs += len(tc.Addrs)
 				switch {
 				case tc.New:
@@ -85,16 +65,18 @@ func TestTables(t *testing.T) {
 				case tc.Blocks:
 					counts.blocks++
 				}
+				if tc.State.around != nil {
+					counts.around++
+				}
 			}
-			before = now
 		}
-		for _, o := range stream.Objects() {
+		for _, o := range w.stream.Objects() {
 			if r, ok := convert.RefOf(o); ok {
-				ix.Delete(r)
+				w.ix.Delete(r)
 			}
 		}
-		c.Apply(ix.Flush())
-		if err := c.checkEmpty(); err != nil {
+		w.c.Apply(w.ix.Flush())
+		if err := w.c.checkEmpty(); err != nil {
 			t.Fatalf("seed %d: with everything deleted: %v", seed, err)
 		}
 	}
@@ -102,6 +84,40 @@ func TestTables(t *testing.T) {
 	if counts.addrs < 500 || counts.blocks < 100 || counts.fresh < 1000 || counts.gone < 1000 || counts.around < 1000 {
 		t.Errorf("the worlds have gone blind: %+v", counts)
 	}
+}
+
+// step makes some changes at once and checks what comes of them.
+func (w *tablesWorld) step(events int) (*Change, error) {
+	for range events {
+		ev := w.stream.Next()
+		if o, _, known := convert.Object(ev.Object); known && o != nil && !ev.Delete {
+			w.ix.Upsert(o)
+		} else if r, ok := convert.RefOf(ev.Object); ok {
+			w.ix.Delete(r)
+		}
+	}
+	d := w.ix.Flush()
+	ch := w.c.Apply(d)
+	for _, sd := range d.Sets {
+		if w.sets[sd.Set.ID()] = sd.Set; sd.Gone {
+			delete(w.sets, sd.Set.ID())
+		}
+	}
+	now := map[string]tableCopy{}
+	for id, rec := range w.c.tables {
+		now[id] = copyTable(rec.state)
+		if err := checkTable(rec.state, expect(rec.state, w.sets), now[id]); err != nil {
+			return nil, fmt.Errorf("table %s: %w", id, err)
+		}
+	}
+	for id, s := range w.sets {
+		if got := w.c.Members(w.c.sets[id].set); !slices.Equal(got, s.Members()) {
+			return nil, fmt.Errorf("set %s holds %v, want %v", s, got, s.Members())
+		}
+	}
+	err := checkChange(ch, w.before, now)
+	w.before = now
+	return ch, err
 }
 
 // checkEmpty says if a Compiler keeps something of endpoints and policies that are gone.
@@ -120,11 +136,15 @@ func (c *Compiler) checkEmpty() error {
 	return nil
 }
 
-// checkTable computes a table anew, address by address, from what the core says
-// its sets hold.
-func (c *Compiler) checkTable(s *TableState, sets map[string]*policy.Set, held tableCopy) error {
-	singles := map[netip.Addr][]uint16{}
-	blocks := make([][]netip.Prefix, len(s.Table.Sets))
+// expected is what a table is to hold, by what the core says its sets hold.
+type expected struct {
+	table   *Table
+	singles map[netip.Addr][]uint16 // numbers of the sets that an address is itself in
+	blocks  [][]netip.Prefix        // by number
+}
+
+func expect(s *TableState, sets map[string]*policy.Set) *expected {
+	e := &expected{table: s.Table, singles: map[netip.Addr][]uint16{}, blocks: make([][]netip.Prefix, len(s.Table.Sets))}
 	for n, set := range s.Table.Sets {
 		nets := set.Nets
 		if set.IsCore() {
@@ -136,78 +156,78 @@ func (c *Compiler) checkTable(s *TableState, sets map[string]*policy.Set, held t
 			switch {
 			case FamilyOf(p.Addr()) != s.family:
 			case p.IsSingleIP():
-				singles[p.Addr()] = append(singles[p.Addr()], uint16(n))
+				e.singles[p.Addr()] = append(e.singles[p.Addr()], uint16(n))
 			default:
-				blocks[n] = append(blocks[n], p)
+				e.blocks[n] = append(e.blocks[n], p)
 			}
 		}
 	}
-	around := func(a netip.Addr) (out []uint16) {
-		for n := range blocks {
-			if slices.ContainsFunc(blocks[n], func(p netip.Prefix) bool { return p.Contains(a) }) {
-				out = append(out, uint16(n))
-			}
+	return e
+}
+
+// around returns the ID of the rest for the blocks around an address, and with
+// own numbers that of its own.
+func (e *expected) around(a netip.Addr, own ...uint16) string {
+	numbers := slices.Clone(own)
+	for n := range e.blocks {
+		if slices.ContainsFunc(e.blocks[n], func(p netip.Prefix) bool { return p.Contains(a) }) {
+			numbers = append(numbers, uint16(n))
 		}
-		return out
 	}
+	slices.Sort(numbers)
+	return e.table.rest(slices.Compact(numbers)).ID
+}
+
+// checkTable computes a table anew, address by address.
+func checkTable(s *TableState, e *expected, held tableCopy) error {
 	want := map[netip.Addr]string{}
-	for a, own := range singles {
-		numbers := slices.Concat(own, around(a))
-		slices.Sort(numbers)
-		r := s.Table.rest(slices.Compact(numbers))
-		if r.ID != s.Table.rest(around(a)).ID {
-			want[a] = r.ID
-		}
-		if got := s.Rest(a).ID; got != r.ID {
-			return fmt.Errorf("%s leads to %s, want %s", a, got, r.ID)
-		}
-	}
-	if fmt.Sprint(held.addrs) != fmt.Sprint(want) { // maps are printed in order
-		return fmt.Errorf("addresses %v, want %v", held.addrs, want)
-	}
 	rests := map[string]bool{s.Empty.ID: true}
-	for a := range singles {
+	for a, own := range e.singles {
+		id := e.around(a, own...)
+		if id != e.around(a) {
+			want[a], rests[id] = id, true
+		}
+		if got := s.Rest(a).ID; got != id {
+			return fmt.Errorf("%s leads to %s, want %s", a, got, id)
+		}
 		if r := s.At(a); (r == nil) != (want[a] == "") || r != nil && r.ID != want[a] {
 			return fmt.Errorf("%s is at %v, want %q", a, r, want[a])
 		}
-		if r := s.At(a); r != nil {
-			rests[r.ID] = true
-		}
 	}
-	if s.Len() != len(want) {
-		return fmt.Errorf("%d addresses, want %d", s.Len(), len(want))
+	if !maps.Equal(held.addrs, want) || s.Len() != len(want) {
+		return fmt.Errorf("%d addresses %v, want %v", s.Len(), held.addrs, want)
 	}
 	if s.At(netip.Addr{}) != nil {
-		return fmt.Errorf("no address has an entry")
-	}
-	at := func(a netip.Addr) error {
-		if want := s.Table.rest(around(a)).ID; singles[a] == nil && s.Rest(a).ID != want {
-			return fmt.Errorf("%s leads to %s, want %s", a, s.Rest(a).ID, want)
-		}
-		return nil
+		return errors.New("no address has an entry")
 	}
 	for i, b := range s.Blocks {
 		rests[b.Rest.ID] = true
 		if i > 0 && !s.Blocks[i-1].Last.Less(b.First) {
 			return fmt.Errorf("blocks out of order at %s", b.First)
 		}
-		if b.Rest.ID != s.Table.rest(around(b.First)).ID || b.Rest.ID == s.Empty.ID {
+		if b.Rest.ID != e.around(b.First) || b.Rest.ID == s.Empty.ID {
 			return fmt.Errorf("%s-%s leads to %s", b.First, b.Last, b.Rest.ID)
-		}
-	}
-	for n := range blocks { // the edges of all blocks, from both sides
-		for _, p := range blocks[n] {
-			for _, a := range []netip.Addr{p.Addr(), p.Addr().Prev(), lastAddr(p), lastAddr(p).Next()} {
-				if a.IsValid() {
-					if err := at(a); err != nil {
-						return err
-					}
-				}
-			}
 		}
 	}
 	if got := s.Rests(); len(got) != len(rests) {
 		return fmt.Errorf("%d rests, want %d", len(got), len(rests))
+	}
+	return e.checkEdges(s)
+}
+
+// checkEdges looks at both sides of the edges of all blocks.
+func (e *expected) checkEdges(s *TableState) error {
+	for n := range e.blocks {
+		for _, p := range e.blocks[n] {
+			for _, a := range []netip.Addr{p.Addr(), p.Addr().Prev(), lastAddr(p), lastAddr(p).Next()} {
+				if !a.IsValid() || e.singles[a] != nil {
+					continue
+				}
+				if got, want := s.Rest(a).ID, e.around(a); got != want {
+					return fmt.Errorf("%s leads to %s, want %s", a, got, want)
+				}
+			}
+		}
 	}
 	return nil
 }
