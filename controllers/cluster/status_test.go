@@ -78,3 +78,24 @@ func TestClassify(t *testing.T) {
 		}
 	}
 }
+
+// TestInSync: a kind that the server does not serve holds Tierwall's own kinds
+// up, and no others.
+func TestInSync(t *testing.T) {
+	for _, ours := range []bool{true, false} {
+		r := &run{kind: &kind{ours: ours}}
+		if r.inSync() {
+			t.Error("in sync before anything")
+		}
+		if !r.set(false, true) || r.set(false, true) {
+			t.Error("that it is not served is news once")
+		}
+		if r.inSync() == ours {
+			t.Errorf("ours %v, not served: in sync %v", ours, r.inSync())
+		}
+		r.set(true, false)
+		if r.set(false, true); !r.inSync() {
+			t.Error("what was read once is not in sync")
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package cmd
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestAgentFlags(t *testing.T) {
+	t.Setenv("KUBERNETES_SERVICE_HOST", "")
+	dir := t.TempDir()
+	tests := []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"a folder and a cluster", []string{"--from", dir, "--kubeconfig", "x"}, "--from goes without --kubeconfig"},
+		{"a folder that is not there", []string{"--from", filepath.Join(dir, "none")}, "no such folder"},
+		{"clean-up and a folder", []string{"--from", dir, "--cleanup"}, "--cleanup goes without --from"},
+		{"no cluster", nil, "not in a pod of a cluster: want --kubeconfig FILE, or --from DIR"},
+		{"no kubeconfig there", []string{"--kubeconfig", filepath.Join(dir, "none")}, "none: no such file"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			var out, errOut strings.Builder
+			status := Main(append([]string{"tierwall", "agent", "--metrics-addr="}, tt.args...), strings.NewReader(""), &out, &errOut)
+			if status != exitUnusable || !strings.Contains(errOut.String(), tt.want) {
+				t.Errorf("status %d, %q; want %d and %q", status, errOut.String(), exitUnusable, tt.want)
+			}
+		})
+	}
+}
+
+// TestAgentNode: the node's name is the flag's, then the environment's, then the host's.
+func TestAgentNode(t *testing.T) {
+	t.Setenv("NODE_NAME", "from-environment")
+	for _, tt := range []struct{ flag, from, want string }{
+		{"from-flag", "", "from-flag"},
+		{"", "", "from-environment"},
+	} {
+		f := agentFlags{node: tt.flag, from: tt.from}
+		if err := f.check(); err != nil || f.node != tt.want {
+			t.Errorf("node %q, %v; want %q", f.node, err, tt.want)
+		}
+	}
+	t.Setenv("NODE_NAME", "")
+	f := agentFlags{}
+	if err := f.check(); err != nil || f.node == "" || f.node != strings.ToLower(f.node) {
+		t.Errorf("node %q, %v; want the host's name", f.node, err)
+	}
+}
