@@ -61,9 +61,12 @@ var _ = BeforeSuite(func() {
 	startManager()
 })
 
-// startManager runs a manager that keeps the status of policies, and nothing else.
+// startManager runs a manager that keeps the status of policies, and nothing else,
+// with the manager's permissions.
 func startManager() {
-	mgr, err := ctrl.NewManager(counted(server.Admin(), managerWrites), ctrl.Options{
+	Expect(server.Apply(ctx(), "config/default/namespace.yaml", "config/rbac/clusterrole.yaml", "config/rbac/serviceaccount.yaml")).To(Succeed())
+	config := counted(server.As("system:serviceaccount:tierwall-system:tierwall-manager"), managerWrites)
+	mgr, err := ctrl.NewManager(config, ctrl.Options{
 		Scheme: env.Scheme(), Cache: cache.Options{ByObject: status.Cache()}, Metrics: metricsserver.Options{BindAddress: "0"},
 	})
 	Expect(err).NotTo(HaveOccurred())
