@@ -1,4 +1,4 @@
-# Tierwall's tasks. They need Go, and nft for what programs a kernel; every other
+# Tierwall's tasks. They need Go, and nft, iptables and ipset for what programs a kernel; every other
 # tool is a pinned module.
 #
 # The code generator and the linter are modules of their own (hack/tools and
@@ -56,7 +56,7 @@ demo: need build ## Enforce the samples in this machine's kernel, in network nam
 # What is used beside Go: the tests and the demo program a real kernel.
 .PHONY: need
 need:
-	@hack/need.sh nft=nftables
+	@hack/need.sh nft=nftables iptables=iptables ipset=ipset
 
 .PHONY: test
 test: need testsum ## Vet and run all tests of all modules; the last line counts them.

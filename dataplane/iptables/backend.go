@@ -1,0 +1,325 @@
+package iptables
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"k8s.io/utils/clock"
+
+	"github.com/tierwall/tierwall/dataplane"
+)
+
+// Backend keeps the kernel's rules and sets equal to a State. Not safe for concurrent use.
+//
+// All methods work on the network namespace of the calling thread: whoever lives
+// in several locks the goroutine to its thread.
+type Backend struct {
+	opts   Options
+	kernel kernel
+	clock  clock.Clock
+	// have is what the kernel holds; nil after an error, when that is not known.
+	have *ruleset
+	// litter are sets that could not be destroyed yet, because the kernel had not
+	// let go of the rules that asked for them.
+	litter map[string]bool
+	stats  Stats
+}
+
+var _ dataplane.Backend = (*Backend)(nil)
+
+// Stats counts what a Backend has done.
+type Stats struct {
+	// Restores of a family's rules, sets made and destroyed, and elements changed in place.
+	Restores, SetsCreated, SetsDestroyed, ElementsChanged uint64
+}
+
+// New returns a Backend for the kernel of the calling thread's network namespace,
+// and finds the commands of its variant. It needs the privilege to change the
+// kernel (CAP_NET_ADMIN, and CAP_NET_RAW for the commands) when it does.
+func New(o Options) (*Backend, error) {
+	c, err := detect(o.Variant)
+	if err != nil {
+		return nil, err
+	}
+	o.Variant = c.variant
+	return &Backend{opts: o.complete(), kernel: commandKernel{c}, clock: clock.RealClock{}, litter: map[string]bool{}}, nil
+}
+
+// Variant is the one that the Backend uses: Legacy or NFT.
+func (b *Backend) Variant() Variant { return b.opts.Variant }
+
+// Stats returns what the Backend has done so far.
+func (b *Backend) Stats() Stats { return b.stats }
+
+// Close gives up what the Backend holds open, which is nothing. The kernel's rules stay.
+func (b *Backend) Close() error { return nil }
+
+// Sync implements dataplane.Backend. What packets can see of it is what they can
+// see of Apply: README.md.
+func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
+	have, err := b.read(ctx)
+	if err != nil {
+		b.have = nil
+		return fmt.Errorf("iptables: read what the kernel holds: %w", err)
+	}
+	want := generate(s, b.opts, nameAmong(have.sets))
+	if err := b.carryOut(ctx, planOf(have, want)); err != nil {
+		b.have = nil
+		return fmt.Errorf("iptables: write to the kernel: %w", err)
+	}
+	b.have = want
+	return nil
+}
+
+// Apply implements dataplane.Backend. After an error what the kernel holds is
+// found out by the next Sync or Apply.
+func (b *Backend) Apply(ctx context.Context, _ *dataplane.Change, s *dataplane.State) error {
+	if b.have == nil {
+		return b.Sync(ctx, s)
+	}
+	have := b.have.shape()
+	want := generate(s, b.opts, b.sameNames)
+	p := planOf(have, want)
+	if !p.inOneStep() {
+		want = generate(s, b.opts, b.newNames)
+		p = planOf(have, want)
+	}
+	if err := b.carryOut(ctx, p); err != nil {
+		b.have = nil
+		return fmt.Errorf("iptables: write to the kernel: %w", err)
+	}
+	b.have = want
+	return nil
+}
+
+// inOneStep says whether packets see nothing of a plan, or all of it at once,
+// although sets change that rules ask for.
+func (p *plan) inOneStep() bool {
+	elems := len(p.add) + len(p.remove)
+	return elems == 0 || elems == 1 && len(p.restore)+len(p.create)+len(p.destroy) == 0
+}
+
+// nameAmong is a namer for a kernel that holds some sets: one that is right is
+// taken over, one that is not stays until no rule asks for it.
+func nameAmong(sets map[string]*ipset) namer {
+	versions := map[string][]*ipset{}
+	for _, name := range sortedKeys(sets) {
+		key, _ := keyOf(name)
+		versions[key] = append(versions[key], sets[name])
+	}
+	return func(s *ipset) string {
+		for _, old := range versions[s.key] {
+			if sameSet(old, s) {
+				return old.name
+			}
+		}
+		return freeName(s.key, func(name string) bool { return sets[name] != nil })
+	}
+}
+
+// freeName is the first name for a set that is not taken.
+func freeName(key string, taken func(string) bool) string {
+	for v := 0; ; v++ {
+		if name := versionName(key, v); !taken(name) {
+			return name
+		}
+	}
+}
+
+func sameSet(a, b *ipset) bool {
+	if a.kind != b.kind || a.family != b.family || len(a.elems) != len(b.elems) {
+		return false
+	}
+	for i := range a.elems {
+		if a.elems[i] != b.elems[i] {
+			return false
+		}
+	}
+	return true
+}
+
+// sameNames is a namer that leaves the sets that are there their names.
+func (b *Backend) sameNames(s *ipset) string {
+	if old := b.have.sets[s.key]; old != nil {
+		return old.name
+	}
+	return b.newNames(s)
+}
+
+// newNames is a namer that gives each set that differs a name that no set has.
+func (b *Backend) newNames(s *ipset) string {
+	old := b.have.sets[s.key]
+	if old != nil && sameSet(old, s) {
+		return old.name
+	}
+	return freeName(s.key, func(name string) bool { return b.litter[name] || old != nil && old.name == name })
+}
+
+// read returns what the kernel holds.
+func (b *Backend) read(ctx context.Context) (*shape, error) {
+	s := newShape()
+	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		t, err := b.kernel.rules(ctx, f)
+		if err != nil {
+			return nil, err
+		}
+		s.tables[f] = t
+	}
+	var err error
+	s.sets, err = b.kernel.sets()
+	return s, err
+}
+
+// carryOut makes a plan so: sets that rules will ask for, rules, what elements of
+// sets are wrong, and away with the sets that no rule asks for any more.
+func (b *Backend) carryOut(ctx context.Context, p *plan) error {
+	for _, s := range p.create {
+		if err := b.kernel.createSet(s); err != nil {
+			return err
+		}
+		b.stats.SetsCreated++
+	}
+	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		if text := p.restore[f]; text != "" {
+			if err := b.kernel.restore(ctx, f, text); err != nil {
+				return err
+			}
+			b.stats.Restores++
+		}
+	}
+	for add, list := range map[bool][]setElem{false: p.remove, true: p.add} {
+		for _, e := range list {
+			if err := b.kernel.changeElem(e, add); err != nil {
+				return err
+			}
+			b.stats.ElementsChanged++
+		}
+	}
+	for _, name := range p.destroy {
+		b.litter[name] = true
+	}
+	for _, name := range p.keep {
+		delete(b.litter, name)
+	}
+	return b.sweep()
+}
+
+// sweep destroys sets that no rule asks for. The kernel may let go of rules later
+// than it says; what is still in use stays for the next time.
+func (b *Backend) sweep() error {
+	for _, name := range sortedKeys(b.litter) {
+		switch err := b.kernel.destroySet(name); {
+		case errors.Is(err, errBusy):
+		case err != nil:
+			return err
+		default:
+			delete(b.litter, name)
+			b.stats.SetsDestroyed++
+		}
+	}
+	return nil
+}
+
+// Counters implements dataplane.Backend.
+func (b *Backend) Counters(ctx context.Context) (map[dataplane.Origin]dataplane.Count, error) {
+	out := map[dataplane.Origin]dataplane.Count{}
+	if b.have == nil {
+		return out, nil
+	}
+	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		tables, err := b.kernel.rules(ctx, f)
+		if err != nil {
+			return nil, fmt.Errorf("iptables: read counters: %w", err)
+		}
+		for _, name := range tableNames {
+			if tables[name] == nil {
+				continue
+			}
+			for chain, n := range tables[name].counts {
+				if o, ok := b.have.origins[chain]; ok {
+					c := out[o]
+					out[o] = dataplane.Count{Packets: c.Packets + n.Packets, Bytes: c.Bytes + n.Bytes}
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// Origin returns the rule that a log prefix names.
+func (b *Backend) Origin(prefix string) (dataplane.Origin, bool) {
+	if b.have == nil {
+		return dataplane.Origin{}, false
+	}
+	name, _, _ := strings.Cut(prefix, " ")
+	o, ok := b.have.origins[name]
+	return o, ok
+}
+
+// Cleanup implements dataplane.Backend: for both variants, if their commands are there.
+func (b *Backend) Cleanup(ctx context.Context) error {
+	b.have = nil
+	var errs []error
+	for _, v := range []Variant{Legacy, NFT} {
+		c, ok := installed(v)
+		if !ok {
+			continue
+		}
+		other := &Backend{opts: b.opts, kernel: commandKernel{c}, clock: b.clock, litter: map[string]bool{}}
+		errs = append(errs, other.cleanup(ctx, v))
+	}
+	return errors.Join(append(errs, b.destroyAll(ctx))...)
+}
+
+// cleanup removes the rules of one variant.
+func (b *Backend) cleanup(ctx context.Context, v Variant) error {
+	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		if v == Legacy && !legacyInUse(f) {
+			continue
+		}
+		have := newShape()
+		t, err := b.kernel.rules(ctx, f)
+		if err != nil {
+			return fmt.Errorf("iptables: clean up: %w", err)
+		}
+		have.tables[f] = t
+		nothing := &ruleset{v4: familyRules{}, v6: familyRules{}}
+		if text := planOf(have, nothing).restore[f]; text != "" {
+			if err := b.kernel.restore(ctx, f, text); err != nil {
+				return fmt.Errorf("iptables: clean up: %w", err)
+			}
+		}
+	}
+	return nil
+}
+
+// destroyAll destroys all sets of ours. The kernel lets go of rules a little later than it says.
+func (b *Backend) destroyAll(ctx context.Context) error {
+	const patience, step = 5 * time.Second, 20 * time.Millisecond
+	sets, err := b.kernel.sets()
+	if err != nil {
+		return fmt.Errorf("iptables: clean up: %w", err)
+	}
+	for name := range sets {
+		b.litter[name] = true
+	}
+	for until := b.clock.Now().Add(patience); ; {
+		if err := b.sweep(); err != nil {
+			return fmt.Errorf("iptables: clean up: %w", err)
+		}
+		if len(b.litter) == 0 {
+			return nil
+		}
+		if b.clock.Now().After(until) {
+			return fmt.Errorf("iptables: clean up: sets %v: %w", sortedKeys(b.litter), errBusy)
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("iptables: clean up: %w", ctx.Err())
+		case <-b.clock.After(step):
+		}
+	}
+}

@@ -1,0 +1,189 @@
+package iptables
+
+import (
+	"flag"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/tierwall/tierwall/api/selector"
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/lab"
+)
+
+var update = flag.Bool("update", false, "write the golden files of testdata anew")
+
+// goldens are small worlds, each for one thing.
+var goldens = map[string]func() []model.Object{
+	"empty":    func() []model.Object { return nil },
+	"one-node": node,
+	"native": func() []model.Object {
+		return append(node(), ingress("web", 1000, allow(0, sel("app == 'client'"), 80), allow(1, sel("app == 'client'"), 443)))
+	},
+	"tiers": func() []model.Object {
+		p := ingress("first", 1, model.Rule{Action: model.Pass, Match: model.Match{Source: sel("app == 'client'")}}, model.Rule{Index: 1, Action: model.Log})
+		p.Tier = "security"
+		return append(node(), &model.Tier{Name: "security", Order: 10, DefaultAction: model.Deny}, p, ingress("web", 1000, allow(0, sel("app == 'client'"), 80)))
+	},
+	"table": func() []model.Object {
+		p := ingress("many", 1)
+		for i := range 12 {
+			a := netip.PrefixFrom(netip.AddrFrom4([4]byte{203, 0, byte(100 + i), 0}), 24)
+			p.IngressRules = append(p.IngressRules, allow(i, model.Peer{Nets: []netip.Prefix{a}}, 8000+i))
+		}
+		return append(node(), p)
+	},
+	"ports": func() []model.Object {
+		r := allow(0, model.Peer{}, 80)
+		r.Match.Destination.Ports = []model.Port{{First: 80, Last: 80}, {First: 8000, Last: 8100}, {Name: "http"}}
+		for i := range 20 {
+			r.Match.Destination.Ports = append(r.Match.Destination.Ports, model.Port{First: uint16(1000 + 2*i), Last: uint16(1000 + 2*i)})
+		}
+		r.Match.Source.NotNets = []netip.Prefix{netip.MustParsePrefix("192.0.2.0/24"), netip.MustParsePrefix("198.51.100.1/32")}
+		return append(node(), ingress("ports", 1, r))
+	},
+	"many-pods": func() []model.Object {
+		objects := node()
+		for i := range 40 {
+			objects = append(objects, &model.Endpoint{
+				Ref:  model.Ref{Kind: model.KindPod, Namespace: "many", Name: string(rune('a'+i/26)) + string(rune('a'+i%26))},
+				Node: "n1", Addrs: addrs(netip.AddrFrom4([4]byte{10, 1, 0, byte(10 + 5*i)}).String()),
+			})
+		}
+		return objects
+	},
+	"host": func() []model.Object {
+		return append(node(), hostEndpoint("*"), hostPolicy("ssh", func(*model.Policy) {}))
+	},
+	"host-forward": func() []model.Object {
+		return append(node(), hostEndpoint("eth0"), hostPolicy("through", func(p *model.Policy) { p.ApplyOnForward = true }))
+	},
+	"host-early": func() []model.Object {
+		return append(node(), hostEndpoint("*"),
+			hostPolicy("untracked", func(p *model.Policy) { p.DoNotTrack, p.ApplyOnForward = true, true }),
+			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true }))
+	},
+	"settings": func() []model.Object {
+		s := model.DefaultSettings()
+		s.EndpointToHost, s.UnknownWorkloads = model.ToHostReturn, model.Allow
+		s.FailsafeInbound = []model.FailsafePort{{Protocol: model.TCP, Port: 22, Net: netip.MustParsePrefix("192.0.2.0/24")}}
+		return append(node(), hostEndpoint("*"), s)
+	},
+}
+
+func addrs(list ...string) (out []netip.Addr) {
+	for _, a := range list {
+		out = append(out, netip.MustParseAddr(a))
+	}
+	return out
+}
+
+func node() []model.Object {
+	return []model.Object{
+		&model.Node{Name: "n1", Addrs: addrs("192.0.2.1", "2001:db8::1"), PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24"), netip.MustParsePrefix("fd00:1::/64")}},
+		&model.Endpoint{
+			Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: "web"}, Node: "n1", Labels: map[string]string{"app": "web"},
+			Addrs: addrs("10.1.0.2", "fd00:1::2"), Ports: []model.NamedPort{{Name: "http", Protocol: model.TCP, Port: 8080}},
+		},
+		&model.Endpoint{
+			Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: "client"}, Node: "n2", Labels: map[string]string{"app": "client"},
+			Addrs: addrs("10.1.1.3", "fd00:2::3"),
+		},
+	}
+}
+
+func sel(s string) model.Peer {
+	p, err := selector.Parse(s)
+	if err != nil {
+		panic(err)
+	}
+	return model.Peer{Selector: p}
+}
+
+func allow(i int, from model.Peer, port int) model.Rule {
+	return model.Rule{Index: i, Action: model.Allow, Match: model.Match{
+		Protocol: model.TCP, Source: from,
+		Destination: model.Peer{Ports: []model.Port{{First: uint16(port), Last: uint16(port)}}},
+	}}
+}
+
+func ingress(name string, order float64, rules ...model.Rule) *model.Policy {
+	return &model.Policy{
+		Ref: model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: name}, Tier: "default", Order: order,
+		Selector: sel("app == 'web'").Selector, Ingress: true, IngressRules: rules,
+	}
+}
+
+func hostEndpoint(iface string) model.Object {
+	return &model.Endpoint{
+		Ref: model.Ref{Kind: model.KindHostEndpoint, Name: "n1-host"}, Node: "n1", Labels: map[string]string{"host": "yes"},
+		Host: &model.HostEndpoint{Interface: iface, DefaultAction: model.Deny},
+	}
+}
+
+func hostPolicy(name string, change func(*model.Policy)) *model.Policy {
+	p := ingress(name, 1, allow(0, model.Peer{Nets: []netip.Prefix{netip.MustParsePrefix("198.51.100.0/24")}}, 22))
+	p.Selector = sel("host == 'yes'").Selector
+	change(p)
+	return p
+}
+
+// stateOf is what node n1 makes of objects.
+func stateOf(objects []model.Object) *dataplane.State {
+	ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n1" }})
+	for _, o := range objects {
+		ix.Upsert(o)
+	}
+	c := dataplane.NewCompiler(dataplane.Options{})
+	c.Apply(ix.Flush())
+	return dataplane.NewState(ix, "n1", c)
+}
+
+// TestGoldens holds what Render prints to files that people can read, and has
+// the commands accept them.
+func TestGoldens(t *testing.T) {
+	for _, name := range sortedKeys(goldens) {
+		got := Render(stateOf(goldens[name]()), Options{})
+		path := filepath.Join("testdata", name+".txt")
+		if *update {
+			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got != string(want) {
+			t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
+		}
+		sets, rest, _ := strings.Cut(got, "\n# iptables-restore --noflush\n")
+		v4, v6, ok := strings.Cut(rest, "\n# ip6tables-restore --noflush\n")
+		if !ok {
+			t.Fatalf("%s: what is for which command?\n%s", name, got)
+		}
+		for _, v := range variants() {
+			inKernel(t, func(l *lab.Lab) {
+				c, _ := installed(v)
+				for _, run := range []struct {
+					input string
+					args  []string
+				}{
+					{sets, []string{"ipset", "restore"}},
+					{v4, []string{c.name(dataplane.IPv4, "-restore"), "--noflush", "--test"}},
+					{v6, []string{c.name(dataplane.IPv6, "-restore"), "--noflush", "--test"}},
+				} {
+					cmd := l.Command("n1", run.args[0], run.args[1:]...)
+					cmd.Stdin = strings.NewReader(run.input)
+					if out, err := cmd.CombinedOutput(); err != nil {
+						t.Errorf("%s: %v: %v\n%s", name, run.args, err, out)
+					}
+				}
+			})
+		}
+	}
+}

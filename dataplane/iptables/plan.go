@@ -1,0 +1,148 @@
+package iptables
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/dataplane"
+)
+
+// plan is what makes a kernel of one shape hold a ruleset.
+type plan struct {
+	create  []*ipset // that rules will ask for, with all their elements
+	restore map[dataplane.Family]string
+	destroy []string // sets that no rule of ours asks for any more
+	keep    []string // all other sets
+	// add and remove are elements of sets that stay.
+	add, remove []setElem
+}
+
+type setElem struct {
+	set  *ipset
+	elem elem
+}
+
+func (p *plan) empty() bool {
+	return len(p.create)+len(p.restore)+len(p.destroy)+len(p.add)+len(p.remove) == 0
+}
+
+// planOf returns what is to be done. Sets of one name are taken for the same kind;
+// whether their elements are, is compared.
+func planOf(have *shape, want *ruleset) *plan {
+	p := &plan{restore: map[dataplane.Family]string{}}
+	wanted := map[string]bool{}
+	for _, key := range sortedKeys(want.sets) {
+		s := want.sets[key]
+		wanted[s.name] = true
+		p.keep = append(p.keep, s.name)
+		old := have.sets[s.name]
+		if old == nil {
+			p.create = append(p.create, s)
+			continue
+		}
+		add, remove := difference(old.elems, s.elems)
+		for _, e := range add {
+			p.add = append(p.add, setElem{s, e})
+		}
+		for _, e := range remove {
+			p.remove = append(p.remove, setElem{s, e})
+		}
+	}
+	for _, name := range sortedKeys(have.sets) {
+		if !wanted[name] {
+			p.destroy = append(p.destroy, name)
+		}
+	}
+	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		var text strings.Builder
+		for _, name := range tableNames {
+			text.WriteString(restoreTable(name, have.tables[f][name], want.of(f)[name]))
+		}
+		if text.Len() > 0 {
+			p.restore[f] = text.String()
+		}
+	}
+	return p
+}
+
+// difference returns what sorted elements lack and have too many.
+func difference(have, want []elem) (add, remove []elem) {
+	for len(have) > 0 || len(want) > 0 {
+		switch {
+		case len(want) == 0 || len(have) > 0 && have[0].compare(want[0]) < 0:
+			remove, have = append(remove, have[0]), have[1:]
+		case len(have) == 0 || want[0].compare(have[0]) < 0:
+			add, want = append(add, want[0]), want[1:]
+		default:
+			have, want = have[1:], want[1:]
+		}
+	}
+	return add, remove
+}
+
+// restoreTable returns what iptables-restore --noflush is to be told of a table,
+// or "". All of it holds at once.
+func restoreTable(name string, have *tableShape, want *table) string {
+	if have == nil {
+		have = newTableShape()
+	}
+	if want == nil {
+		want = &table{}
+	}
+	var declared, rules, gone []string
+	for _, c := range sortedKeys(want.chains) {
+		old, there := have.chains[c]
+		if there && slices.Equal(old, tags(want.chains[c])) {
+			continue
+		}
+		declared = append(declared, c)
+		for _, r := range want.chains[c] {
+			rules = append(rules, "-A "+c+" "+r.text())
+		}
+	}
+	for _, c := range sortedKeys(have.chains) {
+		if _, ok := want.chains[c]; !ok {
+			declared, gone = append(declared, c), append(gone, "-X "+c)
+		}
+	}
+	hooks := hookLines(have, want)
+	if len(declared)+len(hooks) == 0 {
+		return ""
+	}
+	slices.Sort(declared)
+	var text strings.Builder
+	fmt.Fprintf(&text, "*%s\n", name)
+	for _, c := range declared {
+		fmt.Fprintf(&text, ":%s - [0:0]\n", c)
+	}
+	for _, line := range slices.Concat(rules, hooks, gone) {
+		text.WriteString(line + "\n")
+	}
+	text.WriteString("COMMIT\n")
+	return text.String()
+}
+
+// hookLines makes our jumps stand first in built-in chains, once each.
+func hookLines(have *tableShape, want *table) []string {
+	var out []string
+	for _, builtin := range sortedKeys(have.jumps) {
+		jumps := have.jumps[builtin]
+		to := want.hooks[builtin]
+		if to != "" && len(jumps) == 1 && jumps[0] == (jump{0, hookText(to), to}) {
+			continue
+		}
+		for _, j := range jumps {
+			out = append(out, "-D "+builtin+" "+j.text)
+		}
+		if to != "" {
+			out = append(out, "-I "+builtin+" 1 "+hookText(to))
+		}
+	}
+	for _, builtin := range sortedKeys(want.hooks) {
+		if len(have.jumps[builtin]) == 0 {
+			out = append(out, "-I "+builtin+" 1 "+hookText(want.hooks[builtin]))
+		}
+	}
+	return out
+}

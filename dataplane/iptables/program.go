@@ -1,0 +1,111 @@
+package iptables
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/tierwall/tierwall/dataplane"
+)
+
+// How a program runs. A stage jumps to it (-j). What drops, drops; what comes
+// back has been accepted, or the program leaves it open. An accept sets a bit of
+// the packet's mark and comes back; chains between it and the program are left
+// by looking at the bit. A rule leads to its origin's chain by -g, which comes
+// back to where the chain of the rule was jumped to from; rules that do not
+// decide lead there by -j and go on.
+
+// program returns the chain of a program.
+func (g *generator) program(p *dataplane.Program) string {
+	name := chainPrefix + "p-" + p.ID
+	return g.once(name, func() []rule {
+		var rules []rule
+		open := p.Default.Verdict != dataplane.Drop // the end of the program is like a return
+		for i := range p.Segments {
+			s := &p.Segments[i]
+			last := i == len(p.Segments)-1 && open
+			switch {
+			case s.Table != nil:
+				rules = append(rules, g.stage(g.table(s.Table, &s.End), "tier "+s.Tier+", by peer", last)...)
+			case !last && slices.ContainsFunc(s.Rules, func(r dataplane.Rule) bool { return r.Leaf.Verdict == dataplane.Next }):
+				sub := fmt.Sprintf("%s-%d", name, i)
+				g.chain(sub, g.segment(s)...)
+				rules = append(rules, g.stage(sub, "tier "+s.Tier, last)...)
+			default:
+				rules = append(rules, g.segment(s)...)
+				if s.End.Verdict == dataplane.Drop {
+					return rules // nothing comes this far
+				}
+			}
+		}
+		if !open {
+			rules = append(rules, rule{"", "-j DROP", "no tier decides: default Deny"})
+		}
+		return rules
+	})
+}
+
+// stage is the rules that lead to a tier's own chain, and past the next tiers if it accepts.
+func (g *generator) stage(chain, comment string, last bool) []rule {
+	rules := []rule{{"", "-j " + chain, comment}}
+	if !last {
+		rules = append(rules, rule{isMarked(g.opts.Accepted), "-j RETURN", ""})
+	}
+	return rules
+}
+
+// segment is a list of rules and its end.
+func (g *generator) segment(s *dataplane.Segment) []rule {
+	var rules []rule
+	for i := range s.Rules {
+		rules = append(rules, g.rule(&s.Rules[i])...)
+	}
+	return append(rules, g.end(&s.End)...)
+}
+
+// end is the end of a tier, which does not go on to the next rule only if it drops.
+func (g *generator) end(l *dataplane.Leaf) []rule {
+	end := *l
+	if end.Verdict != dataplane.Drop {
+		end.Verdict = dataplane.Continue
+	}
+	return g.leaf("", &end)
+}
+
+// rule is a rule: several where iptables needs more than one to say the same.
+func (g *generator) rule(r *dataplane.Rule) []rule {
+	var rules []rule
+	for _, m := range g.matches(r.Conds) {
+		rules = append(rules, g.leaf(m.text(), &r.Leaf)...)
+	}
+	return rules
+}
+
+// leaf is what happens to packets that match.
+func (g *generator) leaf(match string, l *dataplane.Leaf) []rule {
+	var rules []rule
+	for _, m := range l.Before {
+		o := g.origin(&dataplane.Leaf{Verdict: dataplane.Continue, Origin: m.Origin, Log: m.Log})
+		rules = append(rules, rule{match, "-j " + o, ""})
+	}
+	target := ""
+	switch {
+	case l.Origin != (dataplane.Origin{}) && l.Verdict == dataplane.Continue:
+		target = "-j " + g.origin(l)
+	case l.Origin != (dataplane.Origin{}):
+		target = "-g " + g.origin(l)
+	case l.Verdict == dataplane.Accept:
+		target = "-g " + g.accept()
+	case l.Verdict == dataplane.Drop:
+		target = "-j DROP"
+	case l.Verdict == dataplane.Next, l.Verdict == dataplane.Open:
+		target = "-j RETURN"
+	default:
+		return rules
+	}
+	return append(rules, rule{match, target, ""})
+}
+
+// accept is the chain that does no more than accept.
+func (g *generator) accept() string {
+	return g.once(chainPrefix+"accept", func() []rule { return []rule{{"", setMark(g.opts.Accepted), ""}} })
+}

@@ -1,0 +1,138 @@
+package iptables
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// The kernel's tables that hold rules of ours, in the order in which packets meet them.
+const (
+	tableRaw    = "raw"
+	tableMangle = "mangle"
+	tableFilter = "filter"
+)
+
+var tableNames = []string{tableRaw, tableMangle, tableFilter}
+
+// rule is one rule of a chain: what it matches, what it does with it, and what
+// it is for people.
+type rule struct{ match, target, comment string }
+
+// tagged is the comment that a rule bears in the kernel: a changed rule is known
+// by the tag at its end without reading the rule.
+func (r rule) tagged() string {
+	tag := "#" + hash(r.match, r.target)[:tagLen]
+	if r.comment == "" {
+		return tag
+	}
+	return clean(r.comment, maxComment-tagLen-2) + " " + tag
+}
+
+// text is the rule as iptables-restore reads it, less the chain.
+func (r rule) text() string {
+	parts := make([]string, 0, 3)
+	if r.match != "" {
+		parts = append(parts, r.match)
+	}
+	parts = append(parts, fmt.Sprintf("-m comment --comment \"%s\"", r.tagged()))
+	if r.target != "" {
+		parts = append(parts, r.target)
+	}
+	return strings.Join(parts, " ")
+}
+
+// table is what one of a family's tables should hold of ours.
+type table struct {
+	// hooks are built-in chains and the chain of ours to which each jumps first.
+	hooks  map[string]string
+	chains map[string][]rule
+}
+
+// familyRules is the tables of one family, by name. Those that nothing needs are not there.
+type familyRules map[string]*table
+
+// ruleset is all that a State asks for.
+type ruleset struct {
+	v4, v6 familyRules
+	sets   map[string]*ipset // by key
+	// origins are the rules of policies by the chain that counts for them.
+	origins map[string]dataplane.Origin
+}
+
+func (r *ruleset) of(f dataplane.Family) familyRules {
+	if f == dataplane.IPv6 {
+		return r.v6
+	}
+	return r.v4
+}
+
+// Types of sets.
+const (
+	typeAddrs = "hash:ip"
+	typeNets  = "hash:net"
+	typePorts = "hash:ip,port"
+)
+
+// ipset is a set and its elements.
+type ipset struct {
+	// key is what the set is, name what the kernel calls it: the key and a
+	// version, so that a changed set can stand beside the one that rules still ask.
+	key, name string
+	kind      string
+	family    dataplane.Family
+	elems     []elem // sorted, without duplicates
+}
+
+// elem is an element of a set. Protocol and Port are zero but in sets of typePorts.
+type elem struct {
+	net      netip.Prefix
+	protocol model.Protocol
+	port     uint16
+}
+
+func (e elem) compare(o elem) int {
+	return cmp.Or(e.net.Addr().Compare(o.net.Addr()), cmp.Compare(e.net.Bits(), o.net.Bits()),
+		cmp.Compare(e.protocol, o.protocol), cmp.Compare(e.port, o.port))
+}
+
+// text is the element as the command ipset writes it.
+func (e elem) text() string {
+	switch {
+	case e.protocol != 0:
+		return fmt.Sprintf("%s,%s:%d", e.net.Addr(), strings.ToLower(e.protocol.String()), e.port)
+	case e.net.IsSingleIP():
+		return e.net.Addr().String()
+	}
+	return e.net.String()
+}
+
+func sortElems(elems []elem) []elem {
+	slices.SortFunc(elems, elem.compare)
+	return slices.Compact(elems)
+}
+
+// single is an element for an address.
+func single(a netip.Addr) elem { return elem{net: netip.PrefixFrom(a, a.BitLen())} }
+
+// inKernel says whether the kernel's sets can have an element: no packet comes
+// from an IPv4 address in IPv6's clothes, and netlink would take it for IPv4's.
+func (e elem) inKernel() bool { return !e.net.Addr().Is4In6() }
+
+// blocks returns elements for a block: the kernel does not take that of all addresses.
+func blocks(p netip.Prefix) []elem {
+	p = p.Masked()
+	if p.Bits() > 0 {
+		return []elem{{net: p}}
+	}
+	low := netip.PrefixFrom(p.Addr(), 1)
+	b := p.Addr().AsSlice()
+	b[0] = 0x80
+	high, _ := netip.AddrFromSlice(b)
+	return []elem{{net: low}, {net: netip.PrefixFrom(high, 1)}}
+}
