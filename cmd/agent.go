@@ -186,7 +186,7 @@ func (f *agentFlags) run(ctx context.Context, s streams) error {
 		return err
 	}
 	if f.stay {
-		return stayClean(ctx, log, backend, f.metricsAddr, clock.RealClock{})
+		return stayClean(ctx, log, backend, f.metricsAddr)
 	}
 	if f.cleanup {
 		if err := backend.Cleanup(ctx); err != nil {

@@ -12,8 +12,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"k8s.io/utils/clock"
-
 	"github.com/tierwall/tierwall/dataplane"
 )
 
@@ -23,7 +21,7 @@ const cleanupRetry = 10 * time.Second
 // stayClean removes what is in the kernel, again and again until that succeeds,
 // and then stays, doing nothing but to answer probes: ready means clean. So a
 // DaemonSet can tell which nodes are done.
-func stayClean(ctx context.Context, log *slog.Logger, backend dataplane.Backend, addr string, ticks clock.Clock) error {
+func stayClean(ctx context.Context, log *slog.Logger, backend dataplane.Backend, addr string) error {
 	var left atomic.Pointer[error] // what keeps the node from being clean; nil: it is
 	begun := errors.New("not cleaned yet")
 	left.Store(&begun)
@@ -47,7 +45,7 @@ func stayClean(ctx context.Context, log *slog.Logger, backend dataplane.Backend,
 		select {
 		case <-ctx.Done():
 			return err
-		case <-ticks.After(cleanupRetry):
+		case <-time.After(cleanupRetry):
 		}
 	}
 }

@@ -9,14 +9,17 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"k8s.io/utils/clock"
+	appsv1 "k8s.io/api/apps/v1"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/operator"
 	"github.com/tierwall/tierwall/dataplane"
 )
 
@@ -40,7 +43,7 @@ func TestStayClean(t *testing.T) {
 		kernel := &stubborn{}
 		kernel.refusals.Store(2)
 		ended := make(chan error, 1)
-		go func() { ended <- stayClean(ctx, slog.New(slog.DiscardHandler), kernel, "", clock.RealClock{}) }()
+		go func() { ended <- stayClean(ctx, slog.New(slog.DiscardHandler), kernel, "") }()
 		time.Sleep(2*cleanupRetry - 1)
 		if got := kernel.attempts.Load(); got != 2 {
 			t.Errorf("%d attempts", got)
@@ -62,11 +65,11 @@ func TestStayCleanNever(t *testing.T) {
 	cancel()
 	kernel := &stubborn{}
 	kernel.refusals.Store(100)
-	err := stayClean(ctx, slog.New(slog.DiscardHandler), kernel, "", clock.RealClock{})
+	err := stayClean(ctx, slog.New(slog.DiscardHandler), kernel, "")
 	if err == nil || !strings.Contains(err.Error(), "busy") {
 		t.Errorf("error %v", err)
 	}
-	if err := stayClean(t.Context(), slog.New(slog.DiscardHandler), kernel, "nowhere:x", clock.RealClock{}); err == nil || !strings.HasPrefix(err.Error(), "--metrics-addr: ") {
+	if err := stayClean(t.Context(), slog.New(slog.DiscardHandler), kernel, "nowhere:x"); err == nil || !strings.HasPrefix(err.Error(), "--metrics-addr: ") {
 		t.Errorf("error %v", err)
 	}
 }
@@ -101,5 +104,33 @@ func TestStayGoesWithCleanup(t *testing.T) {
 	got := runMain(t, "", "agent", "--stay")
 	if got.status != exitUnusable || got.errOut != "error: --stay goes with --cleanup\n" {
 		t.Errorf("%+v", got)
+	}
+}
+
+// The agent takes the arguments that the operator gives it.
+func TestOperatorsArguments(t *testing.T) {
+	for _, cleanup := range []bool{false, true} {
+		found := false
+		for _, o := range operator.Desired(&v1alpha1.Tierwall{}, operator.Settings{Image: "x", Cleanup: cleanup}) {
+			ds, ok := o.(*appsv1.DaemonSet)
+			if !ok {
+				continue
+			}
+			found = true
+			args := ds.Spec.Template.Spec.Containers[0].Args
+			c := newAgentCommand(streams{})
+			if args[0] != c.Name() {
+				t.Errorf("%v is no agent", args)
+			}
+			if err := c.ParseFlags(args[1:]); err != nil {
+				t.Errorf("%v: %v", args, err)
+			}
+			if got := c.Flags().Lookup("cleanup").Value.String(); got != strconv.FormatBool(cleanup) {
+				t.Errorf("%v: cleanup %s", args, got)
+			}
+		}
+		if !found {
+			t.Error("no DaemonSet")
+		}
 	}
 }

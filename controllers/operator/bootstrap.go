@@ -44,7 +44,7 @@ func (r *reconciler) bootstrap(ctx context.Context) error {
 	}}
 	err = r.client.Create(ctx, tw, client.FieldOwner(FieldOwner))
 	if err != nil && !apierrors.IsAlreadyExists(err) {
-		return fmt.Errorf("Tierwall/%s cannot be created: %w", tw.Name, err)
+		return fmt.Errorf("creating Tierwall/%s: %w", tw.Name, err)
 	}
 	return nil
 }
@@ -58,7 +58,7 @@ func (r *reconciler) mark(ctx context.Context) (*corev1.ConfigMap, error) {
 	case apierrors.IsNotFound(err):
 		return nil, nil
 	case err != nil:
-		return nil, fmt.Errorf("ConfigMap/%s/%s: %w", r.namespace, MarkName, err)
+		return nil, fmt.Errorf("reading ConfigMap/%s/%s: %w", r.namespace, MarkName, err)
 	}
 	return m, nil
 }
@@ -86,7 +86,7 @@ func (r *reconciler) setMark(ctx context.Context, tw *v1alpha1.Tierwall, dirty [
 	case err == nil:
 		m.OwnerReferences = []metav1.OwnerReference{{APIVersion: "apps/v1", Kind: "Deployment", Name: d.Name, UID: d.UID}}
 	case !apierrors.IsNotFound(err): // a manager may run elsewhere
-		return fmt.Errorf("Deployment/%s/%s: %w", r.namespace, ManagerName, err)
+		return fmt.Errorf("reading Deployment/%s/%s: %w", r.namespace, ManagerName, err)
 	}
 	u, err := toApply(m)
 	if err != nil {

@@ -52,13 +52,13 @@ func (r *reconciler) remove(ctx context.Context, tw *v1alpha1.Tierwall) (reconci
 		}
 	}
 	if err := r.client.DeleteAllOf(ctx, &v1alpha1.NodeReport{}); err != nil {
-		return reconcile.Result{}, fmt.Errorf("the agents' NodeReports cannot be deleted: %w", err)
+		return reconcile.Result{}, fmt.Errorf("deleting the agents' NodeReports: %w", err)
 	}
 	before := tw.DeepCopy()
 	controllerutil.RemoveFinalizer(tw, Finalizer)
 	err = r.client.Patch(ctx, tw, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(FieldOwner))
 	if client.IgnoreNotFound(err) != nil {
-		return reconcile.Result{}, fmt.Errorf("Tierwall/%s: the finalizer cannot be removed: %w", tw.Name, err)
+		return reconcile.Result{}, fmt.Errorf("removing the finalizer of Tierwall/%s: %w", tw.Name, err)
 	}
 	return reconcile.Result{}, nil
 }

@@ -50,7 +50,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	case apierrors.IsNotFound(err):
 		return reconcile.Result{}, r.bootstrap(ctx)
 	case err != nil:
-		return reconcile.Result{}, fmt.Errorf("Tierwall/%s: %w", req.Name, err)
+		return reconcile.Result{}, fmt.Errorf("reading Tierwall/%s: %w", req.Name, err)
 	case tw.DeletionTimestamp != nil:
 		return r.remove(ctx, tw)
 	}
@@ -83,7 +83,7 @@ func (r *reconciler) hold(ctx context.Context, tw *v1alpha1.Tierwall) error {
 	controllerutil.AddFinalizer(tw, Finalizer)
 	err := r.client.Patch(ctx, tw, client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{}), client.FieldOwner(FieldOwner))
 	if err != nil {
-		return fmt.Errorf("Tierwall/%s: the finalizer cannot be set: %w", tw.Name, err)
+		return fmt.Errorf("setting the finalizer of Tierwall/%s: %w", tw.Name, err)
 	}
 	return nil
 }
@@ -160,13 +160,13 @@ func (r *reconciler) agents(ctx context.Context) (*appsv1.DaemonSet, []corev1.Po
 	case apierrors.IsNotFound(err):
 		ds = nil
 	case err != nil:
-		return nil, nil, fmt.Errorf("DaemonSet/%s/%s: %w", r.namespace, AgentName, err)
+		return nil, nil, fmt.Errorf("reading DaemonSet/%s/%s: %w", r.namespace, AgentName, err)
 	}
 	pods := &corev1.PodList{}
 	// They are only read.
 	err = r.client.List(ctx, pods, client.InNamespace(r.namespace), client.MatchingLabels(agentSelector()), client.UnsafeDisableDeepCopy)
 	if err != nil {
-		return nil, nil, fmt.Errorf("the agents' pods: %w", err)
+		return nil, nil, fmt.Errorf("listing the agents' pods: %w", err)
 	}
 	return ds, pods.Items, nil
 }
@@ -197,7 +197,7 @@ func (r *reconciler) report(ctx context.Context, tw *v1alpha1.Tierwall, conditio
 	u.SetName(tw.Name)
 	err := r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldOwner), client.ForceOwnership)
 	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("Tierwall/%s: the status cannot be written: %w", tw.Name, err)
+		return fmt.Errorf("writing the status of Tierwall/%s: %w", tw.Name, err)
 	}
 	return nil
 }
