@@ -189,7 +189,8 @@ func (f *Fleet) Collect(node string) (prometheus.Gatherer, error) {
 	for _, m := range f.agents {
 		if m.node == node {
 			r := prometheus.NewRegistry()
-			return r, r.Register(m.agent)
+			err := r.Register(m.agent)
+			return r, err
 		}
 	}
 	return nil, fmt.Errorf("node %s has no agent", node)
