@@ -89,8 +89,8 @@ func (k *keeper) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 // sync makes sure that there is a good certificate, and takes it into use.
 func (k *keeper) sync(ctx context.Context) error {
 	var s corev1.Secret
-	if err := k.live.Get(ctx, k.secret, &s); client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("Secret/%s: reading: %w", k.secret, err)
+	if err := k.live.Get(ctx, k.secret, &s); err != nil && !apierrors.IsNotFound(err) {
+		return fmt.Errorf("reading Secret/%s: %w", k.secret, err)
 	}
 	c, err := k.check(&s)
 	if err != nil {
@@ -150,10 +150,10 @@ func (k *keeper) issue(ctx context.Context, s *corev1.Secret) error {
 		fresh = fresh.WithResourceVersion(s.ResourceVersion)
 	}
 	if err := k.client.Apply(ctx, fresh, fieldOwner, client.ForceOwnership); err != nil && !apierrors.IsConflict(err) {
-		return fmt.Errorf("Secret/%s: writing: %w", k.secret, err)
+		return fmt.Errorf("writing Secret/%s: %w", k.secret, err)
 	}
 	if err := k.live.Get(ctx, k.secret, s); err != nil {
-		return fmt.Errorf("Secret/%s: reading: %w", k.secret, err)
+		return fmt.Errorf("reading Secret/%s: %w", k.secret, err)
 	}
 	return nil
 }
@@ -175,7 +175,7 @@ func (k *keeper) previous(s *corev1.Secret) []byte {
 func (k *keeper) trust(ctx context.Context, issuers []byte) error {
 	var c admissionregistrationv1.ValidatingWebhookConfiguration
 	if err := k.live.Get(ctx, client.ObjectKey{Name: k.webhooks}, &c); err != nil {
-		return fmt.Errorf("ValidatingWebhookConfiguration/%s: reading: %w", k.webhooks, err)
+		return fmt.Errorf("reading ValidatingWebhookConfiguration/%s: %w", k.webhooks, err)
 	}
 	changed := c.DeepCopy()
 	differs := false
@@ -188,7 +188,7 @@ func (k *keeper) trust(ctx context.Context, issuers []byte) error {
 		return nil
 	}
 	if err := k.client.Patch(ctx, changed, client.MergeFromWithOptions(&c, client.MergeFromWithOptimisticLock{})); err != nil {
-		return fmt.Errorf("ValidatingWebhookConfiguration/%s: writing whom to trust: %w", k.webhooks, err)
+		return fmt.Errorf("writing whom to trust into ValidatingWebhookConfiguration/%s: %w", k.webhooks, err)
 	}
 	return nil
 }

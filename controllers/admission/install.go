@@ -62,7 +62,7 @@ func (in *installer) apply(ctx context.Context) error {
 	for _, o := range in.objects {
 		err := in.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(o.DeepCopy()), fieldOwner, client.ForceOwnership)
 		if err != nil {
-			errs = append(errs, fmt.Errorf("%s/%s: applying: %w", o.GetKind(), o.GetName(), err))
+			errs = append(errs, fmt.Errorf("applying %s/%s: %w", o.GetKind(), o.GetName(), err))
 		}
 	}
 	return errors.Join(errs...)

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/client-go/tools/events"
@@ -50,11 +51,10 @@ func builtIn(name string) bool {
 // holds no policy.
 func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	var tier v1alpha1.Tier
-	if err := r.client.Get(ctx, req.NamespacedName, &tier); err != nil {
-		if client.IgnoreNotFound(err) == nil {
-			return reconcile.Result{}, nil
-		}
-		return reconcile.Result{}, fmt.Errorf("Tier/%s: reading: %w", req.Name, err)
+	if err := r.client.Get(ctx, req.NamespacedName, &tier); apierrors.IsNotFound(err) {
+		return reconcile.Result{}, nil
+	} else if err != nil {
+		return reconcile.Result{}, fmt.Errorf("reading Tier/%s: %w", req.Name, err)
 	}
 	switch held := controllerutil.ContainsFinalizer(&tier, Finalizer); {
 	case builtIn(tier.Name):
@@ -67,7 +67,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	inside, err := r.inside(ctx, tier.Name)
 	switch {
 	case err != nil:
-		return reconcile.Result{}, fmt.Errorf("Tier/%s: listing its policies: %w", tier.Name, err)
+		return reconcile.Result{}, fmt.Errorf("listing the policies of Tier/%s: %w", tier.Name, err)
 	case len(inside) == 0:
 		return reconcile.Result{}, r.finalizer(ctx, &tier, controllerutil.RemoveFinalizer)
 	}
@@ -80,7 +80,7 @@ func (r *reconciler) finalizer(ctx context.Context, tier *v1alpha1.Tier, change 
 	change(changed, Finalizer)
 	patch := client.MergeFromWithOptions(tier, client.MergeFromWithOptimisticLock{})
 	if err := client.IgnoreNotFound(r.client.Patch(ctx, changed, patch)); err != nil {
-		return fmt.Errorf("Tier/%s: changing the finalizer: %w", tier.Name, err)
+		return fmt.Errorf("changing the finalizer of Tier/%s: %w", tier.Name, err)
 	}
 	return nil
 }
@@ -129,7 +129,7 @@ func (r *reconciler) report(ctx context.Context, tier *v1alpha1.Tier, message st
 		return nil
 	}
 	if err := client.IgnoreNotFound(r.client.Status().Patch(ctx, changed, client.MergeFrom(tier))); err != nil {
-		return fmt.Errorf("Tier/%s: writing the status: %w", tier.Name, err)
+		return fmt.Errorf("writing the status of Tier/%s: %w", tier.Name, err)
 	}
 	if first {
 		r.events.Eventf(tier, nil, corev1.EventTypeWarning, PoliciesRemain, "Delete", "%s", message)

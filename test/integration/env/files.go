@@ -29,7 +29,7 @@ import (
 func Scheme() *runtime.Scheme {
 	s := runtime.NewScheme()
 	for _, add := range []func(*runtime.Scheme) error{
-		scheme.AddToScheme, v1alpha1.AddToScheme, policyv1alpha2.AddToScheme, apiextensionsv1.AddToScheme,
+		scheme.AddToScheme, v1alpha1.AddToScheme, policyv1alpha2.Install, apiextensionsv1.AddToScheme,
 	} {
 		utilruntime.Must(add(s))
 	}
