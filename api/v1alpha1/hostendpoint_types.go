@@ -69,7 +69,7 @@ type EndpointPort struct {
 }
 
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:scope=Cluster,shortName=hep,categories=tierwall
+// +kubebuilder:resource:scope=Cluster,shortName=hep,categories=tierwall-io
 // +kubebuilder:printcolumn:name="Node",type=string,JSONPath=`.spec.node`
 // +kubebuilder:printcolumn:name="Interface",type=string,JSONPath=`.spec.interfaceName`
 // +kubebuilder:printcolumn:name="IPs",type=string,JSONPath=`.spec.expectedIPs`

@@ -18,7 +18,7 @@ type NetworkSetSpec struct {
 }
 
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:scope=Cluster,shortName=gns,categories=tierwall
+// +kubebuilder:resource:scope=Cluster,shortName=gns,categories=tierwall-io
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
 // GlobalNetworkSet gives addresses labels, so that rules' selectors match them.
@@ -41,7 +41,7 @@ type GlobalNetworkSetList struct {
 }
 
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:scope=Namespaced,shortName=netset,categories=tierwall
+// +kubebuilder:resource:scope=Namespaced,shortName=netset,categories=tierwall-io
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
 // NetworkSet gives addresses labels within its namespace.

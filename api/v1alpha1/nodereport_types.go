@@ -124,7 +124,7 @@ type FailedPolicy struct {
 }
 
 // +kubebuilder:object:root=true
-// +kubebuilder:resource:scope=Cluster,categories=tierwall
+// +kubebuilder:resource:scope=Cluster,categories=tierwall-io
 // +kubebuilder:printcolumn:name="Version",type=string,JSONPath=`.report.agentVersion`
 // +kubebuilder:printcolumn:name="Dataplane",type=string,JSONPath=`.report.dataplane`
 // +kubebuilder:printcolumn:name="In sync",type=boolean,JSONPath=`.report.inSync`

@@ -29,7 +29,7 @@ type TierStatus struct {
 
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:scope=Cluster,categories=tierwall
+// +kubebuilder:resource:scope=Cluster,categories=tierwall-io
 // +kubebuilder:printcolumn:name="Order",type=number,JSONPath=`.spec.order`
 // +kubebuilder:printcolumn:name="Default action",type=string,JSONPath=`.spec.defaultAction`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

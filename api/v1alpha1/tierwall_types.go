@@ -169,7 +169,7 @@ type TierwallStatus struct {
 
 // +kubebuilder:object:root=true
 // +kubebuilder:subresource:status
-// +kubebuilder:resource:path=tierwalls,scope=Cluster,shortName=tw,categories=tierwall
+// +kubebuilder:resource:path=tierwalls,scope=Cluster,shortName=tw,categories=tierwall-io
 // +kubebuilder:printcolumn:name="Dataplane",type=string,JSONPath=`.spec.dataplane`
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
 // +kubebuilder:printcolumn:name="Degraded",type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].status`

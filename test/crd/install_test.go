@@ -47,7 +47,7 @@ func TestKinds(t *testing.T) {
 		if got != w {
 			t.Errorf("%s: got %v, want %v", kind, got, w)
 		}
-		if !slices.Equal(n.Categories, []string{"tierwall"}) {
+		if !slices.Equal(n.Categories, []string{"tierwall-io"}) {
 			t.Errorf("%s: categories %v", kind, n.Categories)
 		}
 		v := d.v1.Spec.Versions[0]
