@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
 	"slices"
 	"syscall"
 
@@ -48,7 +47,7 @@ func (a *Agent) suspect(r model.Ref, o model.Object) {
 // goes by itself, or ends when somebody repairs the machine.
 func passing(err error) bool {
 	for _, e := range []error{
-		exec.ErrNotFound, context.DeadlineExceeded, context.Canceled, os.ErrPermission,
+		context.DeadlineExceeded, context.Canceled, os.ErrPermission,
 		syscall.ENOBUFS, syscall.EAGAIN, syscall.EINTR, syscall.EBUSY, syscall.ETIMEDOUT, syscall.ENOMEM,
 	} {
 		if errors.Is(err, e) {
@@ -100,14 +99,14 @@ func (a *Agent) isolate(ctx context.Context, cause error) bool {
 	return false
 }
 
-// order puts sets before policies: a set that is too large is at fault rather
-// than the policies that refer to it.
+// order puts sets after policies: so a set that is too large is let in last, and
+// is at fault rather than the policies that refer to it.
 func order(x, y model.Ref) int {
 	rank := func(r model.Ref) int {
 		if r.Kind == model.KindGlobalNetworkSet || r.Kind == model.KindNetworkSet {
-			return 0
+			return 1
 		}
-		return 1
+		return 0
 	}
 	return cmp.Or(cmp.Compare(rank(x), rank(y)), x.Compare(y))
 }

@@ -37,7 +37,11 @@ const (
 	hasNoBuffers
 	isSlow
 	refusesPoison
+	refusesLargeSets
 )
+
+// largest is how many members a set may have for a backend that refuses large sets.
+const largest = 5000
 
 // troubled stands between the agent and the nftables backend.
 type troubled struct {
@@ -84,6 +88,12 @@ func (t *troubled) before(s *dataplane.State) error {
 		for _, p := range s.Compiled.Programs() {
 			if strings.Contains(p.String(), "GlobalNetworkPolicy/poison ingress 0 Allow") && strings.Contains(p.String(), "dport 7999") {
 				return errors.New("poison")
+			}
+		}
+	case refusesLargeSets:
+		for _, set := range s.Compiled.Sets() {
+			if n := len(s.Compiled.Members(set)); n > largest {
+				return fmt.Errorf("set %s of %d members: %w", set.ID, n, unix.ENOSPC)
 			}
 		}
 	}
@@ -337,6 +347,30 @@ var _ = Describe("When something fails, the agent", func() {
 		r.apply(allow("poison", "intruder", "Ingress", "ingress TCP 7998 here"))
 		Eventually(func() float64 { return r.metric("tierwall_agent_objects_held_back") }).Should(BeZero())
 		r.ready()
+	})
+
+	It("holds back a set that is too large, and takes it when it is smaller", func() {
+		r := newRig()
+		r.backend.set(refusesLargeSets)
+		peers := func(n int) string {
+			var b strings.Builder
+			b.WriteString("---\napiVersion: tierwall.io/v1alpha1\nkind: GlobalNetworkSet\nmetadata: {name: peers, labels: {role: peers}}\nspec:\n  nets: [10.1.2.11/32")
+			for i := range n {
+				fmt.Fprintf(&b, ", 100.%d.%d.%d/32", 64+i>>16, i>>8&255, i&255)
+			}
+			return b.String() + "]\n"
+		}
+		r.apply(peers(largest) + allow("peers", "server", "Ingress", "ingress TCP 8888 peers") + elsewherePolicy(elsewhereB))
+		becomes(r.lab, tcp(here, there, elsewhereB), true)
+		Eventually(func() float64 { return r.metric("tierwall_agent_objects_held_back") }).Should(BeNumerically("==", 1))
+		r.ready()
+		r.holds()
+		Expect(r.said("level=ERROR", "object held back", "no space left")).To(HaveLen(1))
+		Expect(delivered(r.lab, tcp(intruder, server, extraPort))).To(BeFalse())
+		r.apply(peers(largest - 1))
+		becomes(r.lab, tcp(intruder, server, extraPort), true)
+		Eventually(func() float64 { return r.metric("tierwall_agent_objects_held_back") }).Should(BeZero())
+		r.holds()
 	})
 
 	It("says that somebody else owns the table, and takes it when he is gone", func() {
