@@ -19,5 +19,9 @@
 // others. What is wrong with an object's content stops nothing: conversion has
 // put it in a form that never widens access.
 //
+// Log rules. The packets that they match come from dataplane/nflog and become
+// lines and metrics in a goroutine of their own (logs.go), which asks Run for
+// nothing but the names of rules.
+//
 // Time. All waits go by an injected clock.
 package agent

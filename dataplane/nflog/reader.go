@@ -19,9 +19,6 @@ type Reader interface {
 	Close() error
 }
 
-// DefaultGroup is the NFLOG group of Tierwall's Log rules.
-const DefaultGroup = 18
-
 // ErrTaken means that another program reads the group already, or that this
 // process may not: the kernel does not tell the two apart.
 var ErrTaken = errors.New("another program reads it, or CAP_NET_ADMIN is missing")
