@@ -27,7 +27,10 @@ const (
 
 // applier brings single objects to what is desired. It writes only if there is
 // something to write, so it may be called as often as one likes.
-type applier struct{ client client.Client }
+type applier struct {
+	client  client.Client
+	quarrel *quarrel
+}
 
 // apply makes the live object what o says.
 //
@@ -48,7 +51,8 @@ func (a applier) apply(ctx context.Context, o client.Object) (outcome, error) {
 	live, err := a.live(ctx, o)
 	switch {
 	case apierrors.IsNotFound(err):
-		return created, a.write(ctx, want)
+		_, err := a.write(ctx, want)
+		return created, err
 	case err != nil:
 		return "", fmt.Errorf("%s: %w", kindOf(o), err)
 	case live.GetDeletionTimestamp() != nil:
@@ -57,25 +61,37 @@ func (a applier) apply(ctx context.Context, o client.Object) (outcome, error) {
 		if err := a.remove(ctx, live); err != nil {
 			return "", err
 		}
-		return repaired, a.write(ctx, want)
+		_, err := a.write(ctx, want)
+		return repaired, err
 	}
+	return a.change(ctx, o, want, live, hash)
+}
+
+// change makes a live object what is wanted, if it is not.
+func (a applier) change(ctx context.Context, o client.Object, want, live *unstructured.Unstructured, hash string) (outcome, error) {
 	fields, foreign, err := takeOver(live)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", kindOf(o), err)
 	}
-	applied := live.GetAnnotations()[appliedAnnotation] == hash
+	applied := live.GetAnnotations()[appliedAnnotation] == hash // by an operator that wanted the same
 	if applied && !foreign && contains(live.Object, want.Object) {
 		return unchanged, nil
+	}
+	if applied && !a.quarrel.allow(kindOf(o)) {
+		return "", &quarrelError{kindOf(o)}
 	}
 	if foreign {
 		if err := a.own(ctx, live, fields); err != nil {
 			return "", fmt.Errorf("%s: %w", kindOf(o), err)
 		}
 	}
-	if err := a.write(ctx, want); err != nil {
+	version, err := a.write(ctx, want)
+	switch {
+	case err != nil:
 		return "", err
-	}
-	if applied {
+	case version == live.GetResourceVersion():
+		return unchanged, nil // a webhook of the cluster's insists on something else
+	case applied:
 		return repaired, nil
 	}
 	return updated, nil
@@ -99,12 +115,14 @@ func (a applier) live(ctx context.Context, o client.Object) (*unstructured.Unstr
 	return u, nil
 }
 
-func (a applier) write(ctx context.Context, want *unstructured.Unstructured) error {
-	err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(want.DeepCopy()), client.FieldOwner(FieldOwner), client.ForceOwnership)
+// write applies an object and returns its resource version afterwards.
+func (a applier) write(ctx context.Context, want *unstructured.Unstructured) (string, error) {
+	got := want.DeepCopy()
+	err := a.client.Apply(ctx, client.ApplyConfigurationFromUnstructured(got), client.FieldOwner(FieldOwner), client.ForceOwnership)
 	if err != nil {
-		return fmt.Errorf("%s cannot be applied: %w", kindOf(want), err)
+		return "", fmt.Errorf("%s cannot be applied: %w", kindOf(want), err)
 	}
-	return nil
+	return got.GetResourceVersion(), nil
 }
 
 // own writes who owns which field, if the object is still what was looked at.

@@ -92,7 +92,8 @@ func (r *reconciler) setMark(ctx context.Context, tw *v1alpha1.Tierwall, dirty [
 	if err != nil {
 		return fmt.Errorf("%s: %w", kindOf(m), err)
 	}
-	return r.applier.write(ctx, u)
+	_, err = r.applier.write(ctx, u)
+	return err
 }
 
 // unmark removes the mark: there is a Tierwall object again.

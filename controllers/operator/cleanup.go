@@ -86,8 +86,8 @@ func (r *reconciler) clean(ctx context.Context, tw *v1alpha1.Tierwall, s Setting
 		return reconcile.Result{RequeueAfter: left}, false, applyErr
 	}
 	if len(dirty) > 0 {
-		note := clip(fmt.Sprintf("removed, though the kernel of these nodes still holds Tierwall's table: %s. "+
-			"On each, run: nft delete table inet tierwall", upToTen(dirty)))
+		note := clipTo(fmt.Sprintf("removed, though the kernel of these nodes still holds Tierwall's table: %s. "+
+			"On each, run: nft delete table inet tierwall", upToTen(dirty)), 1000)
 		log.FromContext(ctx).Info("nodes are not cleaned", "nodes", strings.Join(dirty, ","))
 		r.events.Eventf(tw, nil, corev1.EventTypeWarning, ReasonNotCleaned, "CleanUp", "%s", note)
 	}

@@ -126,9 +126,10 @@ func degraded(s situation, failing []string) metav1.Condition {
 	return condition(s, ConditionDegraded, false, ReasonAsDesired, "everything is as it should be")
 }
 
-// clip keeps a message within what the API server takes.
-func clip(s string) string {
-	const most = 2000
+// clip keeps a message at a length that people read.
+func clip(s string) string { return clipTo(s, 2000) }
+
+func clipTo(s string, most int) string {
 	if len(s) <= most {
 		return s
 	}

@@ -174,6 +174,7 @@ func (r *reconciler) agents(ctx context.Context) (*appsv1.DaemonSet, []corev1.Po
 // report writes the conditions to the object's status, if they say something new.
 func (r *reconciler) report(ctx context.Context, tw *v1alpha1.Tierwall, conditions []metav1.Condition) error {
 	status := tw.Status.DeepCopy()
+	wasDegraded := meta.IsStatusConditionTrue(status.Conditions, ConditionDegraded)
 	changed := status.ObservedGeneration != tw.Generation
 	for _, c := range conditions {
 		changed = meta.SetStatusCondition(&status.Conditions, c) || changed
@@ -196,6 +197,9 @@ func (r *reconciler) report(ctx context.Context, tw *v1alpha1.Tierwall, conditio
 	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Tierwall"))
 	u.SetName(tw.Name)
 	err := r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldOwner), client.ForceOwnership)
+	if c := meta.FindStatusCondition(status.Conditions, ConditionDegraded); err == nil && !wasDegraded && c.Status == metav1.ConditionTrue {
+		r.events.Eventf(tw, nil, corev1.EventTypeWarning, c.Reason, "Reconcile", "%s", clipTo(c.Message, 1000))
+	}
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("writing the status of Tierwall/%s: %w", tw.Name, err)
 	}

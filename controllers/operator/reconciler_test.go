@@ -38,7 +38,8 @@ func rig(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) (*reco
 	c := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields().WithObjects(objects...).
 		WithStatusSubresource(&v1alpha1.Tierwall{}, &appsv1.DaemonSet{}).WithInterceptorFuncs(funcs).Build()
 	return &reconciler{
-		client: c, reader: c, applier: applier{c}, events: events.NewFakeRecorder(100), clock: clocktesting.NewFakePassiveClock(noon),
+		client: c, reader: c, applier: applier{c, newQuarrel(clocktesting.NewFakePassiveClock(noon))},
+		events: events.NewFakeRecorder(100), clock: clocktesting.NewFakePassiveClock(noon),
 		repairs: noCounter{}, namespace: DefaultNamespace, image: "registry.example/tierwall:v1", cleanupTimeout: time.Minute,
 	}, c
 }
@@ -180,5 +181,95 @@ func TestRemovalIsResumed(t *testing.T) {
 		if err := c.Get(t.Context(), client.ObjectKeyFromObject(m), m); err != nil || m.Data[markUID] != "u" || m.Data[markNodes] != "all nodes" {
 			t.Errorf("write %d failed: mark %v, %v", failAt, m.Data, err)
 		}
+	}
+}
+
+// somebodyElse changes the DaemonSet behind the operator's back.
+func somebodyElse(t *testing.T, c client.Client) {
+	t.Helper()
+	ds := &appsv1.DaemonSet{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: DefaultNamespace, Name: AgentName}, ds); err != nil {
+		t.Fatal(err)
+	}
+	ds.Spec.Template.Spec.Containers[0].Image = "else"
+	if err := c.Update(t.Context(), ds, client.FieldOwner("else")); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// An object that is changed again and again is put right at a rate that the API
+// server can bear, and a person is told.
+func TestQuarrel(t *testing.T) {
+	now := clocktesting.NewFakePassiveClock(noon)
+	r, c := rig(t, interceptor.Funcs{}, &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}})
+	r.applier.quarrel = newQuarrel(now)
+	recorder := events.NewFakeRecorder(100)
+	r.events = recorder
+	reconcile := func() error {
+		_, err := r.Reconcile(t.Context(), theOne)
+		return err
+	}
+	if err := reconcile(); err != nil {
+		t.Fatal(err)
+	}
+	for range quarrelBurst {
+		somebodyElse(t, c)
+		if err := reconcile(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(recorder.Events); got != quarrelBurst {
+		t.Errorf("%d events of repairs", got)
+	}
+	somebodyElse(t, c)
+	var q *quarrelError
+	if err := reconcile(); !errors.As(err, &q) || q.object != "DaemonSet/tierwall-system/tierwall-agent" {
+		t.Errorf("error %v", err)
+	}
+	for len(recorder.Events) > 1 {
+		<-recorder.Events
+	}
+	if got := <-recorder.Events; !strings.HasPrefix(got, "Warning NotApplied DaemonSet/tierwall-system/tierwall-agent is changed by somebody else") {
+		t.Errorf("event %q", got)
+	}
+	now.SetTime(noon.Add(quarrelPause))
+	if err := reconcile(); err != nil {
+		t.Errorf("it is not put right later: %v", err)
+	}
+}
+
+// What a mutating webhook of the cluster's insists on is no repair.
+func TestWebhookInsists(t *testing.T) {
+	deaf := false
+	r, c := rig(t, interceptor.Funcs{
+		Apply: func(ctx context.Context, c client.WithWatch, o runtime.ApplyConfiguration, opts ...client.ApplyOption) error {
+			if u, ok := o.(client.Object); ok && deaf {
+				ds := &appsv1.DaemonSet{}
+				err := c.Get(ctx, client.ObjectKeyFromObject(u), ds)
+				u.SetResourceVersion(ds.ResourceVersion)
+				return err
+			}
+			return c.Apply(ctx, o, opts...)
+		},
+	}, &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}})
+	recorder := events.NewFakeRecorder(100)
+	r.events = recorder
+	if _, err := r.Reconcile(t.Context(), theOne); err != nil {
+		t.Fatal(err)
+	}
+	ds := &appsv1.DaemonSet{}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: DefaultNamespace, Name: AgentName}, ds); err != nil {
+		t.Fatal(err)
+	}
+	ds.Spec.Template.Spec.Containers[0].Image = "mirror"
+	if err := c.Update(t.Context(), ds, client.FieldOwner(FieldOwner)); err != nil {
+		t.Fatal(err)
+	}
+	deaf = true
+	if _, err := r.Reconcile(t.Context(), theOne); err != nil {
+		t.Fatal(err)
+	}
+	if len(recorder.Events) != 0 {
+		t.Errorf("event %q", <-recorder.Events)
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/builder"
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/controller"
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	"sigs.k8s.io/controller-runtime/pkg/predicate"
@@ -82,15 +83,19 @@ func leanPod(o any) (any, error) {
 // whose scheme must know Tierwall's kinds.
 func Add(mgr ctrl.Manager, o Options) error {
 	r := &reconciler{
-		client: mgr.GetClient(), reader: mgr.GetAPIReader(), applier: applier{mgr.GetClient()},
-		events: mgr.GetEventRecorder(FieldOwner), clock: o.Clock, repairs: repairs,
+		client: mgr.GetClient(), reader: mgr.GetAPIReader(), events: mgr.GetEventRecorder(FieldOwner), clock: o.Clock, repairs: repairs,
 		namespace: cmp.Or(o.Namespace, DefaultNamespace), image: o.Image, pod: o.Pod,
 		cleanupTimeout: cmp.Or(o.CleanupTimeout, DefaultCleanupTimeout), noDefault: o.NoDefault,
 	}
 	if r.clock == nil {
 		r.clock = clock.RealClock{}
 	}
-	return r.watch(ctrl.NewControllerManagedBy(mgr).Named("operator"), r.namespace)
+	r.applier = applier{mgr.GetClient(), newQuarrel(r.clock)}
+	b := ctrl.NewControllerManagedBy(mgr).Named("operator").WithOptions(controller.Options{
+		// What fails is tried again in a minute at the latest, however often it has failed.
+		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, time.Minute),
+	})
+	return r.watch(b, r.namespace)
 }
 
 // theOne is the request for the one object that there is.
