@@ -26,7 +26,7 @@ func (f *agentFlags) reporter(log *slog.Logger) (*reporter.Reporter, error) {
 		return nil, err
 	}
 	return reporter.New(reporter.Options{
-		Client: c, Node: f.node, Version: Version, Dataplane: v1alpha1.DataplaneNFTables, Log: log,
+		Client: c, Node: f.node, Version: currentVersion().Version, Dataplane: v1alpha1.DataplaneNFTables, Log: log,
 	})
 }
 

@@ -47,14 +47,16 @@ func accepted(policy runtime.Object, tier func(name string) bool) metav1.Conditi
 			errs = append(errs, line)
 		}
 	}
-	p, _ := o.(*model.Policy)
+	unknown := false
+	if p, ok := o.(*model.Policy); ok && !builtin(p.Tier) && !tier(p.Tier) {
+		unknown = true
+		errs = append(errs, fmt.Sprintf("spec.tier: there is no tier %q; the policy is evaluated after all other tiers, in one that denies by default", p.Tier))
+	}
 	switch {
+	case len(errs) == 1 && unknown:
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonUnknownTier, enumerate(append(errs, warnings...))
 	case len(errs) > 0:
-		c.Status, c.Reason = metav1.ConditionFalse, ReasonInvalid
-		c.Message = enumerate(append(errs, warnings...))
-	case p != nil && !builtin(p.Tier) && !tier(p.Tier):
-		c.Status, c.Reason = metav1.ConditionFalse, ReasonUnknownTier
-		c.Message = fmt.Sprintf("spec.tier: there is no tier %q; the policy is evaluated after all other tiers, in one that denies by default", p.Tier)
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonInvalid, enumerate(append(errs, warnings...))
 	case len(warnings) > 0:
 		c.Reason, c.Message = ReasonWithWarnings, enumerate(warnings)
 	}

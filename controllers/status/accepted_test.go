@@ -38,6 +38,7 @@ func TestAccepted(t *testing.T) {
 		{"bad block, bad tier: the field that is at fault comes first", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) {
 			s.Tier, s.Ingress = "safety", []v1alpha1.Rule{{Action: v1alpha1.Allow, Source: v1alpha1.EntityRule{Nets: []string{"10.0.0.0/8", "10.0.0/8"}}}}
 		}), "False", ReasonInvalid, "spec.ingress[0].source.nets[1]: "},
+		{"the tier is named too", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier, s.Selector = "safety", "app ==" }), "False", ReasonInvalid, `; spec.tier: there is no tier "safety"`},
 		{"what is not built", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) {
 			s.Types = []v1alpha1.PolicyType{"Egress"}
 			s.Ingress, s.Egress = nil, []v1alpha1.Rule{{Action: v1alpha1.Allow, Destination: v1alpha1.EntityRule{Domains: []string{"example.org"}}}}
