@@ -32,9 +32,10 @@ import (
 
 // agentFlags are the flags of `tierwall agent`.
 type agentFlags struct {
-	from, node, metricsAddr, stateDir, logLevel, logFormat string
-	kubeconfig, context                                    string
-	cleanup, stay                                          bool
+	log                               logFlags
+	from, node, metricsAddr, stateDir string
+	kubeconfig, context               string
+	cleanup, stay                     bool
 }
 
 func newAgentCommand(s streams) *cobra.Command {
@@ -76,27 +77,10 @@ them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 	fs.StringVar(&f.node, "node", "", "name of this node; default $NODE_NAME, then the host's name")
 	fs.StringVar(&f.metricsAddr, "metrics-addr", "127.0.0.1:9391", "address for /metrics, /healthz and /readyz; empty: none")
 	fs.StringVar(&f.stateDir, "state-dir", "/var/lib/tierwall", "where the last good content of each file is kept; empty: nowhere")
-	fs.StringVar(&f.logLevel, "log-level", "info", "least level that is logged: debug, info, warn, error")
-	fs.StringVar(&f.logFormat, "log-format", "text", "format of the log, on standard error: text, json")
+	f.log.register(fs)
 	fs.BoolVar(&f.cleanup, "cleanup", false, "remove everything of Tierwall's from the kernel, and exit")
 	fs.BoolVar(&f.stay, "stay", false, "with --cleanup: do not exit, and be ready when the kernel is clean")
 	return c
-}
-
-// logger makes the log that the flags ask for.
-func (f *agentFlags) logger(w io.Writer) (*slog.Logger, error) {
-	var level slog.Level
-	if err := level.UnmarshalText([]byte(f.logLevel)); err != nil {
-		return nil, fmt.Errorf("--log-level %q: want one of debug, info, warn, error", f.logLevel)
-	}
-	o := &slog.HandlerOptions{Level: level}
-	switch f.logFormat {
-	case "text":
-		return slog.New(slog.NewTextHandler(w, o)), nil
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, o)), nil
-	}
-	return nil, fmt.Errorf("--log-format %q: want one of text, json", f.logFormat)
 }
 
 // check looks at the flags before anything is touched.
@@ -174,10 +158,11 @@ func (f *agentFlags) clusterConfig() (*rest.Config, error) {
 }
 
 func (f *agentFlags) run(ctx context.Context, s streams) error {
-	log, err := f.logger(s.errOut)
+	handler, err := f.log.handler(s.errOut)
 	if err != nil {
 		return err
 	}
+	log := slog.New(handler)
 	if err := f.check(); err != nil {
 		return err
 	}
