@@ -34,8 +34,9 @@ build: ## Build bin/tierwall.
 	go build -trimpath -ldflags '$(LDFLAGS)' -o bin/tierwall .
 
 .PHONY: generate
-generate: $(CONTROLLER_GEN) ## Write deep copies and CRDs anew from api/v1alpha1.
+generate: $(CONTROLLER_GEN) ## Write deep copies and CRDs anew from api/v1alpha1, and from these the bundle.
 	hack/generate.sh api/v1alpha1 config/crd/bases
+	hack/bundle.sh bundle
 
 .PHONY: bundle
 bundle: ## Write the bundle for OLM anew from config/.
