@@ -100,8 +100,12 @@ type Agent struct {
 	started atomic.Bool
 	ended   chan struct{}
 
-	// What follows is Run's alone.
+	// ix is Run's, which changes it under ixMu; others may ask it under ixMu who
+	// has an address.
+	ixMu sync.RWMutex
 	ix   *policy.Index
+
+	// What follows is Run's alone.
 	comp *dataplane.Compiler
 	// objects are the converted objects that could be to blame for a failure, as
 	// the source wants them.
@@ -168,7 +172,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()
-	a.logs = newPacketLog(&o)
+	a.logs = newPacketLog(&o, a.nameOf)
 	a.health.clock, a.health.message = o.Clock, "not started"
 	return a, nil
 }

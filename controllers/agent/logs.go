@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -56,6 +57,8 @@ type packetLog struct {
 	log    *slog.Logger // of the agent
 	json   slog.Handler // of the lines
 	text   slog.Handler
+	// whose says who has an address, or "".
+	whose  func(netip.Addr) string
 	rate   atomic.Int64
 	asText atomic.Bool
 
@@ -106,13 +109,14 @@ type window struct {
 var logLabels = []string{"tier", "policy", "direction", "rule"}
 
 // newPacketLog returns nil without a source. Lines go to the agent's own log if
-// there is no writer.
-func newPacketLog(o *Options) *packetLog {
+// there is no writer. whose says who has an address, or "".
+func newPacketLog(o *Options, whose func(netip.Addr) string) *packetLog {
 	if o.Logs == nil {
 		return nil
 	}
 	l := &packetLog{
 		source: o.Logs, node: o.Node, clock: o.Clock, log: o.Log, json: o.Log.Handler(), text: o.Log.Handler(),
+		whose:     whose,
 		questions: make(chan question),
 		known:     map[string]named{}, waiting: map[string][]*nflog.Packet{}, windows: map[string]*window{},
 	}
@@ -320,8 +324,10 @@ func (l *packetLog) describe(p *nflog.Packet, r named) []slog.Attr {
 	if p.Src.IsValid() {
 		text("protocol", p.Protocol.String())
 		text("source", p.Src.String())
+		text("sourceName", l.whose(p.Src))
 		port("sourcePort", p.SrcPort)
 		text("destination", p.Dst.String())
+		text("destinationName", l.whose(p.Dst))
 		port("destinationPort", p.DstPort)
 	}
 	if p.HasICMP {
@@ -391,6 +397,21 @@ func (l *packetLog) finish() {
 	for _, w := range l.ends {
 		l.close(l.clock.Now(), w)
 	}
+}
+
+// nameOf says whose an address is: a pod's, a node's, a host endpoint's, or
+// nobody's that is known: "". Safe for concurrent use.
+func (a *Agent) nameOf(addr netip.Addr) string {
+	a.ixMu.RLock()
+	defer a.ixMu.RUnlock()
+	owner := a.ix.Owner(addr)
+	if n := a.ix.NodeOf(addr); n != nil && owner.Kind != model.KindPod {
+		return n.Key().String()
+	}
+	if owner == (model.Ref{}) {
+		return ""
+	}
+	return owner.String()
 }
 
 // namesWanted is where Run takes questions of the packet log from: nowhere while

@@ -3,6 +3,7 @@ package agent
 import (
 	"io"
 	"log/slog"
+	"net/netip"
 	"testing"
 
 	"k8s.io/utils/clock"
@@ -18,7 +19,7 @@ func BenchmarkLoggedPacket(b *testing.B) {
 		rate int
 	}{{"line", 1 << 30}, {"suppressed", 1}} {
 		b.Run(c.name, func(b *testing.B) {
-			l := newPacketLog(&Options{Node: "node", Logs: nflog.NewFake(), Lines: io.Discard, Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler)})
+			l := newPacketLog(&Options{Node: "node", Logs: nflog.NewFake(), Lines: io.Discard, Clock: clock.RealClock{}, Log: slog.New(slog.DiscardHandler)}, func(netip.Addr) string { return "Pod/shop/web" })
 			l.configure(&model.Settings{Logging: model.Logging{RatePerRule: c.rate}})
 			p := logged("rule-1", 80)
 			l.known[p.Prefix] = ruleNamed("security", "GlobalNetworkPolicy/watch", "ingress", "1")

@@ -81,6 +81,18 @@ func (l *logRig) start(spec string) *logRig {
 	return l
 }
 
+const hostEndpoint = `
+apiVersion: tierwall.io/v1alpha1
+kind: HostEndpoint
+metadata: {name: node}
+spec: {node: node, interfaceName: eth0}
+---
+apiVersion: tierwall.io/v1alpha1
+kind: HostEndpoint
+metadata: {name: other}
+spec: {node: other, expectedIPs: [192.0.2.7]}
+`
+
 func tierwall(spec string) string {
 	return "apiVersion: tierwall.io/v1alpha1\nkind: Tierwall\nmetadata: {name: default}\nspec: {logging: {" + spec + "}}"
 }
@@ -112,7 +124,8 @@ var _ = Describe("logged packets", func() {
 		Expect(line).To(Equal(map[string]any{
 			"time": "2026-01-02T03:04:05Z", "level": "INFO", "msg": "packet", "node": "node",
 			"tier": "security", "policy": "GlobalNetworkPolicy/watch", "direction": "ingress", "rule": "3", "action": "Log",
-			"protocol": "TCP", "source": "10.0.0.1", "sourcePort": 40000.0, "destination": "10.0.0.2", "destinationPort": 80.0,
+			"protocol": "TCP", "source": "10.0.0.1", "sourceName": "Pod/shop/web", "sourcePort": 40000.0,
+			"destination": "10.0.0.2", "destinationName": "Pod/shop/db", "destinationPort": 80.0,
 			"hook": "forward", "in": "veth1", "out": "eth0", "length": 60.0,
 		}))
 		Expect(l.counted("3")()).To(Equal([]float64{1, 0}))
@@ -124,8 +137,8 @@ var _ = Describe("logged packets", func() {
 		Eventually(func() bool { return l.Agent.logs.asText.Load() }).Should(BeTrue())
 		l.packets.Send(logged("rule-3", 80))
 		Eventually(l.page.lines).Should(ConsistOf("time=2026-01-02T03:04:05.000Z level=INFO msg=packet node=node tier=security " +
-			"policy=GlobalNetworkPolicy/watch direction=ingress rule=3 action=Log protocol=TCP source=10.0.0.1 sourcePort=40000 " +
-			"destination=10.0.0.2 destinationPort=80 hook=forward in=veth1 out=eth0 length=60"))
+			"policy=GlobalNetworkPolicy/watch direction=ingress rule=3 action=Log protocol=TCP source=10.0.0.1 sourceName=Pod/shop/web sourcePort=40000 " +
+			"destination=10.0.0.2 destinationName=Pod/shop/db destinationPort=80 hook=forward in=veth1 out=eth0 length=60"))
 		Expect(l.backend.Done).NotTo(Receive())
 	})
 
@@ -137,8 +150,21 @@ var _ = Describe("logged packets", func() {
 			&nflog.Packet{Prefix: "rule-0"})
 		Eventually(l.page.lines).Should(HaveLen(3))
 		Expect(l.page.lines()[0]).To(HaveSuffix("rule=0 action=Log protocol=ICMPv6 source=2001:db8::1 destination=2001:db8::2 icmpType=128 icmpCode=0 hook=input length=64"))
-		Expect(l.page.lines()[1]).To(HaveSuffix("rule=0 action=Log protocol=UDP source=10.0.0.1 destination=10.0.0.2 fragment=true hook=prerouting length=1500"))
+		Expect(l.page.lines()[1]).To(HaveSuffix("rule=0 action=Log protocol=UDP source=10.0.0.1 sourceName=Pod/shop/web destination=10.0.0.2 destinationName=Pod/shop/db fragment=true hook=prerouting length=1500"))
 		Expect(l.page.lines()[2]).To(HaveSuffix("rule=0 action=Log hook=prerouting length=0"))
+	})
+
+	It("name whose an address is now", func() {
+		l := newLogRig().start("")
+		ask := func(addr string) string { return l.nameOf(netip.MustParseAddr(addr)) }
+		Expect(ask("10.0.0.1")).To(Equal("Pod/shop/web"))
+		Expect(ask("192.0.2.1")).To(Equal("Node/node"))
+		Expect(ask("203.0.113.1")).To(BeEmpty())
+		l.to.Update(objects(join(pod("new", "10.0.0.1"), hostEndpoint)), []model.Ref{ref("Pod/shop/web")})
+		l.next()
+		Expect(ask("10.0.0.1")).To(Equal("Pod/shop/new"))
+		Expect(ask("192.0.2.1")).To(Equal("Node/node"), "its host endpoint has the address too")
+		Expect(ask("192.0.2.7")).To(Equal("HostEndpoint/other"))
 	})
 
 	It("go to the agent's log where there is no other place", func() {

@@ -85,6 +85,8 @@ func (a *Agent) feed(c change) {
 
 // put replaces or, with nil, removes an object of the index.
 func (a *Agent) put(r model.Ref, o model.Object) {
+	a.ixMu.Lock()
+	defer a.ixMu.Unlock()
 	if o == nil {
 		a.ix.Delete(r)
 		if a.logs != nil {
@@ -98,7 +100,9 @@ func (a *Agent) put(r model.Ref, o model.Object) {
 // flush carries the index's changes on to the compiler, and notes what they
 // mean for the kernel and for established connections.
 func (a *Agent) flush() *dataplane.Change {
+	a.ixMu.Lock()
 	d := a.ix.Flush()
+	a.ixMu.Unlock()
 	ch := a.comp.Apply(d)
 	a.metrics.count(d, ch)
 	if a.logs != nil {

@@ -118,6 +118,12 @@ const (
 	hosts           = "GlobalNetworkPolicy/hosts"
 )
 
+// names of the addresses that somebody has.
+var names = map[string]string{
+	web: "Pod/shop/web", web6: "Pod/shop/web", db: "Pod/shop/db", db6: "Pod/shop/db", far: "Pod/shop/far", far6: "Pod/shop/far",
+	"192.0.2.1": "Node/a", "2001:db8::1": "Node/a",
+}
+
 // cases are probes and what their lines say.
 var cases = []struct {
 	flow               model.Flow
@@ -180,11 +186,11 @@ var _ = Describe("Log rules", func() {
 				Expect(s.probe(c.flow)).To(Equal(c.arrives), text)
 				Eventually(s.paper.lines).Should(HaveLen(1), text)
 				l := s.paper.lines()[0]
-				fmt.Fprintf(GinkgoWriter, "%+v\n", l)
 				Expect([]string{l.Msg, l.Node, l.Tier, l.Policy, l.Rule, l.Direction, l.Action, l.Hook}).To(
 					Equal([]string{"packet", c.node, "security", c.policy, c.rule, c.direction, "Log", c.hook}), text)
 				Expect([]any{l.Protocol, l.Source, l.Destination, l.DestinationPort}).To(
 					Equal([]any{c.flow.Protocol.String(), c.flow.Src.String(), c.flow.Dst.String(), c.flow.DstPort}), text)
+				Expect([]string{l.SourceName, l.DestinationName}).To(Equal([]string{names[l.Source], names[l.Destination]}), text)
 				Expect(l.In).NotTo(BeEmpty(), text)
 				Expect(l.Out == "").To(Equal(c.hook == "input"), text)
 				if c.flow.Protocol.HasPorts() {

@@ -58,6 +58,7 @@ func TestLogging(t *testing.T) {
 type line struct {
 	Msg, Node, Tier, Policy, Direction, Rule, Action string
 	Protocol, Source, Destination, Hook, In, Out     string
+	SourceName, DestinationName                      string
 	SourcePort, DestinationPort                      uint16
 	ICMPType                                         *int
 	Length, Suppressed                               int
@@ -72,6 +73,7 @@ type paper struct {
 func (p *paper) Write(b []byte) (int, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	_, _ = GinkgoWriter.Write(b)
 	return p.buf.Write(b)
 }
 
