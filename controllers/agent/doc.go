@@ -23,5 +23,10 @@
 // lines and metrics in a goroutine of their own (logs.go), which asks Run for
 // nothing but the names of rules.
 //
+// What others learn of it. Metrics and probes (metrics.go, health.go), and what a
+// [StatusReporter] is told after each transaction (report.go): which generation of
+// each policy is in the kernel, and which is not and why. Package reporter makes
+// the node's NodeReport of it.
+//
 // Time. All waits go by an injected clock.
 package agent

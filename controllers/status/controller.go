@@ -51,6 +51,7 @@ type controller struct {
 	events recorder
 	limit  flowcontrol.RateLimiter
 	board  *board
+	steady time.Duration // see Options
 
 	mu     sync.Mutex
 	memory map[model.Ref]*memory
@@ -104,7 +105,7 @@ func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result,
 	if equality.Semantic.DeepEqual(was, st) {
 		return again, nil
 	}
-	if wait := m.written.Add(settle).Sub(now); wait > 0 && !urgent(was, st) {
+	if wait := m.written.Add(c.pause(was, st, settle)).Sub(now); wait > 0 {
 		return ctrl.Result{RequeueAfter: wait}, nil
 	}
 	err = c.write(ctx, o, was)
@@ -119,15 +120,34 @@ func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result,
 	return again, nil
 }
 
-// urgent says that a person waits for the answer: to a new generation, or
-// whether it is accepted.
-func urgent(was, is *v1alpha1.PolicyStatus) bool {
-	if was.ObservedGeneration != is.ObservedGeneration {
-		return true
+// pause is the least time between the last write and this one: none where a
+// person waits for the answer (to a new generation, or whether it is accepted),
+// and a long one where only the number of nodes has changed, as it does all the
+// time where pods come and go.
+func (c *controller) pause(was, is *v1alpha1.PolicyStatus, settle time.Duration) time.Duration {
+	if was.ObservedGeneration != is.ObservedGeneration || reason(was, Accepted) != reason(is, Accepted) {
+		return 0
 	}
-	a, b := meta.FindStatusCondition(was.Conditions, Accepted), meta.FindStatusCondition(is.Conditions, Accepted)
-	return a == nil || a.Reason != b.Reason
+	if before, now := reason(was, Enforced), reason(is, Enforced); calm(now) && (before == now || idle(before) && idle(now)) {
+		return max(c.steady, settle)
+	}
+	return settle
 }
+
+func reason(st *v1alpha1.PolicyStatus, condition string) string {
+	if c := meta.FindStatusCondition(st.Conditions, condition); c != nil {
+		return c.Reason
+	}
+	return ""
+}
+
+// calm says whether nobody waits for a policy of which this is said.
+func calm(reason string) bool {
+	return idle(reason) || reason == ReasonAudit || reason == ReasonNotAccepted
+}
+
+// idle: it is enforced, or there is nothing to enforce.
+func idle(reason string) bool { return reason == ReasonEnforced || reason == ReasonNoEndpoints }
 
 // policy returns a copy of a policy, and its status within.
 func (c *controller) policy(ctx context.Context, ref model.Ref) (client.Object, *v1alpha1.PolicyStatus, error) {

@@ -65,7 +65,7 @@ func newRig(t *testing.T, objects ...client.Object) *rig {
 	})
 	r.controller = &controller{
 		client: c, reader: c, clock: r.clock, events: &r.events, limit: flowcontrol.NewFakeAlwaysRateLimiter(),
-		board: newBoard(r.clock), memory: map[model.Ref]*memory{},
+		board: newBoard(r.clock), steady: 30 * time.Second, memory: map[model.Ref]*memory{},
 	}
 	return r
 }
@@ -142,17 +142,33 @@ func TestWritesAreFewAndOnlyOnChange(t *testing.T) {
 	if r.writes != 2 {
 		t.Errorf("%d writes without a change", r.writes)
 	}
-	// Nodes that flap within the time to settle are one write.
-	for i := range 10 {
+	// Pods come and go for ten minutes, and with them the nodes that the policy is for.
+	from := r.clock.Now()
+	for i := 0; r.clock.Since(from) < 10*time.Minute; i++ {
+		r.node("a", holds("GlobalNetworkPolicy/p", 1))
 		if i%2 == 0 {
 			r.node("b", nil)
 		} else {
 			r.node("b", holds("GlobalNetworkPolicy/p", 1))
 		}
-		r.step(settle/10, p)
+		r.step(time.Second, p)
 	}
-	if r.writes > 4 {
-		t.Errorf("%d writes while a node flaps", r.writes)
+	if r.writes > 2+21 {
+		t.Errorf("%d writes while a node flaps for ten minutes, want two a minute", r.writes-2)
+	}
+	r.node("b", holds("GlobalNetworkPolicy/p", 1))
+	r.step(30*time.Second, p)
+	if r.says(p) != "Enforced 2/2" {
+		t.Errorf("in the end: %s", r.says(p))
+	}
+	// A failure does not wait for that.
+	writes := r.writes
+	r.node("b", func(s *v1alpha1.NodeState) {
+		s.Failed = []v1alpha1.FailedPolicy{{Policy: "GlobalNetworkPolicy/p", Generation: 1, Message: "no"}}
+	})
+	r.step(settle, p)
+	if r.writes != writes+1 || r.says(p) != "NodesFailed 1/2" {
+		t.Errorf("a failure: %d writes, %s", r.writes-writes, r.says(p))
 	}
 }
 

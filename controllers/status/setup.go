@@ -35,6 +35,9 @@ type Options struct {
 	Clock clock.Clock
 	// Listen is how often agents that have fallen silent are looked for; default 10 s.
 	Listen time.Duration
+	// Steady is the least time between two writes of a policy's status if nothing
+	// but the number of nodes changes; default 30 s.
+	Steady time.Duration
 }
 
 type queue = workqueue.TypedRateLimitingInterface[model.Ref]
@@ -47,10 +50,13 @@ func Add(mgr ctrl.Manager, o Options) error {
 	if o.Listen == 0 {
 		o.Listen = 10 * time.Second
 	}
+	if o.Steady == 0 {
+		o.Steady = 30 * time.Second
+	}
 	c := &controller{
 		client: mgr.GetClient(), reader: mgr.GetAPIReader(), clock: o.Clock, events: mgr.GetEventRecorder("tierwall-status"),
 		limit: flowcontrol.NewTokenBucketRateLimiter(writesPerSecond, writesAtOnce),
-		board: newBoard(o.Clock), memory: map[model.Ref]*memory{},
+		board: newBoard(o.Clock), steady: o.Steady, memory: map[model.Ref]*memory{},
 	}
 	node := &metav1.PartialObjectMetadata{}
 	node.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Node"))

@@ -70,7 +70,7 @@ func startManager() {
 		Scheme: env.Scheme(), Cache: cache.Options{ByObject: status.Cache()}, Metrics: metricsserver.Options{BindAddress: "0"},
 	})
 	Expect(err).NotTo(HaveOccurred())
-	Expect(status.Add(mgr, status.Options{Listen: 200 * time.Millisecond})).To(Succeed())
+	Expect(status.Add(mgr, status.Options{Listen: 200 * time.Millisecond, Steady: time.Second})).To(Succeed())
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
 	go func() { over <- mgr.Start(ctx) }()
