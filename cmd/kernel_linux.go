@@ -12,8 +12,11 @@ var kernelCommands = []func(streams) *cobra.Command{
 
 // kernelRunner returns the runner of policy tests by packets, by name; nil if there is none.
 func kernelRunner(dataplane string) (testRunner, error) {
-	if dataplane == "nftables" {
-		return nftablesRunner{}, nil
+	switch dataplane {
+	case "nftables":
+		return labRunner{dataplane: dataplane}, nil
+	case "iptables":
+		return labRunner{dataplane: dataplane, backend: newIPTables}, nil
 	}
 	return nil, nil
 }

@@ -12,7 +12,7 @@ import (
 var kernelCommands []func(streams) *cobra.Command
 
 func kernelRunner(dataplane string) (testRunner, error) {
-	if dataplane == "nftables" {
+	if dataplane == "nftables" || dataplane == "iptables" {
 		return nil, fmt.Errorf("--dataplane %s: real packets need Linux", dataplane)
 	}
 	return nil, nil

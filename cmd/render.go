@@ -11,10 +11,17 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/iptables"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/nearest"
 )
+
+// renderers by data plane.
+var renderers = map[string]func(*dataplane.State) string{
+	"nftables": func(s *dataplane.State) string { return nftables.Render(s, nftables.Options{}) },
+	"iptables": func(s *dataplane.State) string { return iptables.Render(s, iptables.Options{}) },
+}
 
 func newRenderCommand(s streams) *cobra.Command {
 	var in inputFlags
@@ -22,15 +29,17 @@ func newRenderCommand(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "render --node NODE",
 		Short: "Print the ruleset that a node's kernel would get",
-		Long: `Render prints the nftables ruleset that the agent of a node would program, from
+		Long: `Render prints the ruleset that the agent of a node would program, from
 manifests or a live cluster. It touches no kernel and needs no privileges; the
-output is what "nft -f" reads.`,
+output is what "nft -f" reads, or with --dataplane iptables what "ipset restore",
+"iptables-restore --noflush" and "ip6tables-restore --noflush" read, one after the other.`,
 		Example: `  tierwall render -f config/samples --node node-a
   tierwall render -f config/samples --node node-a | nft -c -f -`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			if backend != "nftables" {
-				return fmt.Errorf("--dataplane %q: want nftables", backend)
+			render, ok := renderers[backend]
+			if !ok {
+				return fmt.Errorf("--dataplane %q: want nftables or iptables", backend)
 			}
 			r, err := in.load(c.Context(), s)
 			if err != nil {
@@ -47,13 +56,13 @@ output is what "nft -f" reads.`,
 			}
 			compiler := dataplane.NewCompiler(dataplane.Options{})
 			compiler.Apply(delta)
-			_, err = io.WriteString(s.out, nftables.Render(dataplane.NewState(ix, node, compiler), nftables.Options{}))
+			_, err = io.WriteString(s.out, render(dataplane.NewState(ix, node, compiler)))
 			return err
 		},
 	}
 	in.register(c.Flags())
 	c.Flags().StringVar(&node, "node", "", "the node")
-	c.Flags().StringVar(&backend, "dataplane", "nftables", "what to render for: nftables")
+	c.Flags().StringVar(&backend, "dataplane", "nftables", "what to render for: nftables or iptables")
 	_ = c.MarkFlagRequired("node") // fails only for a flag that does not exist
 	return c
 }

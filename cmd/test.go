@@ -52,7 +52,7 @@ func runnerFor(dataplane string) (testRunner, error) {
 	if r, err := kernelRunner(dataplane); r != nil || err != nil {
 		return r, err
 	}
-	return nil, fmt.Errorf("--dataplane %s: want core or nftables", dataplane)
+	return nil, fmt.Errorf("--dataplane %s: want core, nftables or iptables", dataplane)
 }
 
 func newTestCommand(s streams) *cobra.Command {
@@ -100,7 +100,7 @@ and 2 if the input cannot be used or there is no test.`,
 		},
 	}
 	output.register(c.Flags(), formatJUnit)
-	c.Flags().StringVar(&dataplane, "dataplane", "core", "what decides: core (evaluation, no packets), or nftables (real packets in network namespaces)")
+	c.Flags().StringVar(&dataplane, "dataplane", "core", "what decides: core (evaluation, no packets), nftables or iptables (real packets in network namespaces)")
 	c.Flags().BoolVar(&allowInvalid, "allow-invalid", false,
 		"evaluate invalid objects as the agent would, failing closed, instead of refusing them")
 	return c

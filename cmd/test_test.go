@@ -143,8 +143,8 @@ func TestTestCommand(t *testing.T) {
 			name: "no such path", args: []string{"none"}, status: exitUnusable, errOut: "error: none: no such file or folder\n",
 		},
 		{
-			name: "a data plane that is not built", args: []string{"--dataplane", "iptables", "."}, status: exitUnusable,
-			errOut: "error: --dataplane iptables: want core or nftables\n",
+			name: "a data plane that is not built", args: []string{"--dataplane", "ebpf", "."}, status: exitUnusable,
+			errOut: "error: --dataplane ebpf: want core, nftables or iptables\n",
 		},
 		{
 			name:  "resources from standard input",

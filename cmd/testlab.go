@@ -8,16 +8,23 @@ import (
 	"fmt"
 
 	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/dataplane/iptables"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 	"github.com/tierwall/tierwall/test/fleet"
 	"github.com/tierwall/tierwall/test/lab"
 )
 
-// nftablesRunner decides with packets: pods, nodes and outside hosts become
+// labRunner decides with packets: pods, nodes and outside hosts become
 // network namespaces of a throw-away lab, each node's kernel gets what its agent
 // would program, and a probe is sent for each case.
-type nftablesRunner struct{}
+type labRunner struct {
+	dataplane string
+	backend   func() (fleet.Kernel, error) // nil: nftables
+}
+
+// newIPTables takes the variant that the command iptables speaks to.
+func newIPTables() (fleet.Kernel, error) { return iptables.New(iptables.Options{}) }
 
 type labSession struct {
 	lab   *lab.Lab
@@ -27,9 +34,9 @@ type labSession struct {
 
 // open builds the lab and programs its nodes. The program may be run again in a
 // user namespace, if that is what it takes (lab.Reexec).
-func (nftablesRunner) open(ctx context.Context, objects *source.Result, world *policytest.World) (testSession, error) {
+func (r labRunner) open(ctx context.Context, objects *source.Result, world *policytest.World) (testSession, error) {
 	if err := lab.Reexec(); err != nil {
-		return nil, fmt.Errorf("--dataplane nftables: %w", err)
+		return nil, fmt.Errorf("--dataplane %s: %w", r.dataplane, err)
 	}
 	spec, services, err := lab.FromObjects(objectsOf(objects))
 	if err != nil {
@@ -44,7 +51,7 @@ func (nftablesRunner) open(ctx context.Context, objects *source.Result, world *p
 		err = l.SetServices(services...)
 	}
 	if err == nil {
-		s.fleet, err = fleet.Start(ctx, l, nodesOf(spec), objectsOf(objects), fleet.Options{})
+		s.fleet, err = fleet.Start(ctx, l, nodesOf(spec), objectsOf(objects), fleet.Options{Backend: r.backend})
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.close())

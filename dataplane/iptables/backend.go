@@ -25,7 +25,9 @@ type Backend struct {
 	// litter are sets that could not be destroyed yet, because the kernel had not
 	// let go of the rules that asked for them.
 	litter map[string]bool
-	stats  Stats
+	// alone is true when the other variant is known to hold nothing of ours.
+	alone bool
+	stats Stats
 }
 
 var _ dataplane.Backend = (*Backend)(nil)
@@ -71,6 +73,28 @@ func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
 		return fmt.Errorf("iptables: write to the kernel: %w", err)
 	}
 	b.have = want
+	if b.alone {
+		return nil
+	}
+	if err := b.leaveOthers(ctx); err != nil {
+		return err
+	}
+	b.alone = true
+	return b.sweep()
+}
+
+// leaveOthers removes what is in the variant that is not used: packets meet the
+// rules of both. The rules of the one that is used hold already.
+func (b *Backend) leaveOthers(ctx context.Context) error {
+	for _, v := range []Variant{Legacy, NFT} {
+		c, ok := installed(v)
+		if !ok || v == b.opts.Variant {
+			continue
+		}
+		if err := removeRules(ctx, commandKernel{c}); err != nil {
+			return fmt.Errorf("iptables: variant %s: %w", v, err)
+		}
+	}
 	return nil
 }
 
@@ -98,7 +122,10 @@ func (b *Backend) Apply(ctx context.Context, _ *dataplane.Change, s *dataplane.S
 // inOneStep says whether packets see nothing of a plan, or all of it at once,
 // although sets change that rules ask for.
 func (p *plan) inOneStep() bool {
-	elems := len(p.add) + len(p.remove)
+	elems := 0
+	for _, c := range p.change {
+		elems += len(c.add) + len(c.remove)
+	}
 	return elems == 0 || elems == 1 && len(p.restore)+len(p.create)+len(p.destroy) == 0
 }
 
@@ -190,13 +217,16 @@ func (b *Backend) carryOut(ctx context.Context, p *plan) error {
 			b.stats.Restores++
 		}
 	}
-	for add, list := range map[bool][]setElem{false: p.remove, true: p.add} {
-		for _, e := range list {
-			if err := b.kernel.changeElem(e, add); err != nil {
+	for _, c := range p.change {
+		for add, elems := range map[bool][]elem{false: c.remove, true: c.add} {
+			if len(elems) == 0 {
+				continue
+			}
+			if err := b.kernel.changeSet(c.set, elems, add); err != nil {
 				return err
 			}
-			b.stats.ElementsChanged++
 		}
+		b.stats.ElementsChanged += uint64(len(c.remove) + len(c.add))
 	}
 	for _, name := range p.destroy {
 		b.litter[name] = true
@@ -268,28 +298,27 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 		if !ok {
 			continue
 		}
-		other := &Backend{opts: b.opts, kernel: commandKernel{c}, clock: b.clock, litter: map[string]bool{}}
-		errs = append(errs, other.cleanup(ctx, v))
+		errs = append(errs, removeRules(ctx, commandKernel{c}))
 	}
 	return errors.Join(append(errs, b.destroyAll(ctx))...)
 }
 
-// cleanup removes the rules of one variant.
-func (b *Backend) cleanup(ctx context.Context, v Variant) error {
+// removeRules removes all rules of ours from a variant.
+func removeRules(ctx context.Context, k commandKernel) error {
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		if v == Legacy && !legacyInUse(f) {
-			continue
+		if k.variant == Legacy && !legacyInUse(f) {
+			continue // to ask would make the tables
 		}
 		have := newShape()
-		t, err := b.kernel.rules(ctx, f)
+		t, err := k.rules(ctx, f)
 		if err != nil {
-			return fmt.Errorf("iptables: clean up: %w", err)
+			return fmt.Errorf("clean up: %w", err)
 		}
 		have.tables[f] = t
 		nothing := &ruleset{v4: familyRules{}, v6: familyRules{}}
 		if text := planOf(have, nothing).restore[f]; text != "" {
-			if err := b.kernel.restore(ctx, f, text); err != nil {
-				return fmt.Errorf("iptables: clean up: %w", err)
+			if err := k.restore(ctx, f, text); err != nil {
+				return fmt.Errorf("clean up: %w", err)
 			}
 		}
 	}

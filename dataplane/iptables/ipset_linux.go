@@ -1,11 +1,13 @@
 package iptables
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
+	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
@@ -15,29 +17,34 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
+// elemsAtOnce is how many elements one message brings: an attribute holds 64 KB.
+const elemsAtOnce = 500
+
+const (
+	nested  = unix.NLA_F_NESTED
+	network = unix.NLA_F_NET_BYTEORDER
+	plainly = nl.NLA_TYPE_MASK
+)
+
+// sets lists by its own reading of the answer: the library's writes a line to
+// the standard log of each attribute that it does not know.
 func (k commandKernel) sets() (map[string]*ipset, error) {
-	results, err := netlink.IpsetListAll()
+	messages, err := execute(setRequest(nl.IPSET_CMD_LIST))
 	if err != nil {
 		return nil, fmt.Errorf("list ipsets: %w", err)
 	}
 	out := map[string]*ipset{}
-	for i := range results {
-		r := &results[i]
-		if !strings.HasPrefix(r.SetName, setPrefix) {
-			continue
+	for _, m := range messages {
+		s, err := parseSet(m)
+		if err != nil {
+			return nil, fmt.Errorf("list ipsets: %w", err)
 		}
-		s := out[r.SetName]
-		if s == nil { // a large set comes in parts
-			s = &ipset{name: r.SetName, kind: r.TypeName, family: dataplane.IPv4}
-			if r.Family == unix.AF_INET6 {
-				s.family = dataplane.IPv6
-			}
-			out[r.SetName] = s
-		}
-		for j := range r.Entries {
-			if e, ok := elemOf(&r.Entries[j]); ok {
-				s.elems = append(s.elems, e)
-			}
+		switch {
+		case !strings.HasPrefix(s.name, setPrefix):
+		case out[s.name] == nil:
+			out[s.name] = s
+		default: // a large set comes in parts
+			out[s.name].elems = append(out[s.name].elems, s.elems...)
 		}
 	}
 	for _, s := range out {
@@ -46,36 +53,123 @@ func (k commandKernel) sets() (map[string]*ipset, error) {
 	return out, nil
 }
 
-func elemOf(e *netlink.IPSetEntry) (elem, bool) {
-	a, ok := netip.AddrFromSlice(e.IP)
-	if !ok {
-		return elem{}, false
-	}
-	a = a.Unmap()
-	bits := int(e.CIDR)
-	if bits == 0 {
-		bits = a.BitLen()
-	}
-	out := elem{net: netip.PrefixFrom(a, bits)}
-	if e.Protocol != nil {
-		out.protocol = model.Protocol(*e.Protocol)
-	}
-	if e.Port != nil {
-		out.port = *e.Port
-	}
-	return out, true
+func setRequest(command int) *nl.NetlinkRequest {
+	r := nl.NewNetlinkRequest(command|unix.NFNL_SUBSYS_IPSET<<8, nl.GetIpsetFlags(command))
+	r.AddData(&nl.Nfgenmsg{NfgenFamily: unix.AF_NETLINK, Version: nl.NFNETLINK_V0})
+	r.AddData(nl.NewRtAttr(nl.IPSET_ATTR_PROTOCOL, nl.Uint8Attr(nl.IPSET_PROTOCOL)))
+	return r
 }
 
-func (e elem) entry(kind string) *netlink.IPSetEntry {
-	out := &netlink.IPSetEntry{IP: net.IP(e.net.Addr().AsSlice())}
+func execute(r *nl.NetlinkRequest) ([][]byte, error) {
+	messages, err := r.Execute(unix.NETLINK_NETFILTER, 0)
+	var number syscall.Errno
+	if errors.As(err, &number) && number >= nl.IPSET_ERR_PRIVATE {
+		err = nl.IPSetError(number)
+	}
+	return messages, err
+}
+
+// parseSet reads a message of a list: a set and some of its elements.
+func parseSet(message []byte) (*ipset, error) {
+	attrs, err := attributes(message[min(nl.SizeofNfgenmsg, len(message)):])
+	if err != nil {
+		return nil, err
+	}
+	s := &ipset{family: dataplane.IPv4}
+	for _, a := range attrs {
+		switch a.Attr.Type & plainly {
+		case nl.IPSET_ATTR_SETNAME:
+			s.name = strings.TrimRight(string(a.Value), "\x00")
+		case nl.IPSET_ATTR_TYPENAME:
+			s.kind = strings.TrimRight(string(a.Value), "\x00")
+		case nl.IPSET_ATTR_FAMILY:
+			if len(a.Value) == 1 && a.Value[0] == unix.AF_INET6 {
+				s.family = dataplane.IPv6
+			}
+		case nl.IPSET_ATTR_ADT:
+			list, err := attributes(a.Value)
+			if err != nil {
+				return nil, err
+			}
+			for _, data := range list {
+				e, err := parseElem(data.Value)
+				if err != nil {
+					return nil, fmt.Errorf("set %s: %w", s.name, err)
+				}
+				s.elems = append(s.elems, e)
+			}
+		}
+	}
+	return s, nil
+}
+
+func attributes(b []byte) ([]syscall.NetlinkRouteAttr, error) {
+	list, err := nl.ParseRouteAttr(b)
+	if err != nil {
+		return nil, fmt.Errorf("attributes: %w", err)
+	}
+	return list, nil
+}
+
+// parseElem reads an element. One without an address, as others' sets have, is the zero elem.
+func parseElem(b []byte) (elem, error) {
+	attrs, err := attributes(b)
+	if err != nil {
+		return elem{}, err
+	}
+	var e elem
+	var addr netip.Addr
+	bits := -1
+	for _, a := range attrs {
+		switch a.Attr.Type & plainly {
+		case nl.IPSET_ATTR_IP:
+			inner, err := attributes(a.Value)
+			if err != nil {
+				return elem{}, err
+			}
+			if len(inner) > 0 {
+				addr, _ = netip.AddrFromSlice(inner[0].Value)
+			}
+		case nl.IPSET_ATTR_CIDR:
+			if len(a.Value) == 1 {
+				bits = int(a.Value[0])
+			}
+		case nl.IPSET_ATTR_PROTO:
+			if len(a.Value) == 1 {
+				e.protocol = model.Protocol(a.Value[0])
+			}
+		case nl.IPSET_ATTR_PORT:
+			if len(a.Value) == 2 {
+				e.port = binary.BigEndian.Uint16(a.Value)
+			}
+		}
+	}
+	if !addr.IsValid() {
+		return elem{}, nil
+	}
+	if bits < 0 {
+		bits = addr.BitLen()
+	}
+	e.net = netip.PrefixFrom(addr, bits)
+	return e, nil
+}
+
+// attribute is the element as a request brings it.
+func (e elem) attribute(kind string) *nl.RtAttr {
+	data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|nested, nil)
+	addr, version := e.net.Addr(), nl.IPSET_ATTR_IPADDR_IPV6
+	if addr.Is4() {
+		version = nl.IPSET_ATTR_IPADDR_IPV4
+	}
+	data.AddRtAttr(nl.IPSET_ATTR_IP|nested, nil).AddRtAttr(version|network, addr.AsSlice())
 	switch kind {
 	case typeNets:
-		out.CIDR = uint8(e.net.Bits())
+		data.AddRtAttr(nl.IPSET_ATTR_CIDR, nl.Uint8Attr(uint8(e.net.Bits())))
 	case typePorts:
-		protocol, port := uint8(e.protocol), e.port
-		out.Protocol, out.Port = &protocol, &port
+		data.AddRtAttr(nl.IPSET_ATTR_PROTO, nl.Uint8Attr(uint8(e.protocol)))
+		data.AddRtAttr(nl.IPSET_ATTR_PORT|network, binary.BigEndian.AppendUint16(nil, e.port))
 	}
-	return out
+	return data
 }
 
 func (k commandKernel) createSet(s *ipset) error {
@@ -86,23 +180,28 @@ func (k commandKernel) createSet(s *ipset) error {
 	if err := netlink.IpsetCreate(s.name, s.kind, netlink.IpsetCreateOptions{Family: family, MaxElements: maxElems}); err != nil {
 		return fmt.Errorf("create ipset %s: %w", s.name, err)
 	}
-	for _, e := range s.elems {
-		if err := k.changeElem(setElem{s, e}, true); err != nil {
-			return err
-		}
-	}
-	return nil
+	return k.changeSet(s, s.elems, true)
 }
 
-func (k commandKernel) changeElem(e setElem, add bool) error {
-	change, verb := netlink.IpsetDel, "remove from"
+// changeSet is not told of elements that are there, or gone, already.
+func (k commandKernel) changeSet(s *ipset, elems []elem, add bool) error {
+	command, verb := nl.IPSET_CMD_DEL, "remove from"
 	if add {
-		change, verb = netlink.IpsetAdd, "add to"
+		command, verb = nl.IPSET_CMD_ADD, "add to"
 	}
-	entry := e.elem.entry(e.set.kind)
-	entry.Replace = true // what is there already, or gone already, is no error
-	if err := change(e.set.name, entry); err != nil {
-		return fmt.Errorf("%s ipset %s: %s: %w", verb, e.set.name, e.elem.text(), err)
+	for some := range slices.Chunk(elems, elemsAtOnce) {
+		r := setRequest(command)
+		r.Flags &^= unix.NLM_F_EXCL
+		r.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(s.name)))
+		r.AddData(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_LINENO | network, Value: 0})
+		list := nl.NewRtAttr(nl.IPSET_ATTR_ADT|nested, nil)
+		for _, e := range some {
+			list.AddChild(e.attribute(s.kind))
+		}
+		r.AddData(list)
+		if _, err := execute(r); err != nil {
+			return fmt.Errorf("%s ipset %s: %d elements from %s: %w", verb, s.name, len(some), some[0].text(), err)
+		}
 	}
 	return nil
 }

@@ -7,7 +7,7 @@ import "errors"
 // errNoLinux says that only Linux has ipsets. Render works everywhere.
 var errNoLinux = errors.New("there are no ipsets here: want Linux")
 
-func (commandKernel) sets() (map[string]*ipset, error) { return nil, errNoLinux }
-func (commandKernel) createSet(*ipset) error           { return errNoLinux }
-func (commandKernel) changeElem(setElem, bool) error   { return errNoLinux }
-func (commandKernel) destroySet(string) error          { return errNoLinux }
+func (commandKernel) sets() (map[string]*ipset, error)     { return nil, errNoLinux }
+func (commandKernel) createSet(*ipset) error               { return errNoLinux }
+func (commandKernel) changeSet(*ipset, []elem, bool) error { return errNoLinux }
+func (commandKernel) destroySet(string) error              { return errNoLinux }

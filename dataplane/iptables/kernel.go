@@ -27,7 +27,7 @@ type kernel interface {
 	// sets returns the sets of ours, by name.
 	sets() (map[string]*ipset, error)
 	createSet(*ipset) error
-	changeElem(e setElem, add bool) error
+	changeSet(s *ipset, elems []elem, add bool) error
 	// destroySet says errBusy if a rule asks for the set still.
 	destroySet(name string) error
 }

@@ -14,17 +14,17 @@ type plan struct {
 	restore map[dataplane.Family]string
 	destroy []string // sets that no rule of ours asks for any more
 	keep    []string // all other sets
-	// add and remove are elements of sets that stay.
-	add, remove []setElem
+	change  []setChange
 }
 
-type setElem struct {
-	set  *ipset
-	elem elem
+// setChange is what changes in a set that stays.
+type setChange struct {
+	set         *ipset
+	add, remove []elem
 }
 
 func (p *plan) empty() bool {
-	return len(p.create)+len(p.restore)+len(p.destroy)+len(p.add)+len(p.remove) == 0
+	return len(p.create)+len(p.restore)+len(p.destroy)+len(p.change) == 0
 }
 
 // planOf returns what is to be done. Sets of one name are taken for the same kind;
@@ -41,12 +41,8 @@ func planOf(have *shape, want *ruleset) *plan {
 			p.create = append(p.create, s)
 			continue
 		}
-		add, remove := difference(old.elems, s.elems)
-		for _, e := range add {
-			p.add = append(p.add, setElem{s, e})
-		}
-		for _, e := range remove {
-			p.remove = append(p.remove, setElem{s, e})
+		if add, remove := difference(old.elems, s.elems); len(add)+len(remove) > 0 {
+			p.change = append(p.change, setChange{s, add, remove})
 		}
 	}
 	for _, name := range sortedKeys(have.sets) {

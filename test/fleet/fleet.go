@@ -54,7 +54,18 @@ type Options struct {
 	Log *slog.Logger
 	// Lines of the packets that Log rules match, of all nodes; nil: none.
 	Lines io.Writer
+	// Backend makes the backend of a node's agent, on a thread in the node's
+	// namespace; nil: the nftables backend.
+	Backend func() (Kernel, error)
 }
+
+// Kernel is a backend that knows its log prefixes.
+type Kernel interface {
+	dataplane.Backend
+	agent.Namer
+}
+
+func newNFTables() (Kernel, error) { return nftables.New(nftables.Options{}) }
 
 // Start runs an agent in the namespace of each node and returns when all
 // kernels hold what the objects say. The caller stops it.
@@ -97,7 +108,11 @@ func (m *member) run(ctx context.Context, o Options, started chan<- error) error
 
 // open makes the agent; on the thread that is in the node's namespace.
 func (m *member) open(o Options) error {
-	backend, err := nftables.New(nftables.Options{})
+	open := o.Backend
+	if open == nil {
+		open = newNFTables
+	}
+	backend, err := open()
 	if err != nil {
 		return err
 	}
@@ -233,7 +248,7 @@ func (f *feed) sink() agent.Sink {
 // from a thread in the same namespace.
 type shared struct {
 	mu sync.Mutex
-	to *nftables.Backend
+	to Kernel
 }
 
 var (
