@@ -105,7 +105,12 @@ func TestPackets(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var sum tally
+	runAll(t, tests, nil)
+}
+
+// runAll runs policy tests with a backend; nil: nftables.
+func runAll(t *testing.T, tests []source.Test, backend func() (fleet.Kernel, error)) {
+	sum := tally{backend: backend}
 	t.Run("all", func(t *testing.T) {
 		for i := range tests {
 			t.Run(tests[i].Name, func(t *testing.T) {
@@ -124,7 +129,10 @@ func TestPackets(t *testing.T) {
 }
 
 // tally counts probes.
-type tally struct{ delivered, dropped atomic.Int64 }
+type tally struct {
+	delivered, dropped atomic.Int64
+	backend            func() (fleet.Kernel, error)
+}
 
 func (s *tally) run(t *testing.T, test *source.Test) {
 	w := readWorld(t, test)
@@ -147,7 +155,7 @@ func (s *tally) run(t *testing.T, test *source.Test) {
 			t.Fatal(err)
 		}
 	}
-	agents, err := fleet.Start(ctx, l, nodesOf(&spec), w.objects, fleet.Options{})
+	agents, err := fleet.Start(ctx, l, nodesOf(&spec), w.objects, fleet.Options{Backend: s.backend})
 	if err != nil {
 		t.Fatal(err)
 	}

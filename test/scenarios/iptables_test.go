@@ -1,0 +1,23 @@
+package scenarios
+
+import (
+	"testing"
+
+	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/dataplane/iptables"
+	"github.com/tierwall/tierwall/test/fleet"
+)
+
+// TestPacketsIPTables is TestPackets with the iptables backend, in both of its variants.
+func TestPacketsIPTables(t *testing.T) {
+	needLab(t)
+	tests, err := source.FindTests(folders, source.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, v := range []iptables.Variant{iptables.Legacy, iptables.NFT} {
+		t.Run(v.String(), func(t *testing.T) {
+			runAll(t, tests, func() (fleet.Kernel, error) { return iptables.New(iptables.Options{Variant: v}) })
+		})
+	}
+}
