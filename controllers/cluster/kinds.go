@@ -29,6 +29,10 @@ type kind struct {
 	ours bool
 	// lazy kinds are read once a policy needs them.
 	lazy bool
+	// many: a plain list of them comes from the API server's cache, which may lag
+	// behind. All others are asked for as they are, so that an agent that starts
+	// does not go back to policies that have been replaced.
+	many bool
 }
 
 // custom says whether the kind is there only with its CustomResourceDefinition.
@@ -44,12 +48,12 @@ func (k *kind) String() string { return k.gvr.GroupResource().String() }
 func builtinKinds() []*kind {
 	core, net, disc := corev1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion
 	return []*kind{
-		{gvr: core.WithResource("pods"), kind: "Pod", ref: model.KindPod,
+		{gvr: core.WithResource("pods"), kind: "Pod", ref: model.KindPod, many: true,
 			fields: "status.phase!=Succeeded,status.phase!=Failed"},
 		{gvr: core.WithResource("namespaces"), kind: "Namespace", ref: model.KindNamespace},
 		{gvr: core.WithResource("serviceaccounts"), kind: "ServiceAccount", ref: model.KindServiceAccount},
 		{gvr: core.WithResource("nodes"), kind: "Node", ref: model.KindNode},
-		{gvr: disc.WithResource("endpointslices"), kind: "EndpointSlice", ref: model.KindEndpointSlice, lazy: true},
+		{gvr: disc.WithResource("endpointslices"), kind: "EndpointSlice", ref: model.KindEndpointSlice, lazy: true, many: true},
 		{gvr: net.WithResource("networkpolicies"), kind: "NetworkPolicy", ref: model.KindNetworkPolicy},
 	}
 }

@@ -230,7 +230,7 @@ func (s *Source) start(ctx context.Context, k *kind) {
 		s.status.set(k.kind+"."+k.gvr.Group+"/"+join(namespace, name), err)
 	})
 	s.running[k] = r
-	read := &reader{from: s.clients.objects(k), store: r.store, fared: func(err error) {
+	read := &reader{from: s.clients.objects(k), store: r.store, cached: k.many, fared: func(err error) {
 		s.status.set(k.String(), err)
 		if r.set(false, apierrors.IsNotFound(err)) {
 			s.look()

@@ -18,7 +18,12 @@ type reader struct {
 	store *store
 	// fared is told how each request went; nil: well.
 	fared func(error)
+	// cached: a plain list may come from the API server's cache.
+	cached bool
 }
+
+// fromCache is the resource version that lets the API server answer from its cache.
+const fromCache = "0"
 
 // listerWatcher is the reader as reflectors want it.
 func (r *reader) listerWatcher() *cache.ListWatch {
@@ -27,6 +32,9 @@ func (r *reader) listerWatcher() *cache.ListWatch {
 
 // list hands the objects of a page on and returns their names.
 func (r *reader) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
+	if o.ResourceVersion == fromCache && !r.cached {
+		o.ResourceVersion = ""
+	}
 	list, err := r.from.ListWithContext(ctx, o)
 	if err != nil {
 		if ctx.Err() == nil && !apierrors.IsResourceExpired(err) {

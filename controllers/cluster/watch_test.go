@@ -54,6 +54,27 @@ func TestReaderList(t *testing.T) {
 	}
 }
 
+// TestReaderListsWhatIs: only of kinds that are many a list may be old.
+func TestReaderListsWhatIs(t *testing.T) {
+	for _, tt := range []struct {
+		cached    bool
+		ask, want string
+	}{{true, "0", "0"}, {false, "0", ""}, {false, "17", "17"}, {false, "", ""}} {
+		var got string
+		r := &reader{cached: tt.cached, fared: func(error) {}, from: &cache.ListWatch{
+			ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
+				got = o.ResourceVersion
+				return &corev1.PodList{}, nil
+			},
+		}}
+		_, err := r.list(context.Background(), metav1.ListOptions{ResourceVersion: tt.ask})
+		must(t, err)
+		if got != tt.want {
+			t.Errorf("cached %v: asked with %q for %q, want %q", tt.cached, got, tt.ask, tt.want)
+		}
+	}
+}
+
 // TestReaderErrors: which errors of requests are told, and which are the
 // reflector's to deal with.
 func TestReaderErrors(t *testing.T) {
