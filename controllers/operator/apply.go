@@ -12,6 +12,7 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 )
 
@@ -58,7 +59,8 @@ func (a applier) apply(ctx context.Context, o client.Object) (outcome, error) {
 	case live.GetDeletionTimestamp() != nil:
 		return unchanged, nil // its end is seen, and then it is made anew
 	case immutableDiffers(want, live):
-		if err := a.remove(ctx, live); err != nil {
+		// Only the one that was looked at: the cache may not know its successor yet.
+		if err := a.remove(ctx, o, client.Preconditions{UID: ptr.To(live.GetUID())}); err != nil {
 			return "", err
 		}
 		_, err := a.write(ctx, want)
@@ -142,12 +144,12 @@ func (a applier) own(ctx context.Context, live *unstructured.Unstructured, field
 }
 
 // remove deletes an object; that it is not there is no error.
-func (a applier) remove(ctx context.Context, o client.Object) error {
+func (a applier) remove(ctx context.Context, o client.Object, options ...client.DeleteOption) error {
 	target := &unstructured.Unstructured{}
 	target.SetGroupVersionKind(o.GetObjectKind().GroupVersionKind())
 	target.SetName(o.GetName())
 	target.SetNamespace(o.GetNamespace())
-	err := a.client.Delete(ctx, target, client.PropagationPolicy("Background"))
+	err := a.client.Delete(ctx, target, append(options, client.PropagationPolicy("Background"))...)
 	if client.IgnoreNotFound(err) != nil {
 		return fmt.Errorf("%s cannot be deleted: %w", kindOf(o), err)
 	}

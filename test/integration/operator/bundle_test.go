@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"encoding/json"
 	"os"
 	"path/filepath"
 
@@ -43,6 +44,16 @@ type permissions struct {
 	Rules              []rbacv1.PolicyRule `json:"rules"`
 }
 
+// readCSV reads the bundle's.
+func readCSV() csv {
+	GinkgoHelper()
+	data, err := os.ReadFile(filepath.Join(server.Root(), "bundle", "manifests", "tierwall.clusterserviceversion.yaml"))
+	Expect(err).NotTo(HaveOccurred())
+	var c csv
+	Expect(yaml.Unmarshal(data, &c)).To(Succeed())
+	return c
+}
+
 // olm applies a bundle into a namespace the way OLM does, and returns the
 // manager's Deployment.
 func olm(into string) *appsv1.Deployment {
@@ -60,10 +71,7 @@ func olm(into string) *appsv1.Deployment {
 		}
 		Expect(admin.Apply(ctx(), client.ApplyConfigurationFromUnstructured(o), client.FieldOwner("olm"), client.ForceOwnership)).To(Succeed(), o.GetName())
 	}
-	data, err := os.ReadFile(filepath.Join(folder, "tierwall.clusterserviceversion.yaml"))
-	Expect(err).NotTo(HaveOccurred())
-	var c csv
-	Expect(yaml.Unmarshal(data, &c)).To(Succeed())
+	c := readCSV()
 	install := c.Spec.Install.Spec
 	Expect(c.Spec.Install.Strategy).To(Equal("deployment"))
 	Expect(install.Deployments).To(HaveLen(1))
@@ -101,6 +109,23 @@ func olm(into string) *appsv1.Deployment {
 
 var _ = Describe("The bundle", func() {
 	BeforeEach(fresh)
+
+	It("has an example of each kind that the API server takes", func() {
+		var examples []map[string]any
+		Expect(json.Unmarshal([]byte(readCSV().Metadata.Annotations["alm-examples"]), &examples)).To(Succeed())
+		kinds := map[string]bool{}
+		for _, fields := range examples {
+			u := &unstructured.Unstructured{Object: fields}
+			kinds[u.GetKind()] = true
+			Expect(admin.Create(ctx(), u, client.DryRunAll, client.FieldValidation("Strict"))).To(Succeed(), u.GetKind())
+		}
+		for _, o := range installed {
+			if o.GetKind() == "CustomResourceDefinition" {
+				kind, _, _ := unstructured.NestedString(o.Object, "spec", "names", "kind")
+				Expect(kinds).To(HaveKey(kind))
+			}
+		}
+	})
 
 	It("is installed as OLM installs it, in a namespace of its choice: the manager comes up and reconciles", func() {
 		const into = "operators"

@@ -16,11 +16,10 @@ import (
 )
 
 // content is what an object says, without what the API server keeps about it.
-func content(o client.Object) map[string]any {
-	GinkgoHelper()
-	Expect(admin.Get(ctx(), client.ObjectKeyFromObject(o), o)).To(Succeed())
+func content(g Gomega, o client.Object) map[string]any {
+	g.Expect(admin.Get(ctx(), client.ObjectKeyFromObject(o), o)).To(Succeed())
 	fields, err := runtime.DefaultUnstructuredConverter.ToUnstructured(o)
-	Expect(err).NotTo(HaveOccurred())
+	g.Expect(err).NotTo(HaveOccurred())
 	u := &unstructured.Unstructured{Object: fields}
 	labels, applied := u.GetLabels(), u.GetAnnotations()["tierwall.io/applied"]
 	delete(fields, "metadata")
@@ -65,7 +64,7 @@ var _ = Describe("Repairing", Ordered, func() {
 			o := objects()[which]
 			var before map[string]any
 			Eventually(func(g Gomega) {
-				before = content(o)
+				before = content(g, o)
 				g.Expect(before).To(HaveKeyWithValue("applied", Not(BeEmpty())))
 			}).Should(Succeed())
 			version := o.GetResourceVersion()
@@ -73,9 +72,8 @@ var _ = Describe("Repairing", Ordered, func() {
 			Eventually(func(g Gomega) {
 				fresh, ok := o.DeepCopyObject().(client.Object)
 				g.Expect(ok).To(BeTrue())
-				g.Expect(admin.Get(ctx(), client.ObjectKeyFromObject(o), fresh)).To(Succeed())
+				g.Expect(content(g, fresh)).To(Equal(before))
 				g.Expect(fresh.GetResourceVersion()).NotTo(Equal(version))
-				g.Expect(content(fresh)).To(Equal(before))
 			}).Should(Succeed())
 		},
 		Entry("DaemonSet: image", 0, edit(func(d *appsv1.DaemonSet) { pod(d).Containers[0].Image = "evil" })),
