@@ -51,10 +51,11 @@ verify: $(CONTROLLER_GEN) $(OPERATOR_VERIFY) ## Fail if generated files, formatt
 	hack/verify.sh $(MODULES)
 
 .PHONY: demo
-demo: need build ## Enforce the samples in this machine's kernel, in network namespaces, and show it.
+demo: build ## Enforce the samples in this machine's kernel, in network namespaces, and show it.
+	@hack/need.sh nft=nftables
 	@bin/tierwall demo
 
-# What is used beside Go: the tests and the demo program a real kernel.
+# What the tests use beside Go: they program a real kernel.
 .PHONY: need
 need:
 	@hack/need.sh nft=nftables iptables=iptables ipset=ipset

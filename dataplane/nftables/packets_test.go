@@ -187,11 +187,15 @@ func sendable(f model.Flow, l *lab.Lab, ix *policy.Index) bool {
 		case ok:
 			return false
 		default:
-			if nodeOfBlock(a, ix) != "" {
-				return false
+			n := nodeOfBlock(a, ix)
+			if n == "" {
+				known[source] = false
+				continue
 			}
-			known[source] = false
-			continue
+			if f.Src == f.Dst || a.Is4() && a.As4()[3] == 255 {
+				return false // never leaves its namespace; a bridge's broadcast
+			}
+			where[source] = n // the lab puts it behind that node
 		}
 		known[source] = true
 	}
