@@ -41,7 +41,7 @@ var _ = Describe("tier ownership of Calico's kinds, where Tierwall serves them",
 			return as("carl").Create(ctx(), calico("GlobalNetworkPolicy", "", "probe", "security"), client.DryRunAll)
 		}).Should(refused("carl", "create", "security", globals))
 		Eventually(func() error {
-			return admin.Create(ctx(), calico("NetworkPolicy", "shop", "probe", ""), client.DryRunAll)
+			return as("cleo").Create(ctx(), calico("NetworkPolicy", "shop", "probe", "security"), client.DryRunAll)
 		}).Should(Succeed())
 	})
 

@@ -33,8 +33,10 @@ var _ = Describe("docs/tier-ownership.md", func() {
 			if m[2] != "" {
 				want = noTier
 			}
-			err := clients[m[1]].Apply(ctx(), applied(o.Object), client.FieldOwner("docs"), client.ForceOwnership, client.DryRunAll)
-			Expect(outcome(err)).To(Equal(want), "%s applies %s", m[1], o.GetName())
+			// A binding takes the server a moment.
+			Eventually(func() string {
+				return outcome(clients[m[1]].Apply(ctx(), applied(o.Object), client.FieldOwner("docs"), client.ForceOwnership, client.DryRunAll))
+			}).Should(Equal(want), "%s applies %s", m[1], o.GetName())
 		}
 	})
 })

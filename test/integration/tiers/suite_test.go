@@ -62,6 +62,17 @@ func awaitPolicies() {
 	Eventually(func() error {
 		return kindOnly.Create(ctx(), global("probe", "security"), client.DryRunAll)
 	}).Should(MatchError(ContainSubstring("tiers/globalnetworkpolicies")))
+	// The roles, too.
+	for _, user := range []string{"max", "ron", "root2"} {
+		Eventually(func() error { return as(user).Create(ctx(), global("probe", "security"), client.DryRunAll) }).Should(Succeed())
+	}
+	for user, namespace := range map[string]string{"ada": "shop", "pat": "payments"} {
+		tier := map[string]string{"ada": "default", "pat": "security"}[user]
+		Eventually(func() error { return as(user).Create(ctx(), local(namespace, "probe", tier), client.DryRunAll) }).Should(Succeed())
+	}
+	Eventually(func() error {
+		return as("sid", "security-team").Create(ctx(), global("probe", "security"), client.DryRunAll)
+	}).Should(Succeed())
 	Eventually(func() error {
 		return admin.Delete(ctx(), &v1alpha1.Tier{ObjectMeta: metav1.ObjectMeta{Name: "default"}}, client.DryRunAll)
 	}).Should(MatchError(ContainSubstring("cannot be deleted")))
