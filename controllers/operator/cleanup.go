@@ -79,11 +79,12 @@ func (r *reconciler) clean(ctx context.Context, tw *v1alpha1.Tierwall, s Setting
 	}
 	clean, dirty := cleaned(ds, pods)
 	if !(applyErr == nil && len(dirty) == 0) && left > 0 {
-		if err := r.report(ctx, tw, cleanupConditions(tw, clean, dirty, applyErr, deadline, r.clock.Now())); err != nil {
+		later, err := r.report(ctx, tw, cleanupConditions(tw, clean, dirty, applyErr, deadline, r.clock.Now()), len(pods))
+		if err != nil {
 			return res, false, err
 		}
 		// Looked at again at the deadline at the latest; before that by whatever happens to the pods.
-		return reconcile.Result{RequeueAfter: left}, false, applyErr
+		return reconcile.Result{RequeueAfter: sooner(left, later)}, false, applyErr
 	}
 	if len(dirty) > 0 {
 		note := clipTo(fmt.Sprintf("removed, though the kernel of these nodes still holds Tierwall's table: %s. "+

@@ -9,9 +9,6 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/apimachinery/pkg/api/meta"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/client-go/tools/events"
 	"k8s.io/utils/clock"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -35,6 +32,7 @@ type reconciler struct {
 	namespace, image, pod string
 	cleanupTimeout        time.Duration
 	noDefault             bool
+	reported              time.Time // when the status was last written
 }
 
 // counter counts repairs by kind.
@@ -65,10 +63,8 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	conditions, again := assess(situation{
 		generation: tw.Generation, ds: ds, pods: pods, applyErr: applyErr, now: r.clock.Now(),
 	})
-	if err := r.report(ctx, tw, conditions); err != nil {
-		return reconcile.Result{}, errors.Join(applyErr, err)
-	}
-	return reconcile.Result{RequeueAfter: again}, applyErr
+	later, err := r.report(ctx, tw, conditions, len(pods))
+	return reconcile.Result{RequeueAfter: sooner(again, later)}, errors.Join(applyErr, err)
 }
 
 // hold puts the finalizer on the object, before anything is installed that it stands for.
@@ -169,39 +165,4 @@ func (r *reconciler) agents(ctx context.Context) (*appsv1.DaemonSet, []corev1.Po
 		return nil, nil, fmt.Errorf("listing the agents' pods: %w", err)
 	}
 	return ds, pods.Items, nil
-}
-
-// report writes the conditions to the object's status, if they say something new.
-func (r *reconciler) report(ctx context.Context, tw *v1alpha1.Tierwall, conditions []metav1.Condition) error {
-	status := tw.Status.DeepCopy()
-	wasDegraded := meta.IsStatusConditionTrue(status.Conditions, ConditionDegraded)
-	changed := status.ObservedGeneration != tw.Generation
-	for _, c := range conditions {
-		changed = meta.SetStatusCondition(&status.Conditions, c) || changed
-	}
-	if !changed {
-		return nil
-	}
-	// Only what is the operator's is sent: others may report on the object too.
-	own := make([]any, 0, len(conditions))
-	for _, c := range conditions {
-		c := meta.FindStatusCondition(status.Conditions, c.Type)
-		own = append(own, map[string]any{
-			"type": c.Type, "status": string(c.Status), "reason": c.Reason, "message": c.Message,
-			"observedGeneration": c.ObservedGeneration, "lastTransitionTime": c.LastTransitionTime.UTC().Format(time.RFC3339),
-		})
-	}
-	u := &unstructured.Unstructured{Object: map[string]any{
-		"status": map[string]any{"observedGeneration": tw.Generation, "conditions": own},
-	}}
-	u.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Tierwall"))
-	u.SetName(tw.Name)
-	err := r.client.Status().Apply(ctx, client.ApplyConfigurationFromUnstructured(u), client.FieldOwner(FieldOwner), client.ForceOwnership)
-	if c := meta.FindStatusCondition(status.Conditions, ConditionDegraded); err == nil && !wasDegraded && c.Status == metav1.ConditionTrue {
-		r.events.Eventf(tw, nil, corev1.EventTypeWarning, c.Reason, "Reconcile", "%s", clipTo(c.Message, 1000))
-	}
-	if client.IgnoreNotFound(err) != nil {
-		return fmt.Errorf("writing the status of Tierwall/%s: %w", tw.Name, err)
-	}
-	return nil
 }

@@ -273,3 +273,50 @@ func TestWebhookInsists(t *testing.T) {
 		t.Errorf("event %q", <-recorder.Events)
 	}
 }
+
+// In a large cluster the numbers of a rollout are told now and then; what matters
+// is told at once.
+func TestReportIsCalm(t *testing.T) {
+	writes := 0
+	now := clocktesting.NewFakePassiveClock(noon)
+	r, c := rig(t, interceptor.Funcs{
+		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+			writes++
+			return c.Status().Apply(ctx, o, opts...)
+		},
+	}, &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}})
+	r.clock = now
+	const nodes = 1000
+	tell := func(available int32) time.Duration {
+		t.Helper()
+		tw := &v1alpha1.Tierwall{}
+		if err := c.Get(t.Context(), theOne.NamespacedName, tw); err != nil {
+			t.Fatal(err)
+		}
+		conditions, _ := assess(situation{ds: rollout(nodes, nodes, available), now: now.Now()})
+		later, err := r.report(t.Context(), tw, conditions, nodes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return later
+	}
+	for _, tt := range []struct {
+		after     time.Duration
+		available int32
+		writes    int
+		later     time.Duration
+	}{
+		{0, 100, 1, 0},
+		{0, 100, 1, 0},                // nothing new
+		{0, 101, 1, 10 * time.Second}, // a number
+		{4 * time.Second, 110, 1, 6 * time.Second},
+		{10 * time.Second, 120, 2, 0},
+		{11 * time.Second, 950, 3, 0}, // available now
+		{12 * time.Second, nodes, 4, 0},
+	} {
+		now.SetTime(noon.Add(tt.after))
+		if later := tell(tt.available); later != tt.later || writes != tt.writes {
+			t.Errorf("%d available after %s: %d writes, want %d; again after %s, want %s", tt.available, tt.after, writes, tt.writes, later, tt.later)
+		}
+	}
+}
