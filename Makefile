@@ -71,7 +71,7 @@ fuzz: testsum ## Run each fuzz target for FUZZTIME (10s).
 
 .PHONY: bench
 bench: ## Run the benchmarks that match BENCH, for BENCHTIME each (1s), and end in the data plane's table.
-	go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 30m $$(go list ./... | grep -v '/test/bench$$')
+	@assets=$$(hack/kube.sh) && KUBEBUILDER_ASSETS=$$assets go test -run '^$$' -bench '$(BENCH)' -benchtime $(BENCHTIME) -benchmem -timeout 30m $$(go list ./... | grep -v '/test/bench$$')
 	@$(MAKE) --no-print-directory bench-dataplane
 
 # The page is written by a run of all of them only.
