@@ -20,10 +20,10 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent"
 	clustersource "github.com/tierwall/tierwall/controllers/cluster"
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/nflog"
 	"github.com/tierwall/tierwall/dataplane/nftables"
@@ -34,7 +34,7 @@ import (
 type agentFlags struct {
 	log                               logFlags
 	from, node, metricsAddr, stateDir string
-	kubeconfig, context               string
+	kubeconfig, context, dataplane    string
 	cleanup, stay                     bool
 }
 
@@ -43,7 +43,8 @@ func newAgentCommand(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "agent [--from DIR]",
 		Short: "Enforce the policies of a cluster, or of a folder, on this host",
-		Long: `Agent programs this host's kernel (nftables table inet tierwall) with what the
+		Long: `Agent programs this host's kernel (nftables table inet tierwall; with --dataplane
+iptables chains TW-… and ipsets tw-… instead) with what the
 cluster says that this host is a node of: the policies of its pods, and its host
 endpoints. It cuts established connections that a changed policy does not allow
 any more, and repairs the table if somebody else changes it.
@@ -78,6 +79,7 @@ them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 	fs.StringVar(&f.metricsAddr, "metrics-addr", "127.0.0.1:9391", "address for /metrics, /healthz and /readyz; empty: none")
 	fs.StringVar(&f.stateDir, "state-dir", "/var/lib/tierwall", "where the last good content of each file is kept; empty: nowhere")
 	f.log.register(fs)
+	fs.StringVar(&f.dataplane, "dataplane", "auto", "what programs the kernel: nftables, iptables (whose commands must be installed), or auto: nftables where the kernel has it, else iptables")
 	fs.BoolVar(&f.cleanup, "cleanup", false, "remove everything of Tierwall's from the kernel, and exit")
 	fs.BoolVar(&f.stay, "stay", false, "with --cleanup: do not exit, and be ready when the kernel is clean")
 	return c
@@ -166,7 +168,7 @@ func (f *agentFlags) run(ctx context.Context, s streams) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	backend, err := nftables.New(nftables.Options{})
+	backend, err := chooseBackend(f.dataplane, log)
 	if err != nil {
 		return err
 	}
@@ -177,14 +179,14 @@ func (f *agentFlags) run(ctx context.Context, s streams) error {
 		if err := backend.Cleanup(ctx); err != nil {
 			return err
 		}
-		_, err := fmt.Fprintln(s.out, "removed table inet tierwall")
+		_, err := fmt.Fprintln(s.out, "removed all of Tierwall's: nftables table inet tierwall, iptables chains TW-…, ipsets tw-…")
 		return err
 	}
 	return f.enforce(ctx, log, s.out, backend)
 }
 
 // enforce runs the agent until the context ends. Lines of Log rules go to out.
-func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Writer, backend dataplane.Backend) error {
+func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Writer, backend *chosenBackend) error {
 	from, err := f.source(log)
 	if err != nil {
 		return err
@@ -196,7 +198,9 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 		defer table.Close()
 		o.Conntrack = table
 	}
-	if w, err := watch.New(nftables.TableName); err != nil {
+	if backend.dataplane != v1alpha1.DataplaneNFTables {
+		o.Audit = iptablesAudit
+	} else if w, err := watch.New(nftables.TableName); err != nil {
 		log.Warn("changes of somebody else's are found by comparison only", "error", err)
 	} else {
 		o.Watcher = w
@@ -208,7 +212,7 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 		o.Logs = packets
 	}
 	var collect []prometheus.Collector
-	report, err := f.reporter(log)
+	report, err := f.reporter(log, backend.dataplane)
 	if err != nil {
 		return err
 	}

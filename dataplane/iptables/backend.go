@@ -19,7 +19,6 @@ import (
 type Backend struct {
 	opts   Options
 	kernel kernel
-	clock  clock.Clock
 	// have is what the kernel holds; nil after an error, when that is not known.
 	have *ruleset
 	// litter are sets that could not be destroyed yet, because the kernel had not
@@ -47,7 +46,7 @@ func New(o Options) (*Backend, error) {
 		return nil, err
 	}
 	o.Variant = c.variant
-	return &Backend{opts: o.complete(), kernel: commandKernel{c}, clock: clock.RealClock{}, litter: map[string]bool{}}, nil
+	return &Backend{opts: o.complete(), kernel: commandKernel{c}, litter: map[string]bool{}}, nil
 }
 
 // Variant is the one that the Backend uses: Legacy or NFT.
@@ -257,7 +256,7 @@ func (b *Backend) sweep() error {
 func (b *Backend) Counters(ctx context.Context) (map[dataplane.Origin]dataplane.Count, error) {
 	out := map[dataplane.Origin]dataplane.Count{}
 	if b.have == nil {
-		return out, nil
+		return nil, errors.New("iptables: nothing has been programmed")
 	}
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		tables, err := b.kernel.rules(ctx, f)
@@ -291,16 +290,27 @@ func (b *Backend) Origin(prefix string) (dataplane.Origin, bool) {
 
 // Cleanup implements dataplane.Backend: for both variants, if their commands are there.
 func (b *Backend) Cleanup(ctx context.Context) error {
-	b.have = nil
+	b.have, b.litter = nil, map[string]bool{}
+	return Cleanup(ctx)
+}
+
+// Cleanup removes everything of this backend's from the kernel of the calling
+// thread's network namespace, from both variants, and changes nothing where there
+// is nothing. It can do without the commands where they are not installed and
+// no rules are left.
+func Cleanup(ctx context.Context) error {
 	var errs []error
 	for _, v := range []Variant{Legacy, NFT} {
-		c, ok := installed(v)
-		if !ok {
-			continue
+		if c, ok := installed(v); ok {
+			if err := removeRules(ctx, commandKernel{c}); err != nil {
+				errs = append(errs, fmt.Errorf("iptables: variant %s: %w", v, err))
+			}
 		}
-		errs = append(errs, removeRules(ctx, commandKernel{c}))
 	}
-	return errors.Join(append(errs, b.destroyAll(ctx))...)
+	if err := destroyAll(ctx, commandKernel{}, clock.RealClock{}); err != nil {
+		errs = append(errs, fmt.Errorf("iptables: clean up: %w", err))
+	}
+	return errors.Join(errs...)
 }
 
 // removeRules removes all rules of ours from a variant.
@@ -326,29 +336,30 @@ func removeRules(ctx context.Context, k commandKernel) error {
 }
 
 // destroyAll destroys all sets of ours. The kernel lets go of rules a little later than it says.
-func (b *Backend) destroyAll(ctx context.Context) error {
+func destroyAll(ctx context.Context, k kernel, c clock.Clock) error {
 	const patience, step = 5 * time.Second, 20 * time.Millisecond
-	sets, err := b.kernel.sets()
+	sets, err := k.sets()
 	if err != nil {
-		return fmt.Errorf("iptables: clean up: %w", err)
+		return err
 	}
+	b := &Backend{kernel: k, litter: map[string]bool{}}
 	for name := range sets {
 		b.litter[name] = true
 	}
-	for until := b.clock.Now().Add(patience); ; {
+	for until := c.Now().Add(patience); ; {
 		if err := b.sweep(); err != nil {
-			return fmt.Errorf("iptables: clean up: %w", err)
+			return err
 		}
 		if len(b.litter) == 0 {
 			return nil
 		}
-		if b.clock.Now().After(until) {
-			return fmt.Errorf("iptables: clean up: sets %v: %w", sortedKeys(b.litter), errBusy)
+		if c.Now().After(until) {
+			return fmt.Errorf("sets %v: %w", sortedKeys(b.litter), errBusy)
 		}
 		select {
 		case <-ctx.Done():
-			return fmt.Errorf("iptables: clean up: %w", ctx.Err())
-		case <-b.clock.After(step):
+			return ctx.Err()
+		case <-c.After(step):
 		}
 	}
 }

@@ -4,7 +4,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/netip"
+	"os"
 	"slices"
 	"strings"
 	"syscall"
@@ -29,6 +31,9 @@ const (
 // sets lists by its own reading of the answer: the library's writes a line to
 // the standard log of each attribute that it does not know.
 func (k commandKernel) sets() (map[string]*ipset, error) {
+	if _, err := os.Stat("/sys/module/ip_set"); errors.Is(err, fs.ErrNotExist) && sysIsThere() {
+		return map[string]*ipset{}, nil // to ask would load it
+	}
 	messages, err := execute(setRequest(nl.IPSET_CMD_LIST))
 	if err != nil {
 		return nil, fmt.Errorf("list ipsets: %w", err)
@@ -51,6 +56,11 @@ func (k commandKernel) sets() (map[string]*ipset, error) {
 		s.elems = sortElems(s.elems)
 	}
 	return out, nil
+}
+
+func sysIsThere() bool {
+	_, err := os.Stat("/sys/module")
+	return err == nil
 }
 
 func setRequest(command int) *nl.NetlinkRequest {

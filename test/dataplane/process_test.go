@@ -38,11 +38,12 @@ func (p *process) said(text string) int {
 }
 
 // launch starts an agent on a node. It is killed when the spec ends at the latest.
-func launch(l *lab.Lab, node, dir string) *process {
+func launch(l *lab.Lab, node, dir string, more ...string) *process {
 	GinkgoHelper()
 	self, err := os.Executable()
 	Expect(err).NotTo(HaveOccurred())
-	p := &process{Cmd: l.Command(node, self, "agent", "--from", dir, "--node", node, "--state-dir", "", "--metrics-addr", "", "--log-level", "debug")}
+	args := append([]string{"agent", "--from", dir, "--node", node, "--state-dir", "", "--metrics-addr", "", "--log-level", "debug"}, more...)
+	p := &process{Cmd: l.Command(node, self, args...)}
 	p.Env = append(os.Environ(), asTierwall+"=1")
 	p.Stderr, p.Stdout = p, p
 	Expect(p.Start()).To(Succeed())
