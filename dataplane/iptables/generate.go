@@ -181,7 +181,7 @@ func (g *generator) origin(l *dataplane.Leaf) string {
 			rules[0].target = "-j DROP"
 		}
 		if l.Log {
-			log := fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix \"%s\"", g.opts.LogGroup, clean(name+" "+o.String(), maxPrefix))
+			log := fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix %q", g.opts.LogGroup, clean(name+" "+o.String(), maxPrefix))
 			rules = slices.Insert(rules, 0, rule{"", log, ""})
 		}
 		return rules

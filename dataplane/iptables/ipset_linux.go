@@ -11,6 +11,7 @@ import (
 	"strings"
 	"syscall"
 
+	raw "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
@@ -87,22 +88,22 @@ func parseSet(message []byte) (*ipset, error) {
 	}
 	s := &ipset{family: dataplane.IPv4}
 	for _, a := range attrs {
-		switch a.Attr.Type & plainly {
+		switch a.Type & plainly {
 		case nl.IPSET_ATTR_SETNAME:
-			s.name = strings.TrimRight(string(a.Value), "\x00")
+			s.name = strings.TrimRight(string(a.Data), "\x00")
 		case nl.IPSET_ATTR_TYPENAME:
-			s.kind = strings.TrimRight(string(a.Value), "\x00")
+			s.kind = strings.TrimRight(string(a.Data), "\x00")
 		case nl.IPSET_ATTR_FAMILY:
-			if len(a.Value) == 1 && a.Value[0] == unix.AF_INET6 {
+			if len(a.Data) == 1 && a.Data[0] == unix.AF_INET6 {
 				s.family = dataplane.IPv6
 			}
 		case nl.IPSET_ATTR_ADT:
-			list, err := attributes(a.Value)
+			list, err := attributes(a.Data)
 			if err != nil {
 				return nil, err
 			}
 			for _, data := range list {
-				e, err := parseElem(data.Value)
+				e, err := parseElem(data.Data)
 				if err != nil {
 					return nil, fmt.Errorf("set %s: %w", s.name, err)
 				}
@@ -113,8 +114,9 @@ func parseSet(message []byte) (*ipset, error) {
 	return s, nil
 }
 
-func attributes(b []byte) ([]syscall.NetlinkRouteAttr, error) {
-	list, err := nl.ParseRouteAttr(b)
+// attributes reads by the other netlink library: this one's panics where a length is not what it should be.
+func attributes(b []byte) ([]raw.Attribute, error) {
+	list, err := raw.UnmarshalAttributes(b)
 	if err != nil {
 		return nil, fmt.Errorf("attributes: %w", err)
 	}
@@ -131,26 +133,26 @@ func parseElem(b []byte) (elem, error) {
 	var addr netip.Addr
 	bits := -1
 	for _, a := range attrs {
-		switch a.Attr.Type & plainly {
+		switch a.Type & plainly {
 		case nl.IPSET_ATTR_IP:
-			inner, err := attributes(a.Value)
+			inner, err := attributes(a.Data)
 			if err != nil {
 				return elem{}, err
 			}
 			if len(inner) > 0 {
-				addr, _ = netip.AddrFromSlice(inner[0].Value)
+				addr, _ = netip.AddrFromSlice(inner[0].Data)
 			}
 		case nl.IPSET_ATTR_CIDR:
-			if len(a.Value) == 1 {
-				bits = int(a.Value[0])
+			if len(a.Data) == 1 {
+				bits = int(a.Data[0])
 			}
 		case nl.IPSET_ATTR_PROTO:
-			if len(a.Value) == 1 {
-				e.protocol = model.Protocol(a.Value[0])
+			if len(a.Data) == 1 {
+				e.protocol = model.Protocol(a.Data[0])
 			}
 		case nl.IPSET_ATTR_PORT:
-			if len(a.Value) == 2 {
-				e.port = binary.BigEndian.Uint16(a.Value)
+			if len(a.Data) == 2 {
+				e.port = binary.BigEndian.Uint16(a.Data)
 			}
 		}
 	}

@@ -87,7 +87,7 @@ func (g *generator) leaf(match string, l *dataplane.Leaf) []rule {
 		o := g.origin(&dataplane.Leaf{Verdict: dataplane.Continue, Origin: m.Origin, Log: m.Log})
 		rules = append(rules, rule{match, "-j " + o, ""})
 	}
-	target := ""
+	var target string
 	switch {
 	case l.Origin != (dataplane.Origin{}) && l.Verdict == dataplane.Continue:
 		target = "-j " + g.origin(l)

@@ -40,7 +40,7 @@ func (r rule) text() string {
 	if r.match != "" {
 		parts = append(parts, r.match)
 	}
-	parts = append(parts, fmt.Sprintf("-m comment --comment \"%s\"", r.tagged()))
+	parts = append(parts, fmt.Sprintf("-m comment --comment %q", r.tagged()))
 	if r.target != "" {
 		parts = append(parts, r.target)
 	}

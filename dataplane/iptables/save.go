@@ -119,7 +119,7 @@ func (t *tableShape) parseRule(line string, positions map[string]int) {
 	position := positions[chain]
 	positions[chain]++
 	if !strings.HasPrefix(chain, chainPrefix) {
-		if m := targetOf.FindStringSubmatch(" " + text); m != nil && strings.HasPrefix(m[1], chainPrefix) {
+		if m := targetOf.FindStringSubmatch(" " + text); len(m) > 1 && strings.HasPrefix(m[1], chainPrefix) {
 			t.jumps[chain] = append(t.jumps[chain], jump{position, text, m[1]})
 		}
 		return
