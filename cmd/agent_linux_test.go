@@ -50,3 +50,23 @@ func TestAgentNode(t *testing.T) {
 		t.Errorf("node %q, %v; want the host's name", f.node, err)
 	}
 }
+
+func TestDemoFlags(t *testing.T) {
+	got := runMain(t, "", "demo", "--dataplane", "ebpf")
+	if got.status != exitUnusable || got.errOut != "error: --dataplane ebpf: want nftables or iptables\n" {
+		t.Errorf("%+v", got)
+	}
+}
+
+// TestRenderers: render prints for both data planes, and for no other.
+func TestRenderers(t *testing.T) {
+	for dataplane, want := range map[string]string{"nftables": "table inet tierwall", "iptables": "-A TW-FORWARD "} {
+		got := runMain(t, "", "render", "-f", "../config/samples", "--node", "node-a", "--dataplane", dataplane)
+		if got.status != 0 || !strings.Contains(got.out, want) {
+			t.Errorf("%s: status %d, %s", dataplane, got.status, got.errOut)
+		}
+	}
+	if got := runMain(t, "", "render", "-f", "../config/samples", "--node", "node-a", "--dataplane", "ebpf"); got.status != exitUnusable || !strings.Contains(got.errOut, "want nftables or iptables") {
+		t.Errorf("%+v", got)
+	}
+}

@@ -23,6 +23,7 @@ import (
 func newDemoCommand(s streams) *cobra.Command {
 	var keep bool
 	var files []string
+	var dataplane string
 	c := &cobra.Command{
 		Use:   "demo",
 		Short: "Enforce the sample policies in this machine's kernel, in a small world of network namespaces",
@@ -39,15 +40,22 @@ not touch the machine's own network. Nothing is left behind, even if it is kille
   tierwall demo -f my-policies/`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if dataplane != "nftables" && dataplane != "iptables" {
+				return fmt.Errorf("--dataplane %s: want nftables or iptables", dataplane)
+			}
 			if err := lab.Reexec(); err != nil {
 				return err
 			}
-			d := demo{streams: s, paint: coloursFor(s.out)}
+			d := demo{streams: s, paint: coloursFor(s.out), list: "nft list table inet tierwall"}
+			if dataplane == "iptables" {
+				d.backend, d.list = newIPTables, "iptables-save"
+			}
 			err := d.run(c.Context(), files, keep)
 			return errors.Join(err, d.close())
 		},
 	}
 	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "file or folder with manifests in the place of the samples; may be repeated")
+	c.Flags().StringVar(&dataplane, "dataplane", "nftables", "what the agents program: nftables or iptables")
 	c.Flags().BoolVar(&keep, "keep", false, "leave the world up, and say how to play with it, until interrupted")
 	return c
 }
@@ -61,6 +69,9 @@ type demo struct {
 	spec    lab.Spec
 	lab     *lab.Lab
 	fleet   *fleet.Fleet
+	// backend of the agents, nil for nftables, and the command that lists what they have programmed.
+	backend func() (fleet.Kernel, error)
+	list    string
 }
 
 func (d *demo) close() error {
@@ -93,7 +104,7 @@ func (d *demo) run(ctx context.Context, files []string, keep bool) error {
 
 	start := time.Now()
 	var err error
-	if d.fleet, err = fleet.Start(ctx, d.lab, nodesOf(d.spec), objectsOf(d.objects), fleet.Options{}); err != nil {
+	if d.fleet, err = fleet.Start(ctx, d.lab, nodesOf(d.spec), objectsOf(d.objects), fleet.Options{Backend: d.backend}); err != nil {
 		return err
 	}
 	d.say("\n%s: %d policies in %d tiers, programmed by an agent on each of %d nodes in %s.", d.paint.bold("With policies"),
@@ -267,7 +278,7 @@ func (d *demo) wait(ctx context.Context) {
 			t.row(what, "nsenter --net="+path+" "+command)
 		}
 	}
-	add(d.spec.Nodes[0].Name, "the ruleset of "+d.spec.Nodes[0].Name, "nft list table inet tierwall")
+	add(d.spec.Nodes[0].Name, "the ruleset of "+d.spec.Nodes[0].Name, d.list)
 	for _, n := range d.spec.Nodes[1:] {
 		add(n.Name, "a shell on "+n.Name, "bash")
 	}
