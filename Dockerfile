@@ -1,6 +1,6 @@
 # One image for the manager and the agents: the program alone, statically linked.
 # The agent programs the kernel over netlink, so there is no nft, no shell and no
-# package in it.
+# package in it. The last stage is that image.
 #
 #   docker buildx build --platform linux/amd64,linux/arm64 --build-arg VERSION=v0.1.0 -t ghcr.io/tierwall/tierwall:v0.1.0 .
 #
@@ -15,6 +15,15 @@ ARG VERSION=
 RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
     CGO_ENABLED=0 GOOS=linux GOARCH=$TARGETARCH \
     go build -trimpath -ldflags "-s -w -X github.com/tierwall/tierwall/cmd.Version=$VERSION" -o /out/tierwall .
+
+# For Tierwall/default with spec.dataplane IPTables, which takes the commands of
+# iptables: docker build --target iptables, and name that image in spec.agent.image.
+FROM debian:bookworm-slim AS iptables
+RUN apt-get update && apt-get install -y --no-install-recommends iptables && rm -rf /var/lib/apt/lists/*
+COPY LICENSE /licenses/LICENSE
+COPY --from=build /out/tierwall /usr/bin/tierwall
+USER 65532:65532
+ENTRYPOINT ["/usr/bin/tierwall"]
 
 FROM scratch
 LABEL org.opencontainers.image.title="Tierwall" \

@@ -111,7 +111,9 @@ func TestStayGoesWithCleanup(t *testing.T) {
 func TestOperatorsArguments(t *testing.T) {
 	for _, cleanup := range []bool{false, true} {
 		found := false
-		for _, o := range operator.Desired(&v1alpha1.Tierwall{}, operator.Settings{Image: "x", Cleanup: cleanup}) {
+		tw := &v1alpha1.Tierwall{}
+		tw.Spec.Dataplane = v1alpha1.DataplaneNFTables
+		for _, o := range operator.Desired(tw, operator.Settings{Image: "x", Cleanup: cleanup}) {
 			ds, ok := o.(*appsv1.DaemonSet)
 			if !ok {
 				continue
@@ -124,6 +126,9 @@ func TestOperatorsArguments(t *testing.T) {
 			}
 			if err := c.ParseFlags(args[1:]); err != nil {
 				t.Errorf("%v: %v", args, err)
+			}
+			if got := c.Flags().Lookup("dataplane").Value.String(); got != map[bool]string{false: "nftables", true: "auto"}[cleanup] {
+				t.Errorf("%v: data plane %s", args, got)
 			}
 			if got := c.Flags().Lookup("cleanup").Value.String(); got != strconv.FormatBool(cleanup) {
 				t.Errorf("%v: cleanup %s", args, got)

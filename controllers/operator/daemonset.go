@@ -3,6 +3,7 @@ package operator
 import (
 	"fmt"
 	"maps"
+	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -78,7 +79,29 @@ func podSpec(tw *v1alpha1.Tierwall, s Settings) corev1.PodSpec {
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		Containers: []corev1.Container{agentContainer(tw, s)},
+		Volumes:    lockVolumes(tw),
 	}
+}
+
+// lockFile is what all users of the older iptables on a node lock while they change it.
+const lockFile = "/run/xtables.lock"
+
+func usesIPTables(tw *v1alpha1.Tierwall) bool { return tw.Spec.Dataplane == v1alpha1.DataplaneIPTables }
+
+func lockVolumes(tw *v1alpha1.Tierwall) []corev1.Volume {
+	if !usesIPTables(tw) {
+		return nil
+	}
+	return []corev1.Volume{{Name: "xtables-lock", VolumeSource: corev1.VolumeSource{
+		HostPath: &corev1.HostPathVolumeSource{Path: lockFile, Type: ptr.To(corev1.HostPathFileOrCreate)},
+	}}}
+}
+
+func lockMounts(tw *v1alpha1.Tierwall) []corev1.VolumeMount {
+	if !usesIPTables(tw) {
+		return nil
+	}
+	return []corev1.VolumeMount{{Name: "xtables-lock", MountPath: lockFile}}
 }
 
 func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
@@ -88,7 +111,10 @@ func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
 	}
 	address, port := metricsAddress(tw)
 	args := []string{"agent", "--node=$(NODE_NAME)", "--metrics-addr=" + address, "--log-format=json"}
-	if s.Cleanup {
+	if d := tw.Spec.Dataplane; d != "" && d != v1alpha1.DataplaneAuto {
+		args = append(args, "--dataplane="+strings.ToLower(string(d)))
+	}
+	if s.Cleanup { // of every data plane
 		args = []string{"agent", "--cleanup", "--stay", "--metrics-addr=" + fmt.Sprintf("%s:%d", loopback, port), "--log-format=json"}
 	}
 	return corev1.Container{
@@ -105,7 +131,8 @@ func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
 		ReadinessProbe: probe("/readyz", port, 5, 3),
 		// Alive: no transaction hangs. Being out of date is no reason for a restart.
 		LivenessProbe:            probe("/healthz", port, 20, 6),
-		SecurityContext:          agentSecurity(),
+		SecurityContext:          agentSecurity(tw),
+		VolumeMounts:             lockMounts(tw),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 	}
 }
@@ -126,8 +153,13 @@ func resources(tw *v1alpha1.Tierwall) corev1.ResourceRequirements {
 
 // agentSecurity leaves an agent what programming nftables and walking conntrack
 // takes: root in name, with the one capability of the network's administrator.
-// A user other than root could not be given it.
-func agentSecurity() *corev1.SecurityContext {
+// A user other than root could not be given it. The commands of iptables open raw
+// sockets to talk to the kernel.
+func agentSecurity(tw *v1alpha1.Tierwall) *corev1.SecurityContext {
+	capabilities := []corev1.Capability{"NET_ADMIN"}
+	if usesIPTables(tw) {
+		capabilities = append(capabilities, "NET_RAW")
+	}
 	return &corev1.SecurityContext{
 		RunAsUser:                ptr.To[int64](0),
 		RunAsNonRoot:             ptr.To(false),
@@ -136,7 +168,7 @@ func agentSecurity() *corev1.SecurityContext {
 		ReadOnlyRootFilesystem:   ptr.To(true),
 		Capabilities: &corev1.Capabilities{
 			Drop: []corev1.Capability{"ALL"},
-			Add:  []corev1.Capability{"NET_ADMIN"},
+			Add:  capabilities,
 		},
 	}
 }

@@ -40,6 +40,10 @@ func TestDesired(t *testing.T) {
 	quiet := &v1alpha1.Tierwall{}
 	quiet.Spec.Metrics.Port = ptr.To[int32](0)
 	settings := Settings{Image: "registry.example/tierwall:v1"}
+	nft, ipt := &v1alpha1.Tierwall{}, &v1alpha1.Tierwall{}
+	nft.Spec.Dataplane, ipt.Spec.Dataplane = v1alpha1.DataplaneNFTables, v1alpha1.DataplaneIPTables
+	auto := &v1alpha1.Tierwall{}
+	auto.Spec.Dataplane = v1alpha1.DataplaneAuto
 	cleanup := settings
 	cleanup.Cleanup = true
 	tests := []struct {
@@ -51,6 +55,9 @@ func TestDesired(t *testing.T) {
 		{"default", plain, settings, 0},
 		{"tuned", tuned(), Settings{Namespace: "other", Image: "unused"}, 0},
 		{"metrics-off", quiet, settings, 1},
+		{"default", auto, settings, 0},
+		{"nftables", nft, settings, 0},
+		{"iptables", ipt, settings, 0},
 		{"cleanup", plain, cleanup, 0},
 		{"cleanup-tuned", tuned(), cleanup, 0},
 	}
