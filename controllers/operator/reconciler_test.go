@@ -280,7 +280,7 @@ func TestReportIsCalm(t *testing.T) {
 	writes := 0
 	now := clocktesting.NewFakePassiveClock(noon)
 	r, c := rig(t, interceptor.Funcs{
-		SubResourceApply: func(ctx context.Context, c client.Client, sub string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
+		SubResourceApply: func(ctx context.Context, c client.Client, _ string, o runtime.ApplyConfiguration, opts ...client.SubResourceApplyOption) error {
 			writes++
 			return c.Status().Apply(ctx, o, opts...)
 		},
