@@ -316,8 +316,8 @@ func Cleanup(ctx context.Context) error {
 // removeRules removes all rules of ours from a variant.
 func removeRules(ctx context.Context, k commandKernel) error {
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		if k.variant == Legacy && !legacyInUse(f) {
-			continue // to ask would make the tables
+		if !mayHold(k.variant, f) {
+			continue
 		}
 		have := newShape()
 		t, err := k.rules(ctx, f)

@@ -228,3 +228,11 @@ func (k commandKernel) destroySet(name string) error {
 	}
 	return fmt.Errorf("destroy ipset %s: %w", name, err)
 }
+
+// hasNFTables says whether the kernel has nftables. Without the privilege to ask it is taken to.
+func hasNFTables() bool {
+	r := nl.NewNetlinkRequest(unix.NFNL_SUBSYS_NFTABLES<<8|unix.NFT_MSG_GETTABLE, unix.NLM_F_DUMP)
+	r.AddData(&nl.Nfgenmsg{NfgenFamily: unix.NFPROTO_INET, Version: unix.NFNETLINK_V0})
+	_, err := r.Execute(unix.NETLINK_NETFILTER, 0)
+	return err == nil || errors.Is(err, unix.EPERM)
+}

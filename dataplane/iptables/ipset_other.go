@@ -11,3 +11,5 @@ func (commandKernel) sets() (map[string]*ipset, error)     { return nil, errNoLi
 func (commandKernel) createSet(*ipset) error               { return errNoLinux }
 func (commandKernel) changeSet(*ipset, []elem, bool) error { return errNoLinux }
 func (commandKernel) destroySet(string) error              { return errNoLinux }
+
+func hasNFTables() bool { return false }

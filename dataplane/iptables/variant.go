@@ -99,7 +99,7 @@ func detect(v Variant) (commands, error) {
 	}
 	var found []commands
 	for _, v := range []Variant{NFT, Legacy} {
-		if c, ok := installed(v); ok {
+		if c, ok := installed(v); ok && (v != NFT || hasNFTables()) {
 			if hinted(c) {
 				return c, nil
 			}
@@ -132,6 +132,15 @@ func hinted(c commands) bool {
 		}
 	}
 	return false
+}
+
+// mayHold says whether a variant can have rules of a family: asking one that has
+// none would make its tables, or fail.
+func mayHold(v Variant, f dataplane.Family) bool {
+	if v == Legacy {
+		return legacyInUse(f)
+	}
+	return hasNFTables()
 }
 
 // legacyInUse says whether the kernel has legacy tables in the thread's network namespace.
