@@ -16,6 +16,12 @@ type Options struct {
 	// also how many rules the rest of a table may try. -1 means none, 0 means
 	// DefaultLinear.
 	Linear int
+	// Classed is how many addresses make a table classed (TableState.Classed). -1
+	// means that none is, 0 means DefaultClassed.
+	Classed int
+
+	// homes is how many numbers classes first ask for; 0: all that there are.
+	homes uint32
 }
 
 // DefaultLinear is where a table begins to pay: a look-up in a set costs some
@@ -47,7 +53,9 @@ type Compiler struct {
 	freeNumbers []uint32
 	versions    uint64 // of lists of blocks
 	// What is new while a Delta is applied.
-	freshTables   []*tableRec
+	freshTables []*tableRec
+	// unformed are tables that may be classed now, or not any more.
+	unformed      map[*tableRec]struct{}
 	freshLiterals []*setRec
 }
 
@@ -64,6 +72,9 @@ func NewCompiler(o Options) *Compiler {
 	if o.Linear == 0 {
 		o.Linear = DefaultLinear
 	}
+	if o.Classed == 0 {
+		o.Classed = DefaultClassed
+	}
 	c := &Compiler{
 		opts:     o,
 		sets:     map[string]*setRec{},
@@ -74,9 +85,10 @@ func NewCompiler(o Options) *Compiler {
 		policies: map[*policy.Effective]*Compiled{},
 		programs: map[string]*programRec{},
 		ends:     map[model.Ref]Endpoint{},
+		unformed: map[*tableRec]struct{}{},
 	}
 	for i, f := range families {
-		c.spaces[i] = newSpace(f, func(n uint32) *setRec { return c.numbered[n] })
+		c.spaces[i] = newSpace(f, func(n uint32) *setRec { return c.numbered[n] }, o.homes)
 	}
 	return c
 }
@@ -121,6 +133,8 @@ type Change struct {
 	Added, Removed []*Program
 	// Tables whose contents changed, new ones among them.
 	Tables []TableChange
+	// Classes are the addresses whose number in Compiler.Classes changed.
+	Classes []ClassChange
 	// Endpoints that are new, changed, or gone (Policy is nil).
 	Endpoints []EndpointChange
 }
@@ -141,6 +155,11 @@ type TableChange struct {
 	Addrs []netip.Addr
 	// Blocks is true if the blocks changed.
 	Blocks bool
+	// Reformed is true if the table is classed now and was not, or the reverse. A
+	// table that is classed and was has in Classes the numbers whose entry may have
+	// changed: to TableState.AtClass, or to nothing.
+	Reformed bool
+	Classes  []uint32
 }
 
 // EndpointChange is the change of one endpoint.
@@ -169,9 +188,12 @@ func (c *Compiler) Apply(d *policy.Delta) *Change {
 		c.applyEndpoint(&d.Endpoints[i], ch)
 	}
 	c.release(d, ch)
+	c.classify(ch, touched)
 	for rec, tc := range touched {
 		if rec.refs > 0 {
 			slices.SortFunc(tc.Addrs, netip.Addr.Compare)
+			slices.Sort(tc.Classes)
+			tc.Classes = slices.Compact(tc.Classes)
 			ch.Tables = append(ch.Tables, *tc)
 		}
 	}
@@ -183,6 +205,18 @@ func (c *Compiler) Apply(d *policy.Delta) *Change {
 	c.freshTables = nil
 	ch.sort()
 	return ch
+}
+
+// classify decides which tables are classed, and numbers classes.
+func (c *Compiler) classify(ch *Change, touched map[*tableRec]*TableChange) {
+	for _, t := range c.freshTables {
+		c.unformed[t] = struct{}{}
+	}
+	c.form(c.unformed, touched)
+	clear(c.unformed)
+	for f := range c.spaces {
+		ch.Classes = append(ch.Classes, c.regroup(f, touched)...)
+	}
 }
 
 // expect makes room for the addresses of the first delta.
@@ -200,6 +234,7 @@ func (ch *Change) sort() {
 	slices.SortFunc(ch.Added, byID)
 	slices.SortFunc(ch.Removed, byID)
 	slices.SortFunc(ch.Tables, func(a, b TableChange) int { return cmp.Compare(a.State.Table.ID, b.State.Table.ID) })
+	slices.SortFunc(ch.Classes, func(a, b ClassChange) int { return a.Addr.Compare(b.Addr) })
 	slices.SortFunc(ch.Endpoints, func(a, b EndpointChange) int { return a.Ref.Compare(b.Ref) })
 }
 

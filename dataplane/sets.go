@@ -23,6 +23,10 @@ type setRec struct {
 	// members in place for them.
 	tables map[*tableRec]struct{}
 	placed bool
+	// askers are how many classed tables ask for the set, by family; asked says
+	// whether any did when groups were last up to date.
+	askers [2]int
+	asked  [2]bool
 }
 
 // blockList is the blocks of a set that are no single addresses, sorted, and

@@ -22,6 +22,18 @@ type space struct {
 	place   []uint32
 	classes map[string]*class // by the sets' numbers
 	sets    func(number uint32) *setRec
+
+	// groups are the classes as classed tables know them; told is, by address
+	// number, the number of the address's class that the last Change left.
+	groups grouping
+	told   []uint32
+	// What has happened since groups were up to date: sets that classed tables may
+	// have begun or ceased to ask for, classes that have come and gone, addresses
+	// that have another class, and those that have gone, with what they were told.
+	flipped     []*setRec
+	fresh, dead []*class
+	moved       []uint32
+	leaving     map[netip.Addr]uint32
 }
 
 // class is the addresses that are in the same sets.
@@ -30,6 +42,9 @@ type class struct {
 	// places are those of the class in setRec.classes, parallel to sets.
 	places  []uint32
 	members []uint32
+	group   *group // nil if no classed table knows it
+	// forgotten is true once it is dropped.
+	forgotten bool
 }
 
 // membership is that an address (by number) enters or leaves a set, in an order
@@ -55,8 +70,8 @@ type move struct {
 	addrs    []uint32
 }
 
-func newSpace(f Family, sets func(uint32) *setRec) *space {
-	s := &space{family: f, classes: map[string]*class{}, sets: sets}
+func newSpace(f Family, sets func(uint32) *setRec, homes uint32) *space {
+	s := &space{family: f, classes: map[string]*class{}, sets: sets, groups: newGrouping(homes)}
 	if f == IPv4 {
 		s.numbers = newNumbers(netip.Addr.As4, netip.AddrFrom4)
 	} else {
@@ -71,6 +86,7 @@ func (s *space) intern(a netip.Addr) uint32 {
 	if int(n) >= len(s.class) {
 		s.class = append(s.class, nil)
 		s.place = append(s.place, 0)
+		s.told = append(s.told, 0)
 	}
 	return n
 }
@@ -119,6 +135,7 @@ func (s *space) apply(changes []membership) []*move {
 		}
 		if last.from != last.to {
 			s.put(addr, last.to)
+			s.moved = append(s.moved, addr)
 			last.addrs = append(last.addrs, addr)
 		}
 		if last.to == nil {
@@ -131,9 +148,20 @@ func (s *space) apply(changes []membership) []*move {
 		}
 	}
 	for _, a := range gone {
-		s.numbers.release(a)
+		s.leave(a)
 	}
 	return out
+}
+
+// leave takes an address's number back.
+func (s *space) leave(a uint32) {
+	if s.told[a] != 0 {
+		if s.leaving == nil {
+			s.leaving = map[netip.Addr]uint32{}
+		}
+		s.leaving[s.numbers.addr(a)], s.told[a] = s.told[a], 0
+	}
+	s.numbers.release(a)
 }
 
 func sameChange(a, b membership) bool { return uint32(a) == uint32(b) }
@@ -182,6 +210,7 @@ func (s *space) classFor(sets []uint32) *class {
 	}
 	c := &class{sets: slices.Clip(sets), places: make([]uint32, len(sets))}
 	s.classes[string(key)] = c
+	s.fresh = append(s.fresh, c)
 	for i, n := range sets {
 		list := &s.sets(n).classes[familyIndex(s.family)]
 		c.places[i] = uint32(len(*list))
@@ -205,6 +234,8 @@ func (s *space) forget(c *class) {
 		return // forgotten already
 	}
 	delete(s.classes, string(key))
+	c.forgotten = true
+	s.dead = append(s.dead, c)
 	for i, n := range c.sets {
 		list := &s.sets(n).classes[familyIndex(s.family)]
 		end := len(*list) - 1

@@ -30,6 +30,7 @@ func (c *Compiler) newTableRec(t *Table, f Family) *tableRec {
 	s := &TableState{
 		Table: t, family: f, space: c.spaces[familyIndex(f)],
 		sets: make([]*setRec, len(t.Sets)), locals: make([]localSet, len(t.Sets)), rests: map[string]*Rest{},
+		count: unknown,
 	}
 	rec := &tableRec{state: s, fresh: true}
 	for n, set := range t.Sets {
@@ -82,6 +83,9 @@ func (c *Compiler) drop(t *tableRec, out *Change, ch *changes) {
 	}
 	delete(c.tables, t.state.Table.ID)
 	c.releaseBlocks(t.state.around)
+	if t.state.classed {
+		c.askByClass(t, false)
+	}
 	for _, sr := range t.state.sets {
 		delete(sr.tables, t)
 		if len(sr.tables) == 0 && !sr.set.IsCore() {
@@ -99,6 +103,8 @@ func (c *Compiler) retable(ch *changes) map[*tableRec]*TableChange {
 	u := update{changes: map[*tableRec]*TableChange{}, before: map[*tableRec]*blockMap{}, moved: map[*tableRec]map[uint32]bool{}}
 	for t := range ch.blocks {
 		s := t.state
+		s.count = unknown
+		c.unformed[t] = struct{}{}
 		u.before[t], u.moved[t] = s.around, map[uint32]bool{}
 		blocks := s.Blocks
 		s.setBlocks(c.blockMapOf(s.setNumbers(), familyIndex(s.family)))
@@ -118,6 +124,7 @@ func (c *Compiler) retable(ch *changes) map[*tableRec]*TableChange {
 		c.releaseBlocks(u.before[t])
 	}
 	for t := range u.changes {
+		c.unformed[t] = struct{}{}
 		t.state.forgetRests()
 	}
 	return u.changes
@@ -151,12 +158,7 @@ type update struct {
 }
 
 func (u *update) of(t *tableRec) *TableChange {
-	tc := u.changes[t]
-	if tc == nil {
-		tc = &TableChange{State: t.state}
-		u.changes[t] = tc
-	}
-	return tc
+	return changeOf(u.changes, t)
 }
 
 // move looks at addresses that went from a class to another.
@@ -168,9 +170,11 @@ func (u *update) move(t *tableRec, m *move) {
 	}
 	var changed []netip.Addr
 	if before == nil && s.around == nil {
-		if sameRest(s.entry(m.from, nil, noCombo), s.entry(m.to, nil, noCombo)) {
+		from, to := s.entry(m.from, nil, noCombo), s.entry(m.to, nil, noCombo)
+		if sameRest(from, to) {
 			return
 		}
+		s.recount(from, to, len(m.addrs))
 		for _, n := range m.addrs {
 			changed = append(changed, s.space.numbers.addr(n))
 		}
@@ -188,6 +192,18 @@ func (u *update) move(t *tableRec, m *move) {
 	if len(changed) > 0 {
 		tc := u.of(t)
 		tc.Addrs = append(tc.Addrs, changed...)
+	}
+}
+
+// recount takes note of addresses that lead to another rest, nil where they have
+// no entry.
+func (s *TableState) recount(from, to *Rest, addrs int) {
+	switch {
+	case s.count == unknown:
+	case from == nil:
+		s.count += addrs
+	case to == nil:
+		s.count -= addrs
 	}
 }
 

@@ -16,8 +16,10 @@ import (
 
 // tableCopy is what a table held.
 type tableCopy struct {
-	addrs  map[netip.Addr]string
-	blocks string
+	addrs   map[netip.Addr]string
+	blocks  string
+	classed bool
+	classes map[uint32]string
 }
 
 func copyTable(s *TableState) tableCopy {
@@ -27,6 +29,12 @@ func copyTable(s *TableState) tableCopy {
 	}
 	for _, b := range s.Blocks {
 		out.blocks += fmt.Sprintf("%s-%s %s\n", b.First, b.Last, b.Rest.ID)
+	}
+	if out.classed = s.Classed(); out.classed {
+		out.classes = map[uint32]string{}
+		for n, r := range s.EachClass() {
+			out.classes[n] = r.ID
+		}
 	}
 	return out
 }
@@ -38,25 +46,37 @@ type tablesWorld struct {
 	c      *Compiler
 	sets   map[string]*policy.Set
 	before map[string]tableCopy
+	// classes are those that the Changes so far lead to.
+	classes map[netip.Addr]uint32
+	// most is how many groups asked for one number at once.
+	most int
 }
 
 // TestTables holds tables, after each of many changes, to what the members of
 // their sets make of them, and Changes to what has changed.
 func TestTables(t *testing.T) {
-	var counts struct{ addrs, blocks, fresh, gone, around int }
+	var counts struct{ addrs, blocks, fresh, gone, around, classed, reformed, classes, numbers, crowded int }
 	for seed := uint64(1); seed <= 120 && !t.Failed(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0x7461626c6573))
 		w := tablesWorld{
 			stream: oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(5), Shared: rng.IntN(4) == 0}),
-			ix:     policy.New(policy.Options{}), c: NewCompiler(Options{Linear: -1}), sets: map[string]*policy.Set{},
+			ix:     policy.New(policy.Options{}), c: NewCompiler(Options{Linear: -1, Classed: 1 + rng.IntN(5), homes: uint32(seed % 4)}), sets: map[string]*policy.Set{}, classes: map[netip.Addr]uint32{},
 		}
 		for range 80 {
 			ch, err := w.step(1 + rng.IntN(3))
 			if err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
+			counts.classes += len(ch.Classes)
 			for _, tc := range ch.Tables {
 				counts.addrs += len(tc.Addrs)
+				counts.numbers += len(tc.Classes)
+				if tc.Reformed {
+					counts.reformed++
+				}
+				if tc.State.Classed() {
+					counts.classed++
+				}
 				switch {
 				case tc.New:
 					counts.fresh++
@@ -75,13 +95,17 @@ func TestTables(t *testing.T) {
 				w.ix.Delete(r)
 			}
 		}
+		if w.most > 1 {
+			counts.crowded++
+		}
 		w.c.Apply(w.ix.Flush())
 		if err := w.c.checkEmpty(); err != nil {
 			t.Fatalf("seed %d: with everything deleted: %v", seed, err)
 		}
 	}
 	t.Logf("%+v", counts)
-	if counts.addrs < 500 || counts.blocks < 100 || counts.fresh < 1000 || counts.gone < 1000 || counts.around < 1000 {
+	if counts.addrs < 500 || counts.blocks < 100 || counts.fresh < 1000 || counts.gone < 1000 || counts.around < 1000 ||
+		counts.classed < 500 || counts.reformed < 50 || counts.classes < 500 || counts.numbers < 200 || counts.crowded < 20 {
 		t.Errorf("the worlds have gone blind: %+v", counts)
 	}
 }
@@ -115,9 +139,65 @@ func (w *tablesWorld) step(events int) (*Change, error) {
 			return nil, fmt.Errorf("set %s holds %v, want %v", s, got, s.Members())
 		}
 	}
-	err := checkChange(ch, w.before, now)
+	err := errors.Join(checkChange(ch, w.before, now), w.checkClasses(ch))
 	w.before = now
 	return ch, err
+}
+
+// checkClasses holds classes to what the Changes so far have told, to the places
+// that addresses have in tables, and to numbers being told apart.
+func (w *tablesWorld) checkClasses(ch *Change) error {
+	for _, cc := range ch.Classes {
+		if w.classes[cc.Addr] == cc.Class {
+			return fmt.Errorf("%s is said to be of another class than %d, and is not", cc.Addr, cc.Class)
+		}
+		if w.classes[cc.Addr] = cc.Class; cc.Class == 0 {
+			delete(w.classes, cc.Addr)
+		}
+	}
+	held := maps.Collect(w.c.Classes(IPv4))
+	maps.Insert(held, w.c.Classes(IPv6))
+	if !maps.Equal(held, w.classes) {
+		return fmt.Errorf("classes are %v, told of %v", held, w.classes)
+	}
+	for id, rec := range w.c.tables {
+		s := rec.state
+		if want := s.around == nil && s.Len() >= w.c.opts.Classed; s.Classed() != want {
+			return fmt.Errorf("table %s of %d addresses is classed: %v", id, s.Len(), s.Classed())
+		}
+		if !s.Classed() {
+			continue
+		}
+		classes := map[uint32]string{}
+		for a, r := range s.EachAddr() {
+			if got := s.AtClass(held[a]); !sameRest(got, r) {
+				return fmt.Errorf("table %s: %s of class %d leads to %v, want %s", id, a, held[a], got, r.ID)
+			}
+			classes[held[a]] = r.ID
+		}
+		for a, n := range held {
+			if FamilyOf(a) == s.family && !sameRest(s.AtClass(n), s.At(a)) {
+				return fmt.Errorf("table %s: %s of class %d leads to %v", id, a, n, s.AtClass(n))
+			}
+		}
+		if got := copyTable(s).classes; !maps.Equal(got, classes) {
+			return fmt.Errorf("table %s has classes %v, want %v", id, got, classes)
+		}
+	}
+	for _, space := range w.c.spaces {
+		homes := map[uint32]int{}
+		for n, g := range space.groups.byNumber {
+			if g.number != n || n == 0 || n > maxClass || space.groups.byContent[g.content] != g {
+				return fmt.Errorf("class %d is %+v", n, g)
+			}
+			homes[g.home]++
+			w.most = max(w.most, homes[g.home])
+		}
+		if len(space.groups.byContent) != len(space.groups.byNumber) {
+			return fmt.Errorf("%d classes, %d numbers", len(space.groups.byContent), len(space.groups.byNumber))
+		}
+	}
+	return nil
 }
 
 // checkEmpty says if a Compiler keeps something of endpoints and policies that are gone.
@@ -126,6 +206,7 @@ func (c *Compiler) checkEmpty() error {
 		"tables": len(c.tables), "programs": len(c.programs), "effective policies": len(c.policies), "endpoints": len(c.ends),
 		"policies": len(c.flat), "sets": len(c.sets), "literal sets": len(c.literals), "lists of blocks": len(c.blocks),
 		"numbered sets": len(c.numbered) - len(c.freeNumbers), "IPv4 classes": len(c.spaces[0].classes), "IPv6 classes": len(c.spaces[1].classes),
+		"IPv4 classes of tables": len(c.spaces[0].groups.byNumber), "IPv6 classes of tables": len(c.spaces[1].groups.byContent),
 		"IPv4 addresses": len(c.spaces[0].numbers.(*numbers[[4]byte]).of), "IPv6 addresses": len(c.spaces[1].numbers.(*numbers[[16]byte]).of),
 	}
 	for what, n := range held {
@@ -266,6 +347,19 @@ func checkChange(ch *Change, before, now map[string]tableCopy) error {
 		slices.SortFunc(changed, netip.Addr.Compare)
 		if !slices.Equal(tc.Addrs, changed) {
 			return fmt.Errorf("table %s: addresses %v changed, told of %v", id, changed, tc.Addrs)
+		}
+		if tc.Reformed != (b.classed != n.classed) {
+			return fmt.Errorf("table %s: classed %v, was %v, told %v", id, n.classed, b.classed, tc.Reformed)
+		}
+		for number := range n.classes {
+			if b.classed && n.classes[number] != b.classes[number] && !slices.Contains(tc.Classes, number) {
+				return fmt.Errorf("table %s: nothing is told of class %d", id, number)
+			}
+		}
+		for number := range b.classes {
+			if n.classed && n.classes[number] == "" && !slices.Contains(tc.Classes, number) {
+				return fmt.Errorf("table %s: nothing is told of class %d, which is gone", id, number)
+			}
 		}
 		if tc.Blocks != (b.blocks != n.blocks) {
 			return fmt.Errorf("table %s: blocks changed: %v", id, tc.Blocks)

@@ -26,11 +26,17 @@ type TableState struct {
 	sets   []*setRec  // parallel to Table.Sets
 	locals []localSet // the same by the sets' own numbers, sorted
 	around *blockMap  // blocks of the sets
+	// count is Len where there are no blocks, or unknown.
+	count   int
+	classed bool
 
 	mu sync.Mutex
 	// rests by the numbers of the table's sets; old ones may have had their day.
 	rests, old map[string]*Rest
 }
+
+// unknown is a count that has to be made anew.
+const unknown = -1
 
 // localSet is the number of a set and its number in a table.
 type localSet struct {

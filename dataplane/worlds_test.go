@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"net/netip"
 	"os"
@@ -27,12 +28,15 @@ func TestPrograms(t *testing.T) {
 		}
 		first, last = n, n
 	}
-	var counts struct{ flows, tables, ports, accepted, dropped int }
+	var counts struct{ flows, tables, classed, ports, accepted, dropped int }
 	for seed := first; seed <= last && !t.Failed(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0x636f6d70696c65))
 		stream := oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0})
 		ix := policy.New(policy.Options{})
-		compilers := []*Compiler{NewCompiler(Options{Linear: -1}), NewCompiler(Options{Linear: 2}), NewCompiler(Options{Linear: 1000})}
+		compilers := []*Compiler{
+			NewCompiler(Options{Linear: -1, Classed: 1 + rng.IntN(4), homes: uint32(rng.IntN(4))}),
+			NewCompiler(Options{Linear: 2, Classed: 1}), NewCompiler(Options{Linear: 1000}),
+		}
 		for range 60 + rng.IntN(60) {
 			ev := stream.Next()
 			if r, ok := convert.RefOf(ev.Object); ok && ev.Delete {
@@ -69,6 +73,9 @@ func TestPrograms(t *testing.T) {
 			}
 			counts.tables += len(c.tables)
 			for _, tr := range c.tables {
+				if tr.state.Classed() {
+					counts.classed++
+				}
 				for _, r := range tr.state.rests {
 					if r.Ports != nil {
 						counts.ports++
@@ -104,7 +111,7 @@ func TestPrograms(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", counts)
-	if last > first && (counts.tables < 1000 || counts.ports < 1000 || counts.accepted < 1000 || counts.dropped < 1000) {
+	if last > first && (counts.tables < 1000 || counts.classed < 500 || counts.ports < 1000 || counts.accepted < 1000 || counts.dropped < 1000) {
 		t.Errorf("the worlds have gone blind: %+v", counts)
 	}
 }
@@ -154,6 +161,11 @@ func sameTables(a, b *Compiler) error {
 			return fmt.Errorf("table %s holds\n%s\nfrom scratch\n%s", id, x, y)
 		}
 	}
+	for _, f := range families {
+		if x, y := maps.Collect(a.Classes(f)), maps.Collect(b.Classes(f)); !maps.Equal(x, y) {
+			return fmt.Errorf("classes are\n%v\nfrom scratch\n%v", x, y)
+		}
+	}
 	return nil
 }
 
@@ -163,7 +175,7 @@ func dump(s *TableState) string {
 		addrs = append(addrs, a)
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
-	out := "empty " + s.Empty.ID
+	out := fmt.Sprintf("empty %s classed %v", s.Empty.ID, s.Classed())
 	for _, a := range addrs {
 		out += fmt.Sprintf("\n%s %s", a, s.At(a).ID)
 	}
