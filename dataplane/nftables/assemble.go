@@ -260,13 +260,13 @@ func (a *assembler) match(fields ...field) {
 	}
 	not := a.skip("!=")
 	if !not && a.skip("vmap") {
-		a.lookup(a.next(), false, true)
+		a.lookupTo(a.next(), unix.NFT_REG_VERDICT)
 		return
 	}
 	word := a.next()
 	switch {
 	case strings.HasPrefix(word, "@"):
-		a.lookup(word, not, false)
+		a.lookup(word, not)
 	case len(fields) == 1 && a.err == nil:
 		a.compare(fields[0], word, not)
 	default:
@@ -351,6 +351,8 @@ func (a *assembler) meta() {
 		a.cmp(unix.NFT_CMP_EQ, []byte{n})
 	case "mark":
 		a.mark()
+	case "priority":
+		a.priority()
 	default:
 		a.fail("meta %q is not known", what)
 	}
@@ -378,6 +380,35 @@ func (a *assembler) mark() {
 	}
 	at := a.expression("meta")
 	a.b.uint32(unix.NFTA_META_KEY, unix.NFT_META_MARK)
+	a.b.uint32(unix.NFTA_META_SREG, unix.NFT_REG_1)
+	a.b.close2(at)
+}
+
+// priority is a look-up by the packet's priority, or sets it: to what a map says
+// of an address, or to none.
+func (a *assembler) priority() {
+	if a.skip("vmap") {
+		a.metaField(unix.NFT_META_PRIORITY, 4).load(unix.NFT_REG_1)
+		a.lookupTo(a.next(), unix.NFT_REG_VERDICT)
+		return
+	}
+	a.expect("set")
+	if a.skip("none") {
+		at := a.expression("immediate")
+		a.b.uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1)
+		a.data(unix.NFTA_IMMEDIATE_DATA, make([]byte, 4))
+		a.b.close2(at)
+	} else {
+		ip := a.next()
+		if ip != "ip" && ip != "ip6" {
+			a.fail("%q is no address", ip)
+		}
+		a.address(ip, a.next()).load(unix.NFT_REG_1)
+		a.expect("map")
+		a.lookupTo(a.next(), unix.NFT_REG_1)
+	}
+	at := a.expression("meta")
+	a.b.uint32(unix.NFTA_META_KEY, unix.NFT_META_PRIORITY)
 	a.b.uint32(unix.NFTA_META_SREG, unix.NFT_REG_1)
 	a.b.close2(at)
 }

@@ -34,10 +34,7 @@ const (
 func (w *world) addBase() {
 	w.base = &unit{key: "base"}
 	for _, f := range families {
-		d, t := digit(f), "ipv4_addr"
-		if f == dataplane.IPv6 {
-			t = "ipv6_addr"
-		}
+		d, t := digit(f), addrType(f)
 		for _, s := range []*set{
 			{name: setPods + d, types: t, comment: "local pods"},
 			{name: setSelf + d, types: t + " . " + t, comment: "two addresses of one local pod"},

@@ -49,11 +49,11 @@ func (k *netlinkKernel) elements(have, want *set) error {
 	case seen > 0: // some of those that were as wanted are not known any more: once more, keeping all
 		have.elems = make(map[string]string, len(want.elems))
 		return k.list(unix.NFT_MSG_GETSETELEM, ask, func(attrs []byte) error {
-			return eachElement(attrs, func(e listed) { have.elems[string(e.key)] = verdictText(e.data) })
+			return eachElement(attrs, func(e listed) { have.elems[string(e.key)] = have.valueText(e.data) })
 		})
 	}
 	for _, e := range parts {
-		have.elems[string(e.key)] = verdictText(e.data)
+		have.elems[string(e.key)] = have.valueText(e.data)
 	}
 	return nil
 }
@@ -61,6 +61,9 @@ func (k *netlinkKernel) elements(have, want *set) error {
 // holds says whether a set has an element, with its verdict.
 func (s *set) holds(e listed) bool {
 	v, ok := s.elems[string(e.key)]
+	if s.classes {
+		return ok && v == string(e.data)
+	}
 	if !ok || v == "" || len(e.data) == 0 {
 		return ok && v == "" && len(e.data) == 0
 	}
@@ -111,7 +114,7 @@ func (s *set) join(parts []listed) {
 		if i+1 < len(parts) {
 			last = before(parts[i+1].key)
 		}
-		s.elems[string(parts[i].key)+last] = verdictText(parts[i].data)
+		s.elems[string(parts[i].key)+last] = s.valueText(parts[i].data)
 	}
 }
 
@@ -132,6 +135,14 @@ func before(b []byte) string {
 		}
 	}
 	return string(out)
+}
+
+// valueText is what an element leads to as a ruleset has it, "" if nowhere.
+func (s *set) valueText(data []byte) string {
+	if s.classes {
+		return string(data)
+	}
+	return verdictText(data)
 }
 
 // verdictText is a verdict as a ruleset has it, "" where there is none.

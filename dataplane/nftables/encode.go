@@ -15,6 +15,8 @@ const (
 	udataComment      = 0 // of tables, chains, rules and objects
 	udataSetByteOrder = 0 // of a set's keys
 	udataSetComment   = 7
+	udataSetDataOrder = 1 // of what a map leads to
+	hostEndian        = 1
 	bigEndian         = 2
 )
 
@@ -146,7 +148,7 @@ func (s *set) flags() (flags uint32) {
 	if s.interval {
 		flags |= unix.NFT_SET_INTERVAL
 	}
-	if s.verdicts {
+	if s.verdicts || s.classes {
 		flags |= unix.NFT_SET_MAP
 	}
 	return flags
@@ -164,10 +166,22 @@ func (w *writer) addSet(s *set) {
 			b.uint32(unix.NFTA_SET_DATA_TYPE, unix.NFT_DATA_VERDICT)
 			b.uint32(unix.NFTA_SET_DATA_LEN, 16)
 		}
+		order := byte(bigEndian)
+		if s.types == typeClass {
+			order = hostEndian
+		}
+		if s.classes {
+			data, length := keyType(typeClass)
+			b.uint32(unix.NFTA_SET_DATA_TYPE, data)
+			b.uint32(unix.NFTA_SET_DATA_LEN, uint32(length))
+		}
 		b.uint32(unix.NFTA_SET_ID, 1) // must be there, is asked for by nobody
 		at := b.open(unix.NFTA_SET_USERDATA)
 		b.buf = append(b.buf, udataSetByteOrder, 4)
-		b.buf = append(b.buf, bigEndian, 0, 0, 0)
+		b.buf = append(b.buf, order, 0, 0, 0)
+		if s.classes {
+			b.buf = append(b.buf, udataSetDataOrder, 4, hostEndian, 0, 0, 0)
+		}
 		if s.comment != "" {
 			text := clean(s.comment, 127)
 			b.buf = append(b.buf, udataSetComment, byte(len(text)+1))
@@ -211,9 +225,14 @@ func (b *batch) element(e *elem, data bool) {
 	}
 	at := b.nest(unix.NFTA_LIST_ELEM)
 	b.key(key)
-	if data && e.set.verdicts {
+	switch {
+	case data && e.set.verdicts:
 		word, chain, _ := strings.Cut(e.verdict, " ")
 		b.verdict(unix.NFTA_SET_ELEM_DATA, word, chain)
+	case data && e.set.classes:
+		at := b.nest(unix.NFTA_SET_ELEM_DATA)
+		b.string(unix.NFTA_DATA_VALUE, e.verdict)
+		b.end(at)
 	}
 	b.end(at)
 	if !e.set.interval {

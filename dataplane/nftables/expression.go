@@ -51,8 +51,21 @@ func (a *assembler) bitwise(mask, xor []byte) {
 	a.b.close2(at)
 }
 
-// lookup looks what begins at register 1 up in a set, or in a map of verdicts.
-func (a *assembler) lookup(set string, not, verdicts bool) {
+// lookup looks up what begins at register 1 in a set.
+func (a *assembler) lookup(set string, not bool) {
+	a.search(set, func() {
+		if not {
+			a.b.uint32(unix.NFTA_LOOKUP_FLAGS, unix.NFT_LOOKUP_F_INV)
+		}
+	})
+}
+
+// lookupTo looks up what begins at register 1 in a map, and puts into a register what that leads to.
+func (a *assembler) lookupTo(set string, register uint32) {
+	a.search(set, func() { a.b.uint32(unix.NFTA_LOOKUP_DREG, register) })
+}
+
+func (a *assembler) search(set string, more func()) {
 	if len(set) < 2 || set[0] != '@' {
 		a.fail("%q is no set", set)
 		return
@@ -60,12 +73,7 @@ func (a *assembler) lookup(set string, not, verdicts bool) {
 	at := a.expression("lookup")
 	a.b.name(unix.NFTA_LOOKUP_SET, set[1:])
 	a.b.uint32(unix.NFTA_LOOKUP_SREG, unix.NFT_REG_1)
-	if verdicts {
-		a.b.uint32(unix.NFTA_LOOKUP_DREG, unix.NFT_REG_VERDICT)
-	}
-	if not {
-		a.b.uint32(unix.NFTA_LOOKUP_FLAGS, unix.NFT_LOOKUP_F_INV)
-	}
+	more()
 	a.b.close2(at)
 }
 

@@ -42,6 +42,18 @@ var goldens = map[string]func() ([]model.Object, *model.Settings){
 		}
 		return append(node(), p), nil
 	},
+	"classes": func() ([]model.Object, *model.Settings) {
+		p := ingress("many", 1)
+		for i := range 20 {
+			p.IngressRules = append(p.IngressRules, allow(i, sel(fmt.Sprintf("n%d == 'yes'", i%3)), 8000+i))
+		}
+		objects := append(node(), p)
+		for i := range 6 {
+			objects = append(objects, &model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: fmt.Sprint("peer-", i)}, Node: "n2",
+				Labels: map[string]string{fmt.Sprintf("n%d", i%3): "yes"}, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, 1, byte(10 + i)})}})
+		}
+		return objects, nil
+	},
 	"ports": func() ([]model.Object, *model.Settings) {
 		r := allow(0, model.Peer{}, 80)
 		r.Match.Destination.Ports = []model.Port{{First: 80, Last: 80}, {First: 8000, Last: 8100}, {Name: "http"}}
@@ -129,7 +141,7 @@ func TestGoldens(t *testing.T) {
 			for _, o := range objects {
 				ix.Upsert(o)
 			}
-			c := dataplane.NewCompiler(dataplane.Options{})
+			c := dataplane.NewCompiler(dataplane.Options{Classed: map[string]int{"classes": 6}[name]})
 			c.Apply(ix.Flush())
 			s := stateOf(ix, c, "n1")
 			got := Render(s, Options{})

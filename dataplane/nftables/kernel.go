@@ -208,7 +208,7 @@ func (s *snapshot) rule(attrs []byte) error {
 
 func (s *snapshot) set(attrs []byte) error {
 	o := &set{}
-	var flags, keys, size uint32
+	var flags, keys, size, data uint32
 	err := nested(attrs, func(kind uint16, v []byte) error {
 		switch kind {
 		case unix.NFTA_SET_NAME:
@@ -219,15 +219,20 @@ func (s *snapshot) set(attrs []byte) error {
 			keys = number(v)
 		case unix.NFTA_SET_KEY_LEN:
 			size = number(v)
+		case unix.NFTA_SET_DATA_TYPE:
+			data = number(v)
 		}
 		return nil
 	})
 	if err != nil || flags&unix.NFT_SET_ANONYMOUS != 0 {
 		return err
 	}
-	o.interval, o.verdicts = flags&unix.NFT_SET_INTERVAL != 0, flags&unix.NFT_SET_MAP != 0
+	o.interval = flags&unix.NFT_SET_INTERVAL != 0
+	class, _ := keyType(typeClass)
+	o.verdicts = flags&unix.NFT_SET_MAP != 0 && data == unix.NFT_DATA_VERDICT
+	o.classes = flags&unix.NFT_SET_MAP != 0 && data == class
 	const ours = unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP
-	if o.types = typesOf(keys, int(size)); flags&^ours != 0 {
+	if o.types = typesOf(keys, int(size)); flags&^ours != 0 || flags&unix.NFT_SET_MAP != 0 && !o.verdicts && !o.classes {
 		o.types = "another"
 	}
 	s.sets[o.name] = o
@@ -246,7 +251,7 @@ func typesOf(keys uint32, size int) string {
 
 // setTypes are all types of keys that this package's sets have.
 var setTypes = []string{
-	"ipv4_addr", "ipv6_addr", "inet_service", "ipv4_addr . ipv4_addr", "ipv6_addr . ipv6_addr",
+	"ipv4_addr", "ipv6_addr", "inet_service", typeClass, "ipv4_addr . ipv4_addr", "ipv6_addr . ipv6_addr",
 	"ipv4_addr . inet_proto", "ipv6_addr . inet_proto",
 	"ipv4_addr . inet_proto . inet_service", "ipv6_addr . inet_proto . inet_service",
 }

@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -37,6 +38,24 @@ func servicePortKey(a netip.Addr, p model.Protocol, port uint16) string {
 	return addrKey(a) + string([]byte{byte(p), 0, 0, 0, byte(port >> 8), byte(port), 0, 0})
 }
 
+// typeClass is the type of classes' numbers. nft knows it as a traffic class,
+// which is what a packet's priority is to it.
+const typeClass = "classid"
+
+// classKey is a class's number, in the order of bytes that the CPU has.
+func classKey(n uint32) string {
+	return string(binary.NativeEndian.AppendUint32(nil, n))
+}
+
+// classText is a class's number as nft writes it.
+func classText(key string) string {
+	if len(key) != 4 {
+		return fmt.Sprintf("%x", key)
+	}
+	n := binary.NativeEndian.Uint32([]byte(key))
+	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
+}
+
 func portKey(port uint16) string { return string([]byte{byte(port >> 8), byte(port)}) }
 
 func portRangeKey(first, last uint16) string { return portKey(first) + portKey(last) }
@@ -46,7 +65,7 @@ func portRangeKey(first, last uint16) string { return portKey(first) + portKey(l
 var keyFields = map[string]struct {
 	number uint32
 	size   int
-}{"ipv4_addr": {7, 4}, "ipv6_addr": {8, 16}, "inet_proto": {12, 1}, "inet_service": {13, 2}}
+}{"ipv4_addr": {7, 4}, "ipv6_addr": {8, 16}, "inet_proto": {12, 1}, "inet_service": {13, 2}, typeClass: {23, 4}}
 
 // keyType returns the number of a type and its keys' size. nft puts the numbers
 // of several fields into one, six bits each.
@@ -90,6 +109,8 @@ func fieldsText(types, key string) string {
 		switch t {
 		case "inet_proto":
 			out = append(out, protocol(model.Protocol(key[0])))
+		case typeClass:
+			out = append(out, classText(key))
 		case "inet_service":
 			out = append(out, fmt.Sprint(port(key)))
 		default:

@@ -139,11 +139,7 @@ func (b *builder) lookup(c *dataplane.Cond, apart bool) []string {
 		}
 		return []string{field + " " + blockText(c.Set.Nets[0])}
 	}
-	su := b.u.use(b.w.set(c.Set, b.family))
-	if su.users == nil {
-		su.users = map[*unit]int{}
-	}
-	su.users[b.u]++
+	su := b.u.ask(b.w.set(c.Set, b.family))
 	var fields []string
 	for _, name := range su.kernel {
 		f := field
@@ -220,10 +216,7 @@ func isExtra(s *dataplane.Set, m policy.Member) bool {
 
 // kernelSets returns the two kernel sets of a set, empty.
 func kernelSets(s *dataplane.Set, f dataplane.Family) (one, two *set) {
-	name, types := fmt.Sprintf("s-%s-%d", s.ID, f), "ipv4_addr"
-	if f == dataplane.IPv6 {
-		types = "ipv6_addr"
-	}
+	name, types := fmt.Sprintf("s-%s-%d", s.ID, f), addrType(f)
 	one = &set{name: name + string(kindAddrs), comment: s.Text, types: types, elems: map[string]string{}}
 	two = &set{name: name + string(kindBlocks), comment: s.Text, types: types, interval: true, elems: map[string]string{}}
 	if s.Kind == policy.SetAddrPorts {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
@@ -31,7 +32,7 @@ func packetWorlds() uint64 {
 func TestPackets(t *testing.T) {
 	linear := []int{-1, 2, dataplane.DefaultLinear}
 	ctx := context.Background()
-	var sum struct{ worlds, probes, unreachable, allowed, denied int }
+	var sum struct{ worlds, probes, unreachable, allowed, denied, classed int }
 	reasons := map[string]int{}
 	for _, seed := range seeds(t, packetWorlds()) {
 		f := newFeed(seed+1000, "", linear[seed%3])
@@ -67,11 +68,12 @@ func TestPackets(t *testing.T) {
 		}
 		states := map[string]*dataplane.State{}
 		for _, n := range spec.Nodes {
-			s, err := program(l, n.Name, f, linear[seed%3])
+			s, err := program(l, n.Name, f)
 			if err != nil {
 				t.Fatalf("seed %d, node %s: %v", seed, n.Name, err)
 			}
 			states[n.Name] = s
+			sum.classed += strings.Count(Render(s, Options{}), "\tmap "+mapClasses)
 		}
 		for _, flow := range flows {
 			want := f.ix.Decide(flow)
@@ -110,20 +112,20 @@ func TestPackets(t *testing.T) {
 	for _, r := range sortedKeys(reasons) {
 		t.Logf("%6d %s", reasons[r], r)
 	}
-	if sum.worlds > 20 && (sum.allowed < 300 || sum.denied < 300 || len(reasons) < 25) {
+	if sum.worlds > 20 && (sum.allowed < 300 || sum.denied < 300 || sum.classed < 20 || len(reasons) < 25) {
 		t.Errorf("the worlds have gone blind: %+v", sum)
 	}
 }
 
 // program brings a node's kernel to what its own agent would make of the world.
-func program(l *lab.Lab, node string, f *feed, linear int) (*dataplane.State, error) {
+func program(l *lab.Lab, node string, f *feed) (*dataplane.State, error) {
 	ix := policy.New(policy.Options{Local: func(n string) bool { return n == node || n == "" && node == lab.DefaultNode }})
 	for _, o := range f.stream.Objects() {
 		if m, _, _ := convert.Object(o); m != nil {
 			ix.Upsert(m)
 		}
 	}
-	c := dataplane.NewCompiler(dataplane.Options{Linear: linear})
+	c := dataplane.NewCompiler(f.opts)
 	c.Apply(ix.Flush())
 	s := stateOf(ix, c, node)
 	for _, o := range f.stream.Objects() {

@@ -31,8 +31,11 @@ func (w *world) program(p *dataplane.Program) *unit {
 			last := i == len(p.Segments)-1 && open
 			switch {
 			case s.Table != nil:
-				t := u.use(w.table(s.Table, s.End, p.Family))
+				t := u.ask(w.table(s.Table, s.End, p.Family))
 				b.add("jump "+t.name, "tier "+s.Tier+", by peer")
+				if w.tables[s.Table.ID][t].classed {
+					b.add(unclass, "")
+				}
 				if !last {
 					b.add(w.opts.accepted()+" return", "")
 				}

@@ -39,8 +39,11 @@ func commentLine(s string) string {
 
 func (s *set) print(b *strings.Builder) {
 	kind, types := "set", s.types
-	if s.verdicts {
+	switch {
+	case s.verdicts:
 		kind, types = "map", types+" : verdict"
+	case s.classes:
+		kind, types = "map", types+" : "+typeClass
 	}
 	fmt.Fprintf(b, "\t%s %s {\n\t\ttype %s\n", kind, s.name, types)
 	if s.interval {
@@ -51,7 +54,9 @@ func (s *set) print(b *strings.Builder) {
 		b.WriteString("\t\telements = {\n")
 		for _, k := range sortedKeys(s.elems) {
 			text := s.keyText(k)
-			if v := s.elems[k]; v != "" {
+			if v := s.elems[k]; s.classes {
+				text += " : " + classText(v)
+			} else if v != "" {
 				text += " : " + v
 			}
 			fmt.Fprintf(b, "\t\t\t%s,\n", text)

@@ -40,14 +40,16 @@ type rule struct {
 	comment string
 }
 
-// set is a set, or a map of verdicts. elems leads from keys, written as nft
-// writes them, to verdicts (empty in sets).
+// set is a set, or a map of verdicts or of classes. elems leads from keys
+// (keys.go) to verdicts as nft writes them or to the kernel's bytes of classes;
+// to nothing in sets.
 type set struct {
 	name     string
 	comment  string
 	types    string // of keys, as in "ipv4_addr . inet_proto"
 	interval bool
 	verdicts bool
+	classes  bool
 	elems    map[string]string
 }
 
@@ -182,7 +184,7 @@ func (c *chain) equal(o *chain) bool {
 
 // sameKind says whether two sets of one name differ at most in their elements.
 func (s *set) sameKind(o *set) bool {
-	return s.types == o.types && s.interval == o.interval && s.verdicts == o.verdicts
+	return s.types == o.types && s.interval == o.interval && s.verdicts == o.verdicts && s.classes == o.classes
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -3,7 +3,6 @@ package nftables
 import (
 	"fmt"
 	"maps"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -18,26 +17,43 @@ import (
 // tier is part of the rests, which is why a table exists once for each end that
 // it has in a program; equal rules nearly always have equal ends.
 
+//
+// A table of many addresses is classed (dataplane.TableState.Classed): one map
+// for each family leads from addresses to numbers of classes, and a small map of
+// the table from these to rests. For whenever a verdict comes or goes the kernel
+// looks at all verdicts of the table `inet tierwall`, a million where a hundred
+// tables have ten thousand addresses each; maps without verdicts it leaves alone.
+
 // tableUnit is one rendered form of a table.
 type tableUnit struct {
 	name   string
 	side   dataplane.CondKind
 	family dataplane.Family
 	end    dataplane.Leaf
-	// other is the chain of the rest for peers in neither map.
+	// classed says which of its two forms it has.
+	classed bool
+	// other is the chain of the rest for peers in none of the maps.
 	other string
 }
 
-// The names of its maps. The one for blocks is there only if there are any.
-func (tu *tableUnit) addrs() string  { return tu.name + "-a" }
-func (tu *tableUnit) blocks() string { return tu.name + "-b" }
+// The names of its maps: by class, or by address. The one for blocks is there
+// only if there are any.
+func (tu *tableUnit) classes() string { return tu.name + "-c" }
+func (tu *tableUnit) addrs() string   { return tu.name + "-a" }
+func (tu *tableUnit) blocks() string  { return tu.name + "-b" }
 
-func (tu *tableUnit) types() string {
-	if tu.family == dataplane.IPv6 {
+func addrType(f dataplane.Family) string {
+	if f == dataplane.IPv6 {
 		return "ipv6_addr"
 	}
 	return "ipv4_addr"
 }
+
+// mapClasses is the map from addresses to classes, less the family's digit.
+const mapClasses = "classes"
+
+// unclass takes the class off a packet that has been through a classed table.
+const unclass = "meta priority set none"
 
 // chain is the table's chain.
 func (tu *tableUnit) chain(blocks bool) *chain {
@@ -45,7 +61,12 @@ func (tu *tableUnit) chain(blocks bool) *chain {
 	if tu.side == dataplane.CondDstAddr {
 		field = ipOf(tu.family) + " daddr"
 	}
-	rules := []rule{{field + " vmap @" + tu.addrs(), ""}}
+	var rules []rule
+	if tu.classed {
+		rules = append(rules, rule{"meta priority set " + field + " map @" + mapClasses + digit(tu.family) + " meta priority vmap @" + tu.classes(), ""})
+	} else {
+		rules = append(rules, rule{field + " vmap @" + tu.addrs(), ""})
+	}
 	if blocks {
 		rules = append(rules, rule{field + " vmap @" + tu.blocks(), ""})
 	}
@@ -66,57 +87,157 @@ func (w *world) table(t *dataplane.Table, end dataplane.Leaf, f dataplane.Family
 	name := "t-" + hash(t.ID, leafKey(&end))
 	return w.hold(name, func(u *unit) {
 		u.name = name
-		state := w.state.Compiled.Table(t.ID)
 		tu := &tableUnit{name: name, side: t.Side, family: f, end: end}
-		tu.other = u.use(w.rest(state.Empty, tu)).name
-		addrs := &set{name: tu.addrs(), types: tu.types(), verdicts: true, elems: make(map[string]string, state.Len())}
-		for a, r := range state.EachAddr() {
-			addrs.elems[addrKey(a)] = "goto " + w.rest(r, tu).name
-		}
-		w.ownSet(u, addrs)
-		blocks := w.blockRests(state, tu)
-		if len(blocks) > 0 {
-			w.ownSet(u, tu.blockMap(blocks))
-		}
-		w.own(u, tu.chain(len(blocks) > 0))
+		w.writeTable(u, tu, w.state.Compiled.Table(t.ID))
 		if w.tables[t.ID] == nil {
 			w.tables[t.ID] = map[*unit]*tableUnit{}
 		}
 		w.tables[t.ID][u] = tu
 		u.gone = func() {
-			for _, m := range u.kernel {
-				for _, verdict := range w.ruleset.sets[m].elems {
-					w.releaseRest(verdict)
-				}
+			for _, verdict := range w.tableVerdicts(u) {
+				w.releaseRest(verdict)
 			}
 			if delete(w.tables[t.ID], u); len(w.tables[t.ID]) == 0 {
 				delete(w.tables, t.ID)
 			}
+			delete(w.reshaped, u)
 		}
 	})
+}
+
+// writeTable writes a table's chain and maps, in the form that it is to have.
+func (w *world) writeTable(u *unit, tu *tableUnit, s *dataplane.TableState) {
+	tu.classed = s.Classed()
+	tu.other = u.use(w.rest(s.Empty, tu)).name
+	goTo := w.rests(tu)
+	if tu.classed {
+		u.use(w.classes(tu.family))
+		m := &set{name: tu.classes(), types: typeClass, verdicts: true, elems: map[string]string{}}
+		for n, r := range s.EachClass() {
+			m.elems[classKey(n)] = goTo(r)
+		}
+		w.ownSet(u, m)
+		w.own(u, tu.chain(false))
+		return
+	}
+	addrs := &set{name: tu.addrs(), types: addrType(tu.family), verdicts: true, elems: make(map[string]string, s.Len())}
+	for a, r := range s.EachAddr() {
+		addrs.elems[addrKey(a)] = goTo(r)
+	}
+	w.ownSet(u, addrs)
+	blocks := w.blockRests(s, tu)
+	if len(blocks) > 0 {
+		w.ownSet(u, tu.blockMap(blocks))
+	}
+	w.own(u, tu.chain(len(blocks) > 0))
+}
+
+// tableVerdicts returns the verdicts in a table's maps, each of which holds its rest.
+func (w *world) tableVerdicts(u *unit) (out []string) {
+	for _, m := range u.kernel {
+		out = slices.AppendSeq(out, maps.Values(w.ruleset.sets[m].elems))
+	}
+	return out
+}
+
+// rests returns what holds rests for elements of a table's maps, and says the
+// verdict that leads there.
+func (w *world) rests(tu *tableUnit) func(*dataplane.Rest) string {
+	type target struct {
+		unit    *unit
+		verdict string
+	}
+	known := map[*dataplane.Rest]target{}
+	return func(r *dataplane.Rest) string {
+		t, ok := known[r]
+		if ok {
+			t.unit.refs++
+			return t.verdict
+		}
+		u := w.rest(r, tu)
+		known[r] = target{u, "goto " + u.name}
+		return known[r].verdict
+	}
 }
 
 // blockRests returns the elements for a table's blocks, each of which holds its rest.
 func (w *world) blockRests(s *dataplane.TableState, tu *tableUnit) map[string]string {
 	out := map[string]string{}
+	goTo := w.rests(tu)
 	for _, b := range s.Blocks {
 		for _, r := range (addrRange{b.First, b.Last}).halves() {
-			out[r.key()] = "goto " + w.rest(b.Rest, tu).name
+			out[r.key()] = goTo(b.Rest)
 		}
 	}
 	return out
 }
 
+// classes holds the unit of a family's map from addresses to classes.
+func (w *world) classes(f dataplane.Family) *unit {
+	name := mapClasses + digit(f)
+	return w.hold(name, func(u *unit) {
+		u.name = name
+		m := &set{name: name, types: addrType(f), classes: true, comment: "address to its class in tables", elems: map[string]string{}}
+		keys := map[uint32]string{}
+		for a, n := range w.state.Compiled.Classes(f) {
+			if keys[n] == "" {
+				keys[n] = classKey(n)
+			}
+			m.elems[addrKey(a)] = keys[n]
+		}
+		w.ownSet(u, m)
+	})
+}
+
+// changeClasses brings the maps from addresses to classes up to date that are there.
+func (w *world) changeClasses(changes []dataplane.ClassChange) {
+	for _, c := range changes {
+		name := mapClasses + digit(dataplane.FamilyOf(c.Addr))
+		switch {
+		case w.ruleset.sets[name] == nil:
+		case c.Class == 0:
+			w.dropElem(name, addrKey(c.Addr))
+		default:
+			w.putElem(name, addrKey(c.Addr), classKey(c.Class))
+		}
+	}
+}
+
 // changeTable brings the rendered forms of a table up to date.
 func (w *world) changeTable(tc *dataplane.TableChange) {
 	for u, tu := range w.tables[tc.State.Table.ID] {
-		for _, a := range tc.Addrs {
-			w.placeAddr(tc.State, tu, a)
-		}
-		if tc.Blocks {
-			w.changeBlocks(tc.State, u, tu)
+		switch {
+		case tu.classed != tc.State.Classed():
+			w.reformTable(u, tu, tc.State)
+		case tu.classed:
+			for _, n := range tc.Classes {
+				w.place(tu.classes(), classKey(n), tc.State.AtClass(n), tu)
+			}
+		default:
+			for _, a := range tc.Addrs {
+				w.place(tu.addrs(), addrKey(a), tc.State.At(a), tu)
+			}
+			if tc.Blocks {
+				w.changeBlocks(tc.State, u, tu)
+			}
 		}
 	}
+}
+
+// reformTable writes a table anew in its other form, and so the programs that
+// jump to it.
+func (w *world) reformTable(u *unit, tu *tableUnit, s *dataplane.TableState) {
+	before, kernel, uses := w.tableVerdicts(u), u.kernel, u.uses
+	u.chains, u.kernel, u.uses = nil, nil, nil
+	w.writeTable(u, tu, s)
+	for _, name := range kernel {
+		w.dropSet(name)
+	}
+	for _, verdict := range before {
+		w.releaseRest(verdict)
+	}
+	w.letGo(u, uses)
+	w.reshaped[u] = struct{}{}
 }
 
 // changeBlocks brings a table's map of blocks up to date: it comes with its first and goes with its last.
@@ -145,16 +266,16 @@ func (w *world) changeBlocks(s *dataplane.TableState, u *unit, tu *tableUnit) {
 }
 
 func (tu *tableUnit) blockMap(elems map[string]string) *set {
-	return &set{name: tu.blocks(), types: tu.types(), interval: true, verdicts: true, elems: elems}
+	return &set{name: tu.blocks(), types: addrType(tu.family), interval: true, verdicts: true, elems: elems}
 }
 
-func (w *world) placeAddr(s *dataplane.TableState, tu *tableUnit, a netip.Addr) {
-	key := addrKey(a)
-	before, was := w.ruleset.sets[tu.addrs()].elems[key]
-	if r := s.At(a); r != nil {
-		w.putElem(tu.addrs(), key, "goto "+w.rest(r, tu).name)
+// place makes a key of a table's map lead to a rest, or to none.
+func (w *world) place(name, key string, r *dataplane.Rest, tu *tableUnit) {
+	before, was := w.ruleset.sets[name].elems[key]
+	if r != nil {
+		w.putElem(name, key, "goto "+w.rest(r, tu).name)
 	} else {
-		w.dropElem(tu.addrs(), key)
+		w.dropElem(name, key)
 	}
 	if was {
 		w.releaseRest(before)

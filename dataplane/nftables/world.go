@@ -19,7 +19,8 @@ type world struct {
 	// segment ends. byRest holds the rests of a rendered table.
 	tables map[string]map[*unit]*tableUnit
 	core   map[string]map[*unit]dataplane.Family // kernel sets of core sets
-	// reshaped are units whose kernel sets have come or gone in this change.
+	// reshaped are units whose users are to be written anew in this change: sets
+	// whose kernel sets have come or gone, tables that are classed now, or not any more.
 	reshaped map[*unit]struct{}
 	origins  map[string]dataplane.Origin // by counter
 
@@ -81,6 +82,7 @@ func (w *world) apply(ch *dataplane.Change, s *dataplane.State) {
 	for i := range ch.Endpoints {
 		w.holdPrograms(ch.Endpoints[i].After)
 	}
+	w.changeClasses(ch.Classes)
 	for i := range ch.Tables {
 		if tc := &ch.Tables[i]; !tc.New && !tc.Gone {
 			w.changeTable(tc)
@@ -180,6 +182,16 @@ func (w *world) ownSet(u *unit, s *set) {
 func (u *unit) use(v *unit) *unit {
 	u.uses = append(u.uses, v)
 	return v
+}
+
+// ask makes a unit a user of another that was just held, to be written anew when
+// what that one is like changes.
+func (u *unit) ask(v *unit) *unit {
+	if v.users == nil {
+		v.users = map[*unit]int{}
+	}
+	v.users[u]++
+	return u.use(v)
 }
 
 // count returns the name of the counter of a rule, for a user.

@@ -19,14 +19,16 @@ type feed struct {
 	node     string
 	ix       *policy.Index
 	compiler *dataplane.Compiler
+	opts     dataplane.Options
 }
 
 func newFeed(seed uint64, node string, linear int) *feed {
 	rng := rand.New(rand.NewPCG(seed, 0x6e6674))
-	f := &feed{rng: rng, node: node}
+	// Worlds are small: in one of three tables are classed as they are in large ones.
+	f := &feed{rng: rng, node: node, opts: dataplane.Options{Linear: linear, Classed: []int{0, 1, 3}[seed/3%3]}}
 	f.stream = oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0})
 	f.ix = policy.New(policy.Options{Local: func(n string) bool { return node == "" || n == node }})
-	f.compiler = dataplane.NewCompiler(dataplane.Options{Linear: linear})
+	f.compiler = dataplane.NewCompiler(f.opts)
 	return f
 }
 
@@ -74,7 +76,7 @@ func seeds(t *testing.T, n uint64) []uint64 {
 // last state alone, and what it says it has touched to what has changed.
 func TestIncremental(t *testing.T) {
 	linear := []int{-1, 2, dataplane.DefaultLinear}
-	var sum struct{ steps, tables, rests, ports, hosts, changes int }
+	var sum struct{ steps, tables, classed, reformed, classes, rests, ports, hosts, changes int }
 	for _, seed := range seeds(t, 150) {
 		f := newFeed(seed, "", linear[seed%3])
 		_, s := f.step(40)
@@ -85,6 +87,12 @@ func TestIncremental(t *testing.T) {
 			ch, s := f.step(1 + f.rng.IntN(4))
 			w.apply(ch, s)
 			sum.steps++
+			sum.reformed += reformed(before, w.ruleset)
+			for _, d := range []string{"4", "6"} {
+				if before.sets[mapClasses+d] != nil && w.ruleset.sets[mapClasses+d] != nil {
+					sum.classes += len(w.touchedElems[mapClasses+d])
+				}
+			}
 			fresh := newWorld(s, Options{}.complete())
 			if got, want := w.String(), fresh.String(); got != want {
 				t.Fatalf("seed %d: by changes\n%s\nfrom scratch\n%s", seed, got, want)
@@ -108,6 +116,9 @@ func TestIncremental(t *testing.T) {
 			switch key[:2] {
 			case "t-":
 				sum.tables++
+				if w.ruleset.sets[key+"-c"] != nil {
+					sum.classed++
+				}
 			case "r-":
 				sum.rests++
 			case "l-":
@@ -117,9 +128,21 @@ func TestIncremental(t *testing.T) {
 		sum.hosts += len(w.hosts)
 	}
 	t.Logf("%+v", sum)
-	if sum.tables == 0 || sum.rests == 0 || sum.ports == 0 || sum.hosts == 0 || sum.changes == 0 {
+	if sum.tables == 0 || sum.classed < 100 || sum.reformed < 50 || sum.classes < 100 || sum.rests == 0 || sum.ports == 0 || sum.hosts == 0 || sum.changes == 0 {
 		t.Errorf("the worlds have gone blind: %+v", sum)
 	}
+}
+
+// reformed is how many tables of two rulesets have different forms.
+func reformed(a, b *ruleset) (n int) {
+	for name := range a.chains {
+		for _, form := range []string{"-a", "-c"} {
+			if a.sets[name+form] != nil && b.chains[name] != nil && b.sets[name+form] == nil {
+				n++
+			}
+		}
+	}
+	return n
 }
 
 // copyOf copies a ruleset.
