@@ -350,6 +350,7 @@ func (s *space) renumbered(touched []uint32) []ClassChange {
 		}
 	}
 	s.leaving = nil
+	out = slices.Grow(out, len(touched))
 	for _, n := range touched {
 		now := uint32(0)
 		if cl := s.class[n]; cl != nil && cl.group != nil {

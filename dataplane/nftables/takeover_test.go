@@ -27,7 +27,7 @@ func TestRepair(t *testing.T) {
 		if err := b.Sync(ctx, s); err != nil {
 			t.Fatal(err)
 		}
-		var program, pod, table string
+		var program, pod, table, class string
 		for name, c := range b.world.chains {
 			if strings.HasPrefix(name, "p-") && len(c.rules) > 1 {
 				program = name
@@ -43,8 +43,11 @@ func TestRepair(t *testing.T) {
 				table = name
 			}
 		}
-		if program == "" || pod == "" || table == "" {
-			t.Fatalf("the world has gone blind: program %q, pod %q, table %q", program, pod, table)
+		for key := range b.world.ruleset.sets[mapClasses+"4"].elems {
+			class = fieldsText("ipv4_addr", key)
+		}
+		if program == "" || pod == "" || table == "" || class == "" {
+			t.Fatalf("the world has gone blind: program %q, pod %q, table %q, address with a class %q", program, pod, table, class)
 		}
 		for name, sabotage := range map[string]struct {
 			script  string
@@ -59,6 +62,11 @@ func TestRepair(t *testing.T) {
 			"a pod taken away":          {"delete element inet tierwall pods4 { " + pod + " }", false},
 			"a verdict changed":         {"flush map inet tierwall ingress4; add element inet tierwall ingress4 { " + pod + " : accept }", false},
 			"a table emptied":           {"flush map inet tierwall " + table, false},
+			"classes emptied":           {"flush map inet tierwall classes4", false},
+			"a class changed":           {"delete element inet tierwall classes4 { " + class + " }; add element inet tierwall classes4 { " + class + " : 1:2 }", false},
+			"a class added":             {"add element inet tierwall classes4 { 198.51.100.9 : 1:2 }", false},
+			"classes that are marks":    {"delete table inet tierwall; add table inet tierwall; add map inet tierwall classes4 { type ipv4_addr : mark; }", true},
+			"classes that are a set":    {"delete table inet tierwall; add table inet tierwall; add set inet tierwall classes4 { type ipv4_addr; }", true},
 			"an address added":          {"add element inet tierwall pods4 { 198.51.100.7 }", false},
 			"a block added":             {"add element inet tierwall podcidrs4 { 198.51.100.0/24 }", false},
 			"a chain added":             {"add chain inet tierwall mine; add rule inet tierwall mine drop; add rule inet tierwall nd jump mine", false},
@@ -179,6 +187,7 @@ func TestRenderedText(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		classed := 0
 		for _, seed := range seeds(t, 12) {
 			f := newFeed(seed+700, "", []int{-1, 2, dataplane.DefaultLinear}[seed%3])
 			_, s := f.step(80)
@@ -190,6 +199,9 @@ func TestRenderedText(t *testing.T) {
 				t.Fatalf("seed %d: %v\n%s\n%s", seed, err, out, Render(s, Options{}))
 			}
 			byNft := listing(t, l)
+			if strings.Contains(strings.Join(byNft, ""), "meta priority vmap") {
+				classed++
+			}
 			if err := b.Cleanup(ctx); err != nil {
 				t.Fatal(err)
 			}
@@ -200,6 +212,9 @@ func TestRenderedText(t *testing.T) {
 			if err := b.Cleanup(ctx); err != nil {
 				t.Fatal(err)
 			}
+		}
+		if classed == 0 && os.Getenv("TIERWALL_SEED") == "" {
+			t.Error("no world has classed tables")
 		}
 	})
 }
