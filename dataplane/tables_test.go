@@ -184,11 +184,22 @@ func (w *tablesWorld) checkClasses(ch *Change) error {
 			return fmt.Errorf("table %s has classes %v, want %v", id, got, classes)
 		}
 	}
+	asked := map[Family]map[uint32]bool{IPv4: {}, IPv6: {}}
+	for _, rec := range w.c.tables {
+		for _, sr := range rec.state.sets {
+			asked[rec.state.family][sr.number] = asked[rec.state.family][sr.number] || rec.state.Classed()
+		}
+	}
 	for _, space := range w.c.spaces {
 		homes := map[uint32]int{}
 		for n, g := range space.groups.byNumber {
 			if g.number != n || n == 0 || n > maxClass || space.groups.byContent[g.content] != g {
 				return fmt.Errorf("class %d is %+v", n, g)
+			}
+			for _, set := range g.sets {
+				if !asked[space.family][set] {
+					return fmt.Errorf("class %d depends on set %d, which no classed table asks for", n, set)
+				}
 			}
 			homes[g.home]++
 			w.most = max(w.most, homes[g.home])
