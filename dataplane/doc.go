@@ -9,5 +9,7 @@
 // one IP family. It is a list of segments, one a tier; a segment is either a
 // short list of rules, tried in turn, or a Table: address of the peer → what
 // remains of the segment's rules for that peer. So the first packet of a
-// connection costs about the same under ten rules and under ten thousand.
+// connection costs about the same under ten rules and under ten thousand. Tables of
+// many addresses are classed (classes.go), so that a backend may hold each
+// address once for all of them.
 package dataplane
