@@ -300,14 +300,16 @@ func (b *Backend) Cleanup(ctx context.Context) error {
 // no rules are left.
 func Cleanup(ctx context.Context) error {
 	var errs []error
+	var patience time.Duration // without commands no rule goes that sets could wait for
 	for _, v := range []Variant{Legacy, NFT} {
 		if c, ok := installed(v); ok {
+			patience = 5 * time.Second
 			if err := removeRules(ctx, commandKernel{c}); err != nil {
 				errs = append(errs, fmt.Errorf("iptables: variant %s: %w", v, err))
 			}
 		}
 	}
-	if err := destroyAll(ctx, commandKernel{}, clock.RealClock{}); err != nil {
+	if err := destroyAll(ctx, commandKernel{}, clock.RealClock{}, patience); err != nil {
 		errs = append(errs, fmt.Errorf("iptables: clean up: %w", err))
 	}
 	return errors.Join(errs...)
@@ -336,8 +338,8 @@ func removeRules(ctx context.Context, k commandKernel) error {
 }
 
 // destroyAll destroys all sets of ours. The kernel lets go of rules a little later than it says.
-func destroyAll(ctx context.Context, k kernel, c clock.Clock) error {
-	const patience, step = 5 * time.Second, 20 * time.Millisecond
+func destroyAll(ctx context.Context, k kernel, c clock.Clock, patience time.Duration) error {
+	const step = 20 * time.Millisecond
 	sets, err := k.sets()
 	if err != nil {
 		return err
@@ -353,7 +355,7 @@ func destroyAll(ctx context.Context, k kernel, c clock.Clock) error {
 		if len(b.litter) == 0 {
 			return nil
 		}
-		if c.Now().After(until) {
+		if !c.Now().Before(until) {
 			return fmt.Errorf("sets %v: %w", sortedKeys(b.litter), errBusy)
 		}
 		select {

@@ -2,6 +2,8 @@ package iptables
 
 import (
 	"context"
+	"errors"
+	"os"
 	"strings"
 	"testing"
 
@@ -33,6 +35,38 @@ func TestChangeOfVariant(t *testing.T) {
 		}
 		if err := b.Cleanup(ctx); err != nil {
 			t.Error(err)
+		}
+	})
+}
+
+// TestCleanupWithoutCommands holds Cleanup to saying so when rules are left that
+// it cannot remove, and to destroying no set that they ask for.
+func TestCleanupWithoutCommands(t *testing.T) {
+	ctx := context.Background()
+	inEach(t, func(t *testing.T, v Variant) {
+		s := stateOf(goldens["native"]())
+		b := newBackend(t, v)
+		if err := b.Sync(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		path := os.Getenv("PATH")
+		t.Setenv("PATH", t.TempDir())
+		if err := Cleanup(ctx); !errors.Is(err, errBusy) {
+			t.Errorf("%v, want %v", err, errBusy)
+		}
+		t.Setenv("PATH", path)
+		if err := b.Sync(ctx, s); err != nil {
+			t.Fatal(err)
+		}
+		if err := b.same(s); err != nil {
+			t.Error(err)
+		}
+		if err := Cleanup(ctx); err != nil {
+			t.Error(err)
+		}
+		t.Setenv("PATH", t.TempDir())
+		if err := Cleanup(ctx); err != nil {
+			t.Errorf("where there is nothing: %v", err)
 		}
 	})
 }
