@@ -23,6 +23,7 @@ type assembler struct {
 	// What the rule is known to be about: nft asks for the family of addresses and
 	// the protocol of ICMP types first, where nothing before in the rule has.
 	family, protocol byte
+	inner            int // where the data of the expression begin that is being written
 }
 
 // assemble writes the expressions of a rule into a batch, as the list of them
@@ -53,9 +54,10 @@ func (a *assembler) next() string {
 		return ""
 	}
 	var word string
-	switch i := -1; a.text[0] {
+	switch a.text[0] {
 	case '"':
-		if i = strings.IndexByte(a.text[1:], '"'); i < 0 {
+		i := strings.IndexByte(a.text[1:], '"')
+		if i < 0 {
 			a.fail("a quote is missing")
 			return ""
 		}
@@ -228,7 +230,7 @@ func (a *assembler) payload(base, offset uint32, size int) field {
 			a.b.uint32(unix.NFTA_PAYLOAD_BASE, base)
 			a.b.uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
 			a.b.uint32(unix.NFTA_PAYLOAD_LEN, uint32(size))
-			a.b.close2(at)
+			a.end(at)
 		},
 		parse: func(word string) ([]byte, int) {
 			out := binary.BigEndian.AppendUint16(nil, uint16(a.number(word, 8*size)))
@@ -242,7 +244,7 @@ func (a *assembler) metaField(key uint32, size int) field {
 		at := a.expression("meta")
 		a.b.uint32(unix.NFTA_META_KEY, key)
 		a.b.uint32(unix.NFTA_META_DREG, register)
-		a.b.close2(at)
+		a.end(at)
 	}}
 }
 
@@ -288,7 +290,7 @@ func (a *assembler) compare(f field, word string, not bool) {
 			a.b.uint32(unix.NFTA_RANGE_OP, unix.NFT_RANGE_NEQ)
 			a.data(unix.NFTA_RANGE_FROM_DATA, low)
 			a.data(unix.NFTA_RANGE_TO_DATA, high)
-			a.b.close2(at)
+			a.end(at)
 			return
 		}
 		a.cmp(unix.NFT_CMP_GTE, low)
@@ -381,7 +383,7 @@ func (a *assembler) mark() {
 	at := a.expression("meta")
 	a.b.uint32(unix.NFTA_META_KEY, unix.NFT_META_MARK)
 	a.b.uint32(unix.NFTA_META_SREG, unix.NFT_REG_1)
-	a.b.close2(at)
+	a.end(at)
 }
 
 // priority is a look-up by the packet's priority, or sets it: to what a map says
@@ -397,7 +399,7 @@ func (a *assembler) priority() {
 		at := a.expression("immediate")
 		a.b.uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1)
 		a.data(unix.NFTA_IMMEDIATE_DATA, make([]byte, 4))
-		a.b.close2(at)
+		a.end(at)
 	} else {
 		ip := a.next()
 		if ip != "ip" && ip != "ip6" {
@@ -410,7 +412,7 @@ func (a *assembler) priority() {
 	at := a.expression("meta")
 	a.b.uint32(unix.NFTA_META_KEY, unix.NFT_META_PRIORITY)
 	a.b.uint32(unix.NFTA_META_SREG, unix.NFT_REG_1)
-	a.b.close2(at)
+	a.end(at)
 }
 
 // ctStates are bits of the state of a connection: 1 << IP_CT_… + 1, see NF_CT_STATE_BIT.
@@ -428,7 +430,7 @@ func (a *assembler) ctState() {
 	at := a.expression("ct")
 	a.b.uint32(unix.NFTA_CT_KEY, unix.NFT_CT_STATE)
 	a.b.uint32(unix.NFTA_CT_DREG, unix.NFT_REG_1)
-	a.b.close2(at)
+	a.end(at)
 	a.bitwise(binary.NativeEndian.AppendUint32(nil, bits), make([]byte, 4))
 	a.cmp(unix.NFT_CMP_NEQ, make([]byte, 4))
 }
@@ -473,7 +475,7 @@ func (a *assembler) fibLocal() {
 	a.b.uint32(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_SADDR)
 	a.b.uint32(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE)
 	a.b.uint32(unix.NFTA_FIB_DREG, unix.NFT_REG_1)
-	a.b.close2(at)
+	a.end(at)
 	a.cmp(op, binary.NativeEndian.AppendUint32(nil, localType))
 }
 

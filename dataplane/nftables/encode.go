@@ -65,7 +65,7 @@ func (w *writer) table(kind, flags uint16, what string) {
 		b.name(unix.NFTA_TABLE_NAME, TableName)
 		if kind == unix.NFT_MSG_NEWTABLE {
 			b.uint32(unix.NFTA_TABLE_FLAGS, 0)
-			b.comment(nftaTableUserdata, udataComment, tableComment)
+			b.comment(nftaTableUserdata, tableComment)
 		}
 	})
 }
@@ -76,7 +76,7 @@ func (w *writer) addCounter(c *counter) {
 		b.name(unix.NFTA_OBJ_NAME, c.name)
 		b.uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
 		b.end(b.nest(unix.NFTA_OBJ_DATA))
-		b.comment(nftaObjUserdata, udataComment, c.comment)
+		b.comment(nftaObjUserdata, c.comment)
 	})
 }
 
@@ -114,7 +114,7 @@ func (w *writer) addChain(c *chain) {
 			b.uint32(unix.NFTA_CHAIN_POLICY, nfAccept)
 			b.name(unix.NFTA_CHAIN_TYPE, "filter")
 		}
-		b.comment(nftaChainUserdata, udataComment, c.comment)
+		b.comment(nftaChainUserdata, c.comment)
 	})
 }
 
@@ -140,7 +140,7 @@ func (w *writer) addRule(c *chain, r *rule) {
 		if err := b.assemble(r.text); err != nil && w.err == nil {
 			w.err = err
 		}
-		b.comment(unix.NFTA_RULE_USERDATA, udataComment, r.tagged())
+		b.comment(unix.NFTA_RULE_USERDATA, r.tagged())
 	})
 }
 

@@ -4,20 +4,19 @@ import "golang.org/x/sys/unix"
 
 // The kernel's expressions, one by one. All matches go through register 1.
 
-// expression begins an expression; close2 ends it.
+// expression begins an expression and its data; end ends both.
 func (a *assembler) expression(name string) int {
 	at := a.b.nest(unix.NFTA_LIST_ELEM)
 	a.b.name(unix.NFTA_EXPR_NAME, name)
 	if name != "notrack" { // which has no data
-		a.b.inner = a.b.nest(unix.NFTA_EXPR_DATA)
+		a.inner = a.b.nest(unix.NFTA_EXPR_DATA)
 	}
 	return at
 }
 
-// close2 ends an expression and its data.
-func (b *batch) close2(at int) {
-	b.end(b.inner)
-	b.end(at)
+func (a *assembler) end(at int) {
+	a.b.end(a.inner)
+	a.b.end(at)
 }
 
 func (a *assembler) data(kind uint16, value []byte) {
@@ -31,7 +30,7 @@ func (a *assembler) cmp(op uint32, value []byte) {
 	a.b.uint32(unix.NFTA_CMP_SREG, unix.NFT_REG_1)
 	a.b.uint32(unix.NFTA_CMP_OP, op)
 	a.data(unix.NFTA_CMP_DATA, value)
-	a.b.close2(at)
+	a.end(at)
 }
 
 // metaCompare asks for a property of the packet that has its own bytes.
@@ -48,7 +47,7 @@ func (a *assembler) bitwise(mask, xor []byte) {
 	a.b.uint32(unix.NFTA_BITWISE_LEN, uint32(len(mask)))
 	a.data(unix.NFTA_BITWISE_MASK, mask)
 	a.data(unix.NFTA_BITWISE_XOR, xor)
-	a.b.close2(at)
+	a.end(at)
 }
 
 // lookup looks up what begins at register 1 in a set.
@@ -74,20 +73,20 @@ func (a *assembler) search(set string, more func()) {
 	a.b.name(unix.NFTA_LOOKUP_SET, set[1:])
 	a.b.uint32(unix.NFTA_LOOKUP_SREG, unix.NFT_REG_1)
 	more()
-	a.b.close2(at)
+	a.end(at)
 }
 
 // counter counts into a counter of its own, or into a named one.
 func (a *assembler) counter() {
 	if !a.skip("name") {
 		at := a.expression("counter")
-		a.b.close2(at)
+		a.end(at)
 		return
 	}
 	at := a.expression("objref")
 	a.b.uint32(unix.NFTA_OBJREF_IMM_TYPE, unix.NFT_OBJECT_COUNTER)
 	a.b.name(unix.NFTA_OBJREF_IMM_NAME, a.next())
-	a.b.close2(at)
+	a.end(at)
 }
 
 func (a *assembler) log() {
@@ -98,7 +97,7 @@ func (a *assembler) log() {
 	at := a.expression("log")
 	a.b.name(unix.NFTA_LOG_PREFIX, prefix)
 	a.b.uint16(unix.NFTA_LOG_GROUP, uint16(group))
-	a.b.close2(at)
+	a.end(at)
 }
 
 // reject drops a TCP packet and tells the sender so.
@@ -107,7 +106,7 @@ func (a *assembler) reject() {
 	at := a.expression("reject")
 	a.b.uint32(unix.NFTA_REJECT_TYPE, unix.NFT_REJECT_TCP_RST)
 	a.b.uint32(unix.NFTA_REJECT_ICMP_CODE, 0)
-	a.b.close2(at)
+	a.end(at)
 }
 
 func (a *assembler) verdict(word, chain string) {
@@ -116,7 +115,7 @@ func (a *assembler) verdict(word, chain string) {
 	if !a.b.verdict(unix.NFTA_IMMEDIATE_DATA, word, chain) {
 		a.fail("%q is no verdict", word)
 	}
-	a.b.close2(at)
+	a.end(at)
 }
 
 // verdictCodes are the kernel's numbers of verdicts.

@@ -80,10 +80,10 @@ func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
 	if err := k.list(unix.NFT_MSG_GETCHAIN, func(*batch) {}, func(attrs []byte) error { return s.chain(attrs) }); err != nil {
 		return nil, fmt.Errorf("chains: %w", err)
 	}
-	if err := k.list(unix.NFT_MSG_GETRULE, ofTable(unix.NFTA_RULE_TABLE), func(attrs []byte) error { return s.rule(attrs) }); err != nil {
+	if err := k.list(unix.NFT_MSG_GETRULE, ofTable, func(attrs []byte) error { return s.rule(attrs) }); err != nil {
 		return nil, fmt.Errorf("rules: %w", err)
 	}
-	if err := k.list(unix.NFT_MSG_GETSET, ofTable(unix.NFTA_SET_TABLE), func(attrs []byte) error { return s.set(attrs) }); err != nil {
+	if err := k.list(unix.NFT_MSG_GETSET, ofTable, func(attrs []byte) error { return s.set(attrs) }); err != nil {
 		return nil, fmt.Errorf("sets: %w", err)
 	}
 	for name, have := range s.sets {
@@ -95,7 +95,7 @@ func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	err = k.list(unix.NFT_MSG_GETOBJ, ofTable(unix.NFTA_OBJ_TABLE), func(attrs []byte) error {
+	err = k.list(unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
 		name, _, ok, err := counted(attrs)
 		if ok {
 			s.counters[name] = true
@@ -108,9 +108,9 @@ func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
 	return s, nil
 }
 
-func ofTable(attr uint16) func(*batch) {
-	return func(b *batch) { b.name(attr, TableName) }
-}
+// ofTable asks for what is in the table alone: the attribute is the same for
+// rules, sets and objects.
+func ofTable(b *batch) { b.name(unix.NFTA_RULE_TABLE, TableName) }
 
 // text is a text of the kernel's, less the zero at its end.
 func text(b []byte) string { return strings.TrimSuffix(string(b), "\x00") }
@@ -258,7 +258,7 @@ var setTypes = []string{
 
 func (k *netlinkKernel) counters() (map[string]dataplane.Count, error) {
 	out := map[string]dataplane.Count{}
-	err := k.list(unix.NFT_MSG_GETOBJ, ofTable(unix.NFTA_OBJ_TABLE), func(attrs []byte) error {
+	err := k.list(unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
 		name, n, ok, err := counted(attrs)
 		if ok {
 			out[name] = n

@@ -14,11 +14,10 @@ import (
 // Attributes: https://www.kernel.org/doc/html/latest/userspace-api/netlink/intro.html,
 // numbers: include/uapi/linux/netfilter/nf_tables.h.
 type batch struct {
-	buf   []byte
-	at    int // of the message that is being written
-	seq   uint32
-	said  []saying // what each message is about; the first is the beginning's
-	inner int      // of the expression that is being written, where its data begin
+	buf  []byte
+	at   int // of the message that is being written
+	seq  uint32
+	said []saying // what each message is about; the first is the beginning's
 }
 
 // saying is what a message asks for, to name it where the kernel refuses.
@@ -120,13 +119,13 @@ func (b *batch) uint32(kind uint16, v uint32) {
 }
 
 // comment is user data of one text, as nft keeps comments: a type, a length, the text and a zero.
-func (b *batch) comment(attr uint16, kind byte, text string) {
+func (b *batch) comment(attr uint16, text string) {
 	if text == "" {
 		return
 	}
 	text = clean(text, 127)
 	at := b.open(attr)
-	b.buf = append(b.buf, kind, byte(len(text)+1))
+	b.buf = append(b.buf, udataComment, byte(len(text)+1))
 	b.buf = append(append(b.buf, text...), 0)
 	b.end(at)
 }
