@@ -83,6 +83,12 @@ func judge(t *testing.T, text string) (string, []string) {
 	}
 	var errs []string
 	_, problems, known := convert.Object(o)
+	if head.Kind == "NodeReport" { // what agents say, and no input of theirs
+		if known {
+			t.Errorf("convert takes a NodeReport")
+		}
+		return head.Metadata.Name, nil
+	}
 	if !known {
 		t.Fatalf("convert does not know %s", head.Kind)
 	}
