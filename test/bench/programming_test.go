@@ -69,8 +69,8 @@ type programmed struct {
 	elements                       int     // of the compiled tables
 }
 
-// lap is how long something took, and how much time of CPUs, that of children
-// (nft) included: on a busy machine it is the one that counts.
+// lap is how long something took, and how much time of CPUs, the kernel's
+// included: on a busy machine it is the one that counts.
 type lap struct{ wall, cpu time.Duration }
 
 // since starts a lap and returns what ends it.
@@ -79,14 +79,12 @@ func since() func() lap {
 	return func() lap { return lap{time.Since(start), cpuTime() - cpu} }
 }
 
-func cpuTime() (sum time.Duration) {
-	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
-		var u unix.Rusage
-		if unix.Getrusage(who, &u) == nil {
-			sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
-		}
+func cpuTime() time.Duration {
+	var u unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
+		return 0
 	}
-	return sum
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 func (p *programmed) put(part Part, what string, l lap, limit float64) {
