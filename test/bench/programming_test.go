@@ -28,7 +28,7 @@ func BenchmarkProgramming(b *testing.B) {
 			p.put(Programming, "restart and take-over, nothing to change", p.restart, 1.5)
 			report.Put(Row{Part: Programming, What: "transactions of that", Value: float64(p.transactions), Budget: Budget{Limit: 0}})
 			client := pod("client", elsewhere, map[string]string{"set": "set-7"}, addr(1<<23))
-			member := a.measure(b, p.backend, 40, func(i int) {
+			member := a.measure(b, p.backend, 100, func(i int) {
 				if i%2 == 0 {
 					a.ix.Upsert(client)
 				} else {
@@ -36,7 +36,7 @@ func BenchmarkProgramming(b *testing.B) {
 				}
 			})
 			member.put(Programming, "one member's change", 0.5, 1)
-			rules := a.measure(b, p.backend, 8, func(i int) { a.ix.Upsert(sizedPolicy(77, 100+i)) })
+			rules := a.measure(b, p.backend, 100, func(i int) { a.ix.Upsert(sizedPolicy(77, 100+i)) })
 			rules.put(Programming, "one policy's change", 0.5, 10)
 		})
 	}

@@ -59,7 +59,7 @@ func BenchmarkUpdates(b *testing.B) {
 						name := map[string]string{elsewhere: "address of a pod elsewhere", here: "address of a pod here"}[node]
 						put(name, list, 5)
 					}
-					put("rules of a policy", a.measure(b, backend, 40, func(i int) { a.ix.Upsert(w.policy(i)) }), 100)
+					put("rules of a policy", a.measure(b, backend, 100, func(i int) { a.ix.Upsert(w.policy(i)) }), 100)
 				})
 			}
 		})
