@@ -92,7 +92,7 @@ func (c *Compiler) newBlockMap(sets []uint32, f int) *blockMap {
 	for _, n := range sets {
 		for _, p := range c.numbered[n].blocks[f].nets {
 			edges = append(edges, blockEdge{keyOf(p.Addr()), p.Addr(), n, true})
-			if next := lastAddr(p).Next(); next.IsValid() {
+			if next := LastAddr(p).Next(); next.IsValid() {
 				edges = append(edges, blockEdge{keyOf(next), next, n, false})
 			}
 		}
@@ -180,8 +180,8 @@ func (m *blockMap) sets(combo uint32) []uint32 {
 	return m.combos[combo]
 }
 
-// lastAddr returns the last address of a block.
-func lastAddr(p netip.Prefix) netip.Addr {
+// LastAddr returns the last address of a block.
+func LastAddr(p netip.Prefix) netip.Addr {
 	b := p.Masked().Addr().AsSlice()
 	for i := range b {
 		if bits := p.Bits() - 8*i; bits <= 0 {
@@ -198,5 +198,5 @@ func maxAddr(f Family) netip.Addr {
 	if f == IPv4 {
 		return netip.AddrFrom4([4]byte{255, 255, 255, 255})
 	}
-	return lastAddr(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
+	return LastAddr(netip.PrefixFrom(netip.IPv6Unspecified(), 0))
 }

@@ -311,7 +311,7 @@ func checkTable(s *TableState, e *expected, held tableCopy) error {
 func (e *expected) checkEdges(s *TableState) error {
 	for n := range e.blocks {
 		for _, p := range e.blocks[n] {
-			for _, a := range []netip.Addr{p.Addr(), p.Addr().Prev(), lastAddr(p), lastAddr(p).Next()} {
+			for _, a := range []netip.Addr{p.Addr(), p.Addr().Prev(), LastAddr(p), LastAddr(p).Next()} {
 				if !a.IsValid() || e.singles[a] != nil {
 					continue
 				}

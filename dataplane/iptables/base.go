@@ -25,10 +25,10 @@ const (
 // base writes all of a family: what hooks lead to.
 func (g *generator) base() {
 	g.nodeSets()
-	if g.hasStage(model.StageUntracked) {
+	if g.hosts.HasStage(model.StageUntracked) {
 		g.in(tableRaw, g.untracked)
 	}
-	if g.hasStage(model.StagePreDNAT) {
+	if g.hosts.HasStage(model.StagePreDNAT) {
 		g.in(tableMangle, g.preDNAT)
 	}
 	g.in(tableFilter, func() {
@@ -50,7 +50,7 @@ func (g *generator) nodeSets() {
 	var podElems, guarded, own, cidrs, foreign []elem
 	for _, a := range pods {
 		podElems = append(podElems, single(a))
-		if hasPolicies(g.owners[a], g.family) {
+		if g.owners[a].HasPolicies(g.family) {
 			guarded = append(guarded, single(a))
 		}
 	}
@@ -81,24 +81,8 @@ func (g *generator) nodeSets() {
 	g.hasCIDRs = len(cidrs) > 0
 }
 
-// hasPolicies says whether anything that an endpoint sends or gets could be denied.
-func hasPolicies(e dataplane.Endpoint, f dataplane.Family) bool {
-	if e.Policy == nil {
-		return true
-	}
-	return slices.ContainsFunc(e.Policy.Programs, func(p dataplane.StageProgram) bool {
-		return p.Program.Family == f && (len(p.Program.Segments) > 0 || p.Program.Default.Verdict == dataplane.Drop)
-	})
-}
-
-func (g *generator) hasStage(s model.Stage) bool {
-	return slices.ContainsFunc(g.hosts, func(h dataplane.Endpoint) bool {
-		return h.Policy != nil && slices.ContainsFunc(h.Policy.Programs, func(p dataplane.StageProgram) bool { return p.Stage == s })
-	})
-}
-
 func (g *generator) early() bool {
-	return g.hasStage(model.StageUntracked) || g.hasStage(model.StagePreDNAT)
+	return g.hosts.HasStage(model.StageUntracked) || g.hosts.HasStage(model.StagePreDNAT)
 }
 
 // common writes chains that a table's other chains lead to.
@@ -244,7 +228,7 @@ func (g *generator) guarding(program string) []rule {
 	return []rule{
 		{midstreamMatch, reset, ""},
 		{"", clearMark(g.opts.Accepted), ""},
-		{"", "-j " + program, g.guard().Ref.String() + ", applyOnForward"},
+		{"", "-j " + program, g.hosts.Guard().Ref.String() + ", applyOnForward"},
 	}
 }
 

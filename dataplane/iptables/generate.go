@@ -31,7 +31,7 @@ func generate(s *dataplane.State, o Options, name namer) *ruleset {
 type world struct {
 	state    *dataplane.State
 	settings *model.Settings
-	hosts    []dataplane.Endpoint // sorted by name
+	hosts    dataplane.Hosts // sorted by name
 	// owners are the pods that addresses lead to; of several that claim an address the first by name.
 	owners map[netip.Addr]dataplane.Endpoint
 }
@@ -137,7 +137,7 @@ func (g *generator) coreSet(s *dataplane.Set) string {
 			kind, letter = typeNets, "n"
 		}
 	}
-	return g.set(letter+hash(s.ID), kind, elems)
+	return g.set(letter+dataplane.Hash(s.ID), kind, elems)
 }
 
 // portSets returns the kernel's names for a set of addresses with ports: one for
@@ -155,10 +155,10 @@ func (g *generator) portSets(s *dataplane.Set) (ports string, whole []protocolSe
 		}
 	}
 	for p, elems := range all {
-		whole = append(whole, protocolSet{p, g.set(fmt.Sprintf("q%d-%s", p, hash(s.ID)), typeAddrs, elems)})
+		whole = append(whole, protocolSet{p, g.set(fmt.Sprintf("q%d-%s", p, dataplane.Hash(s.ID)), typeAddrs, elems)})
 	}
 	slices.SortFunc(whole, func(a, b protocolSet) int { return cmp.Compare(a.protocol, b.protocol) })
-	return g.set("p"+hash(s.ID), typePorts, elems), whole
+	return g.set("p"+dataplane.Hash(s.ID), typePorts, elems), whole
 }
 
 // protocolSet is a set of addresses that count for one protocol.
@@ -170,7 +170,7 @@ type protocolSet struct {
 // origin returns the chain that counts for a rule of a policy and does what the rule says.
 func (g *generator) origin(l *dataplane.Leaf) string {
 	o := l.Origin
-	name := chainPrefix + "o-" + hash(o.String(), l.Verdict.String(), fmt.Sprint(l.Log))
+	name := chainPrefix + "o-" + dataplane.Hash(o.String(), l.Verdict.String(), fmt.Sprint(l.Log))
 	return g.once(name, func() []rule {
 		g.rs.origins[name] = o
 		rules := []rule{{"", "", o.String()}}
@@ -181,7 +181,7 @@ func (g *generator) origin(l *dataplane.Leaf) string {
 			rules[0].target = "-j DROP"
 		}
 		if l.Log {
-			log := fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix %q", g.opts.LogGroup, clean(name+" "+o.String(), maxPrefix))
+			log := fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix %q", g.opts.LogGroup, dataplane.Plain(name+" "+o.String(), maxPrefix))
 			rules = slices.Insert(rules, 0, rule{"", log, ""})
 		}
 		return rules

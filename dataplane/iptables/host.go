@@ -44,7 +44,7 @@ func (s hostStage) side() (addr, iface, direction string) {
 
 // chainOf is the name of a host endpoint's chain at a stage.
 func chainOf(h *dataplane.Endpoint, s hostStage) string {
-	return chainPrefix + "h-" + hash(h.Ref.Name) + "-" + s.name
+	return chainPrefix + "h-" + dataplane.Hash(h.Ref.Name) + "-" + s.name
 }
 
 // hostProgram returns the chain of a host endpoint's program, or "".
@@ -82,7 +82,7 @@ func (g *generator) hostRules(h *dataplane.Endpoint, s hostStage) []rule {
 		return nil
 	case s.stage == model.StageHost:
 		rules := []rule{clear, {"", "-j " + p, ""}, {"", clearMark(g.opts.both()), ""}}
-		if hasPolicies(*h, g.family) {
+		if h.HasPolicies(g.family) {
 			rules = slices.Insert(rules, 0, rule{midstreamMatch, reset, ""})
 		}
 		return rules
@@ -90,29 +90,8 @@ func (g *generator) hostRules(h *dataplane.Endpoint, s hostStage) []rule {
 	return []rule{clear, {"", "-j " + p, ""}, {isMarked(g.opts.Accepted), "-g " + chainPrefix + "allowed-early", ""}}
 }
 
-// guard is the host endpoint whose policy forwarded traffic meets: the one of
-// all interfaces, else the first by name; nil without any.
-func (g *generator) guard() *dataplane.Endpoint {
-	if h := g.wildcard(); h != nil {
-		return h
-	}
-	if len(g.hosts) > 0 {
-		return &g.hosts[0]
-	}
-	return nil
-}
-
-func (g *generator) wildcard() *dataplane.Endpoint {
-	for i := range g.hosts {
-		if g.hosts[i].Host.Interface == "*" {
-			return &g.hosts[i]
-		}
-	}
-	return nil
-}
-
 func (g *generator) forwardProgram(dir model.Direction) string {
-	if h := g.guard(); h != nil {
+	if h := g.hosts.Guard(); h != nil {
 		return g.hostProgram(h, model.StageForward, dir)
 	}
 	return ""
@@ -131,7 +110,7 @@ func (g *generator) dispatch(s hostStage) []rule {
 	var named, byAddr, byIface []rule
 	claims := map[netip.Addr][]*dataplane.Endpoint{}
 	onInterface := func(h *dataplane.Endpoint, match string) rule {
-		return rule{fmt.Sprintf("%s %q", iface, clean(h.Host.Interface, 15)) + match, "-g " + chainOf(h, s), h.Ref.String()}
+		return rule{fmt.Sprintf("%s %q", iface, dataplane.Plain(h.Host.Interface, 15)) + match, "-g " + chainOf(h, s), h.Ref.String()}
 	}
 	for i := range g.hosts {
 		h := &g.hosts[i]
@@ -164,7 +143,7 @@ func (g *generator) dispatch(s hostStage) []rule {
 		byAddr = append(byAddr, rule{match, "-g " + chainOf(claims[a][0], s), claims[a][0].Ref.String()})
 	}
 	rules := slices.Concat(named, byAddr, byIface)
-	switch star, guard := g.wildcard(), g.guard(); {
+	switch star, guard := g.hosts.Wildcard(), g.hosts.Guard(); {
 	case star != nil:
 		rules = append(rules, rule{"", "-g " + chainOf(star, s), star.Ref.String()})
 	case s.stage != model.StageHost && s.dir == model.Ingress:
@@ -198,7 +177,7 @@ func (g *generator) preDNAT() {
 	g.hostChains(model.StagePreDNAT)
 	g.chain(chainPrefix+"allowed-early", rule{"", clearMark(g.opts.Accepted), ""}, rule{"", setMark(g.opts.Early), ""})
 	rules := []rule{{established, "-j RETURN", "connections that are allowed already"}, {"-i lo", "-j RETURN", ""}}
-	if g.hasStage(model.StageUntracked) {
+	if g.hosts.HasStage(model.StageUntracked) {
 		rules = append(rules, rule{isMarked(g.opts.Early), "-j RETURN", "allowed untracked"})
 	}
 	rules = append(append(rules, rule{"", clearMark(g.opts.both()), ""}), g.discovery()...)

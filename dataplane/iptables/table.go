@@ -32,7 +32,7 @@ func leafKey(l *dataplane.Leaf) string {
 
 // table returns the chain of a table whose tier ends so.
 func (g *generator) table(t *dataplane.Table, end *dataplane.Leaf) string {
-	name := chainPrefix + "t-" + hash(t.ID, leafKey(end))
+	name := chainPrefix + "t-" + dataplane.Hash(t.ID, leafKey(end))
 	return g.once(name, func() []rule {
 		direction := "src"
 		if t.Side == dataplane.CondDstAddr {
@@ -83,7 +83,7 @@ func (l *lookup) rules(letter, kind string, groups []*group, depth int) []rule {
 	if len(groups) <= fewRests || depth >= idLen {
 		var rules []rule
 		for _, g := range groups {
-			set := l.set("t"+hash(l.table, letter, g.rest.ID), kind, g.elems)
+			set := l.set("t"+dataplane.Hash(l.table, letter, g.rest.ID), kind, g.elems)
 			rules = append(rules, rule{inSet("", set, l.direction), "-g " + l.rest(g.rest, l.end), ""})
 		}
 		return rules
@@ -107,8 +107,8 @@ func (l *lookup) rules(letter, kind string, groups []*group, depth int) []rule {
 		for _, g := range part {
 			all = append(all, g.elems...)
 		}
-		set := l.set("u"+hash(l.table, letter, path), kind, all)
-		chain := chainPrefix + "u-" + hash(l.table, letter, path, leafKey(l.end))
+		set := l.set("u"+dataplane.Hash(l.table, letter, path), kind, all)
+		chain := chainPrefix + "u-" + dataplane.Hash(l.table, letter, path, leafKey(l.end))
 		l.once(chain, func() []rule { return l.rules(letter, kind, part, depth+1) })
 		rules = append(rules, rule{inSet("", set, l.direction), "-g " + chain, ""})
 	}
@@ -120,7 +120,7 @@ const idLen = 16
 
 // rest returns the chain of a rest that ends so.
 func (g *generator) rest(r *dataplane.Rest, end *dataplane.Leaf) string {
-	name := chainPrefix + "r-" + hash(r.ID, leafKey(end))
+	name := chainPrefix + "r-" + dataplane.Hash(r.ID, leafKey(end))
 	return g.once(name, func() []rule {
 		if r.Ports != nil {
 			return g.portTable(r.Ports, name, end)
@@ -179,30 +179,15 @@ func rangeElems(first, last netip.Addr) []elem {
 		p := netip.PrefixFrom(first, first.BitLen())
 		for p.Bits() > 1 {
 			q := netip.PrefixFrom(first, p.Bits()-1)
-			if q.Masked().Addr() != first || lastOf(q).Compare(last) > 0 {
+			if q.Masked().Addr() != first || dataplane.LastAddr(q).Compare(last) > 0 {
 				break
 			}
 			p = q
 		}
 		out = append(out, elem{net: p})
-		if first = lastOf(p).Next(); !first.IsValid() {
+		if first = dataplane.LastAddr(p).Next(); !first.IsValid() {
 			break
 		}
 	}
 	return out
-}
-
-// lastOf is the last address of a block.
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().AsSlice()
-	for i := range b {
-		switch bits := p.Bits() - 8*i; {
-		case bits <= 0:
-			b[i] = 0xff
-		case bits < 8:
-			b[i] |= 0xff >> bits
-		}
-	}
-	a, _ := netip.AddrFromSlice(b) // of 4 or 16 bytes, as it was
-	return a
 }

@@ -45,7 +45,7 @@ func (g *generator) addrTree(name, flag string, addrs []netip.Addr, leaf func(ne
 			continue
 		}
 		// The block is the name: it stays the same when others come and go.
-		child := g.addrTree(chainPrefix+treeLetter(name)+hash(name, p.net.String()), flag, p.addrs, leaf)
+		child := g.addrTree(chainPrefix+treeLetter(name)+dataplane.Hash(name, p.net.String()), flag, p.addrs, leaf)
 		rules = append(rules, rule{flag + " " + netText(p.net), "-g " + child, ""})
 	}
 	g.chain(name, rules...)
@@ -100,7 +100,7 @@ func (g *generator) portTree(name string, entries []dataplane.PortEntry, leaf fu
 			rules = append(rules, leaf(m, &part[0].Leaf)...)
 			continue
 		}
-		child := chainPrefix + "l-" + hash(name, fmt.Sprint(part[0].First))
+		child := chainPrefix + "l-" + dataplane.Hash(name, fmt.Sprint(part[0].First))
 		g.portTree(child, part, leaf)
 		rules = append(rules, rule{m, "-g " + child, ""})
 	}

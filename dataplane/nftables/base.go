@@ -86,7 +86,7 @@ func (w *world) renderBase() {
 	}
 }
 
-func (w *world) sortedHosts() []dataplane.Endpoint {
+func (w *world) sortedHosts() dataplane.Hosts {
 	out := make([]dataplane.Endpoint, 0, len(w.hosts))
 	for _, h := range w.hosts {
 		out = append(out, h)
@@ -97,7 +97,7 @@ func (w *world) sortedHosts() []dataplane.Endpoint {
 
 type baseRenderer struct {
 	*world
-	hosts    []dataplane.Endpoint
+	hosts    dataplane.Hosts
 	settings *model.Settings
 }
 
@@ -156,10 +156,10 @@ func (r *baseRenderer) render() {
 	if len(r.hosts) > 0 {
 		r.failsafe()
 	}
-	if r.hasStage(model.StageUntracked) {
+	if r.hosts.HasStage(model.StageUntracked) {
 		r.untracked()
 	}
-	if r.hasStage(model.StagePreDNAT) {
+	if r.hosts.HasStage(model.StagePreDNAT) {
 		r.preDNAT()
 	}
 	r.midstreams()
@@ -168,14 +168,8 @@ func (r *baseRenderer) render() {
 	r.output()
 }
 
-func (r *baseRenderer) hasStage(s model.Stage) bool {
-	return slices.ContainsFunc(r.hosts, func(h dataplane.Endpoint) bool {
-		return h.Policy != nil && slices.ContainsFunc(h.Policy.Programs, func(p dataplane.StageProgram) bool { return p.Stage == s })
-	})
-}
-
 func (r *baseRenderer) early() bool {
-	return r.hasStage(model.StageUntracked) || r.hasStage(model.StagePreDNAT)
+	return r.hosts.HasStage(model.StageUntracked) || r.hosts.HasStage(model.StagePreDNAT)
 }
 
 var (
@@ -273,7 +267,7 @@ func (r *baseRenderer) fromOutside(f dataplane.Family) []rule {
 		if r.early() {
 			rules = append(rules, rule{isMarked(r.opts.Early) + " return", "allowed before routing"})
 		}
-		rules = append(rules, rule{midstream + " " + reset, ""}, rule{clearMark(r.opts.Accepted), ""}, rule{"jump " + p, r.guard().Ref.String() + ", applyOnForward"})
+		rules = append(rules, rule{midstream + " " + reset, ""}, rule{clearMark(r.opts.Accepted), ""}, rule{"jump " + p, r.hosts.Guard().Ref.String() + ", applyOnForward"})
 	}
 	return rules
 }
@@ -282,7 +276,7 @@ func (r *baseRenderer) fromOutside(f dataplane.Family) []rule {
 func (r *baseRenderer) toOutside(f dataplane.Family) []rule {
 	var rules []rule
 	if p := r.forwardProgram(model.Egress, f); p != "" {
-		rules = append(rules, rule{midstream + " " + reset, ""}, rule{clearMark(r.opts.Accepted), ""}, rule{"jump " + p, r.guard().Ref.String() + ", applyOnForward"})
+		rules = append(rules, rule{midstream + " " + reset, ""}, rule{clearMark(r.opts.Accepted), ""}, rule{"jump " + p, r.hosts.Guard().Ref.String() + ", applyOnForward"})
 	}
 	return append(rules, r.unknown(f, "daddr")...)
 }

@@ -73,7 +73,7 @@ func TestCounters(t *testing.T) {
 			if got := counts[origin]; got.Packets != want || got.Bytes < want*20 {
 				t.Errorf("network %v: %s: %+v, want %d packets", network, origin, got, want)
 			}
-			if got, ok := b.Origin("c-" + hash(origin.String()) + " whatever"); !ok || got != origin {
+			if got, ok := b.Origin("c-" + dataplane.Hash(origin.String()) + " whatever"); !ok || got != origin {
 				t.Errorf("a log prefix leads to %v", got)
 			}
 		}

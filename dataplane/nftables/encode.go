@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/dataplane"
 )
 
 // How plans become messages. Within a transaction the kernel wants things added
@@ -183,7 +185,7 @@ func (w *writer) addSet(s *set) {
 			b.buf = append(b.buf, udataSetDataOrder, 4, hostEndian, 0, 0, 0)
 		}
 		if s.comment != "" {
-			text := clean(s.comment, 127)
+			text := dataplane.Plain(s.comment, 127)
 			b.buf = append(b.buf, udataSetComment, byte(len(text)+1))
 			b.buf = append(append(b.buf, text...), 0)
 		}

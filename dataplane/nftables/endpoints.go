@@ -117,7 +117,7 @@ func (w *world) placePods(touched map[netip.Addr]bool) {
 		} else {
 			e := w.pods[refs[0]]
 			w.putElem(setPods+d, key, "")
-			if hasPolicies(e, dataplane.FamilyOf(a)) {
+			if e.HasPolicies(dataplane.FamilyOf(a)) {
 				w.putElem(setGuarded+d, key, "")
 			} else {
 				w.dropElem(setGuarded+d, key)
@@ -130,16 +130,6 @@ func (w *world) placePods(touched map[netip.Addr]bool) {
 	for _, b := range mates {
 		w.placeSelf(b, touched)
 	}
-}
-
-// hasPolicies says whether anything that an endpoint sends or gets could be denied.
-func hasPolicies(e dataplane.Endpoint, f dataplane.Family) bool {
-	if e.Policy == nil {
-		return true
-	}
-	return slices.ContainsFunc(e.Policy.Programs, func(p dataplane.StageProgram) bool {
-		return p.Program.Family == f && (len(p.Program.Segments) > 0 || p.Program.Default.Verdict == dataplane.Drop)
-	})
 }
 
 // jump is the verdict that leads to a pod's program; without one nothing passes.

@@ -36,7 +36,7 @@ func (s hostStage) side() (addr, iface string) {
 
 // chainOf is the name of a host endpoint's chain at a stage.
 func chainOf(h dataplane.Endpoint, s hostStage, f dataplane.Family) string {
-	return "h-" + hash(h.Ref.Name) + "-" + s.name + digit(f)
+	return "h-" + dataplane.Hash(h.Ref.Name) + "-" + s.name + digit(f)
 }
 
 // hostProgram returns the name of a host endpoint's program, or "". The
@@ -56,7 +56,7 @@ func hostProgram(h dataplane.Endpoint, s model.Stage, dir model.Direction, f dat
 // those before routing, where what no rule decides goes on.
 func (r *baseRenderer) hostChains(h dataplane.Endpoint) {
 	for _, s := range hostStages {
-		if !r.hasStage(s.stage) {
+		if !r.hosts.HasStage(s.stage) {
 			continue
 		}
 		for _, f := range families {
@@ -68,7 +68,7 @@ func (r *baseRenderer) hostChains(h dataplane.Endpoint) {
 			case p == "":
 			case s.stage == model.StageHost:
 				rules = []rule{{clearMark(r.both()), ""}, {"jump " + p, ""}, {clearMark(r.both()) + " accept", ""}}
-				if hasPolicies(h, f) {
+				if h.HasPolicies(f) {
 					rules = slices.Insert(rules, 0, rule{midstream + " " + reset, ""})
 				}
 			default:
@@ -83,29 +83,8 @@ func (r *baseRenderer) hostChains(h dataplane.Endpoint) {
 	}
 }
 
-// guard is the host endpoint whose policy forwarded traffic meets: the one of
-// all interfaces, else the first by name; nil without any.
-func (r *baseRenderer) guard() *dataplane.Endpoint {
-	if h := r.wildcard(); h != nil {
-		return h
-	}
-	if len(r.hosts) > 0 {
-		return &r.hosts[0]
-	}
-	return nil
-}
-
-func (r *baseRenderer) wildcard() *dataplane.Endpoint {
-	for i := range r.hosts {
-		if r.hosts[i].Host.Interface == "*" {
-			return &r.hosts[i]
-		}
-	}
-	return nil
-}
-
 func (r *baseRenderer) forwardProgram(dir model.Direction, f dataplane.Family) string {
-	if g := r.guard(); g != nil {
+	if g := r.hosts.Guard(); g != nil {
 		return hostProgram(*g, model.StageForward, dir, f)
 	}
 	return ""
@@ -155,7 +134,7 @@ func (r *baseRenderer) dispatch(s hostStage, f dataplane.Family) []rule {
 	}
 	rules := slices.Concat(named, byAddr, byIface)
 	early := s.stage != model.StageHost
-	switch star, g := r.wildcard(), r.guard(); {
+	switch star, g := r.hosts.Wildcard(), r.hosts.Guard(); {
 	case star != nil:
 		rules = append(rules, rule{"goto " + chainOf(*star, s, f), star.Ref.String()})
 	case early && s.dir == model.Ingress:
@@ -189,7 +168,7 @@ func (r *baseRenderer) untracked() {
 // preDNAT writes the hook before destination NAT.
 func (r *baseRenderer) preDNAT() {
 	first := []rule{established, {"iifname \"lo\" accept", ""}}
-	if r.hasStage(model.StageUntracked) {
+	if r.hosts.HasStage(model.StageUntracked) {
 		first = append(first, rule{isMarked(r.opts.Early) + " accept", "allowed untracked"})
 	}
 	r.hook(chainPreDNAT, "prerouting", priorityMangle, "preDNAT policies of host endpoints",
@@ -209,7 +188,7 @@ func (r *baseRenderer) preDNAT() {
 func (r *baseRenderer) failsafe() {
 	r.chain("failsafe-in", "failsafe.inbound", r.failsafeRules(r.settings.FailsafeInbound, "saddr", "th dport")...)
 	r.chain("failsafe-out", "failsafe.outbound", r.failsafeRules(r.settings.FailsafeOutbound, "daddr", "th dport")...)
-	if r.hasStage(model.StageUntracked) {
+	if r.hosts.HasStage(model.StageUntracked) {
 		r.chain("failsafe-in-replies", "failsafe.inbound", r.failsafeRules(r.settings.FailsafeInbound, "daddr", "th sport")...)
 		r.chain("failsafe-out-replies", "failsafe.outbound", r.failsafeRules(r.settings.FailsafeOutbound, "saddr", "th sport")...)
 	}

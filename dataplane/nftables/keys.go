@@ -7,8 +7,7 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
+	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -127,7 +126,14 @@ func port(key string) uint16 { return uint16(key[0])<<8 | uint16(key[1]) }
 // protocolNames are the protocols that every nft knows by name.
 var protocolNames = map[model.Protocol]string{model.TCP: "tcp", model.UDP: "udp", model.SCTP: "sctp", model.ICMPv4: "icmp"}
 
-var protocolNumbers = map[string]byte{"tcp": unix.IPPROTO_TCP, "udp": unix.IPPROTO_UDP, "sctp": unix.IPPROTO_SCTP, "icmp": unix.IPPROTO_ICMP}
+// protocolNumbers is the reverse.
+var protocolNumbers = func() map[string]byte {
+	out := map[string]byte{}
+	for p, name := range protocolNames {
+		out[name] = byte(p)
+	}
+	return out
+}()
 
 // protocol is a protocol as nft prints it where every nft knows its name, else its number.
 func protocol(p model.Protocol) string {
@@ -152,7 +158,7 @@ func (r addrRange) text() string {
 	for i := range a {
 		for m := byte(0x80); m != 0; m >>= 1 {
 			if a[i]&m != b[i]&m {
-				if p := netip.PrefixFrom(r.first, bits); p.Masked().Addr() == r.first && lastOf(p) == r.last {
+				if p := netip.PrefixFrom(r.first, bits); p.Masked().Addr() == r.first && dataplane.LastAddr(p) == r.last {
 					return p.String()
 				}
 				return r.first.String() + "-" + r.last.String()
@@ -169,24 +175,11 @@ func (r addrRange) halves() []addrRange {
 		return []addrRange{r}
 	}
 	p := netip.PrefixFrom(r.first, 1)
-	return []addrRange{{r.first, lastOf(p)}, {lastOf(p).Next(), r.last}}
+	return []addrRange{{r.first, dataplane.LastAddr(p)}, {dataplane.LastAddr(p).Next(), r.last}}
 }
 
-func blockText(p netip.Prefix) string { return addrRange{p.Masked().Addr(), lastOf(p)}.text() }
-
-// lastOf is the last address of a block.
-func lastOf(p netip.Prefix) netip.Addr {
-	b := p.Masked().Addr().AsSlice()
-	for i := range b {
-		switch bits := p.Bits() - 8*i; {
-		case bits <= 0:
-			b[i] = 0xff
-		case bits < 8:
-			b[i] |= 0xff >> bits
-		}
-	}
-	a, _ := netip.AddrFromSlice(b) // of 4 or 16 bytes, as it was
-	return a
+func blockText(p netip.Prefix) string {
+	return addrRange{p.Masked().Addr(), dataplane.LastAddr(p)}.text()
 }
 
 // mergeBlocks returns the blocks, which are of one family, as ranges that are
@@ -195,7 +188,7 @@ func mergeBlocks(blocks []netip.Prefix) []addrRange {
 	slices.SortFunc(blocks, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
 	var out []addrRange
 	for _, p := range blocks {
-		r := addrRange{p.Addr(), lastOf(p)}
+		r := addrRange{p.Addr(), dataplane.LastAddr(p)}
 		if n := len(out); n > 0 {
 			end := &out[n-1].last
 			if next := end.Next(); !next.IsValid() || !next.Less(r.first) {

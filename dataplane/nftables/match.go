@@ -113,7 +113,7 @@ func (b *builder) ports(field, is string, ports []dataplane.PortRange) []string 
 			s.elems[portKey(p.First)] = ""
 		}
 	}
-	s.name = "o-" + hash(sortedKeys(s.elems)...)
+	s.name = "o-" + dataplane.Hash(sortedKeys(s.elems)...)
 	b.u.use(b.w.hold(s.name, func(u *unit) { b.w.ownSet(u, s) }))
 	return []string{field + " " + is + "@" + s.name}
 }

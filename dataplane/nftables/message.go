@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/dataplane"
 )
 
 // batch is one transaction on its way to the kernel: nfnetlink messages between
@@ -123,7 +125,7 @@ func (b *batch) comment(attr uint16, text string) {
 	if text == "" {
 		return
 	}
-	text = clean(text, 127)
+	text = dataplane.Plain(text, 127)
 	at := b.open(attr)
 	b.buf = append(b.buf, udataComment, byte(len(text)+1))
 	b.buf = append(append(b.buf, text...), 0)

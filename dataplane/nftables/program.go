@@ -143,7 +143,7 @@ func (b *builder) write(match string, o dataplane.Origin, log bool, verdict stri
 		comment = o.String()
 		parts = append(parts, "counter name "+name)
 		if log {
-			parts = append(parts, fmt.Sprintf("log prefix %q group %d", clean(name+" "+comment, maxPrefix), b.w.opts.LogGroup))
+			parts = append(parts, fmt.Sprintf("log prefix %q group %d", dataplane.Plain(name+" "+comment, maxPrefix), b.w.opts.LogGroup))
 		}
 	}
 	if verdict != "" {

@@ -34,7 +34,7 @@ func commentLine(s string) string {
 	if s == "" {
 		return ""
 	}
-	return "\t\tcomment \"" + clean(s, 127) + "\"\n"
+	return "\t\tcomment \"" + dataplane.Plain(s, 127) + "\"\n"
 }
 
 func (s *set) print(b *strings.Builder) {
@@ -74,7 +74,7 @@ func (c *chain) print(b *strings.Builder) {
 	for _, r := range c.rules {
 		b.WriteString("\t\t" + r.text)
 		if r.comment != "" {
-			fmt.Fprintf(b, " comment \"%s\"", clean(r.comment, maxComment))
+			fmt.Fprintf(b, " comment \"%s\"", dataplane.Plain(r.comment, maxComment))
 		}
 		b.WriteString("\n")
 	}

@@ -84,7 +84,7 @@ func leafKey(l *dataplane.Leaf) string {
 
 // table holds the unit of a table with an end.
 func (w *world) table(t *dataplane.Table, end dataplane.Leaf, f dataplane.Family) *unit {
-	name := "t-" + hash(t.ID, leafKey(&end))
+	name := "t-" + dataplane.Hash(t.ID, leafKey(&end))
 	return w.hold(name, func(u *unit) {
 		u.name = name
 		tu := &tableUnit{name: name, side: t.Side, family: f, end: end}
@@ -288,7 +288,7 @@ func (w *world) releaseRest(verdict string) {
 
 // rest holds the unit of a rest that ends in a way.
 func (w *world) rest(r *dataplane.Rest, tu *tableUnit) *unit {
-	name := "r-" + hash(r.ID, tu.family.String(), leafKey(&tu.end))
+	name := "r-" + dataplane.Hash(r.ID, tu.family.String(), leafKey(&tu.end))
 	return w.hold(name, func(u *unit) {
 		u.name = name
 		b := builder{w: w, u: u, family: tu.family}
@@ -371,7 +371,7 @@ func (b *builder) leafChain(l *dataplane.Leaf, end *dataplane.Leaf) string {
 		}
 		whole.Verdict, whole.Origin, whole.Log = end.Verdict, end.Origin, end.Log
 	}
-	name := "l-" + hash(leafKey(&whole))
+	name := "l-" + dataplane.Hash(leafKey(&whole))
 	return b.u.use(b.w.hold(name, func(u *unit) {
 		u.name = name
 		sub := builder{w: b.w, u: u, family: b.family}

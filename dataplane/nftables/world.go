@@ -16,7 +16,7 @@ type world struct {
 	state *dataplane.State
 	units map[string]*unit
 	// tables are the rendered forms of each table: one for each way in which its
-	// segment ends. byRest holds the rests of a rendered table.
+	// segment ends.
 	tables map[string]map[*unit]*tableUnit
 	core   map[string]map[*unit]dataplane.Family // kernel sets of core sets
 	// reshaped are units whose users are to be written anew in this change: sets
@@ -196,7 +196,7 @@ func (u *unit) ask(v *unit) *unit {
 
 // count returns the name of the counter of a rule, for a user.
 func (w *world) count(u *unit, o dataplane.Origin) string {
-	name := "c-" + hash(o.String())
+	name := "c-" + dataplane.Hash(o.String())
 	return u.use(w.hold(name, func(v *unit) {
 		v.name = name
 		v.counters = []string{name}
