@@ -1,4 +1,5 @@
-// Package watch notices when somebody else changes an nftables table.
+// Package watch notices when somebody else changes tables of nftables, or
+// some chains of them.
 //
 // The kernel tells whoever listens of every transaction: what it changed, and in
 // which table. It does not tell reliably who made it: a transaction that a child
@@ -22,9 +23,17 @@ import (
 const (
 	groupNFTables  = 7      // NFNLGRP_NFTABLES
 	subsysNFTables = 10     // NFNL_SUBSYS_NFTABLES
+	msgNewTable    = 0      // NFT_MSG_NEWTABLE
+	msgDelTable    = 2      // NFT_MSG_DELTABLE
+	msgNewChain    = 3      // NFT_MSG_NEWCHAIN
+	msgDelChain    = 5      // NFT_MSG_DELCHAIN
+	msgNewRule     = 6      // NFT_MSG_NEWRULE
+	msgDelRule     = 8      // NFT_MSG_DELRULE
 	msgNewGen      = 15     // NFT_MSG_NEWGEN, the last message of a transaction
 	familyInet     = 1      // NFPROTO_INET
 	attrTable      = 1      // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_SET_TABLE and so on are all the first
+	attrRuleChain  = 2      // NFTA_RULE_CHAIN
+	attrChainName  = 3      // NFTA_CHAIN_NAME
 	attrTypeMask   = 0x3fff // without the flags for nested and big-endian
 	nlHeader       = 16
 	nfgenHeader    = 4
@@ -32,10 +41,10 @@ const (
 	receiveBuffer  = 8 << 20 // bytes; a transaction of many elements says a lot
 )
 
-// Watcher listens for changes of one table of family inet.
+// Watcher listens for changes within its scopes.
 type Watcher struct {
-	table string
-	file  *os.File
+	scopes []Scope
+	file   *os.File
 
 	// mu is held while the queue is read, and during transactions of our own.
 	mu      sync.Mutex
@@ -46,8 +55,15 @@ type Watcher struct {
 	changed func()
 }
 
-// New listens in the network namespace of the calling thread.
+// New listens for all changes of a table of family inet, in the network
+// namespace of the calling thread.
 func New(table string) (*Watcher, error) {
+	return NewScoped(Scope{Family: familyInet, Table: table})
+}
+
+// NewScoped listens for changes within any of the scopes, in the network
+// namespace of the calling thread.
+func NewScoped(scopes ...Scope) (*Watcher, error) {
 	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, unix.NETLINK_NETFILTER)
 	if err != nil {
 		return nil, fmt.Errorf("watch nftables: %w", err)
@@ -61,10 +77,10 @@ func New(table string) (*Watcher, error) {
 	if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
 		_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer) // as much as there is to be had
 	}
-	return &Watcher{table: table, file: os.NewFile(uintptr(fd), "nftables"), buf: make([]byte, 256<<10)}, nil
+	return &Watcher{scopes: scopes, file: os.NewFile(uintptr(fd), "nftables"), buf: make([]byte, 256<<10)}, nil
 }
 
-// Watch calls changed after each transaction of somebody else's on the table,
+// Watch calls changed after each transaction of somebody else's within the scopes,
 // and when messages were lost, until the context ends; then it returns nil, and
 // the Watcher is closed.
 func (w *Watcher) Watch(ctx context.Context, changed func()) error {
@@ -123,7 +139,7 @@ func (w *Watcher) Own(write func() error) error {
 	return err
 }
 
-// drain reads all that is queued, and says how many transactions on the table
+// drain reads all that is queued, and says how many transactions within the scopes
 // there were, and whether messages were lost.
 func (w *Watcher) drain() (transactions int, lost bool) {
 	conn, err := w.file.SyscallConn()
@@ -147,7 +163,7 @@ func (w *Watcher) drain() (transactions int, lost bool) {
 	return transactions, lost
 }
 
-// read counts the transactions on the table that end in a batch of messages.
+// read counts the transactions within the scopes that end in a batch of messages.
 func (w *Watcher) read(b []byte) (transactions int) {
 	for len(b) >= nlHeader {
 		n := int(binary.NativeEndian.Uint32(b))
@@ -162,7 +178,7 @@ func (w *Watcher) read(b []byte) (transactions int) {
 				transactions++
 			}
 			w.touched = false
-		case len(msg) >= nfgenHeader && msg[0] == familyInet && tableOf(msg[nfgenHeader:]) == w.table:
+		case len(msg) >= nfgenHeader && w.concerns(msg[0], kind&0xff, msg[nfgenHeader:]):
 			w.touched = true
 		}
 		b = b[min((n+3)&^3, len(b)):]
@@ -170,14 +186,39 @@ func (w *Watcher) read(b []byte) (transactions int) {
 	return transactions
 }
 
-// tableOf returns the table that a message is about.
-func tableOf(b []byte) string {
+// concerns says whether a message is of something within the scopes.
+func (w *Watcher) concerns(family byte, kind uint16, attrs []byte) bool {
+	if w.touched {
+		return true // no matter
+	}
+	table := textOf(attrs, attrTable)
+	for _, s := range w.scopes {
+		if s.Family != family || s.Table != table {
+			continue
+		}
+		if s.Chain == nil {
+			return true
+		}
+		switch kind {
+		case msgNewTable, msgDelTable:
+			return true
+		case msgNewChain, msgDelChain:
+			return s.Chain(textOf(attrs, attrChainName))
+		case msgNewRule, msgDelRule:
+			return s.Chain(textOf(attrs, attrRuleChain))
+		}
+	}
+	return false
+}
+
+// textOf returns the text of a message's attribute.
+func textOf(b []byte, attr uint16) string {
 	for len(b) >= attrHeader {
 		n := int(binary.NativeEndian.Uint16(b))
 		if n < attrHeader || n > len(b) {
 			return ""
 		}
-		if binary.NativeEndian.Uint16(b[2:])&attrTypeMask == attrTable {
+		if binary.NativeEndian.Uint16(b[2:])&attrTypeMask == attr {
 			v := b[attrHeader:n]
 			for len(v) > 0 && v[len(v)-1] == 0 {
 				v = v[:len(v)-1]

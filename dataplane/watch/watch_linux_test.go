@@ -102,7 +102,48 @@ func TestWatch(t *testing.T) {
 	own("add rule inet mine c drop") // after the end it writes all the same
 }
 
+// TestScopes holds the watcher of some chains to telling of these, and of the
+// table as a whole, and of nothing else.
+func TestScopes(t *testing.T) {
+	inNamespace(t)
+	w, err := NewScoped(
+		Scope{unix.NFPROTO_IPV4, "mine", func(c string) bool { return c == "c" }},
+		Scope{Family: unix.NFPROTO_IPV6, Table: "whole"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct {
+		script string
+		news   int
+	}{
+		{"add table ip mine", 1},
+		{"add chain ip mine c", 1},
+		{"add chain ip mine d", 0},
+		{"add rule ip mine d accept\nadd set ip mine s { type ipv4_addr; }", 0},
+		{"add table ip6 mine\nadd chain ip6 mine c\nadd rule ip6 mine c accept", 0},
+		{"add table inet mine\nadd chain inet mine c", 0},
+		{"add rule ip mine c counter", 1},
+		{"insert rule ip mine c accept\nadd rule ip mine d accept", 1},
+		{"flush chain ip mine c", 1},
+		{"flush chain ip mine d\ndelete chain ip mine d", 0},
+		{"delete chain ip mine c", 1},
+		{"delete table ip mine", 1},
+		{"add table ip6 whole", 1},
+		{"add set ip6 whole s { type ipv4_addr; }", 1},
+		{"flush ruleset", 1},
+	} {
+		if err := nft(step.script); err != nil {
+			t.Fatal(err)
+		}
+		if n, lost := w.drain(); n != step.news || lost {
+			t.Errorf("%q: %d transactions, want %d (lost %v)", step.script, n, step.news, lost)
+		}
+	}
+}
+
 func FuzzRead(f *testing.F) {
 	f.Add([]byte{24, 0, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4, 0, 1, 0})
-	f.Fuzz(func(_ *testing.T, b []byte) { (&Watcher{table: "mine"}).read(b) })
+	f.Fuzz(func(_ *testing.T, b []byte) {
+		(&Watcher{scopes: []Scope{{familyInet, "mine", func(c string) bool { return c == "c" }}}}).read(b)
+	})
 }

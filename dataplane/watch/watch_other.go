@@ -13,6 +13,9 @@ type Watcher struct{}
 // New fails: nftables are Linux's.
 func New(string) (*Watcher, error) { return nil, errors.ErrUnsupported }
 
+// NewScoped fails.
+func NewScoped(...Scope) (*Watcher, error) { return nil, errors.ErrUnsupported }
+
 // Watch fails.
 func (*Watcher) Watch(context.Context, func()) error { return errors.ErrUnsupported }
 
