@@ -34,7 +34,7 @@ func TestClassIsTakenOff(t *testing.T) {
 	ix.Upsert(p)
 	c := dataplane.NewCompiler(dataplane.Options{Classed: 2})
 	c.Apply(ix.Flush())
-	s := stateOf(ix, c, "n1")
+	s := dataplane.NewState(ix, "n1", c)
 	if text := Render(s, Options{}); strings.Count(text, "vmap @t-") != strings.Count(text, "meta priority vmap @t-") || !strings.Contains(text, "map @classes4") {
 		t.Fatalf("the world has gone blind:\n%s", text)
 	}

@@ -37,7 +37,7 @@ func TestCounters(t *testing.T) {
 		ix.Upsert(p)
 		c := dataplane.NewCompiler(dataplane.Options{})
 		c.Apply(ix.Flush())
-		s := stateOf(ix, c, "n1")
+		s := dataplane.NewState(ix, "n1", c)
 		var b *Backend
 		sync := func() {
 			if err := l.Do("n1", func() error {

@@ -143,7 +143,7 @@ func TestGoldens(t *testing.T) {
 			}
 			c := dataplane.NewCompiler(dataplane.Options{Classed: map[string]int{"classes": 6}[name]})
 			c.Apply(ix.Flush())
-			s := stateOf(ix, c, "n1")
+			s := dataplane.NewState(ix, "n1", c)
 			got := Render(s, Options{})
 			path := filepath.Join("testdata", name+".nft")
 			if *update {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/test/worlds"
 )
 
 func TestMain(m *testing.M) {
@@ -69,14 +70,13 @@ func (b *Backend) same(s *dataplane.State) error {
 
 // TestKernel holds the kernel's own list to what random worlds ask for, change by change.
 func TestKernel(t *testing.T) {
-	linear := []int{-1, 2, dataplane.DefaultLinear}
 	ctx := context.Background()
 	inKernel(t, func(*lab.Lab) {
 		var sum Stats
 		classed, crossed := 0, 0
-		for _, seed := range seeds(t, 20) {
-			f := newFeed(seed, "", linear[seed%3])
-			_, s := f.step(40)
+		for _, seed := range worlds.Seeds(t, 20) {
+			f := worlds.New(seed, worlds.Options{})
+			_, s := f.Step(40)
 			b, err := New(Options{})
 			if err != nil {
 				t.Fatal(err)
@@ -89,7 +89,7 @@ func TestKernel(t *testing.T) {
 				t.Fatalf("seed %d: %v\n%s", seed, err, Render(s, Options{}))
 			}
 			for step := range 20 {
-				ch, s := f.step(1 + f.rng.IntN(4))
+				ch, s := f.Step(1 + f.Rand.IntN(4))
 				was := copyOf(b.world.ruleset)
 				if err := b.Apply(ctx, ch, s); err != nil {
 					t.Fatalf("seed %d step %d: %v\nfrom\n%s\nto\n%s", seed, step, err, was, Render(s, Options{}))
@@ -103,7 +103,7 @@ func TestKernel(t *testing.T) {
 				}
 			}
 			again, _ := New(Options{})
-			if err := again.Sync(ctx, stateOf(f.ix, f.compiler, "")); err != nil {
+			if err := again.Sync(ctx, f.State()); err != nil {
 				t.Fatal(err)
 			}
 			if again.Stats() != (Stats{}) {
@@ -114,7 +114,7 @@ func TestKernel(t *testing.T) {
 			sum.Rebuilds += b.stats.Rebuilds
 		}
 		t.Logf("%+v, %d with classed tables, %d tables reformed", sum, classed, crossed)
-		if sum.Rebuilds > 0 || (classed < 50 || crossed < 5) && os.Getenv("TIERWALL_SEED") == "" || sum.Transactions == 0 || sum.MemberTransactions == 0 && os.Getenv("TIERWALL_SEED") == "" {
+		if sum.Rebuilds > 0 || (classed < 50 || crossed < 5) && !worlds.One() || sum.Transactions == 0 || sum.MemberTransactions == 0 && !worlds.One() {
 			t.Errorf("%+v", sum)
 		}
 	})

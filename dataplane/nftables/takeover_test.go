@@ -9,8 +9,8 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/test/worlds"
 )
 
 // TestRepair lets somebody else change the table, in every way that comes to
@@ -18,8 +18,8 @@ import (
 func TestRepair(t *testing.T) {
 	ctx := context.Background()
 	inKernel(t, func(l *lab.Lab) {
-		f := newFeed(4, "", -1)
-		_, s := f.step(150)
+		f := worlds.New(4, worlds.Options{Linear: -1})
+		_, s := f.Step(150)
 		b, err := New(Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -123,8 +123,8 @@ func TestRepair(t *testing.T) {
 func TestRefusingKernel(t *testing.T) {
 	ctx := context.Background()
 	inKernel(t, func(*lab.Lab) {
-		f := newFeed(5, "", 2)
-		_, s := f.step(60)
+		f := worlds.New(5, worlds.Options{Linear: 2})
+		_, s := f.Step(60)
 		b, err := New(Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -136,7 +136,7 @@ func TestRefusingKernel(t *testing.T) {
 		b.kernel = &refusing{kernel: real}
 		failed := 0
 		for range 30 {
-			ch, next := f.step(2)
+			ch, next := f.Step(2)
 			if b.Apply(ctx, ch, next) != nil {
 				failed++
 			}
@@ -145,7 +145,7 @@ func TestRefusingKernel(t *testing.T) {
 			t.Fatal("nothing has failed")
 		}
 		b.kernel = real
-		ch, s := f.step(1)
+		ch, s := f.Step(1)
 		if err := b.Apply(ctx, ch, s); err != nil {
 			t.Fatal(err)
 		}
@@ -163,8 +163,8 @@ func (*refusing) commit(*plan) error { return errors.New("not today") }
 func TestNoNft(t *testing.T) {
 	inKernel(t, func(*lab.Lab) {
 		t.Setenv("PATH", t.TempDir())
-		f := newFeed(6, "", 2)
-		_, s := f.step(60)
+		f := worlds.New(6, worlds.Options{Linear: 2})
+		_, s := f.Step(60)
 		b, err := New(Options{})
 		if err != nil {
 			t.Fatal(err)
@@ -188,9 +188,9 @@ func TestRenderedText(t *testing.T) {
 			t.Fatal(err)
 		}
 		classed := 0
-		for _, seed := range seeds(t, 12) {
-			f := newFeed(seed+700, "", []int{-1, 2, dataplane.DefaultLinear}[seed%3])
-			_, s := f.step(80)
+		for _, seed := range worlds.Seeds(t, 12) {
+			f := worlds.New(seed+700, worlds.Options{})
+			_, s := f.Step(80)
 			path := filepath.Join(t.TempDir(), "ruleset.nft")
 			if err := os.WriteFile(path, []byte(Render(s, Options{})), 0o600); err != nil {
 				t.Fatal(err)
@@ -213,7 +213,7 @@ func TestRenderedText(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if classed == 0 && os.Getenv("TIERWALL_SEED") == "" {
+		if classed == 0 && !worlds.One() {
 			t.Error("no world has classed tables")
 		}
 	})

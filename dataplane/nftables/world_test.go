@@ -1,90 +1,23 @@
 package nftables
 
 import (
-	"math/rand/v2"
-	"os"
-	"strconv"
 	"testing"
 
-	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/convert"
-	"github.com/tierwall/tierwall/test/oracle"
+	"github.com/tierwall/tierwall/test/worlds"
 )
-
-// feed is a random world as one node's agent sees it.
-type feed struct {
-	rng      *rand.Rand
-	stream   *oracle.Stream
-	node     string
-	ix       *policy.Index
-	compiler *dataplane.Compiler
-	opts     dataplane.Options
-}
-
-func newFeed(seed uint64, node string, linear int) *feed {
-	rng := rand.New(rand.NewPCG(seed, 0x6e6674))
-	// Worlds are small: in one of three tables are classed as they are in large ones.
-	f := &feed{rng: rng, node: node, opts: dataplane.Options{Linear: linear, Classed: []int{0, 1, 3}[seed/3%3]}}
-	f.stream = oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0})
-	f.ix = policy.New(policy.Options{Local: func(n string) bool { return node == "" || n == node }})
-	f.compiler = dataplane.NewCompiler(f.opts)
-	return f
-}
-
-// step makes some events and returns what changed.
-func (f *feed) step(n int) (*dataplane.Change, *dataplane.State) {
-	for range n {
-		ev := f.stream.Next()
-		if r, ok := convert.RefOf(ev.Object); ok && ev.Delete {
-			f.ix.Delete(r)
-		} else if o, _, known := convert.Object(ev.Object); known && o != nil {
-			f.ix.Upsert(o)
-		} else if ok {
-			f.ix.Delete(r)
-		}
-	}
-	ch := f.compiler.Apply(f.ix.Flush())
-	return ch, stateOf(f.ix, f.compiler, f.node)
-}
-
-func stateOf(ix *policy.Index, c *dataplane.Compiler, node string) *dataplane.State {
-	s := &dataplane.State{Node: node, Settings: ix.Settings(), Compiled: c}
-	if n := ix.Node(node); n != nil {
-		s.NodeAddrs, s.PodCIDRs = n.Addrs, n.PodCIDRs
-	}
-	return s
-}
-
-// seeds of random worlds; TIERWALL_SEED runs one alone.
-func seeds(t *testing.T, n uint64) []uint64 {
-	if s := os.Getenv("TIERWALL_SEED"); s != "" {
-		seed, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return []uint64{seed}
-	}
-	var out []uint64
-	for seed := uint64(1); seed <= n; seed++ {
-		out = append(out, seed)
-	}
-	return out
-}
 
 // TestIncremental holds a world that took change by change to one made of the
 // last state alone, and what it says it has touched to what has changed.
 func TestIncremental(t *testing.T) {
-	linear := []int{-1, 2, dataplane.DefaultLinear}
 	var sum struct{ steps, tables, classed, reformed, classes, rests, ports, hosts, changes int }
-	for _, seed := range seeds(t, 150) {
-		f := newFeed(seed, "", linear[seed%3])
-		_, s := f.step(40)
+	for _, seed := range worlds.Seeds(t, 150) {
+		f := worlds.New(seed, worlds.Options{})
+		_, s := f.Step(40)
 		w := newWorld(s, Options{}.complete())
 		w.settle()
 		for range 25 {
 			before := copyOf(w.ruleset)
-			ch, s := f.step(1 + f.rng.IntN(4))
+			ch, s := f.Step(1 + f.Rand.IntN(4))
 			w.apply(ch, s)
 			sum.steps++
 			sum.reformed += reformed(before, w.ruleset)

@@ -1,0 +1,185 @@
+package worlds
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/lab"
+)
+
+// Packets is a test that sends real packets through the nodes of random worlds
+// and holds what becomes of them to the core's decision.
+type Packets struct {
+	// Program makes the kernel of the calling thread's namespace hold what a State
+	// says, and returns an error if it does not hold exactly that then. It is
+	// called from several goroutines at once, for kernels of different worlds.
+	Program func(ctx context.Context, s *dataplane.State) error
+	// Render writes the rules for people.
+	Render func(s *dataplane.State) string
+}
+
+const (
+	// usual is how many worlds there are if TIERWALL_WORLDS says nothing else.
+	usual = 200
+	// atOnce is how many worlds are there at a time: most of what they take is waiting.
+	atOnce = 6
+	// first is added to the seeds, so that these worlds are not those of other tests.
+	first = 1000
+)
+
+// tally is what was seen in worlds.
+type tally struct {
+	worlds, probes, unreachable, allowed, denied int
+	reasons                                      map[string]int
+}
+
+// Run sends packets through 200 worlds, or as many as TIERWALL_WORLDS says.
+func (p Packets) Run(t *testing.T) {
+	t.Helper()
+	seeds := Seeds(t, number(t, "TIERWALL_WORLDS", usual))
+	sum := tally{reasons: map[string]int{}}
+	failed := map[uint64]error{}
+	var mu sync.Mutex
+	var all sync.WaitGroup
+	next := make(chan uint64)
+	for range atOnce {
+		all.Go(func() {
+			for seed := range next {
+				one, err := p.world(t.Context(), seed)
+				mu.Lock()
+				sum.add(one)
+				if err != nil {
+					failed[seed] = err
+				}
+				mu.Unlock()
+			}
+		})
+	}
+	for _, seed := range seeds {
+		mu.Lock()
+		stop := len(failed) > 0
+		mu.Unlock()
+		if stop {
+			break
+		}
+		next <- seed
+	}
+	close(next)
+	all.Wait()
+	for _, seed := range slices.Sorted(maps.Keys(failed)) {
+		t.Errorf("seed %d (TIERWALL_SEED=%d go test -run '^%s$'): %v", seed, seed, strings.ReplaceAll(t.Name(), "/", "$/^"), failed[seed])
+	}
+	sum.check(t, seeds)
+}
+
+func (s *tally) add(o tally) {
+	s.worlds, s.probes, s.unreachable = s.worlds+o.worlds, s.probes+o.probes, s.unreachable+o.unreachable
+	s.allowed, s.denied = s.allowed+o.allowed, s.denied+o.denied
+	for r, n := range o.reasons {
+		s.reasons[r] += n
+	}
+}
+
+// check logs what was seen, and fails if it was not much.
+func (s *tally) check(t *testing.T, seeds []uint64) {
+	t.Helper()
+	t.Logf("%d worlds (seeds %d to %d), %d probes: %d allowed, %d denied; %d more do not arrive without any policy",
+		s.worlds, seeds[0], seeds[len(seeds)-1], s.probes, s.allowed, s.denied, s.unreachable)
+	for _, r := range slices.Sorted(maps.Keys(s.reasons)) {
+		t.Logf("%6d %s", s.reasons[r], r)
+	}
+	if s.worlds > 20 && (s.allowed < 12*s.worlds || s.denied < 12*s.worlds || len(s.reasons) < 25) {
+		t.Errorf("the worlds have gone blind: %d allowed, %d denied, for %d reasons", s.allowed, s.denied, len(s.reasons))
+	}
+}
+
+// world makes one world and its lab, and probes it.
+func (p Packets) world(ctx context.Context, seed uint64) (sum tally, err error) {
+	sum.reasons = map[string]int{}
+	f := New(seed+first, Options{Distinct: true})
+	_, _ = f.Step(60)
+	spec, _, err := lab.FromObjects(f.Stream.Objects())
+	if err != nil {
+		return sum, err
+	}
+	if seed%2 == 0 {
+		spec.Network = lab.Bridge
+	}
+	l, err := lab.New(ctx, spec)
+	if err != nil {
+		return sum, err
+	}
+	defer func() { err = errors.Join(err, l.Close()) }()
+	sum.worlds++
+	flows, err := sum.open(ctx, l, f)
+	if err != nil {
+		return sum, err
+	}
+	rules := ""
+	for _, n := range spec.Nodes {
+		s := f.NodeState(n.Name)
+		if err := l.Do(n.Name, func() error { return p.Program(ctx, s) }); err != nil {
+			return sum, fmt.Errorf("node %s: %w", n.Name, err)
+		}
+		rules += fmt.Sprintf("\n%s:\n%s", n.Name, p.Render(s))
+	}
+	for _, flow := range flows {
+		if err := sum.probe(ctx, l, f, flow); err != nil {
+			return sum, fmt.Errorf("%d nodes: %w\n%s", len(spec.Nodes), err, rules)
+		}
+	}
+	return sum, nil
+}
+
+// open returns flows that arrive without any policy: others say nothing of one.
+func (s *tally) open(ctx context.Context, l *lab.Lab, f *Feed) ([]model.Flow, error) {
+	var flows []model.Flow
+	for _, flow := range f.Stream.Flows(150) {
+		if !sendable(flow, l, f.Index) {
+			continue
+		}
+		got, err := l.Probe(ctx, flow, lab.Options{})
+		switch {
+		case err != nil:
+			return nil, err
+		case got.Delivered:
+			flows = append(flows, flow)
+		default:
+			s.unreachable++
+		}
+	}
+	return flows, nil
+}
+
+// probe sends a flow's first packet. One that is denied is dropped without a word.
+func (s *tally) probe(ctx context.Context, l *lab.Lab, f *Feed, flow model.Flow) error {
+	want := f.Index.Decide(flow)
+	got, err := l.Probe(ctx, flow, lab.Options{})
+	if err != nil {
+		return err
+	}
+	s.probes++
+	for _, st := range want.Stages {
+		s.reasons[fmt.Sprintf("%s %s %s %s", st.Stage, st.Direction, st.Reason, st.Action)]++
+	}
+	allowed := want.Action == model.Allow
+	if allowed {
+		s.allowed++
+	} else {
+		s.denied++
+	}
+	if got.Delivered != allowed || got.Rejected {
+		from, _ := l.Owner(flow.Src)
+		to, _ := l.Owner(flow.Dst)
+		return fmt.Errorf("%+v from %s to %s: delivered %v, rejected %v, want %+v", flow, from, to, got.Delivered, got.Rejected, want)
+	}
+	return nil
+}

@@ -1,0 +1,103 @@
+package worlds
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/lab"
+)
+
+// sendable says whether a lab can send a flow, and the core and the kernels
+// speak of the same thing.
+func sendable(f model.Flow, l *lab.Lab, ix *policy.Index) bool {
+	src, from, ok := placeOf(f.Src, f, l, ix)
+	if !ok {
+		return false
+	}
+	dst, to, ok := placeOf(f.Dst, f, l, ix)
+	if !ok {
+		return false
+	}
+	for _, r := range ix.Endpoints() {
+		e, _ := ix.Endpoint(r)
+		if byInterface(e, f, ix) && (from && e.Node == src || to && e.Node == dst) {
+			return false
+		}
+	}
+	return from || to
+}
+
+// byInterface says whether it takes a packet's interface, which a flow has not, to
+// tell if a host endpoint guards a side of the flow: one that names an interface and
+// has no addresses, or that shares the address with another one.
+func byInterface(e *model.Endpoint, f model.Flow, ix *policy.Index) bool {
+	if e.Host == nil || e.Host.Interface == "*" {
+		return false
+	}
+	if len(e.Addrs) == 0 {
+		return true
+	}
+	if e.Host.Interface == "" {
+		return false
+	}
+	return slices.ContainsFunc(e.Addrs, func(a netip.Addr) bool {
+		if a != f.Src && a != f.Dst {
+			return false
+		}
+		return slices.ContainsFunc(ix.Endpoints(), func(r model.Ref) bool {
+			o, _ := ix.Endpoint(r)
+			return r != e.Ref && o.Host != nil && o.Node == e.Node && o.Host.Interface != "*" && slices.Contains(o.Addrs, a)
+		})
+	})
+}
+
+// placeOf returns the node where an address of a flow is, known only if it is on
+// one. It is not ok if the lab has put it elsewhere, or packets cannot have it.
+func placeOf(a netip.Addr, f model.Flow, l *lab.Lab, ix *policy.Index) (node string, known, ok bool) {
+	if !ordinary(a) {
+		return "", false, false
+	}
+	place, there := l.Owner(a)
+	owner, host := ix.Owner(a), ix.NodeOf(a)
+	switch {
+	case owner.Kind == model.KindPod:
+		if host != nil || place != owner.Namespace+"/"+owner.Name {
+			return "", false, false // a pod with the address of a node
+		}
+		e, _ := ix.Endpoint(owner)
+		return e.Node, true, true
+	case host != nil:
+		return host.Name, true, place == host.Name
+	case owner != model.Ref{}: // an address that only a host endpoint says
+		e, _ := ix.Endpoint(owner)
+		return e.Node, true, place == e.Node
+	case there:
+		return "", false, false
+	}
+	node = nodeOfBlock(a, ix)
+	if node == "" {
+		return "", false, true
+	}
+	// The lab puts it behind that node. A packet to oneself never leaves the
+	// namespace, and a bridge has its broadcast address.
+	return node, true, f.Src != f.Dst && (!a.Is4() || a.As4()[3] != 255)
+}
+
+// ordinary says whether an address can be a sender's and a receiver's.
+func ordinary(a netip.Addr) bool {
+	if a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() || a.IsLinkLocalUnicast() {
+		return false
+	}
+	return !a.Is4() || a.As4()[0] != 0 && a.As4()[0] < 224
+}
+
+func nodeOfBlock(a netip.Addr, ix *policy.Index) string {
+	for _, n := range ix.Nodes() {
+		if slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return n.Name
+		}
+	}
+	return ""
+}
