@@ -20,14 +20,12 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
 
-	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent"
 	clustersource "github.com/tierwall/tierwall/controllers/cluster"
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/nflog"
 	"github.com/tierwall/tierwall/dataplane/nftables"
-	"github.com/tierwall/tierwall/dataplane/watch"
 )
 
 // agentFlags are the flags of `tierwall agent`.
@@ -198,9 +196,8 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 		defer table.Close()
 		o.Conntrack = table
 	}
-	if backend.dataplane != v1alpha1.DataplaneNFTables {
-		o.Audit = iptablesAudit
-	} else if w, err := watch.New(nftables.TableName); err != nil {
+	o.Audit = backend.audit
+	if w, err := backend.watcher(); err != nil {
 		log.Warn("changes of somebody else's are found by comparison only", "error", err)
 	} else {
 		o.Watcher = w

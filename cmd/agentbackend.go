@@ -11,16 +11,18 @@ import (
 
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
+	"k8s.io/utils/clock"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/iptables"
 	"github.com/tierwall/tierwall/dataplane/nftables"
+	"github.com/tierwall/tierwall/dataplane/watch"
 )
 
 // iptablesAudit is how often the kernel is compared with what it should hold
-// where nobody tells of foreign changes.
+// where it does not tell of all foreign changes.
 const iptablesAudit = 30 * time.Second
 
 // agentKernel is a backend that knows its log prefixes.
@@ -35,6 +37,10 @@ type agentKernel interface {
 type chosenBackend struct {
 	agentKernel
 	dataplane v1alpha1.Dataplane
+	// watcher makes one of foreign changes, for the calling thread's network namespace.
+	watcher func() (agent.Watcher, error)
+	// audit is how often the kernel is compared; zero: the agent's default.
+	audit time.Duration
 	// removeOther removes what is of the other backend, if anything is.
 	removeOther func(context.Context) error
 	alone       bool // nothing is
@@ -59,14 +65,20 @@ func chooseBackend(name string, log *slog.Logger) (*chosenBackend, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &chosenBackend{agentKernel: b, dataplane: v1alpha1.DataplaneNFTables, removeOther: iptables.Cleanup, log: log}, nil
+		return &chosenBackend{
+			agentKernel: b, dataplane: v1alpha1.DataplaneNFTables, removeOther: iptables.Cleanup, log: log,
+			watcher: func() (agent.Watcher, error) { return watch.New(nftables.TableName) },
+		}, nil
 	case "iptables":
 		b, err := iptables.New(iptables.Options{})
 		if err != nil {
 			return nil, err
 		}
 		log.Info("programming iptables", "variant", b.Variant().String())
-		return &chosenBackend{agentKernel: b, dataplane: v1alpha1.DataplaneIPTables, removeOther: cleanupNFTables, log: log}, nil
+		return &chosenBackend{
+			agentKernel: b, dataplane: v1alpha1.DataplaneIPTables, removeOther: cleanupNFTables, log: log,
+			watcher: func() (agent.Watcher, error) { return b.NewWatcher(clock.RealClock{}) }, audit: iptablesAudit,
+		}, nil
 	}
 	return nil, fmt.Errorf("--dataplane %s: want auto, nftables or iptables", name)
 }

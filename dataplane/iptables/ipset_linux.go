@@ -59,6 +59,57 @@ func (k commandKernel) sets() (map[string]*ipset, error) {
 	return out, nil
 }
 
+// listSizes asks for the sizes of all sets, by name; -1 where the kernel does not say.
+func listSizes(socket *nl.SocketHandle) (map[string]int, error) {
+	r := setRequest(nl.IPSET_CMD_LIST)
+	r.AddData(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_FLAGS | network, Value: listHeaders})
+	r.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_NETFILTER: socket}
+	messages, err := execute(r)
+	if err != nil {
+		return nil, fmt.Errorf("list ipsets: %w", err)
+	}
+	out := make(map[string]int, len(messages))
+	for _, m := range messages {
+		name, n, err := parseSize(m)
+		if err != nil {
+			return nil, fmt.Errorf("list ipsets: %w", err)
+		}
+		if strings.HasPrefix(name, setPrefix) {
+			out[name] = n
+		}
+	}
+	return out, nil
+}
+
+// listHeaders asks for a list without members: IPSET_FLAG_LIST_HEADER.
+const listHeaders = 1 << 2
+
+// parseSize reads name and size of a set.
+func parseSize(message []byte) (name string, n int, err error) {
+	attrs, err := attributes(message[min(nl.SizeofNfgenmsg, len(message)):])
+	if err != nil {
+		return "", 0, err
+	}
+	n = -1
+	for _, a := range attrs {
+		switch a.Type & plainly {
+		case nl.IPSET_ATTR_SETNAME:
+			name = strings.TrimRight(string(a.Data), "\x00")
+		case nl.IPSET_ATTR_DATA:
+			list, err := attributes(a.Data)
+			if err != nil {
+				return "", 0, err
+			}
+			for _, d := range list {
+				if d.Type&plainly == nl.IPSET_ATTR_ELEMENTS && len(d.Data) == 4 {
+					n = int(binary.BigEndian.Uint32(d.Data))
+				}
+			}
+		}
+	}
+	return name, n, nil
+}
+
 func sysIsThere() bool {
 	_, err := os.Stat("/sys/module")
 	return err == nil

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy/model"
@@ -19,6 +20,13 @@ const (
 )
 
 var tableNames = []string{tableRaw, tableMangle, tableFilter}
+
+// hooked are the built-in chains that may lead to ours.
+var hooked = map[string][]string{
+	tableRaw:    {"PREROUTING", "OUTPUT"},
+	tableMangle: {"PREROUTING"},
+	tableFilter: {"INPUT", "FORWARD", "OUTPUT"},
+}
 
 // rule is one rule of a chain: what it matches, what it does with it, and what
 // it is for people.
@@ -63,6 +71,9 @@ type ruleset struct {
 	sets   map[string]*ipset // by key
 	// origins are the rules of policies by the chain that counts for them.
 	origins map[string]dataplane.Origin
+
+	once  sync.Once
+	shown *shape
 }
 
 func (r *ruleset) of(f dataplane.Family) familyRules {

@@ -42,8 +42,14 @@ func newTableShape() *tableShape {
 	return &tableShape{chains: map[string][]string{}, jumps: map[string][]jump{}, counts: map[string]dataplane.Count{}}
 }
 
-// shape is the shape of a kernel that holds a ruleset.
+// shape is the shape of a kernel that holds a ruleset, which must not change any
+// more. Safe for concurrent use.
 func (r *ruleset) shape() *shape {
+	r.once.Do(func() { r.shown = r.makeShape() })
+	return r.shown
+}
+
+func (r *ruleset) makeShape() *shape {
 	s := newShape()
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		for name, t := range r.of(f) {
@@ -72,7 +78,9 @@ func tags(rules []rule) []string {
 }
 
 // hookText is the rule of a built-in chain that leads to ours.
-func hookText(chain string) string { return "-m comment --comment Tierwall -j " + chain }
+func hookText(chain string) string { return "-m comment --comment " + hookComment + " -j " + chain }
+
+const hookComment = "Tierwall"
 
 var (
 	commentOf = regexp.MustCompile(` --comment (?:"([^"]*)"|(\S+))`)
