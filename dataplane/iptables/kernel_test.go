@@ -3,6 +3,8 @@ package iptables
 import (
 	"context"
 	"testing"
+
+	"github.com/tierwall/tierwall/test/worlds"
 )
 
 // TestKernel holds the kernel's own list to what random worlds ask for, change by change.
@@ -10,16 +12,16 @@ func TestKernel(t *testing.T) {
 	ctx := context.Background()
 	inEach(t, func(t *testing.T, v Variant) {
 		var sum Stats
-		for _, seed := range seeds(t, 8) {
-			f := newFeed(seed, anyWorld)
-			_, s := f.step(40)
+		for _, seed := range worlds.Seeds(t, 8) {
+			f := worlds.New(seed, worlds.Options{})
+			_, s := f.Step(40)
 			b := newBackend(t, v)
 			// The rules of the world before are there still.
 			if err := b.Sync(ctx, s); err != nil {
 				t.Fatalf("seed %d: %v\n%s", seed, err, Render(s, Options{}))
 			}
 			for step := range 12 {
-				ch, s := f.step(1 + f.rng.IntN(4))
+				ch, s := f.Step(1 + f.Rand.IntN(4))
 				if err := b.Apply(ctx, ch, s); err != nil {
 					t.Fatalf("seed %d step %d: %v\n%s", seed, step, err, Render(s, Options{}))
 				}
@@ -28,7 +30,7 @@ func TestKernel(t *testing.T) {
 				}
 			}
 			again := newBackend(t, v)
-			_, s = f.step(0)
+			_, s = f.Step(0)
 			if err := again.Sync(ctx, s); err != nil {
 				t.Fatal(err)
 			}

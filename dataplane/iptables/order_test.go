@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/tierwall/tierwall/test/worlds"
 )
 
 // TestOrder holds changes to their order: sets are made before rules ask for
@@ -14,9 +16,9 @@ import (
 func TestOrder(t *testing.T) {
 	ctx := context.Background()
 	inPlace, renewed := 0, 0
-	for _, seed := range seeds(t, 30) {
-		f := newFeed(seed, anyWorld)
-		_, s := f.step(60)
+	for _, seed := range worlds.Seeds(t, 30) {
+		f := worlds.New(seed, worlds.Options{})
+		_, s := f.Step(60)
 		r := &recording{}
 		b := &Backend{opts: Options{}.complete(), kernel: r, litter: map[string]bool{}, alone: true}
 		if err := b.Sync(ctx, s); err != nil {
@@ -29,7 +31,7 @@ func TestOrder(t *testing.T) {
 			for _, set := range b.have.sets {
 				exists[set.name] = true
 			}
-			ch, s := f.step(1)
+			ch, s := f.Step(1)
 			if err := b.Apply(ctx, ch, s); err != nil {
 				t.Fatal(err)
 			}
@@ -104,8 +106,8 @@ func setsIn(text string) []string {
 func TestRefusal(t *testing.T) {
 	ctx := context.Background()
 	for _, refuse := range []string{"create", "restore IPv4", "restore IPv6", "destroy"} {
-		f := newFeed(3, anyWorld)
-		_, s := f.step(60)
+		f := worlds.New(3, worlds.Options{})
+		_, s := f.Step(60)
 		r := &recording{}
 		b := &Backend{opts: Options{}.complete(), kernel: r, litter: map[string]bool{}, alone: true}
 		if err := b.Sync(ctx, s); err != nil {
@@ -114,7 +116,7 @@ func TestRefusal(t *testing.T) {
 		r.refuse = refuse
 		var err error
 		for i := 0; i < 50 && err == nil; i++ {
-			ch, next := f.step(1)
+			ch, next := f.Step(1)
 			s, err = next, b.Apply(ctx, ch, next)
 		}
 		if !errors.Is(err, errRefused) || b.have != nil {

@@ -3,12 +3,12 @@ package iptables
 import (
 	"math/rand/v2"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/test/worlds"
 )
 
 // TestAddrTree holds trees to finding each of their addresses, no other, and soon.
@@ -94,9 +94,9 @@ func walk(chains map[string][]rule, chain string, a netip.Addr) (found string, t
 // TestNames holds all names of random worlds to what the kernel takes.
 func TestNames(t *testing.T) {
 	chains, sets := 0, 0
-	for _, seed := range seeds(t, 80) {
-		f := newFeed(seed, anyWorld)
-		_, s := f.step(80)
+	for _, seed := range worlds.Seeds(t, 80) {
+		f := worlds.New(seed, worlds.Options{})
+		_, s := f.Step(80)
 		rs := generate(s, Options{}.complete(), func(s *ipset) string { return versionName(s.key, 999) })
 		for _, family := range []familyRules{rs.v4, rs.v6} {
 			for _, tab := range family {
@@ -124,7 +124,7 @@ func TestNames(t *testing.T) {
 			}
 		}
 	}
-	if os.Getenv("TIERWALL_SEED") == "" && (chains < 1000 || sets < 1000) {
+	if !worlds.One() && (chains < 1000 || sets < 1000) {
 		t.Errorf("%d chains, %d sets", chains, sets)
 	}
 }

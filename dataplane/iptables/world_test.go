@@ -3,19 +3,12 @@ package iptables
 import (
 	"context"
 	"fmt"
-	"math/rand/v2"
 	"net/netip"
 	"os"
-	"slices"
-	"strconv"
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/convert"
-	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
-	"github.com/tierwall/tierwall/test/oracle"
 )
 
 func TestMain(m *testing.M) {
@@ -88,84 +81,4 @@ func (b *Backend) same(s *dataplane.State) error {
 		return nil
 	}
 	return fmt.Errorf("create %v, destroy %v, restore\n%s\n%s", p.create, p.destroy, p.restore[dataplane.IPv4], p.restore[dataplane.IPv6])
-}
-
-// feed is a random world as one node's agent sees it.
-type feed struct {
-	rng      *rand.Rand
-	stream   *oracle.Stream
-	ix       *policy.Index
-	compiler *dataplane.Compiler
-}
-
-var linears = []int{-1, 2, dataplane.DefaultLinear}
-
-func newFeed(seed uint64, config func(*rand.Rand) oracle.Config) *feed {
-	rng := rand.New(rand.NewPCG(seed, 0x69707461626c6573))
-	f := &feed{rng: rng, stream: oracle.Random(rng, config(rng)), ix: policy.New(policy.Options{})}
-	f.compiler = dataplane.NewCompiler(dataplane.Options{Linear: linears[seed%3]})
-	return f
-}
-
-func anyWorld(rng *rand.Rand) oracle.Config {
-	return oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0}
-}
-
-// step makes some events and returns what changed.
-func (f *feed) step(n int) (*dataplane.Change, *dataplane.State) {
-	for range n {
-		ev := f.stream.Next()
-		if r, ok := convert.RefOf(ev.Object); ok && ev.Delete {
-			f.ix.Delete(r)
-		} else if o, _, known := convert.Object(ev.Object); known && o != nil {
-			f.ix.Upsert(o)
-		} else if ok {
-			f.ix.Delete(r)
-		}
-	}
-	return f.compiler.Apply(f.ix.Flush()), dataplane.NewState(f.ix, "", f.compiler)
-}
-
-// nodeState is what a node's own agent makes of the world.
-func (f *feed) nodeState(node string, linear int) *dataplane.State {
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == node || n == "" && node == lab.DefaultNode }})
-	var endpoints []*model.Endpoint
-	for _, o := range f.stream.Objects() {
-		m, _, _ := convert.Object(o)
-		if m == nil {
-			continue
-		}
-		ix.Upsert(m)
-		if e, ok := m.(*model.Endpoint); ok && e.Host == nil && e.Node != node {
-			endpoints = append(endpoints, e)
-		}
-	}
-	c := dataplane.NewCompiler(dataplane.Options{Linear: linear})
-	c.Apply(ix.Flush())
-	s := dataplane.NewState(ix, node, c)
-	for _, e := range endpoints {
-		for _, a := range e.Addrs {
-			if slices.ContainsFunc(s.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) }) {
-				s.Foreign = append(s.Foreign, a)
-			}
-		}
-	}
-	slices.SortFunc(s.Foreign, netip.Addr.Compare)
-	return s
-}
-
-// seeds of random worlds; TIERWALL_SEED runs one alone.
-func seeds(t *testing.T, n uint64) []uint64 {
-	if s := os.Getenv("TIERWALL_SEED"); s != "" {
-		seed, err := strconv.ParseUint(s, 10, 64)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return []uint64{seed}
-	}
-	var out []uint64
-	for seed := uint64(1); seed <= n; seed++ {
-		out = append(out, seed)
-	}
-	return out
 }
