@@ -60,8 +60,9 @@ type Options struct {
 	// Jitter returns a number of [0, 1); nil: math/rand/v2's.
 	Jitter func() float64
 
-	// Delay between the first object of a burst and its transaction. Negative:
-	// none; default 2 ms.
+	// Delay between a transaction and the next one, so that many changes in a row
+	// have few transactions. A change that comes later than that is not held up.
+	// Negative: none; default 2 ms.
 	Delay time.Duration
 	// MinBackoff and MaxBackoff bound the pause after a failed transaction, which
 	// doubles with each failure in a row; defaults 100 ms and 30 s. MinBackoff is
@@ -133,6 +134,8 @@ type Agent struct {
 	// those whose reverse the sweep at hand cuts whatever the policy says.
 	cut, turned map[model.Flow]struct{}
 
+	// lastTook is when what was in the queue had last been dealt with.
+	lastTook time.Time
 	// Deadlines; zero: none.
 	applyAt, sweepAt, auditAt, reconsiderAt time.Time
 	lastTry, lastResync                     time.Time
@@ -247,7 +250,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return fmt.Errorf("source: %w", err)
 		case <-a.queue.wake:
 			stop()
-			a.hurry(max(a.opts.Delay, 0))
+			a.hurry(max(a.lastTook.Add(a.opts.Delay).Sub(a.clock.Now()), 0))
 		case <-a.resync:
 			stop()
 			a.log.Info("the kernel's rules were changed by somebody else, or may have been")
@@ -304,6 +307,7 @@ func (a *Agent) work(ctx context.Context) bool {
 	switch {
 	case due(&a.applyAt):
 		a.transact(ctx)
+		a.lastTook = a.clock.Now()
 		a.tell(ctx)
 	case due(&a.sweepAt):
 		a.sweepDue(ctx)

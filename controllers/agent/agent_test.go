@@ -129,16 +129,26 @@ var _ = Describe("the agent", func() {
 		Expect(c.World.Endpoints).To(HaveLen(101))
 	})
 
-	It("waits for more to come for as long as it is told", func() {
-		r := newRig(func(o *Options) { o.Delay = 50 * time.Millisecond }).run()
+	It("takes a change at once, and what follows closely together", func() {
+		const delay = 50 * time.Millisecond
+		r := newRig(func(o *Options) { o.Delay = delay }).run()
+		add := func(name, addr string) { r.to.Update(objects(pod(name, addr)), nil) }
 		r.to.Update(objects(small), nil)
 		r.to.Synced()
-		_, took := r.nextAfter(10 * time.Millisecond)
-		Expect(took).To(BeNumerically(">=", 50*time.Millisecond))
-		r.to.Update(objects(pod("p1", "10.0.0.11")), nil)
-		r.to.Update(objects(pod("p2", "10.0.0.12")), nil)
-		c, _ := r.nextAfter(10 * time.Millisecond)
-		Expect(c.World.Endpoints).To(HaveLen(4))
+		r.nextAfter(10 * time.Millisecond) // the two may have come apart
+		r.rest(delay)
+		add("p1", "10.0.0.11")
+		Expect(r.next().World.Endpoints).To(HaveLen(3))
+		for i := range 3 {
+			add(fmt.Sprintf("q%d", i), fmt.Sprintf("10.0.0.2%d", i))
+		}
+		Consistently(r.backend.Done, "20ms").ShouldNot(Receive())
+		c, took := r.nextAfter(10 * time.Millisecond)
+		Expect(took).To(BeNumerically(">=", delay))
+		Expect(c.World.Endpoints).To(HaveLen(6))
+		r.rest(delay)
+		add("r1", "10.0.0.31")
+		Expect(r.next().World.Endpoints).To(HaveLen(7))
 	})
 
 	It("syncs when settings or its node change, for no change says so", func() {

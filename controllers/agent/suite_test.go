@@ -129,6 +129,14 @@ func (r *rig) nextAfter(step time.Duration) (c fake.Call, took time.Duration) {
 	return c, r.clock.Since(from)
 }
 
+// rest moves the clock on when the agent has nothing to do: it has a timer then,
+// for the next audit at the latest.
+func (r *rig) rest(d time.Duration) {
+	GinkgoHelper()
+	Eventually(r.clock.HasWaiters).Should(BeTrue())
+	r.clock.Step(d)
+}
+
 // logs is a slog handler that a test can read.
 type logs struct {
 	lines chan string
