@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ type Backend struct {
 	kernel kernel
 	// have is what the kernel holds; nil after an error, when that is not known.
 	have *ruleset
+	// memory is of the State of have.
+	memory *memory
 	// litter are sets that could not be destroyed yet, because the kernel had not
 	// let go of the rules that asked for them.
 	litter map[string]bool
@@ -66,7 +69,8 @@ func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
 		b.have = nil
 		return fmt.Errorf("iptables: read what the kernel holds: %w", err)
 	}
-	want := generate(s, b.opts, nameAmong(have.sets))
+	b.memory = newMemory(s.Compiled)
+	want := b.memory.generate(s, b.opts, nameAmong(have.sets))
 	if err := b.carryOut(ctx, planOf(have, want)); err != nil {
 		b.have = nil
 		return fmt.Errorf("iptables: write to the kernel: %w", err)
@@ -99,17 +103,19 @@ func (b *Backend) leaveOthers(ctx context.Context) error {
 
 // Apply implements dataplane.Backend. After an error what the kernel holds is
 // found out by the next Sync or Apply.
-func (b *Backend) Apply(ctx context.Context, _ *dataplane.Change, s *dataplane.State) error {
-	if b.have == nil {
+func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.State) error {
+	if b.have == nil || ch == nil || b.memory.compiled != s.Compiled {
 		return b.Sync(ctx, s)
 	}
-	have := b.have.shape()
-	want := generate(s, b.opts, b.sameNames)
+	b.memory.forget(ch)
+	have, renew := b.have.shape(), map[string]bool{}
+	want := b.memory.generate(s, b.opts, b.namer(renew))
 	p := planOf(have, want)
-	if !p.inOneStep() {
-		want = generate(s, b.opts, b.newNames)
+	if b.mustRenew(p, want, renew) {
+		want = b.memory.generate(s, b.opts, b.namer(renew))
 		p = planOf(have, want)
 	}
+	b.split(p, want)
 	if err := b.carryOut(ctx, p); err != nil {
 		b.have = nil
 		return fmt.Errorf("iptables: write to the kernel: %w", err)
@@ -118,14 +124,41 @@ func (b *Backend) Apply(ctx context.Context, _ *dataplane.Change, s *dataplane.S
 	return nil
 }
 
-// inOneStep says whether packets see nothing of a plan, or all of it at once,
-// although sets change that rules ask for.
-func (p *plan) inOneStep() bool {
+// effectOf is what it has meant and will mean that a member enters a set.
+func (b *Backend) effectOf(s *ipset, want *ruleset) effect {
+	return b.have.effects[s.key].with(want.effects[s.key])
+}
+
+// mustRenew finds the sets that cannot be changed under the rules that ask for
+// them: those of mixed effect, unless one member is all that changes.
+func (b *Backend) mustRenew(p *plan, want *ruleset, renew map[string]bool) bool {
 	elems := 0
 	for _, c := range p.change {
 		elems += len(c.add) + len(c.remove)
 	}
-	return elems == 0 || elems == 1 && len(p.restore)+len(p.create)+len(p.destroy) == 0
+	if elems == 1 && len(p.restore)+len(p.create)+len(p.destroy) == 0 {
+		return false
+	}
+	for _, c := range p.change {
+		if b.effectOf(c.set, want) == mixed {
+			renew[c.set.key] = true
+		}
+	}
+	return len(renew) > 0
+}
+
+// split sorts what changes in sets into what closes and what opens.
+func (b *Backend) split(p *plan, want *ruleset) {
+	for _, c := range p.change {
+		add, remove := setChange{set: c.set, add: c.add}, setChange{set: c.set, remove: c.remove}
+		if b.effectOf(c.set, want) == closes {
+			p.closing, p.opening = append(p.closing, add), append(p.opening, remove)
+		} else {
+			p.closing, p.opening = append(p.closing, remove), append(p.opening, add)
+		}
+	}
+	nothing := func(c setChange) bool { return len(c.add)+len(c.remove) == 0 }
+	p.closing, p.opening, p.change = slices.DeleteFunc(p.closing, nothing), slices.DeleteFunc(p.opening, nothing), nil
 }
 
 // nameAmong is a namer for a kernel that holds some sets: one that is right is
@@ -156,32 +189,19 @@ func freeName(key string, taken func(string) bool) string {
 }
 
 func sameSet(a, b *ipset) bool {
-	if a.kind != b.kind || a.family != b.family || len(a.elems) != len(b.elems) {
-		return false
-	}
-	for i := range a.elems {
-		if a.elems[i] != b.elems[i] {
-			return false
+	return a.kind == b.kind && a.family == b.family && slices.Equal(a.elems, b.elems)
+}
+
+// namer leaves the sets that are there their names, but for those that are to be
+// made anew.
+func (b *Backend) namer(renew map[string]bool) namer {
+	return func(s *ipset) string {
+		old := b.have.sets[s.key]
+		if old != nil && !renew[s.key] {
+			return old.name
 		}
+		return freeName(s.key, func(name string) bool { return b.litter[name] || old != nil && old.name == name })
 	}
-	return true
-}
-
-// sameNames is a namer that leaves the sets that are there their names.
-func (b *Backend) sameNames(s *ipset) string {
-	if old := b.have.sets[s.key]; old != nil {
-		return old.name
-	}
-	return b.newNames(s)
-}
-
-// newNames is a namer that gives each set that differs a name that no set has.
-func (b *Backend) newNames(s *ipset) string {
-	old := b.have.sets[s.key]
-	if old != nil && sameSet(old, s) {
-		return old.name
-	}
-	return freeName(s.key, func(name string) bool { return b.litter[name] || old != nil && old.name == name })
 }
 
 // read returns what the kernel holds.
@@ -199,14 +219,18 @@ func (b *Backend) read(ctx context.Context) (*shape, error) {
 	return s, err
 }
 
-// carryOut makes a plan so: sets that rules will ask for, rules, what elements of
-// sets are wrong, and away with the sets that no rule asks for any more.
+// carryOut makes a plan so: sets that rules will ask for, what closes of sets that
+// they ask for already, rules, what opens, and away with the sets that no rule
+// asks for any more.
 func (b *Backend) carryOut(ctx context.Context, p *plan) error {
 	for _, s := range p.create {
 		if err := b.kernel.createSet(s); err != nil {
 			return err
 		}
 		b.stats.SetsCreated++
+	}
+	if err := b.changeSets(p.closing); err != nil {
+		return err
 	}
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		if text := p.restore[f]; text != "" {
@@ -216,7 +240,24 @@ func (b *Backend) carryOut(ctx context.Context, p *plan) error {
 			b.stats.Restores++
 		}
 	}
-	for _, c := range p.change {
+	if len(p.opening) > 0 && len(p.closing)+len(p.restore) > 0 {
+		b.kernel.settle() // or a packet on its way may have met what was closed since when it was open
+	}
+	if err := b.changeSets(p.opening); err != nil {
+		return err
+	}
+	for _, name := range p.destroy {
+		b.litter[name] = true
+	}
+	for _, name := range p.keep {
+		delete(b.litter, name)
+	}
+	return b.sweep()
+}
+
+// changeSets changes sets that rules ask for.
+func (b *Backend) changeSets(list []setChange) error {
+	for _, c := range list {
 		for add, elems := range map[bool][]elem{false: c.remove, true: c.add} {
 			if len(elems) == 0 {
 				continue
@@ -227,13 +268,7 @@ func (b *Backend) carryOut(ctx context.Context, p *plan) error {
 		}
 		b.stats.ElementsChanged += uint64(len(c.remove) + len(c.add))
 	}
-	for _, name := range p.destroy {
-		b.litter[name] = true
-	}
-	for _, name := range p.keep {
-		delete(b.litter, name)
-	}
-	return b.sweep()
+	return nil
 }
 
 // sweep destroys sets that no rule asks for. The kernel may let go of rules later
@@ -327,7 +362,7 @@ func removeRules(ctx context.Context, k commandKernel) error {
 			return fmt.Errorf("clean up: %w", err)
 		}
 		have.tables[f] = t
-		nothing := &ruleset{v4: familyRules{}, v6: familyRules{}}
+		nothing := newRuleset()
 		if text := planOf(have, nothing).restore[f]; text != "" {
 			if err := k.restore(ctx, f, text); err != nil {
 				return fmt.Errorf("clean up: %w", err)

@@ -79,6 +79,9 @@ func (g *generator) nodeSets() {
 	g.podCIDRs = g.set("podcidrs", typeNets, cidrs)
 	g.foreign = g.set("foreign", typeAddrs, foreign)
 	g.hasCIDRs = len(cidrs) > 0
+	for _, key := range []string{"pods", "guarded", "hosts", "podcidrs"} {
+		g.note(g.key(key), mixed, false)
+	}
 }
 
 func (g *generator) early() bool {
@@ -196,6 +199,7 @@ func (g *generator) unknown(side string) []rule {
 		return nil
 	}
 	match := inSet("", g.podCIDRs, side)
+	g.note(g.key("foreign"), closes, true)
 	for _, s := range []string{g.pods, g.foreign, g.hostAddrs} {
 		match += " " + inSet("! ", s, side)
 	}
@@ -279,6 +283,7 @@ func (g *generator) output() {
 // toOwnPods lets pass what the node sends to its own pods, known or not yet: the
 // kubelet's probes and the node's proxies.
 func (g *generator) toOwnPods() []rule {
+	g.note(g.key("foreign"), opens, true)
 	return []rule{
 		{inSet("", g.pods, "dst"), "-j RETURN", "the node to its own pods"},
 		{inSet("", g.podCIDRs, "dst") + " " + inSet("! ", g.foreign, "dst"), "-j RETURN", "the node to its own pods"},

@@ -1,7 +1,6 @@
 package iptables
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -18,10 +17,15 @@ func firstVersion(s *ipset) string { return versionName(s.key, 0) }
 
 // generate returns what a State asks for.
 func generate(s *dataplane.State, o Options, name namer) *ruleset {
-	rs := &ruleset{v4: familyRules{}, v6: familyRules{}, sets: map[string]*ipset{}, origins: map[string]dataplane.Origin{}}
+	return newMemory(s.Compiled).generate(s, o, name)
+}
+
+// generate returns what a State asks for, of the Compiler that the memory is of.
+func (m *memory) generate(s *dataplane.State, o Options, name namer) *ruleset {
+	rs := newRuleset()
 	w := newWorld(s)
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		g := &generator{world: w, opts: o, family: f, name: name, rs: rs}
+		g := &generator{world: w, opts: o, family: f, name: name, rs: rs, memory: m}
 		g.base()
 	}
 	return rs
@@ -74,6 +78,10 @@ type generator struct {
 	family dataplane.Family
 	name   namer
 	rs     *ruleset
+	memory *memory
+	// piece is of the program that is being written, if any; effect is that of the rule.
+	piece  *piece
+	effect effect
 	// t is the table that is being written: chains are not seen across tables.
 	t *table
 	// Names of the sets of the node itself.
@@ -85,7 +93,7 @@ type generator struct {
 func (g *generator) in(name string, write func()) {
 	rules := g.rs.of(g.family)
 	if rules[name] == nil {
-		rules[name] = &table{hooks: map[string]string{}, chains: map[string][]rule{}}
+		rules[name] = newTable()
 	}
 	g.t = rules[name]
 	write()
@@ -104,18 +112,29 @@ func (g *generator) once(name string, rules func() []rule) string {
 	return name
 }
 
+// key is what a set is called, in the generator's family.
+func (g *generator) key(key string) string { return fmt.Sprintf("%d%s", g.family, key) }
+
 // set returns the kernel's name of a set.
 func (g *generator) set(key, kind string, elems []elem) string {
-	key = fmt.Sprintf("%d%s", g.family, key)
+	if s := g.rs.sets[g.key(key)]; s != nil {
+		return s.name
+	}
+	kept := elems[:0:0]
+	for _, e := range elems {
+		if e.inKernel() {
+			kept = append(kept, e)
+		}
+	}
+	return g.sorted(key, kind, sortElems(kept))
+}
+
+// sorted returns the kernel's name of a set whose elements are as they should be.
+func (g *generator) sorted(key, kind string, elems []elem) string {
+	key = g.key(key)
 	s := g.rs.sets[key]
 	if s == nil {
-		kept := elems[:0:0]
-		for _, e := range elems {
-			if e.inKernel() {
-				kept = append(kept, e)
-			}
-		}
-		s = &ipset{key: key, kind: kind, family: g.family, elems: sortElems(kept)}
+		s = &ipset{key: key, kind: kind, family: g.family, elems: elems}
 		s.name = g.name(s)
 		g.rs.sets[key] = s
 	}
@@ -124,41 +143,37 @@ func (g *generator) set(key, kind string, elems []elem) string {
 
 // coreSet returns the kernel's name for a set of addresses. One that has blocks
 // is of another type, and so of another key.
-func (g *generator) coreSet(s *dataplane.Set) string {
-	var elems []elem
+func (g *generator) coreSet(s *dataplane.Set, not bool) string {
+	m, f := g.members(s), familyIndex(g.family)
 	kind, letter := typeAddrs, "a"
-	for _, m := range g.state.Compiled.Members(s) {
-		switch {
-		case dataplane.FamilyOf(m.Prefix.Addr()) != g.family:
-		case m.Prefix.IsSingleIP():
-			elems = append(elems, elem{net: m.Prefix})
-		default:
-			elems = append(elems, blocks(m.Prefix)...)
-			kind, letter = typeNets, "n"
-		}
+	if m.nets[f] {
+		kind, letter = typeNets, "n"
 	}
-	return g.set(letter+dataplane.Hash(s.ID), kind, elems)
+	return g.asked(letter+m.hash, kind, m.elems[f], not)
 }
 
 // portSets returns the kernel's names for a set of addresses with ports: one for
 // those with a port, and one a protocol for those with all ports of it.
-func (g *generator) portSets(s *dataplane.Set) (ports string, whole []protocolSet) {
-	var elems []elem
-	all := map[model.Protocol][]elem{}
-	for _, m := range g.state.Compiled.Members(s) {
-		switch {
-		case dataplane.FamilyOf(m.Prefix.Addr()) != g.family:
-		case m.Port == 0:
-			all[m.Protocol] = append(all[m.Protocol], elem{net: m.Prefix})
-		default:
-			elems = append(elems, elem{net: m.Prefix, protocol: m.Protocol, port: m.Port})
-		}
+func (g *generator) portSets(s *dataplane.Set, not bool) (ports string, whole []protocolSet) {
+	m, f := g.members(s), familyIndex(g.family)
+	for _, w := range m.whole[f] {
+		whole = append(whole, protocolSet{w.protocol, g.asked(fmt.Sprintf("q%d-%s", w.protocol, m.hash), typeAddrs, w.elems, not)})
 	}
-	for p, elems := range all {
-		whole = append(whole, protocolSet{p, g.set(fmt.Sprintf("q%d-%s", p, dataplane.Hash(s.ID)), typeAddrs, elems)})
+	return g.asked("p"+m.hash, typePorts, m.elems[f], not), whole
+}
+
+// members returns those of a set, and remembers that the piece asks for it.
+func (g *generator) members(s *dataplane.Set) *members {
+	if g.piece != nil && s.IsCore() {
+		g.piece.asks[s.ID] = true
 	}
-	slices.SortFunc(whole, func(a, b protocolSet) int { return cmp.Compare(a.protocol, b.protocol) })
-	return g.set("p"+dataplane.Hash(s.ID), typePorts, elems), whole
+	return g.memory.of(s)
+}
+
+// asked returns the kernel's name of a set that the rule at hand asks for.
+func (g *generator) asked(key, kind string, elems []elem, not bool) string {
+	g.note(g.key(key), g.effect, not)
+	return g.sorted(key, kind, elems)
 }
 
 // protocolSet is a set of addresses that count for one protocol.

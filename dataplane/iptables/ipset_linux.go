@@ -240,10 +240,30 @@ func (k commandKernel) createSet(s *ipset) error {
 	if s.family == dataplane.IPv6 {
 		family = unix.AF_INET6
 	}
-	if err := netlink.IpsetCreate(s.name, s.kind, netlink.IpsetCreateOptions{Family: family, MaxElements: maxElems}); err != nil {
+	r := setRequest(nl.IPSET_CMD_CREATE)
+	r.Flags |= unix.NLM_F_EXCL
+	r.AddData(nl.NewRtAttr(nl.IPSET_ATTR_SETNAME, nl.ZeroTerminated(s.name)))
+	r.AddData(nl.NewRtAttr(nl.IPSET_ATTR_TYPENAME, nl.ZeroTerminated(s.kind)))
+	r.AddData(nl.NewRtAttr(nl.IPSET_ATTR_REVISION, nl.Uint8Attr(1)))
+	r.AddData(nl.NewRtAttr(nl.IPSET_ATTR_FAMILY, nl.Uint8Attr(family)))
+	data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|nested, nil)
+	data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_HASHSIZE | network, Value: hashSize(len(s.elems))})
+	data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_MAXELEM | network, Value: maxElems})
+	r.AddData(data)
+	if _, err := execute(r); err != nil {
 		return fmt.Errorf("create ipset %s: %w", s.name, err)
 	}
 	return k.changeSet(s, s.elems, true)
+}
+
+// hashSize is how many buckets a set begins with. One that has to grow waits for
+// packets that look at it each time it does.
+func hashSize(elems int) uint32 {
+	n := uint32(64)
+	for n < uint32(min(elems, maxElems)) {
+		n *= 2
+	}
+	return n
 }
 
 // changeSet is not told of elements that are there, or gone, already.
@@ -267,6 +287,13 @@ func (k commandKernel) changeSet(s *ipset, elems []elem, add bool) error {
 		}
 	}
 	return nil
+}
+
+// settle waits as long as the kernel's readers of what was changed may take: all
+// hooks run as such. Where the system call is not to be had there is no wait.
+func (commandKernel) settle() {
+	const global = 1 << 0 // MEMBARRIER_CMD_GLOBAL
+	_, _, _ = unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0)
 }
 
 func (k commandKernel) destroySet(name string) error {

@@ -10,6 +10,7 @@ var errNoLinux = errors.New("there are no ipsets here: want Linux")
 func (commandKernel) sets() (map[string]*ipset, error)     { return nil, errNoLinux }
 func (commandKernel) createSet(*ipset) error               { return errNoLinux }
 func (commandKernel) changeSet(*ipset, []elem, bool) error { return errNoLinux }
+func (commandKernel) settle()                              {}
 func (commandKernel) destroySet(string) error              { return errNoLinux }
 
 func hasNFTables() bool { return false }

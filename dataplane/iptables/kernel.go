@@ -28,6 +28,8 @@ type kernel interface {
 	sets() (map[string]*ipset, error)
 	createSet(*ipset) error
 	changeSet(s *ipset, elems []elem, add bool) error
+	// settle returns when no packet is under way any more that was when it was called.
+	settle()
 	// destroySet says errBusy if a rule asks for the set still.
 	destroySet(name string) error
 }

@@ -193,7 +193,7 @@ func (g *generator) addr(m match, c *dataplane.Cond) []match {
 			return []match{m}
 		}
 	}
-	return []match{m.and(inSet(not, g.coreSet(c.Set), direction))}
+	return []match{m.and(inSet(not, g.coreSet(c.Set, c.Not), direction))}
 }
 
 func inSet(not, name, direction string) string {
@@ -216,7 +216,7 @@ func (g *generator) addrPorts(m match, c *dataplane.Cond) []match {
 	if c.Set.Kind != policy.SetAddrPorts {
 		return nil
 	}
-	name, whole := g.portSets(c.Set)
+	name, whole := g.portSets(c.Set, c.Not)
 	pair := direction + "," + direction
 	if c.Not { // all of them must not hold
 		out := []match{m.and(inSet("! ", name, pair))}

@@ -15,6 +15,8 @@ type plan struct {
 	destroy []string // sets that no rule of ours asks for any more
 	keep    []string // all other sets
 	change  []setChange
+	// closing and opening are change, sorted (Backend.split).
+	closing, opening []setChange
 }
 
 // setChange is what changes in a set that stays.
@@ -64,6 +66,9 @@ func planOf(have *shape, want *ruleset) *plan {
 
 // difference returns what sorted elements lack and have too many.
 func difference(have, want []elem) (add, remove []elem) {
+	if same(have, want) {
+		return nil, nil
+	}
 	for len(have) > 0 || len(want) > 0 {
 		switch {
 		case len(want) == 0 || len(have) > 0 && have[0].compare(want[0]) < 0:
@@ -77,6 +82,9 @@ func difference(have, want []elem) (add, remove []elem) {
 	return add, remove
 }
 
+// same says whether two lists are one and the same.
+func same(a, b []elem) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
+
 // restoreTable returns what iptables-restore --noflush is to be told of a table,
 // or "". All of it holds at once.
 func restoreTable(name string, have *tableShape, want *table) string {
@@ -84,12 +92,12 @@ func restoreTable(name string, have *tableShape, want *table) string {
 		have = newTableShape()
 	}
 	if want == nil {
-		want = &table{}
+		want = newTable()
 	}
 	var declared, rules, gone []string
 	for _, c := range sortedKeys(want.chains) {
 		old, there := have.chains[c]
-		if there && slices.Equal(old, tags(want.chains[c])) {
+		if there && slices.Equal(old, want.tagsOf(c)) {
 			continue
 		}
 		declared = append(declared, c)

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
@@ -17,7 +18,54 @@ import (
 // program returns the chain of a program.
 func (g *generator) program(p *dataplane.Program) string {
 	name := chainPrefix + "p-" + p.ID
-	return g.once(name, func() []rule {
+	if _, ok := g.t.chains[name]; ok {
+		return name
+	}
+	made := g.memory.pieces[p]
+	if made == nil || !made.named(g.name) {
+		made = g.newPart(p, name)
+		g.memory.pieces[p] = made
+	}
+	maps.Copy(g.t.chains, made.chains)
+	maps.Copy(g.t.tags, made.tags)
+	maps.Copy(g.rs.sets, made.sets)
+	maps.Copy(g.rs.origins, made.origins)
+	for key, e := range made.effects {
+		g.note(key, e, false)
+	}
+	return name
+}
+
+// named says whether the sets of a piece are still called so.
+func (p *piece) named(name namer) bool {
+	for _, s := range p.sets {
+		if name(s) != s.name {
+			return false
+		}
+	}
+	return true
+}
+
+// newPart writes a program.
+func (g *generator) newPart(p *dataplane.Program, name string) *piece {
+	in, t := newRuleset(), newTable()
+	made := &piece{chains: t.chains, tags: t.tags, sets: in.sets, effects: in.effects, origins: in.origins, asks: map[string]bool{}}
+	for i := range p.Segments {
+		if s := p.Segments[i].Table; s != nil {
+			made.holds = append(made.holds, s.ID)
+		}
+	}
+	inner := *g
+	inner.rs, inner.t, inner.piece = in, t, made
+	inner.programChains(p, name)
+	for c := range t.chains {
+		t.tagsOf(c)
+	}
+	return made
+}
+
+func (g *generator) programChains(p *dataplane.Program, name string) {
+	g.once(name, func() []rule {
 		var rules []rule
 		open := p.Default.Verdict != dataplane.Drop // the end of the program is like a return
 		for i := range p.Segments {
@@ -74,6 +122,7 @@ func (g *generator) end(l *dataplane.Leaf) []rule {
 // rule is a rule: several where iptables needs more than one to say the same.
 func (g *generator) rule(r *dataplane.Rule) []rule {
 	var rules []rule
+	g.effect = effectOf(r.Leaf.Verdict)
 	for _, m := range g.matches(r.Conds) {
 		rules = append(rules, g.leaf(m.text(), &r.Leaf)...)
 	}

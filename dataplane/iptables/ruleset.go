@@ -60,6 +60,22 @@ type table struct {
 	// hooks are built-in chains and the chain of ours to which each jumps first.
 	hooks  map[string]string
 	chains map[string][]rule
+	// tags are those of chains that have been asked for.
+	tags map[string][]string
+}
+
+func newTable() *table {
+	return &table{hooks: map[string]string{}, chains: map[string][]rule{}, tags: map[string][]string{}}
+}
+
+// tagsOf returns the comments of a chain's rules.
+func (t *table) tagsOf(chain string) []string {
+	out, ok := t.tags[chain]
+	if !ok {
+		out = tags(t.chains[chain])
+		t.tags[chain] = out
+	}
+	return out
 }
 
 // familyRules is the tables of one family, by name. Those that nothing needs are not there.
@@ -69,11 +85,20 @@ type familyRules map[string]*table
 type ruleset struct {
 	v4, v6 familyRules
 	sets   map[string]*ipset // by key
+	// effects are what members that enter sets do, by key.
+	effects map[string]effect
 	// origins are the rules of policies by the chain that counts for them.
 	origins map[string]dataplane.Origin
 
 	once  sync.Once
 	shown *shape
+}
+
+func newRuleset() *ruleset {
+	return &ruleset{
+		v4: familyRules{}, v6: familyRules{}, sets: map[string]*ipset{},
+		effects: map[string]effect{}, origins: map[string]dataplane.Origin{},
+	}
 }
 
 func (r *ruleset) of(f dataplane.Family) familyRules {

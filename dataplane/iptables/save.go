@@ -54,8 +54,8 @@ func (r *ruleset) makeShape() *shape {
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		for name, t := range r.of(f) {
 			ts := newTableShape()
-			for c, rules := range t.chains {
-				ts.chains[c] = tags(rules)
+			for c := range t.chains {
+				ts.chains[c] = t.tagsOf(c)
 			}
 			for builtin, c := range t.hooks {
 				ts.jumps[builtin] = []jump{{0, hookText(c), c}}

@@ -39,19 +39,42 @@ func (g *generator) table(t *dataplane.Table, end *dataplane.Leaf) string {
 			direction = "dst"
 		}
 		s := g.state.Compiled.Table(t.ID)
-		l := lookup{g, t.ID, direction, end}
+		found := g.peers(s)
+		l := lookup{g, t.ID, direction, end, s.Empty, restsOf(s.Empty, found.nets), nil}
+		if len(found.nets) == 0 {
+			l.other = []rule{l.anyOther()}
+		}
 		// Addresses first: they differ from the blocks around them.
-		addrs, nets := map[string]*group{}, map[string]*group{}
-		for a, r := range s.EachAddr() {
-			add(addrs, r, single(a))
-		}
-		for _, b := range s.Blocks {
-			add(nets, b.Rest, rangeElems(b.First, b.Last)...)
-		}
-		rules := l.rules("a", typeAddrs, sortedGroups(addrs), 0)
-		rules = append(rules, l.rules("b", typeNets, sortedGroups(nets), 0)...)
-		return append(rules, rule{"", "-g " + g.rest(s.Empty, end), "any other peer"})
+		rules := l.rules("a", typeAddrs, found.addrs, 0)
+		rules = append(rules, l.rules("b", typeNets, found.nets, 0)...)
+		return append(rules, l.anyOther())
 	})
+}
+
+// peers returns the addresses and blocks of a table.
+func (g *generator) peers(s *dataplane.TableState) *peers {
+	if p := g.memory.tables[s.Table.ID]; p != nil {
+		return p
+	}
+	addrs, nets := map[string]*group{}, map[string]*group{}
+	for a, r := range s.EachAddr() {
+		add(addrs, r, single(a))
+	}
+	for _, b := range s.Blocks {
+		add(nets, b.Rest, rangeElems(b.First, b.Last)...)
+	}
+	p := &peers{sortedGroups(addrs), sortedGroups(nets)}
+	g.memory.tables[s.Table.ID] = p
+	return p
+}
+
+// restsOf are the rests to which an address may lead that has no entry of its own.
+func restsOf(empty *dataplane.Rest, nets []*group) []*dataplane.Rest {
+	out := []*dataplane.Rest{empty}
+	for _, g := range nets {
+		out = append(out, g.rest)
+	}
+	return out
 }
 
 func add(groups map[string]*group, r *dataplane.Rest, elems ...elem) {
@@ -64,7 +87,15 @@ func add(groups map[string]*group, r *dataplane.Rest, elems ...elem) {
 func sortedGroups(groups map[string]*group) []*group {
 	out := make([]*group, 0, len(groups))
 	for _, id := range sortedKeys(groups) {
-		out = append(out, groups[id])
+		g := groups[id]
+		kept := g.elems[:0]
+		for _, e := range g.elems {
+			if e.inKernel() {
+				kept = append(kept, e)
+			}
+		}
+		g.elems = sortElems(kept)
+		out = append(out, g)
 	}
 	return out
 }
@@ -74,6 +105,22 @@ type lookup struct {
 	*generator
 	table, direction string
 	end              *dataplane.Leaf
+	// empty is the rest of peers that have no entry, fallbacks are those to which
+	// addresses may lead that have none of their own.
+	empty     *dataplane.Rest
+	fallbacks []*dataplane.Rest
+	// other ends the chains of parts, if nothing is to be asked after the addresses.
+	other []rule
+}
+
+func (l *lookup) anyOther() rule { return rule{"", "-g " + l.rest(l.empty, l.end), "any other peer"} }
+
+// effect is that of a set which leads to a rest.
+func (l *lookup) effectOf(letter string, r *dataplane.Rest) effect {
+	if letter == "b" {
+		return effectOfRest(r, []*dataplane.Rest{l.empty}, l.end)
+	}
+	return effectOfRest(r, l.fallbacks, l.end)
 }
 
 // rules are those that lead to the rests of groups. Where there are many, they
@@ -83,8 +130,9 @@ func (l *lookup) rules(letter, kind string, groups []*group, depth int) []rule {
 	if len(groups) <= fewRests || depth >= idLen {
 		var rules []rule
 		for _, g := range groups {
-			set := l.set("t"+dataplane.Hash(l.table, letter, g.rest.ID), kind, g.elems)
-			rules = append(rules, rule{inSet("", set, l.direction), "-g " + l.rest(g.rest, l.end), ""})
+			key := "t" + dataplane.Hash(l.table, letter, g.rest.ID)
+			l.note(l.key(key), l.effectOf(letter, g.rest), false)
+			rules = append(rules, rule{inSet("", l.sorted(key, kind, g.elems), l.direction), "-g " + l.rest(g.rest, l.end), ""})
 		}
 		return rules
 	}
@@ -99,20 +147,31 @@ func (l *lookup) rules(letter, kind string, groups []*group, depth int) []rule {
 			rules = append(rules, l.rules(letter, kind, part, depth)...)
 			continue
 		}
-		path := ""
-		for _, c := range []byte(part[0].rest.ID[:depth+1]) {
-			path += fmt.Sprint(c % fewRests)
-		}
-		var all []elem
-		for _, g := range part {
-			all = append(all, g.elems...)
-		}
-		set := l.set("u"+dataplane.Hash(l.table, letter, path), kind, all)
-		chain := chainPrefix + "u-" + dataplane.Hash(l.table, letter, path, leafKey(l.end))
-		l.once(chain, func() []rule { return l.rules(letter, kind, part, depth+1) })
-		rules = append(rules, rule{inSet("", set, l.direction), "-g " + chain, ""})
+		rules = append(rules, l.part(letter, kind, part, depth))
 	}
 	return rules
+}
+
+// part is the rule that leads to the chain of several groups.
+func (l *lookup) part(letter, kind string, groups []*group, depth int) rule {
+	path := ""
+	for _, c := range []byte(groups[0].rest.ID[:depth+1]) {
+		path += fmt.Sprint(c % fewRests)
+	}
+	var all []elem
+	e := neutral
+	for _, g := range groups {
+		all = append(all, g.elems...)
+		e = e.with(l.effectOf(letter, g.rest))
+	}
+	if l.other == nil {
+		e = mixed // who is in the set and in none of the groups' would come out of the chain undecided
+	}
+	key := "u" + dataplane.Hash(l.table, letter, path)
+	l.note(l.key(key), e, false)
+	chain := chainPrefix + "u-" + dataplane.Hash(l.table, letter, path, leafKey(l.end))
+	l.once(chain, func() []rule { return append(l.rules(letter, kind, groups, depth+1), l.other...) })
+	return rule{inSet("", l.sorted(key, kind, sortElems(all)), l.direction), "-g " + chain, ""}
 }
 
 // idLen is the length of a rest's ID.

@@ -121,4 +121,5 @@ func (r *recording) restore(_ context.Context, f dataplane.Family, text string) 
 }
 func (r *recording) createSet(s *ipset) error                   { return r.step("create " + s.name) }
 func (r *recording) changeSet(s *ipset, _ []elem, _ bool) error { return r.step("change " + s.name) }
+func (r *recording) settle()                                    { _ = r.step("settle") }
 func (r *recording) destroySet(name string) error               { return r.step("destroy " + name) }

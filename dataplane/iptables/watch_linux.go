@@ -213,7 +213,7 @@ func (w *Watcher) table(at tableAt) []string {
 		return []string{fmt.Sprintf("%s table %s: %+v", at.family, at.name, info)}
 	}
 	took := w.clock.Since(now)
-	w.seen[at] = sight{info, want, now.Add(listShare*took)}
+	w.seen[at] = sight{info, want, now.Add(listShare * took)}
 	return nil
 }
 

@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"k8s.io/utils/clock"
-
-	"github.com/tierwall/tierwall/dataplane"
 )
 
 // unnoticed are sabotages of TestRepair that are left to the comparison: they
@@ -69,7 +67,7 @@ func TestWatcher(t *testing.T) {
 		// Others' own affairs, and changes of ours.
 		do(t, v, "IPTABLES -N MINE; IPTABLES -A MINE -j RETURN; IP6TABLES -t mangle -N MINE; ipset create mine hash:ip; ipset add mine 192.0.2.7; IPTABLES -t nat -A OUTPUT -j RETURN")
 		other := stateOf(goldens["table"]())
-		if err := w.Own(func() error { return b.Apply(ctx, &dataplane.Change{}, other) }); err != nil {
+		if err := w.Own(func() error { return b.Sync(ctx, other) }); err != nil {
 			t.Fatal(err)
 		}
 		w.mu.Lock()
