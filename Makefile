@@ -84,6 +84,26 @@ bench-dataplane: ## Run the benchmarks of the data plane that match BENCH; all o
 lint: $(GOLANGCI_LINT) ## Run the linters of .golangci.yml.
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && $(abspath $(GOLANGCI_LINT)) run ./...) || status=1; done; exit $$status
 
+# The test cluster: a real Kubernetes on this machine; see test/cluster/README.md.
+CLUSTER ?= /tmp/tierwall-cluster
+NODES   ?= 3
+DUAL    ?= false
+PODNET  ?= routed
+PROXY   ?= nftables
+RUNTIME ?= containerd2
+
+.PHONY: testcluster
+testcluster:
+	@go build -o bin/testcluster ./test/cluster/cmd/testcluster
+
+.PHONY: cluster-up
+cluster-up: testcluster ## Make a Kubernetes cluster of NODES in folder CLUSTER; DUAL=true, PODNET=bridge, PROXY=iptables, RUNTIME=containerd1.
+	@bin/testcluster --dir $(CLUSTER) up --nodes $(NODES) --dual-stack=$(DUAL) --pod-network $(PODNET) --proxy-mode $(PROXY) --runtime $(RUNTIME)
+
+.PHONY: cluster-down
+cluster-down: testcluster ## Take the cluster of folder CLUSTER down.
+	@bin/testcluster --dir $(CLUSTER) down
+
 .PHONY: clean
 clean: ## Remove what was built.
 	rm -rf bin dist
