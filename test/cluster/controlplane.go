@@ -55,6 +55,8 @@ func (o Options) apiServerService() machine.Service {
 		"--service-account-issuer=https://kubernetes.default.svc.cluster.local",
 		"--service-account-key-file="+filepath.Join(p.dir, "accounts.pub"), "--service-account-signing-key-file="+p.key("accounts"),
 		"--service-cluster-ip-range="+o.serviceNetworks(),
+		// cp has no kube-proxy: webhooks behind Services are called at their pods.
+		"--enable-aggregator-routing=true",
 		"--allow-privileged=true")
 }
 
