@@ -22,6 +22,7 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/agent"
 	clustersource "github.com/tierwall/tierwall/controllers/cluster"
+	"github.com/tierwall/tierwall/controllers/nri"
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/nflog"
@@ -33,7 +34,8 @@ type agentFlags struct {
 	log                               logFlags
 	from, node, metricsAddr, stateDir string
 	kubeconfig, context, dataplane    string
-	cleanup, stay                     bool
+	nri                               string
+	cleanup, stay, requirePolicy      bool
 }
 
 func newAgentCommand(s streams) *cobra.Command {
@@ -58,6 +60,9 @@ counts as it last did, and is reported.
 Packets that Log rules match are lines on standard output, as Tierwall/default
 says under spec.logging; all else that the agent has to say is on standard error.
 
+Where the container runtime has NRI (containerd 2), a new pod's containers start
+when the kernel holds the pod's policy; see --nri.
+
 When the agent ends, the kernel goes on with the rules it has; --cleanup removes
 them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 		Example: `  tierwall agent
@@ -78,6 +83,8 @@ them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 	fs.StringVar(&f.stateDir, "state-dir", "/var/lib/tierwall", "where the last good content of each file is kept; empty: nowhere")
 	f.log.register(fs)
 	fs.StringVar(&f.dataplane, "dataplane", "auto", "what programs the kernel: nftables, iptables (whose commands must be installed), or auto: nftables where the kernel has it, else iptables")
+	fs.StringVar(&f.nri, "nri", "auto", "socket of the container runtime's plugins, which has new pods wait for their policy; auto: "+nri.DefaultSocket+", if there is one, now or later; off: none")
+	fs.BoolVar(&f.requirePolicy, "require-policy", false, "have a new pod's start fail, and be tried again, if its policy is not in force within the time that the runtime grants; default: it starts")
 	fs.BoolVar(&f.cleanup, "cleanup", false, "remove everything of Tierwall's from the kernel, and exit")
 	fs.BoolVar(&f.stay, "stay", false, "with --cleanup: do not exit, and be ready when the kernel is clean")
 	return c
@@ -189,7 +196,11 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 	if err != nil {
 		return err
 	}
-	o := agent.Options{Node: f.node, Backend: backend, Log: log, Source: from, Lines: out}
+	early, err := f.startup(log, from)
+	if err != nil {
+		return err
+	}
+	o := agent.Options{Node: f.node, Backend: backend, Log: log, Source: early.source, Lines: out}
 	if table, err := conntrack.New(); err != nil {
 		log.Warn("established connections are left alone", "error", err)
 	} else {
@@ -208,7 +219,7 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 		defer func() { _ = packets.Close() }()
 		o.Logs = packets
 	}
-	var collect []prometheus.Collector
+	collect := early.collect
 	report, err := f.reporter(log, backend.dataplane)
 	if err != nil {
 		return err
@@ -220,6 +231,7 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 	if err != nil {
 		return err
 	}
+	early.attach(a)
 	if f.metricsAddr != "" {
 		stop, err := serveMetrics(log, f.metricsAddr, a, collect...)
 		if err != nil {
@@ -227,10 +239,14 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 		}
 		defer stop()
 	}
-	if report != nil {
-		return beside(ctx, report.Run, a.Run)
+	run := a.Run
+	for _, r := range early.run {
+		run = alongside(r, run)
 	}
-	return a.Run(ctx)
+	if report != nil {
+		run = alongside(report.Run, run)
+	}
+	return run(ctx)
 }
 
 // serveMetrics serves an agent's metrics and probes, and what else there is to

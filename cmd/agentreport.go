@@ -30,12 +30,14 @@ func (f *agentFlags) reporter(log *slog.Logger, dataplane v1alpha1.Dataplane) (*
 	})
 }
 
-// beside runs a function beside another one, and ends it with that.
-func beside(ctx context.Context, run func(context.Context) error, main func(context.Context) error) error {
-	ctx, cancel := context.WithCancel(ctx)
-	var over sync.WaitGroup
-	over.Go(func() { _ = run(ctx) }) // it logs its errors
-	defer over.Wait()
-	defer cancel()
-	return main(ctx)
+// alongside returns a function that runs another one beside main, and ends it with that.
+func alongside(run, main func(context.Context) error) func(context.Context) error {
+	return func(ctx context.Context) error {
+		ctx, cancel := context.WithCancel(ctx)
+		var over sync.WaitGroup
+		over.Go(func() { _ = run(ctx) }) // it logs its errors
+		defer over.Wait()
+		defer cancel()
+		return main(ctx)
+	}
 }

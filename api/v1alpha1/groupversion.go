@@ -29,6 +29,7 @@ func addKnownTypes(s *runtime.Scheme) error {
 		&HostEndpoint{}, &HostEndpointList{},
 		&Tierwall{}, &TierwallList{},
 		&NodeReport{}, &NodeReportList{},
+		&PodAddressReport{}, &PodAddressReportList{},
 	)
 	metav1.AddToGroupVersion(s, GroupVersion)
 	return nil

@@ -44,6 +44,15 @@ type TierwallSpec struct {
 	// +kubebuilder:default=Deny
 	// +kubebuilder:validation:Enum=Deny;Allow
 	UnknownWorkloads Action `json:"unknownWorkloads,omitempty"`
+	// PodStartup says whether pods start with their policy in force, on nodes whose
+	// container runtime has NRI (containerd 2 by default): Wait (default) holds the
+	// start of a pod until the kernel has its policy, for a second and a half at
+	// most; Require has it fail then, and the kubelet try again; Off asks no runtime.
+	// Where a pod's start does not wait, unknownWorkloads decides until the kubelet
+	// has reported its address.
+	// +optional
+	// +kubebuilder:default=Wait
+	PodStartup PodStartup `json:"podStartup,omitempty"`
 	// AutoHostEndpoints makes one host endpoint "*" a node, with the node's
 	// labels and addresses and defaultAction Allow; default false.
 	// +optional
@@ -60,6 +69,19 @@ type TierwallSpec struct {
 	// +optional
 	Agent AgentSpec `json:"agent,omitempty,omitzero"`
 }
+
+// PodStartup says what the start of a pod waits for.
+// +kubebuilder:validation:Enum=Wait;Require;Off
+type PodStartup string
+
+const (
+	// PodStartupWait holds the start until the pod's policy is in force, for a bounded time.
+	PodStartupWait PodStartup = "Wait"
+	// PodStartupRequire has it fail when that time is over.
+	PodStartupRequire PodStartup = "Require"
+	// PodStartupOff asks no container runtime.
+	PodStartupOff PodStartup = "Off"
+)
 
 // EndpointToHostAction decides traffic from a pod to its own node.
 // +kubebuilder:validation:Enum=Accept;Drop;Return

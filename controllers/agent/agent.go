@@ -97,9 +97,10 @@ type Agent struct {
 
 	// ask has Run, the only one to call the backend, fetch counters; ended is
 	// closed when it is over.
-	ask     chan chan<- counters
-	started atomic.Bool
-	ended   chan struct{}
+	ask      chan chan<- counters
+	started  atomic.Bool
+	ended    chan struct{}
+	progress *progress
 
 	// ix is Run's, which changes it under ixMu; others may ask it under ixMu who
 	// has an address.
@@ -168,7 +169,7 @@ func New(o Options) (*Agent, error) {
 	}
 	a := &Agent{
 		opts: o, clock: o.Clock, log: o.Log, queue: newQueue(), resync: make(chan struct{}, 1),
-		ask: make(chan chan<- counters), ended: make(chan struct{}),
+		ask: make(chan chan<- counters), ended: make(chan struct{}), progress: newProgress(),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
 		problems: map[model.Ref]int{}, cut: map[model.Flow]struct{}{}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: foreign{pods: map[model.Ref][]netip.Addr{}}, full: true,

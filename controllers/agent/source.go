@@ -40,6 +40,7 @@ type queue struct {
 	mu      sync.Mutex
 	order   []model.Ref
 	pending map[model.Ref]runtime.Object // nil: delete
+	calls   uint64                       // of Update and Synced
 	synced  bool
 	reports []error
 	said    bool // reports are new
@@ -64,6 +65,7 @@ func (q *queue) Update(upserts []runtime.Object, deletes []model.Ref) {
 			q.put(r, o)
 		}
 	}
+	q.calls++
 	q.ring()
 }
 
@@ -79,6 +81,7 @@ func (q *queue) Synced() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.synced = true
+	q.calls++
 	q.ring()
 }
 
@@ -103,9 +106,16 @@ type change struct {
 	object runtime.Object
 }
 
-// take empties the queue. The reports are nil unless new ones have come, in
-// which case said is true.
-func (q *queue) take() (changes []change, synced bool, reports []error, said bool) {
+// delivered is how often the source has delivered something.
+func (q *queue) delivered() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.calls
+}
+
+// take empties the queue of what calls deliveries have brought. The reports are
+// nil unless new ones have come, in which case said is true.
+func (q *queue) take() (changes []change, calls uint64, synced bool, reports []error, said bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	for _, r := range q.order {
@@ -114,5 +124,5 @@ func (q *queue) take() (changes []change, synced bool, reports []error, said boo
 	q.order, q.pending = nil, map[model.Ref]runtime.Object{}
 	reports, said = q.reports, q.said
 	q.reports, q.said = nil, false
-	return changes, q.synced, reports, said
+	return changes, q.calls, q.synced, reports, said
 }

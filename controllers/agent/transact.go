@@ -13,7 +13,12 @@ import (
 
 // transact takes what waits in the queue and brings the kernel up to date.
 func (a *Agent) transact(ctx context.Context) {
-	changes, synced, reports, said := a.queue.take()
+	changes, calls, synced, reports, said := a.queue.take()
+	defer func() {
+		if a.synced && !a.dirty {
+			a.progress.advance(calls)
+		}
+	}()
 	if said {
 		a.report(reports)
 	}

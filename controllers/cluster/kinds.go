@@ -71,6 +71,7 @@ func customKinds() []*kind {
 		ours("hostendpoints", "HostEndpoint", model.KindHostEndpoint, func() any { return &v1alpha1.HostEndpoint{} }),
 		ours("globalnetworkpolicies", "GlobalNetworkPolicy", model.KindGlobalNetworkPolicy, func() any { return &v1alpha1.GlobalNetworkPolicy{} }),
 		ours("networkpolicies", "NetworkPolicy", model.KindTierwallNetworkPolicy, func() any { return &v1alpha1.NetworkPolicy{} }),
+		ours("podaddressreports", "PodAddressReport", "PodAddressReport", func() any { return &v1alpha1.PodAddressReport{} }),
 		{
 			gvr:  schema.GroupVersionResource{Group: clusterv1alpha2.GroupName, Version: "v1alpha2", Resource: "clusternetworkpolicies"},
 			kind: "ClusterNetworkPolicy", ref: model.KindClusterNetworkPolicy,

@@ -12,16 +12,22 @@ import (
 )
 
 // lean cuts a built-in object down to what is read of it; false: it takes no part.
-// That is so of pods that are no endpoints (on the host's network, finished or
-// without an address), and of slices of no Service.
+// That is so of pods that are no endpoints (on the host's network, finished, or
+// on no node yet), and of slices of no Service. A pod that is on a node and has no
+// address takes part, and keeps what tells it from others of its name: its address
+// may be known before the API server knows it (package startup).
 func lean(o runtime.Object) (runtime.Object, bool) {
 	switch o := o.(type) {
 	case *corev1.Pod:
 		if o.Spec.HostNetwork || o.Status.Phase == corev1.PodSucceeded || o.Status.Phase == corev1.PodFailed ||
-			o.Status.PodIP == "" && len(o.Status.PodIPs) == 0 {
+			o.Status.PodIP == "" && len(o.Status.PodIPs) == 0 && o.Spec.NodeName == "" {
 			return nil, false
 		}
 		p, _ := source.Trim(o).(*corev1.Pod)
+		p.UID = o.UID
+		if uid, ok := o.Annotations[corev1.MirrorPodAnnotationKey]; ok {
+			p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: uid}
+		}
 		p.Status.Phase = "" // no news as long as it has not ended
 		return p, true
 	case *discoveryv1.EndpointSlice:

@@ -31,6 +31,7 @@ func AgentRules() []rbacv1.PolicyRule {
 			"globalnetworkpolicies", "globalnetworksets", "hostendpoints", "networkpolicies", "networksets", "tiers", "tierwalls",
 		}, Verbs: watch},
 		{APIGroups: []string{v1alpha1.GroupName}, Resources: []string{"nodereports"}, Verbs: []string{"create", "get", "patch", "update"}},
+		{APIGroups: []string{v1alpha1.GroupName}, Resources: []string{"podaddressreports"}, Verbs: []string{"create", "list", "patch", "watch"}},
 		{APIGroups: []string{"policy.networking.k8s.io"}, Resources: []string{"clusternetworkpolicies"}, Verbs: watch},
 		{APIGroups: []string{"crd.projectcalico.org", "projectcalico.org"}, Resources: []string{
 			"felixconfigurations", "globalnetworkpolicies", "globalnetworksets", "hostendpoints", "kubecontrollersconfigurations",

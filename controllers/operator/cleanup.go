@@ -11,6 +11,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
@@ -53,6 +54,9 @@ func (r *reconciler) remove(ctx context.Context, tw *v1alpha1.Tierwall) (reconci
 	}
 	if err := r.client.DeleteAllOf(ctx, &v1alpha1.NodeReport{}); err != nil {
 		return reconcile.Result{}, fmt.Errorf("deleting the agents' NodeReports: %w", err)
+	}
+	if err := r.client.DeleteAllOf(ctx, &v1alpha1.PodAddressReport{}); err != nil && !meta.IsNoMatchError(err) { // definitions of before
+		return reconcile.Result{}, fmt.Errorf("deleting the agents' PodAddressReports: %w", err)
 	}
 	before := tw.DeepCopy()
 	controllerutil.RemoveFinalizer(tw, Finalizer)

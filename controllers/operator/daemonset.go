@@ -47,7 +47,7 @@ func daemonSet(tw *v1alpha1.Tierwall, s Settings) client.Object {
 			Template: corev1.PodTemplateSpec{
 				ObjectMeta: metav1.ObjectMeta{
 					Labels:      labels,
-					Annotations: map[string]string{"kubectl.kubernetes.io/default-container": AgentContainer},
+					Annotations: map[string]string{"kubectl.kubernetes.io/default-container": AgentContainer, startsAloneAnnotation: "true"},
 				},
 				Spec: podSpec(tw, s),
 			},
@@ -79,7 +79,7 @@ func podSpec(tw *v1alpha1.Tierwall, s Settings) corev1.PodSpec {
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		Containers: []corev1.Container{agentContainer(tw, s)},
-		Volumes:    lockVolumes(tw),
+		Volumes:    append(lockVolumes(tw), runtimeVolumes(tw, s)...),
 	}
 }
 
@@ -104,6 +104,32 @@ func lockMounts(tw *v1alpha1.Tierwall) []corev1.VolumeMount {
 	return []corev1.VolumeMount{{Name: "xtables-lock", MountPath: lockFile}}
 }
 
+// runtimeFolder is where container runtimes have the socket of their plugins
+// (NRI). The folder and not the socket: a runtime that starts makes a new one.
+const runtimeFolder = "/var/run/nri"
+
+// asksRuntime says whether agents have pods wait for their policy.
+func asksRuntime(tw *v1alpha1.Tierwall, s Settings) bool {
+	return tw.Spec.PodStartup != v1alpha1.PodStartupOff && !s.Cleanup
+}
+
+func runtimeVolumes(tw *v1alpha1.Tierwall, s Settings) []corev1.Volume {
+	if !asksRuntime(tw, s) {
+		return nil
+	}
+	return []corev1.Volume{{Name: "runtime", VolumeSource: corev1.VolumeSource{
+		HostPath: &corev1.HostPathVolumeSource{Path: runtimeFolder, Type: ptr.To(corev1.HostPathDirectoryOrCreate)},
+	}}}
+}
+
+// runtimeMounts are read-only: that is enough to connect to a socket.
+func runtimeMounts(tw *v1alpha1.Tierwall, s Settings) []corev1.VolumeMount {
+	if !asksRuntime(tw, s) {
+		return nil
+	}
+	return []corev1.VolumeMount{{Name: "runtime", MountPath: runtimeFolder, ReadOnly: true}}
+}
+
 func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
 	image := tw.Spec.Agent.Image
 	if image == "" {
@@ -113,6 +139,12 @@ func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
 	args := []string{"agent", "--node=$(NODE_NAME)", "--metrics-addr=" + address, "--log-format=json"}
 	if d := tw.Spec.Dataplane; d != "" && d != v1alpha1.DataplaneAuto {
 		args = append(args, "--dataplane="+strings.ToLower(string(d)))
+	}
+	switch tw.Spec.PodStartup {
+	case v1alpha1.PodStartupOff:
+		args = append(args, "--nri=off")
+	case v1alpha1.PodStartupRequire:
+		args = append(args, "--require-policy")
 	}
 	if s.Cleanup { // of every data plane
 		args = []string{"agent", "--cleanup", "--stay", "--metrics-addr=" + fmt.Sprintf("%s:%d", loopback, port), "--log-format=json"}
@@ -132,7 +164,7 @@ func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
 		// Alive: no transaction hangs. Being out of date is no reason for a restart.
 		LivenessProbe:            probe("/healthz", port, 20, 6),
 		SecurityContext:          agentSecurity(tw),
-		VolumeMounts:             lockMounts(tw),
+		VolumeMounts:             append(lockMounts(tw), runtimeMounts(tw, s)...),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 	}
 }

@@ -44,6 +44,9 @@ func TestDesired(t *testing.T) {
 	nft.Spec.Dataplane, ipt.Spec.Dataplane = v1alpha1.DataplaneNFTables, v1alpha1.DataplaneIPTables
 	auto := &v1alpha1.Tierwall{}
 	auto.Spec.Dataplane = v1alpha1.DataplaneAuto
+	noWait, required := &v1alpha1.Tierwall{}, &v1alpha1.Tierwall{}
+	noWait.Spec.PodStartup, required.Spec.PodStartup = v1alpha1.PodStartupOff, v1alpha1.PodStartupRequire
+	auto.Spec.PodStartup = v1alpha1.PodStartupWait
 	cleanup := settings
 	cleanup.Cleanup = true
 	tests := []struct {
@@ -58,6 +61,8 @@ func TestDesired(t *testing.T) {
 		{"default", auto, settings, 0},
 		{"nftables", nft, settings, 0},
 		{"iptables", ipt, settings, 0},
+		{"startup-off", noWait, settings, 0},
+		{"startup-required", required, settings, 0},
 		{"cleanup", plain, cleanup, 0},
 		{"cleanup-tuned", tuned(), cleanup, 0},
 	}

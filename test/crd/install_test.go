@@ -31,6 +31,7 @@ func TestKinds(t *testing.T) {
 		"HostEndpoint":        {"Cluster", "[hep]", "hostendpoints"},
 		"Tierwall":            {"Cluster", "[tw]", "tierwalls"},
 		"NodeReport":          {"Cluster", "[]", "nodereports"},
+		"PodAddressReport":    {"Cluster", "[]", "podaddressreports"},
 	}
 	defs := loadDefinitions(t)
 	if got := slices.Sorted(maps.Keys(defs)); len(got) != len(want) {

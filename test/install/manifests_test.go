@@ -101,7 +101,12 @@ func TestManager(t *testing.T) {
 // agents is the agents' DaemonSet of the default settings.
 func agents(t *testing.T) *appsv1.DaemonSet {
 	t.Helper()
-	for _, o := range operator.Desired(&v1alpha1.Tierwall{}, operator.Settings{Image: "x"}) {
+	return agentsOf(t, &v1alpha1.Tierwall{})
+}
+
+func agentsOf(t *testing.T, tw *v1alpha1.Tierwall) *appsv1.DaemonSet {
+	t.Helper()
+	for _, o := range operator.Desired(tw, operator.Settings{Image: "x"}) {
 		if ds, ok := o.(*appsv1.DaemonSet); ok {
 			return ds
 		}
@@ -111,10 +116,19 @@ func agents(t *testing.T) *appsv1.DaemonSet {
 }
 
 // The agents have the one capability that they need, and nothing of the node's
-// but its network.
+// but its network and the folder of the container runtime's socket, which is left
+// out if they are not to ask it.
 func TestAgents(t *testing.T) {
 	pod := agents(t).Spec.Template.Spec
-	if !pod.HostNetwork || pod.HostPID || pod.HostIPC || len(pod.Volumes) > 0 || len(pod.InitContainers) > 0 || len(pod.Containers) != 1 {
+	if len(pod.Volumes) != 1 || pod.Volumes[0].HostPath == nil || pod.Volumes[0].HostPath.Path != "/var/run/nri" ||
+		len(pod.Containers[0].VolumeMounts) != 1 || !pod.Containers[0].VolumeMounts[0].ReadOnly {
+		t.Errorf("volumes %+v, mounts %+v", pod.Volumes, pod.Containers[0].VolumeMounts)
+	}
+	alone := agentsOf(t, &v1alpha1.Tierwall{Spec: v1alpha1.TierwallSpec{PodStartup: v1alpha1.PodStartupOff}}).Spec.Template.Spec
+	if len(alone.Volumes) > 0 || len(alone.Containers[0].VolumeMounts) > 0 {
+		t.Errorf("podStartup Off: volumes %+v, mounts %+v", alone.Volumes, alone.Containers[0].VolumeMounts)
+	}
+	if !pod.HostNetwork || pod.HostPID || pod.HostIPC || len(pod.InitContainers) > 0 || len(pod.Containers) != 1 {
 		t.Errorf("%+v", pod)
 	}
 	s := pod.Containers[0].SecurityContext

@@ -20,7 +20,7 @@ func rules() []rbacv1.PolicyRule {
 		read("discovery.k8s.io", "endpointslices"),
 		read("networking.k8s.io", "networkpolicies"),
 		read("apiextensions.k8s.io", "customresourcedefinitions"),
-		read("tierwall.io", "tierwalls", "tiers", "globalnetworkpolicies", "networkpolicies", "globalnetworksets", "networksets", "hostendpoints"),
+		read("tierwall.io", "tierwalls", "tiers", "globalnetworkpolicies", "networkpolicies", "globalnetworksets", "networksets", "hostendpoints", "podaddressreports"),
 		read("policy.networking.k8s.io", "clusternetworkpolicies"),
 		read("", "pods"),
 	}
@@ -102,7 +102,7 @@ var _ = Describe("Rights", func() {
 
 		// A watch that is under way goes on without its right; a restart of the
 		// server ends it.
-		role.Rules[4].Resources = []string{"tierwalls", "tiers", "globalnetworkpolicies", "networkpolicies", "networksets", "hostendpoints"}
+		role.Rules[4].Resources = []string{"tierwalls", "tiers", "globalnetworkpolicies", "networkpolicies", "networksets", "hostendpoints", "podaddressreports"}
 		Expect(admin.Update(ctx(), role)).To(Succeed())
 		Expect(server.StopServer()).To(Succeed())
 		Eventually(r.report).Should(ContainSubstring("the API server cannot be reached; what it said last stays in force"))

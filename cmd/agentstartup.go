@@ -1,0 +1,72 @@
+//go:build linux
+
+package cmd
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/tierwall/tierwall/controllers/agent"
+	"github.com/tierwall/tierwall/controllers/nri"
+	"github.com/tierwall/tierwall/controllers/startup"
+)
+
+// Values of --nri that are no sockets.
+const (
+	nriAuto = "auto"
+	nriOff  = "off"
+)
+
+// earlyPods is what has new pods known early.
+type earlyPods struct {
+	source  agent.Source
+	collect []prometheus.Collector
+	// run are what has to run beside the agent.
+	run []func(context.Context) error
+	// attach says which agent it is.
+	attach func(*agent.Agent)
+}
+
+// startup puts what has new pods known early before a source. Where there is no
+// cluster it is the source itself: manifests say their addresses. With --nri off
+// it still listens to the agents of other nodes.
+func (f *agentFlags) startup(log *slog.Logger, from agent.Source) (*earlyPods, error) {
+	if f.from != "" {
+		return &earlyPods{source: from, attach: func(*agent.Agent) {}}, nil
+	}
+	config, err := f.clusterConfig()
+	if err != nil {
+		return nil, err
+	}
+	store, err := startup.NewStore(config, f.node)
+	if err != nil {
+		return nil, err
+	}
+	announcer, err := startup.NewAnnouncer(startup.AnnouncerOptions{Store: store, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	overlay, err := startup.New(startup.Options{Node: f.node, Source: from, Herald: announcer, Log: log})
+	if err != nil {
+		return nil, err
+	}
+	e := &earlyPods{
+		source: overlay, attach: func(a *agent.Agent) { overlay.Attach(a) },
+		collect: []prometheus.Collector{announcer}, run: []func(context.Context) error{announcer.Run},
+	}
+	if f.nri == nriOff {
+		return e, nil
+	}
+	o := nri.Options{Pods: overlay, Require: f.requirePolicy, Log: log}
+	if f.nri != nriAuto {
+		o.Socket = f.nri
+	}
+	plugin, err := nri.New(o)
+	if err != nil {
+		return nil, err
+	}
+	e.collect, e.run = append(e.collect, plugin), append(e.run, plugin.Run)
+	return e, nil
+}

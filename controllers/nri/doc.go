@@ -1,0 +1,13 @@
+// Package nri listens to the node's container runtime, as a plugin of its Node
+// Resource Interface (containerd 2, CRI-O).
+//
+// [Plugin] tells package startup which pod sandboxes start and stop. The runtime
+// waits for its answer before it creates the containers of a new sandbox: the
+// answer is given when the policy of the pod is in force, or when the time that
+// the runtime grants is nearly over. It changes nothing about containers.
+//
+// A node without such a runtime is no error: the plugin looks now and then
+// whether there is one, and connects again whenever the connection is lost.
+//
+// Not here: what the addresses of a sandbox are used for (package startup).
+package nri

@@ -1,0 +1,149 @@
+package startup
+
+import (
+	"context"
+	"errors"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
+
+// Running says which sandboxes the runtime has, in place of all that was said
+// before. Their pods' containers may be running.
+func (o *Overlay) Running(list []Sandbox) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := map[key]*box{}
+	for i := range list {
+		s := prepare(list[i])
+		k := s.key()
+		if len(s.Addrs) == 0 {
+			continue
+		}
+		before := o.boxes[k]
+		switch known := before != nil && before.ID == s.ID && !before.ended; {
+		case known:
+			now[k] = before
+		case now[k] == nil:
+			now[k] = &box{Sandbox: s, listed: true}
+		case now[k] != before:
+			now[k].ended, now[k].Addrs = true, nil // which is the newer one nobody knows
+		}
+	}
+	// Of one that is not in the list nothing is concluded: a runtime that has just
+	// started may not know yet how its sandboxes are.
+	before := o.boxes
+	o.boxes = now
+	for k, p := range o.pods {
+		if p.local && (now[k] != nil || before[k] != nil) {
+			o.resolve(k, p)
+		}
+	}
+	o.noteLocal()
+	o.flush()
+}
+
+// Started says that a sandbox has started, before any container of its pod has.
+// It returns when the kernel holds the policy of the pod with these addresses and
+// the other nodes can know of them, or with a [Late] when the context ends.
+// A sandbox that stops meanwhile, or is replaced, is no error.
+func (o *Overlay) Started(ctx context.Context, s Sandbox) error {
+	s = prepare(s)
+	if len(s.Addrs) == 0 {
+		return nil
+	}
+	k := s.key()
+	o.mu.Lock()
+	o.boxes[k] = &box{Sandbox: s}
+	if p := o.pods[k]; p != nil && p.local {
+		o.resolve(k, p)
+	}
+	o.noteLocal()
+	o.flush()
+	o.mu.Unlock()
+
+	name := s.Namespace + "/" + s.Name
+	known, err := o.known(ctx, k, s.ID)
+	if err != nil {
+		return &Late{name, MissingPod, err}
+	}
+	if !known {
+		return nil
+	}
+	kernel := o.attached()
+	if kernel == nil {
+		return &Late{name, MissingKernel, errors.New("there is no agent")}
+	}
+	if err := kernel.Settled(ctx); err != nil {
+		return &Late{name, MissingKernel, err}
+	}
+	if err := o.opts.Herald.Announced(ctx); err != nil {
+		return &Late{name, MissingAnnouncement, err}
+	}
+	return nil
+}
+
+func (o *Overlay) attached() Kernel {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.kernel
+}
+
+// known waits until the pod of a sandbox is known. False: the sandbox has stopped.
+func (o *Overlay) known(ctx context.Context, k key, id string) (bool, error) {
+	for {
+		o.mu.Lock()
+		b, p, changed := o.boxes[k], o.pods[k], o.changed
+		o.mu.Unlock()
+		switch {
+		case b == nil || b.ID != id || b.ended:
+			return false, nil
+		case p != nil && p.local && b.of(p.Pod):
+			return true, nil
+		}
+		select {
+		case <-ctx.Done():
+			return false, ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// Stopped says that a sandbox has stopped: its addresses are nobody's. It may be
+// said more than once.
+func (o *Overlay) Stopped(s Sandbox) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	k := s.key()
+	b := o.boxes[k]
+	if b == nil || b.ID != s.ID {
+		return
+	}
+	b.ended = true
+	p := o.pods[k]
+	if p == nil {
+		delete(o.boxes, k)
+	} else if p.local {
+		o.resolve(k, p)
+	}
+	o.noteLocal()
+	o.flush()
+}
+
+// prepare sorts a sandbox's addresses, and leaves out those that a pod cannot have.
+func prepare(s Sandbox) Sandbox {
+	var addrs []netip.Addr
+	for _, a := range s.Addrs {
+		if a = a.Unmap(); usable(a) {
+			addrs = append(addrs, a)
+		}
+	}
+	s.Addrs = tidy(addrs)
+	return s
+}
+
+func compareStarted(x, y v1alpha1.StartedPod) int {
+	return slices.Compare([]string{x.Namespace, x.Name, x.UID, strings.Join(x.IPs, " ")}, []string{y.Namespace, y.Name, y.UID, strings.Join(y.IPs, " ")})
+}
