@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -67,7 +68,7 @@ func (v Verdict) OK() bool {
 // although it had to be left out, or is not on the list, is unknown: the list is
 // wrong, and so are its counts.
 func judge(r Report, run, skipped []Test) Verdict {
-	v := Verdict{Total: len(run), Time: r.Time, Outside: r.Outside}
+	v := Verdict{Total: len(run), Time: r.Time, Outside: slices.Clone(r.Outside)}
 	ran := make(map[string]Case, len(r.Cases))
 	for _, c := range r.Cases {
 		if c.State == Skipped {
@@ -78,6 +79,19 @@ func judge(r Report, run, skipped []Test) Verdict {
 			continue
 		}
 		ran[c.Name] = c
+	}
+	// A test of which all subtests are left out is there alone, and did nothing.
+	for _, t := range skipped {
+		for name := t.Name; strings.Contains(name, "/"); {
+			name = name[:strings.LastIndex(name, "/")]
+			switch ran[name].State {
+			case Passed:
+				delete(ran, name)
+			case Failed:
+				v.Outside = append(v.Outside, name+": "+firstLine(ran[name].Message))
+				delete(ran, name)
+			}
+		}
 	}
 	known := make(map[string]bool, len(run))
 	for _, t := range run {

@@ -55,6 +55,20 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+// What stands above tests that are left out runs all the same; only its failure counts.
+func TestJudgeAboveSkippedTests(t *testing.T) {
+	run, skipped := []Test{{Name: "T/a/one"}}, []Test{{Name: "T/b/two", SCTP: true}, {Name: "T/b/three", SCTP: true}}
+	for _, c := range []struct {
+		state State
+		ok    bool
+	}{{Passed, true}, {Failed, false}} {
+		v := judge(Report{Cases: []Case{{Name: "T/a/one", State: Passed}, {Name: "T/b", State: c.state, Message: "no pods"}}}, run, skipped)
+		if v.OK() != c.ok || len(v.Unknown) > 0 || (len(v.Outside) == 0) != c.ok {
+			t.Errorf("%s: %+v", c.state, v)
+		}
+	}
+}
+
 // A suite of which nothing had to run proves nothing.
 func TestJudgeOfNothing(t *testing.T) {
 	if judge(Report{}, nil, nil).OK() {
