@@ -58,8 +58,18 @@ func (k *netlinkKernel) renew(err error) error {
 }
 
 func (k *netlinkKernel) commit(p *plan) error {
+	if p.remove && !k.mayHaveTable() {
+		return nil // no transaction, and so no news for whoever watches
+	}
 	w := writer{b: newBatch(), limit: k.piece, flush: k.socket.commit}
 	return k.renew(w.plan(p))
+}
+
+// mayHaveTable says whether the table is there, or that is not known.
+func (k *netlinkKernel) mayHaveTable() bool {
+	s := &snapshot{}
+	err := k.list(unix.NFT_MSG_GETTABLE, func(*batch) {}, s.table)
+	return k.renew(err) != nil || s.present
 }
 
 func (k *netlinkKernel) read(want *ruleset) (*snapshot, error) {

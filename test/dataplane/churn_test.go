@@ -52,11 +52,11 @@ func watchOver(l *lab.Lab, flows ...model.Flow) (end func()) {
 	}
 }
 
-var _ = Describe("Pods that come and go", func() {
+var _ = onEach("Pods that come and go", func(p *plane) {
 	const fresh, moved = "10.1.2.50", "10.1.2.51"
 
 	It("are policed from their first packet on", func() {
-		c := found(world())
+		c := found(p, world())
 		for range 10 {
 			// The pod is there before anybody has told the agent.
 			Expect(c.lab.AddPod(lab.Pod{Namespace: "app", Name: "fresh", Node: "n2", Addrs: []netip.Addr{addr(fresh)}})).To(Succeed())
@@ -84,7 +84,7 @@ var _ = Describe("Pods that come and go", func() {
 	})
 
 	It("do not inherit the rights of who had their address", SpecTimeout(time.Minute), func(ctx SpecContext) {
-		c := found(world())
+		c := found(p, world())
 		s := openStream(c.lab, model.UDP, client, server, dnsPort)
 		flows(ctx, s)
 		// The server's address is another pod's from one moment to the next.
@@ -99,7 +99,7 @@ var _ = Describe("Pods that come and go", func() {
 	})
 
 	It("enter and leave the peers of others", func() {
-		c := found(world())
+		c := found(p, world())
 		end := watchOver(c.lab, tcp(intruder, server, closedPort), tcp(intruder, near, extraPort))
 		for range 20 {
 			c.apply(pod("intruder", "client", 2, intruder, intruder6))

@@ -86,7 +86,7 @@ func pending(c *net.TCPConn) (n int) {
 	return n
 }
 
-var _ = Describe("Established connections", func() {
+var _ = onEach("Established connections", func(p *plane) {
 	// Both ends are on nodes of their own, or share one; both families.
 	ways := [][2]string{{client, server}, {client6, server6}, {client, near}, {client6, near6}}
 	port := map[model.Protocol]uint16{model.TCP: webPort, model.UDP: dnsPort}
@@ -100,13 +100,13 @@ var _ = Describe("Established connections", func() {
 			pod("near", "server", 1, near, near6) + pod("server", "server", 2, server, server6)},
 	} {
 		It("are cut by a change of the "+change.text+", and no others", SpecTimeout(time.Minute), func(ctx SpecContext) {
-			c := found(world())
+			c := found(p, world())
 			var cut, stay []*lab.Stream
 			names, tcps := map[*lab.Stream]string{}, map[*lab.Stream]bool{}
 			for _, w := range ways {
-				for p, n := range port {
-					s := openStream(c.lab, p, w[0], w[1], n)
-					cut, names[s], tcps[s] = append(cut, s), fmt.Sprint(p, w), p == model.TCP
+				for proto, n := range port {
+					s := openStream(c.lab, proto, w[0], w[1], n)
+					cut, names[s], tcps[s] = append(cut, s), fmt.Sprint(proto, w), proto == model.TCP
 				}
 			}
 			// Nobody's policy forbids these.
@@ -147,7 +147,7 @@ var _ = Describe("Established connections", func() {
 
 	for _, at := range []string{server, server6} {
 		It("do not come back from the side that was called, "+at, SpecTimeout(time.Minute), func(ctx SpecContext) {
-			c := found(world())
+			c := found(p, world())
 			from := client
 			if at == server6 {
 				from = client6
@@ -171,7 +171,7 @@ var _ = Describe("Established connections", func() {
 	}
 
 	It("have their replies, though the other side may open none", SpecTimeout(time.Minute), func(ctx SpecContext) {
-		c := found(world())
+		c := found(p, world())
 		Expect(delivered(c.lab, tcp(server, client, webPort))).To(BeFalse())
 		s := openStream(c.lab, model.UDP, client, server, dnsPort)
 		flows(ctx, s)

@@ -20,15 +20,16 @@ var nodes = []string{"n1", "n2"}
 
 // cluster is a lab whose nodes' agents are told of changes as by a cluster.
 type cluster struct {
+	plane   *plane
 	lab     *lab.Lab
 	fleet   *fleet.Fleet
 	objects map[model.Ref]runtime.Object
 }
 
 // found builds the lab of manifests and runs the agents.
-func found(manifests string) *cluster {
+func found(p *plane, manifests string) *cluster {
 	GinkgoHelper()
-	c := &cluster{objects: map[model.Ref]runtime.Object{}}
+	c := &cluster{plane: p, objects: map[model.Ref]runtime.Object{}}
 	list := objects(manifests)
 	c.note(list)
 	c.lab = bring(list)
@@ -54,7 +55,7 @@ func (c *cluster) run() {
 		list = append(list, o)
 	}
 	var err error
-	c.fleet, err = fleet.Start(context.Background(), c.lab, nodes, list, fleet.Options{})
+	c.fleet, err = fleet.Start(context.Background(), c.lab, nodes, list, fleet.Options{Backend: c.plane.backend})
 	Expect(err).NotTo(HaveOccurred())
 }
 
@@ -90,9 +91,9 @@ func (c *cluster) remove(name string) {
 
 func join(a string, port uint16) netip.AddrPort { return netip.AddrPortFrom(addr(a), port) }
 
-var _ = Describe("Steady traffic", func() {
+var _ = onEach("Steady traffic", func(p *plane) {
 	It("does not notice 100 changes of policies", SpecTimeout(time.Minute), func(ctx SpecContext) {
-		c := found(world())
+		c := found(p, world())
 		t := start(c.lab)
 		for i := range 25 {
 			By("round " + strconv.Itoa(i))
@@ -114,7 +115,7 @@ var _ = Describe("Steady traffic", func() {
 	})
 
 	It("does not notice that agents stop and start 30 times", SpecTimeout(time.Minute), func(ctx SpecContext) {
-		c := found(world())
+		c := found(p, world())
 		t := start(c.lab)
 		for i := range 30 {
 			c.halt()
