@@ -30,6 +30,8 @@ type Backend struct {
 	// alone is true when the other variant is known to hold nothing of ours.
 	alone bool
 	stats Stats
+	// commits of tables that restores have made so far.
+	commits int
 }
 
 var _ dataplane.Backend = (*Backend)(nil)
@@ -238,6 +240,7 @@ func (b *Backend) carryOut(ctx context.Context, p *plan) error {
 				return err
 			}
 			b.stats.Restores++
+			b.commits += strings.Count(text, "COMMIT\n")
 		}
 	}
 	if len(p.opening) > 0 && len(p.closing)+len(p.restore) > 0 {

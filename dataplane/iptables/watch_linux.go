@@ -152,7 +152,13 @@ func (w *Watcher) Own(write func() error) error {
 	defer w.mu.Unlock()
 	inner := write
 	if w.rules != nil {
-		inner = func() error { return w.rules.Own(write) }
+		inner = func() error {
+			return w.rules.OwnUpTo(func() (int, error) {
+				before := w.backend.commits
+				err := write()
+				return w.backend.commits - before, err
+			})
+		}
 	}
 	err := inner()
 	w.want = w.backend.have // immutable

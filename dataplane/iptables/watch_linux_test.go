@@ -64,6 +64,24 @@ func TestWatcher(t *testing.T) {
 			}
 		}
 		t.Logf("noticed after %s at worst", worst)
+		// What somebody else does while we write.
+		if err := w.Own(func() error {
+			defer do(t, v, "IPTABLES -D INPUT 1; IP6TABLES -D FORWARD 1")
+			return b.Sync(ctx, stateOf(goldens["table"]()))
+		}); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case <-changes:
+		case <-time.After(10 * time.Second):
+			t.Error("a change while we write is not noticed")
+		}
+		for err := b.same(s); err != nil; err = b.same(s) {
+			sync()
+		}
+		for len(changes) > 0 {
+			<-changes
+		}
 		// Others' own affairs, and changes of ours.
 		do(t, v, "IPTABLES -N MINE; IPTABLES -A MINE -j RETURN; IP6TABLES -t mangle -N MINE; ipset create mine hash:ip; ipset add mine 192.0.2.7; IPTABLES -t nat -A OUTPUT -j RETURN")
 		other := stateOf(goldens["table"]())

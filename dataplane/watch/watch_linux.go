@@ -14,6 +14,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"sync"
 
@@ -126,15 +127,24 @@ func (w *Watcher) tell() {
 
 // Own runs a transaction of our own: what it changes is no news.
 func (w *Watcher) Own(write func() error) error {
+	// However many transactions there were: a backend may take several.
+	return w.OwnUpTo(func() (int, error) { return math.MaxInt, write() })
+}
+
+// OwnUpTo is Own for a write that takes its time and knows how many transactions
+// it has made at most: were there more, somebody else has made some meanwhile,
+// which is news.
+func (w *Watcher) OwnUpTo(write func() (transactions int, err error)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if n, lost := w.drain(); n > 0 || lost {
 		w.news = true
 	}
-	err := write()
-	// However many transactions there were, and whatever was lost: a backend may
-	// take several, and a large one says more than the queue holds.
-	w.drain()
+	most, err := write()
+	// Whatever was lost: a large transaction says more than the queue holds.
+	if n, _ := w.drain(); n > most {
+		w.news = true
+	}
 	w.tell()
 	return err
 }

@@ -92,6 +92,19 @@ func TestWatch(t *testing.T) {
 	run("add rule inet mine c accept")
 	own("add rule inet mine c drop")
 	<-changes
+	// One transaction of our own, and another's beside it; then two of our own.
+	for most := range 3 {
+		if err := w.OwnUpTo(func() (int, error) {
+			run("add rule inet mine c accept")
+			run("add rule inet other c accept")
+			return most, nft("add rule inet mine c drop")
+		}); err != nil {
+			t.Fatal(err)
+		}
+		if most < 2 {
+			<-changes
+		}
+	}
 	cancel()
 	if err := <-over; err != nil {
 		t.Error(err)

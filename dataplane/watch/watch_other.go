@@ -21,3 +21,9 @@ func (*Watcher) Watch(context.Context, func()) error { return errors.ErrUnsuppor
 
 // Own runs the transaction.
 func (*Watcher) Own(write func() error) error { return write() }
+
+// OwnUpTo runs the transaction.
+func (*Watcher) OwnUpTo(write func() (int, error)) error {
+	_, err := write()
+	return err
+}
