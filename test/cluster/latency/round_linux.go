@@ -9,8 +9,11 @@ import (
 
 // Round is what one round has measured, from before the call.
 type Round struct {
-	// Took until the last packet got through (Deny) or the first did (Allow). A
-	// packet counts when it arrives. Zero: none did after the call had begun.
+	// Took until, of an Allow, the first packet that got through arrived, and of a
+	// Deny, the first of those was sent of which none gets through any more. That
+	// is one Interval after the last packet that the deny should have stopped, or
+	// more if the sender had to wait for a processor: a crowded machine makes
+	// figures larger, never smaller.
 	Took time.Duration
 	// Call is what the call itself took.
 	Call time.Duration
@@ -44,7 +47,7 @@ func (s *Stream) Deny(ctx context.Context, call func(context.Context) error) (Ro
 		end = l
 		return now()-max(l.last, began) > quiet && l.sent-l.lastNumber > silentFlows
 	})
-	r.Took, r.Odd = max(end.last-began, 0), end.odd
+	r.Took, r.Odd = max(end.stopped-began, 0), end.odd
 	return r, err
 }
 
@@ -98,6 +101,8 @@ type log struct {
 	// up to the last of those that have.
 	first, last time.Duration
 	lastNumber  int
+	// stopped is when the first was sent after the last that arrived; zero: none was.
+	stopped time.Duration
 	// odd is how many did not arrive though one that was sent before them did.
 	odd int
 }
@@ -106,20 +111,23 @@ func (s *Stream) log() (l log, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	l.sent = len(s.flows)
-	stopped := 0
+	lost := 0
 	for i, f := range s.flows {
 		if f.through == 0 {
 			if l.through > 0 {
-				stopped++
+				lost++
 			}
 			continue
 		}
-		l.odd, l.lastNumber = stopped, i+1
+		l.odd, l.lastNumber = lost, i+1
 		l.through++
 		if l.first == 0 || f.through < l.first {
 			l.first = f.through
 		}
 		l.last = max(l.last, f.through)
+	}
+	if l.lastNumber < len(s.flows) {
+		l.stopped = s.flows[l.lastNumber].sent
 	}
 	return l, s.err
 }

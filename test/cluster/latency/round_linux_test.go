@@ -11,7 +11,7 @@ import (
 func TestLog(t *testing.T) {
 	s := &Stream{flows: []flow{{sent: 1}, {sent: 2, through: 9}, {sent: 3}, {sent: 4, through: 8}, {sent: 5}}}
 	got, err := s.log()
-	if want := (log{sent: 5, through: 2, first: 8, last: 9, lastNumber: 4, odd: 1}); err != nil || got != want {
+	if want := (log{sent: 5, through: 2, first: 8, last: 9, lastNumber: 4, stopped: 5, odd: 1}); err != nil || got != want {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
 	}
 	s.reset()
@@ -31,10 +31,12 @@ type wire struct {
 	before bool               // whether flows arrive before the call
 	after  func(nth int) bool // and the nth after it
 
-	called      bool
-	nth         int
-	began       time.Duration // the call
-	first, last time.Duration // arrivals after it
+	called  bool
+	nth     int
+	began   time.Duration // the call
+	first   time.Duration // arrival after it
+	ends    int           // after so many flows none arrives any more
+	stopped time.Duration // when the next one was sent
 }
 
 func (w *wire) call(context.Context) error {
@@ -45,6 +47,9 @@ func (w *wire) call(context.Context) error {
 // run replaces the wait for a tick: with each poll of a round comes a flow.
 func (w *wire) flow(s *Stream) {
 	n := s.begin()
+	if w.stopped == 0 && w.nth == w.ends {
+		w.stopped = s.flows[len(s.flows)-1].sent
+	}
 	if !w.called {
 		if w.before {
 			s.arrived(n, now())
@@ -54,7 +59,7 @@ func (w *wire) flow(s *Stream) {
 	if w.nth++; w.after(w.nth) {
 		at := now()
 		s.arrived(n, at)
-		if w.last = at; w.first == 0 {
+		if w.first == 0 {
 			w.first = at
 		}
 	}
@@ -70,9 +75,9 @@ func TestRounds(t *testing.T) {
 		got, err := r(s, context.Background(), w.call)
 		return got, w.began - before, err
 	}
-	late := &wire{before: true, after: func(n int) bool { return n < 4 || n > 6 && n < 9 }}
-	if r, slack, err := round(late, (*Stream).Deny); err != nil || r.Took < late.last-late.began || r.Took > late.last-late.began+slack || r.Odd != 3 {
-		t.Errorf("deny: %+v, %v; want %s and 3 odd", r, err, late.last-late.began)
+	late := &wire{before: true, ends: 8, after: func(n int) bool { return n < 4 || n > 6 && n < 9 }}
+	if r, slack, err := round(late, (*Stream).Deny); err != nil || r.Took < late.stopped-late.began || r.Took > late.stopped-late.began+slack || r.Odd != 3 {
+		t.Errorf("deny: %+v, %v; want %s and 3 odd", r, err, late.stopped-late.began)
 	}
 	gap := &wire{after: func(n int) bool { return n > 5 && n != 8 }}
 	if r, slack, err := round(gap, (*Stream).Allow); err != nil || r.Took < gap.first-gap.began || r.Took > gap.first-gap.began+slack || r.Odd != 1 {

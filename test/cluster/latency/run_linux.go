@@ -59,3 +59,13 @@ func (r Results) Rows() []Row {
 	}
 	return []Row{{r.Name + ": deny", took(r.Deny)}, {r.Name + ": allow", took(r.Allow)}, {r.Name + ": the call alone", calls}}
 }
+
+// Odd adds up the odd packets of all rounds.
+func (r Results) Odd() (n int) {
+	for _, list := range [][]Round{r.Deny, r.Allow} {
+		for _, x := range list {
+			n += x.Odd
+		}
+	}
+	return n
+}

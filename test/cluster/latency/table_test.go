@@ -21,3 +21,16 @@ func TestTable(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
 	}
 }
+
+func TestPage(t *testing.T) {
+	page := "a\n" + pageBegin + "\nold\n" + pageEnd + "\nb\n"
+	got, err := between(page, "new\n")
+	if want := "a\n" + pageBegin + "\nnew\n" + pageEnd + "\nb\n"; err != nil || got != want {
+		t.Errorf("%q, %v, want %q", got, err, want)
+	}
+	for _, bad := range []string{"a\n", pageBegin + "\nb\n", pageEnd + "\n" + pageBegin + "\n"} {
+		if got, err := between(bad, "new\n"); err == nil {
+			t.Errorf("%q becomes %q", bad, got)
+		}
+	}
+}
