@@ -110,10 +110,19 @@ func (c *Cluster) Kubectl(ctx context.Context, arguments ...string) *exec.Cmd {
 func (c *Cluster) Machine(name string) (*machine.Machine, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if m := c.machines[name]; m != nil {
+	m := c.machines[name]
+	if m == nil {
+		return nil, fmt.Errorf("cluster: there is no machine %q", name)
+	}
+	if m.Alive() {
 		return m, nil
 	}
-	return nil, fmt.Errorf("cluster: there is no machine %q", name)
+	// Another program may have given it power again.
+	if s, err := readState(c.options.Dir); err == nil && s.Machines[name] != c.state.Machines[name] {
+		c.state.Machines[name] = s.Machines[name]
+		c.machines[name] = machine.Open(machine.Spec{Name: name, Dir: c.options.machineDir(name)}, s.Machines[name])
+	}
+	return c.machines[name], nil
 }
 
 // machine is the same; an unknown one is off.

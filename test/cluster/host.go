@@ -19,7 +19,7 @@ import (
 
 // packages are what must be installed, as hack/need.sh takes it.
 var packages = []string{
-	"containerd=containerd", "runc=runc", "nsenter=util-linux", "iptables=iptables", "nft=nftables", "conntrack=conntrack",
+	"runc=runc", "nsenter=util-linux", "iptables=iptables", "nft=nftables", "conntrack=conntrack",
 	"/bin/bash-static=bash-static", "/bin/busybox=busybox-static",
 }
 
@@ -35,13 +35,19 @@ func prepareHost(ctx context.Context, o Options, module string) error {
 	if err := realNode("/"); err != nil {
 		return err
 	}
-	needs := packages
+	needs := packages[:len(packages):len(packages)]
+	if o.Runtime == Containerd1 {
+		needs = append(needs, "containerd=containerd")
+	}
 	if _, err := plugins(); err != nil {
-		needs = append(needs[:len(needs):len(needs)], pluginFolders[0]+"/ptp=containernetworking-plugins")
+		needs = append(needs, pluginFolders[0]+"/ptp=containernetworking-plugins")
 	}
 	c := exec.CommandContext(ctx, filepath.Join(module, "hack", "need.sh"), needs...)
 	if out, err := c.CombinedOutput(); err != nil {
 		return fmt.Errorf("cluster: %w: %s", err, strings.TrimSpace(string(out)))
+	}
+	if _, err := os.Stat("/proc/sys/net/bridge"); o.PodNetwork == Bridge && err != nil {
+		return errors.New("cluster: PodNetwork bridge: the kernel passes nothing that is bridged to iptables and nftables, so neither Services nor policies can work between pods of one node: run `modprobe br_netfilter`")
 	}
 	var f unix.Statfs_t
 	if err := unix.Statfs(o.Dir, &f); err != nil {

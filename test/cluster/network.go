@@ -182,16 +182,21 @@ func retry(ctx context.Context, do func() error, passing error) error {
 
 // networkSysctls are those of a machine's own network; a machine is a host that
 // forwards, as every node is.
-func (o Options) networkSysctls() []machine.Sysctl {
+func (o Options) networkSysctls(name string) []machine.Sysctl {
+	// kube-proxy and the policies of bridged pods rest on it that what is bridged
+	// passes iptables and nftables, where the kernel can do that. The bridge on cp
+	// is but a wire.
+	filtered := "1"
+	if name == controlPlane {
+		filtered = "0"
+	}
 	all := []machine.Sysctl{
 		{Name: "net/ipv4/ip_forward", Value: "1"},
 		// What others have made of these for the host does not hold here.
 		{Name: "net/ipv4/conf/all/rp_filter", Value: "0"},
 		{Name: "net/ipv4/conf/default/rp_filter", Value: "0"},
-		// kube-proxy and the policies of bridged pods rest on these, where the
-		// kernel has them.
-		{Name: "net/bridge/bridge-nf-call-iptables", Value: "1"},
-		{Name: "net/bridge/bridge-nf-call-ip6tables", Value: "1"},
+		{Name: "net/bridge/bridge-nf-call-iptables", Value: filtered},
+		{Name: "net/bridge/bridge-nf-call-ip6tables", Value: filtered},
 	}
 	if o.DualStack {
 		all = append(all,

@@ -24,7 +24,7 @@ func (o Options) spec(name string) (machine.Spec, error) {
 	s := machine.Spec{
 		Name: name, Dir: o.machineDir(name), Cgroup: o.cgroup(name),
 		Overlays: overlays,
-		Sysctls:  o.networkSysctls(),
+		Sysctls:  o.networkSysctls(name),
 		// The kubelet sets these for the whole kernel.
 		Covered: []string{
 			"vm/overcommit_memory", "vm/panic_on_oom", "kernel/panic", "kernel/panic_on_oops",
