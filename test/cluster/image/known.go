@@ -56,8 +56,8 @@ var applets = []string{
 }
 
 // Agnhost is agnhost with a shell and small commands around it. program is the
-// built program. In front of it stands a small one of ours, which lets
-// `agnhost porter` serve what it can on a kernel without SCTP sockets.
+// built program. In front of it stands a small one of ours, which does the SCTP
+// of `agnhost porter` and `agnhost connect` where the kernel has no sockets for it.
 func (b Builder) Agnhost(ctx context.Context, program string) (Image, error) {
 	front, err := b.build(ctx, "front")
 	if err != nil {
