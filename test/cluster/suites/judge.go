@@ -119,54 +119,56 @@ func judge(r Report, run, skipped []Test) Verdict {
 }
 
 // Print writes the verdict for people: the counts first, then each skipped,
-// failed, missing and unknown test by its name. baseline is the verdict of a run
-// of the same tests without enforcement; nil if there is none.
-func (v Verdict) Print(w io.Writer, baseline *Verdict) error {
-	var err error
-	say := func(format string, arguments ...any) {
-		if err == nil {
-			_, err = fmt.Fprintf(w, format, arguments...)
-		}
-	}
+// failed, missing and unknown test by its name. baseline is what the same tests
+// came to without enforcement.
+func (v Verdict) Print(w io.Writer, baseline Verdict) error {
+	var b strings.Builder
+	say := func(format string, arguments ...any) { fmt.Fprintf(&b, format+"\n", arguments...) }
 	word := "PASS"
 	if !v.OK() {
 		word = "FAIL"
 	}
-	say("%s %s %s: %d of %d in %s", word, v.Suite, v.Version, v.Passed, v.Total, v.Time.Round(time.Second))
-	if baseline != nil {
-		say("; with no enforcement at all %d of %d", baseline.Passed, baseline.Total)
-	}
-	say("; %d skipped\n", len(v.Skipped))
+	say("%s %s %s: %d of %d in %s; with no enforcement at all %d of %d; %d skipped",
+		word, v.Suite, v.Version, v.Passed, v.Total, v.Time.Round(time.Second), baseline.Passed, baseline.Total, len(v.Skipped))
 	for _, name := range v.Skipped {
-		say("  skipped, this kernel has no SCTP sockets: %s\n", name)
+		say("  skipped, this kernel has no SCTP sockets: %s", name)
 	}
 	for _, c := range v.Failed {
-		say("  failed: %s\n", c.Name)
+		say("  failed: %s", c.Name)
 		if c.Message != "" {
-			say("%s\n", indent(c.Message, "    "))
+			say("%s", indent(c.Message, "    "))
 		}
 	}
 	for _, name := range v.Missing {
-		say("  missing from the report: %s\n", name)
+		say("  missing from the report: %s", name)
 	}
 	for _, name := range v.Unknown {
-		say("  not on the list of this suite: %s\n", name)
+		say("  not on the list of this suite: %s", name)
 	}
 	for _, text := range v.Outside {
-		say("  outside of the tests: %s\n", text)
+		say("  outside of the tests: %s", text)
 	}
+	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// PrintBaseline writes what passed with no enforcement at all.
-func (v Verdict) PrintBaseline(w io.Writer) error {
-	if _, err := fmt.Fprintf(w, "baseline %s %s: with no enforcement at all %d of %d pass, in %s\n", v.Suite, v.Version, v.Passed, v.Total, v.Time.Round(time.Second)); err != nil {
-		return err
-	}
+// PrintBaseline writes what passed with no enforcement at all, and where that is
+// not what the list says.
+func (v Verdict) PrintBaseline(w io.Writer, known Verdict) error {
+	var b strings.Builder
+	fmt.Fprintf(&b, "baseline %s %s: with no enforcement at all %d of %d pass, in %s\n", v.Suite, v.Version, v.Passed, v.Total, v.Time.Round(time.Second))
 	for _, name := range v.Passes {
-		if _, err := fmt.Fprintf(w, "  passes: %s\n", name); err != nil {
-			return err
+		note := ""
+		if !slices.Contains(known.Passes, name) {
+			note = " (the list does not say so)"
+		}
+		fmt.Fprintf(&b, "  passes: %s%s\n", name, note)
+	}
+	for _, name := range known.Passes {
+		if !slices.Contains(v.Passes, name) {
+			fmt.Fprintf(&b, "  does not, though the list says so: %s\n", name)
 		}
 	}
-	return nil
+	_, err := io.WriteString(w, b.String())
+	return err
 }

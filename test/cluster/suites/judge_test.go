@@ -55,6 +55,22 @@ func TestJudge(t *testing.T) {
 	}
 }
 
+func TestPrintBaseline(t *testing.T) {
+	v := Verdict{Suite: "suite", Version: "v1", Total: 3, Passed: 2, Passes: []string{"one", "two"}, Time: time.Minute}
+	var b strings.Builder
+	if err := v.PrintBaseline(&b, Verdict{Passes: []string{"two", "three"}}); err != nil {
+		t.Fatal(err)
+	}
+	want := `baseline suite v1: with no enforcement at all 2 of 3 pass, in 1m0s
+  passes: one (the list does not say so)
+  passes: two
+  does not, though the list says so: three
+`
+	if b.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", b.String(), want)
+	}
+}
+
 // What stands above tests that are left out runs all the same; only its failure counts.
 func TestJudgeAboveSkippedTests(t *testing.T) {
 	run, skipped := []Test{{Name: "T/a/one"}}, []Test{{Name: "T/b/two", SCTP: true}, {Name: "T/b/three", SCTP: true}}
@@ -83,7 +99,7 @@ func TestPrint(t *testing.T) {
 	}, three, []Test{{Name: "four", SCTP: true}})
 	v.Suite, v.Version = "suite", "v1"
 	var b strings.Builder
-	if err := v.Print(&b, &Verdict{Passed: 0, Total: 3}); err != nil {
+	if err := v.Print(&b, Verdict{Passed: 0, Total: 3}); err != nil {
 		t.Fatal(err)
 	}
 	want := `FAIL suite v1: 1 of 3 in 1m30s; with no enforcement at all 0 of 3; 1 skipped

@@ -221,6 +221,9 @@ func resultName(s Suite, selection Selection, baseline bool) string {
 	if selection.Short {
 		name += "-short"
 	}
+	if selection.NoSCTP {
+		name += "-nosctp"
+	}
 	if baseline {
 		name += "-baseline"
 	}
@@ -235,21 +238,21 @@ func (r *Runner) keep(v Verdict, s Suite, selection Selection, baseline bool) er
 	return os.WriteFile(filepath.Join(r.Folder, resultName(s, selection, baseline), "verdict.json"), append(out, '\n'), 0o644)
 }
 
-// Baseline is the verdict of an earlier run of the same tests without
-// enforcement; nil if there was none in this folder.
-func (r *Runner) Baseline(s Suite, selection Selection) (*Verdict, error) {
+// Baseline is what the selection's tests come to without enforcement: by a run in
+// this folder, or, if there was none, by the suite's list.
+func (r *Runner) Baseline(s Suite, selection Selection) (Verdict, error) {
 	text, err := os.ReadFile(filepath.Join(r.Folder, resultName(s, selection, true), "verdict.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
+		return s.KnownBaseline(selection)
 	}
 	if err != nil {
-		return nil, err
+		return Verdict{}, err
 	}
 	var v Verdict
 	if err := json.Unmarshal(text, &v); err != nil {
-		return nil, fmt.Errorf("verdict of the baseline of suite %s: %w", s.Name, err)
+		return v, fmt.Errorf("verdict of the baseline of suite %s: %w", s.Name, err)
 	}
-	return &v, nil
+	return v, nil
 }
 
 func (r *Runner) say(format string, arguments ...any) {

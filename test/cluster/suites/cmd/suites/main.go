@@ -103,15 +103,19 @@ func run(ctx context.Context, o options, out io.Writer) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		baseline, err := r.Baseline(s, selection)
-		if err != nil {
-			return false, err
-		}
 		if o.baseline {
-			if err := v.PrintBaseline(out); err != nil {
+			known, err := s.KnownBaseline(selection)
+			if err != nil {
+				return false, err
+			}
+			if err := v.PrintBaseline(out, known); err != nil {
 				return false, err
 			}
 			continue
+		}
+		baseline, err := r.Baseline(s, selection)
+		if err != nil {
+			return false, err
 		}
 		if err := v.Print(out, baseline); err != nil {
 			return false, err
