@@ -63,7 +63,7 @@ const upTimeout = time.Hour
 
 // bootTimeout is for a machine or all of them to come up, on a host that has
 // other things to do.
-const bootTimeout = 3 * time.Minute
+const bootTimeout = 5 * time.Minute
 
 // existing deals with what is in the folder already. It returns neither cluster
 // nor error if the folder is free.
