@@ -104,6 +104,14 @@ cluster-up: testcluster ## Make a Kubernetes cluster of NODES in folder CLUSTER;
 cluster-down: testcluster ## Take the cluster of folder CLUSTER down.
 	@bin/testcluster --dir $(CLUSTER) down
 
+# Arguments of the upstream suites' runner: -short, -suites netpol, -baseline (without -install).
+SUITES ?= -install -page docs/conformance.md
+
+.PHONY: e2e-suites
+e2e-suites: ## Run the upstream suites on the cluster of folder CLUSTER, as SUITES says (install, run all, write docs/conformance.md).
+	@go build -o bin/suites ./test/cluster/suites/cmd/suites
+	@bin/suites -cluster $(CLUSTER) $(SUITES)
+
 .PHONY: clean
 clean: ## Remove what was built.
 	rm -rf bin dist

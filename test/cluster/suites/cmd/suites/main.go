@@ -5,6 +5,7 @@
 //	suites -cluster DIR                      a test cluster (test/cluster)
 //	suites -kubeconfig FILE [-netns NAME]    any other of two nodes or more
 //
+//	-install     installs Tierwall from this source first (test clusters only)
 //	-baseline    before Tierwall is installed: what passes with no enforcement at all
 //	-short       the short run: a dozen specs and a few conformance tests
 //	-page FILE   writes the results of whole runs into the table of that page
@@ -36,7 +37,7 @@ type options struct {
 	cluster, kubeconfig, netns, out, page string
 	names                                 string
 	nodes                                 int
-	short, baseline                       bool
+	short, baseline, install              bool
 }
 
 func main() {
@@ -50,6 +51,7 @@ func main() {
 	flag.StringVar(&o.page, "page", "", "page whose table takes the results of whole runs")
 	flag.BoolVar(&o.short, "short", false, "the short run only")
 	flag.BoolVar(&o.baseline, "baseline", false, "on a cluster without Tierwall: what passes all the same")
+	flag.BoolVar(&o.install, "install", false, "on a test cluster: install Tierwall first, from this source")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -63,16 +65,27 @@ func main() {
 	}
 }
 
+// check refuses flags that do not go together.
+func (o options) check() error {
+	switch {
+	case (o.cluster == "") == (o.kubeconfig == ""):
+		return errors.New("name one cluster: -cluster (or $CLUSTER) or -kubeconfig")
+	case o.cluster == "" && o.out == "":
+		return errors.New("-out is missing: name a folder for reports and logs")
+	case o.page != "" && (o.short || o.baseline):
+		return errors.New("the table of a page has whole runs only: -page goes without -short and -baseline")
+	case o.install && (o.baseline || o.cluster == ""):
+		return errors.New("-install is for a test cluster, and goes without -baseline")
+	}
+	return nil
+}
+
 // run tells whether all went well.
 func run(ctx context.Context, o options, out io.Writer) (bool, error) {
-	chosen, err := choose(o.names)
-	if err != nil {
+	if err := o.check(); err != nil {
 		return false, err
 	}
-	if o.page != "" && (o.short || o.baseline) {
-		return false, errors.New("the table of a page has whole runs only: -page goes without -short and -baseline")
-	}
-	target, folder, err := findTarget(o)
+	chosen, err := choose(o.names)
 	if err != nil {
 		return false, err
 	}
@@ -80,7 +93,8 @@ func run(ctx context.Context, o options, out io.Writer) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	if folder, err = filepath.Abs(folder); err != nil {
+	target, folder, err := findTarget(ctx, o, root)
+	if err != nil {
 		return false, err
 	}
 	r := &suites.Runner{Root: root, Folder: folder, Log: os.Stderr}
@@ -88,14 +102,7 @@ func run(ctx context.Context, o options, out io.Writer) (bool, error) {
 		return false, err
 	}
 	selection := suites.Selection{Short: o.short, NoSCTP: !suites.HasSCTP() && !target.OwnSCTP}
-	switch {
-	case selection.NoSCTP:
-		fmt.Fprintln(out, "This kernel has no SCTP sockets: tests that need them are skipped, and nothing else.")
-	case !suites.HasSCTP():
-		fmt.Fprintln(out, "This kernel has no SCTP sockets: pods send and answer SCTP on raw sockets. Nothing is skipped.")
-	default:
-		fmt.Fprintln(out, "Nothing is skipped.")
-	}
+	fmt.Fprintln(out, aboutSCTP(selection))
 	ok := true
 	var rows []suites.Row
 	for _, s := range chosen {
@@ -103,30 +110,44 @@ func run(ctx context.Context, o options, out io.Writer) (bool, error) {
 		if err != nil {
 			return false, err
 		}
-		if o.baseline {
-			known, err := s.KnownBaseline(selection)
-			if err != nil {
-				return false, err
-			}
-			if err := v.PrintBaseline(out, known); err != nil {
-				return false, err
-			}
-			continue
-		}
-		baseline, err := r.Baseline(s, selection)
+		baseline, err := say(out, r, s, selection, v, o.baseline)
 		if err != nil {
 			return false, err
 		}
-		if err := v.Print(out, baseline); err != nil {
-			return false, err
-		}
-		ok = ok && v.OK()
+		ok = ok && (o.baseline || v.OK())
 		rows = append(rows, suites.Row{Suite: s, Configuration: target.Configuration, Verdict: v, Baseline: baseline, Day: time.Now()})
 	}
 	if o.page == "" {
 		return ok, nil
 	}
 	return ok, suites.UpdatePage(o.page, rows)
+}
+
+func aboutSCTP(selection suites.Selection) string {
+	switch {
+	case selection.NoSCTP:
+		return "This kernel has no SCTP sockets: tests that need them are skipped, and nothing else."
+	case !suites.HasSCTP():
+		return "This kernel has no SCTP sockets: pods send and answer SCTP on raw sockets. Nothing is skipped."
+	default:
+		return "Nothing is skipped."
+	}
+}
+
+// say prints a verdict, and gives what it is held against.
+func say(out io.Writer, r *suites.Runner, s suites.Suite, selection suites.Selection, v suites.Verdict, isBaseline bool) (suites.Verdict, error) {
+	if isBaseline {
+		known, err := s.KnownBaseline(selection)
+		if err != nil {
+			return known, err
+		}
+		return known, v.PrintBaseline(out, known)
+	}
+	baseline, err := r.Baseline(s, selection)
+	if err != nil {
+		return baseline, err
+	}
+	return baseline, v.Print(out, baseline)
 }
 
 func choose(names string) ([]suites.Suite, error) {
@@ -145,15 +166,9 @@ next:
 }
 
 // findTarget is the cluster that the flags name, and the folder for results.
-func findTarget(o options) (suites.Target, string, error) {
-	if (o.cluster == "") == (o.kubeconfig == "") {
-		return suites.Target{}, "", errors.New("name one cluster: -cluster (or $CLUSTER) or -kubeconfig")
-	}
+func findTarget(ctx context.Context, o options, root string) (suites.Target, string, error) {
 	if o.cluster != "" {
-		return testCluster(o)
-	}
-	if o.out == "" {
-		return suites.Target{}, "", errors.New("-out is missing: name a folder for reports and logs")
+		return testCluster(ctx, o, root)
 	}
 	t := suites.Target{Kubeconfig: o.kubeconfig, Nodes: o.nodes}
 	if o.netns != "" {
@@ -161,15 +176,21 @@ func findTarget(o options) (suites.Target, string, error) {
 			return exec.CommandContext(ctx, "nsenter", append([]string{"--net=/run/netns/" + o.netns, "--"}, argv...)...)
 		}
 	}
-	return t, o.out, nil
+	folder, err := filepath.Abs(o.out)
+	return t, folder, err
 }
 
 // testCluster is one of test/cluster. Its API server is reached from its own
 // control plane's machine.
-func testCluster(o options) (suites.Target, string, error) {
+func testCluster(ctx context.Context, o options, root string) (suites.Target, string, error) {
 	c, err := cluster.Open(o.cluster)
 	if err != nil {
 		return suites.Target{}, "", err
+	}
+	if o.install {
+		if err := install.Tierwall(ctx, c, install.Options{Module: root}); err != nil {
+			return suites.Target{}, "", err
+		}
 	}
 	what := c.Options()
 	t := suites.Target{
@@ -184,9 +205,9 @@ func testCluster(o options) (suites.Target, string, error) {
 	if what.DualStack {
 		t.Configuration.Families = "IPv4 and IPv6"
 	}
-	folder := o.out
-	if folder == "" {
-		folder = filepath.Join(what.Dir, "suites")
+	if o.out == "" {
+		return t, filepath.Join(what.Dir, "suites"), nil
 	}
-	return t, folder, nil
+	folder, err := filepath.Abs(o.out)
+	return t, folder, err
 }
