@@ -11,7 +11,7 @@ import (
 
 // The lines of a page between which the table stands.
 const (
-	tableBegin = "<!-- results: written by make e2e -->"
+	tableBegin = "<!-- results: written by make e2e-suites -->"
 	tableEnd   = "<!-- end of results -->"
 )
 
