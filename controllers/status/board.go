@@ -10,6 +10,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/agent/reporter"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -130,6 +131,32 @@ func (b *board) listen() []model.Ref {
 		}
 	}
 	return sorted(named)
+}
+
+// due is when nodes that enforce a generation of a policy should have said so, if
+// it is there since since: after the time to settle; and where an agent has
+// reported shortly before, so that it must keep quiet for a while, after that.
+// Without it a policy would be called enforced by the first node that says it.
+func (b *board) due(policy model.Ref, generation int64, since time.Time) time.Time {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	settle, window := Settle(len(b.nodes)), reporter.Window(len(b.nodes))
+	name := policy.String()
+	due := since.Add(settle)
+	for i := range b.nodes {
+		v := &b.nodes[i]
+		at := b.seen[v.name].at
+		quiet := !at.After(since.Add(-window)) // so it speaks at once
+		// What comes later than that was written by one who knew of the policy.
+		informed := at.After(since.Add(settle))
+		if gen, there := v.report.Policies[name]; quiet || informed || v.silent || there && gen >= generation {
+			continue
+		}
+		if next := at.Add(window + settle); next.After(due) {
+			due = next
+		}
+	}
+	return due
 }
 
 // count says of how many nodes which report what about a policy.

@@ -91,7 +91,7 @@ func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result,
 	settle := Settle(c.board.size())
 	generation := o.GetGeneration()
 	m := c.remember(ref, generation, st, now)
-	early := m.since.Add(settle).Sub(now)
+	early := c.board.due(ref, generation, m.since).Sub(now)
 	tally := c.board.tally(ref, generation)
 	enf, counts := enforced(tally, acc.Status == metav1.ConditionTrue, audit(o), early > 0)
 

@@ -125,7 +125,7 @@ func TestWritesAreFewAndOnlyOnChange(t *testing.T) {
 	r := newRig(t, gnp("p", nil))
 	r.node("a", nil)
 	settle := Settle(1)
-	if again := r.step(0, p); again != settle || r.writes != 1 || r.says(p) != "Pending 0/0" {
+	if again := r.step(time.Minute, p); again != settle || r.writes != 1 || r.says(p) != "Pending 0/0" {
 		t.Errorf("new: again after %s, %d writes, %s", again, r.writes, r.says(p))
 	}
 	r.node("a", holds("GlobalNetworkPolicy/p", 1))
@@ -169,6 +169,46 @@ func TestWritesAreFewAndOnlyOnChange(t *testing.T) {
 	r.step(settle, p)
 	if r.writes != writes+1 || r.says(p) != "NodesFailed 1/2" {
 		t.Errorf("a failure: %d writes, %s", r.writes-writes, r.says(p))
+	}
+}
+
+// An agent that has just reported keeps quiet for a while: the policy is not
+// enforced because the first of three nodes has said so.
+func TestAgentsThatHaveJustReportedAreWaitedFor(t *testing.T) {
+	r := newRig(t, gnp("p", nil))
+	for _, n := range []string{"a", "b", "c"} {
+		r.node(n, nil)
+	}
+	const window = 5 * time.Second
+	settle := Settle(3)
+	r.step(time.Second, p)
+	r.node("a", holds("GlobalNetworkPolicy/p", 1))
+	if again := r.step(settle, p); again <= 0 || r.says(p) != "Pending 1/1" && r.says(p) != "Pending 0/0" {
+		t.Errorf("after the time to settle: again after %s, %s", again, r.says(p))
+	}
+	r.clock.SetTime(start.Add(window))
+	r.node("b", holds("GlobalNetworkPolicy/p", 1))
+	r.step(0, p)
+	if r.says(p) != "Pending 2/2" {
+		t.Errorf("two of three have spoken: %s", r.says(p))
+	}
+	r.node("c", holds("GlobalNetworkPolicy/p", 1))
+	r.step(settle, p)
+	if r.says(p) != "Enforced 3/3" {
+		t.Errorf("all have spoken: %s", r.says(p))
+	}
+
+	// One that has nothing to say of it is not waited for longer than that.
+	q := model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "q"}
+	if err := r.client.Create(context.Background(), gnp("q", nil)); err != nil {
+		t.Fatal(err)
+	}
+	r.step(0, q)
+	for r.says(q) == "Pending 0/0" && r.clock.Since(start) < time.Minute {
+		r.step(100*time.Millisecond, q)
+	}
+	if after := r.clock.Since(start.Add(window + settle)); r.says(q) != "NoEndpoints 0/0" || after > window+settle+100*time.Millisecond {
+		t.Errorf("nobody speaks: %s after %s", r.says(q), after)
 	}
 }
 
