@@ -117,7 +117,7 @@ func TestStreams(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if counts.Lost() != 0 || counts.Refused != 0 || counts.Failed != 0 {
+			if counts.Lost() != 0 || counts.Refused != 0 || counts.Failed != 0 || counts.Broken != "" {
 				t.Errorf("%s", counts)
 			}
 			seen, err := c.Seen(t.Context(), counts.Token)

@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"strings"
 	"sync"
 )
 
@@ -65,11 +64,7 @@ func (s *Server) listen(ctx context.Context, port int) error {
 	if err != nil {
 		return err
 	}
-	p, err := net.ListenPacket(UDP, address)
-	if err != nil {
-		return err
-	}
-	context.AfterFunc(ctx, func() { _, _ = l.Close(), p.Close() })
+	context.AfterFunc(ctx, func() { _ = l.Close() })
 	go func() {
 		for {
 			c, err := l.Accept()
@@ -81,8 +76,7 @@ func (s *Server) listen(ctx context.Context, port int) error {
 			}
 		}
 	}()
-	go s.answerDatagrams(p)
-	return nil
+	return s.listenDatagrams(ctx, address)
 }
 
 // answer greets, and echoes what comes.
@@ -92,29 +86,6 @@ func (s *Server) answer(c net.Conn) {
 		return
 	}
 	_, _ = io.Copy(c, c)
-}
-
-// answerDatagrams remembers each and answers with a greeting and what came.
-func (s *Server) answerDatagrams(p net.PacketConn) {
-	b := make([]byte, 2048)
-	for {
-		n, from, err := p.ReadFrom(b)
-		if errors.Is(err, net.ErrClosed) {
-			return
-		}
-		if err != nil {
-			continue
-		}
-		token, _, _ := strings.Cut(string(b[:n]), " ")
-		s.mu.Lock()
-		seen := s.seen[token]
-		if seen.Count++; seen.Count == 1 {
-			seen.From = from.String()
-		}
-		s.seen[token] = seen
-		s.mu.Unlock()
-		_, _ = p.WriteTo(fmt.Appendf(nil, "%s %s %s", s.Name, from, b[:n]), from)
-	}
 }
 
 // handler takes orders.

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -121,9 +122,11 @@ func (s *stream) readLines(r *bufio.Reader) {
 	for {
 		line, err := r.ReadString('\n')
 		if err != nil {
-			s.mu.Lock()
-			s.counts.Broken = err.Error()
-			s.mu.Unlock()
+			if !errors.Is(err, net.ErrClosed) { // not by us
+				s.mu.Lock()
+				s.counts.Broken = err.Error()
+				s.mu.Unlock()
+			}
 			return
 		}
 		s.answered(line)
