@@ -5,7 +5,6 @@ package e2e
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -98,13 +97,12 @@ func open(ctx context.Context) *cluster.Cluster {
 		Expect(err).NotTo(HaveOccurred())
 		return c
 	}
-	number := func(name string, otherwise int) int {
-		n, err := strconv.Atoi(cmp.Or(os.Getenv(name), fmt.Sprint(otherwise)))
-		Expect(err).NotTo(HaveOccurred(), name)
-		return n
-	}
+	nodes, err := strconv.Atoi(cmp.Or(os.Getenv("NODES"), "3"))
+	Expect(err).NotTo(HaveOccurred(), "NODES")
+	dual, err := strconv.ParseBool(cmp.Or(os.Getenv("DUAL"), "false"))
+	Expect(err).NotTo(HaveOccurred(), "DUAL")
 	o := cluster.Options{
-		Dir: filepath.Join(work, "cluster"), Nodes: number("NODES", 3), DualStack: number("DUAL", 0) != 0,
+		Dir: filepath.Join(work, "cluster"), Nodes: nodes, DualStack: dual,
 		PodNetwork: os.Getenv("PODNET"), ProxyMode: os.Getenv("PROXY"), Runtime: os.Getenv("RUNTIME"), Log: GinkgoWriter,
 	}
 	start := time.Now()

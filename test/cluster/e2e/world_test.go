@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -104,7 +105,7 @@ func newWorld(ctx context.Context) *world {
 		w.hosts = append(w.hosts, newHost(ctx, node))
 	}
 	w.cp = newOutside(ctx, program)
-	w.await(ctx)
+	w.await(ctx, "", time.Time{})
 	return w
 }
 
@@ -190,8 +191,10 @@ func newOutside(_ context.Context, program string) *place {
 }
 
 // await waits until all pods run and all probers answer, and learns the pods'
-// addresses, which are others after a node's restart.
-func (w *world) await(ctx context.Context) {
+// addresses, which are others after a node's restart. The containers of node (if
+// it is not empty) must have started since since: before its kubelet has spoken,
+// the API server says what was true before.
+func (w *world) await(ctx context.Context, node string, since time.Time) {
 	GinkgoHelper()
 	families := 1
 	if bed.Options().DualStack {
@@ -203,6 +206,11 @@ func (w *world) await(ctx context.Context) {
 			g.Expect(admin.Get(ctx, p.pod, &pod)).To(Succeed())
 			g.Expect(pod.Status.Phase).To(Equal(corev1.PodRunning), "%s: %v", p, pod.Status)
 			g.Expect(pod.Status.PodIPs).To(HaveLen(families))
+			running := pod.Status.ContainerStatuses[0].State.Running
+			g.Expect(running).NotTo(BeNil())
+			if p.node == node {
+				g.Expect(running.StartedAt.Time).To(BeTemporally(">=", since.Truncate(time.Second)))
+			}
 			p.addresses = nil
 			for _, ip := range pod.Status.PodIPs {
 				p.addresses = append(p.addresses, netip.MustParseAddr(ip.IP))
