@@ -104,6 +104,14 @@ cluster-up: testcluster ## Make a Kubernetes cluster of NODES in folder CLUSTER;
 cluster-down: testcluster ## Take the cluster of folder CLUSTER down.
 	@bin/testcluster --dir $(CLUSTER) down
 
+.PHONY: e2e
+e2e: ## Run all that needs real clusters: the project's specs on several, the upstream suites, latencies. Hours.
+	hack/e2e.sh
+
+.PHONY: e2e-short
+e2e-short: ## Run the project's specs labelled short on a cluster of their own.
+	hack/e2e.sh short
+
 # Arguments of the upstream suites' runner: -short, -suites netpol, -baseline (without -install).
 SUITES ?= -install -page docs/conformance.md
 

@@ -1,0 +1,70 @@
+#!/usr/bin/env bash
+# Runs what needs real clusters, one cluster after the other, and brings each down
+# again, whatever happens on it:
+#
+#   hack/e2e.sh short    the specs of test/cluster/e2e that CI runs, on one cluster
+#   hack/e2e.sh          all of them on each cluster of the table below; then, on a
+#                        new cluster, the upstream suites and the latencies, which
+#                        write their pages in docs
+#
+# What failed is said at the end, and the exit status is 0 only if nothing has.
+# KEEP=folder takes the logs of the specs (default: bin/e2e).
+set -uo pipefail
+cd "$(dirname "$0")/.."
+
+logs=${KEEP:-bin/e2e}
+mkdir -p "$logs"
+failed=()
+
+# specs NAME [GINKGO-FLAG...]: with the options of the cluster in the environment
+specs() {
+	local name=$1 start=$SECONDS
+	shift
+	echo "== specs: $name"
+	if "$logs/e2e.test" -test.timeout 90m -ginkgo.no-color -ginkgo.v "$@" >"$logs/$name.log" 2>&1; then
+		grep -h -E '^Ran |^SUCCESS' "$logs/$name.log"
+	else
+		failed+=("specs: $name")
+		sed -n '/^Summarizing/,$p' "$logs/$name.log"
+		echo "all of it is in $logs/$name.log"
+	fi
+	echo "== specs: $name took $((SECONDS - start)) s"
+}
+
+step() {
+	local start=$SECONDS
+	echo "== $*"
+	"$@" || failed+=("$*")
+	echo "== $* took $((SECONDS - start)) s"
+}
+
+hack/kube.sh kube-apiserver etcd kubelet kubectl kube-scheduler kube-proxy kube-controller-manager agnhost \
+	containerd containerd-shim-runc-v2 ctr >/dev/null || exit
+hack/need.sh nft=nftables iptables=iptables ipset=ipset conntrack=conntrack containerd=containerd runc=runc \
+	bash-static=bash-static busybox=busybox-static || exit
+go test -c -tags e2e -o "$logs/e2e.test" ./test/cluster/e2e || exit
+logs=$(cd "$logs" && pwd)
+
+# The program looks for Tierwall's module upwards from where it runs.
+if [ "${1:-}" = short ]; then
+	specs short -ginkgo.label-filter=short
+else
+	# Both pod networks, both modes of kube-proxy, one family and two, both runtimes.
+	while read -r pods proxy dual runtime; do
+		NODES=3 PODNET=$pods PROXY=$proxy DUAL=$dual RUNTIME=$runtime specs "$pods-$proxy-dual-$dual-$runtime" </dev/null
+	done <<-'TABLE'
+		routed nftables true  containerd2
+		bridge iptables true  containerd2
+		routed iptables false containerd1
+		bridge nftables false containerd1
+	TABLE
+	cluster=$(mktemp -d /tmp/tierwall-e2e-XXXXXX)
+	trap 'make --no-print-directory cluster-down CLUSTER="$cluster"; rm -rf "$cluster"' EXIT
+	rmdir "$cluster"
+	step make --no-print-directory cluster-up CLUSTER="$cluster"
+	step make --no-print-directory e2e-suites CLUSTER="$cluster"
+	step go run ./test/cluster/latency/cmd/latency -cluster "$cluster"
+fi
+
+[ ${#failed[@]} -eq 0 ] || printf 'FAILED: %s\n' "${failed[@]}"
+[ ${#failed[@]} -eq 0 ]
