@@ -78,6 +78,19 @@ func (g *generator) nodeSets() {
 	g.hostAddrs = g.set("hosts", typeAddrs, own)
 	g.podCIDRs = g.set("podcidrs", typeNets, cidrs)
 	g.foreign = g.set("foreign", typeAddrs, foreign)
+	// Equal sets of their own for rules to which they mean one thing only: so pods
+	// come and go without a set being made anew and rules being written.
+	if g.early() {
+		g.earlyPods = g.set("early-pods", typeAddrs, podElems)
+		g.note(g.key("early-pods"), opens, false)
+	}
+	if len(g.hosts) > 0 {
+		g.outForeign = g.set("out-foreign", typeAddrs, foreign)
+		g.note(g.key("out-foreign"), closes, false)
+		if g.hosts.HasStage(model.StageUntracked) {
+			g.note(g.key("out-foreign"), mixed, false) // whom raw does not judge, it cannot allow early either
+		}
+	}
 	g.hasCIDRs = len(cidrs) > 0
 	for _, key := range []string{"pods", "guarded", "hosts", "podcidrs"} {
 		g.note(g.key(key), mixed, false)
@@ -199,7 +212,7 @@ func (g *generator) unknown(side string) []rule {
 		return nil
 	}
 	match := inSet("", g.podCIDRs, side)
-	g.note(g.key("foreign"), closes, true)
+	g.note(g.key("foreign"), closes, true) // who is in it is not dropped
 	for _, s := range []string{g.pods, g.foreign, g.hostAddrs} {
 		match += " " + inSet("! ", s, side)
 	}
@@ -283,10 +296,9 @@ func (g *generator) output() {
 // toOwnPods lets pass what the node sends to its own pods, known or not yet: the
 // kubelet's probes and the node's proxies.
 func (g *generator) toOwnPods() []rule {
-	g.note(g.key("foreign"), opens, true)
 	return []rule{
 		{inSet("", g.pods, "dst"), "-j RETURN", "the node to its own pods"},
-		{inSet("", g.podCIDRs, "dst") + " " + inSet("! ", g.foreign, "dst"), "-j RETURN", "the node to its own pods"},
+		{inSet("", g.podCIDRs, "dst") + " " + inSet("! ", g.outForeign, "dst"), "-j RETURN", "the node to its own pods"},
 	}
 }
 

@@ -85,8 +85,8 @@ type generator struct {
 	// t is the table that is being written: chains are not seen across tables.
 	t *table
 	// Names of the sets of the node itself.
-	pods, guarded, hostAddrs, podCIDRs, foreign string
-	hasCIDRs                                    bool
+	pods, guarded, hostAddrs, podCIDRs, foreign, earlyPods, outForeign string
+	hasCIDRs                                                           bool
 }
 
 // in writes one of the tables.

@@ -187,7 +187,7 @@ func (g *generator) preDNAT() {
 }
 
 func (g *generator) notFromPods() rule {
-	return rule{inSet("", g.pods, "src"), "-j RETURN", "local pods come by no interface of the host's"}
+	return rule{inSet("", g.earlyPods, "src"), "-j RETURN", "local pods come by no interface of the host's"}
 }
 
 // passFailsafe is the rules that let pass what no policy can close.

@@ -53,15 +53,97 @@ func planOf(have *shape, want *ruleset) *plan {
 		}
 	}
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		var text strings.Builder
-		for _, name := range tableNames {
-			text.WriteString(restoreTable(name, have.tables[f][name], want.of(f)[name]))
-		}
-		if text.Len() > 0 {
-			p.restore[f] = text.String()
+		if text := restoreFamily(have, want, f); text != "" {
+			p.restore[f] = text
 		}
 	}
 	return p
+}
+
+// restoreFamily returns what iptables-restore --noflush is to be told of a family, or "".
+// Each table holds at once, but one after the other, and a packet passes if all
+// of them let it. So that none passes by the old rules of one and the new ones of another:
+// where the early tables held nothing they come first, where they will hold nothing, last;
+// else what they judge is dropped in the filter table until all of them hold.
+func restoreFamily(have *shape, want *ruleset, f dataplane.Family) string {
+	texts := map[string]string{}
+	var differ, held, holds bool
+	for _, name := range tableNames {
+		texts[name] = restoreTable(name, have.tables[f][name], want.of(f)[name], nil)
+		if name != tableFilter {
+			differ = differ || texts[name] != ""
+			held = held || len(have.tables[f].chainsOf(name)) > 0
+			holds = holds || want.of(f)[name] != nil
+		}
+	}
+	changed := 0
+	for _, text := range texts {
+		changed += min(len(text), 1)
+	}
+	switch {
+	case changed <= 1 || !differ || !held:
+		return texts[tableRaw] + texts[tableMangle] + texts[tableFilter]
+	case !holds:
+		return texts[tableFilter] + texts[tableMangle] + texts[tableRaw]
+	}
+	closed, open := closeHost(have, want, f)
+	return closed + texts[tableRaw] + texts[tableMangle] + open
+}
+
+// closeHost returns what has the filter table drop new packets that the early
+// tables judge, less failsafe ports and what is allowed early; and what makes the
+// table as it should be then.
+func closeHost(have *shape, want *ruleset, f dataplane.Family) (closed, open string) {
+	const why = "until all tables hold what changes"
+	all := rule{"", "-j DROP", why}
+	// Early tables leave out the pods that they know; they know no failsafe ports at
+	// addresses that the node is not known to have.
+	unknown, strange, newcomers := all, all, all
+	for _, name := range sortedKeys(have.sets) {
+		switch key, _ := keyOf(name); key {
+		case fmt.Sprintf("%dearly-pods", f):
+			unknown.match = inSet("! ", name, "src")
+			if pods := want.sets[fmt.Sprintf("%dpods", f)]; pods != nil {
+				newcomers.match = inSet("", pods.name, "src") + " " + unknown.match
+			}
+		case fmt.Sprintf("%dhosts", f):
+			strange.match = inSet("! ", name, "dst")
+		}
+	}
+	const in, out = chainPrefix + "INPUT", chainPrefix + "OUTPUT"
+	chains := have.tables[f].chainsOf(tableFilter)
+	touched := map[string]bool{}
+	var lines []string
+	for _, at := range []struct {
+		chain  string
+		before int // the rules that come first
+		rule   rule
+	}{
+		{chainForward, 0, unknown},
+		{in, 1, newcomers},
+		{chainToHost, 0, unknown},
+		{chainLocalIn, 3, all},
+		{chainLocalIn, 0, strange},
+		{chainLocalOut, 6, all},
+		{out, len(chains[out]) - 1, all}, // others', by way of IPVS
+	} {
+		if old, ok := chains[at.chain]; ok {
+			lines = append(lines, fmt.Sprintf("-I %s %d %s", at.chain, max(min(at.before, len(old)), 0)+1, at.rule.text()))
+			touched[at.chain] = true
+		}
+	}
+	if len(lines) > 0 {
+		closed = "*" + tableFilter + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
+	}
+	return closed, restoreTable(tableFilter, have.tables[f][tableFilter], want.of(f)[tableFilter], touched)
+}
+
+// chainsOf returns the chains of ours in a table.
+func (t tableShapes) chainsOf(name string) map[string][]string {
+	if t[name] == nil {
+		return nil
+	}
+	return t[name].chains
 }
 
 // difference returns what sorted elements lack and have too many.
@@ -86,8 +168,8 @@ func difference(have, want []elem) (add, remove []elem) {
 func same(a, b []elem) bool { return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0]) }
 
 // restoreTable returns what iptables-restore --noflush is to be told of a table,
-// or "". All of it holds at once.
-func restoreTable(name string, have *tableShape, want *table) string {
+// or "". All of it holds at once. Chains in touched are written in any case.
+func restoreTable(name string, have *tableShape, want *table, touched map[string]bool) string {
 	if have == nil {
 		have = newTableShape()
 	}
@@ -97,7 +179,7 @@ func restoreTable(name string, have *tableShape, want *table) string {
 	var declared, rules, gone []string
 	for _, c := range sortedKeys(want.chains) {
 		old, there := have.chains[c]
-		if there && slices.Equal(old, want.tagsOf(c)) {
+		if there && !touched[c] && slices.Equal(old, want.tagsOf(c)) {
 			continue
 		}
 		declared = append(declared, c)

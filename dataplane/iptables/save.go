@@ -14,9 +14,12 @@ import (
 // shape is what is known of what the kernel holds of ours: of rules the comments,
 // whose tags tell one rule from another.
 type shape struct {
-	tables map[dataplane.Family]map[string]*tableShape
+	tables map[dataplane.Family]tableShapes
 	sets   map[string]*ipset // by the kernel's name
 }
+
+// tableShapes are a family's tables, by name.
+type tableShapes map[string]*tableShape
 
 // tableShape is what a kernel's table holds of ours.
 type tableShape struct {
@@ -35,7 +38,7 @@ type jump struct {
 }
 
 func newShape() *shape {
-	return &shape{tables: map[dataplane.Family]map[string]*tableShape{dataplane.IPv4: {}, dataplane.IPv6: {}}, sets: map[string]*ipset{}}
+	return &shape{tables: map[dataplane.Family]tableShapes{dataplane.IPv4: {}, dataplane.IPv6: {}}, sets: map[string]*ipset{}}
 }
 
 func newTableShape() *tableShape {
