@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -287,7 +288,7 @@ func nothingIsLeft(t *testing.T, c *Cluster, before hostState) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if left := append(groups, whole...); len(left) > 0 {
+	if left := slices.Concat(groups, whole); len(left) > 0 {
 		t.Errorf("control groups: %v", left)
 	}
 	if _, err := os.Stat(c.options.Dir); err == nil {

@@ -81,7 +81,7 @@ func existing(ctx context.Context, o Options) (*Cluster, error) {
 	}
 	c := newCluster(s)
 	if !s.Ready || !c.machine(controlPlane).Alive() {
-		return nil, clear(ctx, c)
+		return nil, clearAway(ctx, c)
 	}
 	if !s.Options.same(o) {
 		return nil, fmt.Errorf("cluster: in %s another cluster is up (%s): take it down first", o.Dir, s.Options)
@@ -100,8 +100,8 @@ func existing(ctx context.Context, o Options) (*Cluster, error) {
 	return c, nil
 }
 
-// clear removes a dead cluster, but not the folder, which is locked.
-func clear(ctx context.Context, c *Cluster) error {
+// clearAway removes a dead cluster, but not the folder, which is locked.
+func clearAway(ctx context.Context, c *Cluster) error {
 	if err := c.off(ctx); err != nil {
 		return err
 	}

@@ -101,7 +101,7 @@ func boot(s *Spec) (*services, net.Listener, error) {
 		return nil, nil, err
 	}
 	for _, c := range s.Sysctls {
-		err := os.WriteFile(filepath.Join("/proc/sys", c.Name), []byte(c.Value), 0)
+		err := os.WriteFile(sysctlRoot+c.Name, []byte(c.Value), 0)
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return nil, nil, fmt.Errorf("cannot set a sysctl: %w", err)
 		}

@@ -17,6 +17,9 @@ import (
 // private is a folder below the machine's /run for what it needs itself.
 const private = "/run/tierwall-machine"
 
+// sysctlRoot is before every name of a sysctl.
+const sysctlRoot = "/proc/sys/"
+
 // mountAll gives a new mount namespace the machine's view. It runs in process 1
 // before anything else does.
 func mountAll(s *Spec) error {
@@ -216,7 +219,7 @@ func mountOverlay(s *Spec, folder string) error {
 
 // coverSysctl puts a plain file with the host's value over a sysctl.
 func coverSysctl(s *Spec, name string) error {
-	target := filepath.Join("/proc/sys", name)
+	target := sysctlRoot + name
 	value, err := os.ReadFile(target)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
