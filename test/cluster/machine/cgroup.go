@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -109,6 +110,10 @@ func makeGroup(path string) error {
 	return nil
 }
 
+// controllers are what a kubelet wants below a group of version 2. In the
+// hierarchy's root most systems have passed them on already.
+var controllers = []string{"cpu", "cpuset", "hugetlb", "io", "memory", "pids"}
+
 // passControllers lets the groups below one of version 2 have its controllers.
 // One that cannot be passed on is passed over: the kubelet says which it needs.
 func passControllers(path string) error {
@@ -117,7 +122,9 @@ func passControllers(path string) error {
 		return fmt.Errorf("cannot read a control group: %w", err)
 	}
 	for _, c := range strings.Fields(string(b)) {
-		_ = os.WriteFile(filepath.Join(path, "cgroup.subtree_control"), []byte("+"+c), 0)
+		if slices.Contains(controllers, c) {
+			_ = os.WriteFile(filepath.Join(path, "cgroup.subtree_control"), []byte("+"+c), 0)
+		}
 	}
 	return nil
 }
