@@ -1,36 +1,37 @@
 package bench
 
-import "testing"
+import (
+	"slices"
+	"testing"
+)
 
 // BenchmarkConnections is how many TCP connections a second a node forwards, by
-// what its table holds.
+// what its kernel holds.
 func BenchmarkConnections(b *testing.B) {
-	none := &pair{name: "no table"}
-	one := &pair{name: "1 rule", feed: byPeer(1)}
-	pairs := []*pair{
-		none,
-		{name: "a table that tracks and accepts", text: tracking},
-		one,
-		{name: "1 rule, once more (what chance does)", feed: byPeer(1)},
-		{name: "12 rules, distinct sets", feed: bySet(12)},
-		{name: "100 rules, distinct blocks", feed: byPeer(100)},
-		{name: "1,000 rules, distinct blocks", feed: byPeer(1000)},
-		{name: "10,000 rules, distinct blocks", feed: byPeer(10_000)},
-		{name: "100 rules, distinct sets", feed: bySet(100)},
-		{name: "1,000 rules, distinct sets", feed: bySet(1000)},
-		{name: "10,000 rules, distinct sets", feed: bySet(10_000)},
-		{name: "100 rules, distinct ports", feed: byPort(100)},
-		{name: "1,000 rules, distinct ports", feed: byPort(1000)},
-		{name: "10,000 rules, distinct ports", feed: byPort(10_000)},
-		{name: "1,000 policies of a rule", feed: byPolicy(1000)},
-	}
+	const oneRule = "1 rule"
+	one := onPlanes(oneRule, byPeer(1))
+	pairs := slices.Concat([]*pair{{name: noRules}}, trackers(), one,
+		onPlanes("1 rule, once more (what chance does)", byPeer(1)),
+		onPlanes("12 rules, distinct sets", bySet(12)),
+		onPlanes("100 rules, distinct blocks", byPeer(100)),
+		onPlanes("1,000 rules, distinct blocks", byPeer(1000)),
+		onPlanes("10,000 rules, distinct blocks", byPeer(some(10_000, 2000))),
+		onPlanes("100 rules, distinct sets", bySet(100)),
+		onPlanes("1,000 rules, distinct sets", bySet(1000)),
+		onPlanes("10,000 rules, distinct sets", bySet(some(10_000, 2000))),
+		onPlanes("100 rules, distinct ports", byPort(100)),
+		onPlanes("1,000 rules, distinct ports", byPort(1000)),
+		onPlanes("10,000 rules, distinct ports", byPort(some(10_000, 2000))),
+		onPlanes("1,000 policies of a rule", byPolicy(1000)))
 	l := newPairs(b, pairs)
-	const turns, count = 60, 300
 	for b.Loop() {
 		rates := map[*pair][]float64{}
-		for turn := range turns + 2 {
+		for turn := range some(60, 5) + 2 {
 			for _, p := range pairs {
-				r, err := p.connections(l, count)
+				if p.missing {
+					continue
+				}
+				r, err := p.connections(l)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -39,24 +40,36 @@ func BenchmarkConnections(b *testing.B) {
 				}
 			}
 		}
+		none := pairs[0]
+		first := map[*plane]*pair{}
+		for _, p := range one {
+			first[p.plane] = p
+		}
 		for _, p := range pairs {
-			row := Row{Part: Connections, What: p.name, Value: Median(rates[p]), Unit: "/s", Baseline: one.name, Ratio: ratio(rates[p], rates[one])}
+			row := Row{Part: Connections, What: p.name, Column: p.column(), Unit: "/s"}
+			if p.missing {
+				row.Missing = tooLong()
+			} else {
+				row.Value = Median(rates[p])
+			}
 			switch {
-			case p == one:
-				row.Baseline, row.Ratio = none.name, ratio(rates[one], rates[none])
-			case p.feed != nil:
+			case p == none:
+			case p.feed == nil || p.name == oneRule:
+				row.Baseline, row.Ratio = noRules, ratio(rates[p], rates[none])
+			default:
+				row.Baseline, row.Ratio = oneRule, ratio(rates[p], rates[first[p.plane]])
 				row.Budget = Budget{AtLeast: true, Limit: 0.9, OfRatio: true}
 			}
 			report.Put(row)
 		}
-		b.ReportMetric(Median(rates[one]), "conn/s")
+		b.ReportMetric(Median(rates[first[byNFTables]]), "conn/s")
 	}
 }
 
 // ratio is the median of the ratios of turns.
 func ratio(list, base []float64) float64 {
-	out := make([]float64, len(list))
-	for i := range list {
+	out := make([]float64, min(len(list), len(base)))
+	for i := range out {
 		out[i] = list[i] / base[i]
 	}
 	return Median(out)

@@ -3,6 +3,7 @@ package bench
 import (
 	"fmt"
 	"runtime"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,16 +15,15 @@ import (
 // BenchmarkEstablished is what a table costs connections that it has let
 // through: throughput, and how long a request and its answer take.
 func BenchmarkEstablished(b *testing.B) {
-	none := &pair{name: "no table"}
-	tracked := &pair{name: "a table that tracks and accepts", text: tracking}
-	pairs := []*pair{
-		none,
-		{name: "no table, once more (what chance does)"},
-		tracked,
-		{name: "1 rule", feed: byPeer(1)},
-		{name: "10,000 rules", feed: byPeer(10_000)},
+	none := &pair{name: noRules}
+	tracked := map[*plane]*pair{}
+	pairs := []*pair{none, {name: noRules + ", once more (what chance does)"}}
+	for _, p := range trackers() {
+		tracked[p.plane], pairs = p, append(pairs, p)
 	}
+	pairs = slices.Concat(pairs, onPlanes("1 rule", byPeer(1)), onPlanes("10,000 rules", byPeer(some(10_000, 2000))))
 	l := newPairs(b, pairs)
+	pairs = slices.DeleteFunc(pairs, func(p *pair) bool { return p.missing })
 	conns := map[*pair]*conn{}
 	for _, p := range pairs {
 		c, err := newConn(l, p)
@@ -33,36 +33,22 @@ func BenchmarkEstablished(b *testing.B) {
 		b.Cleanup(c.close)
 		conns[p] = c
 	}
-	measures := []struct {
-		name, unit string
-		turns      int
-		run        func(*conn) (float64, error)
-		budget     Budget
-	}{
-		{"throughput", "Gbit/s", 60, func(c *conn) (float64, error) { return c.throughput(400) }, Budget{AtLeast: true, Limit: 0.97, OfRatio: true}},
-		{"p99 of requests", "µs", 60, func(c *conn) (float64, error) { return c.requests(1000, 0.99) }, Budget{Limit: 1.03, OfRatio: true}},
-		{"median of requests", "µs", 30, func(c *conn) (float64, error) { return c.requests(1000, 0.5) }, Budget{}},
-		{"median of requests on one thread", "µs", 60, func(c *conn) (float64, error) { return c.alone(1000) }, Budget{}},
+	measures := []measure{
+		{"throughput", "Gbit/s", some(60, 5), func(c *conn) (float64, error) { return c.throughput(400) }, Budget{AtLeast: true, Limit: 0.97, OfRatio: true}},
+		{"p99 of requests", "µs", some(60, 5), func(c *conn) (float64, error) { return c.requests(1000, 0.99) }, Budget{Limit: 1.03, OfRatio: true}},
+		{"median of requests", "µs", some(30, 5), func(c *conn) (float64, error) { return c.requests(1000, 0.5) }, Budget{}},
+		{"median of requests on one thread", "µs", some(60, 5), func(c *conn) (float64, error) { return c.alone(1000) }, Budget{}},
 	}
 	for b.Loop() {
 		for _, m := range measures {
-			values := map[*pair][]float64{}
-			for turn := range m.turns + 2 {
-				for i := range pairs {
-					p := pairs[(i+turn)%len(pairs)]
-					v, err := m.run(conns[p])
-					if err != nil {
-						b.Fatalf("%s: %s: %v", p.name, m.name, err)
-					}
-					if turn >= 2 {
-						values[p] = append(values[p], v)
-					}
-				}
+			values, err := m.turnsOf(pairs, conns)
+			if err != nil {
+				b.Fatal(err)
 			}
 			for _, p := range pairs {
-				row := Row{Part: Established, What: m.name + ", " + p.name, Value: Median(values[p]), Unit: m.unit}
+				row := Row{Part: Established, What: m.name + ", " + p.name, Column: p.column(), Value: Median(values[p]), Unit: m.unit}
 				if p != none {
-					row.Baseline, row.Ratio = none.name, ratio(values[p], values[none])
+					row.Baseline, row.Ratio = noRules, ratio(values[p], values[none])
 				}
 				if p.feed != nil {
 					row.Budget = m.budget
@@ -70,12 +56,38 @@ func BenchmarkEstablished(b *testing.B) {
 				report.Put(row)
 				if p.feed != nil {
 					row.What += ", where connections are tracked anyway"
-					row.Baseline, row.Ratio = tracked.name, ratio(values[p], values[tracked])
+					row.Baseline, row.Ratio = tracks, ratio(values[p], values[tracked[p.plane]])
 					report.Put(row)
 				}
 			}
 		}
 	}
+}
+
+// measure is something that is measured of connections.
+type measure struct {
+	name, unit string
+	turns      int
+	run        func(*conn) (float64, error)
+	budget     Budget
+}
+
+// turnsOf measures pairs in turns; the first two warm up.
+func (m *measure) turnsOf(pairs []*pair, conns map[*pair]*conn) (map[*pair][]float64, error) {
+	values := map[*pair][]float64{}
+	for turn := range m.turns + 2 {
+		for i := range pairs {
+			p := pairs[(i+turn)%len(pairs)]
+			v, err := m.run(conns[p])
+			if err != nil {
+				return nil, fmt.Errorf("%s: %s: %w", p.name, m.name, err)
+			}
+			if turn >= 2 {
+				values[p] = append(values[p], v)
+			}
+		}
+	}
+	return values, nil
 }
 
 // conn is an established connection; sockets are blocking.

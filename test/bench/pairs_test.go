@@ -2,10 +2,10 @@ package bench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -20,10 +20,13 @@ import (
 // pair is a node of the lab with a client and a server, and what is programmed
 // on the node.
 type pair struct {
-	name string
-	// feed gives the index the policies of the server; nil: no table, or one by hand.
-	feed func(ix *policy.Index, client netip.Addr)
-	text string // of a table by hand
+	name  string
+	plane *plane // nil: none
+	// feed gives the index the policies of the server; nil: no rules, or those by hand.
+	feed   func(ix *policy.Index, client netip.Addr)
+	script string // that makes rules by hand
+	// missing says that the node could not be programmed in time.
+	missing bool
 
 	node, clientAt, serverAt string
 	client, server           netip.Addr
@@ -94,12 +97,42 @@ func byPolicy(n int) func(*policy.Index, netip.Addr) {
 	}
 }
 
-// tracking is what connection tracking alone costs.
-const tracking = "table inet tracking {\n chain forward { type filter hook forward priority -5; ct state established,related accept; }\n}\n"
+// onPlanes are pairs on each data plane.
+func onPlanes(name string, feed func(*policy.Index, netip.Addr)) []*pair {
+	var out []*pair
+	for _, p := range planes {
+		out = append(out, &pair{name: name, plane: p, feed: feed})
+	}
+	return out
+}
+
+// noRules and tracks are what others are compared with.
+const (
+	noRules = "no rules"
+	tracks  = "one rule that tracks and accepts"
+)
+
+// trackers are pairs whose nodes track connections and do no more.
+func trackers() []*pair {
+	out := onPlanes(tracks, nil)
+	for _, p := range out {
+		p.script = p.plane.tracking
+	}
+	return out
+}
+
+// column is where the pair's figures stand.
+func (p *pair) column() Column {
+	if p.plane == nil {
+		return NoRules
+	}
+	return p.plane.column
+}
 
 // newPairs brings up a node for each pair and programs it.
 func newPairs(b *testing.B, pairs []*pair) *lab.Lab {
 	b.Helper()
+	need(b)
 	var spec lab.Spec
 	for i, p := range pairs {
 		p.node = "n" + strconv.Itoa(i)
@@ -116,7 +149,8 @@ func newPairs(b *testing.B, pairs []*pair) *lab.Lab {
 	}
 	b.Cleanup(func() { _ = l.Close() })
 	for _, p := range pairs {
-		if err := p.program(b.Context(), l); err != nil {
+		err := p.program(b.Context(), l)
+		if p.missing = errors.Is(err, errTooLong); err != nil && !p.missing {
 			b.Fatalf("%s: %v", p.name, err)
 		}
 		if err := p.listen(l); err != nil {
@@ -128,10 +162,8 @@ func newPairs(b *testing.B, pairs []*pair) *lab.Lab {
 }
 
 func (p *pair) program(ctx context.Context, l *lab.Lab) error {
-	if p.text != "" {
-		c := l.Command(p.node, "nft", "-f", "-")
-		c.Stdin = strings.NewReader(p.text)
-		if _, err := c.Output(); err != nil {
+	if p.script != "" {
+		if _, err := l.Command(p.node, "sh", "-ec", p.script).Output(); err != nil {
 			return err
 		}
 	}
@@ -144,7 +176,7 @@ func (p *pair) program(ctx context.Context, l *lab.Lab) error {
 	a.ix.Upsert(pod("server", p.node, map[string]string{"app": "server"}, p.server))
 	a.flush()
 	return l.Do(p.node, func() error {
-		_, err := a.sync(ctx)
+		_, err := p.plane.sync(ctx, a)
 		return err
 	})
 }
@@ -184,12 +216,18 @@ func (p *pair) connect() (client, server int, err error) {
 	return client, server, nil
 }
 
-// connections makes n connections, and returns how many that was a second.
-func (p *pair) connections(l *lab.Lab, n int) (float64, error) {
+// turn is how long connections are made at a time, and how many at most.
+const (
+	turn     = 20 * time.Millisecond
+	turnMost = 300
+)
+
+// connections makes connections for a turn, and returns how many that was a second.
+func (p *pair) connections(l *lab.Lab) (float64, error) {
 	var took time.Duration
+	n := 0
 	err := l.Do(p.clientAt, func() error {
-		start := time.Now()
-		for range n {
+		for start := time.Now(); n < turnMost && took < turn; took = time.Since(start) {
 			c, s, err := p.connect()
 			if err != nil {
 				return err
@@ -200,8 +238,8 @@ func (p *pair) connections(l *lab.Lab, n int) (float64, error) {
 			}
 			_ = unix.Close(s)
 			_ = unix.Close(c)
+			n++
 		}
-		took = time.Since(start)
 		return nil
 	})
 	return float64(n) / took.Seconds(), err

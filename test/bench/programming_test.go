@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -13,58 +14,86 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy"
 )
 
 // BenchmarkProgramming programs 2,000 sets of 200,000 members and 2,000 policies
-// of 10 rules from nothing, takes them over, and changes a member and a policy.
+// of 10 rules from nothing, takes them over, and changes a member, a policy and a
+// pod; and the same with a quarter of it.
 func BenchmarkProgramming(b *testing.B) {
+	need(b)
 	for b.Loop() {
-		inKernel(b, func() {
-			p := program(b, sizedNode)
-			a := p.agent
-			p.put(Programming, "from nothing", p.cold, 1.5)
-			p.put(Programming, "restart and take-over, nothing to change", p.restart, 1.5)
-			report.Put(Row{Part: Programming, What: "transactions of that", Value: float64(p.transactions), Budget: Budget{Limit: 0}})
-			client := pod("client", elsewhere, map[string]string{"set": "set-7"}, addr(1<<23))
-			member := a.measure(b, p.backend, 100, func(i int) {
-				if i%2 == 0 {
-					a.ix.Upsert(client)
-				} else {
-					a.ix.Delete(client.Ref)
-				}
-			})
-			member.put(Programming, "one member's change", 0.5, 1)
-			rules := a.measure(b, p.backend, 100, func(i int) { a.ix.Upsert(sizedPolicy(77, 100+i)) })
-			rules.put(Programming, "one policy's change", 0.5, 10)
-		})
+		for _, n := range some([]int{500, 2000}, []int{200}) {
+			for _, p := range planes {
+				inKernel(b, func() { sized(b, p, n) })
+			}
+		}
 	}
+}
+
+// sized programs a node of n policies.
+func sized(b *testing.B, p *plane, n int) {
+	what := func(name string) string { return fmt.Sprintf("%s policies: %s", number(float64(n)), name) }
+	r := program(b, p, func(ix *policy.Index) { sizedNode(ix, n) })
+	budget := map[bool]float64{true: 1.5}[n == 2000]
+	r.put(Programming, what("from nothing"), r.cold, budget)
+	r.put(Programming, what("restart and take-over, nothing to change"), r.restart, budget)
+	r.putWrites(Programming, what("writes of that"))
+	a := r.agent
+	client := pod("client", elsewhere, map[string]string{"set": "set-7"}, addr(1<<23))
+	for _, c := range []struct {
+		what  string
+		limit float64
+		do    func(i int)
+	}{
+		{"one member", 1, func(i int) {
+			if i%2 == 0 {
+				a.ix.Upsert(client)
+			} else {
+				a.ix.Delete(client.Ref)
+			}
+		}},
+		{"one policy", 10, func(i int) { a.ix.Upsert(sizedPolicy(77, 100+i, n)) }},
+		{"one pod", 0, func(i int) { a.ix.Upsert(sizedPod(78, 1<<16+i)) }},
+	} {
+		var m measured
+		if r.err == nil {
+			m = a.measure(b, r.backend, some(100, 10), c.do)
+		}
+		m.put(Programming, p, what(c.what), 0.5, c.limit)
+		m.put(Programming, p, what(c.what), 0.99, 0)
+		m.putCPU(Programming, p, what(c.what))
+	}
+	r.putMemory(Programming, what("memory"))
 }
 
 // BenchmarkRealNode programs the profile of a real node.
 func BenchmarkRealNode(b *testing.B) {
+	need(b)
 	for b.Loop() {
-		inKernel(b, func() {
-			p := program(b, realNode)
-			p.put(RealNode, "cold start: index", p.index, 0)
-			p.put(RealNode, "cold start: compiler", p.compiler, 0)
-			p.put(RealNode, "cold start: kernel", p.cold, 0)
-			p.put(RealNode, "restart, nothing to change", p.restart, 0)
-			report.Put(Row{Part: RealNode, What: "transactions of that", Value: float64(p.transactions), Budget: Budget{Limit: 0}})
-			report.Put(Row{Part: RealNode, What: "live heap of the agent", Value: p.heap, Unit: "MB"})
-			report.Put(Row{Part: RealNode, What: "memory of the kernel", Value: p.kernel, Unit: "MB"})
-			report.Put(Row{Part: RealNode, What: "elements in tables", Value: float64(p.elements)})
-		})
+		for _, p := range planes {
+			inKernel(b, func() {
+				r := program(b, p, realNode)
+				r.put(RealNode, "cold start: index", r.index, 0)
+				r.put(RealNode, "cold start: compiler", r.compiler, 0)
+				r.put(RealNode, "cold start: kernel", r.cold, 0)
+				r.put(RealNode, "restart, nothing to change", r.restart, 0)
+				r.putWrites(RealNode, "writes of that")
+				r.putMemory(RealNode, "memory")
+				report.Put(Row{Part: RealNode, What: "elements in compiled tables", Column: p.column, Value: float64(r.elements)})
+			})
+		}
 	}
 }
 
 // programmed is a node that was programmed from nothing and taken over.
 type programmed struct {
+	plane                          *plane
 	agent                          *agent
-	backend                        *nftables.Backend
+	backend                        *written
+	err                            error // errTooLong, or nil
 	index, compiler, cold, restart lap
-	transactions                   uint64  // of the restart
+	writes                         uint64  // of the restart
 	heap, kernel                   float64 // MB
 	elements                       int     // of the compiled tables
 }
@@ -79,28 +108,51 @@ func since() func() lap {
 	return func() lap { return lap{time.Since(start), cpuTime() - cpu} }
 }
 
+// cpuTime is what this process has taken, and the commands that it has run.
 func cpuTime() time.Duration {
-	var u unix.Rusage
-	if unix.Getrusage(unix.RUSAGE_SELF, &u) != nil {
-		return 0
+	var sum time.Duration
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var u unix.Rusage
+		if unix.Getrusage(who, &u) != nil {
+			return 0
+		}
+		sum += time.Duration(u.Utime.Nano() + u.Stime.Nano())
 	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	return sum
+}
+
+// row is a row of what was measured of the node, or why there is nothing.
+func (p *programmed) row(part Part, what string, value float64, unit string) Row {
+	row := Row{Part: part, What: what, Column: p.plane.column, Value: value, Unit: unit}
+	if p.err != nil {
+		row.Missing = tooLong()
+	}
+	return row
 }
 
 func (p *programmed) put(part Part, what string, l lap, limit float64) {
-	row := Row{Part: part, What: what, Value: l.wall.Seconds(), Unit: "s"}
+	row := p.row(part, what, l.wall.Seconds(), "s")
 	if limit > 0 {
 		row.Budget = Budget{Limit: limit}
 	}
 	report.Put(row)
-	report.Put(Row{Part: part, What: what + ": time of CPUs", Value: l.cpu.Seconds(), Unit: "s"})
+	report.Put(p.row(part, what+": time of CPUs", l.cpu.Seconds(), "s"))
+}
+
+func (p *programmed) putWrites(part Part, what string) {
+	report.Put(p.row(part, what, float64(p.writes), ""))
+}
+
+func (p *programmed) putMemory(part Part, what string) {
+	report.Put(p.row(part, what+": live heap of the agent", p.heap, "MB"))
+	report.Put(p.row(part, what+" of the kernel", p.kernel, "MB"))
 }
 
 // program programs the kernel of this namespace.
-func program(b *testing.B, feed func(*policy.Index)) *programmed {
+func program(b *testing.B, pl *plane, feed func(*policy.Index)) *programmed {
 	b.Helper()
-	p := &programmed{agent: newAgent(here)}
-	heap, kernel := liveHeap(), kernelMemory(b)
+	p := &programmed{plane: pl, agent: newAgent(here)}
+	heap, kernel := liveHeap(), settledMemory(b)
 	end := since()
 	feed(p.agent.ix)
 	d := p.agent.ix.Flush()
@@ -108,22 +160,23 @@ func program(b *testing.B, feed func(*policy.Index)) *programmed {
 	end = since()
 	ch := p.agent.compiler.Apply(d)
 	p.compiler = end()
-	end = since()
-	var err error
-	p.backend, err = p.agent.sync(b.Context())
-	p.cold = end()
-	if err != nil {
-		b.Fatal(err)
-	}
 	p.elements = tableElements(ch)
+	end = since()
+	p.backend, p.err = pl.sync(b.Context(), p.agent)
+	p.cold = end()
+	if errors.Is(p.err, errTooLong) {
+		return p
+	} else if p.err != nil {
+		b.Fatal(p.err)
+	}
 	p.heap, p.kernel = float64(liveHeap()-heap)/1e6, (kernelMemory(b)-kernel)/1e6
 	end = since()
-	again, err := p.agent.sync(b.Context())
+	again, err := pl.sync(b.Context(), p.agent)
 	p.restart = end()
-	if err != nil {
+	if err != nil && !errors.Is(err, errTooLong) {
 		b.Fatal(err)
 	}
-	p.transactions = again.Stats().Transactions + again.Stats().MemberTransactions
+	p.writes = again.writes()
 	return p
 }
 
@@ -141,17 +194,34 @@ type measured struct {
 	cpu  float64
 }
 
-func (m measured) put(part Part, what string, quantile, limit float64) {
-	report.Put(Row{Part: part, What: fmt.Sprintf("%s, p%.0f", what, quantile*100), Value: Quantile(m.list, quantile), Unit: "ms", Budget: Budget{Limit: limit}})
-	report.Put(Row{Part: part, What: what + ": time of CPUs, mean", Value: m.cpu, Unit: "ms"})
+// row is a row of what was measured, or says that there was nothing.
+func (m measured) row(part Part, p *plane, what string, value float64) Row {
+	row := Row{Part: part, What: what, Column: p.column, Value: value, Unit: "ms"}
+	if len(m.list) == 0 {
+		row.Missing = tooLong()
+	}
+	return row
 }
 
-// measure makes changes, one at a time, and says how long each takes from the
-// index to the kernel.
-func (a *agent) measure(b *testing.B, backend *nftables.Backend, n int, change func(i int)) measured {
+func (m measured) put(part Part, p *plane, what string, quantile, limit float64) {
+	row := m.row(part, p, fmt.Sprintf("%s, p%.0f", what, quantile*100), Quantile(m.list, quantile))
+	row.Budget = Budget{Limit: limit}
+	report.Put(row)
+}
+
+func (m measured) putCPU(part Part, p *plane, what string) {
+	report.Put(m.row(part, p, what+": time of CPUs, mean", m.cpu))
+}
+
+// patience is how long the same change is measured at most.
+const patience = 15 * time.Second
+
+// measure makes up to n changes, one at a time, and says how long each takes from
+// the index to the kernel.
+func (a *agent) measure(b *testing.B, backend *written, n int, change func(i int)) measured {
 	b.Helper()
 	var out measured
-	end := since()
+	end, until := since(), time.Now().Add(patience)
 	for i := range n {
 		start := time.Now()
 		change(i)
@@ -164,9 +234,28 @@ func (a *agent) measure(b *testing.B, backend *nftables.Backend, n int, change f
 		if len(ch.Sets)+len(ch.Tables)+len(ch.Added)+len(ch.Endpoints) == 0 {
 			b.Fatal("nothing changed")
 		}
+		if time.Now().After(until) {
+			break
+		}
 	}
-	out.cpu = Milliseconds(end().cpu) / float64(n)
+	out.cpu = Milliseconds(end().cpu) / float64(len(out.list))
 	return out
+}
+
+// settledMemory is kernelMemory once what was there before is gone: the kernel
+// frees namespaces a moment later.
+func settledMemory(b *testing.B) float64 {
+	b.Helper()
+	have := kernelMemory(b)
+	for range 50 {
+		time.Sleep(100 * time.Millisecond)
+		next := kernelMemory(b)
+		if next > have-1<<20 {
+			return next
+		}
+		have = next
+	}
+	return have
 }
 
 func liveHeap() int64 {

@@ -14,16 +14,20 @@ import (
 	"time"
 )
 
-// Row is one line of a report: a figure, and what it is held to.
+// Row is one figure of a report, and what it is held to. Rows of one part and name
+// are one line: a figure for each data plane.
 type Row struct {
 	// Part of the report that the row belongs to; parts stand in the order of their numbers.
-	Part Part
-	What string
+	Part   Part
+	What   string
+	Column Column
+	// Missing says why there is no figure; empty: there is one.
+	Missing string
 	// Value and Unit of the figure itself.
 	Value float64
 	Unit  string
-	// Baseline is what Ratio is against; both are zero where nothing was
-	// measured beside it.
+	// Baseline is what Ratio is against, of the same data plane or of none; both are
+	// zero where nothing was measured beside it.
 	Baseline string
 	Ratio    float64
 	// Budget of the ratio or the value; the zero Budget is none.
@@ -44,18 +48,35 @@ const (
 
 var parts = []struct{ title, text string }{
 	Connections: {"New connections", "TCP connections a second between two pods of one node, through its forward hook: one thread connects, accepts and resets, " +
-		"so nothing but the path of the packets is measured. Each variant has a node and two pods of its own in one lab, programmed as the agent would; " +
-		"the variants take turns of a few hundredths of a second, and a ratio is the median of the ratios of single turns. " +
-		"All connections of a table are tracked by the kernel, as on any node with Services: the row `a table that tracks and accepts` says what that alone costs."},
+		"so nothing but the path of the packets is measured. Each row and data plane has a node and two pods of its own in one lab, programmed as the agent would; " +
+		"they take turns of up to two hundredths of a second, and a ratio is the median of the ratios of single turns. " +
+		"The kernel tracks all connections that meet rules of a data plane, as on any node with Services: the row `one rule that tracks and accepts` says what that alone costs. " +
+		"iptables has no map from addresses to chains: where nftables looks up, it asks one set or range after the other."},
 	Established: {"Established connections", "The same pods, one TCP connection each that stays. Throughput is of one thread that writes and reads 64 KiB in turn; " +
 		"a request is one byte there and one byte back, between two threads, or on one thread where it says so, which leaves only the path of the packets. " +
 		"Nearly all of the difference to no table is the kernel's connection tracking, which every node with Services has on already and without which " +
-		"there are no established connections to speak of; therefore a second ratio, against a table that does nothing else."},
-	Updates: {"Updates", "One change, from the index to the committed kernel transaction, at 100,000 endpoints and 10,000 policies, 200 endpoints on the node."},
-	Programming: {"Programming", "2,000 sets of 200,000 members in all, and 2,000 policies of 10 rules: 2,000 local pods with one policy each. " +
-		"The time of the backend, with that of the index and the compiler for changes."},
+		"there are no established connections to speak of; therefore a second ratio, against a rule that does nothing else."},
+	Updates: {"Updates", "One change, from the index to what the kernel has committed, at 100,000 endpoints and 10,000 policies, 200 endpoints on the node; " +
+		"and at a tenth of both, with as many on the node. Up to 500 changes of addresses and 100 of policies, and no longer than 15 s each. CPU times include those of commands that are run."},
+	Programming: {"Programming", "2,000 sets of 200,000 members in all, and 2,000 policies of 10 rules: 2,000 local pods with one policy each; and a quarter of all that. " +
+		"The time of the backend, with that of the index and the compiler for changes: a member of one set that 10 policies ask for, the rules of a policy, the address of a local pod."},
 	RealNode: {"A real node", "294 policies of 68 rules, 3,708 sets of 256,000 members, 100 local pods of 50 kinds."},
 }
+
+// Column is the data plane that a figure is of.
+type Column int
+
+// Columns of a report.
+const (
+	NoRules Column = iota // without any rules, or whatever the data plane
+	NFTables
+	Legacy
+	NFT
+)
+
+var columns = []string{NoRules: "no rules", NFTables: "nftables", Legacy: "iptables legacy", NFT: "iptables nft"}
+
+func (c Column) String() string { return columns[c] }
 
 // Budget is a bound of a figure.
 type Budget struct {
@@ -83,6 +104,9 @@ func (b Budget) String() string {
 func (r Row) Met() string {
 	if r.Budget == (Budget{}) {
 		return ""
+	}
+	if r.Missing != "" {
+		return "no"
 	}
 	v := r.Value
 	if r.Budget.OfRatio {
@@ -114,22 +138,24 @@ func number(v float64) string {
 	return strings.TrimRight(strings.TrimRight(s, "0"), ".")
 }
 
-func (r Row) cells() []string {
-	ratio := ""
-	if r.Baseline != "" {
-		ratio = fmt.Sprintf("%.3f × %s", r.Ratio, r.Baseline)
+// cell is the figure with its ratio.
+func (r Row) cell() string {
+	if r.Missing != "" {
+		return r.Missing
 	}
-	return []string{r.What, strings.TrimSpace(number(r.Value) + " " + r.Unit), ratio, r.Budget.String(), r.Met()}
+	text := strings.TrimSpace(number(r.Value) + " " + r.Unit)
+	if r.Baseline != "" {
+		text += fmt.Sprintf(", %.3f ×", r.Ratio)
+	}
+	return text
 }
-
-var header = []string{"what", "measured", "ratio", "budget", "met"}
 
 // Report is the rows of a run.
 type Report struct{ rows []Row }
 
-// Put adds a row, or replaces that of the same part and name.
+// Put adds a row, or replaces that of the same part, name and column.
 func (r *Report) Put(row Row) {
-	if i := slices.IndexFunc(r.rows, func(o Row) bool { return o.Part == row.Part && o.What == row.What }); i >= 0 {
+	if i := slices.IndexFunc(r.rows, func(o Row) bool { return o.Part == row.Part && o.What == row.What && o.Column == row.Column }); i >= 0 {
 		r.rows[i] = row
 		return
 	}
@@ -139,40 +165,121 @@ func (r *Report) Put(row Row) {
 // Empty says whether nothing was measured.
 func (r *Report) Empty() bool { return len(r.rows) == 0 }
 
-func (r *Report) each(part func(Part), row func(Row)) {
-	slices.SortStableFunc(r.rows, func(a, b Row) int { return cmp.Compare(a.Part, b.Part) })
-	for i, o := range r.rows {
-		if i == 0 || o.Part != r.rows[i-1].Part {
-			part(o.Part)
+// lines returns a part's table, its header first: a line for each name, in the
+// order in which they came, and the columns that the part has figures in. Columns
+// for ratios and budgets are there if there are any.
+func (r *Report) lines(p Part) [][]string {
+	var names []string
+	byName := map[string]map[Column]Row{}
+	used := map[Column]bool{}
+	ratios, budgets := false, false
+	for _, row := range r.rows {
+		if row.Part != p {
+			continue
 		}
-		row(o)
+		if byName[row.What] == nil {
+			names, byName[row.What] = append(names, row.What), map[Column]Row{}
+		}
+		byName[row.What][row.Column], used[row.Column] = row, true
+		ratios, budgets = ratios || row.Baseline != "", budgets || row.Budget != (Budget{})
 	}
+	if len(names) == 0 {
+		return nil
+	}
+	header := []string{"what"}
+	for c := range columns {
+		if used[Column(c)] {
+			header = append(header, Column(c).String())
+		}
+	}
+	if ratios {
+		header = append(header, "× of")
+	}
+	if budgets {
+		header = append(header, "budget", "met by")
+	}
+	out := [][]string{header}
+	for _, name := range names {
+		line, base, budget, met := []string{name}, "", "", []string{}
+		for c := range columns {
+			row, there := byName[name][Column(c)]
+			if there {
+				base, budget = cmp.Or(base, row.Baseline), cmp.Or(budget, row.Budget.String())
+			}
+			switch {
+			case there:
+				line = append(line, row.cell())
+			case used[Column(c)]:
+				line = append(line, "")
+			}
+			if there && row.Met() == "yes" {
+				met = append(met, Column(c).String())
+			}
+		}
+		if ratios {
+			line = append(line, base)
+		}
+		if budgets {
+			line = append(line, budget, metBy(budget, met))
+		}
+		out = append(out, line)
+	}
+	return out
+}
+
+func metBy(budget string, met []string) string {
+	switch {
+	case budget == "":
+		return ""
+	case len(met) == 0:
+		return "none"
+	}
+	return strings.Join(met, ", ")
 }
 
 // Text is the report for a terminal.
 func (r *Report) Text() string {
 	var b strings.Builder
-	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	r.each(func(p Part) {
+	for p := range parts {
+		lines := r.lines(Part(p))
+		if lines == nil {
+			continue
+		}
+		w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+		fmt.Fprintf(w, "\n%s\n", strings.ToUpper(parts[p].title))
+		for _, l := range lines {
+			fmt.Fprintln(w, strings.Join(l, "\t"))
+		}
 		_ = w.Flush()
-		fmt.Fprintf(w, "\n%s\n%s\n", strings.ToUpper(parts[p].title), strings.Join(header, "\t"))
-	}, func(row Row) { fmt.Fprintln(w, strings.Join(row.cells(), "\t")) })
-	_ = w.Flush()
+	}
 	return b.String()
 }
 
 // Markdown is the report as a page.
 func (r *Report) Markdown(machine string) string {
 	var b strings.Builder
-	b.WriteString("# Benchmarks of the data plane\n\n" +
-		"Written by `make bench-dataplane`. Budgets that are of ratios hold on any machine; compare other figures on one machine only.\n" +
-		"What the core costs is in [performance.md](performance.md).\n\n" +
+	b.WriteString("# Benchmarks of the data planes\n\n" +
+		"Written by `make bench-dataplane`: nftables and both variants of iptables side by side, in one run. Budgets that are of ratios hold on any machine;\n" +
+		"compare other figures on one machine only. What the core costs is in [performance.md](performance.md).\n\n" +
+		"`" + tooLong() + "` means that the rules were not in the kernel by then; where a large world is too much for a data plane, a smaller one of the\n" +
+		"same make stands beside it for all.\n\n" +
 		"Measured on: " + machine + "\n")
-	r.each(func(p Part) {
-		fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| %s |\n|%s\n", parts[p].title, parts[p].text, strings.Join(header, " | "), strings.Repeat("---|", len(header)))
-	}, func(row Row) { fmt.Fprintf(&b, "| %s |\n", strings.Join(row.cells(), " | ")) })
+	for p := range parts {
+		for i, l := range r.lines(Part(p)) {
+			if i == 0 {
+				fmt.Fprintf(&b, "\n## %s\n\n%s\n\n| %s |\n|%s\n", parts[p].title, parts[p].text, strings.Join(l, " | "), strings.Repeat("---|", len(l)))
+				continue
+			}
+			fmt.Fprintf(&b, "| %s |\n", strings.Join(l, " | "))
+		}
+	}
 	return b.String()
 }
+
+// Limit is how long rules may take to be programmed; then a benchmark goes on without.
+const Limit = 2 * time.Minute
+
+func tooLong() string { return fmt.Sprintf("not in %.0f s", Limit.Seconds()) }
 
 // Machine names the machine that this runs on.
 func Machine() string {

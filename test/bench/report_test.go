@@ -30,13 +30,23 @@ func TestQuantile(t *testing.T) {
 
 func TestReport(t *testing.T) {
 	var r Report
-	r.Put(Row{Part: Programming, What: "b", Value: 2, Unit: "s", Budget: Budget{Limit: 1.5}})
-	r.Put(Row{Part: Connections, What: "a", Value: 1, Baseline: "one rule", Ratio: 0.5, Budget: Budget{AtLeast: true, Limit: 0.9, OfRatio: true}})
-	r.Put(Row{Part: Connections, What: "a", Value: 9000, Baseline: "one rule", Ratio: 0.95, Budget: Budget{AtLeast: true, Limit: 0.9, OfRatio: true}})
+	flat := Budget{AtLeast: true, Limit: 0.9, OfRatio: true}
+	r.Put(Row{Part: Programming, What: "b", Column: NFTables, Value: 1, Unit: "s", Budget: Budget{Limit: 1.5}})
+	r.Put(Row{Part: Programming, What: "b", Column: Legacy, Value: 2, Unit: "s", Budget: Budget{Limit: 1.5}})
+	r.Put(Row{Part: Programming, What: "b", Column: NFT, Missing: tooLong(), Budget: Budget{Limit: 1.5}})
+	r.Put(Row{Part: Programming, What: "c", Column: NFT, Value: 7, Unit: "MB"})
+	r.Put(Row{Part: Connections, What: "no rules", Column: NoRules, Value: 5, Unit: "/s"})
+	r.Put(Row{Part: Connections, What: "a", Column: NFTables, Value: 1, Baseline: "one rule", Ratio: 0.5, Budget: flat})
+	r.Put(Row{Part: Connections, What: "a", Column: NFTables, Value: 9000, Baseline: "one rule", Ratio: 0.95, Budget: flat})
+	r.Put(Row{Part: Connections, What: "a", Column: NFT, Value: 10, Baseline: "one rule", Ratio: 0.5, Budget: flat})
 	text := r.Markdown("a machine")
 	for _, want := range []string{
-		"| a | 9,000 | 0.950 × one rule | ≥ 0.9 × | yes |\n",
-		"| b | 2 s |  | ≤ 1.5 | no |\n",
+		"| what | no rules | nftables | iptables nft | × of | budget | met by |\n|---|---|---|---|---|---|---|\n",
+		"| no rules | 5 /s |  |  |  |  |  |\n",
+		"| a |  | 9,000, 0.950 × | 10, 0.500 × | one rule | ≥ 0.9 × | nftables |\n",
+		"| what | nftables | iptables legacy | iptables nft | budget | met by |\n",
+		"| b | 1 s | 2 s | not in 120 s | ≤ 1.5 | nftables |\n",
+		"| c |  |  | 7 MB |  |  |\n",
 		"Measured on: a machine\n",
 	} {
 		if strings.Count(text, want) != 1 {
@@ -45,5 +55,8 @@ func TestReport(t *testing.T) {
 	}
 	if strings.Index(text, "## New connections") > strings.Index(text, "## Programming") {
 		t.Error("parts are out of order")
+	}
+	if text := r.Text(); !strings.Contains(text, "NEW CONNECTIONS") || !strings.Contains(text, "9,000, 0.950 ×") {
+		t.Errorf("for a terminal:\n%s", text)
 	}
 }

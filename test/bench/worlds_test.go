@@ -1,14 +1,12 @@
 package bench
 
 import (
-	"context"
 	"net/netip"
 	"strconv"
 	"testing"
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
@@ -73,16 +71,6 @@ func (a *agent) flush() *dataplane.Change { return a.compiler.Apply(a.ix.Flush()
 
 func (a *agent) state() *dataplane.State { return dataplane.NewState(a.ix, a.node, a.compiler) }
 
-// sync programs the kernel of the calling thread's namespace from what it holds now.
-func (a *agent) sync(ctx context.Context) (*nftables.Backend, error) {
-	b, err := nftables.New(nftables.Options{})
-	if err != nil {
-		return nil, err
-	}
-	err = b.Sync(ctx, a.state())
-	return b, err
-}
-
 // inKernel runs a benchmark in a network namespace of its own.
 func inKernel(b *testing.B, f func()) {
 	b.Helper()
@@ -96,10 +84,10 @@ func inKernel(b *testing.B, f func()) {
 	}
 }
 
-// sizedNode is 2,000 sets of 100 addresses and 2,000 policies of 10 rules, each
-// from a set of its own to a port, each on one local pod.
-func sizedNode(ix *policy.Index) {
-	const n, members, rules = 2000, 100, 10
+// sizedNode is n sets of 100 addresses and n policies of 10 rules, each from a set
+// to a port, each on one local pod.
+func sizedNode(ix *policy.Index, n int) {
+	const members = 100
 	for i := range n {
 		nets := make([]netip.Prefix, members)
 		for j := range nets {
@@ -108,15 +96,20 @@ func sizedNode(ix *policy.Index) {
 		ix.Upsert(networkSet("set-"+strconv.Itoa(i), nets))
 	}
 	for i := range n {
-		ix.Upsert(sizedPolicy(i, 80))
-		ix.Upsert(pod("pod-"+strconv.Itoa(i), here, map[string]string{"app": "app-" + strconv.Itoa(i)}, netip.AddrFrom4([4]byte{172, 16, byte(i >> 8), byte(i)})))
+		ix.Upsert(sizedPolicy(i, 80, n))
+		ix.Upsert(sizedPod(i, i))
 	}
 }
 
-func sizedPolicy(i, port int) *model.Policy {
+// sizedPod is a pod of a number, with an address of a number.
+func sizedPod(i, a int) *model.Endpoint {
+	return pod("pod-"+strconv.Itoa(i), here, map[string]string{"app": "app-" + strconv.Itoa(i)}, netip.AddrFrom4([4]byte{172, byte(16 + a>>16), byte(a >> 8), byte(a)}))
+}
+
+func sizedPolicy(i, port, n int) *model.Policy {
 	rules := make([]model.Rule, 10)
 	for j := range rules {
-		rules[j] = allow(j, from(selector.Equal("set", "set-"+strconv.Itoa((i*10+j)%2000))), port+j)
+		rules[j] = allow(j, from(selector.Equal("set", "set-"+strconv.Itoa((i*10+j)%n))), port+j)
 	}
 	return ingress("policy-"+strconv.Itoa(i), 10, selector.Equal("app", "app-"+strconv.Itoa(i)), rules...)
 }
@@ -151,14 +144,14 @@ func realNode(ix *policy.Index) {
 	}
 }
 
-// markers is 100,000 endpoints, 200 of them here, with one of 30 labels each,
-// and 10,000 policies that each select one of these labels and have 5 rules that
-// allow from one.
-func markers(ix *policy.Index) {
-	for i := range 10_000 {
+// markers is 100,000 endpoints (or less by a part), 200 of them here, with one of
+// 30 labels each, and a tenth as many policies that each select one of these labels
+// and have 5 rules that allow from one.
+func markers(ix *policy.Index, part int) {
+	for i := range 10_000 / part {
 		ix.Upsert(markerPolicy(i, i*7%30))
 	}
-	for i := range 100_000 {
+	for i := range 100_000 / part {
 		node := elsewhere
 		if i < 200 {
 			node = here
@@ -181,10 +174,10 @@ func markerPolicy(i, shift int) *model.Policy {
 	return ingress("policy-"+strconv.Itoa(i), float64(i%7), selector.Has(marker(i)), rules...)
 }
 
-// teams is the same numbers as clusters have them: 1,000 namespaces of 100 pods
-// and 10 policies among themselves; the pods here are of 20 namespaces.
-func teams(ix *policy.Index) {
-	for i := range 1000 {
+// teams is the same numbers as clusters have them: 1,000 namespaces (or less by a
+// part) of 100 pods and 10 policies among themselves; the pods here are of 20 namespaces.
+func teams(ix *policy.Index, part int) {
+	for i := range 1000 / part {
 		for j := range 10 {
 			ix.Upsert(teamPolicy(i, j, 8080))
 		}
