@@ -38,6 +38,11 @@ func TestMain(m *testing.M) {
 	if realNft, err = exec.LookPath("nft"); noLab == nil && err != nil {
 		noLab = fmt.Errorf("the command nft is needed (package nftables): %w", err)
 	}
+	for command, pkg := range map[string]string{"iptables-legacy": "iptables", "iptables-nft": "iptables", "ipset": "ipset"} {
+		if _, err := exec.LookPath(command); noLab == nil && err != nil {
+			noLab = fmt.Errorf("the command %s is needed (package %s): %w", command, pkg, err)
+		}
+	}
 	status := m.Run()
 	if noLab != nil {
 		fmt.Fprintf(os.Stderr, "\n*** test/dataplane: NOTHING RAN: %v\n\n", noLab)

@@ -176,10 +176,10 @@ func (s *setup) awake() {
 	s.paper.clear()
 }
 
-var _ = Describe("Log rules", func() {
+var _ = onEach("Log rules", func(p plane) {
 	for network, name := range map[lab.Network]string{lab.Routed: "routed", lab.Bridge: "bridged"} {
 		It("make a line of each packet that names the rule, on "+name+" pods", func() {
-			s := start(world(10_000), network)
+			s := start(p, world(10_000), network)
 			s.awake()
 			for i, c := range cases {
 				text := fmt.Sprintf("case %d: %+v", i, c.flow)
@@ -213,7 +213,7 @@ var _ = Describe("Log rules", func() {
 
 	It("write so many lines a second, count all of a flood, and say what they leave out", func() {
 		const rate, sent = 5, 20_000
-		s := start(world(rate), lab.Routed)
+		s := start(p, world(rate), lab.Routed)
 		s.awake()
 		logged := func() float64 { return s.metric("a", "tierwall_logged_packets_total", "policy", guard) }
 		left := func() float64 { return s.metric("a", "tierwall_logged_packets_suppressed_total", "policy", guard) }

@@ -18,6 +18,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/dataplane/iptables"
+	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/fleet"
 	"github.com/tierwall/tierwall/test/lab"
@@ -28,8 +30,10 @@ var noLab error
 
 func TestMain(m *testing.M) {
 	noLab = lab.Reexec()
-	if _, err := exec.LookPath("nft"); noLab == nil && err != nil {
-		noLab = fmt.Errorf("the command nft is needed (package nftables): %w", err)
+	for command, pkg := range map[string]string{"nft": "nftables", "iptables-legacy": "iptables", "iptables-nft": "iptables"} {
+		if _, err := exec.LookPath(command); noLab == nil && err != nil {
+			noLab = fmt.Errorf("the command %s is needed (package %s): %w", command, pkg, err)
+		}
 	}
 	status := m.Run()
 	if noLab != nil {
@@ -100,6 +104,26 @@ func (p *paper) clear() {
 	p.buf.Reset()
 }
 
+// plane is a data plane that the specs run on.
+type plane struct {
+	name    string
+	backend func() (fleet.Kernel, error)
+}
+
+var planes = []plane{
+	{"nftables", func() (fleet.Kernel, error) { return nftables.New(nftables.Options{}) }},
+	{"iptables-legacy", func() (fleet.Kernel, error) { return iptables.New(iptables.Options{Variant: iptables.Legacy}) }},
+	{"iptables-nft", func() (fleet.Kernel, error) { return iptables.New(iptables.Options{Variant: iptables.NFT}) }},
+}
+
+// onEach describes what holds on each of the data planes.
+func onEach(text string, body func(p plane)) bool {
+	for _, p := range planes {
+		Describe(text+" ("+p.name+")", Label(p.name), func() { body(p) })
+	}
+	return true
+}
+
 // setup is a lab with an agent on each node.
 type setup struct {
 	lab   *lab.Lab
@@ -108,7 +132,7 @@ type setup struct {
 }
 
 // start brings up what the manifests say. It goes with the spec.
-func start(manifests string, network lab.Network) *setup {
+func start(p plane, manifests string, network lab.Network) *setup {
 	GinkgoHelper()
 	r, err := source.LoadBytes("test.yaml", []byte(manifests))
 	Expect(err).NotTo(HaveOccurred())
@@ -128,7 +152,7 @@ func start(manifests string, network lab.Network) *setup {
 	for _, n := range spec.Nodes {
 		nodes = append(nodes, n.Name)
 	}
-	s.fleet, err = fleet.Start(context.Background(), s.lab, nodes, objects, fleet.Options{Lines: s.paper})
+	s.fleet, err = fleet.Start(context.Background(), s.lab, nodes, objects, fleet.Options{Lines: s.paper, Backend: p.backend})
 	Expect(err).NotTo(HaveOccurred())
 	DeferCleanup(func() { Expect(s.fleet.Stop()).To(Succeed()) })
 	return s
