@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -65,16 +66,25 @@ func (b *Backend) Close() error { return nil }
 
 // Sync implements dataplane.Backend. What packets can see of it is what they can
 // see of Apply: README.md.
+//
+// What of the kernel is missing (a table, a family's) is an error that names it;
+// all else is enforced all the same.
 func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
-	have, err := b.read(ctx)
+	b.have = nil
+	have, missing, err := b.read(ctx)
 	if err != nil {
-		b.have = nil
 		return fmt.Errorf("iptables: read what the kernel holds: %w", err)
 	}
 	b.memory = newMemory(s.Compiled)
 	want := b.memory.generate(s, b.opts, nameAmong(have.sets))
-	if err := b.carryOut(ctx, planOf(have, want)); err != nil {
-		b.have = nil
+	p := planOf(have, want)
+	for f := range missing {
+		delete(p.restore, f)
+	}
+	if err := errors.Join(slices.Collect(maps.Values(missing))...); err != nil {
+		return errors.Join(fmt.Errorf("iptables: read what the kernel holds: %w", err), b.carryOut(ctx, p))
+	}
+	if err := b.carryOut(ctx, p); err != nil {
 		return fmt.Errorf("iptables: write to the kernel: %w", err)
 	}
 	b.have = want
@@ -206,19 +216,42 @@ func (b *Backend) namer(renew map[string]bool) namer {
 	}
 }
 
-// read returns what the kernel holds.
-func (b *Backend) read(ctx context.Context) (*shape, error) {
-	s := newShape()
+// read returns what the kernel holds. A family whose rules cannot be read is
+// missing, with the reason; if neither can, or the sets cannot, that is an error.
+func (b *Backend) read(ctx context.Context) (have *shape, missing map[dataplane.Family]error, err error) {
+	have, missing = newShape(), map[dataplane.Family]error{}
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		t, err := b.kernel.rules(ctx, f)
 		if err != nil {
-			return nil, err
+			missing[f] = fmt.Errorf("rules of %s: %w", f, err)
+			continue
 		}
-		s.tables[f] = t
+		have.tables[f] = t
 	}
-	var err error
-	s.sets, err = b.kernel.sets()
-	return s, err
+	if len(missing) == len(have.tables) {
+		return nil, nil, errors.Join(missing[dataplane.IPv4], missing[dataplane.IPv6])
+	}
+	have.sets, err = b.kernel.sets()
+	return have, missing, err
+}
+
+// restore brings a family's rules. If not all tables take theirs, those that do have them.
+func (b *Backend) restore(ctx context.Context, f dataplane.Family, text string) error {
+	b.stats.Restores++
+	err := b.kernel.restore(ctx, f, text)
+	parts := strings.SplitAfter(text, "COMMIT\n")
+	parts = parts[:max(len(parts)-1, 0)] // nothing comes after the last
+	if err == nil || ctx.Err() != nil || len(parts) < 2 {
+		return err
+	}
+	var errs []error
+	for _, part := range parts {
+		if err := b.kernel.restore(ctx, f, part); err != nil {
+			name, _, _ := strings.Cut(strings.TrimPrefix(part, "*"), "\n")
+			errs = append(errs, fmt.Errorf("%s table %s: %w", f, name, err))
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // carryOut makes a plan so: sets that rules will ask for, what closes of sets that
@@ -234,14 +267,14 @@ func (b *Backend) carryOut(ctx context.Context, p *plan) error {
 	if err := b.changeSets(p.closing); err != nil {
 		return err
 	}
+	var errs []error
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		if text := p.restore[f]; text != "" {
-			if err := b.kernel.restore(ctx, f, text); err != nil {
-				return err
-			}
-			b.stats.Restores++
-			b.commits += strings.Count(text, "COMMIT\n")
+			errs = append(errs, b.restore(ctx, f, text))
 		}
+	}
+	if err := errors.Join(errs...); err != nil {
+		return err // what is not needed any more goes when all holds
 	}
 	if len(p.opening) > 0 && len(p.closing)+len(p.restore) > 0 {
 		b.kernel.settle() // or a packet on its way may have met what was closed since when it was open

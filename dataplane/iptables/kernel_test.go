@@ -49,7 +49,7 @@ func TestKernel(t *testing.T) {
 		if err := b.Cleanup(ctx); err != nil {
 			t.Fatal(err)
 		}
-		have, err := b.read(ctx)
+		have, _, err := b.read(ctx)
 		if err != nil {
 			t.Fatal(err)
 		}

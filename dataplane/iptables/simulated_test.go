@@ -20,6 +20,8 @@ type simulated struct {
 	families map[dataplane.Family]map[string]map[string][]simulatedRule // by table and chain
 	// look is called after each step.
 	look func(step string)
+	// missing are tables, and families, that the kernel does not have: "IPv6", "IPv4 raw".
+	missing []string
 }
 
 var _ kernel = (*simulated)(nil)
@@ -52,7 +54,10 @@ func newSimulated() *simulated {
 	}}
 }
 
-func (k *simulated) rules(context.Context, dataplane.Family) (map[string]*tableShape, error) {
+func (k *simulated) rules(_ context.Context, f dataplane.Family) (map[string]*tableShape, error) {
+	if slices.Contains(k.missing, f.String()) {
+		return nil, fmt.Errorf("%s: %w", f, errRefused)
+	}
 	return map[string]*tableShape{}, nil
 }
 func (k *simulated) sets() (map[string]*ipset, error) { return map[string]*ipset{}, nil }
@@ -109,6 +114,9 @@ func (k *simulated) restore(_ context.Context, f dataplane.Family, text string) 
 		switch {
 		case strings.HasPrefix(line, "*"):
 			table, chains = line[1:], map[string][]simulatedRule{}
+			if slices.Contains(k.missing, f.String()) || slices.Contains(k.missing, f.String()+" "+table) {
+				return fmt.Errorf("no table %s: %w", table, errRefused)
+			}
 			for name, rules := range k.families[f][table] {
 				chains[name] = slices.Clone(rules)
 			}

@@ -119,20 +119,30 @@ func detect(v Variant) (commands, error) {
 
 // hinted says whether Kubernetes uses a variant.
 func hinted(c commands) bool {
-	if c.variant == Legacy && !legacyInUse(dataplane.IPv4) {
-		return false // to ask would make the tables
-	}
-	ipt, err := goiptables.New(goiptables.Path(c.name(dataplane.IPv4, "")), goiptables.Timeout(lockSeconds))
-	if err != nil {
-		return false
-	}
-	for _, chain := range []string{"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY", "KUBE-PROXY-CANARY"} {
-		if ok, err := ipt.ChainExists(tableMangle, chain); err == nil && ok {
-			return true
+	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+		if c.variant == Legacy && !legacyInUse(f) || f == dataplane.IPv6 && !hasIPv6() {
+			continue // to ask would make the tables
+		}
+		protocol := goiptables.ProtocolIPv4
+		if f == dataplane.IPv6 {
+			protocol = goiptables.ProtocolIPv6
+		}
+		ipt, err := goiptables.New(goiptables.IPFamily(protocol), goiptables.Path(c.name(f, "")), goiptables.Timeout(lockSeconds))
+		if err != nil {
+			continue
+		}
+		for _, chain := range hints {
+			if ok, err := ipt.ChainExists(tableMangle, chain); err == nil && ok {
+				return true
+			}
 		}
 	}
 	return false
 }
+
+// hints are chains that the kubelet and kube-proxy leave in table mangle of the
+// variant that they use.
+var hints = []string{"KUBE-IPTABLES-HINT", "KUBE-KUBELET-CANARY", "KUBE-PROXY-CANARY"}
 
 // mayHold says whether a variant can have rules of a family: asking one that has
 // none would make its tables, or fail.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 
@@ -77,9 +78,18 @@ func TestDetect(t *testing.T) {
 		if c, err := detect(Auto); err != nil || c.variant != plain() {
 			t.Errorf("without a hint: %v %v, want %s", c.variant, err, plain())
 		}
-		do(t, v, "IPTABLES -t mangle -N KUBE-KUBELET-CANARY")
-		if c, err := detect(Auto); err != nil || c.variant != v {
-			t.Errorf("the hint is in %s: %v %v", v, c.variant, err)
+		for _, hint := range hints {
+			for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+				of, _ := installed(v)
+				for _, step := range []string{"-N", "-X"} {
+					if out, err := exec.Command(of.name(f, ""), "-t", tableMangle, step, hint).CombinedOutput(); err != nil {
+						t.Fatalf("%v %s", err, out)
+					}
+					if c, err := detect(Auto); step == "-N" && (err != nil || c.variant != v) {
+						t.Errorf("the hint %s for %s is in %s: %v %v", hint, f, v, c.variant, err)
+					}
+				}
+			}
 		}
 	})
 	t.Setenv("PATH", t.TempDir())

@@ -69,7 +69,7 @@ func newBackend(t *testing.T, v Variant) *Backend {
 
 // same says how the kernel differs from what a State asks for.
 func (b *Backend) same(s *dataplane.State) error {
-	have, err := b.read(context.Background())
+	have, _, err := b.read(context.Background())
 	if err != nil {
 		return err
 	}
