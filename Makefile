@@ -62,7 +62,7 @@ need:
 
 .PHONY: test
 test: need testsum ## Vet and run all tests of all modules; the last line counts them.
-	@for m in $(MODULES); do (cd $$m && go vet ./...) || exit 1; done
+	@for m in $(MODULES); do (cd $$m && go vet -tags e2e ./...) || exit 1; done
 	@assets=$$(hack/kube.sh) && KUBEBUILDER_ASSETS=$$assets $(TESTSUM) $(MODULES)
 
 .PHONY: fuzz

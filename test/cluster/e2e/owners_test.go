@@ -40,7 +40,8 @@ spec:
 		pat := func(manifest string, args ...string) error {
 			return asUser(ctx, manifest, "pat", []string{"platform-team"}, args...)
 		}
-		DeferCleanup(func(ctx SpecContext) { kubectl(ctx, "delete", "gnp", "--all") })
+		// What the users apply is removed with the rest, before its tier.
+		applied = append(applied, parse(policy("by-sid", "security", "Deny")+"---"+policy("by-pat", "platform", "Deny"))...)
 		// The API server takes a moment to learn of a new role.
 		Eventually(ctx, func() error { return sid(policy("by-sid", "security", "Deny"), "apply", "-f", "-") }).Should(Succeed())
 		Eventually(ctx, func() error { return pat(policy("by-pat", "platform", "Allow"), "apply", "-f", "-") }).Should(Succeed())
