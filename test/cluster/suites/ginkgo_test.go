@@ -13,7 +13,7 @@ func TestParseGinkgoRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	r, err := parseGinkgo(f)
 	if err != nil {
 		t.Fatal(err)

@@ -15,7 +15,7 @@ func TestParseGoTestRecorded(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	r, err := parseGoTest(f)
 	if err != nil {
 		t.Fatal(err)

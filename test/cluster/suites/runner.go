@@ -102,7 +102,7 @@ func (r *Runner) start(ctx context.Context, t Target, argv []string, log string)
 	if err != nil {
 		return "", err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }() // for the returns before the last
 	c := t.command(ctx, argv...)
 	c.Stdout, c.Stderr = f, f
 	err = c.Run()
@@ -123,7 +123,7 @@ func readReport(file string, parse func(io.Reader) (Report, error)) (Report, err
 	if err != nil {
 		return Report{}, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	return parse(f)
 }
 

@@ -118,14 +118,14 @@ const ginkgoProcesses = 4
 func netpolCommand(t Target, programs, folder string, run, skipped []Test, whole bool) []string {
 	focus := `\[sig-network\] Netpol`
 	if !whole {
-		focus = "(?:" + alternatives(run, regexp.QuoteMeta, "|") + ")$"
+		focus = "(?:" + alternatives(run, regexp.QuoteMeta) + ")$"
 	}
 	argv := []string{
 		filepath.Join(programs, "ginkgo"), "run", "--no-color", "--succinct", "--procs=" + strconv.Itoa(ginkgoProcesses),
 		"--timeout=60m", "--focus=" + focus, "--json-report=netpol.json", "--output-dir=" + folder,
 	}
 	if len(skipped) > 0 {
-		argv = append(argv, "--skip=(?:"+alternatives(skipped, regexp.QuoteMeta, "|")+")$")
+		argv = append(argv, "--skip=(?:"+alternatives(skipped, regexp.QuoteMeta)+")$")
 	}
 	return append(argv, filepath.Join(programs, "e2e.test"), "--",
 		"--kubeconfig="+t.Kubeconfig, "--provider=skeleton", "--kubectl-path="+filepath.Join(programs, "kubectl"),
@@ -140,7 +140,7 @@ const clusterPolicyFeatures = "ClusterNetworkPolicy,ClusterNetworkPolicyNamedPor
 func clusterPolicyCommand(t Target, programs, _ string, run, skipped []Test, whole bool) []string {
 	only := "^TestConformance$"
 	if !whole {
-		only = alternatives(run, goTestPattern, "|")
+		only = alternatives(run, goTestPattern)
 	}
 	argv := []string{
 		"/usr/bin/env", "KUBECONFIG=" + t.Kubeconfig,
@@ -148,7 +148,7 @@ func clusterPolicyCommand(t Target, programs, _ string, run, skipped []Test, who
 		"-test.run=" + only, "-supported-features=" + clusterPolicyFeatures,
 	}
 	if len(skipped) > 0 {
-		argv = append(argv, "-test.skip="+alternatives(skipped, goTestPattern, "|"))
+		argv = append(argv, "-test.skip="+alternatives(skipped, goTestPattern))
 	}
 	return argv
 }
@@ -162,12 +162,12 @@ func goTestPattern(name string) string {
 	return strings.Join(parts, "/")
 }
 
-func alternatives(tests []Test, pattern func(string) string, separator string) string {
+func alternatives(tests []Test, pattern func(string) string) string {
 	out := make([]string, len(tests))
 	for i, t := range tests {
 		out[i] = pattern(t.Name)
 	}
-	return strings.Join(out, separator)
+	return strings.Join(out, "|")
 }
 
 // clusterPolicyModule has the second suite.

@@ -33,7 +33,7 @@ func dial(ctx context.Context, to netip.AddrPort, text []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer w.close()
+	defer func() { _ = w.close() }()
 	c := client{
 		wire: w, to: to,
 		// Outside of the range in which the kernel picks ports by itself.

@@ -54,13 +54,13 @@ func main() {
 	flag.BoolVar(&o.install, "install", false, "on a test cluster: install Tierwall first, from this source")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
 	ok, err := run(ctx, o, os.Stdout)
-	if err != nil {
+	stop()
+	switch {
+	case err != nil:
 		fmt.Fprintln(os.Stderr, "error:", err)
 		os.Exit(2)
-	}
-	if !ok {
+	case !ok:
 		os.Exit(1)
 	}
 }
