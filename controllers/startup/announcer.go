@@ -137,7 +137,12 @@ func (a *Announcer) Run(ctx context.Context) error {
 	for {
 		var timer clock.Timer
 		var fired <-chan time.Time
-		if at := a.due(); !at.IsZero() {
+		at := a.due()
+		if !at.IsZero() && !at.After(a.opts.Clock.Now()) && ctx.Err() == nil {
+			a.write(ctx)
+			continue
+		}
+		if !at.IsZero() {
 			timer = a.opts.Clock.NewTimer(at.Sub(a.opts.Clock.Now()))
 			fired = timer.C()
 		}
