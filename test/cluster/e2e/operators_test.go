@@ -117,13 +117,20 @@ func startGuards(ctx context.Context) guards {
 	return g
 }
 
-// expectWhole ends them all and looks at every one.
+// expectWhole ends them all, and says what is wrong with any.
 func (g guards) expectWhole(ctx context.Context) {
 	GinkgoHelper()
+	var wrong []string
+	note := func(s string) {
+		if s != "" {
+			wrong = append(wrong, s)
+		}
+	}
 	for _, s := range g.allowed {
-		s.expectWhole(ctx)
+		note(s.notWhole(ctx))
 	}
 	for _, s := range g.denied {
-		s.expectNothing(ctx)
+		note(s.notNothing(ctx))
 	}
+	Expect(wrong).To(BeEmpty(), "%s", strings.Join(wrong, "\n"))
 }

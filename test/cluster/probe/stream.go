@@ -13,9 +13,6 @@ import (
 	"time"
 )
 
-// late is when TCP sends its first packet once more, with some to spare.
-const late = 900 * time.Millisecond
-
 // stream is a stream under way.
 type stream struct {
 	request StreamRequest
@@ -174,9 +171,6 @@ func (s *stream) mark(number int) {
 	took := now.Sub(sent)
 	s.counts.Answered++
 	s.counts.Slowest = max(s.counts.Slowest, took)
-	if took > late {
-		s.counts.Late++
-	}
 	s.counts.Gap = max(s.counts.Gap, now.Sub(s.last))
 	s.last = now
 }
@@ -216,15 +210,16 @@ func (s *stream) send(c net.Conn, number int) {
 }
 
 // single makes a new connection, or socket, for one message. A connection has
-// three seconds: one that needs more than its first packet is answered late.
+// three seconds, in which TCP sends twice again what was lost.
 func (s *stream) single(ctx context.Context, number int) {
 	// A try that has begun is brought to its end.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 3*patience)
 	defer cancel()
 	s.begin(number)
 	var err error
+	again := 0
 	if s.request.Kind == Connections {
-		_, _, err = probeTCP(ctx, s.request.To)
+		_, _, again, err = probeTCP(ctx, s.request.To)
 	} else {
 		_, _, err = probeUDP(ctx, s.request.To, s.token)
 	}
@@ -233,6 +228,11 @@ func (s *stream) single(ctx context.Context, number int) {
 		return
 	}
 	s.mark(number)
+	if again > 0 {
+		s.mu.Lock()
+		s.counts.Again++
+		s.mu.Unlock()
+	}
 }
 
 // now is the counts so far.

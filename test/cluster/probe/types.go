@@ -94,9 +94,9 @@ type Counts struct {
 	Sent int `json:"sent"`
 	// Answered are those of them that were, each counted once.
 	Answered int `json:"answered"`
-	// Late are those of them whose answer took longer than 900 ms. A TCP connection
-	// that is late has lost a packet on the way.
-	Late int `json:"late"`
+	// Again are new TCP connections that were answered only after a packet had
+	// been sent again: one was lost on the way.
+	Again int `json:"again"`
 	// Refused by a reset or an ICMP error.
 	Refused int `json:"refused"`
 	// Failed could not be sent.
@@ -118,6 +118,6 @@ type Counts struct {
 func (c Counts) Lost() int { return c.Sent - c.Answered }
 
 func (c Counts) String() string {
-	return fmt.Sprintf("%d sent, %d answered (%d late), %d refused, %d failed, longest gap %s, slowest %s %s%s",
-		c.Sent, c.Answered, c.Late, c.Refused, c.Failed, c.Gap.Round(time.Millisecond), c.Slowest.Round(time.Millisecond), c.Broken, c.Last)
+	return fmt.Sprintf("%d sent, %d answered (%d after packets were sent again), %d refused, %d failed, longest gap %s, slowest %s %s%s",
+		c.Sent, c.Answered, c.Again, c.Refused, c.Failed, c.Gap.Round(time.Millisecond), c.Slowest.Round(time.Millisecond), c.Broken, c.Last)
 }
