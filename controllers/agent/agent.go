@@ -131,6 +131,9 @@ type Agent struct {
 	failures int
 	// Whose connections are swept after the next transaction, and when it is time.
 	sweepSoon, sweepLater sweepState
+	// listing is the sweep at work; nil: none is. listers are its goroutine.
+	listing *listing
+	listers sync.WaitGroup
 	// cut are the UDP flows (and the like) that the last sweep has cut, turned
 	// those whose reverse the sweep at hand cuts whatever the policy says.
 	cut, turned map[model.Flow]struct{}
@@ -210,6 +213,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer func() {
 		cancel()
 		watching.Wait()
+		a.listers.Wait()
 		a.health.set(false, "stopped")
 	}()
 	if a.opts.Watcher != nil {
@@ -269,6 +273,9 @@ func (a *Agent) Run(ctx context.Context) error {
 			stop()
 			c, err := a.opts.Backend.Counters(ctx)
 			to <- counters{c, err}
+		case <-a.listed():
+			stop()
+			a.sweepListed(ctx)
 		case q := <-a.namesWanted():
 			stop()
 			a.nameRule(q)

@@ -1,6 +1,7 @@
 package agent
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -9,6 +10,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -504,6 +506,17 @@ func natConn(src, dst, replySrc, replyDst string) *conntrack.Entry {
 	return &conntrack.Entry{Original: tuple(src, dst), Reply: tuple(replySrc, replyDst)}
 }
 
+// gated is a table that calls before each list.
+type gated struct {
+	conntrack.Table
+	before func()
+}
+
+func (g gated) List(ctx context.Context, visit func(*conntrack.Entry) bool) error {
+	g.before()
+	return g.Table.List(ctx, visit)
+}
+
 var _ = Describe("established connections", func() {
 	It("are cut after the transaction that denies them, and at the start", func() {
 		denied, allowed := conn("10.0.0.1:4000", "10.0.0.2:80"), conn("10.0.0.1:4001", "10.0.0.2:5432")
@@ -518,6 +531,74 @@ var _ = Describe("established connections", func() {
 		r.next()
 		Eventually(r.table.Deleted).Should(ConsistOf(denied, allowed))
 		Eventually(func() float64 { return testutil.ToFloat64(r.metrics.swept) }).Should(Equal(2.0))
+	})
+
+	It("hold up no transaction while they are listed, and are judged by what holds then", func() {
+		denied, spared := conn("10.0.0.1:4000", "10.0.0.2:5432"), conn("10.0.0.1:4001", "10.0.0.2:5433")
+		gate, listing := make(chan struct{}), make(chan struct{}, 100)
+		var closed atomic.Bool
+		r := settled(func(o *Options) {
+			o.Conntrack = gated{o.Conntrack, func() {
+				listing <- struct{}{}
+				if closed.Load() {
+					<-gate
+				}
+			}}
+		})
+		Eventually(listing).Should(Receive())
+		closed.Store(true)
+		r.table.Add(denied, spared)
+		r.to.Update(objects(allowTo("db", "db", 1)), nil) // denies both
+		r.next()
+		Eventually(listing).Should(Receive())
+		r.to.Update(objects(allowTo("db", "db", 5433)), nil)
+		r.next()
+		Expect(r.table.Deleted()).To(BeEmpty())
+		close(gate)
+		Eventually(r.table.Deleted).Should(ConsistOf(denied))
+		Eventually(listing).Should(Receive()) // of the second transaction
+		Expect(r.table.Entries()).To(ConsistOf(spared))
+	})
+
+	It("wait for the kernel if it has fallen behind while they were listed", func() {
+		denied := conn("10.0.0.1:4000", "10.0.0.2:5432")
+		gate, listing := make(chan struct{}), make(chan struct{}, 100)
+		var closed, failing atomic.Bool
+		r := newRig(func(o *Options) {
+			o.Conntrack = gated{o.Conntrack, func() {
+				listing <- struct{}{}
+				if closed.Load() {
+					<-gate
+				}
+			}}
+		})
+		r.backend.Before = func(fake.Op, *dataplane.State) error {
+			if failing.Load() {
+				return syscall.ENOBUFS
+			}
+			return nil
+		}
+		r.run()
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		r.next()
+		Eventually(listing).Should(Receive())
+		closed.Store(true)
+		r.table.Add(denied)
+		r.to.Update(objects(allowTo("db", "db", 1)), nil)
+		r.next()
+		Eventually(listing).Should(Receive())
+		failing.Store(true)
+		r.to.Update(objects(pod("new", "10.0.0.9")), nil)
+		Expect(r.next().Err).To(HaveOccurred())
+		gate <- struct{}{}
+		Consistently(r.table.Deleted, "20ms").Should(BeEmpty())
+		close(gate)
+		failing.Store(false)
+		Eventually(func() []*conntrack.Entry {
+			r.clock.Step(100 * time.Millisecond)
+			return r.table.Deleted()
+		}).Should(ConsistOf(denied))
 	})
 
 	It("of others are not asked about", func() {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
@@ -111,40 +112,127 @@ func (a *Agent) planSweep() {
 	}
 }
 
-// sweepNow is called when the kernel has come up to date.
+// merge adds what another one waits for.
+func (s *sweepState) merge(o *sweepState) {
+	if o.all {
+		s.addAll()
+	}
+	for addr := range o.addrs {
+		s.add(netip.PrefixFrom(addr, addr.BitLen()))
+	}
+	for _, p := range o.blocks {
+		s.add(p)
+	}
+}
+
+// sweepNow is called when the kernel has come up to date. Where a sweep is at
+// work, the next one begins after it.
 func (a *Agent) sweepNow(ctx context.Context) {
-	if !a.sweepSoon.waits() {
+	if !a.sweepSoon.waits() || a.listing != nil {
 		return
 	}
-	a.sweep(ctx, &a.sweepSoon)
+	what := a.sweepSoon
+	a.sweepSoon = sweepState{}
 	// Once more a little later: a packet that met the old rules just before they
 	// went may make its entry after the first sweep has passed.
-	if a.sweepSoon.all {
-		a.sweepLater.addAll()
-	}
-	for addr := range a.sweepSoon.addrs {
-		a.sweepLater.add(netip.PrefixFrom(addr, addr.BitLen()))
-	}
-	for _, p := range a.sweepSoon.blocks {
-		a.sweepLater.add(p)
-	}
-	a.sweepSoon = sweepState{}
+	a.sweepLater.merge(&what)
 	a.planSweep()
+	a.sweep(ctx, &what, false)
 }
 
 // sweepDue is called when what can wait has waited. It waits on while the kernel
 // lags behind: what was deleted would come back.
 func (a *Agent) sweepDue(ctx context.Context) {
-	if a.dirty || !a.synced {
+	if a.dirty || !a.synced || a.listing != nil {
 		a.planSweep()
 		return
 	}
 	what := a.sweepLater
 	a.sweepLater = sweepState{}
+	a.sweep(ctx, &what, true)
+}
+
+// listing is the first half of a sweep: reading the kernel's table takes long
+// where there are many connections, and must not hold up transactions.
+type listing struct {
+	what  sweepState
+	again bool // it is the one that looks once more
+	began time.Time
+	found *conntrack.Found // there when over is closed
+	over  chan struct{}
+}
+
+// sweep deletes tracked connections that the policy does not allow any more: at
+// once where it is about all of them, for they are too many to be kept in memory,
+// and otherwise when they are listed.
+func (a *Agent) sweep(ctx context.Context, what *sweepState, again bool) {
+	began := a.clock.Now()
+	if what.all {
+		a.judge(ctx, again, began, func(t conntrack.Table) (int, error) {
+			return conntrack.SweepEntries(ctx, t, what.contains, a.decide)
+		})
+		return
+	}
+	l := &listing{what: *what, again: again, began: began, over: make(chan struct{})}
+	a.listing = l
+	a.listers.Go(func() {
+		defer close(l.over)
+		l.found = conntrack.Find(ctx, a.opts.Conntrack, l.what.contains)
+	})
+}
+
+// listed is closed when the listing that is at work is over; nil: there is none.
+func (a *Agent) listed() <-chan struct{} {
+	if a.listing == nil {
+		return nil
+	}
+	return a.listing.over
+}
+
+// sweepListed is the second half of a sweep. The policy is asked as it is by now.
+func (a *Agent) sweepListed(ctx context.Context) {
+	defer a.health.busy()()
+	l := a.listing
+	a.listing = nil
+	switch {
+	case !a.dirty:
+		a.judge(ctx, l.again, l.began, func(t conntrack.Table) (int, error) { return l.found.Sweep(ctx, t, a.decide) })
+	case l.again:
+		a.sweepLater.merge(&l.what)
+		a.planSweep()
+	default: // the kernel has fallen behind: when it is up to date again
+		a.sweepSoon.merge(&l.what)
+	}
+	if !a.dirty {
+		a.sweepNow(ctx)
+	}
+}
+
+// judge has the policy decide about connections. The sweep that looks once more
+// cuts also those whose reverse the one before it has cut.
+func (a *Agent) judge(ctx context.Context, again bool, began time.Time, run func(conntrack.Table) (int, error)) {
 	before := a.cut
-	a.cut, a.turned = map[model.Flow]struct{}{}, before
-	a.sweep(ctx, &what)
-	// Of what was cut now, the reverse is looked for once more.
+	if again {
+		a.cut, a.turned = map[model.Flow]struct{}{}, before
+	}
+	n, err := run(cutter{a.opts.Conntrack, a.cut})
+	took := a.clock.Since(began)
+	a.metrics.swept.Add(float64(n))
+	a.metrics.sweeps.Observe(took.Seconds())
+	if n > 0 {
+		a.log.Info("established connections cut", "connections", n, "took", took)
+	}
+	if err != nil && ctx.Err() == nil {
+		a.metrics.failed("conntrack")
+		a.log.Error("established connections not all examined", "error", err)
+	}
+	if again {
+		a.expectReverse(before)
+	}
+}
+
+// expectReverse has the reverse of what was cut now looked for once more.
+func (a *Agent) expectReverse(before map[model.Flow]struct{}) {
 	now := a.cut
 	a.cut, a.turned = map[model.Flow]struct{}{}, nil
 	for f := range now {
@@ -175,22 +263,6 @@ func (c cutter) Delete(ctx context.Context, e *conntrack.Entry) (bool, error) {
 func reverse(f model.Flow) model.Flow {
 	f.Src, f.SrcPort, f.Dst, f.DstPort = f.Dst, f.DstPort, f.Src, f.SrcPort
 	return f
-}
-
-// sweep deletes tracked connections that the policy does not allow any more.
-func (a *Agent) sweep(ctx context.Context, what *sweepState) {
-	start := a.clock.Now()
-	n, err := conntrack.SweepEntries(ctx, cutter{a.opts.Conntrack, a.cut}, what.contains, a.decide)
-	took := a.clock.Since(start)
-	a.metrics.swept.Add(float64(n))
-	a.metrics.sweeps.Observe(took.Seconds())
-	if n > 0 {
-		a.log.Info("established connections cut", "connections", n, "took", took)
-	}
-	if err != nil && ctx.Err() == nil {
-		a.metrics.failed("conntrack")
-		a.log.Error("established connections not all examined", "error", err)
-	}
 }
 
 // decide asks the policy about a tracked connection.

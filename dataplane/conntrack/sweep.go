@@ -51,6 +51,11 @@ func SweepEntries(ctx context.Context, t Table, changed func(netip.Addr) bool, d
 		more, err := orphans(ctx, t, related, decide)
 		denied, listed = append(denied, more...), errors.Join(listed, err)
 	}
+	return remove(ctx, t, denied, listed)
+}
+
+// remove deletes entries. listed is what went wrong before.
+func remove(ctx context.Context, t Table, denied []*Entry, listed error) (deleted int, err error) {
 	errs := []error{}
 	if listed != nil {
 		errs = append(errs, fmt.Errorf("list tracked connections: %w", listed))

@@ -54,6 +54,12 @@ func TestSweep(t *testing.T) {
 		if err != nil || n != len(c.want) || !slices.Equal(table.Deleted(), c.want) {
 			t.Errorf("%s: %d deleted: %v, error %v; want %v", c.name, n, table.Deleted(), err, c.want)
 		}
+		halves := &Fake{}
+		halves.Add(c.entries...)
+		n, err = Find(context.Background(), halves, c.changed).Sweep(context.Background(), halves, func(e *Entry) model.Action { return c.decide(e.Flow()) })
+		if err != nil || n != len(c.want) || !slices.Equal(halves.Deleted(), c.want) {
+			t.Errorf("%s, in two halves: %d deleted: %v, error %v; want %v", c.name, n, halves.Deleted(), err, c.want)
+		}
 	}
 }
 
@@ -104,5 +110,37 @@ func TestSweepErrors(t *testing.T) {
 	}
 	if n, err := Sweep(ctx, gone, nil, racing); n != 0 || err != nil {
 		t.Errorf("an entry that went by itself: deleted %d, error %v", n, err)
+	}
+}
+
+// forgetful is a Table whose second list fails.
+type forgetful struct {
+	Fake
+	lists int
+}
+
+func (f *forgetful) List(ctx context.Context, visit func(*Entry) bool) error {
+	if f.lists++; f.lists > 1 {
+		return errors.New("no more")
+	}
+	return f.Fake.List(ctx, visit)
+}
+
+// TestFindErrors: what could not be listed is told of, and never deleted.
+func TestFindErrors(t *testing.T) {
+	ctx := context.Background()
+	deny := func(*Entry) model.Action { return model.Deny }
+	data := entry(tcp("10.0.0.2:20", "10.0.0.1:5000"))
+	data.Master = tcp("10.0.0.1:4001", "10.0.0.2:21")
+	table := &forgetful{}
+	table.Add(plain, data)
+	n, err := Find(ctx, table, nil).Sweep(ctx, table, deny)
+	if n != 1 || err == nil || !slices.Equal(table.Deleted(), []*Entry{plain}) {
+		t.Errorf("without its master: deleted %d, %v, error %v", n, table.Deleted(), err)
+	}
+	broken := &Fake{}
+	broken.Fail(errors.New("no such table"))
+	if n, err := Find(ctx, broken, nil).Sweep(ctx, broken, deny); n != 0 || err == nil {
+		t.Errorf("deleted %d, error %v", n, err)
 	}
 }
