@@ -120,6 +120,10 @@ e2e-suites: ## Run the upstream suites on the cluster of folder CLUSTER, as SUIT
 	@go build -o bin/suites ./test/cluster/suites/cmd/suites
 	@bin/suites -cluster $(CLUSTER) $(SUITES)
 
+.PHONY: e2e-latency
+e2e-latency: ## Install Tierwall on the cluster of folder CLUSTER and measure how long policies take to the wire (write docs/performance.md).
+	go run ./test/cluster/latency/cmd/latency -cluster $(CLUSTER) -install -page docs/performance.md
+
 .PHONY: clean
 clean: ## Remove what was built.
 	rm -rf bin dist

@@ -63,7 +63,7 @@ else
 	rmdir "$cluster"
 	step make --no-print-directory cluster-up CLUSTER="$cluster"
 	step make --no-print-directory e2e-suites CLUSTER="$cluster"
-	step go run ./test/cluster/latency/cmd/latency -cluster "$cluster"
+	step make --no-print-directory e2e-latency CLUSTER="$cluster"
 fi
 
 [ ${#failed[@]} -eq 0 ] || printf 'FAILED: %s\n' "${failed[@]}"
