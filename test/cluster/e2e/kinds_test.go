@@ -31,7 +31,7 @@ spec: {nets: [%s]}
 apiVersion: tierwall.io/v1alpha1
 kind: NetworkSet
 metadata: {name: bad, namespace: alpha, labels: {list: bad}}
-spec: {nets: [`+block(pods.at("beta/web"), 0)+`]}
+spec: {nets: [`+block(pods.at("beta/web"))+`]}
 ---
 apiVersion: tierwall.io/v1alpha1
 kind: GlobalNetworkPolicy

@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	. "github.com/onsi/ginkgo/v2"
-	. "github.com/onsi/gomega"
 
 	"github.com/tierwall/tierwall/test/cluster/probe"
 )
@@ -78,7 +77,7 @@ spec:
   - to: [{namespaceSelector: {}}]
     ports: [{port: http}]
   - to:
-    - ipBlock: {cidr: `+block(db, 0)+`}
+    - ipBlock: {cidr: `+block(db)+`}
   - to:
     - ipBlock: {cidr: 10.200.0.0/24, except: [10.200.0.11/32]}
 `)
@@ -133,6 +132,5 @@ spec:
 		expect(ctx, to, func(f flow) bool { return f.from.name != "beta/web" })
 		label(ctx, "Pod", pods.at("beta/api").pod, "trusted", "")
 		expect(ctx, to, func(f flow) bool { return strings.HasPrefix(f.from.name, "alpha/") })
-		Expect(to).NotTo(BeEmpty())
 	}, SpecTimeout(2*minute))
 }

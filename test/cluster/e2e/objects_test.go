@@ -136,8 +136,7 @@ func label(ctx context.Context, kind string, key client.ObjectKey, name, value s
 	Expect(admin.Patch(ctx, o, client.RawPatch(types.MergePatchType, []byte(patch)))).To(Succeed())
 }
 
-// block is the one address of a place in a family, 0 for IPv4, as a block.
-func block(p *place, family int) string {
-	a := p.addresses[family]
-	return netip.PrefixFrom(a, a.BitLen()).String()
+// block is the IPv4 address of a place as a block.
+func block(p *place) string {
+	return netip.PrefixFrom(p.addresses[0], 32).String()
 }

@@ -49,7 +49,7 @@ func (s *Server) Run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	server := &http.Server{Handler: s.handler(ctx)} //nolint:gosec // whoever has the socket is the test
+	server := &http.Server{Handler: s.handler(ctx)}
 	context.AfterFunc(ctx, func() { _ = server.Close() })
 	if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
 		return err
