@@ -109,7 +109,7 @@ e2e: ## Run all that needs real clusters: the project's specs on several, the up
 	hack/e2e.sh
 
 .PHONY: e2e-short
-e2e-short: ## Run the project's specs labelled short on a cluster of their own.
+e2e-short: ## Run the project's specs labelled short, and the short run of the upstream suites, on a cluster each.
 	hack/e2e.sh short
 
 # Arguments of the upstream suites' runner: -short, -suites netpol, -baseline (without -install).

@@ -2,7 +2,8 @@
 # Runs what needs real clusters, one cluster after the other, and brings each down
 # again, whatever happens on it:
 #
-#   hack/e2e.sh short    the specs of test/cluster/e2e that CI runs, on one cluster
+#   hack/e2e.sh short    the specs of test/cluster/e2e that CI runs, on one cluster,
+#                        and a dozen and a half of the upstream suites' on another
 #   hack/e2e.sh          all of them on each cluster of the table below; then, on a
 #                        new cluster, the upstream suites and the latencies, which
 #                        write their pages in docs
@@ -45,9 +46,19 @@ hack/need.sh nft=nftables iptables=iptables ipset=ipset conntrack=conntrack cont
 go test -c -tags e2e -o "$logs/e2e.test" ./test/cluster/e2e || exit
 logs=$(cd "$logs" && pwd)
 
+# new_cluster makes one in the folder $cluster, which goes away at the end.
+new_cluster() {
+	cluster=$(mktemp -d /tmp/tierwall-e2e-XXXXXX)
+	trap 'make --no-print-directory cluster-down CLUSTER="$cluster"; rm -rf "$cluster"' EXIT
+	rmdir "$cluster"
+	step make --no-print-directory cluster-up CLUSTER="$cluster"
+}
+
 # The program looks for Tierwall's module upwards from where it runs.
 if [ "${1:-}" = short ]; then
 	specs short -ginkgo.label-filter=short
+	new_cluster
+	step make --no-print-directory e2e-suites CLUSTER="$cluster" SUITES="-install -short"
 else
 	# Both pod networks, both modes of kube-proxy, one family and two, both runtimes.
 	while read -r pods proxy dual runtime; do
@@ -58,10 +69,7 @@ else
 		routed iptables false containerd1
 		bridge nftables false containerd1
 	TABLE
-	cluster=$(mktemp -d /tmp/tierwall-e2e-XXXXXX)
-	trap 'make --no-print-directory cluster-down CLUSTER="$cluster"; rm -rf "$cluster"' EXIT
-	rmdir "$cluster"
-	step make --no-print-directory cluster-up CLUSTER="$cluster"
+	new_cluster
 	step make --no-print-directory e2e-suites CLUSTER="$cluster"
 	step make --no-print-directory e2e-latency CLUSTER="$cluster"
 fi
