@@ -24,6 +24,9 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
+	"sigs.k8s.io/controller-runtime/pkg/log"
+
 	"github.com/tierwall/tierwall/test/cluster"
 	"github.com/tierwall/tierwall/test/cluster/install"
 	"github.com/tierwall/tierwall/test/cluster/latency"
@@ -45,6 +48,7 @@ func main() {
 	flag.StringVar(&o.out, "out", "", "file that takes the tables")
 	flag.StringVar(&o.page, "page", "", "page that takes the tables between its marks")
 	flag.Parse()
+	log.SetLogger(logr.Discard()) // the client's: what goes wrong is returned
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := run(ctx, o); err != nil {
