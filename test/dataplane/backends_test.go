@@ -10,7 +10,7 @@ import (
 )
 
 var _ = Describe("Agents that are given another data plane", func() {
-	It("take over and hand back, under traffic, with nothing left behind", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("take over and hand back, under traffic, with nothing left behind", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		dir := folder()
 		l := bring(objects(world()))
 		agents := map[string]*process{}

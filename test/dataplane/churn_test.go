@@ -83,7 +83,7 @@ var _ = onEach("Pods that come and go", func(p *plane) {
 		}
 	})
 
-	It("do not inherit the rights of who had their address", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("do not inherit the rights of who had their address", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		c := found(p, world())
 		s := openStream(c.lab, model.UDP, client, server, dnsPort)
 		flows(ctx, s)

@@ -169,7 +169,7 @@ func (w *wronged) comesIn(in bool) {
 var _ = Describe("Agents whose iptables commands do not do what they should", func() {
 	for _, p := range []*plane{byLegacy, byNFT} {
 		for fault, says := range map[string]string{"refuse": "line 7 failed", "busy": "resource temporarily unavailable"} {
-			It(fmt.Sprintf("keep the rules while a restore ends with %q, and recover by themselves (%s)", fault, p.name), Label(p.name), SpecTimeout(time.Minute), func(ctx SpecContext) {
+			It(fmt.Sprintf("keep the rules while a restore ends with %q, and recover by themselves (%s)", fault, p.name), Label(p.name), SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 				w := newWronged(p)
 				w.bench.order(fault)
 				w.open()
@@ -185,7 +185,7 @@ var _ = Describe("Agents whose iptables commands do not do what they should", fu
 			})
 		}
 
-		It("have one family's rules in force where only the other's are refused ("+p.name+")", Label(p.name), SpecTimeout(time.Minute), func(ctx SpecContext) {
+		It("have one family's rules in force where only the other's are refused ("+p.name+")", Label(p.name), SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 			w := newWronged(p)
 			w.bench.order("refuse6")
 			w.open()
@@ -201,7 +201,7 @@ var _ = Describe("Agents whose iptables commands do not do what they should", fu
 			w.finish()
 		})
 
-		It("may be killed between the families, while a restore goes on ("+p.name+")", Label(p.name), SpecTimeout(time.Minute), func(ctx SpecContext) {
+		It("may be killed between the families, while a restore goes on ("+p.name+")", Label(p.name), SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 			w := newWronged(p)
 			for _, fault := range []string{"wait6", "wait"} {
 				w.bench.order(fault)
@@ -221,7 +221,7 @@ var _ = Describe("Agents whose iptables commands do not do what they should", fu
 			w.finish()
 		})
 
-		It("leave a set that somebody else's rule asks for, until it does no more ("+p.name+")", Label(p.name), SpecTimeout(time.Minute), func(ctx SpecContext) {
+		It("leave a set that somebody else's rule asks for, until it does no more ("+p.name+")", Label(p.name), SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 			w := newWronged(p)
 			w.open()
 			w.comesIn(true)
@@ -244,7 +244,7 @@ var _ = Describe("Agents whose iptables commands do not do what they should", fu
 
 	// Only the legacy variant has a lock: nftables, and so iptables-nft, takes whole
 	// transactions of several at a time.
-	It("wait for whoever holds iptables' lock, and have the last of all changes then (iptables-legacy)", Label(byLegacy.name), SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("wait for whoever holds iptables' lock, and have the last of all changes then (iptables-legacy)", Label(byLegacy.name), SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		w := newWronged(byLegacy)
 		release := w.bench.lock()
 		calls := w.bench.calls()

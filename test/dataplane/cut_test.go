@@ -99,7 +99,7 @@ var _ = onEach("Established connections", func(p *plane) {
 		{"membership of the ones that they lead to", pod("near", "nobody", 1, near, near6) + pod("server", "nobody", 2, server, server6),
 			pod("near", "server", 1, near, near6) + pod("server", "server", 2, server, server6)},
 	} {
-		It("are cut by a change of the "+change.text+", and no others", SpecTimeout(time.Minute), func(ctx SpecContext) {
+		It("are cut by a change of the "+change.text+", and no others", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 			c := found(p, world())
 			var cut, stay []*lab.Stream
 			names, tcps := map[*lab.Stream]string{}, map[*lab.Stream]bool{}
@@ -146,7 +146,7 @@ var _ = onEach("Established connections", func(p *plane) {
 	}
 
 	for _, at := range []string{server, server6} {
-		It("do not come back from the side that was called, "+at, SpecTimeout(time.Minute), func(ctx SpecContext) {
+		It("do not come back from the side that was called, "+at, SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 			c := found(p, world())
 			from := client
 			if at == server6 {
@@ -170,7 +170,7 @@ var _ = onEach("Established connections", func(p *plane) {
 		})
 	}
 
-	It("have their replies, though the other side may open none", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("have their replies, though the other side may open none", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		c := found(p, world())
 		Expect(delivered(c.lab, tcp(server, client, webPort))).To(BeFalse())
 		s := openStream(c.lab, model.UDP, client, server, dnsPort)

@@ -396,7 +396,7 @@ var _ = onEach("When something fails, the agent", func(p *plane) {
 		})
 	}
 
-	It("cuts what got through while the rules were gone", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("cuts what got through while the rules were gone", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		r := newRig(p)
 		// Somebody else has connections tracked too, as wherever there is a
 		// kube-proxy: without, those of the time without rules would be new after it.

@@ -96,7 +96,7 @@ func nft(l *lab.Lab, node string, args ...string) (string, error) {
 }
 
 var _ = onEach("Agents that are programs of their own", func(p *plane) {
-	It("may be killed 30 times under traffic, at any moment", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("may be killed 30 times under traffic, at any moment", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		dir := folder()
 		l := bring(objects(world()))
 		agents := map[string]*process{}
@@ -133,7 +133,7 @@ var _ = onEach("Agents that are programs of their own", func(p *plane) {
 		t.finish()
 	})
 
-	It("may be killed and given other policies under traffic", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("may be killed and given other policies under traffic", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		dir := folder()
 		l := bring(objects(world()))
 		agents := map[string]*process{}
@@ -158,7 +158,7 @@ var _ = onEach("Agents that are programs of their own", func(p *plane) {
 		t.finish()
 	})
 
-	It("take over what is there, and write nothing", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("take over what is there, and write nothing", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		dir := folder()
 		l := bring(objects(world()))
 		bench := newBench()
@@ -194,7 +194,7 @@ var _ = onEach("Agents that are programs of their own", func(p *plane) {
 		Expect(written()).NotTo(Equal(before))
 	})
 
-	It("cut what got through while there was neither rules nor agent", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("cut what got through while there was neither rules nor agent", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		dir := folder()
 		put(dir, "mute.yaml", mute)
 		l := bring(objects(world()))

@@ -88,7 +88,7 @@ func (p *plane) do(l *lab.Lab, node, script string) {
 }
 
 var _ = onEach("Agents that are programs of their own", func(p *plane) {
-	It("repair within a second what somebody else does to the rules, 20 times", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("repair within a second what somebody else does to the rules, 20 times", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		dir := folder()
 		l := bring(objects(world()))
 		agents := map[string]*process{}

@@ -92,7 +92,7 @@ func (c *cluster) remove(name string) {
 func join(a string, port uint16) netip.AddrPort { return netip.AddrPortFrom(addr(a), port) }
 
 var _ = onEach("Steady traffic", func(p *plane) {
-	It("does not notice 100 changes of policies", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("does not notice 100 changes of policies", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		c := found(p, world())
 		t := start(c.lab)
 		for i := range 25 {
@@ -114,7 +114,7 @@ var _ = onEach("Steady traffic", func(p *plane) {
 		t.finish()
 	})
 
-	It("does not notice that agents stop and start 30 times", SpecTimeout(time.Minute), func(ctx SpecContext) {
+	It("does not notice that agents stop and start 30 times", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		c := found(p, world())
 		t := start(c.lab)
 		for i := range 30 {

@@ -6,12 +6,15 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
 	"testing"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
-	"k8s.io/apimachinery/pkg/runtime"
+	k8s "k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/cmd"
 	"github.com/tierwall/tierwall/controllers/source"
@@ -22,6 +25,9 @@ import (
 // asTierwall, set in the environment, makes the test program the program
 // tierwall, so that agents can be processes of their own.
 const asTierwall = "TIERWALL_TEST_MAIN"
+
+// asOnePlane, set in the environment, has the test program run the specs itself.
+const asOnePlane = "TIERWALL_TEST_PLANE"
 
 // noLab is why there can be no lab on this machine; nil if there can.
 var noLab error
@@ -52,6 +58,9 @@ func TestMain(m *testing.M) {
 
 // TestDataplane fails where tests decide about a change and there can be no lab;
 // elsewhere it counts as not run, never as passed.
+//
+// The specs of each data plane run in a process of their own, all at once: most
+// of what they take is waiting. Those of no certain one run with nftables'.
 func TestDataplane(t *testing.T) {
 	switch {
 	case noLab == nil:
@@ -60,10 +69,38 @@ func TestDataplane(t *testing.T) {
 	default:
 		t.Skip("NOT RUN: ", noLab)
 	}
-	RegisterFailHandler(Fail)
-	SetDefaultEventuallyTimeout(30 * time.Second)
-	SetDefaultEventuallyPollingInterval(time.Millisecond)
-	RunSpecs(t, "dataplane")
+	if os.Getenv(asOnePlane) != "" {
+		RegisterFailHandler(Fail)
+		SetDefaultEventuallyTimeout(30 * time.Second)
+		SetDefaultEventuallyPollingInterval(time.Millisecond)
+		RunSpecs(t, "dataplane")
+		return
+	}
+	for _, p := range planes {
+		t.Run(p.name, func(t *testing.T) {
+			t.Parallel()
+			filter := p.name
+			if p == byNFTables {
+				filter = "!" + byLegacy.name + " && !" + byNFT.name
+			}
+			args := []string{"-test.run=^TestDataplane$", "-ginkgo.label-filter=" + filter}
+			for _, a := range os.Args[1:] {
+				if strings.Contains(a, "-ginkgo.") || strings.HasPrefix(a, "-test.timeout") {
+					args = append(args, a)
+				}
+			}
+			c := exec.Command(os.Args[0], args...)
+			c.Env = append(os.Environ(), asOnePlane+"=1")
+			c.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+			runtime.LockOSThread() // Pdeathsig is sent when this thread ends
+			defer runtime.UnlockOSThread()
+			out, err := c.CombinedOutput()
+			t.Logf("%s", out)
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
 }
 
 // total is all that the suite's traffic came to.
@@ -85,11 +122,11 @@ func udp(src, dst string, port uint16) model.Flow {
 }
 
 // objects reads manifests.
-func objects(manifests string) []runtime.Object {
+func objects(manifests string) []k8s.Object {
 	GinkgoHelper()
 	r, err := source.LoadBytes("test.yaml", []byte(manifests))
 	Expect(err).NotTo(HaveOccurred())
-	var out []runtime.Object
+	var out []k8s.Object
 	for _, o := range r.Objects {
 		out = append(out, o.Object)
 	}
@@ -97,7 +134,7 @@ func objects(manifests string) []runtime.Object {
 }
 
 // bring builds the lab of objects; it goes with the spec.
-func bring(world []runtime.Object) *lab.Lab {
+func bring(world []k8s.Object) *lab.Lab {
 	GinkgoHelper()
 	spec, _, err := lab.FromObjects(world)
 	Expect(err).NotTo(HaveOccurred())
