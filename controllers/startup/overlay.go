@@ -11,6 +11,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/utils/clock"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent"
@@ -48,6 +49,8 @@ type Options struct {
 	// Source of the objects, pods without addresses and PodAddressReports among them.
 	Source agent.Source
 	Herald Herald
+	// Clock; nil: the real one.
+	Clock clock.WithDelayedExecution
 	// Log; nil: none.
 	Log *slog.Logger
 }
@@ -70,6 +73,7 @@ type Overlay struct {
 	changed   chan struct{}
 	announced []v1alpha1.StartedPod
 	batch     []change
+	unknown   unknown
 }
 
 // pod is what the API server says of a pod.
@@ -79,6 +83,8 @@ type pod struct {
 	status []netip.Addr
 	// claims are the addresses that it has early.
 	claims []netip.Addr
+	// held are addresses of its status that it does not have yet; see hold.
+	held []netip.Addr
 }
 
 // started is what another node announces of a pod.
@@ -99,6 +105,9 @@ var _ agent.Source = (*Overlay)(nil)
 func New(o Options) (*Overlay, error) {
 	if o.Node == "" || o.Source == nil || o.Herald == nil {
 		return nil, errors.New("startup: a node, a source and a herald are needed")
+	}
+	if o.Clock == nil {
+		o.Clock = clock.RealClock{}
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -130,6 +139,14 @@ type filter struct {
 	o *Overlay
 }
 
+// Synced implements agent.Sink.
+func (f *filter) Synced() {
+	f.o.mu.Lock()
+	f.o.unknown.synced = true
+	f.o.mu.Unlock()
+	f.Sink.Synced()
+}
+
 // Update implements agent.Sink.
 func (f *filter) Update(upserts []runtime.Object, deletes []model.Ref) {
 	o := f.o
@@ -142,6 +159,7 @@ func (f *filter) Update(upserts []runtime.Object, deletes []model.Ref) {
 		case reportKind:
 			o.reported(r.Name, nil)
 		default:
+			o.unknown.removed(r, o.opts.Node)
 			o.batch = append(o.batch, change{r, nil})
 		}
 	}
@@ -152,6 +170,7 @@ func (f *filter) Update(upserts []runtime.Object, deletes []model.Ref) {
 		case *v1alpha1.PodAddressReport:
 			o.reported(obj.Name, obj.Pods)
 		default:
+			o.unknown.upserted(obj, o.opts.Node)
 			o.batch = append(o.batch, change{object: obj})
 		}
 	}
@@ -172,8 +191,15 @@ func (o *Overlay) upserted(obj *corev1.Pod) {
 		return
 	}
 	status := statusAddrs(obj)
-	if p == nil {
+	if p == nil || p.UID != obj.UID {
+		before := p
 		p = &pod{}
+		if before != nil {
+			p.claims = before.claims
+		}
+	}
+	if local {
+		o.hold(k, p, obj, status)
 	}
 	p.Pod, p.local, p.status = obj, local, status
 	if local || len(status) == 0 {
@@ -262,6 +288,9 @@ func (o *Overlay) word(k key, p *pod) []netip.Addr {
 func (o *Overlay) resolve(k key, p *pod) {
 	var has, early, displaced []netip.Addr
 	for _, a := range o.word(k, p) {
+		if slices.Contains(p.held, a) {
+			continue
+		}
 		if slices.Contains(p.status, a) {
 			if other, taken := o.claims[a]; taken && other != k && o.sameNode(other, p) {
 				continue // its node has given it to another pod since

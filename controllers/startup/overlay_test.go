@@ -7,11 +7,13 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
+	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent"
@@ -31,12 +33,13 @@ type world struct {
 	announced []v1alpha1.StartedPod
 	updates   int
 	settle    error
+	clock     *clocktesting.FakeClock
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, pods: map[string]string{}, nodeOf: map[string]string{}, nodes: map[string]string{}}
-	o, err := New(Options{Node: "n1", Source: w, Herald: w})
+	w := &world{t: t, pods: map[string]string{}, nodeOf: map[string]string{}, nodes: map[string]string{}, clock: clocktesting.NewFakeClock(time.Unix(1, 0))}
+	o, err := New(Options{Node: "n1", Source: w, Herald: w, Clock: w.clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -171,6 +174,23 @@ func (w *world) do(step string) {
 		w.below.Update([]runtime.Object{r}, nil)
 	case "noreport":
 		w.below.Update(nil, []model.Ref{{Kind: reportKind, Name: rest}})
+	case "blocks": // of a node
+		name, blocks, _ := strings.Cut(rest, " ")
+		w.below.Update([]runtime.Object{&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}, Spec: corev1.NodeSpec{PodCIDRs: strings.Fields(blocks)}}}, nil)
+	case "unknown":
+		tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}}
+		tw.Spec.UnknownWorkloads = v1alpha1.Action(rest)
+		w.below.Update([]runtime.Object{tw}, nil)
+	case "forget": // the settings
+		w.below.Update(nil, []model.Ref{{Kind: model.KindTierwall, Name: v1alpha1.TierwallName}})
+	case "synced":
+		w.below.Synced()
+	case "wait":
+		d, err := time.ParseDuration(rest)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		w.clock.Step(d)
 	case "node":
 		name, addr, _ := strings.Cut(rest, " ")
 		w.nodes[addr] = name
@@ -274,6 +294,22 @@ func TestOverlay(t *testing.T) {
 		{"an address of a node", "node n3 10.9.9.9; api a/p u1 n2; report n2 a/p u1 10.9.9.9 10.0.2.1", pods{"a/p": "10.0.2.1"}, ""},
 		{"an address that its node has given on", "api a/old u9 n2 10.0.2.1; api a/p u1 n2; report n2 a/p u1 10.0.2.1", pods{"a/p": "10.0.2.1"}, ""},
 		{"and that the old pod has until it is gone", "api a/old u9 n2 10.0.2.1; api a/p u1 n2; report n2 a/p u1 10.0.2.1; api a/old u9 n2 10.0.2.1 10.0.2.9", pods{"a/p": "10.0.2.1", "a/old": "10.0.2.9"}, ""},
+
+		{"an address that nobody has told of before waits for the other nodes", "blocks n1 10.0.0.0/24; synced; api a/p u1 n1 10.0.0.1; wait 499ms", pods{}, ""},
+		{"for a moment", "blocks n1 10.0.0.0/24; synced; api a/p u1 n1 10.0.0.1; wait 500ms", pods{"a/p": "10.0.0.1"}, ""},
+		{"from when it was first told", "blocks n1 10.0.0.0/24; synced; api a/p u1 n1 10.0.0.1; wait 300ms; api a/p u1 n1 10.0.0.1; wait 200ms", pods{"a/p": "10.0.0.1"}, ""},
+		{"each for itself", "blocks n1 10.0.0.0/24 fd00::/64; synced; api a/p u1 n1 10.0.0.1; wait 300ms; api a/p u1 n1 10.0.0.1 fd00::1; wait 200ms", pods{"a/p": "10.0.0.1"}, ""},
+		{"and the other one then", "blocks n1 10.0.0.0/24 fd00::/64; synced; api a/p u1 n1 10.0.0.1; wait 300ms; api a/p u1 n1 10.0.0.1 fd00::1; wait 500ms", pods{"a/p": "10.0.0.1 fd00::1"}, ""},
+		{"not what was there at the start", "blocks n1 10.0.0.0/24; api a/p u1 n1 10.0.0.1; synced", pods{"a/p": "10.0.0.1"}, ""},
+		{"nor after that", "blocks n1 10.0.0.0/24; api a/p u1 n1 10.0.0.1; synced; api a/p u1 n1 10.0.0.1", pods{"a/p": "10.0.0.1"}, ""},
+		{"nor what the runtime has told", "blocks n1 10.0.0.0/24; synced; api a/p u1 n1; start s1 a/p u1 10.0.0.1; api a/p u1 n1 10.0.0.1", pods{"a/p": "10.0.0.1"}, ""},
+		{"even if the pod is seen with it first", "blocks n1 10.0.0.0/24; synced; start s1 a/p u1 10.0.0.1; api a/p u1 n1 10.0.0.1", pods{"a/p": "10.0.0.1"}, ""},
+		{"nor on other nodes", "blocks n1 10.0.0.0/24; blocks n2 10.0.2.0/24; synced; api a/p u1 n2 10.0.2.1", pods{"a/p": "10.0.2.1"}, ""},
+		{"nor outside the node's blocks", "blocks n1 10.0.0.0/24; synced; api a/p u1 n1 10.0.1.1", pods{"a/p": "10.0.1.1"}, ""},
+		{"nor where unknown workloads may do what they like", "blocks n1 10.0.0.0/24; unknown Allow; synced; api a/p u1 n1 10.0.0.1", pods{"a/p": "10.0.0.1"}, ""},
+		{"but again where they may not", "blocks n1 10.0.0.0/24; unknown Allow; forget; synced; api a/p u1 n1 10.0.0.1", pods{}, ""},
+		{"one of the same name waits anew", "blocks n1 10.0.0.0/24; synced; api a/p u1 n1 10.0.0.1; wait 1s; api a/p u2 n1 10.0.0.1", pods{}, ""},
+		{"one that is gone meanwhile", "blocks n1 10.0.0.0/24; synced; api a/p u1 n1 10.0.0.1; gone a/p; wait 1s", pods{}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
