@@ -60,7 +60,7 @@ counts as it last did, and is reported.
 Packets that Log rules match are lines on standard output, as Tierwall/default
 says under spec.logging; all else that the agent has to say is on standard error.
 
-Where the container runtime has NRI (containerd 2), a new pod's containers start
+Where the container runtime has NRI (containerd 2.1), a new pod's containers start
 when the kernel holds the pod's policy; see --nri.
 
 When the agent ends, the kernel goes on with the rules it has; --cleanup removes

@@ -45,7 +45,7 @@ type TierwallSpec struct {
 	// +kubebuilder:validation:Enum=Deny;Allow
 	UnknownWorkloads Action `json:"unknownWorkloads,omitempty"`
 	// PodStartup says whether pods start with their policy in force, on nodes whose
-	// container runtime has NRI (containerd 2 by default): Wait (default) holds the
+	// container runtime has NRI (containerd 2.1 and later): Wait (default) holds the
 	// start of a pod until the kernel has its policy, for a second and a half at
 	// most; Require has it fail then, and the kubelet try again; Off asks no runtime.
 	// Where a pod's start does not wait, unknownWorkloads decides until the kubelet

@@ -1,5 +1,5 @@
 // Package nri listens to the node's container runtime, as a plugin of its Node
-// Resource Interface (containerd 2, CRI-O).
+// Resource Interface (containerd 2.1 and later).
 //
 // [Plugin] tells package startup which pod sandboxes start and stop. The runtime
 // waits for its answer before it creates the containers of a new sandbox: the

@@ -6,7 +6,9 @@ import (
 	"errors"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/nri/pkg/api"
@@ -64,6 +66,8 @@ type Options struct {
 type Plugin struct {
 	opts    Options
 	metrics *metrics
+	// mute: it has been said that the runtime says no addresses.
+	mute atomic.Bool
 }
 
 // New returns a Plugin that does nothing until Run.
@@ -131,6 +135,9 @@ func (h *handler) Synchronize(_ context.Context, pods []*api.PodSandbox, _ []*ap
 func (h *handler) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error {
 	s := sandboxOf(pod)
 	if len(s.Addrs) == 0 {
+		if ownNetwork(pod) && !h.mute.Swap(true) {
+			h.opts.Log.Warn("the container runtime does not say the addresses of pods: none waits for its policy", "runtime", h.runtime)
+		}
 		return nil
 	}
 	start := h.opts.Clock.Now()
@@ -178,6 +185,11 @@ func sandboxOf(p *api.PodSandbox) startup.Sandbox {
 		}
 	}
 	return s
+}
+
+// ownNetwork says whether a pod has a network namespace of its own.
+func ownNetwork(p *api.PodSandbox) bool {
+	return slices.ContainsFunc(p.GetLinux().GetNamespaces(), func(n *api.LinuxNamespace) bool { return n.GetType() == "network" })
 }
 
 // patience is how long an answer to a request may take.

@@ -242,6 +242,28 @@ func TestHoldsTheStart(t *testing.T) {
 	}
 }
 
+// An older runtime does not say addresses: that is said, once.
+func TestNoAddresses(t *testing.T) {
+	socket := filepath.Join(t.TempDir(), "nri.sock")
+	r := containerd(t, socket, nil)
+	pods, log := newFakePods(), &lines{}
+	listen(t, Options{Pods: pods, Socket: socket, Log: slog.New(log)})
+	pods.next(t, "running ")
+	for range 2 {
+		if err := run(t, r, sandbox("s1", "kube-system/agent", "u1")); err != nil {
+			t.Error(err)
+		}
+		p := sandbox("s2", "a/p", "u2")
+		p.Linux = &api.LinuxPodSandbox{Namespaces: []*api.LinuxNamespace{{Type: "pid"}, {Type: "network", Path: "/run/netns/x"}}}
+		if err := run(t, r, p); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := log.count("does not say the addresses"); n != 1 {
+		t.Errorf("said %d times: %v", n, log.text)
+	}
+}
+
 // After three quarters of what the runtime grants the pod starts, or fails to; the
 // runtime does not throw the plugin out.
 func TestPatience(t *testing.T) {

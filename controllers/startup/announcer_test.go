@@ -99,6 +99,17 @@ func (o *office) later(want string, step time.Duration) (took time.Duration) {
 	return 0
 }
 
+// counts waits until that many writes have had a result: they are counted after
+// they have been made.
+func (o *office) counts(result string, want float64) {
+	o.t.Helper()
+	for end := time.Now().Add(20 * time.Second); testutil.ToFloat64(o.writes.WithLabelValues(result)) != want; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			o.t.Fatalf("%v writes with result %s, want %v", testutil.ToFloat64(o.writes.WithLabelValues(result)), result, want)
+		}
+	}
+}
+
 func startedPods(names ...string) (out []v1alpha1.StartedPod) {
 	for i, n := range names {
 		out = append(out, v1alpha1.StartedPod{Namespace: "a", Name: n, UID: "u", IPs: []string{fmt.Sprintf("10.0.0.%d", i+1)}})
@@ -132,9 +143,7 @@ func TestAnnouncer(t *testing.T) {
 	if took := o.later("p 10.0.0.1", time.Second); took < linger-time.Second || took > linger+time.Second {
 		t.Errorf("written after %v", took)
 	}
-	if n := testutil.ToFloat64(o.writes.WithLabelValues("success")); n != 3 {
-		t.Errorf("%v writes", n)
-	}
+	o.counts("success", 3)
 	if err := prometheus.NewPedanticRegistry().Register(o.Announcer); err != nil {
 		t.Error(err)
 	}
@@ -167,9 +176,7 @@ func TestAnnouncerFails(t *testing.T) {
 			t.Fatal("it does not recover")
 		}
 	}
-	if n := testutil.ToFloat64(o.writes.WithLabelValues("error")); n != 2 {
-		t.Errorf("%v errors", n)
-	}
+	o.counts("error", 2)
 }
 
 func TestAnnouncedEnds(t *testing.T) {
