@@ -9,13 +9,19 @@
 #                        write their pages in docs
 #
 # What failed is said at the end, and the exit status is 0 only if nothing has.
-# KEEP=folder takes the logs of the specs (default: bin/e2e).
+# KEEP=folder takes the logs of the specs (default: bin/e2e), and TOTALS names the
+# file of counts for CI's closing line.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 
 logs=${KEEP:-bin/e2e}
 mkdir -p "$logs"
 failed=()
+
+# count PASSED FAILED
+count() {
+	[ -z "${TOTALS:-}" ] || bin/testsum -totals "$TOTALS" -add "$1,$2" >/dev/null || true
+}
 
 # specs NAME [GINKGO-FLAG...]: with the options of the cluster in the environment
 specs() {
@@ -29,6 +35,7 @@ specs() {
 		sed -n '/^Summarizing/,$p' "$logs/$name.log"
 		echo "all of it is in $logs/$name.log"
 	fi
+	count $(sed -n 's/.*-- \([0-9]*\) Passed | \([0-9]*\) Failed.*/\1 \2/p' "$logs/$name.log" | grep . || echo 0 1)
 	echo "== specs: $name took $((SECONDS - start)) s"
 }
 
@@ -37,6 +44,16 @@ step() {
 	echo "== $*"
 	"$@" || failed+=("$*")
 	echo "== $* took $((SECONDS - start)) s"
+}
+
+# suites FLAGS: the upstream suites on the new cluster
+suites() {
+	step make --no-print-directory e2e-suites CLUSTER="$cluster" SUITES="$1" > >(tee "$logs/suites.log") 2>&1
+	wait $!
+	local passed total
+	while read -r passed total; do
+		count "$passed" $((total - passed))
+	done < <(sed -n 's/^[PF]A[SI][SL] [^:]*: \([0-9]*\) of \([0-9]*\) in .*/\1 \2/p' "$logs/suites.log" | grep . || echo 0 1)
 }
 
 hack/kube.sh kube-apiserver etcd kubelet kubectl kube-scheduler kube-proxy kube-controller-manager agnhost \
@@ -58,7 +75,7 @@ new_cluster() {
 if [ "${1:-}" = short ]; then
 	specs short -ginkgo.label-filter=short
 	new_cluster
-	step make --no-print-directory e2e-suites CLUSTER="$cluster" SUITES="-install -short"
+	suites "-install -short"
 else
 	# Both pod networks, both modes of kube-proxy, one family and two, both runtimes.
 	while read -r pods proxy dual runtime; do
@@ -70,7 +87,7 @@ else
 		bridge nftables false containerd1
 	TABLE
 	new_cluster
-	step make --no-print-directory e2e-suites CLUSTER="$cluster"
+	suites "-install -page docs/conformance.md"
 	step make --no-print-directory e2e-latency CLUSTER="$cluster"
 fi
 

@@ -13,6 +13,7 @@
 //
 //	testsum [-timeout D] [-totals FILE] MODULE...
 //	testsum -fuzz D [-totals FILE] MODULE...
+//	testsum -totals FILE -add PASSED,FAILED
 //
 // With -fuzz, each fuzz target of the modules is run for the time D; a target
 // counts as one test. With -totals, the counts are added to those in FILE, so
@@ -40,6 +41,11 @@ func run(args []string, out, errOut io.Writer) int {
 	timeout := flags.Duration("timeout", 20*time.Minute, "limit for the tests of one package")
 	fuzz := flags.Duration("fuzz", 0, "run each fuzz target for this long instead of the tests")
 	totals := flags.String("totals", "", "file to which the counts are added")
+	var sum tally
+	flags.Func("add", "counts to add, PASSED,FAILED", func(counts string) error {
+		_, err := fmt.Sscanf(counts, "%d,%d", &sum.passed, &sum.failed)
+		return err
+	})
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
@@ -47,7 +53,6 @@ func run(args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, "testsum: no module given")
 		return 2
 	}
-	var sum tally
 	for _, dir := range flags.Args() {
 		var t tally
 		var err error

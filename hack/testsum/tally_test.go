@@ -177,3 +177,20 @@ func TestTotals(t *testing.T) {
 		t.Errorf("status %d after a failure, want 1", status)
 	}
 }
+
+func TestAdd(t *testing.T) {
+	file := t.TempDir() + "/totals"
+	var out, errOut strings.Builder
+	if status := run([]string{"-totals", file, "-add", "12,0"}, &out, &errOut); status != 0 {
+		t.Errorf("status %d, errors %q", status, errOut.String())
+	}
+	if status := run([]string{"-totals", file, "-add", "3,2"}, &out, &errOut); status != 1 {
+		t.Errorf("status %d where some have failed, want 1", status)
+	}
+	if sum, err := readTotals(file); err != nil || sum != (tally{15, 2, 0}) {
+		t.Errorf("got %v, %v", sum, err)
+	}
+	if status := run([]string{"-totals", file, "-add", "three"}, &out, &errOut); status != 2 {
+		t.Errorf("status %d for no counts at all, want 2", status)
+	}
+}
