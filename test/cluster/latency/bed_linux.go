@@ -137,20 +137,22 @@ func (b *Bed) ends() Pods {
 }
 
 // run measures triggers, by these protocols.
-func (b *Bed) run(ctx context.Context, triggers []Trigger, rounds int, protocols ...Protocol) (rows []Row, odd int, err error) {
+func (b *Bed) run(ctx context.Context, triggers []Trigger, rounds int, protocols ...Protocol) (rows []Row, odd []string, err error) {
 	for _, p := range protocols {
 		s, err := Open(p, b.sender, b.receiver, port)
 		if err != nil {
-			return nil, 0, err
+			return nil, nil, err
 		}
 		for _, t := range triggers {
 			r, err := Run(ctx, s, t, rounds)
 			if err != nil {
 				s.Close()
-				return nil, 0, err
+				return nil, nil, err
 			}
 			rows = append(rows, r.Rows()...)
-			odd += r.Odd()
+			if o := r.odd(); o != "" {
+				odd = append(odd, o)
+			}
 		}
 		s.Close()
 	}
@@ -158,8 +160,11 @@ func (b *Bed) run(ctx context.Context, triggers []Trigger, rounds int, protocols
 }
 
 // oddLine says how many packets fared otherwise than those around them.
-func oddLine(odd int) string {
-	return fmt.Sprintf("\nPackets that were stopped after one that was sent later had got through, of all rounds: %d.\n", odd)
+func oddLine(odd []string) string {
+	if len(odd) == 0 {
+		odd = []string{"none"}
+	}
+	return fmt.Sprintf("\nFlows that did not get through although one sent earlier and one sent later did: %s.\n", strings.Join(odd, "; "))
 }
 
 // Calls measures changes by calls of the API.

@@ -3,6 +3,7 @@ package latency
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -60,12 +61,22 @@ func (r Results) Rows() []Row {
 	return []Row{{r.Name + ": deny", took(r.Deny)}, {r.Name + ": allow", took(r.Allow)}, {r.Name + ": the call alone", calls}}
 }
 
-// Odd adds up the odd packets of all rounds.
-func (r Results) Odd() (n int) {
-	for _, list := range [][]Round{r.Deny, r.Allow} {
-		for _, x := range list {
-			n += x.Odd
+// odd says in which rounds packets fared otherwise than those around them; "": in none.
+func (r Results) odd() string {
+	var all []string
+	for _, half := range []struct {
+		name   string
+		rounds []Round
+	}{{"deny", r.Deny}, {"allow", r.Allow}} {
+		packets, rounds := 0, 0
+		for _, x := range half.rounds {
+			if packets += x.Odd; x.Odd > 0 {
+				rounds++
+			}
+		}
+		if packets > 0 {
+			all = append(all, fmt.Sprintf("%s: %s: %d in %d rounds", r.Name, half.name, packets, rounds))
 		}
 	}
-	return n
+	return strings.Join(all, "; ")
 }

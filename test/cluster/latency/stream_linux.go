@@ -119,17 +119,21 @@ func (s *Stream) listen() error {
 	return nil
 }
 
-// accept takes connections and drops them.
+// accept takes connections, and leaves it to the sender to end them, by a reset.
+// Of a connection that the receiver has reset the kernel keeps its entry for
+// some seconds, and would take a new connection from the same source port for a
+// part of it, which no policy is asked about.
 func accept(l net.Listener) {
 	for {
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
-		if t, ok := c.(*net.TCPConn); ok {
-			_ = t.SetLinger(0)
-		}
-		_ = c.Close()
+		go func() {
+			_ = c.SetReadDeadline(time.Now().Add(10 * patience))
+			_, _ = c.Read(make([]byte, 1))
+			_ = c.Close()
+		}()
 	}
 }
 
@@ -272,9 +276,8 @@ func (s *Stream) settle(open []pending) []pending {
 	wait := open[:0]
 	for i, p := range open {
 		if fds[i].Revents != 0 {
-			// The server resets what it has accepted, and that is through too.
 			if fds[i].Revents&unix.POLLOUT != 0 {
-				if e, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && (e == 0 || unix.Errno(e) == unix.ECONNRESET) {
+				if e, err := unix.GetsockoptInt(p.fd, unix.SOL_SOCKET, unix.SO_ERROR); err == nil && e == 0 {
 					s.arrived(p.number, at)
 				}
 			}
