@@ -92,8 +92,8 @@ var _ = Describe("Source", Ordered, func() {
 		} {
 			Eventually(r.get).WithArguments(name).ShouldNot(BeNil(), name)
 		}
-		Expect(r.get("Pod/kinds/p")).To(Equal(&corev1.Pod{
-			ObjectMeta: metav1.ObjectMeta{Namespace: "kinds", Name: "p", Labels: map[string]string{"app": "p"}},
+		Eventually(r.get).WithArguments("Pod/kinds/p").Should(Equal(&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "kinds", Name: "p", UID: p.UID, Labels: map[string]string{"app": "p"}},
 			Spec: corev1.PodSpec{
 				NodeName: "kinds-node", ServiceAccountName: p.Spec.ServiceAccountName, DeprecatedServiceAccount: p.Spec.DeprecatedServiceAccount,
 				Containers: []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}}}},
