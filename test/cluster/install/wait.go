@@ -81,7 +81,7 @@ func ready(ctx context.Context, c Cluster, o Options, image string) error {
 		return err
 	}
 	if !meta.IsStatusConditionTrue(t.Status.Conditions, "Available") || !meta.IsStatusConditionFalse(t.Status.Conditions, "Progressing") {
-		return fmt.Errorf("Tierwall/default says: %v", t.Status.Conditions)
+		return fmt.Errorf("conditions of Tierwall/default: %v", t.Status.Conditions)
 	}
 	var ds appsv1.DaemonSet
 	if err := get(ctx, c, o, &ds, "daemonset", "tierwall-agent"); err != nil {

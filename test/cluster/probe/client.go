@@ -28,56 +28,53 @@ func NewClient(socket string) *Client {
 
 // Probes sends all at once and returns a result for each.
 func (c *Client) Probes(ctx context.Context, requests []Request) ([]Result, error) {
-	var results []Result
-	return results, c.call(ctx, http.MethodPost, "/probes", requests, &results)
+	return call[[]Result](ctx, c, http.MethodPost, "/probes", requests)
 }
 
 // Seen says what the server has received of the datagrams of each token.
 func (c *Client) Seen(ctx context.Context, tokens ...string) ([]Seen, error) {
-	var seen []Seen
-	return seen, c.call(ctx, http.MethodPost, "/seen", tokens, &seen)
+	return call[[]Seen](ctx, c, http.MethodPost, "/seen", tokens)
 }
 
 // Start starts a stream and returns its name. That nobody answers is an error
 // only where there is a connection to be made first.
 func (c *Client) Start(ctx context.Context, r StreamRequest) (string, error) {
-	var id string
-	return id, c.call(ctx, http.MethodPost, "/streams", r, &id)
+	return call[string](ctx, c, http.MethodPost, "/streams", r)
 }
 
 // Counts of a stream so far.
 func (c *Client) Counts(ctx context.Context, id string) (Counts, error) {
-	var counts Counts
-	return counts, c.call(ctx, http.MethodGet, "/streams/"+id, nil, &counts)
+	return call[Counts](ctx, c, http.MethodGet, "/streams/"+id, nil)
 }
 
 // Stop stops a stream, waits for the answers that are under way, and returns
 // its counts.
 func (c *Client) Stop(ctx context.Context, id string) (Counts, error) {
-	var counts Counts
-	return counts, c.call(ctx, http.MethodDelete, "/streams/"+id, nil, &counts)
+	return call[Counts](ctx, c, http.MethodDelete, "/streams/"+id, nil)
 }
 
-func (c *Client) call(ctx context.Context, method, path string, in, out any) error {
+// call gives an order and reads the answer.
+func call[T any](ctx context.Context, c *Client, method, path string, in any) (out T, err error) {
 	body, err := json.Marshal(in)
 	if err != nil {
-		return err
+		return out, err
 	}
 	r, err := http.NewRequestWithContext(ctx, method, "http://probe"+path, bytes.NewReader(body))
 	if err != nil {
-		return err
+		return out, err
 	}
 	answer, err := c.http.Do(r)
 	if err != nil {
-		return err
+		return out, err
 	}
 	defer func() { _ = answer.Body.Close() }()
 	text, err := io.ReadAll(answer.Body)
 	if err != nil {
-		return err
+		return out, err
 	}
 	if answer.StatusCode != http.StatusOK {
-		return fmt.Errorf("probe %s: %s", path, strings.TrimSpace(string(text)))
+		return out, fmt.Errorf("probe %s: %s", path, strings.TrimSpace(string(text)))
 	}
-	return json.Unmarshal(text, out)
+	err = json.Unmarshal(text, &out)
+	return out, err
 }

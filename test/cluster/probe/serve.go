@@ -151,6 +151,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request) *stream {
 	t := s.streams[r.PathValue("id")]
 	if t == nil {
 		http.Error(w, "no such stream", http.StatusNotFound)
+		return nil
 	}
 	return t
 }

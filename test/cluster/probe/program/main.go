@@ -34,6 +34,7 @@ func main() {
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()
 	if err := s.Run(ctx); err != nil {
-		log.Fatal(err)
+		cancel()
+		log.Fatal(err) //nolint:gocritic // all that is deferred is the line above
 	}
 }
