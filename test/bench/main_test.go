@@ -16,6 +16,7 @@ var report Report
 // writes it to that file too.
 func TestMain(m *testing.M) {
 	flag.Parse()
+	limit = some(limit, limit/8) // a short run is a rehearsal
 	if f := flag.Lookup("test.bench"); f.Value.String() != "" {
 		if err := lab.Reexec(); err != nil {
 			fmt.Fprintln(os.Stderr, err)

@@ -61,30 +61,27 @@ func (p *plane) open() (*written, error) {
 }
 
 // errTooLong says that a node could not be programmed in time.
-var errTooLong = errors.New(tooLong())
+var errTooLong = errors.New("the rules are not in the kernel in time")
 
 // sync programs the kernel of the calling thread's namespace from what an agent
-// holds now. It says errTooLong if that takes longer than Limit.
+// holds now. It says errTooLong if that takes longer than the limit.
 func (p *plane) sync(ctx context.Context, a *agent) (*written, error) {
 	w, err := p.open()
 	if err != nil {
 		return nil, err
 	}
-	ctx, cancel := context.WithTimeout(ctx, limit())
+	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
 	start := time.Now()
 	err = w.Sync(ctx, a.state())
 	switch {
-	case ctx.Err() != nil || time.Since(start) > limit():
+	case ctx.Err() != nil || time.Since(start) > limit:
 		return w, fmt.Errorf("%s: %w", p.column, errTooLong)
 	case err != nil:
 		return nil, fmt.Errorf("%s: %w", p.column, err)
 	}
 	return w, nil
 }
-
-// limit is Limit, and less in a short run, which is a rehearsal.
-func limit() time.Duration { return some(Limit, Limit/8) }
 
 // some is the first of two amounts, or in a short run (-test.short) the second.
 func some[T any](full, short T) T {

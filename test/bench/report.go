@@ -60,7 +60,7 @@ var parts = []struct{ title, text string }{
 		"and at a tenth of both, with as many on the node. Up to 500 changes of addresses and 100 of policies, and no longer than 15 s each. CPU times include those of commands that are run."},
 	Programming: {"Programming", "2,000 sets of 200,000 members in all, and 2,000 policies of 10 rules: 2,000 local pods with one policy each; and a quarter of all that. " +
 		"The time of the backend, with that of the index and the compiler for changes: a member of one set that 10 policies ask for, the rules of a policy, the address of a local pod."},
-	RealNode: {"A real node", "294 policies of 68 rules, 3,708 sets of 256,000 members, 100 local pods of 50 kinds."},
+	RealNode: {"A real node", "294 policies of 68 rules, 3,708 sets of 256,000 members, 100 local pods of 50 kinds; and a tenth of the policies, sets and members."},
 }
 
 // Column is the data plane that a figure is of.
@@ -276,10 +276,10 @@ func (r *Report) Markdown(machine string) string {
 	return b.String()
 }
 
-// Limit is how long rules may take to be programmed; then a benchmark goes on without.
-const Limit = 2 * time.Minute
+// limit is how long rules may take to be programmed; then a benchmark goes on without.
+var limit = 2 * time.Minute
 
-func tooLong() string { return fmt.Sprintf("not in %.0f s", Limit.Seconds()) }
+func tooLong() string { return fmt.Sprintf("not in %.0f s", limit.Seconds()) }
 
 // Machine names the machine that this runs on.
 func Machine() string {

@@ -114,15 +114,15 @@ func sizedPolicy(i, port, n int) *model.Policy {
 	return ingress("policy-"+strconv.Itoa(i), 10, selector.Equal("app", "app-"+strconv.Itoa(i)), rules...)
 }
 
-// realNode is the profile of a real, busy node.
-func realNode(ix *policy.Index) {
-	next := 0
-	for i := range 3708 {
+// realNode is the profile of a real, busy node, or a part of it.
+func realNode(ix *policy.Index, part int) {
+	next, n := 0, 3708/part
+	for i := range n {
 		size := 1 + i%9
 		switch {
-		case i == 3707:
-			size = 54_566
-		case i >= 3035:
+		case i == n-1:
+			size = 54_566 / part
+		case i >= 3035/part:
 			size = 277
 		}
 		nets := make([]netip.Prefix, size)
@@ -132,10 +132,10 @@ func realNode(ix *policy.Index) {
 		}
 		ix.Upsert(networkSet("set-"+strconv.Itoa(i), nets))
 	}
-	for i := range 294 {
+	for i := range 294 / part {
 		rules := make([]model.Rule, 68)
 		for j := range rules {
-			rules[j] = allow(j, from(selector.Equal("set", "set-"+strconv.Itoa((i*68+j)%3708))), 80+j)
+			rules[j] = allow(j, from(selector.Equal("set", "set-"+strconv.Itoa((i*68+j)%n))), 80+j)
 		}
 		ix.Upsert(ingress("policy-"+strconv.Itoa(i), float64(i), selector.Equal("app", "app-"+strconv.Itoa(i%50)), rules...))
 	}
