@@ -238,6 +238,7 @@ func (b *Backend) read(ctx context.Context) (have *shape, missing map[dataplane.
 // restore brings a family's rules. If not all tables take theirs, those that do have them.
 func (b *Backend) restore(ctx context.Context, f dataplane.Family, text string) error {
 	b.stats.Restores++
+	b.commits += strings.Count(text, "COMMIT\n")
 	err := b.kernel.restore(ctx, f, text)
 	parts := strings.SplitAfter(text, "COMMIT\n")
 	parts = parts[:max(len(parts)-1, 0)] // nothing comes after the last
@@ -245,6 +246,7 @@ func (b *Backend) restore(ctx context.Context, f dataplane.Family, text string) 
 		return err
 	}
 	var errs []error
+	b.commits += len(parts)
 	for _, part := range parts {
 		if err := b.kernel.restore(ctx, f, part); err != nil {
 			name, _, _ := strings.Cut(strings.TrimPrefix(part, "*"), "\n")

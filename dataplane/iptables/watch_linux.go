@@ -202,7 +202,7 @@ func (w *Watcher) table(at tableAt) []string {
 	want := w.want.of(at.family)[at.name]
 	info, err := w.legacy.info(at.family, at.name)
 	if err != nil {
-		return []string{err.Error()}
+		return nil // as with sets
 	}
 	now := w.clock.Now()
 	last := w.seen[at]
@@ -211,10 +211,10 @@ func (w *Watcher) table(at tableAt) []string {
 	}
 	have, err := w.legacy.shape(at.family, at.name, info)
 	switch {
-	case errors.Is(err, unix.EAGAIN), errors.Is(err, unix.EINVAL): // somebody has been faster
-		return nil
-	case err != nil:
+	case errors.Is(err, errEntry):
 		return []string{err.Error()}
+	case err != nil: // somebody has been faster, as a rule
+		return nil
 	case !sameTable(have, w.want.shape().tables[at.family][at.name]):
 		return []string{fmt.Sprintf("%s table %s: %+v", at.family, at.name, info)}
 	}
@@ -227,7 +227,7 @@ func (w *Watcher) table(at tableAt) []string {
 func (w *Watcher) sets() []string {
 	sizes, err := listSizes(w.nl)
 	if err != nil {
-		return []string{err.Error()}
+		return nil // nothing is known now: the next look, or the comparison, will know
 	}
 	var diffs []string
 	for _, key := range sortedKeys(w.want.sets) {
