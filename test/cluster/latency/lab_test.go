@@ -129,7 +129,7 @@ func BenchmarkLab(b *testing.B) {
 	must(b, err)
 	defer func() { must(b, l.Close()) }()
 	for _, n := range []string{"n1", "n2", "n3"} {
-		defer startAgent(b, l, kubeconfig, n)()
+		b.Cleanup(startAgent(b, l, kubeconfig, n))
 	}
 	time.Sleep(3 * time.Second) // nothing says when all have read the cluster
 	end := func(pod, addr string) End {

@@ -41,17 +41,17 @@ func running(ctx context.Context, c client.Client, namespace, name string) (End,
 		if err == nil && p.Status.Phase == corev1.PodRunning && p.Status.PodIP != "" {
 			addr, err := netip.ParseAddr(p.Status.PodIP)
 			if err != nil {
-				return End{}, fmt.Errorf("Pod/%s/%s: status.podIP: %w", namespace, name, err)
+				return End{}, fmt.Errorf("latency: Pod/%s/%s: status.podIP: %w", namespace, name, err)
 			}
 			path, err := netnsOf(name)
 			if err != nil {
-				return End{}, fmt.Errorf("Pod/%s/%s: %w", namespace, name, err)
+				return End{}, fmt.Errorf("latency: Pod/%s/%s: %w", namespace, name, err)
 			}
 			return End{Netns: path, Addr: addr}, nil
 		}
 		select {
 		case <-ctx.Done():
-			return End{}, fmt.Errorf("Pod/%s/%s does not run: phase %q: %w", namespace, name, p.Status.Phase, errors.Join(ctx.Err(), err))
+			return End{}, fmt.Errorf("latency: Pod/%s/%s does not run: phase %q: %w", namespace, name, p.Status.Phase, errors.Join(ctx.Err(), err))
 		case <-time.After(100 * time.Millisecond):
 		}
 	}

@@ -205,7 +205,7 @@ func (s *starts) one(ctx context.Context, c client.Client, namespace, node, imag
 	}()
 	for limit := now() + podTimeout; !s.admitted(uint64(number)); {
 		if now() > limit {
-			return nil, fmt.Errorf("Pod/%s/%s: not all that is allowed gets through within %s", namespace, pod.Name, podTimeout)
+			return nil, fmt.Errorf("latency: Pod/%s/%s: not all that is allowed gets through within %s", namespace, pod.Name, podTimeout)
 		}
 		select {
 		case <-ctx.Done():
