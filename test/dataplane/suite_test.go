@@ -84,8 +84,9 @@ func TestDataplane(t *testing.T) {
 				filter = "!" + byLegacy.name + " && !" + byNFT.name
 			}
 			args := []string{"-test.run=^TestDataplane$", "-ginkgo.label-filter=" + filter}
-			for _, a := range os.Args[1:] {
-				if strings.Contains(a, "-ginkgo.") || strings.HasPrefix(a, "-test.timeout") {
+			for i, a := range os.Args[1:] {
+				value := i > 0 && strings.Contains(os.Args[i], "-ginkgo.") && !strings.HasPrefix(a, "-")
+				if value || strings.Contains(a, "-ginkgo.") || strings.HasPrefix(a, "-test.timeout") {
 					args = append(args, a)
 				}
 			}
