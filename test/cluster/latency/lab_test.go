@@ -128,8 +128,14 @@ func BenchmarkLab(b *testing.B) {
 	l, err := lab.New(ctx, spec)
 	must(b, err)
 	defer func() { must(b, l.Close()) }()
+	var stops []func()
+	defer func() { // before the server, which waits for those who watch
+		for _, stop := range stops {
+			stop()
+		}
+	}()
 	for _, n := range []string{"n1", "n2", "n3"} {
-		b.Cleanup(startAgent(b, l, kubeconfig, n))
+		stops = append(stops, startAgent(b, l, kubeconfig, n))
 	}
 	time.Sleep(3 * time.Second) // nothing says when all have read the cluster
 	end := func(pod, addr string) End {
