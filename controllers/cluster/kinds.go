@@ -27,6 +27,10 @@ type kind struct {
 	foreign bool
 	// ours are kinds without which nothing is in sync once their definition is there.
 	ours bool
+	// aid: its objects only tell sooner what others will tell. What may not be read
+	// of it is reported, and waited for by nothing: a right that a new version of
+	// the agents needs is granted by the manager, whose pod may need the agents.
+	aid bool
 	// lazy kinds are read once a policy needs them.
 	lazy bool
 	// many: a plain list of them comes from the API server's cache, which may lag
@@ -71,7 +75,10 @@ func customKinds() []*kind {
 		ours("hostendpoints", "HostEndpoint", model.KindHostEndpoint, func() any { return &v1alpha1.HostEndpoint{} }),
 		ours("globalnetworkpolicies", "GlobalNetworkPolicy", model.KindGlobalNetworkPolicy, func() any { return &v1alpha1.GlobalNetworkPolicy{} }),
 		ours("networkpolicies", "NetworkPolicy", model.KindTierwallNetworkPolicy, func() any { return &v1alpha1.NetworkPolicy{} }),
-		ours("podaddressreports", "PodAddressReport", "PodAddressReport", func() any { return &v1alpha1.PodAddressReport{} }),
+		{
+			gvr: v1alpha1.GroupVersion.WithResource("podaddressreports"), kind: "PodAddressReport", ref: "PodAddressReport",
+			fresh: func() any { return &v1alpha1.PodAddressReport{} }, ours: true, aid: true,
+		},
 		{
 			gvr:  schema.GroupVersionResource{Group: clusterv1alpha2.GroupName, Version: "v1alpha2", Resource: "clusternetworkpolicies"},
 			kind: "ClusterNetworkPolicy", ref: model.KindClusterNetworkPolicy,

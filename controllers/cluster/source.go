@@ -185,7 +185,7 @@ type run struct {
 
 	mu     sync.Mutex
 	filled bool // the store has been filled once
-	absent bool // the API server does not serve the kind
+	absent bool // the API server does not serve the kind, or an aid not to the agent
 }
 
 // inSync says whether all objects of the kind have been delivered once. A kind
@@ -193,7 +193,7 @@ type run struct {
 func (r *run) inSync() bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.filled || r.absent && !r.kind.ours
+	return r.filled || r.absent && (r.kind.aid || !r.kind.ours)
 }
 
 func (r *run) set(filled, absent bool) (news bool) {
@@ -232,7 +232,7 @@ func (s *Source) start(ctx context.Context, k *kind) {
 	s.running[k] = r
 	read := &reader{from: s.clients.objects(k), store: r.store, cached: k.many, fared: func(err error) {
 		s.status.set(k.String(), err)
-		if r.set(false, apierrors.IsNotFound(err)) {
+		if r.set(false, apierrors.IsNotFound(err) || k.aid && apierrors.IsForbidden(err)) {
 			s.look()
 		}
 	}}

@@ -78,6 +78,19 @@ var _ = Describe("Rights", func() {
 		Eventually(r.report).Should(BeEmpty())
 	})
 
+	It("to read what other agents announce are reported where they are missing, and waited for by nothing", func() {
+		some := rules()
+		resources := &some[4].Resources
+		*resources = (*resources)[:len(*resources)-1]
+		role := user("agent-before-an-upgrade", some)
+		r, _ := watch(server.As("agent-before-an-upgrade"), "")
+		Eventually(r.inSync).Should(BeTrue())
+		Eventually(r.report).Should(HavePrefix("podaddressreports.tierwall.io: permission missing"))
+		role.Rules = rules()
+		Expect(admin.Update(ctx(), role)).To(Succeed())
+		Eventually(r.report).Should(BeEmpty())
+	})
+
 	It("to see which kinds there are is needed too", func() {
 		var some []rbacv1.PolicyRule
 		for _, rule := range rules() {
