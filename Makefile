@@ -100,6 +100,10 @@ testcluster:
 cluster-up: testcluster ## Make a Kubernetes cluster of NODES in folder CLUSTER; DUAL=true, PODNET=bridge, PROXY=iptables, RUNTIME=containerd1.
 	@bin/testcluster --dir $(CLUSTER) up --nodes $(NODES) --dual-stack=$(DUAL) --pod-network $(PODNET) --proxy-mode $(PROXY) --runtime $(RUNTIME)
 
+.PHONY: cluster-install
+cluster-install: testcluster ## Build Tierwall and install it on the cluster of folder CLUSTER, as users do.
+	@bin/testcluster --dir $(CLUSTER) install
+
 .PHONY: cluster-down
 cluster-down: testcluster ## Take the cluster of folder CLUSTER down.
 	@bin/testcluster --dir $(CLUSTER) down

@@ -89,6 +89,7 @@ else
 	new_cluster
 	suites "-install -page docs/conformance.md"
 	step make --no-print-directory e2e-latency CLUSTER="$cluster"
+	step go run ./test/cluster/startup/cmd/startup --dir "$cluster" --pods 200
 fi
 
 [ ${#failed[@]} -eq 0 ] || printf 'FAILED: %s\n' "${failed[@]}"

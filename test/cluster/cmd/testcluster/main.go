@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tierwall/tierwall/test/cluster"
+	"github.com/tierwall/tierwall/test/cluster/install"
 )
 
 // folderVariable names the folder of the cluster where no flag does.
@@ -45,7 +46,7 @@ func command() *cobra.Command {
 		TraverseChildren: true,
 	}
 	root.PersistentFlags().StringVar(&folder, "dir", folder, "folder of the cluster; "+folderVariable+" in the environment names it too")
-	root.AddCommand(up(&folder), down(&folder), status(&folder), execute(&folder), kubectl(&folder), load(&folder), user(&folder), power(&folder), server(&folder))
+	root.AddCommand(up(&folder), down(&folder), status(&folder), execute(&folder), kubectl(&folder), load(&folder), user(&folder), power(&folder), server(&folder), installs(&folder))
 	return root
 }
 
@@ -78,6 +79,26 @@ func down(folder *string) *cobra.Command {
 		Use: "down", Short: "Take the cluster down, and its folder with it", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error { return cluster.Down(c.Context(), *folder) },
 	}
+}
+
+func installs(folder *string) *cobra.Command {
+	var o install.Options
+	c := &cobra.Command{
+		Use: "install", Short: "Build Tierwall of the module around here, load its image and apply config/default", Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			opened, err := cluster.Open(*folder)
+			if err != nil {
+				return err
+			}
+			if err := install.Tierwall(c.Context(), opened, o); err != nil {
+				return err
+			}
+			fmt.Fprintf(c.OutOrStdout(), "Tierwall runs on %d nodes\n", len(opened.Nodes()))
+			return nil
+		},
+	}
+	c.Flags().StringVar(&o.Tag, "tag", "", "tag of the image, where it is not that of config/operator: an upgrade, or a way back")
+	return c
 }
 
 func status(folder *string) *cobra.Command {
