@@ -24,6 +24,12 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 		r.errorf(path.Child("dataplane"), "%s is no data plane: want %s", quote(string(spec.Dataplane)),
 			list(v1alpha1.DataplaneAuto, v1alpha1.DataplaneNFTables, v1alpha1.DataplaneIPTables))
 	}
+	switch spec.PodStartup {
+	case "", v1alpha1.PodStartupWait, v1alpha1.PodStartupRequire, v1alpha1.PodStartupOff:
+	default:
+		r.errorf(path.Child("podStartup"), "%s is not what a pod's start could do: want %s", quote(string(spec.PodStartup)),
+			list(v1alpha1.PodStartupWait, v1alpha1.PodStartupRequire, v1alpha1.PodStartupOff))
+	}
 	if f := spec.Failsafe.Inbound; f != nil {
 		s.FailsafeInbound = failsafe(path.Child("failsafe", "inbound"), *f, r)
 	}

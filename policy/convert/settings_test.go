@@ -45,6 +45,7 @@ spec: {dataplane: Auto, endpointToHostAction: Accept, unknownWorkloads: Deny, lo
 			in: meta + `
 spec:
   dataplane: EBPF
+  podStartup: Auto
   failsafe: {inbound: [{protocol: ICMP, port: 0, net: x}, {port: 1}], outbound: [{port: 65536}]}
   endpointToHostAction: ACCEPT
   unknownWorkloads: Pass
@@ -53,6 +54,7 @@ spec:
 			want: `in TCP/1 toHost Drop unknown Deny`,
 			problems: []string{
 				`spec.dataplane: "EBPF" is no data plane: want Auto, NFTables or IPTables`,
+				`spec.podStartup: "Auto" is not what a pod's start could do: want Wait, Require or Off`,
 				`spec.failsafe.inbound[0].protocol: "ICMP" is no protocol of a port: want TCP, UDP or SCTP; the entry is left out`,
 				`spec.failsafe.inbound[0].port: port 0 is out of range: want 1-65535; the entry is left out`,
 				`spec.failsafe.inbound[0].net: "x" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8; the entry is left out`,
