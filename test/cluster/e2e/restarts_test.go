@@ -14,41 +14,43 @@ import (
 // nextTag is the image of the upgrade.
 const nextTag = "v0.1.1-next"
 
+// unharmed expects that nothing is lost or opened while something is done to
+// Tierwall, until all of it is ready again.
+func unharmed(ctx SpecContext, do func()) {
+	GinkgoHelper()
+	apply(ctx, isolated)
+	expectIsolated(ctx)
+	g := startGuards(ctx)
+	do()
+	Expect(install.Wait(ctx, bed, how)).To(Succeed())
+	g.expectWhole(ctx)
+	expectIsolated(ctx)
+}
+
+// rollout replaces all pods of a workload of Tierwall's.
+func rollout(ctx SpecContext, workload string) {
+	GinkgoHelper()
+	kubectl(ctx, "rollout", "restart", "-n", install.Namespace, workload)
+	kubectl(ctx, "rollout", "status", "-n", install.Namespace, workload, "--timeout=3m")
+}
+
 // restartSpecs replace agents and managers while packets are counted: not one
 // that is allowed may be lost, and not one that is denied may get through.
 func restartSpecs() {
 	It("loses nothing and opens nothing when all agents are restarted", func(ctx SpecContext) {
-		apply(ctx, isolated)
-		expectIsolated(ctx)
-		g := startGuards(ctx)
-		kubectl(ctx, "rollout", "restart", "-n", install.Namespace, "daemonset/tierwall-agent")
-		kubectl(ctx, "rollout", "status", "-n", install.Namespace, "daemonset/tierwall-agent", "--timeout=3m")
-		Expect(install.Wait(ctx, bed, how)).To(Succeed())
-		g.expectWhole(ctx)
-		expectIsolated(ctx)
+		unharmed(ctx, func() { rollout(ctx, "daemonset/tierwall-agent") })
 	}, SpecTimeout(5*minute))
 
 	It("loses nothing and opens nothing when agents are killed", func(ctx SpecContext) {
-		apply(ctx, isolated)
-		expectIsolated(ctx)
-		g := startGuards(ctx)
-		for _, node := range bed.Nodes() {
-			killAgent(ctx, node)
-		}
-		Expect(install.Wait(ctx, bed, how)).To(Succeed())
-		g.expectWhole(ctx)
-		expectIsolated(ctx)
+		unharmed(ctx, func() {
+			for _, node := range bed.Nodes() {
+				killAgent(ctx, node)
+			}
+		})
 	}, SpecTimeout(3*minute))
 
 	It("loses nothing and opens nothing when the operator is restarted", func(ctx SpecContext) {
-		apply(ctx, isolated)
-		expectIsolated(ctx)
-		g := startGuards(ctx)
-		kubectl(ctx, "rollout", "restart", "-n", install.Namespace, "deployment/tierwall-manager")
-		kubectl(ctx, "rollout", "status", "-n", install.Namespace, "deployment/tierwall-manager", "--timeout=3m")
-		Expect(install.Wait(ctx, bed, how)).To(Succeed())
-		g.expectWhole(ctx)
-		expectIsolated(ctx)
+		unharmed(ctx, func() { rollout(ctx, "deployment/tierwall-manager") })
 	}, SpecTimeout(5*minute))
 
 	It("is upgraded, and goes back, with kubectl apply, and nothing is lost or opened", func(ctx SpecContext) {
