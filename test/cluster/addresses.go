@@ -4,6 +4,7 @@ package cluster
 
 import (
 	"fmt"
+	"net"
 	"net/netip"
 	"strings"
 )
@@ -62,6 +63,9 @@ func (o Options) machineAddresses(i int) []string {
 	}
 	return all
 }
+
+// nodeHardware is the Ethernet address of node i's interface, a locally administered one.
+func nodeHardware(i int) net.HardwareAddr { return net.HardwareAddr{2, 0, 10, 200, 0, byte(i)} }
 
 // podPrefixes are those of node i.
 func (o Options) podPrefixes(i int) []netip.Prefix {

@@ -81,6 +81,9 @@ func (o Options) wireNode(ctx context.Context, cp, node *machine.Machine, i int)
 		LinkAttrs:     netlink.LinkAttrs{Name: node.Name(), MasterIndex: bridge.Attrs().Index},
 		PeerName:      nodeLink,
 		PeerNamespace: netlink.NsFd(ns),
+		// A card keeps its address when the power goes: the other machines remember
+		// it, for IPv6 for half a minute.
+		PeerHardwareAddr: nodeHardware(i),
 	}
 	err = retry(ctx, func() error { return at.LinkAdd(pair) }, unix.EEXIST)
 	if err != nil {
