@@ -75,9 +75,10 @@ func New(o Options) (*Source, error) {
 }
 
 // backoff is the pause between tries to reach the API server. It is short, for
-// until then nothing new is enforced, and random, for there are many agents.
+// until then nothing new is enforced, and random, for there are many agents:
+// after an outage of any length they all are back within ten seconds.
 func backoff() *wait.Backoff {
-	return &wait.Backoff{Duration: 500 * time.Millisecond, Cap: 15 * time.Second, Steps: 30, Factor: 2, Jitter: 1}
+	return &wait.Backoff{Duration: 500 * time.Millisecond, Cap: 5 * time.Second, Steps: 30, Factor: 2, Jitter: 1}
 }
 
 // Run implements agent.Source.
