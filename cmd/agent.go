@@ -101,6 +101,10 @@ func (f *agentFlags) check() error {
 		return nil
 	case f.from != "" && (f.kubeconfig != "" || f.context != ""):
 		return errors.New("--from goes without --kubeconfig and --context: there is no cluster")
+	case f.requirePolicy && f.from != "":
+		return errors.New("--require-policy goes without --from: there are no pods that start")
+	case f.requirePolicy && f.nri == nriOff:
+		return errors.New("--require-policy goes without --nri off: nobody would wait")
 	}
 	if f.from != "" {
 		if err := checkFolder(f.from); err != nil {
@@ -173,7 +177,7 @@ func (f *agentFlags) run(ctx context.Context, s streams) error {
 	if err := f.check(); err != nil {
 		return err
 	}
-	backend, err := chooseBackend(f.dataplane, log)
+	backend, err := hostPlanes.choose(f.dataplane, log)
 	if err != nil {
 		return err
 	}

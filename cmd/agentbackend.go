@@ -47,40 +47,60 @@ type chosenBackend struct {
 	log         *slog.Logger
 }
 
-// chooseBackend returns the backend that --dataplane asks for: auto, nftables or iptables.
-func chooseBackend(name string, log *slog.Logger) (*chosenBackend, error) {
+// planes are the data planes of a host.
+type planes struct {
+	// usable says why the kernel's nftables cannot be used; nil if it can.
+	usable             func() error
+	nftables, iptables func(*slog.Logger) (*chosenBackend, error)
+}
+
+// hostPlanes are those of this host.
+var hostPlanes = planes{usable: nftablesUsable, nftables: nftablesPlane, iptables: iptablesPlane}
+
+// choose returns the backend that --dataplane asks for: auto, nftables or
+// iptables. Auto is nftables wherever the kernel has it, even if it cannot be
+// programmed: what else the host runs uses it then, too.
+func (p planes) choose(name string, log *slog.Logger) (*chosenBackend, error) {
 	switch name {
 	case "auto":
-		err := nftablesUsable()
+		err := p.usable()
 		if err == nil {
-			return chooseBackend("nftables", log)
+			return p.nftables(log)
 		}
-		b, ierr := chooseBackend("iptables", log)
+		b, ierr := p.iptables(log)
 		if ierr != nil {
 			return nil, fmt.Errorf("--dataplane auto: no nftables (%w) and no iptables (%w)", err, ierr)
 		}
 		return b, nil
 	case "nftables":
-		b, err := nftables.New(nftables.Options{})
-		if err != nil {
-			return nil, err
-		}
-		return &chosenBackend{
-			agentKernel: b, dataplane: v1alpha1.DataplaneNFTables, removeOther: iptables.Cleanup, log: log,
-			watcher: func() (agent.Watcher, error) { return watch.New(nftables.TableName) },
-		}, nil
+		return p.nftables(log)
 	case "iptables":
-		b, err := iptables.New(iptables.Options{})
-		if err != nil {
-			return nil, err
-		}
-		log.Info("programming iptables", "variant", b.Variant().String())
-		return &chosenBackend{
-			agentKernel: b, dataplane: v1alpha1.DataplaneIPTables, removeOther: cleanupNFTables, log: log,
-			watcher: func() (agent.Watcher, error) { return b.NewWatcher(clock.RealClock{}) }, audit: iptablesAudit,
-		}, nil
+		return p.iptables(log)
 	}
 	return nil, fmt.Errorf("--dataplane %s: want auto, nftables or iptables", name)
+}
+
+func nftablesPlane(log *slog.Logger) (*chosenBackend, error) {
+	b, err := nftables.New(nftables.Options{})
+	if err != nil {
+		return nil, err
+	}
+	return &chosenBackend{
+		agentKernel: b, dataplane: v1alpha1.DataplaneNFTables, removeOther: iptables.Cleanup, log: log,
+		watcher: func() (agent.Watcher, error) { return watch.New(nftables.TableName) },
+	}, nil
+}
+
+func iptablesPlane(log *slog.Logger) (*chosenBackend, error) {
+	b, err := iptables.New(iptables.Options{})
+	if err != nil {
+		return nil, err
+	}
+	log.Info("programming iptables", "variant", b.Variant().String())
+	return &chosenBackend{
+		agentKernel: b, dataplane: v1alpha1.DataplaneIPTables, removeOther: cleanupNFTables, log: log,
+		watcher: func() (agent.Watcher, error) { return b.NewWatcher(clock.RealClock{}) }, audit: iptablesAudit,
+	}, nil
 }
 
 // nftablesUsable says why the kernel's nftables cannot be used; nil if it can. It

@@ -100,10 +100,20 @@ func TestCleanupProbes(t *testing.T) {
 	}
 }
 
-func TestStayGoesWithCleanup(t *testing.T) {
-	got := runMain(t, "", "agent", "--stay")
-	if got.status != exitUnusable || got.errOut != "error: --stay goes with --cleanup\n" {
-		t.Errorf("%+v", got)
+// Flags that would have no effect beside each other are refused.
+func TestAgentFlagsThatDoNotGoTogether(t *testing.T) {
+	for args, want := range map[string]string{
+		"--stay":                         "--stay goes with --cleanup",
+		"--cleanup --from x":             "--cleanup goes without --from",
+		"--from x --context y":           "--from goes without --kubeconfig and --context: there is no cluster",
+		"--require-policy --from x":      "--require-policy goes without --from: there are no pods that start",
+		"--require-policy --nri off":     "--require-policy goes without --nri off: nobody would wait",
+		"--node x --dataplane netfilter": "--dataplane netfilter: want auto, nftables or iptables",
+	} {
+		got := runMain(t, "", append([]string{"agent"}, strings.Fields(args)...)...)
+		if got.status != exitUnusable || got.errOut != "error: "+want+"\n" {
+			t.Errorf("%s: %+v", args, got)
+		}
 	}
 }
 
