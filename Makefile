@@ -91,6 +91,7 @@ DUAL    ?= false
 PODNET  ?= routed
 PROXY   ?= nftables
 RUNTIME ?= containerd2
+DATAPLANE ?= Auto
 
 .PHONY: testcluster
 testcluster:
@@ -101,8 +102,8 @@ cluster-up: testcluster ## Make a Kubernetes cluster of NODES in folder CLUSTER;
 	@bin/testcluster --dir $(CLUSTER) up --nodes $(NODES) --dual-stack=$(DUAL) --pod-network $(PODNET) --proxy-mode $(PROXY) --runtime $(RUNTIME)
 
 .PHONY: cluster-install
-cluster-install: testcluster ## Build Tierwall and install it on the cluster of folder CLUSTER, as users do.
-	@bin/testcluster --dir $(CLUSTER) install
+cluster-install: testcluster ## Build Tierwall and install it on the cluster of folder CLUSTER, as users do; DATAPLANE=IPTables.
+	@bin/testcluster --dir $(CLUSTER) install --dataplane "$(DATAPLANE)"
 
 .PHONY: cluster-down
 cluster-down: testcluster ## Take the cluster of folder CLUSTER down.

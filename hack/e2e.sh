@@ -77,14 +77,17 @@ if [ "${1:-}" = short ]; then
 	new_cluster
 	suites "-install -short"
 else
-	# Both pod networks, both modes of kube-proxy, one family and two, both runtimes.
-	while read -r pods proxy dual runtime; do
-		NODES=3 PODNET=$pods PROXY=$proxy DUAL=$dual RUNTIME=$runtime specs "$pods-$proxy-dual-$dual-$runtime" </dev/null
+	# Both pod networks, both modes of kube-proxy, one family and two, both runtimes,
+	# and both data planes.
+	while read -r pods proxy dual runtime dataplane; do
+		NODES=3 PODNET=$pods PROXY=$proxy DUAL=$dual RUNTIME=$runtime DATAPLANE=$dataplane \
+			specs "$pods-$proxy-dual-$dual-$runtime-$dataplane" </dev/null
 	done <<-'TABLE'
-		routed nftables true  containerd2
-		bridge iptables true  containerd2
-		routed iptables false containerd1
-		bridge nftables false containerd1
+		routed nftables true  containerd2 Auto
+		bridge iptables true  containerd2 Auto
+		routed iptables false containerd1 Auto
+		bridge nftables false containerd1 Auto
+		routed iptables true  containerd2 IPTables
 	TABLE
 	new_cluster
 	suites "-install -page docs/conformance.md"

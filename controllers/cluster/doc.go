@@ -12,9 +12,12 @@
 // changed in what nobody reads (a status, a heartbeat) is not news, and memory
 // per pod is that of package policy.
 //
-// Kinds that are CustomResourceDefinitions come and go with them (crds.go).
+// Kinds that are CustomResourceDefinitions come and go with them (source.go).
 // Calico's objects are translated, and the automatic host endpoints made, in
 // layers below the cluster's own Tierwall objects (layers.go).
+//
+// While nobody answers, one request of all tries again, and the others follow when
+// it is let in (gate.go).
 //
 // Synced is said once every kind that there is has been read in full. While the
 // API server cannot be reached the last state stands, and the errors are

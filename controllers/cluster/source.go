@@ -37,6 +37,7 @@ type Source struct {
 	node    string
 	log     *slog.Logger
 	clients *clients
+	gate    *gate
 	// changed has room for one: something is to be looked at.
 	changed chan struct{}
 
@@ -71,12 +72,12 @@ func New(o Options) (*Source, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Source{node: o.Node, log: o.Log, clients: c, changed: make(chan struct{}, 1), running: map[*kind]*run{}, custom: customKinds()}, nil
+	return &Source{node: o.Node, log: o.Log, clients: c, gate: newGate(), changed: make(chan struct{}, 1), running: map[*kind]*run{}, custom: customKinds()}, nil
 }
 
-// backoff is the pause between tries to reach the API server. It is short, for
-// until then nothing new is enforced, and random, for there are many agents:
-// after an outage of any length they all are back within ten seconds.
+// backoff is the pause of a kind whose requests the API server answers with an
+// error. It is short, for until then nothing new is enforced, and random, for
+// there are many agents. For a server that does not answer, see gate.
 func backoff() *wait.Backoff {
 	return &wait.Backoff{Duration: 500 * time.Millisecond, Cap: 5 * time.Second, Steps: 30, Factor: 2, Jitter: 1}
 }
@@ -231,7 +232,7 @@ func (s *Source) start(ctx context.Context, k *kind) {
 		s.status.set(k.kind+"."+k.gvr.Group+"/"+join(namespace, name), err)
 	})
 	s.running[k] = r
-	read := &reader{from: s.clients.objects(k), store: r.store, cached: k.many, fared: func(err error) {
+	read := &reader{from: s.clients.objects(k), gate: s.gate, store: r.store, cached: k.many, fared: func(err error) {
 		s.status.set(k.String(), err)
 		if r.set(false, apierrors.IsNotFound(err) || k.aid && apierrors.IsForbidden(err)) {
 			s.look()
@@ -279,7 +280,7 @@ func (s *Source) watchDefinitions(ctx context.Context) {
 		filled = true
 		publish()
 	}, func(string, string, error) {})
-	s.reflect(ctx, crdResource.GroupResource().String(), &reader{from: s.clients.definitions(), store: st, fared: func(err error) {
+	s.reflect(ctx, crdResource.GroupResource().String(), &reader{from: s.clients.definitions(), gate: s.gate, store: st, fared: func(err error) {
 		s.status.set(crdResource.GroupResource().String(), err)
 	}})
 }

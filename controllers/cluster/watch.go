@@ -11,11 +11,14 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// reader is what a reflector reads with: it notes how requests fare, and hands
-// the objects of a plain list on page by page.
+// reader is what a reflector reads with: it waits for the API server where it
+// cannot be reached, notes how requests fare, and hands the objects of a plain list
+// on page by page.
 type reader struct {
 	from  cache.ListerWatcherWithContext
 	store *store
+	// gate is that of all readers.
+	gate *gate
 	// fared is told how each request went; nil: well.
 	fared func(error)
 	// cached: a plain list may come from the API server's cache.
@@ -35,7 +38,7 @@ func (r *reader) list(ctx context.Context, o metav1.ListOptions) (runtime.Object
 	if o.ResourceVersion == fromCache && !r.cached {
 		o.ResourceVersion = ""
 	}
-	list, err := r.from.ListWithContext(ctx, o)
+	list, err := pass(ctx, r.gate, r.fared, func() (runtime.Object, error) { return r.from.ListWithContext(ctx, o) })
 	if err != nil {
 		if ctx.Err() == nil && !apierrors.IsResourceExpired(err) {
 			r.fared(err)
@@ -78,7 +81,7 @@ func isKey(o runtime.Object) bool {
 
 // watch opens a stream.
 func (r *reader) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	w, err := r.from.WatchWithContext(ctx, o)
+	w, err := pass(ctx, r.gate, r.fared, func() (watch.Interface, error) { return r.from.WatchWithContext(ctx, o) })
 	switch {
 	case err == nil:
 		r.fared(nil)

@@ -28,7 +28,7 @@ func TestReaderList(t *testing.T) {
 	must(t, s.Add(podOf("gone", "10.0.0.9")))
 	l.take()
 	var fared []error
-	r := &reader{store: s, fared: func(err error) { fared = append(fared, err) }, from: &cache.ListWatch{
+	r := &reader{gate: newGate(), store: s, fared: func(err error) { fared = append(fared, err) }, from: &cache.ListWatch{
 		ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) { return pages[o.Continue], nil },
 	}}
 	var keys []any
@@ -61,7 +61,7 @@ func TestReaderListsWhatIs(t *testing.T) {
 		ask, want string
 	}{{true, "0", "0"}, {false, "0", ""}, {false, "17", "17"}, {false, "", ""}} {
 		var got string
-		r := &reader{cached: tt.cached, fared: func(error) {}, from: &cache.ListWatch{
+		r := &reader{gate: newGate(), cached: tt.cached, fared: func(error) {}, from: &cache.ListWatch{
 			ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
 				got = o.ResourceVersion
 				return &corev1.PodList{}, nil
@@ -98,7 +98,7 @@ func TestReaderErrors(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var fared []error
-		r := &reader{fared: func(err error) { fared = append(fared, err) }, from: &cache.ListWatch{
+		r := &reader{gate: newGate(), fared: func(err error) { fared = append(fared, err) }, from: &cache.ListWatch{
 			ListWithContextFunc:  func(context.Context, metav1.ListOptions) (runtime.Object, error) { return nil, tt.err },
 			WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return nil, tt.err },
 		}}

@@ -12,6 +12,7 @@ import (
 	appsv1 "k8s.io/api/apps/v1"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/test/cluster/install"
 	"github.com/tierwall/tierwall/test/cluster/probe"
 )
@@ -42,21 +43,37 @@ func expectIsolated(ctx context.Context) {
 	expect(ctx, flows(pods.pods, pods.pods, tcp(80), udp(80)), sameTeam)
 }
 
+// harm is what somebody does to the rules in a node's kernel.
+type harm struct{ name, command string }
+
+// harms are those that open the node until they are repaired.
+func harms() []harm {
+	if how.Dataplane != v1alpha1.DataplaneIPTables {
+		return []harm{{"flush of the table", "nft flush table inet tierwall"}, {"end of the table", "nft delete table inet tierwall"}}
+	}
+	return []harm{
+		{"flush of the chains", `for c in iptables ip6tables; do
+			{ echo '*filter'; $c-save -t filter | sed -n 's/^:\(TW-[^ ]*\).*/-F \1/p'; echo COMMIT; } | $c-restore --wait --noflush
+		done`},
+		{"end of the jumps", `for c in iptables ip6tables; do $c --wait -D FORWARD 1; done`},
+	}
+}
+
 // operatorSpecs are about what people do to what the operator keeps.
 func operatorSpecs() {
-	It("puts back a table that somebody flushed or deleted", Label("short"), func(ctx SpecContext) {
+	It("puts back rules that somebody flushed or deleted", Label("short"), func(ctx SpecContext) {
 		apply(ctx, isolated)
 		expectIsolated(ctx)
 		db := pods.at("alpha/db")
 		allowed := startStreams(ctx, "alpha/web", "alpha/db", probe.Connection, probe.Datagrams, probe.Connections)
-		for _, argv := range [][]string{{"nft", "flush", "table", "inet", "tierwall"}, {"nft", "delete", "table", "inet", "tierwall"}} {
-			_, err := run(ctx, db.node, argv...)
+		for _, harm := range harms() {
+			_, err := run(ctx, db.node, "bash", "-euc", harm.command)
 			Expect(err).NotTo(HaveOccurred())
 			start := time.Now()
 			Eventually(ctx, func() []string {
 				return tryAll(ctx, flows([]*place{pods.at("beta/web")}, []*place{db}, udp(80)), sameTeam)
 			}).WithPolling(10 * time.Millisecond).Should(BeEmpty())
-			AddReportEntry(strings.Join(argv[:2], " ")+" to a denial that was waited for", time.Since(start).Round(time.Millisecond).String())
+			AddReportEntry(harm.name+" to a denial that was waited for", time.Since(start).Round(time.Millisecond).String())
 			expectIsolated(ctx)
 		}
 		for _, s := range allowed {

@@ -61,13 +61,18 @@ func (t traces) ofTierwall() []string {
 	all := slices.Clone(t.objects)
 	for node, lines := range t.kernels {
 		for _, l := range lines {
-			if strings.Contains(l, "tierwall") {
+			if ofTierwall(l) {
 				all = append(all, node+": "+l)
 			}
 		}
 	}
 	slices.Sort(all)
 	return all
+}
+
+// ofTierwall knows its names in a kernel: of the table, of chains and of ipsets.
+func ofTierwall(line string) bool {
+	return strings.Contains(line, "tierwall") || strings.Contains(line, "TW-") || strings.Contains(line, "tw-")
 }
 
 // findTraces looks.
@@ -110,7 +115,7 @@ func kernelOf(ctx context.Context, node string) []string {
 			}
 			// Tables and chains; what is in them changes with Services.
 			rules := strings.HasSuffix(argv[0], "-save")
-			if rules && (!strings.HasPrefix(line, "*") && !strings.Contains(line, "tierwall")) {
+			if rules && !strings.HasPrefix(line, "*") && !ofTierwall(line) {
 				continue
 			}
 			all = append(all, fmt.Sprintf("%s: %s", argv[0], line))

@@ -75,7 +75,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	DeferCleanup(os.RemoveAll, work)
 
 	bed = open(ctx)
-	how = install.Options{Module: module, Work: work, Kubectl: bed.Program("kubectl")}
+	how = install.Options{Module: module, Work: work, Kubectl: bed.Program("kubectl"), Dataplane: v1alpha1.Dataplane(os.Getenv("DATAPLANE"))}
 	config, err := bed.Config()
 	Expect(err).NotTo(HaveOccurred())
 	config.QPS = -1

@@ -11,8 +11,10 @@ import (
 	"strings"
 	"time"
 
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"sigs.k8s.io/yaml"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/test/cluster/image"
 )
 
@@ -46,6 +48,10 @@ type Options struct {
 	// Tag of the image, and the version that the program says it is; empty: that
 	// of config/operator. Another one is an upgrade, or a way back.
 	Tag string
+	// Dataplane is spec.dataplane of Tierwall/default. IPTables takes an image that
+	// has the commands, as the Dockerfile's stage iptables makes it; empty: what
+	// config/default installs.
+	Dataplane v1alpha1.Dataplane
 	// Program is a tierwall that is built already, statically linked; empty: it is built.
 	Program string
 	// Timeout bounds the wait until all is ready; 0: three minutes.
@@ -129,7 +135,28 @@ func Apply(ctx context.Context, c Cluster, o Options) error {
 	if _, err := Kubectl(ctx, c, o, "", "apply", "-k", config); err != nil {
 		return err
 	}
+	if err := settings(ctx, c, o); err != nil {
+		return err
+	}
 	return wait(ctx, c, o, name+":"+tag)
+}
+
+// settings applies Tierwall/default where config/default is not all.
+func settings(ctx context.Context, c Cluster, o Options) error {
+	if o.Dataplane == "" {
+		return nil
+	}
+	if _, err := Kubectl(ctx, c, o, "", "wait", "--for=condition=Established", "crd/tierwalls.tierwall.io"); err != nil {
+		return err
+	}
+	t := v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}, Spec: v1alpha1.TierwallSpec{Dataplane: o.Dataplane}}
+	t.APIVersion, t.Kind = v1alpha1.GroupVersion.String(), "Tierwall"
+	text, err := yaml.Marshal(&t)
+	if err != nil {
+		return err
+	}
+	_, err = Kubectl(ctx, c, o, string(text), "apply", "--server-side", "-f", "-")
+	return err
 }
 
 // Load builds the program and its image and loads it on all nodes, under the
@@ -185,7 +212,12 @@ func load(ctx context.Context, c Cluster, o Options, name, tag string) error {
 			return err
 		}
 	}
-	i, err := image.Builder{Module: o.Module, Work: o.Work}.Tierwall(o.Program, name+":"+tag)
+	b := image.Builder{Module: o.Module, Work: o.Work}
+	made := b.Tierwall
+	if o.Dataplane == v1alpha1.DataplaneIPTables {
+		made = b.TierwallIPTables
+	}
+	i, err := made(o.Program, name+":"+tag)
 	if err != nil {
 		return err
 	}

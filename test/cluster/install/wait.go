@@ -12,6 +12,7 @@ import (
 
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
@@ -80,7 +81,11 @@ func ready(ctx context.Context, c Cluster, o Options, image string) error {
 	if err := get(ctx, c, o, &t, "tierwall", "default"); err != nil {
 		return err
 	}
-	if !meta.IsStatusConditionTrue(t.Status.Conditions, "Available") || !meta.IsStatusConditionFalse(t.Status.Conditions, "Progressing") {
+	is := func(condition string, status metav1.ConditionStatus) bool {
+		c := meta.FindStatusCondition(t.Status.Conditions, condition)
+		return c != nil && c.Status == status && c.ObservedGeneration == t.Generation
+	}
+	if !is("Available", metav1.ConditionTrue) || !is("Progressing", metav1.ConditionFalse) {
 		return fmt.Errorf("conditions of Tierwall/default: %v", t.Status.Conditions)
 	}
 	var ds appsv1.DaemonSet

@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/test/cluster"
 	"github.com/tierwall/tierwall/test/cluster/install"
 )
@@ -83,6 +84,7 @@ func down(folder *string) *cobra.Command {
 
 func installs(folder *string) *cobra.Command {
 	var o install.Options
+	var dataplane string
 	c := &cobra.Command{
 		Use: "install", Short: "Build Tierwall of the module around here, load its image and apply config/default", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -90,6 +92,7 @@ func installs(folder *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
+			o.Dataplane = v1alpha1.Dataplane(dataplane)
 			if err := install.Tierwall(c.Context(), opened, o); err != nil {
 				return err
 			}
@@ -98,6 +101,7 @@ func installs(folder *string) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&o.Tag, "tag", "", "tag of the image, where it is not that of config/operator: an upgrade, or a way back")
+	c.Flags().StringVar(&dataplane, "dataplane", "", "spec.dataplane of Tierwall/default: NFTables, or IPTables, for which the image has the commands; empty: what config/default installs")
 	return c
 }
 

@@ -1,0 +1,115 @@
+package cluster
+
+import (
+	"context"
+	"errors"
+	"math"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/clock"
+)
+
+// gate is where requests wait while the API server cannot be reached. One of them
+// knocks, with pauses; when it is let in, all others follow at once. Without it
+// each kind would have pauses of its own, and an agent be in sync when the longest
+// of them is over.
+type gate struct {
+	clock clock.Clock
+	// random is of 0 to 1, for there are many agents.
+	random func() float64
+	// knocker has room for the one that knocks.
+	knocker chan struct{}
+
+	mu sync.Mutex
+	// away is closed when the server is back; nil: it can be reached.
+	away  chan struct{}
+	knock int
+}
+
+// The pause before a request knocks: it doubles from the first to the last, and is
+// longer by up to itself. So agents are back five seconds after an outage.
+const (
+	firstPause = 250 * time.Millisecond
+	lastPause  = 2500 * time.Millisecond
+)
+
+func newGate() *gate {
+	return &gate{clock: clock.RealClock{}, random: rand.Float64, knocker: make(chan struct{}, 1)}
+}
+
+// pass makes a request, and again while the server cannot be reached, until the
+// context ends. failed is told of each time that it could not.
+func pass[T any](ctx context.Context, g *gate, failed func(error), request func() (T, error)) (T, error) {
+	v, err := request()
+	for unanswered(err) && ctx.Err() == nil {
+		failed(err)
+		release := g.wait(ctx)
+		if ctx.Err() == nil {
+			v, err = request()
+		}
+		if !unanswered(err) {
+			g.open()
+		}
+		release()
+	}
+	return v, err
+}
+
+// unanswered says whether an error means that nobody answered a request.
+func unanswered(err error) bool {
+	var answer apierrors.APIStatus
+	return err != nil && !errors.As(err, &answer) && classify(err).class == unreachable
+}
+
+// wait returns when a request is due: when another one was let in, when it is its
+// turn to knock, or when the context ends. release is called after the request.
+func (g *gate) wait(ctx context.Context) (release func()) {
+	back := g.close()
+	select {
+	case <-ctx.Done():
+		return func() {}
+	case <-back:
+		return func() {}
+	case g.knocker <- struct{}{}:
+	}
+	t := g.clock.NewTimer(g.pause())
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+	case <-back:
+	case <-t.C():
+	}
+	return func() { <-g.knocker }
+}
+
+// close notes that the server cannot be reached, and returns what is closed when it can.
+func (g *gate) close() <-chan struct{} {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.away == nil {
+		g.away, g.knock = make(chan struct{}), 0
+	}
+	return g.away
+}
+
+// open lets in all that wait.
+func (g *gate) open() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.away != nil {
+		close(g.away)
+		g.away = nil
+	}
+}
+
+// pause is that before the next knock.
+func (g *gate) pause() time.Duration {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p := min(float64(firstPause)*math.Pow(2, float64(min(g.knock, 30))), float64(lastPause))
+	g.knock++
+	return time.Duration(p * (1 + g.random()))
+}
