@@ -2,6 +2,7 @@ package cluster
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"testing"
 	"time"
@@ -51,15 +52,21 @@ func withCRDs() {
 // withoutCRDs removes the CRDs that withCRDs installs, and all objects with them.
 func withoutCRDs() {
 	GinkgoHelper()
-	list := func() []apiextensionsv1.CustomResourceDefinition {
-		var all apiextensionsv1.CustomResourceDefinitionList
-		Expect(admin.List(ctx(), &all)).To(Succeed())
-		return all.Items
-	}
-	for _, o := range list() {
+	var all apiextensionsv1.CustomResourceDefinitionList
+	Expect(admin.List(ctx(), &all)).To(Succeed())
+	for _, o := range all.Items {
 		Expect(client.IgnoreNotFound(admin.Delete(ctx(), &o))).To(Succeed())
 	}
-	Eventually(list).Should(BeEmpty())
+	// The API server removes a definition's objects once, and looks for a minute
+	// whether they are gone before it does so again: an object that somebody wrote in
+	// between, with a request that was under way, takes that long.
+	Eventually(func() (left []string) {
+		Expect(admin.List(ctx(), &all)).To(Succeed())
+		for _, o := range all.Items {
+			left = append(left, fmt.Sprintf("%s: %+v", o.Name, o.Status.Conditions))
+		}
+		return left
+	}).WithTimeout(3 * time.Minute).WithPolling(50 * time.Millisecond).Should(BeEmpty())
 }
 
 // fast lifts the limit of requests a second.
