@@ -180,10 +180,11 @@ func (s *Source) step(ctx context.Context, to agent.Sink) {
 
 // run is the reflector of one kind at work.
 type run struct {
-	kind   *kind
-	store  *store
-	cancel context.CancelFunc
-	over   chan struct{}
+	kind    *kind
+	started time.Time
+	store   *store
+	cancel  context.CancelFunc
+	over    chan struct{}
 
 	mu     sync.Mutex
 	filled bool // the store has been filled once
@@ -207,6 +208,17 @@ func (r *run) set(filled, absent bool) (news bool) {
 	return news
 }
 
+// establishing is how long a kind may not be served before that is an error: a
+// definition is there a moment before its objects are.
+const establishing = 5 * time.Second
+
+// early says whether an error is but a definition that is new.
+func (r *run) early(err error) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return apierrors.IsNotFound(err) && !r.filled && time.Since(r.started) < establishing
+}
+
 // stop ends the reflector. What it has delivered stays.
 func (r *run) stop() {
 	r.cancel()
@@ -215,7 +227,7 @@ func (r *run) stop() {
 
 // start begins to read a kind.
 func (s *Source) start(ctx context.Context, k *kind) {
-	r := &run{kind: k, over: make(chan struct{})}
+	r := &run{kind: k, started: time.Now(), over: make(chan struct{})}
 	ctx, r.cancel = context.WithCancel(ctx)
 	var out outlet = ownOutlet{s.layers, k}
 	if k.foreign {
@@ -233,7 +245,9 @@ func (s *Source) start(ctx context.Context, k *kind) {
 	})
 	s.running[k] = r
 	read := &reader{from: s.clients.objects(k), gate: s.gate, store: r.store, cached: k.many, fared: func(err error) {
-		s.status.set(k.String(), err)
+		if !r.early(err) {
+			s.status.set(k.String(), err)
+		}
 		if r.set(false, apierrors.IsNotFound(err) || k.aid && apierrors.IsForbidden(err)) {
 			s.look()
 		}

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -98,4 +100,23 @@ func TestInSync(t *testing.T) {
 			t.Error("what was read once is not in sync")
 		}
 	}
+}
+
+// TestRunEarly: that a kind is not served is news when it stays so.
+func TestRunEarly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		gone := apierrors.NewNotFound(schema.GroupResource{Resource: "tiers"}, "")
+		r := &run{kind: &kind{ours: true}, started: time.Now()}
+		if !r.early(gone) || r.early(nil) || r.early(apierrors.NewUnauthorized("no")) {
+			t.Error("that the kind is not served can be early, and nothing else")
+		}
+		time.Sleep(establishing)
+		if r.early(gone) {
+			t.Error("early for ever")
+		}
+		r = &run{kind: &kind{ours: true}, started: time.Now()}
+		if r.set(true, false); r.early(gone) {
+			t.Error("a kind that has been read is not new")
+		}
+	})
 }
