@@ -1,0 +1,123 @@
+package agent
+
+import (
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/testutil"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/fake"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+var _ = Describe("metrics and probes", func() {
+	get := func(h http.Handler, path string) (int, string) {
+		rec := httptest.NewRecorder()
+		h.ServeHTTP(rec, httptest.NewRequest(http.MethodGet, path, nil))
+		body, _ := io.ReadAll(rec.Body)
+		return rec.Code, string(body)
+	}
+
+	It("say what there is", func() {
+		r := newRig(nil)
+		reg := prometheus.NewPedanticRegistry()
+		Expect(reg.Register(r.Agent)).To(Succeed())
+		h := r.Handler(reg)
+		code, body := get(h, "/readyz")
+		Expect(code).To(Equal(http.StatusServiceUnavailable))
+		Expect(body).To(ContainSubstring("not started"))
+		r.run()
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		r.next()
+		drop := dataplane.Origin{Tier: "default", Policy: ref("GlobalNetworkPolicy/db"), Rule: model.RuleEndOfTier, Action: model.Deny}
+		audit, allow := drop, drop
+		audit.Audit = true
+		allow.Rule, allow.Action = 0, model.Allow
+		r.backend.SetCounters(map[dataplane.Origin]dataplane.Count{
+			drop: {Packets: 3, Bytes: 180}, audit: {Packets: 5}, allow: {Packets: 7, Bytes: 420}, {}: {Packets: 11},
+		}, nil)
+		Eventually(r.Ready).Should(Succeed())
+		problems, err := testutil.GatherAndLint(reg)
+		Expect(err).NotTo(HaveOccurred())
+		Expect(problems).To(BeEmpty())
+		code, body = get(h, "/metrics")
+		Expect(code).To(Equal(http.StatusOK))
+		for _, line := range []string{
+			`tierwall_agent_apply_duration_seconds_count{operation="sync",result="success"} 1`,
+			`tierwall_agent_last_success_timestamp_seconds 1.767323045e+09`,
+			`tierwall_agent_errors_total{kind="sync"} 0`,
+			`tierwall_agent_endpoints 2`,
+			`tierwall_agent_classes 2`,
+			`tierwall_agent_sets 1`,
+			`tierwall_agent_set_members 1`,
+			`tierwall_agent_rules 1`,
+			`tierwall_dropped_packets_total{direction="ingress",policy="GlobalNetworkPolicy/db",rule="end-of-tier",tier="default"} 3`,
+			`tierwall_rule_packets_total{action="Allow",audit="false",direction="ingress",policy="GlobalNetworkPolicy/db",rule="0",tier="default"} 7`,
+			`tierwall_rule_packets_total{action="Deny",audit="true",direction="ingress",policy="GlobalNetworkPolicy/db",rule="end-of-tier",tier="default"} 5`,
+			`tierwall_rule_bytes_total{action="Deny",audit="false",direction="ingress",policy="GlobalNetworkPolicy/db",rule="end-of-tier",tier="default"} 180`,
+		} {
+			Expect(body).To(ContainSubstring(line + "\n"))
+		}
+		Expect(strings.Count(body, "tierwall_dropped_packets_total{")).To(Equal(1))
+		for _, path := range []string{"/readyz", "/healthz"} {
+			code, body = get(h, path)
+			Expect(code).To(Equal(http.StatusOK))
+			Expect(body).To(Equal("ok\n"))
+		}
+
+		By("a backend without counters")
+		r.backend.SetCounters(nil, errors.New("no nft"))
+		code, body = get(h, "/metrics")
+		Expect(code).To(Equal(http.StatusOK))
+		Expect(body).To(ContainSubstring("tierwall_agent_endpoints 2\n"))
+		Expect(testutil.ToFloat64(r.metrics.errors.WithLabelValues("counters"))).To(Equal(1.0))
+	})
+
+	It("keep the sizes through any change", func() {
+		r := settled(nil)
+		sizes := func() []float64 {
+			m := r.metrics
+			return []float64{testutil.ToFloat64(m.endpoints), testutil.ToFloat64(m.classes), testutil.ToFloat64(m.sets), testutil.ToFloat64(m.members), testutil.ToFloat64(m.rules), testutil.ToFloat64(m.programs)}
+		}
+		before := sizes()
+		more := objects(join(pod("web2", "10.0.0.3"), pod("p1", "10.0.0.11"), allowTo("p1", "p1", 80), allowTo("p2", "p1", 81)))
+		r.to.Update(more, nil)
+		r.next()
+		Eventually(sizes).Should(HaveExactElements(4.0, 3.0, 1.0, 1.0, 3.0, BeNumerically(">", before[5])))
+		r.to.Update([]runtime.Object{}, []model.Ref{
+			ref("Pod/shop/web2"), ref("Pod/shop/p1"), ref("GlobalNetworkPolicy/p1"), ref("GlobalNetworkPolicy/p2"),
+		})
+		r.next()
+		Eventually(sizes).Should(Equal(before))
+	})
+
+	It("tell of a transaction that hangs", func() {
+		gate, busy := make(chan struct{}), make(chan struct{})
+		r := newRig(nil)
+		r.backend.Before = func(fake.Op, *dataplane.State) error {
+			close(busy)
+			<-gate
+			return nil
+		}
+		r.run()
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		Eventually(busy).Should(BeClosed())
+		r.clock.Step(time.Minute)
+		Expect(r.Healthy()).To(Succeed())
+		r.clock.Step(2 * time.Minute)
+		Expect(r.Healthy()).To(MatchError(ContainSubstring("takes 3m0s already")))
+		close(gate)
+		Eventually(r.Healthy).Should(Succeed())
+	})
+})
