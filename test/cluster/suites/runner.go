@@ -153,6 +153,19 @@ func (r *Runner) Runtime(ctx context.Context, t Target) (string, error) {
 	return strings.TrimSpace(name + " " + strings.TrimPrefix(version, "v")), nil
 }
 
+// Dataplane asks the report of the first node's agent for what programs its kernel;
+// empty: there is none, or Tierwall is not there.
+func (r *Runner) Dataplane(ctx context.Context, t Target) (string, error) {
+	var out bytes.Buffer
+	err := r.kubectlTo(ctx, t, &out, "api-resources", "--api-group=tierwall.io", "-o", "name")
+	if err != nil || !strings.Contains(out.String(), "nodereports") {
+		return "", err
+	}
+	out.Reset()
+	err = r.kubectlTo(ctx, t, &out, "get", "nodereports", "-o", `go-template={{with .items}}{{(index . 0).report.dataplane}}{{end}}`)
+	return strings.TrimSpace(out.String()), err
+}
+
 func (r *Runner) kubectl(ctx context.Context, t Target, arguments ...string) error {
 	return r.kubectlTo(ctx, t, io.Discard, arguments...)
 }

@@ -15,11 +15,11 @@ const (
 	tableEnd   = "<!-- end of results -->"
 )
 
-var tableHead = []string{"suite", "version", "pod network", "kube-proxy", "families", "runtime", "passed", "without Tierwall", "skipped", "time", "on"}
+var tableHead = []string{"suite", "version", "pod network", "kube-proxy", "families", "runtime", "data plane", "passed", "without Tierwall", "skipped", "time", "on"}
 
 // keyColumns are the columns that make two rows the same row: a later run
 // replaces an earlier one. The version is not among them.
-var keyColumns = []int{0, 2, 3, 4, 5}
+var keyColumns = []int{0, 2, 3, 4, 5, 6}
 
 // A Row is a line of the table: one whole run of a suite.
 type Row struct {
@@ -39,7 +39,7 @@ func (r Row) cells() []string {
 	}
 	c := r.Configuration
 	return []string{
-		r.Suite.Title, r.Verdict.Version, c.PodNetwork, c.ProxyMode, c.Families, c.Runtime,
+		r.Suite.Title, r.Verdict.Version, c.PodNetwork, c.ProxyMode, c.Families, c.Runtime, c.Dataplane,
 		fmt.Sprintf("%d of %d", r.Verdict.Passed, r.Verdict.Total),
 		fmt.Sprintf("%d of %d", r.Baseline.Passed, r.Baseline.Total), skipped,
 		r.Verdict.Time.Round(time.Second).String(), r.Day.UTC().Format(time.DateOnly),

@@ -11,7 +11,7 @@ var aDay = time.Date(2026, 11, 21, 1, 0, 0, 0, time.UTC)
 func aRow(pods string, passed int) Row {
 	return Row{
 		Suite:         Suite{Title: "Netpol"},
-		Configuration: Configuration{PodNetwork: pods, ProxyMode: "nftables", Families: "IPv4", Runtime: "containerd 2.4.2"},
+		Configuration: Configuration{PodNetwork: pods, ProxyMode: "nftables", Families: "IPv4", Runtime: "containerd 2.4.2", Dataplane: "NFTables"},
 		Verdict:       Verdict{Version: "v1.36.3", Passed: passed, Total: 47, Time: 184400 * time.Millisecond, Skipped: []string{"a", "b", "c"}},
 		Baseline:      Verdict{Passed: 5, Total: 47},
 		Day:           aDay,
@@ -29,10 +29,10 @@ func TestUpdateTable(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := "# Page\n\n" + tableBegin + `
-| suite | version | pod network | kube-proxy | families | runtime | passed | without Tierwall | skipped | time | on |
-|---|---|---|---|---|---|---|---|---|---|---|
-| Netpol | v1.36.3 | bridge | nftables | IPv4 | containerd 2.4.2 | 47 of 47 | 5 of 47 | 3 (SCTP sockets) | 3m4s | 2026-11-21 |
-| Netpol | v1.36.3 | routed | nftables | IPv4 | containerd 2.4.2 | 47 of 47 | 5 of 47 | 3 (SCTP sockets) | 3m4s | 2026-11-21 |
+| suite | version | pod network | kube-proxy | families | runtime | data plane | passed | without Tierwall | skipped | time | on |
+|---|---|---|---|---|---|---|---|---|---|---|---|
+| Netpol | v1.36.3 | bridge | nftables | IPv4 | containerd 2.4.2 | NFTables | 47 of 47 | 5 of 47 | 3 (SCTP sockets) | 3m4s | 2026-11-21 |
+| Netpol | v1.36.3 | routed | nftables | IPv4 | containerd 2.4.2 | NFTables | 47 of 47 | 5 of 47 | 3 (SCTP sockets) | 3m4s | 2026-11-21 |
 ` + tableEnd + "\n\nMore.\n"
 	if got != want {
 		t.Errorf("got\n%s\nwant\n%s", got, want)

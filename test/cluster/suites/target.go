@@ -45,11 +45,12 @@ type Configuration struct {
 	ProxyMode  string `json:"proxyMode"`  // "nftables", "iptables"
 	Families   string `json:"families"`   // "IPv4", "IPv4 and IPv6"
 	Runtime    string `json:"runtime"`    // "containerd 2.4.2"
+	Dataplane  string `json:"dataplane"`  // "NFTables", "IPTables"; empty: there is no Tierwall
 }
 
 func (c Configuration) String() string {
 	var parts []string
-	for _, p := range []string{c.PodNetwork, c.ProxyMode, c.Families, c.Runtime} {
+	for _, p := range []string{c.PodNetwork, c.ProxyMode, c.Families, c.Runtime, c.Dataplane} {
 		if p != "" {
 			parts = append(parts, p)
 		}

@@ -101,6 +101,9 @@ func run(ctx context.Context, o options, out io.Writer) (bool, error) {
 	if target.Configuration.Runtime, err = r.Runtime(ctx, target); err != nil {
 		return false, err
 	}
+	if target.Configuration.Dataplane, err = r.Dataplane(ctx, target); err != nil {
+		return false, err
+	}
 	selection := suites.Selection{Short: o.short, NoSCTP: !suites.HasSCTP() && !target.OwnSCTP}
 	fmt.Fprintln(out, aboutSCTP(selection))
 	ok := true
