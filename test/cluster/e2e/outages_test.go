@@ -33,13 +33,13 @@ func outageSpecs() {
 		Eventually(ctx, func() error { return install.Wait(ctx, bed, how) }).WithTimeout(3 * minute).Should(Succeed())
 		expectIsolated(ctx)
 		// An API server that ends takes itself out of Service kubernetes, and kube-proxy
-		// takes up to half a minute to hear of it again. The agent that was started
+		// takes up to a minute to hear of it again. The agent that was started
 		// meanwhile has no other way to it.
 		for _, n := range bed.Nodes() {
 			Eventually(ctx, func() error {
 				_, err := run(ctx, n, "bash", "-c", "exec 3<>/dev/tcp/10.96.0.1/443")
 				return err
-			}).WithTimeout(minute).Should(Succeed())
+			}).WithTimeout(2 * minute).Should(Succeed())
 		}
 		apply(ctx, `
 apiVersion: tierwall.io/v1alpha1
@@ -50,7 +50,7 @@ spec: {order: 1, selector: role == 'db', ingress: [{action: Allow}]}
 		expect(ctx, flows(pods.pods, pods.pods, tcp(80)), func(f flow) bool {
 			return strings.HasSuffix(f.to.name, "/db") || sameTeam(f)
 		})
-	}, SpecTimeout(6*minute))
+	}, SpecTimeout(8*minute))
 
 	It("stores what is valid while no manager answers, and enforces it", func(ctx SpecContext) {
 		kubectl(ctx, "scale", "-n", install.Namespace, "deployment/tierwall-manager", "--replicas=0")
