@@ -80,7 +80,7 @@ else
 	# Both pod networks, both modes of kube-proxy, one family and two, both runtimes,
 	# and both data planes.
 	while read -r pods proxy dual runtime dataplane; do
-		NODES=3 PODNET=$pods PROXY=$proxy DUAL=$dual RUNTIME=$runtime DATAPLANE=$dataplane \
+		NODES=3 PODNET=$pods PROXY=$proxy DUAL=$dual RUNTIME=$runtime DATAPLANE=$dataplane PAGE=$PWD/docs/conformance.md \
 			specs "$pods-$proxy-dual-$dual-$runtime-$dataplane" </dev/null
 	done <<-'TABLE'
 		routed nftables true  containerd2 Auto

@@ -36,6 +36,8 @@ var (
 	// before is what was in the cluster and its kernels before Tierwall.
 	before traces
 	pods   *world
+	// kind of cluster that it is.
+	kind []string
 )
 
 func TestCluster(t *testing.T) {
@@ -84,6 +86,7 @@ var _ = BeforeSuite(func(ctx SpecContext) {
 	Expect(v1alpha1.AddToScheme(scheme)).To(Succeed())
 	admin, err = client.New(config, client.Options{Scheme: scheme})
 	Expect(err).NotTo(HaveOccurred())
+	kind = kindOfCluster(ctx)
 	pods = newWorld(ctx)
 	before = findTraces(ctx)
 	Expect(before.ofTierwall()).To(BeEmpty(), "the cluster has Tierwall already")
