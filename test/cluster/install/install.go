@@ -48,9 +48,9 @@ type Options struct {
 	// Tag of the image, and the version that the program says it is; empty: that
 	// of config/operator. Another one is an upgrade, or a way back.
 	Tag string
-	// Dataplane is spec.dataplane of Tierwall/default. IPTables takes an image that
-	// has the commands, as the Dockerfile's stage iptables makes it; empty: what
-	// config/default installs.
+	// Dataplane is spec.dataplane of Tierwall/default; empty or Auto: what
+	// config/default installs. IPTables takes an image that has the commands, as the
+	// Dockerfile's stage iptables makes it.
 	Dataplane v1alpha1.Dataplane
 	// Program is a tierwall that is built already, statically linked; empty: it is built.
 	Program string
@@ -143,7 +143,7 @@ func Apply(ctx context.Context, c Cluster, o Options) error {
 
 // settings applies Tierwall/default where config/default is not all.
 func settings(ctx context.Context, c Cluster, o Options) error {
-	if o.Dataplane == "" {
+	if o.Dataplane == "" || o.Dataplane == v1alpha1.DataplaneAuto {
 		return nil
 	}
 	if _, err := Kubectl(ctx, c, o, "", "wait", "--for=condition=Established", "crd/tierwalls.tierwall.io"); err != nil {
