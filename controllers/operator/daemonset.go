@@ -86,10 +86,21 @@ func podSpec(tw *v1alpha1.Tierwall, s Settings) corev1.PodSpec {
 // lockFile is what all users of the older iptables on a node lock while they change it.
 const lockFile = "/run/xtables.lock"
 
-func usesIPTables(tw *v1alpha1.Tierwall) bool { return tw.Spec.Dataplane == v1alpha1.DataplaneIPTables }
+// mayUseIPTables says whether agents are given what the commands of iptables take.
+// Under Auto each agent looks whether its node has nftables; only an image of
+// somebody's own can have commands for those that have not.
+func mayUseIPTables(tw *v1alpha1.Tierwall) bool {
+	switch tw.Spec.Dataplane {
+	case v1alpha1.DataplaneIPTables:
+		return true
+	case v1alpha1.DataplaneNFTables:
+		return false
+	}
+	return tw.Spec.Agent.Image != ""
+}
 
 func lockVolumes(tw *v1alpha1.Tierwall) []corev1.Volume {
-	if !usesIPTables(tw) {
+	if !mayUseIPTables(tw) {
 		return nil
 	}
 	return []corev1.Volume{{Name: "xtables-lock", VolumeSource: corev1.VolumeSource{
@@ -98,7 +109,7 @@ func lockVolumes(tw *v1alpha1.Tierwall) []corev1.Volume {
 }
 
 func lockMounts(tw *v1alpha1.Tierwall) []corev1.VolumeMount {
-	if !usesIPTables(tw) {
+	if !mayUseIPTables(tw) {
 		return nil
 	}
 	return []corev1.VolumeMount{{Name: "xtables-lock", MountPath: lockFile}}
@@ -189,7 +200,7 @@ func resources(tw *v1alpha1.Tierwall) corev1.ResourceRequirements {
 // sockets to talk to the kernel.
 func agentSecurity(tw *v1alpha1.Tierwall) *corev1.SecurityContext {
 	capabilities := []corev1.Capability{"NET_ADMIN"}
-	if usesIPTables(tw) {
+	if mayUseIPTables(tw) {
 		capabilities = append(capabilities, "NET_RAW")
 	}
 	return &corev1.SecurityContext{

@@ -47,6 +47,9 @@ func TestDesired(t *testing.T) {
 	noWait, required := &v1alpha1.Tierwall{}, &v1alpha1.Tierwall{}
 	noWait.Spec.PodStartup, required.Spec.PodStartup = v1alpha1.PodStartupOff, v1alpha1.PodStartupRequire
 	auto.Spec.PodStartup = v1alpha1.PodStartupWait
+	// An image of one's own may have the commands of iptables, for nodes that need them.
+	either, nftAlone := auto.DeepCopy(), nft.DeepCopy()
+	either.Spec.Agent.Image, nftAlone.Spec.Agent.Image = settings.Image, settings.Image
 	cleanup := settings
 	cleanup.Cleanup = true
 	tests := []struct {
@@ -60,7 +63,9 @@ func TestDesired(t *testing.T) {
 		{"metrics-off", quiet, settings, 1},
 		{"default", auto, settings, 0},
 		{"nftables", nft, settings, 0},
+		{"nftables", nftAlone, settings, 0},
 		{"iptables", ipt, settings, 0},
+		{"auto-own-image", either, settings, 0},
 		{"startup-off", noWait, settings, 0},
 		{"startup-required", required, settings, 0},
 		{"cleanup", plain, cleanup, 0},
