@@ -1,6 +1,7 @@
 package conntrack
 
 import (
+	"errors"
 	"context"
 	"fmt"
 	"net"
@@ -33,6 +34,10 @@ func newWorld(t *testing.T) *world {
 	w := &world{t: t, client: newNS(t), router: newNS(t), server: newNS(t)}
 	w.link(w.client, "1")
 	w.link(w.server, "2")
+	for n, ns := range map[string]netns.NsHandle{"1": w.client, "2": w.server} {
+		w.in(w.router, func() error { return ready("to"+n, "fd00:"+n+"::1") })
+		w.in(ns, func() error { return ready("eth0", "fd00:"+n+"::2") })
+	}
 	w.in(w.router, func() error {
 		for _, f := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 			if err := os.WriteFile("/proc/sys/net/"+f, []byte("1"), 0); err != nil {
@@ -121,6 +126,29 @@ func address(name string, addrs ...string) error {
 		}
 	}
 	return netlink.LinkSetUp(l)
+}
+
+// ready waits for an interface that is up to send and to answer for its IPv6
+// address, which the kernel lets it a moment later: on a busy machine no answer to
+// a neighbour's three questions is no route for it.
+func ready(name, address string) error {
+	deadline := time.Now().Add(time.Minute)
+	for {
+		l, err := netlink.LinkByName(name)
+		if err != nil {
+			return err
+		}
+		routes, err := netlink.RouteGet(net.ParseIP(address))
+		if l.Attrs().OperState == netlink.OperUp && err == nil && len(routes) == 1 && routes[0].Type == unix.RTN_LOCAL {
+			// The state is said before the queue is in place, both under the lock that
+			// this no-op takes.
+			return netlink.LinkSetUp(l)
+		}
+		if time.Now().After(deadline) {
+			return errors.Join(fmt.Errorf("interface %s is %s after a minute, address %s: %v", name, l.Attrs().OperState, address, routes), err)
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // nft runs a script of nft in the router.
