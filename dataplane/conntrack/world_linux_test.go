@@ -1,8 +1,8 @@
 package conntrack
 
 import (
-	"errors"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
