@@ -3,13 +3,11 @@ package cluster
 import (
 	"context"
 	"errors"
-	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/utils/clock"
 )
 
 // gate is where requests wait while the API server cannot be reached. One of them
@@ -17,7 +15,6 @@ import (
 // each kind would have pauses of its own, and an agent be in sync when the longest
 // of them is over.
 type gate struct {
-	clock clock.Clock
 	// random is of 0 to 1, for there are many agents.
 	random func() float64
 	// knocker has room for the one that knocks.
@@ -25,8 +22,9 @@ type gate struct {
 
 	mu sync.Mutex
 	// away is closed when the server is back; nil: it can be reached.
-	away  chan struct{}
-	knock int
+	away chan struct{}
+	// next is the pause before the next knock, less what chance adds.
+	next time.Duration
 }
 
 // The pause before a request knocks: it doubles from the first to the last, and is
@@ -37,7 +35,7 @@ const (
 )
 
 func newGate() *gate {
-	return &gate{clock: clock.RealClock{}, random: rand.Float64, knocker: make(chan struct{}, 1)}
+	return &gate{random: rand.Float64, knocker: make(chan struct{}, 1)}
 }
 
 // pass makes a request, and again while the server cannot be reached, until the
@@ -75,12 +73,12 @@ func (g *gate) wait(ctx context.Context) (release func()) {
 		return func() {}
 	case g.knocker <- struct{}{}:
 	}
-	t := g.clock.NewTimer(g.pause())
+	t := time.NewTimer(g.pause())
 	defer t.Stop()
 	select {
 	case <-ctx.Done():
 	case <-back:
-	case <-t.C():
+	case <-t.C:
 	}
 	return func() { <-g.knocker }
 }
@@ -90,7 +88,7 @@ func (g *gate) close() <-chan struct{} {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.away == nil {
-		g.away, g.knock = make(chan struct{}), 0
+		g.away, g.next = make(chan struct{}), firstPause
 	}
 	return g.away
 }
@@ -109,7 +107,7 @@ func (g *gate) open() {
 func (g *gate) pause() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	p := min(float64(firstPause)*math.Pow(2, float64(min(g.knock, 30))), float64(lastPause))
-	g.knock++
-	return time.Duration(p * (1 + g.random()))
+	p := g.next
+	g.next = min(2*p, lastPause)
+	return p + time.Duration(float64(p)*g.random())
 }

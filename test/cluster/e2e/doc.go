@@ -11,7 +11,8 @@
 // PODNET, PROXY, RUNTIME as for make cluster-up), and take it down at the end. With
 // TIERWALL_CLUSTER=FOLDER they use the one that is up there, which must not have
 // Tierwall. DATAPLANE is spec.dataplane of Tierwall/default: Auto, NFTables or
-// IPTables. PAGE names a page that takes the result of a run of all specs. Label `short` marks the specs that CI runs on every commit.
+// IPTables. PAGE names a page that takes the result of a run of all specs. Label
+// `short` marks the specs that CI runs on every commit.
 //
 // What the rules of a policy mean is told in docs/semantics.md and tried case by
 // case in test/scenarios; here it is enough that each kind arrives in the kernels

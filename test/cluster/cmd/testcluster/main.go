@@ -16,7 +16,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/test/cluster"
 	"github.com/tierwall/tierwall/test/cluster/install"
 )
@@ -84,7 +83,6 @@ func down(folder *string) *cobra.Command {
 
 func installs(folder *string) *cobra.Command {
 	var o install.Options
-	var dataplane string
 	c := &cobra.Command{
 		Use: "install", Short: "Build Tierwall of the module around here, load its image and apply config/default", Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -92,7 +90,6 @@ func installs(folder *string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			o.Dataplane = v1alpha1.Dataplane(dataplane)
 			if err := install.Tierwall(c.Context(), opened, o); err != nil {
 				return err
 			}
@@ -101,7 +98,7 @@ func installs(folder *string) *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&o.Tag, "tag", "", "tag of the image, where it is not that of config/operator: an upgrade, or a way back")
-	c.Flags().StringVar(&dataplane, "dataplane", "", "spec.dataplane of Tierwall/default: NFTables, or IPTables, for which the image has the commands; empty: what config/default installs")
+	c.Flags().StringVar((*string)(&o.Dataplane), "dataplane", "", "spec.dataplane of Tierwall/default: NFTables, or IPTables, for which the image has the commands; empty: what config/default installs")
 	return c
 }
 
