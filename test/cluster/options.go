@@ -101,6 +101,9 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
+// Families are those of nodes, pods and Services, in words.
+func (o Options) Families() string { return strings.Join(o.either("IPv4", "IPv6"), " and ") }
+
 // same tells whether both ask for the same cluster.
 func (o Options) same(p Options) bool {
 	o.Log, p.Log = nil, nil

@@ -6,7 +6,6 @@ import (
 	"cmp"
 	"fmt"
 	"os"
-	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -30,13 +29,9 @@ func kindOfCluster(ctx SpecContext) []string {
 	GinkgoHelper()
 	var nodes corev1.NodeList
 	Expect(admin.List(ctx, &nodes)).To(Succeed())
-	runtime := strings.Replace(nodes.Items[0].Status.NodeInfo.ContainerRuntimeVersion, "://", " ", 1)
+	runtime := suites.RuntimeName(nodes.Items[0].Status.NodeInfo.ContainerRuntimeVersion)
 	o := bed.Options()
-	families := "IPv4"
-	if o.DualStack {
-		families += " and IPv6"
-	}
-	return []string{o.PodNetwork, o.ProxyMode, families, strings.Replace(runtime, " v", " ", 1), cmp.Or(string(how.Dataplane), "Auto")}
+	return []string{o.PodNetwork, o.ProxyMode, o.Families(), runtime, cmp.Or(string(how.Dataplane), "Auto")}
 }
 
 // PAGE names the page that takes the result of a run of all specs.

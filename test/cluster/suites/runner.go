@@ -149,8 +149,13 @@ func (r *Runner) Runtime(ctx context.Context, t Target) (string, error) {
 	if err := r.kubectlTo(ctx, t, &out, "get", "nodes", "-o", "jsonpath={.items[0].status.nodeInfo.containerRuntimeVersion}"); err != nil {
 		return "", err
 	}
-	name, version, _ := strings.Cut(strings.TrimSpace(out.String()), "://")
-	return strings.TrimSpace(name + " " + strings.TrimPrefix(version, "v")), nil
+	return RuntimeName(out.String()), nil
+}
+
+// RuntimeName makes "containerd 2.4.2" of what a node says of its runtime.
+func RuntimeName(said string) string {
+	name, version, _ := strings.Cut(strings.TrimSpace(said), "://")
+	return strings.TrimSpace(name + " " + strings.TrimPrefix(version, "v"))
 }
 
 // Dataplane asks the report of the first node's agent for what programs its kernel;

@@ -203,10 +203,7 @@ func testCluster(ctx context.Context, o options, root string) (suites.Target, st
 			return c.Command(ctx, "cp", argv...)
 		},
 		OwnSCTP:       true,
-		Configuration: suites.Configuration{PodNetwork: what.PodNetwork, ProxyMode: what.ProxyMode, Families: "IPv4"},
-	}
-	if what.DualStack {
-		t.Configuration.Families = "IPv4 and IPv6"
+		Configuration: suites.Configuration{PodNetwork: what.PodNetwork, ProxyMode: what.ProxyMode, Families: what.Families()},
 	}
 	if o.out == "" {
 		return t, filepath.Join(what.Dir, "suites"), nil
