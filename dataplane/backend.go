@@ -42,6 +42,8 @@ type State struct {
 	// Foreign are addresses within PodCIDRs that belong to pods of other nodes, as
 	// they do where addresses are not given out by these blocks. Sorted.
 	Foreign []netip.Addr
+	// Links are the node's interfaces; nil where they are not known.
+	Links *model.Links
 	// Compiled holds sets, programs, tables and endpoints.
 	Compiled *Compiler
 }
@@ -49,7 +51,7 @@ type State struct {
 // NewState returns the State of a node, by the index that the Compiler is fed
 // from. A node that the index does not know has no addresses.
 func NewState(ix *policy.Index, node string, c *Compiler) *State {
-	s := &State{Node: node, Settings: ix.Settings(), Compiled: c}
+	s := &State{Node: node, Settings: ix.Settings(), Links: ix.Links(node), Compiled: c}
 	if n := ix.Node(node); n != nil {
 		s.NodeAddrs, s.PodCIDRs = n.Addrs, n.PodCIDRs
 	}

@@ -110,7 +110,8 @@ func sameNode(a, b *model.Node) bool {
 func sameSettings(a, b *model.Settings) bool {
 	x, y := *a, *b
 	return slices.Equal(x.FailsafeInbound, y.FailsafeInbound) && slices.Equal(x.FailsafeOutbound, y.FailsafeOutbound) &&
-		x.EndpointToHost == y.EndpointToHost && x.UnknownWorkloads == y.UnknownWorkloads && x.AutoHostEndpoints == y.AutoHostEndpoints
+		x.EndpointToHost == y.EndpointToHost && x.UnknownWorkloads == y.UnknownWorkloads && x.AutoHostEndpoints == y.AutoHostEndpoints &&
+		x.Guards == y.Guards && x.Marks == y.Marks
 }
 
 func (ix *Index) flushEffectives(d *Delta) {

@@ -47,6 +47,7 @@ type Index struct {
 	hosts       map[string]*owner
 	networkSets map[model.Ref]*owner
 	nodes       map[string]*nodeRec
+	links       map[string]*model.Links // by node
 	services    map[model.ServiceRef]*service
 	slices      map[model.Ref]*model.ServiceSlice
 	settings    *model.Settings
@@ -105,6 +106,7 @@ func New(o Options) *Index {
 		hosts:          map[string]*owner{},
 		networkSets:    map[model.Ref]*owner{},
 		nodes:          map[string]*nodeRec{},
+		links:          map[string]*model.Links{},
 		services:       map[model.ServiceRef]*service{},
 		slices:         map[model.Ref]*model.ServiceSlice{},
 		settings:       model.DefaultSettings(),
@@ -145,6 +147,8 @@ func (ix *Index) Upsert(o model.Object) {
 		ix.upsertSlice(o)
 	case *model.Node:
 		ix.upsertNode(o)
+	case *model.Links:
+		ix.links[o.Node] = o
 	case *model.Tier:
 		ix.upsertTier(o)
 	case *model.Settings:
@@ -170,6 +174,8 @@ func (ix *Index) Delete(r model.Ref) {
 		ix.deleteSlice(r)
 	case model.KindNode:
 		ix.deleteNode(r.Name)
+	case model.KindNodeLinks:
+		delete(ix.links, r.Name)
 	case model.KindTier:
 		ix.deleteTier(r.Name)
 	case model.KindTierwall:
@@ -305,6 +311,9 @@ func (ix *Index) Node(name string) *model.Node {
 	}
 	return nil
 }
+
+// Links returns what is known of a node's interfaces, or nil.
+func (ix *Index) Links(node string) *model.Links { return ix.links[node] }
 
 // NodeOf returns the node that has an address, or nil. Of several the first by name counts.
 func (ix *Index) NodeOf(a netip.Addr) *model.Node {

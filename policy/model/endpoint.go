@@ -1,6 +1,10 @@
 package model
 
-import "net/netip"
+import (
+	"math/bits"
+	"net/netip"
+	"strconv"
+)
 
 // Endpoint is a pod or a host endpoint: something that policies select and
 // that rules' selectors match.
@@ -112,9 +116,70 @@ type Settings struct {
 	UnknownWorkloads Action
 	// AutoHostEndpoints: one host endpoint "*" a node.
 	AutoHostEndpoints bool
+	// Guards deny what no policy names.
+	Guards Guards
+	// Marks are the bits of the packet mark that are Tierwall's; 0 means DefaultMarks.
+	// At least two bits: the lowest one is Accepted, the next one Early.
+	Marks uint32
 	// Logging of Log rules. It bears on no verdict: a change of it alone is no
 	// change of the Settings to those who are told of changes.
 	Logging Logging
+}
+
+// Guards are what denies packets that no policy governs by their addresses.
+// The zero value enforces all of them, as a new installation does.
+type Guards struct {
+	// Source: a local pod's source address must come by that pod's interface or
+	// port, where it is known, and never from outside.
+	Source Guard
+	// Link: what comes from or goes to an interface of local pods with addresses
+	// that the API does not list is judged: link-local sources as their pod's,
+	// multicast and broadcast by the receivers' policies, others as unknown workloads.
+	Link Guard
+	// Encapsulation: pods do not send to the tunnel ports of cluster nodes.
+	Encapsulation Guard
+	// Wildcard: a host endpoint "*" guards the interfaces of local pods too.
+	Wildcard Guard
+	// NoTunnelFailsafe takes away that nodes' own encapsulated traffic passes host
+	// endpoints' policies.
+	NoTunnelFailsafe bool
+}
+
+// Guard is what becomes of packets that one of the Guards finds.
+type Guard uint8
+
+// The values of a Guard.
+const (
+	GuardEnforce Guard = iota
+	// GuardCount lets them pass and counts them.
+	GuardCount
+	GuardOff
+)
+
+var guardNames = [...]string{"Enforce", "Count", "Off"}
+
+// String is the API's spelling.
+func (g Guard) String() string {
+	if int(g) < len(guardNames) {
+		return guardNames[g]
+	}
+	return "Guard(" + strconv.Itoa(int(g)) + ")"
+}
+
+// DefaultMarks are two bits that neither kube-proxy (0xc000) nor the usual
+// network plugins use: Cilium (0x0f00, and identities above 0x10000), Tailscale
+// (0xff0000), Weave, AWS.
+const DefaultMarks uint32 = 0x30000000
+
+// MarkBits returns the bits Accepted and Early.
+func (s *Settings) MarkBits() (accepted, early uint32) {
+	m := DefaultMarks
+	if s != nil && bits.OnesCount32(s.Marks) >= 2 {
+		m = s.Marks
+	}
+	accepted = m & -m
+	m &^= accepted
+	return accepted, m & -m
 }
 
 // Logging is how agents write of the packets that Log rules match.

@@ -26,6 +26,8 @@ const (
 	KindService               Kind = "Service"
 	KindEndpointSlice         Kind = "EndpointSlice"
 	KindTierwall              Kind = "Tierwall"
+	// KindNodeLinks is Links; in the API it is part of a NodeReport.
+	KindNodeLinks Kind = "NodeReport"
 )
 
 // Ref names one object. The zero Ref names none.

@@ -1,0 +1,139 @@
+package model
+
+import (
+	"net/netip"
+	"slices"
+)
+
+// Links is what the kernel of a node reports of the node itself, beyond what the
+// API lists: all of its own addresses, where its pods are attached, its routes
+// and its tunnels. The agent learns it by netlink (dataplane/links) and follows
+// it; NodeReports carry it to whoever asks about another node.
+//
+// A node without Links has the addresses of its Node object, and its interfaces
+// are those that host endpoints name.
+type Links struct {
+	// Node that the Links are of.
+	Node string
+	// Addrs are all addresses that the node takes packets for, whichever interface
+	// they are on: those of bridges, tunnels and lo and link-local ones among
+	// them. Sorted by address and interface; a link-local address may occur on several.
+	Addrs []LinkAddr
+	// Routes of the main table to unicast destinations, without those of local
+	// pods' single addresses that Pods lists. Sorted by CompareRoutes: longest first.
+	Routes []LinkRoute
+	// Pods are the addresses behind interfaces that lead to local pods. Sorted.
+	Pods []PodLink
+	// Tunnels are the encapsulating interfaces of the node. Sorted.
+	Tunnels []Tunnel
+}
+
+// LinkAddr is an address of the node's own and the interface that bears it.
+type LinkAddr struct {
+	Addr      netip.Addr
+	Interface string
+}
+
+// LinkRoute is where the node sends a block of addresses.
+type LinkRoute struct {
+	Net       netip.Prefix // masked
+	Interface string
+}
+
+// PodLink is an address of a local pod and where its packets enter the node.
+type PodLink struct {
+	Addr netip.Addr
+	// Interface is what the node's routing sees: the pod's own, or a bridge.
+	Interface string
+	// Port is the pod's port of the bridge Interface; empty where there is no bridge.
+	Port string
+}
+
+// Tunnel is an encapsulating interface: a VXLAN, Geneve, IPIP, GRE, WireGuard
+// device and the like.
+type Tunnel struct {
+	Interface string
+	// Protocol is the outer IP protocol.
+	Protocol Protocol
+	// Port is the outer destination port; 0 for protocols without ports.
+	Port uint16
+}
+
+// Key implements Object.
+func (l *Links) Key() Ref { return Ref{Kind: KindNodeLinks, Name: l.Node} }
+
+// CompareRoutes orders routes so that the first one that contains an address is
+// the one that counts: longest prefix first, then by address and interface.
+func CompareRoutes(a, b LinkRoute) int {
+	if a.Net.Bits() != b.Net.Bits() {
+		return b.Net.Bits() - a.Net.Bits()
+	}
+	if c := a.Net.Addr().Compare(b.Net.Addr()); c != 0 {
+		return c
+	}
+	switch {
+	case a.Interface < b.Interface:
+		return -1
+	case a.Interface > b.Interface:
+		return 1
+	}
+	return 0
+}
+
+// InterfaceOf returns the interface that bears an address of the node's own, or
+// "". Of several the first by name counts. A nil Links bears none.
+func (l *Links) InterfaceOf(a netip.Addr) string {
+	if l == nil {
+		return ""
+	}
+	i, _ := slices.BinarySearchFunc(l.Addrs, a, func(x LinkAddr, a netip.Addr) int { return x.Addr.Compare(a) })
+	if i < len(l.Addrs) && l.Addrs[i].Addr == a {
+		return l.Addrs[i].Interface
+	}
+	return ""
+}
+
+// RouteTo returns the interface by which the node sends to an address, or "".
+// A nil Links has no routes.
+func (l *Links) RouteTo(a netip.Addr) string {
+	if l == nil {
+		return ""
+	}
+	for i := range l.Pods {
+		if l.Pods[i].Addr == a {
+			return l.Pods[i].Interface
+		}
+	}
+	for i := range l.Routes {
+		if l.Routes[i].Net.Contains(a) {
+			return l.Routes[i].Interface
+		}
+	}
+	return ""
+}
+
+// LeadsToPods reports whether local pods are behind an interface.
+func (l *Links) LeadsToPods(name string) bool {
+	return l != nil && slices.ContainsFunc(l.Pods, func(p PodLink) bool { return p.Interface == name })
+}
+
+// IsTunnel reports whether an interface encapsulates.
+func (l *Links) IsTunnel(name string) bool {
+	return l != nil && slices.ContainsFunc(l.Tunnels, func(t Tunnel) bool { return t.Interface == name })
+}
+
+// Tunnelled returns the blocks that the node reaches through its tunnels, in the
+// order of Routes: addresses in them are other nodes' or their pods', whatever
+// pod block of this node they lie in.
+func (l *Links) Tunnelled() []netip.Prefix {
+	if l == nil {
+		return nil
+	}
+	var out []netip.Prefix
+	for _, r := range l.Routes {
+		if l.IsTunnel(r.Interface) {
+			out = append(out, r.Net)
+		}
+	}
+	return out
+}
