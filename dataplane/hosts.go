@@ -1,7 +1,9 @@
 package dataplane
 
 import (
+	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -9,16 +11,49 @@ import (
 // Hosts are the host endpoints of a node, sorted by name.
 type Hosts []Endpoint
 
-// Guard is the host endpoint whose policy forwarded traffic meets: the one of
-// all interfaces, else the first by name; nil without any.
-func (h Hosts) Guard() *Endpoint {
-	if w := h.Wildcard(); w != nil {
-		return w
+// NamedHost is a host endpoint that guards an interface, whatever the address.
+type NamedHost struct {
+	Interface string
+	*Endpoint
+}
+
+// Named returns the host endpoints that name an interface, one for each
+// interface: of several the first by name. Sorted by interface.
+func (h Hosts) Named() []NamedHost {
+	var out []NamedHost
+	for i := range h {
+		name := h[i].Host.Interface
+		if name == "" || name == "*" || slices.ContainsFunc(out, func(n NamedHost) bool { return n.Interface == name }) {
+			continue
+		}
+		out = append(out, NamedHost{name, &h[i]})
 	}
-	if len(h) > 0 {
-		return &h[0]
+	slices.SortFunc(out, func(a, b NamedHost) int { return strings.Compare(a.Interface, b.Interface) })
+	return out
+}
+
+// AddressedHost is a host endpoint that guards an address of the node's.
+type AddressedHost struct {
+	Addr netip.Addr
+	*Endpoint
+}
+
+// Addressed returns the host endpoints that name addresses and no interface, one
+// for each address: of several the first by name. Sorted by address.
+func (h Hosts) Addressed() []AddressedHost {
+	var out []AddressedHost
+	for i := range h {
+		if h[i].Host.Interface != "" {
+			continue
+		}
+		for _, a := range h[i].Addrs {
+			if !slices.ContainsFunc(out, func(o AddressedHost) bool { return o.Addr == a }) {
+				out = append(out, AddressedHost{a, &h[i]})
+			}
+		}
 	}
-	return nil
+	slices.SortFunc(out, func(a, b AddressedHost) int { return a.Addr.Compare(b.Addr) })
+	return out
 }
 
 // Wildcard is the host endpoint of all interfaces; nil without one.

@@ -1,0 +1,195 @@
+package base
+
+import (
+	"net/netip"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Point is where a chain is attached to the way of packets; Nowhere: other
+// chains lead to it.
+type Point uint8
+
+// The points, in the order in which packets meet them.
+const (
+	Nowhere Point = iota
+	RawPrerouting
+	ManglePrerouting
+	Input
+	Forward
+	Postrouting
+	RawOutput
+	Output
+)
+
+// Chain is one base chain of one IP family.
+type Chain struct {
+	// Name without family and prefix, at most 20 bytes.
+	Name    string
+	Comment string
+	Point   Point
+	// Common is how many of the first Rules are the same in both families: a
+	// backend whose hooks see both may try them once.
+	Common int
+	Rules  []Rule
+	// Asked chains are entered by Include: an Accept in them ends the whole hook.
+	Asked bool
+}
+
+// Rule does something to packets for which all tests hold.
+type Rule struct {
+	If   []Test
+	Then Action
+	// Chain that Jump, Goto and Include lead to.
+	Chain string
+	// Program of Run.
+	Program *dataplane.Program
+	// Bits of SetMark and ClearMark.
+	Bits Mark
+	// Direction of ByAddr and ByLink.
+	Direction model.Direction
+	// Guard that Drop and Count count for; empty: none.
+	Guard   model.GuardName
+	Comment string
+}
+
+// Action is what a Rule does.
+type Action uint8
+
+const (
+	// Accept ends the hook: the packet goes on to the tables of others. Not in
+	// chains that are jumped to.
+	Accept Action = iota
+	// Drop ends it all.
+	Drop
+	// Reset drops and answers with a TCP reset.
+	Reset
+	// Return leaves the chain for where it was jumped to from.
+	Return
+	// Jump enters Chain and comes back.
+	Jump
+	// Goto enters Chain and does not come back.
+	Goto
+	// Include tries the rules of Chain, which is Asked, as if they stood here.
+	Include
+	// Run enters Program. What comes back was accepted or, in stages before
+	// routing, left open; there Accepted is set in the mark of what was accepted.
+	Run
+	// ByAddr enters the program of the local pod that has the address (source for
+	// Egress, destination for Ingress).
+	ByAddr
+	// ByLink enters the program of the local pod behind the interface or port by
+	// which the packet comes (Egress) or leaves (Ingress). Pods without policies
+	// have none.
+	ByLink
+	// Count counts for Guard and goes on.
+	Count
+	// SetMark and ClearMark change Bits of the packet's mark and go on.
+	SetMark
+	ClearMark
+	// NoTrack leaves the packet out of connection tracking and goes on.
+	NoTrack
+)
+
+// Mark is a set of Tierwall's bits of the packet mark.
+type Mark uint8
+
+const (
+	// Accepted: a program below the chain at hand has accepted.
+	Accepted Mark = 1 << iota
+	// Early: a policy before routing has allowed the packet.
+	Early
+)
+
+// Test is a condition of a rule.
+type Test struct {
+	Kind TestKind
+	// Not turns the condition round; only where the kind says so.
+	Not bool
+	Set Set
+	// Name of an interface.
+	Name     string
+	Net      netip.Prefix
+	Protocol model.Protocol
+	// Ports are sorted and disjoint.
+	Ports []dataplane.PortRange
+	// First and Last bound an ICMPv6 type, both included.
+	First, Last uint8
+	Bits        Mark
+}
+
+// TestKind is what a Test looks at.
+type TestKind uint8
+
+const (
+	// Established: an allowed connection's packet, or one related to it.
+	Established TestKind = iota
+	// Midstream: a TCP packet that goes on with a connection which the kernel does not know.
+	Midstream
+	// SrcIn, DstIn: the address is in Set. May be turned round.
+	SrcIn
+	DstIn
+	// PairIn: source and destination are a pair of Set.
+	PairIn
+	// LinkIn: incoming interface and source are a pair of Set. May be turned round.
+	LinkIn
+	// InIs, OutIs: the interface is Name. May be turned round.
+	InIs
+	OutIs
+	// FromLink, ToLink: the packet comes from, or leaves by, a local pod's interface or port.
+	FromLink
+	ToLink
+	// SrcLocal, DstLocal: the address is the host's own. May be turned round.
+	SrcLocal
+	DstLocal
+	// SrcNet, DstNet: the address is in Net.
+	SrcNet
+	DstNet
+	// Proto: the protocol is Protocol.
+	Proto
+	// DstPorts, SrcPorts: the port is in Ports; a Proto stands before.
+	DstPorts
+	SrcPorts
+	// ICMPv6Type: of First to Last.
+	ICMPv6Type
+	// HopLimit255: the packet has not been routed.
+	HopLimit255
+	// Marked: all of Bits are set. May be turned round.
+	Marked
+)
+
+// Set names a set of addresses that a backend keeps.
+type Set string
+
+// The sets.
+const (
+	// Pods are the addresses of local pods, Governed those of pods that a policy selects.
+	Pods     Set = "pods"
+	Governed Set = "guarded"
+	// Selves are pairs of addresses of one local pod.
+	Selves Set = "self"
+	// Own are the node's own addresses and those of its host endpoints.
+	Own Set = "hosts"
+	// PodBlocks are the node's blocks of pod addresses; Foreign what in them belongs to others.
+	PodBlocks Set = "podcidrs"
+	Foreign   Set = "foreign"
+	// Nodes are the addresses of all nodes of the cluster.
+	Nodes Set = "nodes"
+	// Bound are addresses of local pods whose interface is known, Sources these
+	// interfaces with the addresses.
+	Bound   Set = "bound"
+	Sources Set = "sources"
+)
+
+func on(kind TestKind, s Set) Test       { return Test{Kind: kind, Set: s} }
+func notIn(kind TestKind, s Set) Test    { return Test{Kind: kind, Set: s, Not: true} }
+func is(kind TestKind) Test              { return Test{Kind: kind} }
+func by(kind TestKind, name string) Test { return Test{Kind: kind, Name: name} }
+func proto(p model.Protocol) Test        { return Test{Kind: Proto, Protocol: p} }
+func marked(m Mark) Test                 { return Test{Kind: Marked, Bits: m} }
+func where(tests ...Test) []Test         { return tests }
+
+func port(kind TestKind, p uint16) Test {
+	return Test{Kind: kind, Ports: []dataplane.PortRange{{First: p, Last: p}}}
+}

@@ -1,0 +1,92 @@
+package base
+
+import (
+	"net/netip"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// The ICMPv6 types of neighbour discovery and multicast listeners.
+const (
+	routerSolicitation  = 133
+	routerAdvertisement = 134
+	redirect            = 137
+)
+
+var (
+	linkLocal4  = netip.MustParsePrefix("169.254.0.0/16")
+	linkLocal6  = netip.MustParsePrefix("fe80::/10")
+	unspecified = netip.MustParsePrefix("::/128")
+	anyHost     = netip.MustParsePrefix("0.0.0.0/32")
+)
+
+// discovery is what IPv6 cannot live without on a link, at a point. Routed
+// packets never look like this: the hop limit is 255 or the source link-local.
+func (b *builder) discovery(p Point) []Rule {
+	if !b.ipv6() {
+		return nil
+	}
+	name, unrouted, local := "nd", is(HopLimit255), Test{Kind: SrcNet, Net: linkLocal6}
+	fromPods := b.podsDiscovery(p)
+	if len(fromPods) > 0 {
+		name = map[Point]string{Input: "nd-in", Forward: "nd-fw", Postrouting: "nd-po"}[p]
+	}
+	rules := append(fromPods,
+		Rule{If: icmp(routerSolicitation, redirect, unrouted), Then: Accept, Comment: "router and neighbour discovery"},
+		Rule{If: icmp(130, 132, local), Then: Accept, Comment: "multicast listeners"},
+		Rule{If: icmp(143, 143, local), Then: Accept, Comment: "multicast listeners"},
+		Rule{If: icmp(143, 143, Test{Kind: SrcNet, Net: unspecified}), Then: Accept, Comment: "multicast listeners, before the first address"})
+	b.asked(name, "what IPv6 cannot live without on a link; routed packets never look like this", rules...)
+	return []Rule{{If: where(proto(model.ICMPv6)), Then: Include, Chain: name}}
+}
+
+func icmp(first, last uint8, more ...Test) []Test {
+	return append(where(Test{Kind: ICMPv6Type, First: first, Last: last}), more...)
+}
+
+// podsDiscovery is what is different for pods, in the filter hooks. Pods are not
+// routers: their advertisements are judged by policy like any packet, and their
+// redirects never pass.
+func (b *builder) podsDiscovery(p Point) []Rule {
+	if !b.judgesLinks() {
+		return nil
+	}
+	advertised := icmp(routerAdvertisement, routerAdvertisement)
+	fromPod := append(advertised, is(FromLink))
+	mode := b.settings.Guards.Link
+	switch {
+	case p != Input && p != Forward && p != Postrouting:
+		return nil
+	case p == Postrouting && mode == model.GuardEnforce:
+		return []Rule{{If: advertised, Then: Jump, Chain: "link-ingress"}}
+	case p == Postrouting:
+		return nil
+	}
+	rules := b.guarded(model.GuardDiscovery, mode, icmp(redirect, redirect, is(FromLink)), "pods do not redirect")
+	switch {
+	case mode == model.GuardCount:
+		return append(rules, b.guarded(model.GuardDiscovery, mode, fromPod, "pods are not routers")...)
+	case p == Input:
+		return append(rules, Rule{If: fromPod, Then: Goto, Chain: "link-to-host", Comment: "pods are not routers: by policy"})
+	}
+	rules = append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: "pods are not routers: by policy"})
+	if !b.latePorts() {
+		rules = append(rules, Rule{If: append(fromPod, is(ToLink)), Then: Jump, Chain: "link-ingress"})
+	}
+	return rules
+}
+
+// linkServices are what a pod needs of its link whatever policies say: an
+// address by DHCP, and to say which groups it listens to.
+func (b *builder) linkServices() []Rule {
+	const igmp = 2
+	from, to := uint16(68), uint16(67)
+	if b.ipv6() {
+		from, to = 546, 547
+	}
+	rules := []Rule{{If: where(proto(model.UDP), port(SrcPorts, from), port(DstPorts, to)), Then: Return, Comment: "DHCP"}}
+	if !b.ipv6() {
+		rules = append(rules, Rule{If: where(proto(igmp)), Then: Return, Comment: "multicast listeners"})
+	}
+	return rules
+}

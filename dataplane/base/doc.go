@@ -1,0 +1,18 @@
+// Package base says once, for every backend, what the base chains of a node do:
+// which packets leave at once, which meet a pod's policy, which a host
+// endpoint's, and which a guard drops. It holds no policy of its own and knows no
+// kernel: programs come from package dataplane, sets are named and not filled
+// (backends keep them), and a backend renders each rule in its own language.
+//
+// Files, in the order in which a packet meets what they hold:
+//
+//	early.go      before routing and connection tracking: source guard, doNotTrack, preDNAT
+//	discovery.go  what links cannot live without: neighbours, multicast listeners, DHCP
+//	local.go      to the node itself, and from it
+//	forward.go    pods, and all that the node routes
+//	link.go       what comes from or goes to pods' interfaces with addresses that no object lists
+//	hosts.go      which host endpoint guards what, and its chains
+//	failsafe.go   what no policy can close
+//	chain.go      the language of these rules
+//	base.go       New and Tables: the entry
+package base

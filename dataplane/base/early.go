@@ -1,0 +1,81 @@
+package base
+
+import "github.com/tierwall/tierwall/policy/model"
+
+// raw is what stands before connection tracking.
+func (b *builder) raw() {
+	b.to = &b.tables.Raw
+	untracked := b.hosts.HasStage(model.StageUntracked)
+	guard := b.sourceGuard()
+	if untracked {
+		b.untracked(guard)
+	} else if len(guard) > 0 {
+		b.hook(RawPrerouting, "raw-prerouting", "what no pod may send", nil, guard...)
+	}
+}
+
+// sourceGuard drops what bears a local pod's source and does not come by that
+// pod's interface. It stands before the rule for established connections, or a
+// stranger could send packets of these.
+func (b *builder) sourceGuard() []Rule {
+	if !Links(b.state) {
+		return nil
+	}
+	return b.guarded(model.GuardSource, b.settings.Guards.Source,
+		where(on(SrcIn, Bound), notIn(LinkIn, Sources)), "a local pod's source comes by that pod's interface")
+}
+
+// untracked writes the hooks of doNotTrack policies.
+func (b *builder) untracked(guard []Rule) {
+	b.chain("allowed-untracked", "", Rule{Then: ClearMark, Bits: Accepted}, Rule{Then: SetMark, Bits: Early}, Rule{Then: NoTrack}, Rule{Then: Accept})
+	b.hostChains(model.StageUntracked)
+	clear := Rule{Then: ClearMark, Bits: Accepted | Early}
+	in := append(guard, Rule{If: where(by(InIs, "lo")), Then: Accept}, clear)
+	in = append(in, b.discovery(RawPrerouting)...)
+	in = append(in, b.exemptPods()...)
+	in = append(in, b.failsafe(failsafeIn), b.failsafe(failsafeOutReplies))
+	b.hook(RawPrerouting, "raw-prerouting", "doNotTrack policies of host endpoints", nil, append(in, b.dispatch(rawIn)...)...)
+	out := append([]Rule{{If: where(by(OutIs, "lo")), Then: Accept}, clear}, b.discovery(RawOutput)...)
+	out = append(out, b.toOwnPods()...)
+	out = append(out, b.failsafe(failsafeOut), b.failsafe(failsafeInReplies))
+	b.hook(RawOutput, "raw-output", "doNotTrack policies of host endpoints", nil, append(out, b.dispatch(rawOut)...)...)
+}
+
+// mangle is what stands after connection tracking and before destination NAT.
+func (b *builder) mangle() {
+	b.to = &b.tables.Mangle
+	if !b.hosts.HasStage(model.StagePreDNAT) {
+		return
+	}
+	b.chain("allowed-early", "", Rule{Then: ClearMark, Bits: Accepted}, Rule{Then: SetMark, Bits: Early}, Rule{Then: Accept})
+	b.hostChains(model.StagePreDNAT)
+	common := []Rule{established, {If: where(by(InIs, "lo")), Then: Accept}}
+	if b.hosts.HasStage(model.StageUntracked) {
+		common = append(common, Rule{If: where(marked(Early)), Then: Accept, Comment: "allowed untracked"})
+	}
+	common = append(common, Rule{Then: ClearMark, Bits: Accepted | Early})
+	rules := append(b.discovery(ManglePrerouting), b.exemptPods()...)
+	rules = append(rules, b.failsafe(failsafeIn))
+	b.hook(ManglePrerouting, "mangle-prerouting", "preDNAT policies of host endpoints", common, append(rules, b.dispatch(preDNAT)...)...)
+}
+
+// exemptPods leaves out local pods' packets where the host endpoint of all
+// interfaces does not guard the pods' own.
+func (b *builder) exemptPods() []Rule {
+	if b.hosts.Wildcard() == nil || b.wildcardGuardsPods() {
+		return nil
+	}
+	tests := where(on(SrcIn, Pods))
+	var rules []Rule
+	if b.settings.Guards.Wildcard == model.GuardCount {
+		rules = b.guarded(model.GuardWildcard, model.GuardCount, tests, "guarded by the host endpoint of all interfaces")
+	}
+	return append(rules, Rule{If: tests, Then: Accept, Comment: "local pods come by no interface of the host's"})
+}
+
+func (b *builder) wildcardGuardsPods() bool { return b.settings.Guards.Wildcard == model.GuardEnforce }
+
+// early reports whether packets may have been allowed before routing.
+func (b *builder) early() bool {
+	return b.hosts.HasStage(model.StageUntracked) || b.hosts.HasStage(model.StagePreDNAT)
+}

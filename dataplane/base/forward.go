@@ -1,0 +1,118 @@
+package base
+
+import "github.com/tierwall/tierwall/policy/model"
+
+// forward is the way of pods' packets, and of all that the node routes.
+func (b *builder) forward() {
+	b.to = &b.tables.Filter
+	b.midstream()
+	b.kept("pod-egress", "egress of local pods", Rule{Then: ByAddr, Direction: model.Egress})
+	b.kept("pod-ingress", "ingress of local pods", Rule{Then: ByAddr, Direction: model.Ingress})
+	b.linkChains()
+	rules := append(b.discovery(Forward), Rule{If: where(on(PairIn, Selves)), Then: Accept, Comment: "a pod to itself"}, strict)
+	rules = append(rules, b.encapsulation()...)
+	rules = append(rules, Rule{If: where(on(SrcIn, Governed)), Then: Jump, Chain: "pod-egress"})
+	rules = append(rules, b.fromLink()...)
+	rules = append(rules, b.unknown(SrcIn)...)
+	rules = append(rules, b.passing()...)
+	rules = append(rules, b.unknown(DstIn)...)
+	rules = append(rules, Rule{If: where(on(DstIn, Governed)), Then: Jump, Chain: "pod-ingress"})
+	if !b.latePorts() {
+		rules = append(rules, b.toLink()...)
+	}
+	if b.early() {
+		rules = append(rules, Rule{If: where(marked(Early)), Then: ClearMark, Bits: Early})
+	}
+	b.hook(Forward, "forward", "pods, and all that the node routes", []Rule{established}, rules...)
+}
+
+// strict leads to the chain for packets that go on with a TCP connection which
+// the kernel does not know. It would take such a packet for the beginning of a
+// connection (nf_conntrack_tcp_loose), and the wrong way round if it comes from
+// the side that was called: so a connection that a policy has cut could go on by
+// the other side's next packet. Endpoints with policies send such packets and get
+// them only for connections that were cut, or forgotten: a reset ends these.
+var strict = Rule{If: where(is(Midstream)), Then: Jump, Chain: "midstream", Comment: "of no known connection"}
+
+func (b *builder) midstream() {
+	b.chain("midstream", "TCP packets of no known connection",
+		Rule{If: where(proto(model.TCP), on(SrcIn, Governed)), Then: Reset},
+		Rule{If: where(proto(model.TCP), on(DstIn, Governed)), Then: Reset})
+}
+
+// once writes a chain if the table does not have it yet.
+func (b *builder) once(name, comment string, rules ...Rule) bool {
+	for _, c := range *b.to {
+		if c.Name == name {
+			return false
+		}
+	}
+	b.chain(name, comment, rules...)
+	return true
+}
+
+// kept writes a chain that runs programs and leaves the packet's mark as it was:
+// which of two chains the packet is in remembers whether the bit was set.
+func (b *builder) kept(name, comment string, run Rule) {
+	if !b.once(name, comment,
+		Rule{If: where(marked(Accepted)), Then: Goto, Chain: name + "-m"}, run, Rule{If: where(marked(Accepted)), Then: ClearMark, Bits: Accepted}) {
+		return
+	}
+	b.chain(name+"-m", "with the bit set by others", Rule{Then: ClearMark, Bits: Accepted}, run, Rule{Then: SetMark, Bits: Accepted})
+}
+
+// unknown drops packets of addresses that should belong to local pods and belong
+// to none that is known.
+func (b *builder) unknown(side TestKind) []Rule {
+	if b.settings.UnknownWorkloads != model.Deny || !b.blocks {
+		return nil
+	}
+	return []Rule{{
+		If:   where(on(side, PodBlocks), notIn(side, Pods), notIn(side, Foreign), notIn(side, Own)),
+		Then: Drop, Comment: "unknownWorkloads: Deny",
+	}}
+}
+
+// passing is what host endpoints say of forwarded packets: the one of the
+// interface by which they leave, then the one by which they come.
+func (b *builder) passing() []Rule {
+	return append(b.forwardStage(model.Egress), b.forwardStage(model.Ingress)...)
+}
+
+func (b *builder) forwardStage(dir model.Direction) []Rule {
+	name, kind, side, pods := "passing-out", OutIs, DstIn, ToLink
+	if dir == model.Ingress {
+		name, kind, side, pods = "passing-in", InIs, SrcIn, FromLink
+	}
+	var rules []Rule
+	for _, h := range b.hosts.Named() {
+		rules = append(rules, b.enterForward(h.Endpoint, dir, by(kind, h.Interface))...)
+	}
+	if star := b.hosts.Wildcard(); star != nil {
+		enter := b.enterForward(star, dir)
+		if len(enter) > 0 && !b.wildcardGuardsPods() {
+			rules = append(rules, Rule{If: where(on(side, Pods)), Then: Return, Comment: "pods' interfaces are not the host's"})
+			if Links(b.state) {
+				rules = append(rules, Rule{If: where(is(pods)), Then: Return, Comment: "pods' interfaces are not the host's"})
+			}
+		}
+		rules = append(rules, enter...)
+	}
+	if !hasPrograms(rules) {
+		return nil
+	}
+	if dir == model.Ingress && b.early() {
+		rules = append([]Rule{{If: where(marked(Early)), Then: Return, Comment: "allowed before routing"}}, rules...)
+	}
+	b.chain(name, "applyOnForward policies of host endpoints", rules...)
+	return []Rule{{Then: Jump, Chain: name}}
+}
+
+func hasPrograms(rules []Rule) bool {
+	for i := range rules {
+		if rules[i].Then == Goto && rules[i].Chain != "" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,116 @@
+package base
+
+import (
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// What comes from or goes to pods' interfaces with addresses that no object
+// lists. Whose packet it is then follows from the interface, or on a bridge from the port.
+
+// fromLink is what packets meet that come from pods' interfaces and bear no local
+// pod's source. It comes after the rules for those that do.
+func (b *builder) fromLink() []Rule {
+	if !b.judgesLinks() {
+		return nil
+	}
+	tests := where(notIn(SrcIn, Pods), is(FromLink))
+	if b.settings.Guards.Link == model.GuardCount {
+		return b.guarded(model.GuardLink, model.GuardCount, tests, "a source that no object lists")
+	}
+	return []Rule{{If: tests, Then: Jump, Chain: "from-link", Comment: "a source that no object lists"}}
+}
+
+// linkChains writes the chains that packets of unlisted addresses meet.
+func (b *builder) linkChains() {
+	if !b.judgesLinks() || b.settings.Guards.Link != model.GuardEnforce {
+		return
+	}
+	local, none := linkLocal4, anyHost
+	if b.ipv6() {
+		local, none = linkLocal6, unspecified
+	}
+	rules := b.linkServices()
+	rules = append(rules,
+		Rule{If: where(Test{Kind: SrcNet, Net: local}), Then: Goto, Chain: "link-egress", Comment: "the pod behind the interface"},
+		Rule{If: where(Test{Kind: SrcNet, Net: none}), Then: Goto, Chain: "link-egress", Comment: "the pod behind the interface"})
+	if b.settings.UnknownWorkloads == model.Deny {
+		rules = append(rules, Rule{Then: Drop, Guard: model.GuardLink, Comment: "unknownWorkloads: Deny"})
+	} else {
+		rules = append(rules, Rule{Then: Goto, Chain: "link-egress", Comment: "unknownWorkloads: Allow"})
+	}
+	b.once("from-link", "from pods' interfaces, with a source that no object lists", rules...)
+	b.kept("link-egress", "of the pod behind the interface", Rule{Then: ByLink, Direction: model.Egress})
+	b.kept("link-ingress", "of the pod behind the interface", Rule{Then: ByLink, Direction: model.Ingress})
+}
+
+// toLink is what packets meet that leave by pods' interfaces for no local pod's
+// address: multicast, broadcast, link-local.
+func (b *builder) toLink() []Rule {
+	if !b.judgesLinks() {
+		return nil
+	}
+	tests := where(notIn(DstIn, Pods), is(ToLink))
+	if b.settings.Guards.Link == model.GuardCount {
+		return b.guarded(model.GuardLink, model.GuardCount, tests, "a destination that no object lists")
+	}
+	return []Rule{{If: tests, Then: Jump, Chain: "link-ingress", Comment: "a destination that no object lists"}}
+}
+
+// postrouting is where the port is known by which bridged packets leave.
+func (b *builder) postrouting() {
+	if !b.judgesLinks() || !b.latePorts() {
+		return
+	}
+	b.hook(Postrouting, "postrouting", "bridged packets, by the port by which they leave", []Rule{established},
+		append(b.discovery(Postrouting), b.toLink()...)...)
+}
+
+// latePorts reports whether ports are known after the forward hook only.
+func (b *builder) latePorts() bool { return b.opts.PortsAtPostrouting && HasPorts(b.state) }
+
+// HasPorts reports whether local pods are ports of bridges.
+func HasPorts(s *dataplane.State) bool {
+	if s.Links == nil {
+		return false
+	}
+	for i := range s.Links.Pods {
+		if s.Links.Pods[i].Port != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// encapsulation drops what pods send to tunnels of the cluster's nodes: what is
+// inside would come out as another pod's.
+func (b *builder) encapsulation() []Rule {
+	var rules []Rule
+	for _, t := range b.tunnels() {
+		rules = append(rules, b.guarded(model.GuardEncapsulation, b.settings.Guards.Encapsulation,
+			append(t, on(SrcIn, Pods), on(DstIn, Nodes)), "pods send nothing into the nodes' tunnels")...)
+	}
+	return rules
+}
+
+// tunnels are the tests for what the node's tunnel devices send.
+func (b *builder) tunnels() [][]Test {
+	if b.state.Links == nil {
+		return nil
+	}
+	var out [][]Test
+	seen := map[model.Tunnel]bool{}
+	for _, t := range b.state.Links.Tunnels {
+		key := model.Tunnel{Protocol: t.Protocol, Port: t.Port}
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		tests := where(proto(t.Protocol))
+		if t.Port != 0 {
+			tests = append(tests, port(DstPorts, t.Port))
+		}
+		out = append(out, tests)
+	}
+	return out
+}

@@ -1,0 +1,93 @@
+package base
+
+import "github.com/tierwall/tierwall/policy/model"
+
+// input is the way of packets to the node itself.
+func (b *builder) input() {
+	b.to = &b.tables.Filter
+	b.hostChains(model.StageHost)
+	local := b.localIn()
+	b.toHost(len(local) > 0)
+	b.linkChains()
+	b.kept("pod-egress", "egress of local pods", Rule{Then: ByAddr, Direction: model.Egress})
+	rules := append(b.discovery(Input), strict)
+	rules = append(rules, b.encapsulation()...)
+	rules = append(rules, Rule{If: where(on(SrcIn, Pods)), Then: Goto, Chain: "pod-to-host", Comment: "local pods"})
+	if b.judgesLinks() && b.settings.Guards.Link == model.GuardEnforce {
+		b.chain("link-to-host", "a pod to its own node, with a source that no object lists",
+			Rule{Then: Jump, Chain: "from-link"}, Rule{Then: Goto, Chain: "to-host"})
+		rules = append(rules, Rule{If: where(is(FromLink)), Then: Goto, Chain: "link-to-host"})
+	} else {
+		rules = append(rules, b.fromLink()...)
+	}
+	rules = append(rules, b.unknown(SrcIn)...)
+	b.hook(Input, "input", "to the node itself", []Rule{established, {If: where(by(InIs, "lo")), Then: Accept}}, append(rules, local...)...)
+}
+
+// localIn leads to the host endpoints that guard the node itself.
+func (b *builder) localIn() []Rule {
+	guards := b.dispatch(hostIn)
+	if len(guards) == 0 {
+		return nil
+	}
+	var rules []Rule
+	if b.early() {
+		rules = append(rules, Rule{If: where(marked(Early)), Then: Goto, Chain: "done", Comment: "allowed before routing"})
+		b.done()
+	}
+	rules = append(rules, b.failsafe(failsafeIn))
+	b.chain("local-in", "host endpoints", append(rules, guards...)...)
+	return []Rule{{Then: Goto, Chain: "local-in"}}
+}
+
+// done clears the bit that an early stage has set, and accepts.
+func (b *builder) done() {
+	b.once("done", "", Rule{Then: ClearMark, Bits: Early}, Rule{Then: Accept})
+}
+
+// toHost is the way of a pod's packets to its own node.
+func (b *builder) toHost(guarded bool) {
+	var end []Rule
+	switch {
+	case b.settings.EndpointToHost == model.ToHostDrop:
+		end = []Rule{{Then: Drop, Comment: "endpointToHostAction: Drop"}}
+	case b.settings.EndpointToHost == model.ToHostReturn && guarded:
+		end = []Rule{{Then: Goto, Chain: "local-in", Comment: "endpointToHostAction: Return"}}
+	}
+	b.chain("to-host", "endpointToHostAction", end...)
+	b.chain("pod-to-host", "a pod to its own node",
+		Rule{If: where(on(SrcIn, Governed)), Then: Jump, Chain: "pod-egress", Comment: "egress of local pods"}, Rule{Then: Goto, Chain: "to-host"})
+}
+
+// output is the way of the node's own packets, and of others' by way of IPVS,
+// which leave by one goto: the kernel checks all that a goto leads to once for
+// each of them.
+func (b *builder) output() {
+	b.to = &b.tables.Filter
+	own := Rule{Then: Accept}
+	if guards := b.dispatch(hostOut); len(guards) > 0 {
+		rules := b.toOwnPods()
+		if b.early() {
+			b.done()
+			rules = append(rules, Rule{If: where(marked(Early)), Then: Goto, Chain: "done", Comment: "allowed untracked"})
+		}
+		rules = append(rules, b.failsafe(failsafeOut))
+		b.chain("local-out", "host endpoints", append(rules, guards...)...)
+		own = Rule{Then: Goto, Chain: "local-out"}
+	}
+	others := own
+	own.If = where(notIn(SrcIn, Pods), notIn(DstIn, Pods))
+	others.If, others.Comment = where(notIn(SrcIn, Pods), is(SrcLocal)), "the node to its own pods"
+	common := []Rule{established, {If: where(by(OutIs, "lo"), is(DstLocal)), Then: Accept}}
+	rules := append(b.discovery(Output), strict, own, others, Rule{Then: Goto, Chain: "forward", Comment: "of others, by way of IPVS"})
+	b.hook(Output, "output", "from the node itself", common, rules...)
+}
+
+// toOwnPods accepts what the node sends to its own pods, known or not yet: the
+// kubelet's probes and the node's proxies.
+func (b *builder) toOwnPods() []Rule {
+	return []Rule{
+		{If: where(on(DstIn, Pods)), Then: Accept, Comment: "the node to its own pods"},
+		{If: where(on(DstIn, PodBlocks), notIn(DstIn, Foreign)), Then: Accept, Comment: "the node to its own pods"},
+	}
+}
