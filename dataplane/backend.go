@@ -42,6 +42,11 @@ type State struct {
 	// Foreign are addresses within PodCIDRs that belong to pods of other nodes, as
 	// they do where addresses are not given out by these blocks. Sorted.
 	Foreign []netip.Addr
+	// ForeignNets are blocks within or around PodCIDRs that other nodes' pods or
+	// tunnels have: the node reaches them through a tunnel. Sorted.
+	ForeignNets []netip.Prefix
+	// ClusterAddrs are the addresses of all nodes of the cluster. Sorted.
+	ClusterAddrs []netip.Addr
 	// Links are the node's interfaces; nil where they are not known.
 	Links *model.Links
 	// Compiled holds sets, programs, tables and endpoints.
@@ -56,6 +61,21 @@ func NewState(ix *policy.Index, node string, c *Compiler) *State {
 		s.NodeAddrs, s.PodCIDRs = n.Addrs, n.PodCIDRs
 	}
 	return s
+}
+
+// OwnAddrs returns the node's own addresses: those of its object and of its
+// interfaces, less link-local ones, which other nodes have too.
+func (s *State) OwnAddrs() []netip.Addr {
+	out := slices.Clone(s.NodeAddrs)
+	if s.Links != nil {
+		for _, l := range s.Links.Addrs {
+			if !l.Addr.IsLinkLocalUnicast() {
+				out = append(out, l.Addr)
+			}
+		}
+	}
+	slices.SortFunc(out, netip.Addr.Compare)
+	return slices.Compact(out)
 }
 
 // Sets returns the sets that programs ask for (Program.Sets), by ID.

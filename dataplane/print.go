@@ -79,6 +79,12 @@ func (l *Leaf) text() string {
 // String is "Policy direction rule Action in tier T": what comments in the
 // kernel and log prefixes say.
 func (o Origin) String() string {
+	if g, counted, ok := o.Guard(); ok {
+		if counted {
+			return "guard " + string(g) + ", counted only"
+		}
+		return "guard " + string(g)
+	}
 	s := fmt.Sprintf("%s %s %s %s in tier %s", o.Policy, o.Direction, o.Rule, o.Action, o.Tier)
 	if o.Audit {
 		s += " audit"

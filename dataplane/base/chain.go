@@ -74,7 +74,8 @@ const (
 	// Include tries the rules of Chain, which is Asked, as if they stood here.
 	Include
 	// Run enters Program. What comes back was accepted or, in stages before
-	// routing, left open; there Accepted is set in the mark of what was accepted.
+	// routing, left open; there Accepted, cleared before, is set in the mark of what
+	// was accepted. Elsewhere the mark is left as it was, or Accepted is cleared.
 	Run
 	// ByAddr enters the program of the local pod that has the address (source for
 	// Egress, destination for Ingress).

@@ -6,17 +6,15 @@ import "github.com/tierwall/tierwall/policy/model"
 func (b *builder) forward() {
 	b.to = &b.tables.Filter
 	b.midstream()
-	b.kept("pod-egress", "egress of local pods", Rule{Then: ByAddr, Direction: model.Egress})
-	b.kept("pod-ingress", "ingress of local pods", Rule{Then: ByAddr, Direction: model.Ingress})
 	b.linkChains()
 	rules := append(b.discovery(Forward), Rule{If: where(on(PairIn, Selves)), Then: Accept, Comment: "a pod to itself"}, strict)
 	rules = append(rules, b.encapsulation()...)
-	rules = append(rules, Rule{If: where(on(SrcIn, Governed)), Then: Jump, Chain: "pod-egress"})
+	rules = append(rules, Rule{If: where(on(SrcIn, Governed)), Then: ByAddr, Direction: model.Egress, Comment: "egress of local pods"})
 	rules = append(rules, b.fromLink()...)
 	rules = append(rules, b.unknown(SrcIn)...)
 	rules = append(rules, b.passing()...)
 	rules = append(rules, b.unknown(DstIn)...)
-	rules = append(rules, Rule{If: where(on(DstIn, Governed)), Then: Jump, Chain: "pod-ingress"})
+	rules = append(rules, Rule{If: where(on(DstIn, Governed)), Then: ByAddr, Direction: model.Ingress, Comment: "ingress of local pods"})
 	if !b.latePorts() {
 		rules = append(rules, b.toLink()...)
 	}
@@ -51,16 +49,6 @@ func (b *builder) once(name, comment string, rules ...Rule) bool {
 	return true
 }
 
-// kept writes a chain that runs programs and leaves the packet's mark as it was:
-// which of two chains the packet is in remembers whether the bit was set.
-func (b *builder) kept(name, comment string, run Rule) {
-	if !b.once(name, comment,
-		Rule{If: where(marked(Accepted)), Then: Goto, Chain: name + "-m"}, run, Rule{If: where(marked(Accepted)), Then: ClearMark, Bits: Accepted}) {
-		return
-	}
-	b.chain(name+"-m", "with the bit set by others", Rule{Then: ClearMark, Bits: Accepted}, run, Rule{Then: SetMark, Bits: Accepted})
-}
-
 // unknown drops packets of addresses that should belong to local pods and belong
 // to none that is known.
 func (b *builder) unknown(side TestKind) []Rule {
@@ -68,7 +56,7 @@ func (b *builder) unknown(side TestKind) []Rule {
 		return nil
 	}
 	return []Rule{{
-		If:   where(on(side, PodBlocks), notIn(side, Pods), notIn(side, Foreign), notIn(side, Own)),
+		If:   where(notIn(side, Pods), on(side, PodBlocks), notIn(side, Foreign), notIn(side, Own)),
 		Then: Drop, Comment: "unknownWorkloads: Deny",
 	}}
 }

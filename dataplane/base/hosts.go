@@ -67,13 +67,11 @@ func (b *builder) hostChains(stage model.Stage) {
 
 // hostChain is the chain of a host endpoint's normal policy in one direction.
 func (b *builder) hostChain(h *dataplane.Endpoint, s hostStage, p *dataplane.Program) {
-	run := chainOf(h, s.name+"-p")
 	var rules []Rule
 	if h.HasPolicies(b.family) {
 		rules = append(rules, Rule{If: where(is(Midstream)), Then: Reset})
 	}
-	b.kept(run, h.Ref.String(), Rule{Then: Run, Program: p})
-	b.chain(chainOf(h, s.name), h.Ref.String(), append(rules, Rule{Then: Jump, Chain: run}, Rule{Then: Accept})...)
+	b.chain(chainOf(h, s.name), h.Ref.String(), append(rules, Rule{Then: Run, Program: p}, Rule{Then: Accept})...)
 }
 
 // enterForward leads to a host endpoint's policy for forwarded packets; none if
@@ -88,8 +86,7 @@ func (b *builder) enterForward(h *dataplane.Endpoint, dir model.Direction, tests
 	if dir == model.Ingress {
 		name = chainOf(h, "fi")
 	}
-	b.kept(name+"-p", h.Ref.String()+", applyOnForward", Rule{Then: Run, Program: p})
-	b.chain(name, h.Ref.String()+", applyOnForward", Rule{If: where(is(Midstream)), Then: Reset}, Rule{Then: Goto, Chain: name + "-p"})
+	b.chain(name, h.Ref.String()+", applyOnForward", Rule{If: where(is(Midstream)), Then: Reset}, Rule{Then: Run, Program: p})
 	return []Rule{{If: tests, Then: Goto, Chain: name, Comment: h.Ref.String()}}
 }
 

@@ -40,8 +40,8 @@ func (b *builder) linkChains() {
 		rules = append(rules, Rule{Then: Goto, Chain: "link-egress", Comment: "unknownWorkloads: Allow"})
 	}
 	b.once("from-link", "from pods' interfaces, with a source that no object lists", rules...)
-	b.kept("link-egress", "of the pod behind the interface", Rule{Then: ByLink, Direction: model.Egress})
-	b.kept("link-ingress", "of the pod behind the interface", Rule{Then: ByLink, Direction: model.Ingress})
+	b.once("link-egress", "of the pod behind the interface", Rule{Then: ByLink, Direction: model.Egress})
+	b.once("link-ingress", "of the pod behind the interface", Rule{Then: ByLink, Direction: model.Ingress})
 }
 
 // toLink is what packets meet that leave by pods' interfaces for no local pod's

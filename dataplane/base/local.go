@@ -9,7 +9,6 @@ func (b *builder) input() {
 	local := b.localIn()
 	b.toHost(len(local) > 0)
 	b.linkChains()
-	b.kept("pod-egress", "egress of local pods", Rule{Then: ByAddr, Direction: model.Egress})
 	rules := append(b.discovery(Input), strict)
 	rules = append(rules, b.encapsulation()...)
 	rules = append(rules, Rule{If: where(on(SrcIn, Pods)), Then: Goto, Chain: "pod-to-host", Comment: "local pods"})
@@ -56,7 +55,7 @@ func (b *builder) toHost(guarded bool) {
 	}
 	b.chain("to-host", "endpointToHostAction", end...)
 	b.chain("pod-to-host", "a pod to its own node",
-		Rule{If: where(on(SrcIn, Governed)), Then: Jump, Chain: "pod-egress", Comment: "egress of local pods"}, Rule{Then: Goto, Chain: "to-host"})
+		Rule{If: where(on(SrcIn, Governed)), Then: ByAddr, Direction: model.Egress, Comment: "egress of local pods"}, Rule{Then: Goto, Chain: "to-host"})
 }
 
 // output is the way of the node's own packets, and of others' by way of IPVS,

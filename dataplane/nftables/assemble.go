@@ -118,9 +118,9 @@ func (a *assembler) statement() {
 	case "fib":
 		a.fibLocal()
 	case "iifname":
-		a.metaCompare(unix.NFT_META_IIFNAME, ifname(a.next()))
+		a.link(unix.NFT_META_IIFNAME)
 	case "oifname":
-		a.metaCompare(unix.NFT_META_OIFNAME, ifname(a.next()))
+		a.link(unix.NFT_META_OIFNAME)
 	case "counter":
 		a.counter()
 	case "log":
@@ -171,12 +171,36 @@ func (a *assembler) network(ip string) {
 	a.match(fields...)
 }
 
-// ofFamily asks for the family, if that is not known.
+// ofFamily asks for the family, if that is not known. On a bridge it is the
+// frame's type that says so.
 func (a *assembler) ofFamily(f byte) {
-	if a.family != f {
+	switch {
+	case a.family == f:
+		return
+	case a.b.family == unix.NFPROTO_BRIDGE && f == unix.NFPROTO_IPV4:
+		a.metaCompare(unix.NFT_META_PROTOCOL, binary.BigEndian.AppendUint16(nil, unix.ETH_P_IP))
+	case a.b.family == unix.NFPROTO_BRIDGE:
+		a.metaCompare(unix.NFT_META_PROTOCOL, binary.BigEndian.AppendUint16(nil, unix.ETH_P_IPV6))
+	default:
 		a.metaCompare(unix.NFT_META_NFPROTO, []byte{f})
-		a.family = f
 	}
+	a.family = f
+}
+
+// link is a match of an interface, alone or with an address.
+func (a *assembler) link(key uint32) {
+	f := a.metaField(key, unix.IFNAMSIZ)
+	f.parse = func(word string) ([]byte, int) { return ifname(word), 8 * unix.IFNAMSIZ }
+	fields := []field{f}
+	for a.skip(".") {
+		word := a.next()
+		if word != "ip" && word != "ip6" {
+			a.fail("%q is not an address", word)
+			return
+		}
+		fields = append(fields, a.address(word, a.next()))
+	}
+	a.match(fields...)
 }
 
 func (a *assembler) address(ip, side string) field {
@@ -281,7 +305,7 @@ func (a *assembler) compare(f field, word string, not bool) {
 	if not {
 		equal = unix.NFT_CMP_NEQ
 	}
-	if first, last, ok := strings.Cut(word, "-"); ok {
+	if first, last, ok := strings.Cut(word, "-"); ok && f.size < unix.IFNAMSIZ {
 		low, _ := f.parse(first)
 		high, _ := f.parse(last)
 		if not {
@@ -387,25 +411,28 @@ func (a *assembler) mark() {
 }
 
 // priority is a look-up by the packet's priority, or sets it: to what a map says
-// of an address, or to none.
+// of an address or of an interface, or to none.
 func (a *assembler) priority() {
-	if a.skip("vmap") {
-		a.metaField(unix.NFT_META_PRIORITY, 4).load(unix.NFT_REG_1)
-		a.lookupTo(a.next(), unix.NFT_REG_VERDICT)
+	if !a.skip("set") {
+		a.match(a.metaField(unix.NFT_META_PRIORITY, 4))
 		return
 	}
-	a.expect("set")
 	if a.skip("none") {
 		at := a.expression("immediate")
 		a.b.uint32(unix.NFTA_IMMEDIATE_DREG, unix.NFT_REG_1)
 		a.data(unix.NFTA_IMMEDIATE_DATA, make([]byte, 4))
 		a.end(at)
 	} else {
-		ip := a.next()
-		if ip != "ip" && ip != "ip6" {
-			a.fail("%q is no address", ip)
+		switch word := a.next(); word {
+		case "ip", "ip6":
+			a.address(word, a.next()).load(unix.NFT_REG_1)
+		case "iifname":
+			a.metaField(unix.NFT_META_IIFNAME, unix.IFNAMSIZ).load(unix.NFT_REG_1)
+		case "oifname":
+			a.metaField(unix.NFT_META_OIFNAME, unix.IFNAMSIZ).load(unix.NFT_REG_1)
+		default:
+			a.fail("%q is neither an address nor an interface", word)
 		}
-		a.address(ip, a.next()).load(unix.NFT_REG_1)
 		a.expect("map")
 		a.lookupTo(a.next(), unix.NFT_REG_1)
 	}
@@ -463,16 +490,22 @@ func (a *assembler) flags(list string) (bits byte) {
 // localType is RTN_LOCAL, the type of routes to the host's own addresses.
 const localType = 2
 
-// fibLocal asks whether the source is an address of the host's own.
+// fibLocal asks whether an address is the host's own.
 func (a *assembler) fibLocal() {
-	a.expect("saddr", "type")
+	side := uint32(unix.NFTA_FIB_F_SADDR)
+	if a.skip("daddr") {
+		side = unix.NFTA_FIB_F_DADDR
+	} else {
+		a.expect("saddr")
+	}
+	a.expect("type")
 	op := uint32(unix.NFT_CMP_EQ)
 	if a.skip("!=") {
 		op = unix.NFT_CMP_NEQ
 	}
 	a.expect("local")
 	at := a.expression("fib")
-	a.b.uint32(unix.NFTA_FIB_FLAGS, unix.NFTA_FIB_F_SADDR)
+	a.b.uint32(unix.NFTA_FIB_FLAGS, side)
 	a.b.uint32(unix.NFTA_FIB_RESULT, unix.NFT_FIB_RESULT_ADDRTYPE)
 	a.b.uint32(unix.NFTA_FIB_DREG, unix.NFT_REG_1)
 	a.end(at)

@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/tierwall/tierwall/dataplane"
 )
 
@@ -17,6 +19,9 @@ import (
 type Backend struct {
 	opts   Options
 	kernel kernel
+	// bridge is the table of family bridge, bridged that the kernel may hold one.
+	bridge  kernel
+	bridged bool
 	// world is what the kernel holds; nil after an error, when that is not known.
 	world *world
 	// littered is true if something that nothing leads to could not be removed.
@@ -34,17 +39,21 @@ type Stats struct {
 // namespace. It needs the privilege to change it (CAP_NET_ADMIN) when it does,
 // and no program: it speaks with the kernel itself.
 func New(o Options) (*Backend, error) {
-	k, err := newNetlinkKernel()
+	k, err := newNetlinkKernel(unix.NFPROTO_INET)
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	return &Backend{opts: o.complete(), kernel: k}, nil
+	b, err := newNetlinkKernel(unix.NFPROTO_BRIDGE)
+	if err != nil {
+		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.close()))
+	}
+	return &Backend{opts: o.complete(), kernel: k, bridge: b, bridged: true}, nil
 }
 
 // Close gives up what the Backend holds open. The kernel's table stays.
 func (b *Backend) Close() error {
 	b.world = nil
-	return b.kernel.close()
+	return errors.Join(b.kernel.close(), b.bridge.close())
 }
 
 var _ dataplane.Backend = (*Backend)(nil)
@@ -54,6 +63,9 @@ var _ dataplane.Backend = (*Backend)(nil)
 func (b *Backend) Sync(_ context.Context, s *dataplane.State) error {
 	b.world = nil
 	w := newWorld(s, b.opts)
+	if err := b.syncBridge(w); err != nil {
+		return err
+	}
 	have, err := b.kernel.read(w.ruleset)
 	if err != nil {
 		return fmt.Errorf("nftables: cannot list the table: %w", err)
@@ -84,6 +96,9 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 	w := b.world
 	b.world = nil
 	w.apply(ch, s)
+	if err := b.applyBridge(w); err != nil {
+		return err
+	}
 	if p := w.plan(); !p.empty() {
 		if err := b.run(p); err != nil {
 			return err
@@ -128,6 +143,9 @@ func (b *Backend) Counters(context.Context) (map[dataplane.Origin]dataplane.Coun
 			out[o] = c
 		}
 	}
+	if err := b.bridgeCounters(out); err != nil {
+		return nil, err
+	}
 	return out, nil
 }
 
@@ -147,7 +165,7 @@ func (b *Backend) Stats() Stats { return b.stats }
 // Cleanup implements dataplane.Backend. A kernel without the table is clean.
 func (b *Backend) Cleanup(context.Context) error {
 	b.world = nil
-	if err := b.kernel.commit(&plan{remove: true}); err != nil {
+	if err := errors.Join(b.kernel.commit(&plan{remove: true}), b.bridge.commit(&plan{remove: true})); err != nil {
 		return fmt.Errorf("nftables: cannot remove the table: %w", err)
 	}
 	return nil

@@ -52,7 +52,7 @@ func (w *writer) end() {
 		w.err = w.flush(w.b)
 		w.shown = w.shown || w.after && w.err == nil
 	}
-	w.b = newBatch()
+	w.b = newBatch(w.b.family)
 }
 
 // message writes one message.
@@ -98,10 +98,10 @@ const (
 	nftaChainUserdata = 12
 )
 
-// hooks are the kernel's numbers of hooks.
+// hooks are the kernel's numbers of hooks, the same in families inet and bridge.
 var hooks = map[string]uint32{
 	"prerouting": unix.NF_INET_PRE_ROUTING, "input": unix.NF_INET_LOCAL_IN, "forward": unix.NF_INET_FORWARD,
-	"output": unix.NF_INET_LOCAL_OUT,
+	"output": unix.NF_INET_LOCAL_OUT, "postrouting": unix.NF_INET_POST_ROUTING,
 }
 
 func (w *writer) addChain(c *chain) {
@@ -169,7 +169,7 @@ func (w *writer) addSet(s *set) {
 			b.uint32(unix.NFTA_SET_DATA_LEN, 16)
 		}
 		order := byte(bigEndian)
-		if s.types == typeClass {
+		if s.types == typeClass || s.types == typeLink {
 			order = hostEndian
 		}
 		if s.classes {

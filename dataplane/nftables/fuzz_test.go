@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"golang.org/x/sys/unix"
 	"os"
 	"path/filepath"
 	"strings"
@@ -25,7 +26,7 @@ func FuzzAssemble(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		b := newBatch()
+		b := newBatch(unix.NFPROTO_INET)
 		from := len(b.buf)
 		if b.assemble(text) != nil || len(b.buf)-from > 1<<16 {
 			return // a rule is shorter than an attribute can say
@@ -38,7 +39,7 @@ func FuzzAssemble(f *testing.F) {
 
 // FuzzLists: nothing that a kernel could list makes the readers panic.
 func FuzzLists(f *testing.F) {
-	b := newBatch()
+	b := newBatch(unix.NFPROTO_INET)
 	from := len(b.buf)
 	if err := b.assemble("ip saddr @s counter drop"); err != nil {
 		f.Fatal(err)

@@ -25,6 +25,8 @@ type kernel interface {
 // netlinkKernel is the kernel of a network namespace.
 type netlinkKernel struct {
 	*socket
+	// family of the table: NFPROTO_INET or NFPROTO_BRIDGE.
+	family byte
 	// piece is how large a transaction becomes where it may be cut; see writer.plan.
 	piece int
 }
@@ -34,12 +36,12 @@ var _ kernel = (*netlinkKernel)(nil)
 // pieceSize keeps the time short for which one transaction holds up others'.
 const pieceSize = 4 << 20
 
-func newNetlinkKernel() (*netlinkKernel, error) {
+func newNetlinkKernel(family byte) (*netlinkKernel, error) {
 	s, err := openSocket()
 	if err != nil {
 		return nil, err
 	}
-	return &netlinkKernel{socket: s, piece: min(pieceSize, s.room/2)}, nil
+	return &netlinkKernel{socket: s, family: family, piece: min(pieceSize, s.room/2)}, nil
 }
 
 // renew opens the socket anew after an error, because answers to what failed
@@ -61,14 +63,14 @@ func (k *netlinkKernel) commit(p *plan) error {
 	if p.remove && !k.mayHaveTable() {
 		return nil // no transaction, and so no news for whoever watches
 	}
-	w := writer{b: newBatch(), limit: k.piece, flush: k.socket.commit}
+	w := writer{b: newBatch(k.family), limit: k.piece, flush: k.socket.commit}
 	return k.renew(w.plan(p))
 }
 
 // mayHaveTable says whether the table is there, or that is not known.
 func (k *netlinkKernel) mayHaveTable() bool {
 	s := &snapshot{}
-	err := k.list(unix.NFT_MSG_GETTABLE, func(*batch) {}, s.table)
+	err := k.list(k.family, unix.NFT_MSG_GETTABLE, func(*batch) {}, s.table)
 	return k.renew(err) != nil || s.present
 }
 
@@ -83,17 +85,17 @@ func (k *netlinkKernel) read(want *ruleset) (*snapshot, error) {
 
 func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
 	s := &snapshot{chains: map[string][]string{}, bases: map[string]hook{}, sets: map[string]*set{}, counters: map[string]bool{}}
-	err := k.list(unix.NFT_MSG_GETTABLE, func(*batch) {}, func(attrs []byte) error { return s.table(attrs) })
+	err := k.list(k.family, unix.NFT_MSG_GETTABLE, func(*batch) {}, func(attrs []byte) error { return s.table(attrs) })
 	if err != nil || !s.present {
 		return s, err
 	}
-	if err := k.list(unix.NFT_MSG_GETCHAIN, func(*batch) {}, func(attrs []byte) error { return s.chain(attrs) }); err != nil {
+	if err := k.list(k.family, unix.NFT_MSG_GETCHAIN, func(*batch) {}, func(attrs []byte) error { return s.chain(attrs) }); err != nil {
 		return nil, fmt.Errorf("chains: %w", err)
 	}
-	if err := k.list(unix.NFT_MSG_GETRULE, ofTable, func(attrs []byte) error { return s.rule(attrs) }); err != nil {
+	if err := k.list(k.family, unix.NFT_MSG_GETRULE, ofTable, func(attrs []byte) error { return s.rule(attrs) }); err != nil {
 		return nil, fmt.Errorf("rules: %w", err)
 	}
-	if err := k.list(unix.NFT_MSG_GETSET, ofTable, func(attrs []byte) error { return s.set(attrs) }); err != nil {
+	if err := k.list(k.family, unix.NFT_MSG_GETSET, ofTable, func(attrs []byte) error { return s.set(attrs) }); err != nil {
 		return nil, fmt.Errorf("sets: %w", err)
 	}
 	for name, have := range s.sets {
@@ -105,7 +107,7 @@ func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	err = k.list(unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
+	err = k.list(k.family, unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
 		name, _, ok, err := counted(attrs)
 		if ok {
 			s.counters[name] = true
@@ -261,14 +263,14 @@ func typesOf(keys uint32, size int) string {
 
 // setTypes are all types of keys that this package's sets have.
 var setTypes = []string{
-	"ipv4_addr", "ipv6_addr", "inet_service", typeClass, "ipv4_addr . ipv4_addr", "ipv6_addr . ipv6_addr",
+	"ipv4_addr", "ipv6_addr", "inet_service", typeClass, typeLink, typeLink + " . ipv4_addr", typeLink + " . ipv6_addr", "ipv4_addr . ipv4_addr", "ipv6_addr . ipv6_addr",
 	"ipv4_addr . inet_proto", "ipv6_addr . inet_proto",
 	"ipv4_addr . inet_proto . inet_service", "ipv6_addr . inet_proto . inet_service",
 }
 
 func (k *netlinkKernel) counters() (map[string]dataplane.Count, error) {
 	out := map[string]dataplane.Count{}
-	err := k.list(unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
+	err := k.list(k.family, unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
 		name, n, ok, err := counted(attrs)
 		if ok {
 			out[name] = n

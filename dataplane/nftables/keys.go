@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/tierwall/tierwall/dataplane"
@@ -41,6 +42,15 @@ func servicePortKey(a netip.Addr, p model.Protocol, port uint16) string {
 // which is what a packet's priority is to it.
 const typeClass = "classid"
 
+// typeLink is the type of names of interfaces.
+const typeLink = "ifname"
+
+// linkKey is the name of an interface.
+func linkKey(name string) string { return string(ifname(name)) }
+
+// linkAddrKey is an interface and an address.
+func linkAddrKey(name string, a netip.Addr) string { return linkKey(name) + addrKey(a) }
+
 // classKey is a class's number, in the order of bytes that the CPU has.
 func classKey(n uint32) string {
 	return string(binary.NativeEndian.AppendUint32(nil, n))
@@ -64,7 +74,7 @@ func portRangeKey(first, last uint16) string { return portKey(first) + portKey(l
 var keyFields = map[string]struct {
 	number uint32
 	size   int
-}{"ipv4_addr": {7, 4}, "ipv6_addr": {8, 16}, "inet_proto": {12, 1}, "inet_service": {13, 2}, typeClass: {23, 4}}
+}{"ipv4_addr": {7, 4}, typeLink: {41, 16}, "ipv6_addr": {8, 16}, "inet_proto": {12, 1}, "inet_service": {13, 2}, typeClass: {23, 4}}
 
 // keyType returns the number of a type and its keys' size. nft puts the numbers
 // of several fields into one, six bits each.
@@ -110,6 +120,8 @@ func fieldsText(types, key string) string {
 			out = append(out, protocol(model.Protocol(key[0])))
 		case typeClass:
 			out = append(out, classText(key))
+		case typeLink:
+			out = append(out, strconv.Quote(strings.TrimRight(key[:size], "\x00")))
 		case "inet_service":
 			out = append(out, fmt.Sprint(port(key)))
 		default:
@@ -212,4 +224,11 @@ func portText(first, last uint16) string {
 		return fmt.Sprint(first)
 	}
 	return fmt.Sprintf("%d-%d", first, last)
+}
+
+func ipOf(f dataplane.Family) string {
+	if f == dataplane.IPv6 {
+		return "ip6"
+	}
+	return "ip"
 }

@@ -1,6 +1,10 @@
 package nftables
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
 
 // Options of a Backend. The zero value means the defaults.
 type Options struct {
@@ -8,29 +12,26 @@ type Options struct {
 	// a packet is within its chains: Accepted says that a tier has accepted,
 	// Early that an untracked or preDNAT policy has, so that later hooks leave out
 	// the host endpoint's other policies. Both are cleared at the end.
-	// 0 means DefaultAccepted and DefaultEarly.
+	// 0 means those of the State's Settings.
 	Accepted, Early uint32
 	// LogGroup is the NFLOG group of Log rules; 0 means DefaultLogGroup.
 	LogGroup uint16
 }
 
-// Defaults of Options. The bits are none that kube-proxy (0x4000, 0x8000),
-// Cilium (0x0f00), Tailscale (0xff0000), Weave or the AWS CNI use.
-const (
-	DefaultAccepted = 0x10000000
-	DefaultEarly    = 0x20000000
-	DefaultLogGroup = 18
-)
+// DefaultLogGroup is the NFLOG group of Log rules.
+const DefaultLogGroup = 18
 
 func (o Options) complete() Options {
-	if o.Accepted == 0 {
-		o.Accepted = DefaultAccepted
-	}
-	if o.Early == 0 {
-		o.Early = DefaultEarly
-	}
 	if o.LogGroup == 0 {
 		o.LogGroup = DefaultLogGroup
+	}
+	return o
+}
+
+// with takes the bits of the mark from the settings where the Options leave them open.
+func (o Options) with(s *model.Settings) Options {
+	if o.Accepted == 0 || o.Early == 0 {
+		o.Accepted, o.Early = s.MarkBits()
 	}
 	return o
 }

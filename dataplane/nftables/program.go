@@ -21,7 +21,15 @@ func (w *world) program(p *dataplane.Program) *unit {
 		u.name = "p-" + p.ID
 		// What is accepted in the program's own chain need not say so by the mark,
 		// unless its caller asks for more than that the packet has come back.
-		b := builder{w: w, u: u, family: p.Family, unmarked: p.Default.Verdict != dataplane.Open}
+		own := p.Default.Verdict != dataplane.Open // the mark is the program's own affair
+		b := builder{w: w, u: u, family: p.Family, unmarked: own}
+		name := u.name
+		if own && marks(p) {
+			name += "-m"
+			w.own(u, &chain{name: u.name, rules: []rule{
+				{clearMark(w.opts.Accepted), ""}, {"jump " + name, ""}, {w.opts.accepted() + " " + clearMark(w.opts.Accepted), ""},
+			}})
+		}
 		var tiers []string
 		open := p.Default.Verdict != dataplane.Drop // the end of the program is like a return
 	segments:
@@ -42,9 +50,9 @@ func (w *world) program(p *dataplane.Program) *unit {
 			case !last && has(s.Rules, dataplane.Next):
 				sub := builder{w: w, u: u, family: p.Family}
 				sub.segment(s)
-				name := fmt.Sprintf("%s-%d", u.name, i)
-				w.own(u, &chain{name: name, comment: "tier " + s.Tier, rules: sub.rules})
-				b.add("jump "+name, "tier "+s.Tier)
+				tier := fmt.Sprintf("%s-%d", u.name, i)
+				w.own(u, &chain{name: tier, comment: "tier " + s.Tier, rules: sub.rules})
+				b.add("jump "+tier, "tier "+s.Tier)
 				if has(s.Rules, dataplane.Accept) {
 					b.add(w.opts.accepted()+" return", "")
 				}
@@ -59,8 +67,20 @@ func (w *world) program(p *dataplane.Program) *unit {
 		if !open {
 			b.add("counter drop", "no tier decides: default Deny")
 		}
-		w.own(u, &chain{name: u.name, comment: strings.TrimSpace(p.Family.String() + " " + strings.Join(tiers, ", ")), rules: b.rules})
+		w.own(u, &chain{name: name, comment: strings.TrimSpace(p.Family.String() + " " + strings.Join(tiers, ", ")), rules: b.rules})
 	})
+}
+
+// marks reports whether a program has chains of its own below the first, which set the mark.
+func marks(p *dataplane.Program) bool {
+	for i := range p.Segments {
+		s := &p.Segments[i]
+		last := i == len(p.Segments)-1 && p.Default.Verdict != dataplane.Drop
+		if s.Table != nil || !last && has(s.Rules, dataplane.Next) {
+			return true
+		}
+	}
+	return false
 }
 
 func has(rules []dataplane.Rule, v dataplane.Verdict) bool {

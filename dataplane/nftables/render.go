@@ -11,13 +11,19 @@ import (
 // the same State: what Sync would make on a kernel without it.
 func Render(s *dataplane.State, o Options) string {
 	w := newWorld(s, o.complete())
-	return w.ruleset.String()
+	text := w.ruleset.String()
+	if w.bridge != nil {
+		text += "\n" + w.bridge.table("bridge")
+	}
+	return text
 }
 
-// String is the ruleset in nft's language.
-func (r *ruleset) String() string {
+// String is the ruleset in nft's language, as the table of family inet.
+func (r *ruleset) String() string { return r.table("inet") }
+
+func (r *ruleset) table(family string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "table inet %s {\n\tcomment %q\n\n", TableName, tableComment)
+	fmt.Fprintf(&b, "table %s %s {\n\tcomment %q\n\n", family, TableName, tableComment)
 	for _, name := range sortedKeys(r.counters) {
 		fmt.Fprintf(&b, "\tcounter %s {\n%s\t}\n\n", name, commentLine(r.counters[name].comment))
 	}

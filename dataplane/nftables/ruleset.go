@@ -188,3 +188,27 @@ func (s *set) sameKind(o *set) bool {
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
+
+// inherit makes what has changed since another ruleset count as touched, as if
+// this one had been made of it.
+func (r *ruleset) inherit(old *ruleset) {
+	r.settle()
+	for name, c := range old.chains {
+		touch(r.touchedChains, name, c)
+	}
+	for name := range r.chains {
+		touch(r.touchedChains, name, old.chains[name])
+	}
+	for name, s := range old.sets {
+		touch(r.touchedSets, name, s)
+	}
+	for name := range r.sets {
+		touch(r.touchedSets, name, old.sets[name])
+	}
+	for name, c := range old.counters {
+		touch(r.touchedCounters, name, c)
+	}
+	for name := range r.counters {
+		touch(r.touchedCounters, name, old.counters[name])
+	}
+}

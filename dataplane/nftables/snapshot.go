@@ -74,10 +74,8 @@ func (s *snapshot) plan(want *ruleset) *plan {
 	return p
 }
 
-// ours says whether a name is one of our base chains'.
-func ours(name string) bool {
-	return slices.Contains([]string{chainRaw, chainRawOut, chainPreDNAT, chainInput, chainForward, chainOutput}, name)
-}
+// ours reports whether a name is one of our base chains'.
+func ours(name string) bool { return slices.Contains(baseNames, name) }
 
 func (s *snapshot) sameHook(c *chain) bool {
 	h, base := s.bases[c.name]

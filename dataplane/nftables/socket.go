@@ -152,8 +152,8 @@ var errInterrupted = errors.New("the list changed while it was read")
 // list asks for a list and hands each answer's attributes to f. The kernel
 // begins a list from the front again for each piece that it hands out, and makes
 // the pieces as large as what the reader has room for.
-func (s *socket) list(request uint16, ask func(*batch), f func(attrs []byte) error) error {
-	b := &batch{}
+func (s *socket) list(family byte, request uint16, ask func(*batch), f func(attrs []byte) error) error {
+	b := &batch{family: family}
 	b.message(request, unix.NLM_F_DUMP, saying{})
 	ask(b)
 	b.finish()

@@ -69,7 +69,7 @@ func TestRepair(t *testing.T) {
 			"classes that are a set":    {"delete table inet tierwall; add table inet tierwall; add set inet tierwall classes4 { type ipv4_addr; }", true},
 			"an address added":          {"add element inet tierwall pods4 { 198.51.100.7 }", false},
 			"a block added":             {"add element inet tierwall podcidrs4 { 198.51.100.0/24 }", false},
-			"a chain added":             {"add chain inet tierwall mine; add rule inet tierwall mine drop; add rule inet tierwall nd jump mine", false},
+			"a chain added":             {"add chain inet tierwall mine; add rule inet tierwall mine drop; add rule inet tierwall nd6 jump mine", false},
 			"a base chain added":        {"add chain inet tierwall mine { type filter hook input priority 9; policy drop; }", false},
 			"a set added":               {"add set inet tierwall mine { type ipv4_addr; elements = { 192.0.2.1 } }", false},
 			"a base chain's policy":     {"chain inet tierwall forward { policy drop; }", true},

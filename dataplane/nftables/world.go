@@ -29,10 +29,14 @@ type world struct {
 	owners map[netip.Addr][]model.Ref
 	pods   map[model.Ref]dataplane.Endpoint
 	hosts  map[model.Ref]dataplane.Endpoint
-	// base is the base chains and what they alone use, told is what they were
+	// base is the base chains and what they alone use, inputs is what they were
 	// rendered for.
-	base *unit
-	told told
+	base   *unit
+	inputs baseInputs
+	// linked are the programs that the maps by interface lead to; see links.go.
+	linked []*unit
+	// bridge is the table of family bridge; nil where no local pod is a port of one.
+	bridge *ruleset
 }
 
 // unit is something of the ruleset that several users share: it comes with the
@@ -56,7 +60,7 @@ type unit struct {
 
 func newWorld(s *dataplane.State, o Options) *world {
 	w := &world{
-		ruleset: newRuleset(), opts: o, state: s,
+		ruleset: newRuleset(), opts: o.with(s.Settings), state: s,
 		units:  map[string]*unit{},
 		tables: map[string]map[*unit]*tableUnit{},
 		core:   map[string]map[*unit]dataplane.Family{}, reshaped: map[*unit]struct{}{},
@@ -70,6 +74,7 @@ func newWorld(s *dataplane.State, o Options) *world {
 		w.endpoint(e.Ref, dataplane.Endpoint{}, e)
 	}
 	w.renderBase()
+	w.placeLinks()
 	return w
 }
 
@@ -99,8 +104,12 @@ func (w *world) apply(ch *dataplane.Change, s *dataplane.State) {
 		w.endpoint(ec.Ref, ec.Before, ec.After)
 		hosts = hosts || isHost(ec.Before) || isHost(ec.After)
 	}
-	if hosts || w.stale() {
+	stale := w.stale()
+	if hosts || stale {
 		w.renderBase()
+	}
+	if stale || len(ch.Endpoints) > 0 {
+		w.placeLinks()
 	}
 	for i := range ch.Endpoints {
 		w.releasePrograms(ch.Endpoints[i].After)

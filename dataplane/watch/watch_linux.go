@@ -32,6 +32,7 @@ const (
 	msgDelRule     = 8      // NFT_MSG_DELRULE
 	msgNewGen      = 15     // NFT_MSG_NEWGEN, the last message of a transaction
 	familyInet     = 1      // NFPROTO_INET
+	familyBridge   = 7      // NFPROTO_BRIDGE
 	attrTable      = 1      // NFTA_TABLE_NAME, NFTA_CHAIN_TABLE, NFTA_SET_TABLE and so on are all the first
 	attrRuleChain  = 2      // NFTA_RULE_CHAIN
 	attrChainName  = 3      // NFTA_CHAIN_NAME
@@ -59,7 +60,7 @@ type Watcher struct {
 // New listens for all changes of a table of family inet, in the network
 // namespace of the calling thread.
 func New(table string) (*Watcher, error) {
-	return NewScoped(Scope{Family: familyInet, Table: table})
+	return NewScoped(Scope{Family: familyInet, Table: table}, Scope{Family: familyBridge, Table: table})
 }
 
 // NewScoped listens for changes within any of the scopes, in the network

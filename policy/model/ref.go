@@ -28,6 +28,8 @@ const (
 	KindTierwall              Kind = "Tierwall"
 	// KindNodeLinks is Links; in the API it is part of a NodeReport.
 	KindNodeLinks Kind = "NodeReport"
+	// KindGuard is one of the Guards, by its GuardName; no object of the API.
+	KindGuard Kind = "Guard"
 )
 
 // Ref names one object. The zero Ref names none.

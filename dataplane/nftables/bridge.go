@@ -1,0 +1,148 @@
+package nftables
+
+import (
+	"fmt"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Where local pods are ports of a bridge, family inet sees the bridge alone. A
+// table of family bridge then tells the ports apart: it drops what bears another
+// pod's source, and gives a packet the number of its port as its priority
+// (skb->priority), which the chains of family inet look up: that of the port by
+// which it came until it is forwarded, then that of the port by which it leaves.
+// A veth pair clears the priority, so what a pod sends has none before.
+
+// The base chains of the table.
+const (
+	bridgeIn  = "bridge-in"
+	bridgeOut = "bridge-out"
+)
+
+// renderBridge writes the bridge's table, or none.
+func (w *world) renderBridge() {
+	if !base.HasPorts(w.state) {
+		w.bridge = nil
+		return
+	}
+	r, l := newRuleset(), w.state.Links
+	ports := &set{name: setPorts, types: typeLink, classes: true, comment: "port of a local pod to its number", elems: map[string]string{}}
+	for name, n := range portNumbers(l) {
+		ports.elems[linkKey(name)] = classKey(n)
+	}
+	r.addSet(ports)
+	in := []rule{}
+	for _, f := range families {
+		d, t := digit(f), addrType(f)
+		portOf := func(p *model.PodLink) string { return p.Port }
+		sources := sourceElems(l, f, portOf)
+		bound := map[string]string{}
+		for i := range l.Pods {
+			if p := &l.Pods[i]; p.Port != "" && dataplane.FamilyOf(p.Addr) == f {
+				bound[addrKey(p.Addr)] = ""
+			}
+		}
+		r.addSet(&set{name: setBound + d, types: t, comment: "local pods whose port is known", elems: bound})
+		r.addSet(&set{name: setSources + d, types: typeLink + " . " + t, comment: "ports of local pods with their addresses", elems: sources})
+		ip := ipOf(f)
+		match := ip + " saddr @" + setBound + d + " iifname . " + ip + " saddr != @" + setSources + d
+		in = append(in, w.bridgeGuard(r, match)...)
+	}
+	in = append(in, rule{"meta priority set iifname map @" + setPorts, "the port by which it comes"})
+	r.putChain(&chain{name: bridgeIn, comment: "what ports of local pods send", hook: &hook{"prerouting", -300}, rules: in})
+	r.putChain(&chain{name: bridgeOut, comment: "what leaves by them", hook: &hook{"postrouting", 200},
+		rules: []rule{{"meta priority set oifname map @" + setPorts, "the port by which it leaves"}}})
+	if w.bridge != nil {
+		r.inherit(w.bridge)
+	}
+	w.bridge = r
+}
+
+// bridgeGuard is the source guard by port.
+func (w *world) bridgeGuard(r *ruleset, match string) []rule {
+	settings := w.state.Settings
+	if settings == nil {
+		settings = model.DefaultSettings()
+	}
+	counted := settings.Guards.Source == model.GuardCount
+	o := dataplane.GuardOrigin(model.GuardSource, counted)
+	name := "g-" + string(model.GuardSource)
+	verdict := " drop"
+	switch settings.Guards.Source {
+	case model.GuardOff:
+		return nil
+	case model.GuardCount:
+		name, verdict = name+"-count", ""
+	}
+	r.addCounter(&counter{name: name, comment: o.String()})
+	return []rule{{match + " counter name " + name + verdict, "a local pod's source comes by that pod's port"}}
+}
+
+// syncBridge makes the kernel hold the bridge's table, or none, from whatever it holds.
+func (b *Backend) syncBridge(w *world) error {
+	if w.bridge == nil {
+		return b.removeBridge()
+	}
+	have, err := b.bridge.read(w.bridge)
+	if err != nil {
+		return fmt.Errorf("nftables: cannot list the table of family bridge: %w", err)
+	}
+	if p := have.plan(w.bridge); !p.empty() {
+		if err := b.bridge.commit(p); err != nil {
+			if again := b.bridge.commit(rebuild(w.bridge)); again != nil {
+				return fmt.Errorf("nftables: cannot change the table of family bridge: %w", err)
+			}
+		}
+	}
+	w.bridge.settle()
+	b.bridged = true
+	return nil
+}
+
+// applyBridge brings the bridge's table up to date. What it marks is looked up
+// by family inet's table: a port that this one does not know yet is judged as
+// before until that one has changed too.
+func (b *Backend) applyBridge(w *world) error {
+	if w.bridge == nil || !b.bridged {
+		return b.syncBridge(w)
+	}
+	if p := w.bridge.plan(); !p.empty() {
+		if err := b.bridge.commit(p); err != nil {
+			return fmt.Errorf("nftables: cannot change the table of family bridge: %w", err)
+		}
+	}
+	w.bridge.settle()
+	return nil
+}
+
+func (b *Backend) removeBridge() error {
+	if !b.bridged {
+		return nil
+	}
+	if err := b.bridge.commit(&plan{remove: true}); err != nil {
+		return fmt.Errorf("nftables: cannot remove the table of family bridge: %w", err)
+	}
+	b.bridged = false
+	return nil
+}
+
+// bridgeCounters adds what the bridge's table has counted.
+func (b *Backend) bridgeCounters(to map[dataplane.Origin]dataplane.Count) error {
+	if b.world.bridge == nil {
+		return nil
+	}
+	counts, err := b.bridge.counters()
+	if err != nil {
+		return fmt.Errorf("nftables: cannot list counters of family bridge: %w", err)
+	}
+	for name, c := range counts {
+		if o, ok := b.world.origins[name]; ok {
+			sum := to[o]
+			sum.Packets, sum.Bytes = sum.Packets+c.Packets, sum.Bytes+c.Bytes
+			to[o] = sum
+		}
+	}
+	return nil
+}

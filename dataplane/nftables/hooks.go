@@ -1,0 +1,245 @@
+package nftables
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// The base chains in nft's language. What they do is said in package base; a
+// chain of both families there is one here for each, behind one hook.
+
+// attached is where the chains of a point hang. README.md says why these
+// priorities: filters stand after destination NAT, so that policies see pods and
+// not Services, before source NAT (100), so that they see the sender, and before
+// others' filters (0).
+var attached = map[base.Point]hook{
+	base.RawPrerouting:    {"prerouting", -300}, // before connection tracking (-200): notrack works here only
+	base.RawOutput:        {"output", -300},
+	base.ManglePrerouting: {"prerouting", -150}, // after connection tracking, before destination NAT (-100)
+	base.Input:            {"input", -5},
+	base.Forward:          {"forward", -5},
+	base.Output:           {"output", -5},
+	base.Postrouting:      {"postrouting", -5},
+}
+
+// baseNames are the names of chains with hooks.
+var baseNames = []string{
+	"raw-prerouting", "raw-output", "mangle-prerouting", "input", "forward", "output", "postrouting",
+	bridgeIn, bridgeOut,
+}
+
+// render writes the chains of both families.
+func (r *baseRenderer) render() {
+	seen := map[string]bool{}
+	for _, f := range families {
+		t := base.New(r.state, r.hosts, f, base.Options{PortsAtPostrouting: true})
+		for _, c := range slices.Concat(t.Raw, t.Mangle, t.Filter) {
+			if c.Point != base.Nowhere && !seen[c.Name] {
+				seen[c.Name] = true
+				r.hook(&c, f)
+			}
+			if name := c.Name + digit(f); !seen[name] {
+				seen[name] = true
+				r.chain(name, c.Comment, r.rules(c.Rules[c.Common:], f)...)
+			}
+		}
+	}
+}
+
+// hook writes the chain that is attached: rules common to both families, then the family's own chain.
+func (r *baseRenderer) hook(c *base.Chain, f dataplane.Family) {
+	at := attached[c.Point]
+	rules := r.rules(c.Rules[:c.Common], f)
+	for _, f := range families {
+		if digit(f) == "4" {
+			rules = append(rules, rule{"meta nfproto ipv4 goto " + c.Name + "4", ""})
+		} else {
+			rules = append(rules, rule{"meta nfproto ipv6 goto " + c.Name + "6", ""})
+		}
+	}
+	r.own(r.base, &chain{name: c.Name, comment: c.Comment, hook: &at, rules: rules})
+}
+
+func (r *baseRenderer) rules(list []base.Rule, f dataplane.Family) []rule {
+	var out []rule
+	for i := range list {
+		then := r.action(&list[i], f)
+		for _, match := range r.matches(list[i].If, f) {
+			for _, t := range then(match) {
+				out = append(out, rule{strings.TrimSpace(match + " " + t), list[i].Comment})
+			}
+		}
+	}
+	return out
+}
+
+// matches are the texts of which one must match for all tests to hold.
+func (r *baseRenderer) matches(tests []base.Test, f dataplane.Family) []string {
+	out := []string{""}
+	for i := range tests {
+		var next []string
+		for _, m := range out {
+			for _, t := range r.test(&tests[i], f) {
+				next = append(next, strings.TrimSpace(m+" "+t))
+			}
+		}
+		out = next
+	}
+	return out
+}
+
+// midstream matches TCP packets that go on with a connection which the kernel does not know.
+const midstream = "meta l4proto tcp ct state new tcp flags & (fin | syn | rst | ack) != syn"
+
+func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
+	ip, d, not := ipOf(f), digit(f), ""
+	if t.Not {
+		not = "!= "
+	}
+	switch t.Kind {
+	case base.Established:
+		return []string{"ct state established,related"}
+	case base.Midstream:
+		return []string{midstream}
+	case base.SrcIn:
+		return []string{ip + " saddr " + not + "@" + string(t.Set) + d}
+	case base.DstIn:
+		return []string{ip + " daddr " + not + "@" + string(t.Set) + d}
+	case base.PairIn:
+		return []string{ip + " saddr . " + ip + " daddr " + not + "@" + string(t.Set) + d}
+	case base.LinkIn:
+		return []string{"iifname . " + ip + " saddr " + not + "@" + string(t.Set) + d}
+	case base.InIs:
+		return []string{fmt.Sprintf("iifname %s%q", not, t.Name)}
+	case base.OutIs:
+		return []string{fmt.Sprintf("oifname %s%q", not, t.Name)}
+	case base.FromLink:
+		return r.links("iifname")
+	case base.ToLink:
+		return r.links("oifname")
+	case base.SrcLocal:
+		return []string{"fib saddr type " + not + "local"}
+	case base.DstLocal:
+		return []string{"fib daddr type " + not + "local"}
+	case base.SrcNet:
+		return []string{ip + " saddr " + not + blockText(t.Net)}
+	case base.DstNet:
+		return []string{ip + " daddr " + not + blockText(t.Net)}
+	case base.Proto:
+		return []string{"meta l4proto " + protocol(t.Protocol)}
+	case base.DstPorts, base.SrcPorts:
+		b := builder{w: r.world, u: r.base, family: f}
+		field := "th dport"
+		if t.Kind == base.SrcPorts {
+			field = "th sport"
+		}
+		return b.ports(field, not, t.Ports)
+	case base.ICMPv6Type:
+		if t.First == t.Last {
+			return []string{fmt.Sprintf("icmpv6 type %d", t.First)}
+		}
+		return []string{fmt.Sprintf("icmpv6 type %d-%d", t.First, t.Last)}
+	case base.HopLimit255:
+		return []string{"ip6 hoplimit 255"}
+	}
+	bits := r.bits(t.Bits)
+	if t.Not {
+		return []string{fmt.Sprintf("meta mark & 0x%08x != 0x%08x", bits, bits)}
+	}
+	return []string{isMarked(bits)}
+}
+
+// links are the matches for pods' interfaces, and for ports of bridges. A packet
+// that is bridged bears the number of its port as its priority; see bridge.go.
+func (r *baseRenderer) links(field string) []string {
+	out := []string{field + " @" + setLinks}
+	if base.HasPorts(r.state) {
+		out = append(out, "meta priority @"+setPorts)
+	}
+	return out
+}
+
+func (r *baseRenderer) bits(m base.Mark) (bits uint32) {
+	if m&base.Accepted != 0 {
+		bits |= r.opts.Accepted
+	}
+	if m&base.Early != 0 {
+		bits |= r.opts.Early
+	}
+	return bits
+}
+
+// action returns what a rule does after what it matches.
+func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) func(match string) []string {
+	d := digit(f)
+	one := func(s string) func(string) []string { return func(string) []string { return []string{s} } }
+	switch rule.Then {
+	case base.Drop:
+		if rule.Guard != "" {
+			return one("counter name " + r.guardCounter(rule.Guard, false) + " drop")
+		}
+		return one("counter drop")
+	case base.Count:
+		return one("counter name " + r.guardCounter(rule.Guard, true))
+	case base.Reset:
+		return one("counter reject with tcp reset")
+	case base.Return:
+		return one("return")
+	case base.Jump, base.Include:
+		return one("jump " + rule.Chain + d)
+	case base.Goto:
+		return one("goto " + rule.Chain + d)
+	case base.Run:
+		return one("jump p-" + rule.Program.ID)
+	case base.ByAddr:
+		if rule.Direction == model.Egress {
+			return one(ipOf(f) + " saddr vmap @" + mapEgress + d)
+		}
+		return one(ipOf(f) + " daddr vmap @" + mapIngress + d)
+	case base.ByLink:
+		return one2(r.byLink(rule.Direction, d))
+	case base.SetMark:
+		return one(setMark(r.bits(rule.Bits)))
+	case base.ClearMark:
+		return one(clearMark(r.bits(rule.Bits)))
+	case base.NoTrack:
+		return one("notrack")
+	}
+	return one("accept")
+}
+
+func one2(texts []string) func(string) []string { return func(string) []string { return texts } }
+
+// byLink leads to the program of the pod behind an interface or a port.
+func (r *baseRenderer) byLink(dir model.Direction, d string) []string {
+	field, name := "iifname", mapLinkEgress
+	ports := mapPortEgress
+	if dir == model.Ingress {
+		field, name, ports = "oifname", mapLinkIngress, mapPortIngress
+	}
+	out := []string{field + " vmap @" + name + d}
+	if base.HasPorts(r.state) {
+		out = append(out, "meta priority vmap @"+ports+d)
+	}
+	return out
+}
+
+// guardCounter returns the name of a guard's counter, which the base holds.
+func (r *baseRenderer) guardCounter(g model.GuardName, counted bool) string {
+	o := dataplane.GuardOrigin(g, counted)
+	name := "g-" + string(g)
+	if counted {
+		name += "-count"
+	}
+	return r.base.use(r.hold(name, func(u *unit) {
+		u.name = name
+		u.counters = []string{name}
+		r.origins[name] = o
+		r.addCounter(&counter{name: name, comment: o.String()})
+	})).name
+}
