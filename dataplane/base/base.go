@@ -90,3 +90,16 @@ func (b *builder) guarded(name model.GuardName, g model.Guard, tests []Test, com
 }
 
 var established = Rule{If: where(is(Established)), Then: Accept, Comment: "connections that are allowed already"}
+
+// Comments of rules that let pass what no policy before routing judges, or what
+// one has allowed.
+const (
+	commentEarly     = "allowed before routing"
+	commentUntracked = "allowed untracked"
+	commentOwnPods   = "the node to its own pods"
+	commentFailsafe  = "failsafe"
+	commentTunnels   = "tunnels between nodes"
+)
+
+// Unjudged are these comments, for backends whose tables change one after the other.
+var Unjudged = []string{commentEarly, commentUntracked, commentOwnPods, commentFailsafe, commentTunnels}

@@ -51,7 +51,7 @@ func (b *builder) mangle() {
 	b.hostChains(model.StagePreDNAT)
 	common := []Rule{established, {If: where(by(InIs, "lo")), Then: Accept}}
 	if b.hosts.HasStage(model.StageUntracked) {
-		common = append(common, Rule{If: where(marked(Early)), Then: Accept, Comment: "allowed untracked"})
+		common = append(common, Rule{If: where(marked(Early)), Then: Accept, Comment: commentUntracked})
 	}
 	common = append(common, Rule{Then: ClearMark, Bits: Accepted | Early})
 	rules := append(b.discovery(ManglePrerouting), b.exemptPods()...)

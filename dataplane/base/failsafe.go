@@ -40,7 +40,7 @@ func (b *builder) failsafe(l failsafeList) Rule {
 	rules := b.failsafePorts(list, peer, ports)
 	if !b.settings.Guards.NoTunnelFailsafe {
 		for _, t := range b.tunnels() {
-			rules = append(rules, Rule{If: append(t, on(set, Nodes)), Then: Accept, Comment: "tunnels between nodes"})
+			rules = append(rules, Rule{If: append(t, on(set, Nodes)), Then: Accept, Comment: commentTunnels})
 		}
 	}
 	b.asked(l.name, text, rules...)
@@ -76,7 +76,7 @@ func (b *builder) failsafePorts(list []model.FailsafePort, peer, ports TestKind)
 		if g.net.IsValid() && g.net.Bits() > 0 {
 			tests = append(where(Test{Kind: peer, Net: g.net.Masked()}), tests...)
 		}
-		rules = append(rules, Rule{If: tests, Then: Accept, Comment: "failsafe"})
+		rules = append(rules, Rule{If: tests, Then: Accept, Comment: commentFailsafe})
 	}
 	return rules
 }

@@ -90,7 +90,7 @@ func (b *builder) forwardStage(dir model.Direction) []Rule {
 		return nil
 	}
 	if dir == model.Ingress && b.early() {
-		rules = append([]Rule{{If: where(marked(Early)), Then: Return, Comment: "allowed before routing"}}, rules...)
+		rules = append([]Rule{{If: where(marked(Early)), Then: Return, Comment: commentEarly}}, rules...)
 	}
 	b.chain(name, "applyOnForward policies of host endpoints", rules...)
 	return []Rule{{Then: Jump, Chain: name}}

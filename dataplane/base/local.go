@@ -31,7 +31,7 @@ func (b *builder) localIn() []Rule {
 	}
 	var rules []Rule
 	if b.early() {
-		rules = append(rules, Rule{If: where(marked(Early)), Then: Goto, Chain: "done", Comment: "allowed before routing"})
+		rules = append(rules, Rule{If: where(marked(Early)), Then: Goto, Chain: "done", Comment: commentEarly})
 		b.done()
 	}
 	rules = append(rules, b.failsafe(failsafeIn))
@@ -68,7 +68,7 @@ func (b *builder) output() {
 		rules := b.toOwnPods()
 		if b.early() {
 			b.done()
-			rules = append(rules, Rule{If: where(marked(Early)), Then: Goto, Chain: "done", Comment: "allowed untracked"})
+			rules = append(rules, Rule{If: where(marked(Early)), Then: Goto, Chain: "done", Comment: commentUntracked})
 		}
 		rules = append(rules, b.failsafe(failsafeOut))
 		b.chain("local-out", "host endpoints", append(rules, guards...)...)
@@ -76,7 +76,7 @@ func (b *builder) output() {
 	}
 	others := own
 	own.If = where(notIn(SrcIn, Pods), notIn(DstIn, Pods))
-	others.If, others.Comment = where(notIn(SrcIn, Pods), is(SrcLocal)), "the node to its own pods"
+	others.If, others.Comment = where(notIn(SrcIn, Pods), is(SrcLocal)), commentOwnPods
 	common := []Rule{established, {If: where(by(OutIs, "lo"), is(DstLocal)), Then: Accept}}
 	rules := append(b.discovery(Output), strict, own, others, Rule{Then: Goto, Chain: "forward", Comment: "of others, by way of IPVS"})
 	b.hook(Output, "output", "from the node itself", common, rules...)
@@ -86,7 +86,7 @@ func (b *builder) output() {
 // kubelet's probes and the node's proxies.
 func (b *builder) toOwnPods() []Rule {
 	return []Rule{
-		{If: where(on(DstIn, Pods)), Then: Accept, Comment: "the node to its own pods"},
-		{If: where(on(DstIn, PodBlocks), notIn(DstIn, Foreign)), Then: Accept, Comment: "the node to its own pods"},
+		{If: where(on(DstIn, Pods)), Then: Accept, Comment: commentOwnPods},
+		{If: where(on(DstIn, PodBlocks), notIn(DstIn, Foreign)), Then: Accept, Comment: commentOwnPods},
 	}
 }

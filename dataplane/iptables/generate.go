@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -25,7 +26,7 @@ func (m *memory) generate(s *dataplane.State, o Options, name namer) *ruleset {
 	rs := newRuleset()
 	w := newWorld(s)
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		g := &generator{world: w, opts: o, family: f, name: name, rs: rs, memory: m}
+		g := &generator{world: w, opts: o.with(s.Settings), family: f, name: name, rs: rs, memory: m}
 		g.base()
 	}
 	return rs
@@ -84,9 +85,8 @@ type generator struct {
 	effect effect
 	// t is the table that is being written: chains are not seen across tables.
 	t *table
-	// Names of the sets of the node itself.
-	pods, guarded, hostAddrs, podCIDRs, foreign, earlyPods, outForeign string
-	hasCIDRs                                                           bool
+	// included are the chains of the table that are written out where they are included.
+	included map[string][]base.Rule
 }
 
 // in writes one of the tables.

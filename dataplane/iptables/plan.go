@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 )
 
 // plan is what makes a kernel of one shape hold a ruleset.
@@ -96,46 +97,49 @@ func restoreFamily(have *shape, want *ruleset, f dataplane.Family) string {
 func closeHost(have *shape, want *ruleset, f dataplane.Family) (closed, open string) {
 	const why = "until all tables hold what changes"
 	all := rule{"", "-j DROP", why}
-	// Early tables leave out the pods that they know; they know no failsafe ports at
-	// addresses that the node is not known to have.
-	unknown, strange, newcomers := all, all, all
+	// Where early tables leave out pods, those that they know are left alone.
+	unknown, newcomers := all, all
 	for _, name := range sortedKeys(have.sets) {
-		switch key, _ := keyOf(name); key {
-		case fmt.Sprintf("%dearly-pods", f):
+		if key, _ := keyOf(name); key == fmt.Sprintf("%dpods-early", f) {
 			unknown.match = inSet("! ", name, "src")
 			if pods := want.sets[fmt.Sprintf("%dpods", f)]; pods != nil {
 				newcomers.match = inSet("", pods.name, "src") + " " + unknown.match
 			}
-		case fmt.Sprintf("%dhosts", f):
-			strange.match = inSet("! ", name, "dst")
 		}
 	}
-	const in, out = chainPrefix + "INPUT", chainPrefix + "OUTPUT"
 	chains := have.tables[f].chainsOf(tableFilter)
 	touched := map[string]bool{}
 	var lines []string
-	for _, at := range []struct {
-		chain  string
-		before int // the rules that come first
-		rule   rule
-	}{
-		{chainForward, 0, unknown},
-		{in, 1, newcomers},
-		{chainToHost, 0, unknown},
-		{chainLocalIn, 3, all},
-		{chainLocalIn, 0, strange},
-		{chainLocalOut, 6, all},
-		{out, len(chains[out]) - 1, all}, // others', by way of IPVS
-	} {
-		if old, ok := chains[at.chain]; ok {
-			lines = append(lines, fmt.Sprintf("-I %s %d %s", at.chain, max(min(at.before, len(old)), 0)+1, at.rule.text()))
-			touched[at.chain] = true
+	insert := func(chain string, before int, r rule) {
+		if old, ok := chains[chain]; ok {
+			lines = append(lines, fmt.Sprintf("-I %s %d %s", chain, max(min(before, len(old)), 0)+1, r.text()))
+			touched[chain] = true
 		}
 	}
+	insert(chainForward, 0, unknown)
+	insert(chainPrefix+"INPUT", 1, newcomers)
+	insert(chainToHost, 0, unknown)
+	insert(chainLocalIn, afterOpen(chains[chainLocalIn]), all)
+	insert(chainLocalOut, afterOpen(chains[chainLocalOut]), all)
+	insert(chainPrefix+"output", len(chains[chainPrefix+"output"])-1, all) // others', by way of IPVS
 	if len(lines) > 0 {
 		closed = "*" + tableFilter + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
 	}
 	return closed, restoreTable(tableFilter, have.tables[f][tableFilter], want.of(f)[tableFilter], touched)
+}
+
+// afterOpen is behind the rules of a chain that let pass what early tables do
+// not judge, or have allowed; they are known by their comments.
+func afterOpen(comments []string) int {
+	n := 0
+	for i, c := range comments {
+		for _, open := range base.Unjudged {
+			if strings.HasPrefix(c, open+" #") {
+				n = i + 1
+			}
+		}
+	}
+	return n
 }
 
 // chainsOf returns the chains of ours in a table.

@@ -34,12 +34,12 @@ var sabotages = map[string]string{
 	"all flushed":              "IPTABLES -F; IPTABLES -X; IP6TABLES -F; IP6TABLES -X",
 	"a rule added to ours":     "IPTABLES -I TW-forward 1 -j RETURN",
 	"a rule removed from ours": "IPTABLES -D TW-forward 3",
-	"a rule replaced":          "IPTABLES -R TW-done 1 -m comment --comment something -j MARK --set-mark 0",
+	"a rule replaced":          "IPTABLES -R TW-FORWARD 1 -m comment --comment something -j MARK --set-mark 0",
 	"a chain of our name":      "IPTABLES -N TW-evil; IPTABLES -A TW-evil -j ACCEPT",
 	"a set of our name":        "ipset create tw-evil-0 hash:ip; ipset create tw-evil hash:ip",
-	"members removed":          "ipset flush tw-4pods-$(ipset list -n | sed -n 's/^tw-4pods-//p')",
-	"a member added":           "ipset add tw-4hosts-$(ipset list -n | sed -n 's/^tw-4hosts-//p') 203.0.113.7",
-	"a member added, IPv6":     "ipset add tw-6podcidrs-$(ipset list -n | sed -n 's/^tw-6podcidrs-//p') 2001:db8:7::/64",
+	"members removed":          "ipset flush tw-4pods-0",
+	"a member added":           "ipset add tw-4hosts-c-0 203.0.113.7",
+	"a member added, IPv6":     "ipset add tw-6podcidrs-c-0 2001:db8:7::/64",
 }
 
 // TestRepair changes what is ours behind the backend's back, and holds Sync to

@@ -113,6 +113,7 @@ const (
 	typeAddrs = "hash:ip"
 	typeNets  = "hash:net"
 	typePorts = "hash:ip,port"
+	typeLinks = "hash:net,iface"
 )
 
 // ipset is a set and its elements.
@@ -125,16 +126,30 @@ type ipset struct {
 	elems     []elem // sorted, without duplicates
 }
 
-// elem is an element of a set. Protocol and Port are zero but in sets of typePorts.
+// elem is an element of a set. Protocol and port are zero but in sets of
+// typePorts, link is empty but in those of typeLinks: an interface or, physical,
+// a port of a bridge.
 type elem struct {
 	net      netip.Prefix
 	protocol model.Protocol
 	port     uint16
+	link     string
+	physical bool
 }
 
 func (e elem) compare(o elem) int {
 	return cmp.Or(e.net.Addr().Compare(o.net.Addr()), cmp.Compare(e.net.Bits(), o.net.Bits()),
-		cmp.Compare(e.protocol, o.protocol), cmp.Compare(e.port, o.port))
+		cmp.Compare(e.protocol, o.protocol), cmp.Compare(e.port, o.port), cmp.Compare(e.link, o.link), compareBools(e.physical, o.physical))
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // text is the element as the command ipset writes it.
@@ -142,6 +157,10 @@ func (e elem) text() string {
 	switch {
 	case e.protocol != 0:
 		return fmt.Sprintf("%s,%s:%d", e.net.Addr(), strings.ToLower(e.protocol.String()), e.port)
+	case e.physical:
+		return fmt.Sprintf("%s,physdev:%s", e.net.Addr(), e.link)
+	case e.link != "":
+		return fmt.Sprintf("%s,%s", e.net.Addr(), e.link)
 	case e.net.IsSingleIP():
 		return e.net.Addr().String()
 	}

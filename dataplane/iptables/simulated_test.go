@@ -230,6 +230,8 @@ func (k *simulated) match(name, value string) func(*packet) bool {
 		return func(*packet) bool { return false }
 	case "--src-type":
 		return func(p *packet) bool { return p.local }
+	case "--dst-type":
+		return func(*packet) bool { return false }
 	}
 	panic("match " + name + " is not known")
 }
@@ -270,7 +272,7 @@ func (s *simulatedSet) has(p *packet, direction string) bool {
 	}
 	switch s.kind {
 	case typePorts:
-		return p.Protocol.HasPorts() && s.elems[elem{netip.PrefixFrom(a, a.BitLen()), p.Protocol, port}]
+		return p.Protocol.HasPorts() && s.elems[elem{net: netip.PrefixFrom(a, a.BitLen()), protocol: p.Protocol, port: port}]
 	case typeAddrs:
 		return s.elems[single(a)]
 	}

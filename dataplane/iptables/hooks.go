@@ -1,0 +1,335 @@
+package iptables
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// The base chains in iptables' language. What they do is said in package base.
+//
+// An accept is a RETURN: it leaves our chains for the built-in one. So whatever
+// accepts is entered by -g from the hook on; chains that are included are written
+// out, rule by rule. Where the way of a packet parts by interface, which no set
+// of this backend can hold, a chain of one rule an interface leads there, and
+// what is left of the chain at hand becomes a chain of its own that it ends in.
+
+// attached is where the chains of a point hang.
+var attached = map[base.Point]string{
+	base.RawPrerouting: "PREROUTING", base.RawOutput: "OUTPUT", base.ManglePrerouting: "PREROUTING",
+	base.Input: "INPUT", base.Forward: "FORWARD", base.Output: "OUTPUT",
+}
+
+// tableOf writes the base chains of one of the tables.
+func (g *generator) tableOf(name string, chains []base.Chain) {
+	if len(chains) == 0 {
+		return
+	}
+	g.in(name, func() {
+		g.included = map[string][]base.Rule{}
+		for _, c := range chains {
+			if c.Asked {
+				g.included[c.Name] = c.Rules
+			}
+		}
+		if name == tableFilter {
+			g.dispatchers()
+		}
+		for _, c := range chains {
+			if c.Asked {
+				continue
+			}
+			to := chainPrefix + c.Name
+			g.write(to, c.Rules[c.Common:])
+			if c.Point != base.Nowhere {
+				hook := chainPrefix + attached[c.Point]
+				g.t.hooks[attached[c.Point]] = hook
+				g.write(hook, append(slices.Clone(c.Rules[:c.Common]), base.Rule{Then: base.Goto, Chain: c.Name}))
+			}
+		}
+	})
+}
+
+// write writes a chain.
+func (g *generator) write(name string, list []base.Rule) {
+	g.chain(name, g.rules(name, g.writtenOut(list))...)
+}
+
+// writtenOut puts the rules of included chains in their places.
+func (g *generator) writtenOut(list []base.Rule) []base.Rule {
+	var out []base.Rule
+	for _, r := range list {
+		if r.Then != base.Include {
+			out = append(out, r)
+			continue
+		}
+		for _, in := range g.included[r.Chain] {
+			in.If = slices.Concat(r.If, in.If)
+			out = append(out, in)
+		}
+	}
+	return out
+}
+
+// rules writes rules. Where one parts by interface and does not come back, the
+// rest is a chain of its own.
+func (g *generator) rules(name string, list []base.Rule) []rule {
+	var out []rule
+	for i := range list {
+		r := &list[i]
+		tests := slices.DeleteFunc(slices.Clone(r.If), func(t base.Test) bool { return t.Kind == base.FromLink || t.Kind == base.ToLink })
+		switch {
+		case slices.ContainsFunc(r.If, func(t base.Test) bool { return t.Kind == base.PairIn }):
+			return append(out, g.selves(name, list[i+1:])...)
+		case len(tests) == len(r.If):
+			out = append(out, g.one(r)...)
+		case comesBack(r.Then):
+			helper := g.links(name, i, r, "")
+			out = append(out, g.leading(tests, "-j "+helper, r)...)
+		default:
+			rest := chainPrefix + "x-" + dataplane.Hash(name, fmt.Sprint(i))
+			g.chain(rest, g.rules(rest, list[i+1:])...)
+			helper := g.links(name, i, r, rest)
+			return append(append(out, g.leading(tests, "-g "+helper, r)...), rule{"", "-g " + rest, ""})
+		}
+	}
+	return out
+}
+
+// comesBack reports whether packets go on with the next rule, or never.
+func comesBack(a base.Action) bool {
+	switch a {
+	case base.Accept, base.Return, base.Goto:
+		return false
+	}
+	return true
+}
+
+// leading are the rules that lead to a helper.
+func (g *generator) leading(tests []base.Test, target string, r *base.Rule) []rule {
+	var out []rule
+	for _, m := range g.tests(tests, mixed) {
+		out = append(out, rule{m, target, r.Comment})
+	}
+	return out
+}
+
+// links writes the chain that does what a rule does for each interface, or port
+// of a bridge, that leads to a local pod; all else goes on to rest, if there is one.
+func (g *generator) links(name string, i int, r *base.Rule, rest string) string {
+	helper := chainPrefix + "k-" + dataplane.Hash(name, fmt.Sprint(i))
+	out := slices.ContainsFunc(r.If, func(t base.Test) bool { return t.Kind == base.ToLink })
+	plain := *r
+	plain.If = nil
+	var rules []rule
+	for _, match := range g.linkMatches(out) {
+		for _, t := range g.one(&plain) {
+			// What comes back from there has no other interface to be found here.
+			rules = append(rules, rule{match, strings.Replace(t.target, "-j "+chainPrefix, "-g "+chainPrefix, 1), ""})
+		}
+	}
+	if rest != "" {
+		rules = append(rules, rule{"", "-g " + rest, ""})
+	}
+	g.chain(helper, rules...)
+	return helper
+}
+
+// linkMatches match each interface and each port of a bridge that leads to a
+// local pod, for packets that come or, with out, leave by it.
+func (g *generator) linkMatches(out bool) []string {
+	if g.state.Links == nil {
+		return nil
+	}
+	var list []string
+	for i := range g.state.Links.Pods {
+		list = append(list, linkMatch(&g.state.Links.Pods[i], out))
+	}
+	slices.Sort(list)
+	return slices.Compact(list)
+}
+
+func linkMatch(p *model.PodLink, out bool) string {
+	switch {
+	case p.Port != "" && out:
+		return fmt.Sprintf("-m physdev --physdev-is-bridged --physdev-out %q", dataplane.Plain(p.Port, 15))
+	case p.Port != "":
+		return fmt.Sprintf("-m physdev --physdev-in %q", dataplane.Plain(p.Port, 15))
+	case out:
+		return fmt.Sprintf("-o %q", dataplane.Plain(p.Interface, 15))
+	}
+	return fmt.Sprintf("-i %q", dataplane.Plain(p.Interface, 15))
+}
+
+// selves accept what a pod sends to itself. It has to be found out by source,
+// then by destination; all else goes on.
+func (g *generator) selves(name string, list []base.Rule) []rule {
+	rest := chainPrefix + "x-" + dataplane.Hash(name, "self")
+	g.chain(rest, g.rules(rest, list)...)
+	g.addrTree(chainSelf, "-s", g.addrs(g.family), func(a netip.Addr) []rule {
+		var rules []rule
+		for _, b := range g.owners[a].Addrs {
+			if dataplane.FamilyOf(b) == g.family && g.owners[b].Ref == g.owners[a].Ref {
+				rules = append(rules, rule{"-s " + a.String() + " -d " + b.String(), "-j RETURN", ""})
+			}
+		}
+		return append(rules, rule{"-s " + a.String(), "-g " + rest, ""})
+	})
+	both := inSet("", g.baseSet(base.Pods, mixed, false), "src") + " " + inSet("", g.baseSet(base.Pods, mixed, false), "dst")
+	return []rule{{both, "-g " + chainSelf, "a pod to itself"}, {"", "-g " + rest, ""}}
+}
+
+// one writes a rule that does not part by interface.
+func (g *generator) one(r *base.Rule) []rule {
+	var out []rule
+	for _, m := range g.tests(r.If, g.effectOfAction(r)) {
+		for _, target := range g.targets(r) {
+			out = append(out, rule{m, target, r.Comment})
+		}
+	}
+	return out
+}
+
+// effectOfAction is what it does that more packets match a rule. In the early
+// tables an accept leaves out policies that may allow, too.
+func (g *generator) effectOfAction(r *base.Rule) effect {
+	switch {
+	case r.Then == base.Count:
+		return neutral
+	case r.Then == base.Drop:
+		return closes
+	case r.Then == base.Accept && (g.filter() || leavesOutPods(r)):
+		return opens
+	}
+	return mixed
+}
+
+// filter reports whether the filter table is being written.
+func (g *generator) filter() bool { return g.t == g.rs.of(g.family)[tableFilter] }
+
+// leavesOutPods reports whether a rule exempts what pods send: no policy of an
+// early table allows such packets for later ones.
+func leavesOutPods(r *base.Rule) bool {
+	return len(r.If) == 1 && r.If[0].Kind == base.SrcIn && r.If[0].Set == base.Pods
+}
+
+func (g *generator) targets(r *base.Rule) []string {
+	switch r.Then {
+	case base.Drop:
+		if r.Guard != "" {
+			return []string{"-j " + g.guardChain(r.Guard, false)}
+		}
+		return []string{"-j DROP"}
+	case base.Count:
+		return []string{"-j " + g.guardChain(r.Guard, true)}
+	case base.Reset:
+		return []string{reset}
+	case base.Jump:
+		return []string{"-j " + chainPrefix + r.Chain}
+	case base.Goto:
+		return []string{"-g " + chainPrefix + r.Chain}
+	case base.Run:
+		return []string{"-j " + g.entry(r.Program)}
+	case base.ByAddr:
+		if r.Direction == model.Egress {
+			return []string{"-j " + chainEgress}
+		}
+		return []string{"-j " + chainIngress}
+	case base.ByLink:
+		return []string{"-j " + g.byLink(r.Direction)}
+	case base.SetMark:
+		return []string{setMark(g.bits(r.Bits))}
+	case base.ClearMark:
+		return []string{clearMark(g.bits(r.Bits))}
+	case base.NoTrack:
+		return []string{"-j CT --notrack"}
+	}
+	return []string{"-j RETURN"}
+}
+
+func (g *generator) bits(m base.Mark) (bits uint32) {
+	if m&base.Accepted != 0 {
+		bits |= g.opts.Accepted
+	}
+	if m&base.Early != 0 {
+		bits |= g.opts.Early
+	}
+	return bits
+}
+
+// entry returns the chain by which a program is entered. A program that says by
+// the mark whether it has accepted is entered as it is.
+func (g *generator) entry(p *dataplane.Program) string {
+	inner := g.program(p)
+	if p.Default.Verdict == dataplane.Open {
+		return inner
+	}
+	return g.once(chainPrefix+"e-"+p.ID, func() []rule {
+		clear := clearMark(g.opts.Accepted)
+		return []rule{{"", clear, ""}, {"", "-j " + inner, ""}, {isMarked(g.opts.Accepted), clear, ""}}
+	})
+}
+
+// dispatchers write the trees that lead from addresses of pods to their programs.
+func (g *generator) dispatchers() {
+	pods := slices.DeleteFunc(g.addrs(g.family), func(a netip.Addr) bool { return !g.owners[a].HasPolicies(g.family) })
+	g.addrTree(chainEgress, "-s", pods, func(a netip.Addr) []rule { return g.dispatchPod(a, model.Egress) })
+	g.addrTree(chainIngress, "-d", pods, func(a netip.Addr) []rule { return g.dispatchPod(a, model.Ingress) })
+}
+
+// dispatchPod leads to a pod's program; without one nothing passes.
+func (g *generator) dispatchPod(a netip.Addr, dir model.Direction) []rule {
+	match := "-s " + a.String()
+	if dir == model.Ingress {
+		match = "-d " + a.String()
+	}
+	return []rule{g.toPod(match, g.owners[a], dir)}
+}
+
+func (g *generator) toPod(match string, e dataplane.Endpoint, dir model.Direction) rule {
+	if e.Policy != nil {
+		if p := e.Policy.Program(model.StageWorkload, dir, g.family); p != nil {
+			return rule{match, "-g " + g.entry(p), ""}
+		}
+	}
+	return rule{match, "-j DROP", "no policy is known"}
+}
+
+// byLink is the chain that leads from interfaces and ports to the programs of the pods behind them.
+func (g *generator) byLink(dir model.Direction) string {
+	name := chainPrefix + "by-link-" + map[model.Direction]string{model.Egress: "e", model.Ingress: "i"}[dir]
+	return g.once(name, func() []rule {
+		var rules []rule
+		for i := range g.state.Links.Pods {
+			p := &g.state.Links.Pods[i]
+			e, ok := g.owners[p.Addr]
+			if !ok || !e.HasPolicies(g.family) {
+				continue
+			}
+			match := linkMatch(p, dir == model.Ingress)
+			if !slices.ContainsFunc(rules, func(r rule) bool { return r.match == match }) {
+				rules = append(rules, g.toPod(match, e, dir))
+			}
+		}
+		return rules
+	})
+}
+
+// guardChain is the chain that counts for a guard, and drops unless it only counts.
+func (g *generator) guardChain(name model.GuardName, counted bool) string {
+	chain := chainPrefix + "g-" + string(name)
+	o := dataplane.GuardOrigin(name, counted)
+	target := "-j DROP"
+	if counted {
+		chain, target = chain+"-n", ""
+	}
+	return g.once(chain, func() []rule {
+		g.rs.origins[chain] = o
+		return []rule{{"", target, o.String()}}
+	})
+}
