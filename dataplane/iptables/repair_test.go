@@ -33,7 +33,7 @@ var sabotages = map[string]string{
 	"a chain flushed":          "IPTABLES -F TW-forward; IP6TABLES -F TW-egress",
 	"all flushed":              "IPTABLES -F; IPTABLES -X; IP6TABLES -F; IP6TABLES -X",
 	"a rule added to ours":     "IPTABLES -I TW-forward 1 -j RETURN",
-	"a rule removed from ours": "IPTABLES -D TW-forward 3",
+	"a rule removed from ours": "IPTABLES -D TW-forward 2",
 	"a rule replaced":          "IPTABLES -R TW-FORWARD 1 -m comment --comment something -j MARK --set-mark 0",
 	"a chain of our name":      "IPTABLES -N TW-evil; IPTABLES -A TW-evil -j ACCEPT",
 	"a set of our name":        "ipset create tw-evil-0 hash:ip; ipset create tw-evil hash:ip",
