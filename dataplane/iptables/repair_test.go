@@ -37,9 +37,9 @@ var sabotages = map[string]string{
 	"a rule replaced":          "IPTABLES -R TW-FORWARD 1 -m comment --comment something -j MARK --set-mark 0",
 	"a chain of our name":      "IPTABLES -N TW-evil; IPTABLES -A TW-evil -j ACCEPT",
 	"a set of our name":        "ipset create tw-evil-0 hash:ip; ipset create tw-evil hash:ip",
-	"members removed":          "ipset flush tw-4pods-0",
-	"a member added":           "ipset add tw-4hosts-c-0 203.0.113.7",
-	"a member added, IPv6":     "ipset add tw-6podcidrs-c-0 2001:db8:7::/64",
+	"members removed":          "ipset flush $(ipset list -n | grep '^tw-4pods-[0-9]')",
+	"a member added":           "ipset add $(ipset list -n | grep '^tw-4hosts-c-[0-9]') 203.0.113.7",
+	"a member added, IPv6":     "ipset add $(ipset list -n | grep '^tw-6podcidrs-c-[0-9]') 2001:db8:7::/64",
 }
 
 // TestRepair changes what is ours behind the backend's back, and holds Sync to
