@@ -56,7 +56,7 @@ type State struct {
 // NewState returns the State of a node, by the index that the Compiler is fed
 // from. A node that the index does not know has no addresses.
 func NewState(ix *policy.Index, node string, c *Compiler) *State {
-	s := &State{Node: node, Settings: ix.Settings(), Links: ix.Links(node), Compiled: c}
+	s := &State{Node: node, Settings: ix.Settings(), Links: ix.Links(node), ClusterAddrs: ix.ClusterAddrs(), Compiled: c}
 	if n := ix.Node(node); n != nil {
 		s.NodeAddrs, s.PodCIDRs = n.Addrs, n.PodCIDRs
 	}

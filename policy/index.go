@@ -48,6 +48,8 @@ type Index struct {
 	networkSets map[model.Ref]*owner
 	nodes       map[string]*nodeRec
 	links       map[string]*model.Links // by node
+	// clusterAddrs are the nodes' addresses; nil: to be gathered anew.
+	clusterAddrs []netip.Addr
 	services    map[model.ServiceRef]*service
 	slices      map[model.Ref]*model.ServiceSlice
 	settings    *model.Settings

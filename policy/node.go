@@ -17,6 +17,7 @@ type nodeRec struct {
 }
 
 func (ix *Index) upsertNode(n *model.Node) {
+	ix.clusterAddrs = nil
 	rec := ix.nodes[n.Name]
 	if rec == nil {
 		rec = &nodeRec{owner: &owner{name: n.Name}}
@@ -39,6 +40,7 @@ func (ix *Index) upsertNode(n *model.Node) {
 }
 
 func (ix *Index) deleteNode(name string) {
+	ix.clusterAddrs = nil
 	rec := ix.nodes[name]
 	if rec == nil || rec.node == nil {
 		return

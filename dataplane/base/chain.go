@@ -82,8 +82,9 @@ const (
 	ByAddr
 	// ByLink enters the program of the local pod behind the interface or port by
 	// which the packet comes (Egress) or leaves (Ingress). Pods without policies
-	// have none.
+	// have none. ByPort is by the port by which it leaves alone.
 	ByLink
+	ByPort
 	// Count counts for Guard and goes on.
 	Count
 	// SetMark and ClearMark change Bits of the packet's mark and go on.
@@ -138,9 +139,11 @@ const (
 	// InIs, OutIs: the interface is Name. May be turned round.
 	InIs
 	OutIs
-	// FromLink, ToLink: the packet comes from, or leaves by, a local pod's interface or port.
+	// FromLink, ToLink: the packet comes from, or leaves by, a local pod's interface
+	// or port; with PortsAtPostrouting the port by which it leaves is ToPort's.
 	FromLink
 	ToLink
+	ToPort
 	// SrcLocal, DstLocal: the address is the host's own. May be turned round.
 	SrcLocal
 	DstLocal

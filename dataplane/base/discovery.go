@@ -58,7 +58,7 @@ func (b *builder) podsDiscovery(p Point) []Rule {
 	case p != Input && p != Forward && p != Postrouting:
 		return nil
 	case p == Postrouting && mode == model.GuardEnforce:
-		return []Rule{{If: advertised, Then: Jump, Chain: "link-ingress"}}
+		return []Rule{{If: advertised, Then: Jump, Chain: "port-ingress"}}
 	case p == Postrouting:
 		return nil
 	}
@@ -70,10 +70,7 @@ func (b *builder) podsDiscovery(p Point) []Rule {
 		return append(rules, Rule{If: fromPod, Then: Goto, Chain: "link-to-host", Comment: "pods are not routers: by policy"})
 	}
 	rules = append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: "pods are not routers: by policy"})
-	if !b.latePorts() {
-		rules = append(rules, Rule{If: append(fromPod, is(ToLink)), Then: Jump, Chain: "link-ingress"})
-	}
-	return rules
+	return append(rules, Rule{If: append(advertised, is(ToLink)), Then: Jump, Chain: "link-ingress"})
 }
 
 // linkServices are what a pod needs of its link whatever policies say: an

@@ -22,7 +22,7 @@ func (b *builder) sourceGuard() []Rule {
 		return nil
 	}
 	return b.guarded(model.GuardSource, b.settings.Guards.Source,
-		where(on(SrcIn, Bound), notIn(LinkIn, Sources)), "a local pod's source comes by that pod's interface")
+		where(on(SrcIn, Bound), notIn(LinkIn, Sources), Test{Kind: InIs, Name: "lo", Not: true}), "a local pod's source comes by that pod's interface")
 }
 
 // untracked writes the hooks of doNotTrack policies.

@@ -15,9 +15,7 @@ func (b *builder) forward() {
 	rules = append(rules, b.passing()...)
 	rules = append(rules, b.unknown(DstIn)...)
 	rules = append(rules, Rule{If: where(on(DstIn, Governed)), Then: ByAddr, Direction: model.Ingress, Comment: "ingress of local pods"})
-	if !b.latePorts() {
-		rules = append(rules, b.toLink()...)
-	}
+	rules = append(rules, b.toLink()...)
 	if b.early() {
 		rules = append(rules, Rule{If: where(marked(Early)), Then: ClearMark, Bits: Early})
 	}

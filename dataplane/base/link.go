@@ -62,8 +62,14 @@ func (b *builder) postrouting() {
 	if !b.judgesLinks() || !b.latePorts() {
 		return
 	}
+	tests := where(notIn(DstIn, Pods), is(ToPort))
+	rules := b.guarded(model.GuardLink, b.settings.Guards.Link, tests, "a destination that no object lists")
+	if b.settings.Guards.Link == model.GuardEnforce {
+		b.once("port-ingress", "of the pod behind the port", Rule{Then: ByPort, Direction: model.Ingress})
+		rules = []Rule{{If: tests, Then: Jump, Chain: "port-ingress", Comment: "a destination that no object lists"}}
+	}
 	b.hook(Postrouting, "postrouting", "bridged packets, by the port by which they leave", []Rule{established},
-		append(b.discovery(Postrouting), b.toLink()...)...)
+		append(b.discovery(Postrouting), rules...)...)
 }
 
 // latePorts reports whether ports are known after the forward hook only.

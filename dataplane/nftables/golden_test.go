@@ -71,6 +71,22 @@ var goldens = map[string]func() ([]model.Object, *model.Settings){
 			hostPolicy("untracked", func(p *model.Policy) { p.DoNotTrack, p.ApplyOnForward = true, true }),
 			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true })), nil
 	},
+	"links": func() ([]model.Object, *model.Settings) {
+		return append(node(), links("veth1", ""), ingress("web", 1000, allow(0, sel("app == 'client'"), 80)), hostEndpoint("*"),
+			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true })), nil
+	},
+	"bridge": func() ([]model.Object, *model.Settings) {
+		s := model.DefaultSettings()
+		s.UnknownWorkloads = model.Allow
+		return append(node(), links("cni0", "veth1"), ingress("web", 1000, allow(0, sel("app == 'client'"), 80))), s
+	},
+	"counting": func() ([]model.Object, *model.Settings) {
+		s := model.DefaultSettings()
+		s.Guards = model.Guards{Source: model.GuardCount, Link: model.GuardCount, Encapsulation: model.GuardCount, Wildcard: model.GuardCount, NoTunnelFailsafe: true}
+		return append(node(), links("cni0", "veth1"), hostEndpoint("*"),
+			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true }),
+			hostPolicy("through", func(p *model.Policy) { p.ApplyOnForward = true })), s
+	},
 	"settings": func() ([]model.Object, *model.Settings) {
 		s := model.DefaultSettings()
 		s.EndpointToHost, s.UnknownWorkloads = model.ToHostReturn, model.Allow
@@ -93,6 +109,20 @@ func node() []model.Object {
 		&model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: "client"}, Node: "n2", Labels: map[string]string{"app": "client"},
 			Addrs: addrs("10.1.1.3", "fd00:2::3")},
 	}
+}
+
+// links has the pod web behind an interface, and a VXLAN device.
+func links(iface, port string) model.Object {
+	l := &model.Links{
+		Node:    "n1",
+		Addrs:   []model.LinkAddr{{Addr: netip.MustParseAddr("10.1.0.1"), Interface: "cni0"}, {Addr: netip.MustParseAddr("192.0.2.1"), Interface: "eth0"}},
+		Routes:  []model.LinkRoute{{Net: netip.MustParsePrefix("10.1.1.0/24"), Interface: "flannel.1"}, {Net: netip.MustParsePrefix("0.0.0.0/0"), Interface: "eth0"}},
+		Tunnels: []model.Tunnel{{Interface: "flannel.1", Protocol: model.UDP, Port: 8472}, {Interface: "tunl0", Protocol: 4}},
+	}
+	for _, a := range []string{"10.1.0.2", "fd00:1::2"} {
+		l.Pods = append(l.Pods, model.PodLink{Addr: netip.MustParseAddr(a), Interface: iface, Port: port})
+	}
+	return l
 }
 
 func sel(s string) model.Peer {
@@ -191,7 +221,7 @@ func TestGoldens(t *testing.T) {
 // which only Sync writes.
 func listing(t *testing.T, l *lab.Lab) []string {
 	t.Helper()
-	out, err := l.Command("n1", "nft", "list", "table", "inet", TableName).Output()
+	out, err := l.Command("n1", "nft", "list", "ruleset").Output()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func (r *baseRenderer) rules(list []base.Rule, f dataplane.Family) []rule {
 	for i := range list {
 		then := r.action(&list[i], f)
 		for _, match := range r.matches(list[i].If, f) {
-			for _, t := range then(match) {
+			for _, t := range then {
 				out = append(out, rule{strings.TrimSpace(match + " " + t), list[i].Comment})
 			}
 		}
@@ -119,9 +119,11 @@ func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
 	case base.OutIs:
 		return []string{fmt.Sprintf("oifname %s%q", not, t.Name)}
 	case base.FromLink:
-		return r.links("iifname")
+		return r.fromLink()
 	case base.ToLink:
-		return r.links("oifname")
+		return []string{"oifname @" + setLinks}
+	case base.ToPort:
+		return []string{"meta priority @" + setPorts}
 	case base.SrcLocal:
 		return []string{"fib saddr type " + not + "local"}
 	case base.DstLocal:
@@ -154,10 +156,10 @@ func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
 	return []string{isMarked(bits)}
 }
 
-// links are the matches for pods' interfaces, and for ports of bridges. A packet
-// that is bridged bears the number of its port as its priority; see bridge.go.
-func (r *baseRenderer) links(field string) []string {
-	out := []string{field + " @" + setLinks}
+// fromLink are the matches for pods' interfaces, and for ports of bridges. A
+// packet that is bridged bears the number of its port as its priority; see bridge.go.
+func (r *baseRenderer) fromLink() []string {
+	out := []string{"iifname @" + setLinks}
 	if base.HasPorts(r.state) {
 		out = append(out, "meta priority @"+setPorts)
 	}
@@ -174,10 +176,10 @@ func (r *baseRenderer) bits(m base.Mark) (bits uint32) {
 	return bits
 }
 
-// action returns what a rule does after what it matches.
-func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) func(match string) []string {
+// action returns what a rule does after what it matches: one rule of nft's for each.
+func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) []string {
 	d := digit(f)
-	one := func(s string) func(string) []string { return func(string) []string { return []string{s} } }
+	one := func(s string) []string { return []string{s} }
 	switch rule.Then {
 	case base.Drop:
 		if rule.Guard != "" {
@@ -202,7 +204,9 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) func(match st
 		}
 		return one(ipOf(f) + " daddr vmap @" + mapIngress + d)
 	case base.ByLink:
-		return one2(r.byLink(rule.Direction, d))
+		return r.byLink(rule.Direction, d)
+	case base.ByPort:
+		return one("meta priority vmap @" + mapPortIngress + d)
 	case base.SetMark:
 		return one(setMark(r.bits(rule.Bits)))
 	case base.ClearMark:
@@ -213,18 +217,15 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) func(match st
 	return one("accept")
 }
 
-func one2(texts []string) func(string) []string { return func(string) []string { return texts } }
-
-// byLink leads to the program of the pod behind an interface or a port.
+// byLink leads to the program of the pod behind an interface or the port by
+// which the packet came.
 func (r *baseRenderer) byLink(dir model.Direction, d string) []string {
-	field, name := "iifname", mapLinkEgress
-	ports := mapPortEgress
 	if dir == model.Ingress {
-		field, name, ports = "oifname", mapLinkIngress, mapPortIngress
+		return []string{"oifname vmap @" + mapLinkIngress + d}
 	}
-	out := []string{field + " vmap @" + name + d}
+	out := []string{"iifname vmap @" + mapLinkEgress + d}
 	if base.HasPorts(r.state) {
-		out = append(out, "meta priority vmap @"+ports+d)
+		out = append(out, "meta priority vmap @"+mapPortEgress+d)
 	}
 	return out
 }

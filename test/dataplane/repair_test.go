@@ -48,7 +48,7 @@ var deedsOnIPTables = []deed{
 	},
 	{text: "a rule before those of a chain of ours", script: "IPTABLES -I TW-forward 1 -j RETURN"},
 	{text: "a chain's rules", script: "IPTABLES -F TW-forward; IP6TABLES -F TW-ingress"},
-	{text: "a rule", script: "IPTABLES -D TW-forward 4"},
+	{text: "a rule", script: "IPTABLES -D TW-forward 2"},
 	{text: "a peer too many", script: "ipset add PEERS " + intruder},
 	{text: "a peer", script: "ipset del PEERS " + client},
 	{text: "all members of all sets", script: "ipset flush"},
