@@ -67,6 +67,20 @@ var goldens = map[string]func() []model.Object{
 			hostPolicy("untracked", func(p *model.Policy) { p.DoNotTrack, p.ApplyOnForward = true, true }),
 			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true }))
 	},
+	"links": func() []model.Object {
+		return append(node(), links("veth1", ""), ingress("web", 1000, allow(0, sel("app == 'client'"), 80)), hostEndpoint("*"),
+			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true }))
+	},
+	"bridge": func() []model.Object {
+		return append(node(), links("cni0", "veth1"), ingress("web", 1000, allow(0, sel("app == 'client'"), 80)))
+	},
+	"counting": func() []model.Object {
+		s := model.DefaultSettings()
+		s.Guards = model.Guards{Source: model.GuardCount, Link: model.GuardCount, Encapsulation: model.GuardCount, Wildcard: model.GuardCount, NoTunnelFailsafe: true}
+		return append(node(), links("cni0", "veth1"), hostEndpoint("*"), s,
+			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true }),
+			hostPolicy("through", func(p *model.Policy) { p.ApplyOnForward = true }))
+	},
 	"settings": func() []model.Object {
 		s := model.DefaultSettings()
 		s.EndpointToHost, s.UnknownWorkloads = model.ToHostReturn, model.Allow
@@ -94,6 +108,20 @@ func node() []model.Object {
 			Addrs: addrs("10.1.1.3", "fd00:2::3"),
 		},
 	}
+}
+
+// links has the pod web behind an interface, and a VXLAN device.
+func links(iface, port string) model.Object {
+	l := &model.Links{
+		Node:    "n1",
+		Addrs:   []model.LinkAddr{{Addr: netip.MustParseAddr("10.1.0.1"), Interface: "cni0"}, {Addr: netip.MustParseAddr("192.0.2.1"), Interface: "eth0"}},
+		Routes:  []model.LinkRoute{{Net: netip.MustParsePrefix("10.1.1.0/24"), Interface: "flannel.1"}, {Net: netip.MustParsePrefix("0.0.0.0/0"), Interface: "eth0"}},
+		Tunnels: []model.Tunnel{{Interface: "flannel.1", Protocol: model.UDP, Port: 8472}, {Interface: "tunl0", Protocol: 4}},
+	}
+	for _, a := range addrs("10.1.0.2", "fd00:1::2") {
+		l.Pods = append(l.Pods, model.PodLink{Addr: a, Interface: iface, Port: port})
+	}
+	return l
 }
 
 func sel(s string) model.Peer {
@@ -182,6 +210,29 @@ func TestGoldens(t *testing.T) {
 					if out, err := cmd.CombinedOutput(); err != nil {
 						t.Errorf("%s: %v: %v\n%s", name, run.args, err, out)
 					}
+				}
+			})
+		}
+	}
+}
+
+// TestLinks holds what the kernel lists of interfaces and ports to what was written.
+func TestLinks(t *testing.T) {
+	for _, v := range variants() {
+		for _, name := range []string{"links", "bridge", "counting"} {
+			inKernel(t, func(*lab.Lab) {
+				b, err := New(Options{Variant: v})
+				if err != nil {
+					t.Fatal(err)
+				}
+				s := stateOf(goldens[name]())
+				for range 2 {
+					if err := b.Sync(t.Context(), s); err != nil {
+						t.Fatalf("%s: %v", name, err)
+					}
+				}
+				if n := b.Stats().Restores; n != 2 {
+					t.Errorf("%s: %d runs of iptables-restore, want one a family", name, n)
 				}
 			})
 		}
