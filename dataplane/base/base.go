@@ -14,8 +14,9 @@ type Tables struct{ Raw, Mangle, Filter []Chain }
 
 // Options are what backends differ in.
 type Options struct {
-	// PortsAtPostrouting: the port by which a bridged packet leaves is known only
-	// after the forward hook.
+	// PortsAtPostrouting: the backend has a table of the bridge's own, which checks
+	// the ports of sources; the port by which a bridged packet leaves is known to
+	// the hooks of IP only after forward.
 	PortsAtPostrouting bool
 }
 

@@ -49,8 +49,9 @@ type Rule struct {
 	Bits Mark
 	// Direction of ByAddr and ByLink.
 	Direction model.Direction
-	// Guard that Drop and Count count for; empty: none.
+	// Guard that Drop, Count and CheckPort count for; empty: none.
 	Guard   model.GuardName
+	Counted bool
 	Comment string
 }
 
@@ -85,6 +86,9 @@ const (
 	// have none. ByPort is by the port by which it leaves alone.
 	ByLink
 	ByPort
+	// CheckPort does to packets that come by a port of a bridge, which is not the
+	// one of their source's pod, what Guard does: drop, or with Counted count.
+	CheckPort
 	// Count counts for Guard and goes on.
 	Count
 	// SetMark and ClearMark change Bits of the packet's mark and go on.

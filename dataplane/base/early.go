@@ -21,8 +21,13 @@ func (b *builder) sourceGuard() []Rule {
 	if !Links(b.state) {
 		return nil
 	}
-	return b.guarded(model.GuardSource, b.settings.Guards.Source,
-		where(on(SrcIn, Bound), notIn(LinkIn, Sources), Test{Kind: InIs, Name: "lo", Not: true}), "a local pod's source comes by that pod's interface")
+	const text = "a local pod's source comes by that pod's interface"
+	mode := b.settings.Guards.Source
+	rules := b.guarded(model.GuardSource, mode, where(on(SrcIn, Bound), notIn(LinkIn, Sources), Test{Kind: InIs, Name: "lo", Not: true}), text)
+	if len(rules) > 0 && HasPorts(b.state) && !b.opts.PortsAtPostrouting {
+		rules = append(rules, Rule{If: where(on(SrcIn, Bound)), Then: CheckPort, Guard: model.GuardSource, Counted: mode == model.GuardCount, Comment: "and port"})
+	}
+	return rules
 }
 
 // untracked writes the hooks of doNotTrack policies.

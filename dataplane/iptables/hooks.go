@@ -227,6 +227,8 @@ func (g *generator) targets(r *base.Rule) []string {
 		return []string{"-j DROP"}
 	case base.Count:
 		return []string{"-j " + g.guardChain(r.Guard, true)}
+	case base.CheckPort:
+		return []string{"-m physdev --physdev-is-in -j " + g.portChecks(r)}
 	case base.Reset:
 		return []string{reset}
 	case base.Jump:
@@ -317,6 +319,24 @@ func (g *generator) byLink(dir model.Direction) string {
 			}
 		}
 		return rules
+	})
+}
+
+// portChecks are the chains in which what comes by a bridge is held to the port of
+// its source's pod, found by address.
+func (g *generator) portChecks(r *base.Rule) string {
+	ports := map[netip.Addr]string{}
+	var addrs []netip.Addr
+	for _, p := range g.state.Links.Pods {
+		if p.Port != "" && dataplane.FamilyOf(p.Addr) == g.family && ports[p.Addr] == "" {
+			ports[p.Addr] = p.Port
+			addrs = append(addrs, p.Addr)
+		}
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	to := g.guardChain(r.Guard, r.Counted)
+	return g.addrTree(chainPrefix+"ports", "-s", addrs, func(a netip.Addr) []rule {
+		return []rule{{fmt.Sprintf("-s %s -m physdev ! --physdev-in %q", a, dataplane.Plain(ports[a], 15)), "-j " + to, ""}}
 	})
 }
 

@@ -81,9 +81,6 @@ func listSizes(socket *nl.SocketHandle) (map[string]int, error) {
 	return out, nil
 }
 
-// physicalLink marks an element of a port of a bridge: IPSET_FLAG_PHYSDEV.
-const physicalLink = 1 << 1
-
 // listHeaders asks for a list without members: IPSET_FLAG_LIST_HEADER.
 const listHeaders = 1 << 2
 
@@ -206,8 +203,6 @@ func parseElem(b []byte) (elem, error) {
 			}
 		case nl.IPSET_ATTR_IFACE:
 			e.link = strings.TrimRight(string(a.Data), "\x00")
-		case nl.IPSET_ATTR_CADT_FLAGS:
-			e.physical = len(a.Data) == 4 && binary.BigEndian.Uint32(a.Data)&physicalLink != 0
 		case nl.IPSET_ATTR_PORT:
 			if len(a.Data) == 2 {
 				e.port = binary.BigEndian.Uint16(a.Data)
@@ -238,9 +233,6 @@ func (e elem) attribute(kind string) *nl.RtAttr {
 	case typeLinks:
 		data.AddRtAttr(nl.IPSET_ATTR_CIDR, nl.Uint8Attr(uint8(e.net.Bits())))
 		data.AddRtAttr(nl.IPSET_ATTR_IFACE, nl.ZeroTerminated(e.link))
-		if e.physical {
-			data.AddRtAttr(nl.IPSET_ATTR_CADT_FLAGS|network, binary.BigEndian.AppendUint32(nil, physicalLink))
-		}
 	case typePorts:
 		data.AddRtAttr(nl.IPSET_ATTR_PROTO, nl.Uint8Attr(uint8(e.protocol)))
 		data.AddRtAttr(nl.IPSET_ATTR_PORT|network, binary.BigEndian.AppendUint16(nil, e.port))

@@ -127,29 +127,17 @@ type ipset struct {
 }
 
 // elem is an element of a set. Protocol and port are zero but in sets of
-// typePorts, link is empty but in those of typeLinks: an interface or, physical,
-// a port of a bridge.
+// typePorts, link, an interface, is empty but in those of typeLinks.
 type elem struct {
 	net      netip.Prefix
 	protocol model.Protocol
 	port     uint16
 	link     string
-	physical bool
 }
 
 func (e elem) compare(o elem) int {
 	return cmp.Or(e.net.Addr().Compare(o.net.Addr()), cmp.Compare(e.net.Bits(), o.net.Bits()),
-		cmp.Compare(e.protocol, o.protocol), cmp.Compare(e.port, o.port), cmp.Compare(e.link, o.link), compareBools(e.physical, o.physical))
-}
-
-func compareBools(a, b bool) int {
-	switch {
-	case a == b:
-		return 0
-	case b:
-		return -1
-	}
-	return 1
+		cmp.Compare(e.protocol, o.protocol), cmp.Compare(e.port, o.port), cmp.Compare(e.link, o.link))
 }
 
 // text is the element as the command ipset writes it.
@@ -157,8 +145,6 @@ func (e elem) text() string {
 	switch {
 	case e.protocol != 0:
 		return fmt.Sprintf("%s,%s:%d", e.net.Addr(), strings.ToLower(e.protocol.String()), e.port)
-	case e.physical:
-		return fmt.Sprintf("%s,physdev:%s", e.net.Addr(), e.link)
 	case e.link != "":
 		return fmt.Sprintf("%s,%s", e.net.Addr(), e.link)
 	case e.net.IsSingleIP():

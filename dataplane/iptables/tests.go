@@ -160,19 +160,16 @@ func (g *generator) blocks(nets []netip.Prefix) []elem {
 	return out
 }
 
-// sources are addresses with the interface, or the port of a bridge, of their pods.
+// sources are addresses with the interfaces of their pods. (A set cannot be asked
+// for ports of bridges by a rule: see portChecks.)
 func (g *generator) sources() []elem {
 	var out []elem
 	for _, p := range g.state.Links.Pods {
-		if dataplane.FamilyOf(p.Addr) != g.family {
-			continue
+		if dataplane.FamilyOf(p.Addr) == g.family {
+			e := single(p.Addr)
+			e.link = p.Interface
+			out = append(out, e)
 		}
-		e := single(p.Addr)
-		e.link = p.Interface
-		if p.Port != "" {
-			e.link, e.physical = p.Port, true
-		}
-		out = append(out, e)
 	}
 	return out
 }
