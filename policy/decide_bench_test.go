@@ -1,0 +1,69 @@
+package policy_test
+
+import (
+	"net/netip"
+	"strconv"
+	"testing"
+
+	"github.com/tierwall/tierwall/api/selector"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// decideFlows are connections of each kind that an agent's sweep meets.
+var decideFlows = []struct{ name, src, dst string }{
+	{"pod-to-local-pod", "10.1.0.1", "10.1.0.2"},
+	{"pod-to-remote-pod", "10.1.0.1", "10.1.1.1"},
+	{"outside-to-pod", "203.0.113.9", "10.1.0.1"},
+	{"pod-to-outside", "10.1.0.1", "203.0.113.9"},
+	{"outside-to-node", "203.0.113.9", "192.0.2.1"},
+	{"node-to-outside", "192.0.2.1", "203.0.113.9"},
+	{"pod-to-own-node", "10.1.0.1", "192.0.2.1"},
+	{"transit", "203.0.113.9", "198.51.100.1"},
+}
+
+// decideWorld is a hundred nodes of ten pods, of which the first is local, with a
+// host endpoint of all interfaces and twenty policies for pods and hosts each.
+func decideWorld() *policy.Index {
+	ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n0" }})
+	for i := range 100 {
+		node := "n" + strconv.Itoa(i)
+		ix.Upsert(&model.Node{
+			Name: node, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})},
+			PodCIDRs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i), 0}), 24)},
+		})
+		for j := range 10 {
+			ix.Upsert(pod("ns", node+"-"+strconv.Itoa(j), node, map[string]string{"app": "a"}, netip.AddrFrom4([4]byte{10, 1, byte(i), byte(j + 1)})))
+		}
+	}
+	ix.Upsert(&model.Endpoint{
+		Ref: model.Ref{Kind: model.KindHostEndpoint, Name: "all"}, Node: "n0", Labels: map[string]string{"host": "yes"},
+		Host: &model.HostEndpoint{Interface: "*", DefaultAction: model.Allow},
+	})
+	for i := range 20 {
+		name, rule := strconv.Itoa(i), allowFrom(0, selector.Equal("app", "b"+strconv.Itoa(i)))
+		ix.Upsert(globalPolicy("pods-"+name, float64(i), selector.Equal("app", "a"), rule))
+		forward := globalPolicy("hosts-"+name, float64(i), selector.Has("host"), rule)
+		forward.ApplyOnForward = true
+		ix.Upsert(forward)
+	}
+	last := globalPolicy("last", 1000, selector.All(), model.Rule{Action: model.Allow})
+	last.ApplyOnForward = true
+	ix.Upsert(last)
+	ix.Flush()
+	return ix
+}
+
+// BenchmarkDecide is one verdict, as for each entry of a conntrack sweep.
+func BenchmarkDecide(b *testing.B) {
+	ix := decideWorld()
+	for _, c := range decideFlows {
+		f := model.Flow{Src: netip.MustParseAddr(c.src), Dst: netip.MustParseAddr(c.dst), Protocol: model.TCP, SrcPort: 40000, DstPort: 80}
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				ix.Decide(f)
+			}
+		})
+	}
+}
