@@ -292,5 +292,51 @@ func buildEffective(id uint64, kind ownerKind, recs []*policyRec) *Effective {
 			}
 		}
 	}
+	if !e.Host {
+		e.SelfIngress, e.SelfEgress = e.Ingress.toItself(), e.Egress.toItself()
+	}
 	return e
+}
+
+// toItself is the part of a pod's chain that governs what it sends itself: the
+// ClusterNetworkPolicies. Behind tier kube-admin, an enforced policy of another kind
+// ends it: it would decide there, and lets a pod reach itself.
+func (c Chain) toItself() Chain {
+	isCluster := func(p *Policy) bool { return p.Ref.Kind == model.KindClusterNetworkPolicy }
+	if !slices.ContainsFunc(c, func(t TierChain) bool { return slices.ContainsFunc(t.Policies, isCluster) }) {
+		return nil
+	}
+	var out Chain
+	admin := adminTier()
+	for i := range c {
+		behind := model.CompareTiers(c[i].Tier, admin) > 0
+		t := TierChain{Tier: c[i].Tier}
+		ended := false
+		for _, p := range c[i].Policies {
+			if ended = behind && !isCluster(p) && !p.Audit; ended {
+				break
+			}
+			if isCluster(p) {
+				t.Policies = append(t.Policies, p)
+				t.Enforced = t.Enforced || !p.Audit
+			}
+		}
+		if len(t.Policies) > 0 {
+			out = append(out, t)
+		}
+		if ended {
+			break
+		}
+	}
+	return out
+}
+
+// adminTier is the built-in tier of ClusterNetworkPolicies that come first.
+func adminTier() *model.Tier {
+	for _, t := range model.BuiltinTiers() {
+		if t.Name == model.TierKubeAdmin {
+			return t
+		}
+	}
+	return nil
 }

@@ -19,12 +19,29 @@ type Explanation struct {
 	Traces []StageTrace `json:"traces"`
 }
 
-// Decide follows a connection attempt through every stage, up to the first that
-// denies it, as of the last Flush. For the decision to be whole, all endpoints
+// Decide follows a connection attempt through every stop on its way, up to the first
+// that denies it, as of the last Flush. For the decision to be whole, all endpoints
 // involved must be local.
 func (ix *Index) Decide(f model.Flow) model.Decision {
 	d := decider{ix: ix}
 	d.decide(f)
+	return d.Decision
+}
+
+// DecideAt is Decide for the stops of one node alone: what this node's kernel decides
+// of a packet that it sees, wherever the two ends are, and with the node's own
+// addresses and interfaces. A packet that this node decides nothing of is allowed
+// and has no stages.
+func (ix *Index) DecideAt(node string, f model.Flow) model.Decision {
+	return ix.DecideTranslatedAt(node, f, f)
+}
+
+// DecideTranslatedAt is DecideAt for a connection whose destination has been
+// translated: the stages before routing get the packet as it came, the others as it
+// went on.
+func (ix *Index) DecideTranslatedAt(node string, before, after model.Flow) model.Decision {
+	d := decider{ix: ix}
+	d.decideAt(node, before, after)
 	return d.Decision
 }
 
@@ -37,330 +54,92 @@ func (ix *Index) Explain(f model.Flow) *Explanation {
 
 type decider struct {
 	model.Decision
+	before  model.Flow // as the stages before routing see it
 	ix      *Index
 	explain bool
 	traces  []StageTrace
 }
 
-// end is what is known of one end of a flow.
-type end struct {
-	pod  *owner      // the pod that has the address, or nil
-	node *model.Node // the node that the pod is on or that has the address, or nil
-	host *owner      // the host endpoint that guards the address of a host, or nil
-	// behind is the node in whose pod blocks an address is that nobody has, or "".
-	behind string
-}
-
-func (e *end) isHost() bool { return e.pod == nil && (e.node != nil || e.host != nil) }
-
-func (e *end) isStranger() bool { return e.pod == nil && e.node == nil && e.host == nil }
-
-// nodeName is the node that the end is on, or "".
-func (e *end) nodeName() string {
-	switch {
-	case e.pod != nil:
-		return e.pod.node
-	case e.node != nil:
-		return e.node.Name
-	case e.host != nil:
-		return e.host.node
-	}
-	return ""
-}
-
 func (d *decider) decide(f model.Flow) {
 	f.Src, f.Dst = f.Src.Unmap(), f.Dst.Unmap()
+	d.before = f
+	r := router{ix: d.ix}
+	r.connection(f.Src, f.Dst)
+	d.walk(f, r.stops[:r.n])
+}
+
+func (d *decider) decideAt(node string, before, after model.Flow) {
+	after.Src, after.Dst = after.Src.Unmap(), after.Dst.Unmap()
+	before.Src, before.Dst = before.Src.Unmap(), before.Dst.Unmap()
+	d.before = before
+	r := router{ix: d.ix}
+	r.at(node, &before, &after)
+	d.walk(after, r.stops[:r.n])
+}
+
+// walk takes the stops one after the other, up to one that denies.
+func (d *decider) walk(f model.Flow, stops []Stop) {
 	d.Flow, d.Action = f, model.Allow
-	src, dst := d.ix.end(f, true), d.ix.end(f, false)
-	sameNode := src.nodeName() != "" && src.nodeName() == dst.nodeName()
-	switch {
-	case src.pod != nil && src.pod == dst.pod:
-		d.settle(src.ref(), model.Egress, model.StageWorkload, model.ReasonLoopback, model.Allow)
-		return
-	case src.isHost() && dst.isHost() && (sameNode || f.Src == f.Dst):
-		d.settle(src.ref(), model.Egress, model.StageHost, model.ReasonLoopback, model.Allow)
-		return
-	case src.isHost() && (dst.pod != nil && sameNode || dst.isStranger() && src.node != nil && inBlocks(src.node, f.Dst)):
-		d.settle(dst.ref(), model.Ingress, model.StageWorkload, model.ReasonOwnNode, model.Allow)
-		return
-	}
-	if d.egress(&src, &dst, sameNode) {
-		d.ingress(&src, &dst, sameNode)
-	}
-}
-
-// egress takes the stages on the sender's side and says whether to go on.
-func (d *decider) egress(src, dst *end, sameNode bool) bool {
-	switch {
-	case src.pod != nil:
-		if !d.chain(src.pod, model.StageWorkload, model.Egress) {
-			return false
+	var settled Settled
+	for i := range stops {
+		s := &stops[i]
+		if s.Unless&settled != 0 {
+			continue
 		}
-		if guard := d.ix.forwardGuard(src.pod.node); guard != nil && !sameNode {
-			return d.chain(guard, model.StageForward, model.Egress)
-		}
-		return true
-	case src.host != nil:
-		if d.failsafe(src.host, model.Egress) {
-			return true
-		}
-		if settled, ok := d.early(src.host, model.StageUntracked, model.Egress); settled {
-			return ok
-		}
-		return d.chain(src.host, model.StageHost, model.Egress)
-	case src.node != nil:
-		return d.settle(model.Ref{Kind: model.KindNode, Name: src.node.Name}, model.Egress, model.StageHost, model.ReasonNoEndpoint, model.Allow)
-	}
-	if !d.stranger(src, model.Egress) {
-		return false
-	}
-	// What goes on to the node itself or to its pods is looked at there.
-	return src.behind == "" || src.behind == dst.nodeName() || d.transit(src.behind)
-}
-
-// ingress takes the stages on the receiver's side.
-func (d *decider) ingress(src, dst *end, sameNode bool) {
-	switch {
-	case dst.pod != nil:
-		if guard := d.ix.forwardGuard(dst.pod.node); guard != nil && !sameNode && !d.forwarded(guard) {
+		switch d.stop(s) {
+		case model.Deny:
+			d.Action = model.Deny
 			return
-		}
-		d.chain(dst.pod, model.StageWorkload, model.Ingress)
-	case dst.isHost() && src.pod != nil && sameNode:
-		d.toHost(dst)
-	case dst.host != nil:
-		d.toHostEndpoint(dst.host)
-	case dst.node != nil:
-		d.settle(model.Ref{Kind: model.KindNode, Name: dst.node.Name}, model.Ingress, model.StageHost, model.ReasonNoEndpoint, model.Allow)
-	default:
-		known := dst.behind == "" || dst.behind == src.nodeName() || dst.behind == src.behind // here already
-		if known || d.ix.settings.UnknownWorkloads == model.Deny || d.transit(dst.behind) {
-			d.stranger(dst, model.Ingress)
+		case model.Allow:
+			settled |= s.Settles
 		}
 	}
 }
 
-// forwarded takes the stages of the host endpoint that guards what a node
-// forwards, for packets that none of its pods has sent.
-func (d *decider) forwarded(guard *owner) bool {
-	settled, ok := d.early(guard, model.StageUntracked, model.Ingress)
-	if !settled {
-		settled, ok = d.early(guard, model.StagePreDNAT, model.Ingress)
+// stop takes one stop, records its verdict and returns what it decides.
+func (d *decider) stop(s *Stop) model.Action {
+	f := &d.Flow
+	if s.BeforeNAT() {
+		f = &d.before
 	}
-	if !settled {
-		ok = d.chain(guard, model.StageForward, model.Ingress)
-	}
-	return ok
-}
-
-// transit takes the stages of a node that forwards between two addresses of
-// which none is a pod's that it knows.
-func (d *decider) transit(node string) bool {
-	guard := d.ix.forwardGuard(node)
-	return guard == nil || d.chain(guard, model.StageForward, model.Egress) && d.forwarded(guard)
-}
-
-// toHost is traffic from a pod to its own node.
-func (d *decider) toHost(dst *end) {
-	switch d.ix.settings.EndpointToHost {
-	case model.ToHostAccept:
-		d.settle(dst.ref(), model.Ingress, model.StageToHost, model.ReasonEndpointToHost, model.Allow)
-	case model.ToHostDrop:
-		d.settle(dst.ref(), model.Ingress, model.StageToHost, model.ReasonEndpointToHost, model.Deny)
-	default:
-		// The packet comes in by the pod's interface, which is none of the host
-		// endpoint's: its stages before routing are not on the way.
-		switch {
-		case dst.host == nil:
-			d.settle(dst.ref(), model.Ingress, model.StageHost, model.ReasonNoEndpoint, model.Allow)
-		case !d.failsafe(dst.host, model.Ingress):
-			d.chain(dst.host, model.StageHost, model.Ingress)
-		}
-	}
-}
-
-func (d *decider) toHostEndpoint(h *owner) {
-	if d.failsafe(h, model.Ingress) {
-		return
-	}
-	if settled, _ := d.early(h, model.StageUntracked, model.Ingress); settled {
-		return
-	}
-	if settled, _ := d.early(h, model.StagePreDNAT, model.Ingress); settled {
-		return
-	}
-	d.chain(h, model.StageHost, model.Ingress)
-}
-
-// stranger is a side whose address belongs to nobody that is known. One in the
-// blocks of a node is behind that node, which is the first to see what it
-// sends and the last to see what it gets: its agent decides.
-func (d *decider) stranger(e *end, dir model.Direction) bool {
-	switch {
-	case e.behind != "" && d.ix.isLocal(e.behind):
-		return d.settle(model.Ref{}, dir, model.StageWorkload, model.ReasonUnknownWorkload, d.ix.settings.UnknownWorkloads)
-	case e.behind != "": // another node's agent decides
-		return true
-	}
-	return d.settle(model.Ref{}, dir, model.StageWorkload, model.ReasonNoEndpoint, model.Allow)
-}
-
-// failsafe allows what no policy can close.
-func (d *decider) failsafe(h *owner, dir model.Direction) bool {
-	list, peer := d.ix.settings.FailsafeInbound, d.Flow.Src
-	if dir == model.Egress {
-		list, peer = d.ix.settings.FailsafeOutbound, d.Flow.Dst
-	}
-	if !slices.ContainsFunc(list, func(p model.FailsafePort) bool {
-		return p.Protocol == d.Flow.Protocol && p.Port == d.Flow.DstPort && (!p.Net.IsValid() || p.Net.Contains(peer))
-	}) {
-		return false
-	}
-	return d.settle(h.ref(), dir, model.StageHost, model.ReasonFailsafe, model.Allow)
-}
-
-// early is a stage that may leave the matter open: settled is false then.
-func (d *decider) early(h *owner, stage model.Stage, dir model.Direction) (settled, allowed bool) {
-	v := d.run(h, stage, dir)
-	return v.Action != model.NoAction, v.Action != model.Deny
-}
-
-// chain is a stage that settles the matter, and says whether it allows.
-func (d *decider) chain(o *owner, stage model.Stage, dir model.Direction) bool {
-	return d.run(o, stage, dir).Action != model.Deny
-}
-
-// run evaluates one stage of one endpoint and records the verdict. A stage
-// without policies that has no default of its own is left out.
-func (d *decider) run(o *owner, stage model.Stage, dir model.Direction) model.Verdict {
-	e := o.effective()
-	if e == nil { // not local: another node's agent decides
-		return model.Verdict{}
-	}
-	c, endOfTier, def := e.stage(stage, dir)
-	if len(c) == 0 && (stage == model.StageForward || def == model.NoAction) {
-		return model.Verdict{}
-	}
+	v := model.Verdict{Action: s.Action, Direction: s.Direction, Reason: s.Reason, Rule: model.RuleDefault}
 	var steps []Step
-	var trace func(Step)
-	if d.explain {
-		trace = func(s Step) {
-			s.Why = d.ix.why(&d.Flow, s.Failed)
-			steps = append(steps, s)
+	switch s.Kind {
+	case StopFailsafe:
+		if !s.failsafe(d.ix.settings, f) {
+			return model.NoAction
 		}
+		v.Action = model.Allow
+	case StopChain:
+		var trace func(Step)
+		if d.explain {
+			trace = func(s Step) {
+				s.Why = d.ix.why(f, s.Failed)
+				steps = append(steps, s)
+			}
+		}
+		v = s.Chain.evaluate(f, s.Direction, s.EndOfTier, s.Default, trace)
 	}
-	v := c.evaluate(&d.Flow, dir, endOfTier, def, trace)
-	v.Endpoint, v.Stage = o.ref(), stage
+	v.Endpoint, v.Stage = s.Endpoint, s.Stage
 	if v.Audit != nil {
-		v.Audit.Endpoint, v.Audit.Stage = v.Endpoint, stage
+		v.Audit.Endpoint, v.Audit.Stage = v.Endpoint, v.Stage
 	}
-	d.record(v, steps)
-	return v
-}
-
-// stage returns the chain of a stage, whether the tiers' default actions count
-// in it, and what holds if no tier decides.
-func (e *Effective) stage(s model.Stage, dir model.Direction) (c Chain, endOfTier bool, def model.Action) {
-	pick := func(in, out Chain) Chain {
-		if dir == model.Ingress {
-			return in
-		}
-		return out
-	}
-	switch s {
-	case model.StageUntracked:
-		return pick(e.UntrackedIngress, e.UntrackedEgress), false, model.NoAction
-	case model.StagePreDNAT:
-		return pick(e.PreDNAT, nil), false, model.NoAction
-	case model.StageForward:
-		return pick(e.ForwardIngress, e.ForwardEgress), true, model.Allow
-	}
-	return pick(e.Ingress, e.Egress), true, e.DefaultAction
-}
-
-// settle records a verdict that needs no policy, and says whether it allows.
-func (d *decider) settle(r model.Ref, dir model.Direction, stage model.Stage, reason model.Reason, a model.Action) bool {
-	d.record(model.Verdict{Action: a, Direction: dir, Stage: stage, Endpoint: r, Reason: reason, Rule: model.RuleDefault}, nil)
-	return a != model.Deny
-}
-
-func (d *decider) record(v model.Verdict, steps []Step) {
 	d.Stages = append(d.Stages, v)
 	if d.explain {
 		d.traces = append(d.traces, StageTrace{v, steps})
 	}
-	if v.Action == model.Deny {
-		d.Action = model.Deny
-	}
+	return v.Action
 }
 
-func (e *end) ref() model.Ref {
-	switch {
-	case e.pod != nil:
-		return e.pod.ref()
-	case e.host != nil:
-		return e.host.ref()
-	case e.node != nil:
-		return e.node.Key()
+// failsafe reports whether a StopFailsafe lets a packet pass.
+func (s *Stop) failsafe(settings *model.Settings, f *model.Flow) bool {
+	list, peer := settings.Failsafe(s.Direction), f.Src
+	if s.Direction == model.Egress {
+		peer = f.Dst
 	}
-	return model.Ref{}
-}
-
-// end finds out who is at one end of a flow.
-func (ix *Index) end(f model.Flow, source bool) (e end) {
-	a := f.Dst
-	if source {
-		a = f.Src
-	}
-	o := ix.ownerOf(a)
-	if o != nil && o.host() == nil {
-		e.pod = o
-		return e
-	}
-	e.node = ix.NodeOf(a)
-	if e.node == nil && o != nil { // an address that only a host endpoint says
-		e.node = ix.Node(o.node)
-	}
-	var name string
-	switch {
-	case e.node != nil:
-		name = e.node.Name
-	case o != nil:
-		name = o.node
-	default:
-		e.behind = ix.behind(a)
-		return e
-	}
-	// The host endpoint of the address itself guards it, else the one of all interfaces.
-	rec := ix.nodes[name]
-	if rec == nil {
-		return e
-	}
-	for _, h := range rec.hosts {
-		switch {
-		case h.host().Interface == "*":
-			if e.host == nil {
-				e.host = h
-			}
-		case slices.Contains(h.addrs, a):
-			e.host = h
-			return e
-		}
-	}
-	return e
-}
-
-// forwardGuard is the host endpoint whose policy traffic through a node meets:
-// the one of all interfaces, else the first by name.
-func (ix *Index) forwardGuard(node string) *owner {
-	rec := ix.nodes[node]
-	if rec == nil || node == "" || len(rec.hosts) == 0 {
-		return nil
-	}
-	for _, h := range rec.hosts {
-		if h.host().Interface == "*" {
-			return h
-		}
-	}
-	return rec.hosts[0]
+	return slices.ContainsFunc(list, func(p model.FailsafePort) bool {
+		return p.Protocol == f.Protocol && p.Port == f.DstPort && (!p.Net.IsValid() || p.Net.Contains(peer))
+	}) || slices.ContainsFunc(s.Tunnels, func(t model.Tunnel) bool {
+		return t.Protocol == f.Protocol && (!t.Protocol.HasPorts() || t.Port == f.DstPort)
+	})
 }

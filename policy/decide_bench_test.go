@@ -67,3 +67,36 @@ func BenchmarkDecide(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkDecideAt is what a conntrack sweep asks once an entry, with the node's
+// Links and without.
+func BenchmarkDecideAt(b *testing.B) {
+	links := &model.Links{
+		Node:   "n0",
+		Addrs:  []model.LinkAddr{{Addr: netip.MustParseAddr("10.1.0.254"), Interface: "cni0"}, {Addr: netip.MustParseAddr("192.0.2.1"), Interface: "eth0"}},
+		Routes: []model.LinkRoute{{Net: netip.MustParsePrefix("10.1.0.0/24"), Interface: "cni0"}, {Net: netip.MustParsePrefix("0.0.0.0/0"), Interface: "eth0"}},
+	}
+	for i := range 10 {
+		links.Pods = append(links.Pods, model.PodLink{Addr: netip.AddrFrom4([4]byte{10, 1, 0, byte(i + 1)}), Interface: "cni0", Port: "veth" + strconv.Itoa(i)})
+	}
+	for _, known := range []string{"objects", "links"} {
+		ix := decideWorld()
+		if known == "links" {
+			ix.Upsert(links)
+			ix.Upsert(&model.Endpoint{
+				Ref: model.Ref{Kind: model.KindHostEndpoint, Name: "eth0"}, Node: "n0", Labels: map[string]string{"host": "yes"},
+				Host: &model.HostEndpoint{Interface: "eth0", DefaultAction: model.Allow},
+			})
+			ix.Flush()
+		}
+		for _, c := range decideFlows {
+			f := model.Flow{Src: netip.MustParseAddr(c.src), Dst: netip.MustParseAddr(c.dst), Protocol: model.TCP, SrcPort: 40000, DstPort: 80}
+			b.Run(known+"/"+c.name, func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					ix.DecideAt("n0", f)
+				}
+			})
+		}
+	}
+}

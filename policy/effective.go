@@ -24,6 +24,10 @@ type Effective struct {
 	ForwardIngress, ForwardEgress     Chain // applyOnForward policies, for forwarded traffic
 	UntrackedIngress, UntrackedEgress Chain // doNotTrack policies
 	PreDNAT                           Chain // preDNAT policies; ingress
+	// SelfIngress and SelfEgress are the ClusterNetworkPolicies that govern what a pod
+	// sends itself by way of a Service. Other policies let it pass, and of the Baseline
+	// nothing counts behind a policy that is enforced in another tier.
+	SelfIngress, SelfEgress Chain
 }
 
 // Chain is the tiers with at least one policy that selects the endpoint in the
@@ -90,7 +94,8 @@ type Delta struct {
 	Added, Removed []*Effective
 	// Endpoints that are new, changed (policy or addresses) or gone.
 	Endpoints []EndpointDelta
-	// Settings is true if the Settings changed, Nodes names the changed nodes.
+	// Settings is true if the Settings changed, Nodes names the nodes of which the
+	// object or the addresses changed, and local ones of which the Links did.
 	Settings bool
 	Nodes    []string
 }
@@ -142,13 +147,31 @@ func (e *Effective) Stages() []StageChain {
 	var out []StageChain
 	for _, dir := range []model.Direction{model.Ingress, model.Egress} {
 		for _, s := range stages {
-			c, endOfTier, def := e.stage(s, dir)
-			if len(c) > 0 || s == own {
-				out = append(out, StageChain{s, dir, c, endOfTier, def})
+			if c := e.of(s, dir); len(c.Chain) > 0 || s == own {
+				out = append(out, c)
 			}
 		}
 	}
 	return out
+}
+
+// of returns the chain of a stage, which may be empty.
+func (e *Effective) of(s model.Stage, dir model.Direction) StageChain {
+	pick := func(in, out Chain) Chain {
+		if dir == model.Ingress {
+			return in
+		}
+		return out
+	}
+	switch s {
+	case model.StageUntracked:
+		return StageChain{s, dir, pick(e.UntrackedIngress, e.UntrackedEgress), false, model.NoAction}
+	case model.StagePreDNAT:
+		return StageChain{s, dir, pick(e.PreDNAT, nil), false, model.NoAction}
+	case model.StageForward:
+		return StageChain{s, dir, pick(e.ForwardIngress, e.ForwardEgress), true, model.Allow}
+	}
+	return StageChain{s, dir, pick(e.Ingress, e.Egress), true, e.DefaultAction}
 }
 
 // Sets returns the sets that a rule refers to, source before destination.

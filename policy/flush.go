@@ -86,18 +86,28 @@ func (ix *Index) flushSets(d *Delta) {
 func (ix *Index) flushNodes(d *Delta) {
 	for name := range ix.changedNodes {
 		now, before := ix.Node(name), ix.toldNodes[name]
-		if sameNode(now, before) {
+		var links *model.Links
+		if ix.isLocal(name) {
+			links = ix.Links(name)
+		}
+		if sameNode(now, before) && sameLinks(links, ix.toldLinks[name]) {
 			continue
 		}
-		if now == nil {
-			delete(ix.toldNodes, name)
-		} else {
-			ix.toldNodes[name] = now
-		}
+		keep(ix.toldNodes, name, now)
+		keep(ix.toldLinks, name, links)
 		d.Nodes = append(d.Nodes, name)
 	}
 	clear(ix.changedNodes)
 	slices.Sort(d.Nodes)
+}
+
+// keep sets a key to a value, or deletes it where the value is nil.
+func keep[V any](m map[string]*V, k string, v *V) {
+	if v == nil {
+		delete(m, k)
+	} else {
+		m[k] = v
+	}
 }
 
 func sameNode(a, b *model.Node) bool {

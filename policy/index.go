@@ -47,12 +47,11 @@ type Index struct {
 	hosts       map[string]*owner
 	networkSets map[model.Ref]*owner
 	nodes       map[string]*nodeRec
-	links       map[string]*model.Links // by node
 	// clusterAddrs are the nodes' addresses; nil: to be gathered anew.
 	clusterAddrs []netip.Addr
-	services    map[model.ServiceRef]*service
-	slices      map[model.Ref]*model.ServiceSlice
-	settings    *model.Settings
+	services     map[model.ServiceRef]*service
+	slices       map[model.Ref]*model.ServiceSlice
+	settings     *model.Settings
 
 	tiers    map[string]*tierRec
 	policies map[model.Ref]*policyRec
@@ -82,6 +81,7 @@ type Index struct {
 	// What the last Delta said: of the local endpoints, the nodes, the settings.
 	told         map[model.Ref]EndpointDelta
 	toldNodes    map[string]*model.Node
+	toldLinks    map[string]*model.Links // of local nodes
 	toldSettings *model.Settings
 
 	// Buffers that are used again.
@@ -108,7 +108,6 @@ func New(o Options) *Index {
 		hosts:          map[string]*owner{},
 		networkSets:    map[model.Ref]*owner{},
 		nodes:          map[string]*nodeRec{},
-		links:          map[string]*model.Links{},
 		services:       map[model.ServiceRef]*service{},
 		slices:         map[model.Ref]*model.ServiceSlice{},
 		settings:       model.DefaultSettings(),
@@ -120,6 +119,7 @@ func New(o Options) *Index {
 		changedNodes:   map[string]struct{}{},
 		told:           map[model.Ref]EndpointDelta{},
 		toldNodes:      map[string]*model.Node{},
+		toldLinks:      map[string]*model.Links{},
 		seenSels:       map[*sel]struct{}{},
 	}
 	ix.view.sym, ix.toldSettings = &ix.sym, ix.settings
@@ -150,7 +150,7 @@ func (ix *Index) Upsert(o model.Object) {
 	case *model.Node:
 		ix.upsertNode(o)
 	case *model.Links:
-		ix.links[o.Node] = o
+		ix.upsertLinks(o)
 	case *model.Tier:
 		ix.upsertTier(o)
 	case *model.Settings:
@@ -177,7 +177,7 @@ func (ix *Index) Delete(r model.Ref) {
 	case model.KindNode:
 		ix.deleteNode(r.Name)
 	case model.KindNodeLinks:
-		delete(ix.links, r.Name)
+		ix.deleteLinks(r.Name)
 	case model.KindTier:
 		ix.deleteTier(r.Name)
 	case model.KindTierwall:
@@ -306,7 +306,9 @@ func (ix *Index) Owner(a netip.Addr) model.Ref {
 	return model.Ref{}
 }
 
-// Node returns a node by name, or nil.
+// Node returns a node by name, or nil. Its addresses are those of its object,
+// then those that only its Links list. A node of which only Links are known has
+// neither labels nor pod blocks.
 func (ix *Index) Node(name string) *model.Node {
 	if rec := ix.nodes[name]; rec != nil {
 		return rec.node
@@ -315,7 +317,12 @@ func (ix *Index) Node(name string) *model.Node {
 }
 
 // Links returns what is known of a node's interfaces, or nil.
-func (ix *Index) Links(node string) *model.Links { return ix.links[node] }
+func (ix *Index) Links(node string) *model.Links {
+	if rec := ix.nodes[node]; rec != nil && rec.links != nil {
+		return rec.links.Links
+	}
+	return nil
+}
 
 // NodeOf returns the node that has an address, or nil. Of several the first by name counts.
 func (ix *Index) NodeOf(a netip.Addr) *model.Node {

@@ -37,7 +37,7 @@ type NamedPort struct {
 
 // HostEndpoint is what only host endpoints have.
 type HostEndpoint struct {
-	// Interface name, "*" for all but those of workloads, or empty: chosen by address.
+	// Interface name, "*" for all, or empty: chosen by address.
 	Interface string
 	// DefaultAction for local traffic that no tier decides: Allow or Deny.
 	DefaultAction Action
@@ -195,6 +195,14 @@ const DefaultRatePerRule = 10
 
 // Key implements Object.
 func (s *Settings) Key() Ref { return Ref{Kind: KindTierwall, Name: "default"} }
+
+// Failsafe returns the ports of hosts that policies cannot close in a direction.
+func (s *Settings) Failsafe(d Direction) []FailsafePort {
+	if d == Egress {
+		return s.FailsafeOutbound
+	}
+	return s.FailsafeInbound
+}
 
 // FailsafePort is a port that policies cannot close.
 type FailsafePort struct {

@@ -137,3 +137,12 @@ func (l *Links) Tunnelled() []netip.Prefix {
 	}
 	return out
 }
+
+// TunnelledWithin returns those of the Tunnelled blocks that lie within one of the
+// given blocks. A wider route through a tunnel, a default route for example, says
+// nothing of a node's own pod block in it.
+func (l *Links) TunnelledWithin(blocks []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(l.Tunnelled(), func(t netip.Prefix) bool {
+		return !slices.ContainsFunc(blocks, func(b netip.Prefix) bool { return b.Bits() <= t.Bits() && b.Contains(t.Addr()) })
+	})
+}

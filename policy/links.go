@@ -1,0 +1,229 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// linkTable is a node's Links in a form that answers once a packet: by maps
+// instead of lists.
+type linkTable struct {
+	*model.Links
+	own    map[netip.Addr]string
+	pods   map[netip.Addr]string
+	routes map[netip.Prefix]string
+	// bits are the lengths of the routes' blocks, longest first, by family.
+	bits [2][]int
+	// toPods are the interfaces that lead to pods, uplinks those that bear an
+	// address of the node and lead to the outside.
+	toPods, uplinks map[string]bool
+}
+
+func newLinkTable(l *model.Links) *linkTable {
+	t := &linkTable{
+		Links: l, own: map[netip.Addr]string{}, pods: map[netip.Addr]string{}, routes: map[netip.Prefix]string{},
+		toPods: map[string]bool{}, uplinks: map[string]bool{},
+	}
+	for _, p := range l.Pods {
+		t.toPods[p.Interface] = true
+		keepFirst(t.pods, p.Addr.Unmap(), p.Interface)
+	}
+	for _, a := range l.Addrs {
+		keepFirst(t.own, a.Addr.Unmap(), a.Interface)
+		if a.Interface != "lo" && !t.toPods[a.Interface] && !l.IsTunnel(a.Interface) {
+			t.uplinks[a.Interface] = true
+		}
+	}
+	for _, r := range l.Routes {
+		keepFirst(t.routes, r.Net, r.Interface)
+		bits := &t.bits[familyOf(r.Net.Addr())]
+		if !slices.Contains(*bits, r.Net.Bits()) {
+			*bits = append(*bits, r.Net.Bits())
+		}
+	}
+	for i := range t.bits {
+		slices.SortFunc(t.bits[i], func(a, b int) int { return b - a })
+	}
+	return t
+}
+
+// keepFirst sets a key that is not there yet.
+func keepFirst[K comparable](m map[K]string, k K, v string) {
+	if _, ok := m[k]; !ok {
+		m[k] = v
+	}
+}
+
+// familyOf is 0 for IPv4 and 1 for IPv6.
+func familyOf(a netip.Addr) int {
+	if a.Is4() {
+		return 0
+	}
+	return 1
+}
+
+// routeTo is model.Links.RouteTo.
+func (t *linkTable) routeTo(a netip.Addr) string {
+	if name, ok := t.pods[a]; ok {
+		return name
+	}
+	for _, bits := range t.bits[familyOf(a)] {
+		p, err := a.Prefix(bits)
+		if err != nil {
+			break
+		}
+		if name, ok := t.routes[p]; ok {
+			return name
+		}
+	}
+	return ""
+}
+
+// addrs are the node's own addresses that tell it from other nodes: neither
+// link-local nor loopback ones.
+func (t *linkTable) addrs() []netip.Addr {
+	var out []netip.Addr
+	if t == nil {
+		return nil
+	}
+	for _, a := range t.Addrs {
+		if x := a.Addr.Unmap(); x.IsGlobalUnicast() {
+			out = append(out, x)
+		}
+	}
+	return out
+}
+
+// sameLinks reports whether two tables are of equal Links; nil is none.
+func sameLinks(a, b *model.Links) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	return slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Pods, b.Pods) && slices.Equal(a.Tunnels, b.Tunnels)
+}
+
+// link is the interface by which a packet enters or leaves a node, as far as it
+// bears on which host endpoint guards it.
+type link struct {
+	name string // empty: none that a host endpoint names
+	pods bool   // it leads to local pods
+}
+
+var podLink = link{pods: true}
+
+// linkOf returns the interface between a node and a peer. own is the node's end of
+// the packet, or invalid where the packet is forwarded; inbound is its direction.
+func (rec *nodeRec) linkOf(peer, own netip.Addr, inbound bool) link {
+	if rec.links == nil {
+		return link{name: rec.mainLink(own)}
+	}
+	t := rec.links
+	name := ""
+	if own.IsValid() && (inbound || own.IsLinkLocalUnicast()) {
+		name = t.own[own]
+		if inbound && !t.uplinks[name] && !own.IsLinkLocalUnicast() {
+			name = ""
+		}
+	}
+	if name == "" {
+		name = t.routeTo(peer)
+	}
+	return link{name, t.toPods[name]}
+}
+
+// unknownLink is the interface that leads to an unknown workload of the node: none
+// that a host endpoint names.
+func (rec *nodeRec) unknownLink(a netip.Addr) link {
+	if rec == nil || rec.links == nil {
+		return link{}
+	}
+	return link{pods: rec.links.toPods[rec.links.routeTo(a)]}
+}
+
+// mainLink is the interface of a node without Links that has one of its
+// addresses, or behind which all peers are.
+func (rec *nodeRec) mainLink(own netip.Addr) string {
+	if own.IsValid() {
+		if h := rec.firstHost(func(h *owner) bool { return h.namesLink() && h.host().fixed && slices.Contains(h.addrs, own) }); h != nil {
+			return h.host().Interface
+		}
+	}
+	return rec.main
+}
+
+// findMain determines the main interface of a node without Links: that of the
+// first host endpoint by name that names an interface and expects no addresses;
+// else of the one that expects the node's first address; else the only one that
+// host endpoints name.
+func (rec *nodeRec) findMain() string {
+	if h := rec.firstHost(func(h *owner) bool { return h.namesLink() && !h.host().fixed }); h != nil {
+		return h.host().Interface
+	}
+	if rec.object != nil && len(rec.object.Addrs) > 0 {
+		first := rec.object.Addrs[0].Unmap()
+		if h := rec.firstHost(func(h *owner) bool { return h.namesLink() && slices.Contains(h.addrs, first) }); h != nil {
+			return h.host().Interface
+		}
+	}
+	only := ""
+	for _, h := range rec.hosts {
+		switch name := h.host().Interface; {
+		case !h.namesLink() || name == only:
+		case only != "":
+			return ""
+		default:
+			only = name
+		}
+	}
+	return only
+}
+
+// namesLink reports whether a host endpoint is that of one interface.
+func (o *owner) namesLink() bool { return o.host().Interface != "" && o.host().Interface != "*" }
+
+// firstHost is the first host endpoint of the node by name that fits, or nil.
+func (rec *nodeRec) firstHost(fits func(*owner) bool) *owner {
+	for _, h := range rec.hosts {
+		if fits(h) {
+			return h
+		}
+	}
+	return nil
+}
+
+// guard is the host endpoint that guards an interface of the node, or nil: the one
+// that names the interface; else, for packets from or to the address own of the
+// node itself, the one that has the address and names no interface; else the one
+// of all interfaces. wildcard reports whether that one guards the interfaces of pods too.
+func (rec *nodeRec) guard(l link, own netip.Addr, wildcard bool) *owner {
+	switch {
+	case rec == nil:
+		return nil
+	case l.pods && !wildcard:
+		return nil
+	case l.pods || !rec.special:
+		return rec.wildcard
+	}
+	for _, h := range rec.hosts {
+		if l.name != "" && h.host().Interface == l.name {
+			return h
+		}
+	}
+	if own.IsValid() {
+		for _, h := range rec.hosts {
+			if h.host().Interface == "" && slices.Contains(h.addrs, own) {
+				return h
+			}
+		}
+	}
+	return rec.wildcard
+}
+
+// refreshHosts brings up to date what is derived from the node's host endpoints.
+func (rec *nodeRec) refreshHosts() {
+	rec.wildcard = rec.firstHost(func(h *owner) bool { return h.host().Interface == "*" })
+	rec.special = rec.firstHost(func(h *owner) bool { return h.host().Interface != "*" }) != nil
+	rec.main = rec.findMain()
+}
