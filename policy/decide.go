@@ -64,7 +64,8 @@ func (d *decider) decide(f model.Flow) {
 	f.Src, f.Dst = f.Src.Unmap(), f.Dst.Unmap()
 	d.before = f
 	r := router{ix: d.ix}
-	r.connection(f.Src, f.Dst)
+	src, dst := d.ix.End(f.Src), d.ix.End(f.Dst)
+	r.connection(&src, &dst)
 	d.walk(f, r.stops[:r.n])
 }
 

@@ -16,8 +16,9 @@ const (
 	endUnknown                // nobody's, in the pod blocks of a node
 )
 
-// end is what is known of one end of a connection.
-type end struct {
+// End is whose an address is, in the cluster or from the point of view of one node.
+// The zero End is that of an address that nobody has.
+type End struct {
 	addr netip.Addr
 	kind endKind
 	pod  *owner // of an endPod
@@ -28,8 +29,27 @@ type end struct {
 	ofNode bool
 }
 
+// Pod is the pod that has the address; zero where none has.
+func (e *End) Pod() model.Ref {
+	if e.kind == endPod {
+		return e.pod.ref()
+	}
+	return model.Ref{}
+}
+
+// Node is the node that the pod is on, that has the address, or in whose pod blocks
+// it is; empty where it is not known.
+func (e *End) Node() string { return e.node }
+
+// IsHost reports whether the address is a node's own, or one that only a host
+// endpoint lists.
+func (e *End) IsHost() bool { return e.kind == endHost }
+
+// IsUnknownWorkload reports whether the address is in a node's pod blocks and nobody's.
+func (e *End) IsUnknownWorkload() bool { return e.kind == endUnknown }
+
 // on reports whether the address is of a kind on a node.
-func (e *end) on(node string, k endKind) bool { return e.kind == k && e.node == node }
+func (e *End) on(node string, k endKind) bool { return e.kind == k && e.node == node }
 
 // holders are those who have an address: the pod, the host endpoint and the node,
 // of several the first by name each. A node or host endpoint of the given node,
@@ -58,49 +78,50 @@ func (ix *Index) holders(a netip.Addr, prefer string) (pod, host *owner, node st
 	return pod, host, node
 }
 
-// end finds out whose an address is in the cluster.
-func (ix *Index) end(a netip.Addr) end {
+// End finds out whose an address is in the cluster.
+func (ix *Index) End(a netip.Addr) End {
+	a = a.Unmap()
 	pod, host, node := ix.holders(a, "")
 	switch {
 	case pod != nil:
-		return end{addr: a, kind: endPod, pod: pod, node: pod.node}
+		return End{addr: a, kind: endPod, pod: pod, node: pod.node}
 	case node != "":
-		return end{addr: a, kind: endHost, node: node, ofNode: true}
+		return End{addr: a, kind: endHost, node: node, ofNode: true}
 	case host != nil && host.node != "": // an address that only a host endpoint lists
-		return end{addr: a, kind: endHost, node: host.node}
+		return End{addr: a, kind: endHost, node: host.node}
 	case host != nil: // it is on no node
-		return end{addr: a}
+		return End{addr: a}
 	}
 	if node = ix.behind(a); node != "" {
-		return end{addr: a, kind: endUnknown, node: node}
+		return End{addr: a, kind: endUnknown, node: node}
 	}
-	return end{addr: a}
+	return End{addr: a}
 }
 
 // endAt finds out whose an address is from the point of view of one node: its own
 // addresses are all that its kernel takes packets for, and those of other nodes are
 // addresses outside like any other.
-func (ix *Index) endAt(at string, rec *nodeRec, a netip.Addr) end {
+func (ix *Index) endAt(at string, rec *nodeRec, a netip.Addr) End {
 	pod, host, node := ix.holders(a, at)
 	switch {
 	case pod != nil:
-		return end{addr: a, kind: endPod, pod: pod, node: pod.node}
+		return End{addr: a, kind: endPod, pod: pod, node: pod.node}
 	case node != "" && node == at:
-		return end{addr: a, kind: endHost, node: at, ofNode: true}
+		return End{addr: a, kind: endHost, node: at, ofNode: true}
 	case node == "" && host != nil && host.node == at, a.IsLoopback():
-		return end{addr: a, kind: endHost, node: at}
+		return End{addr: a, kind: endHost, node: at}
 	case node != "" || host != nil:
-		return end{addr: a, ofNode: node != ""}
+		return End{addr: a, ofNode: node != ""}
 	case rec != nil && rec.links != nil && rec.links.own[a] != "":
-		return end{addr: a, kind: endHost, node: at} // link-local
+		return End{addr: a, kind: endHost, node: at} // link-local
 	case rec.hasBlock(a):
-		return end{addr: a, kind: endUnknown, node: at}
+		return End{addr: a, kind: endUnknown, node: at}
 	}
-	return end{addr: a}
+	return End{addr: a}
 }
 
 // ref names the pod or node at an end; zero where there is none.
-func (e *end) ref() model.Ref {
+func (e *End) ref() model.Ref {
 	switch {
 	case e.kind == endPod:
 		return e.pod.ref()

@@ -56,10 +56,10 @@ func (s *Stop) BeforeNAT() bool {
 	return s.Stage == model.StageUntracked || s.Stage == model.StagePreDNAT
 }
 
-// Route appends the stops between two addresses to buf: those of the sender's node,
+// Route appends the stops between two ends to buf: those of the sender's node,
 // then those of the receiver's, or once those of the node that both are on. Nothing
 // is known of nodes that are not local: their agents decide.
-func (ix *Index) Route(buf []Stop, src, dst netip.Addr) []Stop {
+func (ix *Index) Route(buf []Stop, src, dst *End) []Stop {
 	r := router{ix: ix}
 	r.connection(src, dst)
 	return append(buf, r.stops[:r.n]...)
@@ -79,9 +79,7 @@ type router struct {
 }
 
 // connection adds the stops of all nodes on the way.
-func (r *router) connection(src, dst netip.Addr) {
-	from, to := r.ix.end(src.Unmap()), r.ix.end(dst.Unmap())
-	s, d := &from, &to
+func (r *router) connection(s, d *End) {
 	if r.short(s, d) {
 		return
 	}
@@ -119,7 +117,7 @@ func (r *router) at(node string, before, after *model.Flow) {
 
 // short adds the stops of a connection that no other endpoint's policy governs, and
 // reports whether it is one: an endpoint reaches itself, and a node its own pods.
-func (r *router) short(s, d *end) bool {
+func (r *router) short(s, d *End) bool {
 	switch {
 	case s.kind == endPod && s.pod == d.pod:
 		r.toItself(s.pod)
@@ -145,7 +143,7 @@ func (r *router) toItself(pod *owner) {
 
 // hop adds the stops of one node. before is the receiver as the packet named it
 // when it came, where that has been translated; else it is d.
-func (r *router) hop(node string, s, d, before *end) {
+func (r *router) hop(node string, s, d, before *End) {
 	if !r.ix.isLocal(node) {
 		return
 	}
@@ -162,7 +160,7 @@ func (r *router) hop(node string, s, d, before *end) {
 
 // hopOf begins the stops of one node. Pods whose node is not known have no host
 // endpoints in their way.
-func (r *router) hopOf(node string, s, d *end) hop {
+func (r *router) hopOf(node string, s, d *End) hop {
 	h := hop{router: r, node: node, s: s, d: d}
 	if node != "" {
 		h.rec = r.ix.nodes[node]
@@ -175,13 +173,13 @@ type hop struct {
 	*router
 	rec  *nodeRec // nil where no host endpoint can be
 	node string
-	s, d *end
+	s, d *End
 	in   link // by which the packet comes in; none for what the node sends itself
 }
 
 // beforeRouting adds the stages before routing of the host endpoint that guards the
 // interface by which the packet comes in, and determines that interface.
-func (h *hop) beforeRouting(before *end) {
+func (h *hop) beforeRouting(before *End) {
 	if h.rec == nil {
 		return
 	}
@@ -283,7 +281,7 @@ func (h *hop) toHost(guard *owner) {
 }
 
 // ownAddr is the address of an end if it is the node's own, and else invalid.
-func (h *hop) ownAddr(e *end) netip.Addr {
+func (h *hop) ownAddr(e *End) netip.Addr {
 	if e.on(h.node, endHost) {
 		return e.addr
 	}
@@ -292,7 +290,7 @@ func (h *hop) ownAddr(e *end) netip.Addr {
 
 // linkTo is the interface of the node that leads to an end. own is the node's own
 // address on the packet, if it has one.
-func (h *hop) linkTo(e *end, own netip.Addr, inbound bool) link {
+func (h *hop) linkTo(e *End, own netip.Addr, inbound bool) link {
 	switch {
 	case e.on(h.node, endPod):
 		return podLink
@@ -342,7 +340,7 @@ func (r *router) fixed(ref model.Ref, stage model.Stage, dir model.Direction, a 
 }
 
 // unguarded adds that no policy applies to an end.
-func (r *router) unguarded(e *end, dir model.Direction) {
+func (r *router) unguarded(e *End, dir model.Direction) {
 	stage := model.StageWorkload
 	if e.kind == endHost {
 		stage = model.StageHost

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
 )
@@ -47,6 +48,7 @@ func (l *linter) reach() {
 	for i := range l.chains {
 		l.follow(&l.chains[i], fates)
 	}
+	l.followSelf(fates)
 	// Of endpoints without any address nothing can be said.
 	addressed := map[model.Ref]bool{}
 	for i := range l.chains {
@@ -75,6 +77,34 @@ func (l *linter) follow(c *ownChain, fates map[ruleKey]*fate) {
 		for _, d := range destinations {
 			if s.Addr.Is4() == d.Addr.Is4() {
 				l.walk(c, s, d, fates)
+			}
+		}
+	}
+}
+
+// followSelf evaluates what governs a pod that reaches itself by way of a Service.
+func (l *linter) followSelf(fates map[ruleKey]*fate) {
+	type key struct {
+		chain, src, dst int32
+		is4             bool
+	}
+	seen := map[key]bool{}
+	for _, p := range l.parties {
+		if p.Pod == nil || p.Effective == nil {
+			continue
+		}
+		for _, dir := range directions {
+			chain := p.Effective.SelfIngress
+			if dir == model.Egress {
+				chain = p.Effective.SelfEgress
+			}
+			if len(chain) == 0 {
+				continue
+			}
+			k := key{l.e.Number(chain, dir), l.e.View(chain, dir, false, p), l.e.View(chain, dir, true, p), p.Addr.Is4()}
+			if !seen[k] {
+				seen[k] = true
+				l.walk(&ownChain{StageChain: policy.StageChain{Stage: model.StageWorkload, Direction: dir, Chain: chain, EndOfTier: true, Default: model.Allow}}, p, p, fates)
 			}
 		}
 	}

@@ -24,9 +24,13 @@ func (e *Evaluator) Role(b []byte, p *Party) []byte {
 		b = append(b, 'x')
 	}
 	b = e.chainIDs(b, p.Effective, p.Pod != nil || p.Guard != nil)
-	b = e.chainIDs(b, p.forwardEffective, p.forward != nil)
+	for _, g := range e.surrounding.Guards(&p.end) {
+		b = append(append(b, g.Where...), 0)
+		b = e.chainIDs(b, e.ix.Effective(g.Endpoint), g.Endpoint != model.Ref{})
+	}
 	for _, dir := range []model.Direction{model.Ingress, model.Egress} {
-		b = binary.AppendUvarint(b, uint64(e.failsafeOutcome(dir, p).id))
+		st := policy.Stop{Kind: policy.StopFailsafe, StageChain: policy.StageChain{Stage: model.StageHost, Direction: dir}}
+		b = binary.AppendUvarint(b, uint64(e.failsafeOutcome(&st, p).id))
 	}
 	return b
 }
@@ -88,11 +92,5 @@ func (e *Evaluator) Sight(b []byte, p *Party, halves []int32) []byte {
 // NodeMatters says whether traffic between two parties depends on their being
 // on the same node.
 func NodeMatters(s, d *Party) bool {
-	return s.Host || d.Host || s.guarded() || d.guarded()
-}
-
-// guarded says whether policies of the node apply to the traffic of a pod.
-func (p *Party) guarded() bool {
-	f := p.forwardEffective
-	return f != nil && len(f.ForwardEgress)+len(f.ForwardIngress)+len(f.UntrackedIngress)+len(f.PreDNAT) > 0
+	return s.Host || d.Host || s.guarded || d.guarded
 }

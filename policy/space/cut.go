@@ -79,9 +79,9 @@ func (c *cutter) world(e *Evaluator, prefix string) {
 		for _, a := range n.Addrs {
 			c.add(owned, netip.PrefixFrom(a, a.BitLen()))
 		}
-		for _, p := range n.PodCIDRs {
-			c.add(prefix+"pods "+n.Name, p)
-		}
+	}
+	for _, b := range e.surrounding.Blocks() {
+		c.add(prefix+b.Label, b.Net)
 	}
 	for i, list := range [][]model.FailsafePort{e.settings.FailsafeInbound, e.settings.FailsafeOutbound} {
 		for _, f := range list {

@@ -78,11 +78,10 @@ func (t *Table) compose(steps []step) *Fate {
 	key := t.buf[:0]
 	for _, s := range steps {
 		key = binary.AppendUvarint(key, uint64(s.outcome.id))
-		next := uint64(s.onAllow) << 1
+		key = append(key, byte(s.settles), byte(s.unless), 0)
 		if s.quiet {
-			next |= 1
+			key[len(key)-1] = 1
 		}
-		key = binary.AppendUvarint(key, next)
 	}
 	t.buf = key
 	if got, ok := t.plans[string(key)]; ok {
@@ -90,8 +89,11 @@ func (t *Table) compose(steps []step) *Fate {
 	}
 	planKey := string(key)
 	var out []Course
-	var follow func(i int, s Space, stages []staged)
-	follow = func(i int, s Space, stages []staged) {
+	var follow func(i int, s Space, settled policy.Settled, stages []staged)
+	follow = func(i int, s Space, settled policy.Settled, stages []staged) {
+		for i < len(steps) && steps[i].unless&settled != 0 {
+			i++
+		}
 		if i >= len(steps) {
 			out = append(out, Course{s, model.Allow, stages})
 			return
@@ -109,13 +111,13 @@ func (t *Table) compose(steps []step) *Fate {
 			case model.Deny:
 				out = append(out, Course{in, model.Deny, path})
 			case model.Allow:
-				follow(steps[i].onAllow, in, path)
+				follow(i+1, in, settled|steps[i].settles, path)
 			default:
-				follow(i+1, in, path)
+				follow(i+1, in, settled, path)
 			}
 		}
 	}
-	follow(0, all, nil)
+	follow(0, all, 0, nil)
 	f := t.fate(out)
 	t.plans[planKey] = f
 	return f

@@ -3,7 +3,6 @@ package space
 import (
 	"net/netip"
 	"slices"
-	"strings"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
@@ -21,11 +20,12 @@ type Evaluator struct {
 	rules   map[int32][]policy.Rule // of halves, with the sets of this Index
 	triples map[*policy.Set]*triples
 	parties map[netip.Addr]*Party
-	// hosts are the host endpoints by node, sorted by name; unplaced ones under "".
-	hosts    map[string][]*model.Endpoint
-	nodes    []*model.Node // that have pod CIDRs, by name
-	settings *model.Settings
-	views    []view // a buffer
+	// guarded are the nodes with host endpoints that have policies for what passes the node.
+	guarded     map[string]bool
+	surrounding *policy.Surroundings
+	settings    *model.Settings
+	views       []view        // a buffer
+	stops       []policy.Stop // a buffer
 }
 
 type chainSlice struct {
@@ -43,7 +43,7 @@ func (t *Table) Evaluator(ix *policy.Index) *Evaluator {
 		ix: ix, t: t,
 		chains: map[chainSlice]*chain{}, rules: map[int32][]policy.Rule{},
 		triples: map[*policy.Set]*triples{}, parties: map[netip.Addr]*Party{},
-		hosts: map[string][]*model.Endpoint{}, settings: ix.Settings(),
+		guarded: map[string]bool{}, surrounding: ix.Surroundings(), settings: ix.Settings(),
 	}
 	if e.settings == nil {
 		e.settings = model.DefaultSettings()
@@ -52,19 +52,10 @@ func (t *Table) Evaluator(ix *policy.Index) *Evaluator {
 		if r.Kind != model.KindHostEndpoint {
 			continue
 		}
-		if h, ok := ix.Endpoint(r); ok && h.Host != nil {
-			e.hosts[h.Node] = append(e.hosts[h.Node], h)
+		if h, ok := ix.Endpoint(r); ok && passes(ix.Effective(r)) {
+			e.guarded[h.Node] = true
 		}
 	}
-	for _, list := range e.hosts {
-		slices.SortFunc(list, func(a, b *model.Endpoint) int { return strings.Compare(a.Ref.Name, b.Ref.Name) })
-	}
-	for _, n := range ix.Nodes() {
-		if len(n.PodCIDRs) > 0 {
-			e.nodes = append(e.nodes, n)
-		}
-	}
-	slices.SortFunc(e.nodes, func(a, b *model.Node) int { return strings.Compare(a.Name, b.Name) })
 	return e
 }
 
@@ -137,9 +128,9 @@ func (e *Evaluator) halfVector(h *half, side int, p *Party) int32 {
 }
 
 // evaluate evaluates one chain for all packets between two parties.
-func (e *Evaluator) evaluate(c policy.Chain, dir model.Direction, f frame, src, dst *Party) *Outcome {
-	n := e.chain(c, dir)
-	return e.t.result(n, f, e.sideView(n, source, src), e.sideView(n, destination, dst))
+func (e *Evaluator) evaluate(c policy.StageChain, src, dst *Party) *Outcome {
+	n := e.chain(c.Chain, c.Direction)
+	return e.t.result(n, frame{c.Stage, c.EndOfTier, c.Default}, e.sideView(n, source, src), e.sideView(n, destination, dst))
 }
 
 // Walk follows all packets between two parties through a chain and tells visit
