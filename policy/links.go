@@ -198,25 +198,23 @@ func (rec *nodeRec) firstHost(fits func(*owner) bool) *owner {
 // node itself, the one that has the address and names no interface; else the one
 // of all interfaces. wildcard reports whether that one guards the interfaces of pods too.
 func (rec *nodeRec) guard(l link, own netip.Addr, wildcard bool) *owner {
-	switch {
-	case rec == nil:
+	if rec == nil {
 		return nil
-	case l.pods && !wildcard:
-		return nil
-	case l.pods || !rec.special:
-		return rec.wildcard
 	}
-	for _, h := range rec.hosts {
-		if l.name != "" && h.host().Interface == l.name {
-			return h
-		}
-	}
-	if own.IsValid() {
+	if rec.special {
 		for _, h := range rec.hosts {
-			if h.host().Interface == "" && slices.Contains(h.addrs, own) {
+			if l.name != "" && !l.pods && h.host().Interface == l.name {
 				return h
 			}
 		}
+		for _, h := range rec.hosts {
+			if own.IsValid() && h.host().Interface == "" && slices.Contains(h.addrs, own) {
+				return h
+			}
+		}
+	}
+	if l.pods && !wildcard {
+		return nil
 	}
 	return rec.wildcard
 }

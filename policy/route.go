@@ -110,7 +110,7 @@ func (r *router) at(node string, before, after *model.Flow) {
 		h := r.hopOf(node, &s, &d)
 		h.beforeRouting(&named)
 	}
-	if !r.short(&s, &d) {
+	if s.node != node || !r.short(&s, &d) {
 		r.hop(node, &s, &d, &named)
 	}
 }
@@ -183,7 +183,10 @@ func (h *hop) beforeRouting(before *End) {
 	if h.rec == nil {
 		return
 	}
-	own := h.ownAddr(before)
+	own := netip.Addr{}
+	if before.on(h.node, endHost) && !h.s.on(h.node, endPod) {
+		own = before.addr
+	}
 	h.in = h.linkTo(h.s, own, true)
 	guard := h.guard(h.in, own)
 	if guard == nil {
@@ -278,14 +281,6 @@ func (h *hop) toHost(guard *owner) {
 	}
 	h.failsafe(guard, model.StageHost, model.Ingress, settledIngress, settledIngress)
 	h.normal(guard, model.StageHost, model.Ingress, settledIngress)
-}
-
-// ownAddr is the address of an end if it is the node's own, and else invalid.
-func (h *hop) ownAddr(e *End) netip.Addr {
-	if e.on(h.node, endHost) {
-		return e.addr
-	}
-	return netip.Addr{}
 }
 
 // linkTo is the interface of the node that leads to an end. own is the node's own

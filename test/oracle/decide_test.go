@@ -302,7 +302,7 @@ func TestDecide(t *testing.T) {
 			world web TCP/80: Allow ingress workload Default
 			world web UDP/80: Deny ingress forward EndOfTier default GlobalNetworkPolicy/f end-of-tier
 			web world TCP/80: Deny egress forward Rule default GlobalNetworkPolicy/f 0
-			job web UDP/80: Allow ingress workload Default
+			job web UDP/80: Deny ingress forward EndOfTier default GlobalNetworkPolicy/f end-of-tier
 			world n1 TCP/80: Deny ingress host Rule default GlobalNetworkPolicy/l 0`},
 		{"preDNAT and doNotTrack: no end of tier, Allow skips the host's later stages", hosts +
 			gnp("u", `selector: has(role), applyOnForward: true, doNotTrack: true, ingress: [{action: Allow, source: {nets: [9.0.0.0/8]}}]`) +

@@ -24,6 +24,8 @@ type Config struct {
 	// Shared lets pods have the same address, as they do for a moment when an
 	// address goes from one to the next.
 	Shared bool
+	// Links lets nodes have NodeLinks.
+	Links bool
 }
 
 // Event is a change of one object.
@@ -84,8 +86,11 @@ func (s *Stream) fillSlots() {
 	for i := range 2 {
 		add(1, fmt.Sprintf("node/%d", i), func() runtime.Object { return s.node(i) })
 		add(1, fmt.Sprintf("gns/%d", i), func() runtime.Object { return s.globalSet(i) })
+		if s.cfg.Links {
+			add(2, fmt.Sprintf("links/%d", i), func() runtime.Object { return s.links(i) })
+		}
 	}
-	for i := range 3 {
+	for i := range 4 {
 		add(1, fmt.Sprintf("hep/%d", i), func() runtime.Object { return s.hostEndpoint(i) })
 	}
 	for i, name := range []string{"t1", "t2", "default", "kube-admin"} {
@@ -320,7 +325,7 @@ func (s *Stream) node(i int) runtime.Object {
 func (s *Stream) hostEndpoint(i int) runtime.Object {
 	h := &v1alpha1.HostEndpoint{ObjectMeta: meta("", fmt.Sprintf("h%d", i), s.labels("app", "role"))}
 	h.Spec.Node = pick(s, "n0", "n0", "n1", "n2")
-	h.Spec.InterfaceName = pick(s, "*", "*", "eth0", "")
+	h.Spec.InterfaceName = pick(s, "*", "*", "*", "eth0", "eth0", "eth1", "cni0", "")
 	if h.Spec.InterfaceName == "" || s.chance(0.3) {
 		h.Spec.ExpectedIPs = some(s, 2, hostAddrs...)
 		if s.invalid() {

@@ -25,14 +25,14 @@ func (s *Stream) Flows(n int) []model.Flow {
 		}
 		f := model.Flow{Src: end(), Dst: end()}
 		f.Protocol = pick(s, model.TCP, model.TCP, model.TCP, model.TCP, model.UDP, model.UDP, model.SCTP, model.UDPLite,
-			model.ICMPv4, model.Protocol(47))
+			model.ICMPv4, model.Protocol(47), model.Protocol(4))
 		if f.Protocol == model.ICMPv4 && f.Src.Is6() {
 			f.Protocol = model.ICMPv6
 		}
 		if hasPorts(f.Protocol) {
 			f.SrcPort = pick(s, uint16(40000), 40000, 80, 53, 8080)
-			f.DstPort = pick(s, uint16(80), 80, 80, 53, 53, 443, 444, 79, 81, 8080, 8081, 8090, 8091, 22, 6443, 10250, 68, 1, 65535)
-		} else if f.Protocol != 47 {
+			f.DstPort = pick(s, uint16(80), 80, 80, 53, 53, 443, 444, 79, 81, 8080, 8081, 8090, 8091, 22, 6443, 10250, 68, 4789, 1, 65535)
+		} else if f.Protocol == model.ICMPv4 || f.Protocol == model.ICMPv6 {
 			f.ICMPType, f.ICMPCode = pick(s, uint8(0), 3, 8, 128, 255), pick(s, uint8(0), 1, 255)
 		}
 		flows = append(flows, f)
@@ -63,6 +63,11 @@ func (s *Stream) addresses() (known, others [2][]netip.Addr) {
 	}
 	for _, t := range hostAddrs {
 		add(&known, netip.MustParseAddr(t))
+	}
+	if s.cfg.Links {
+		for _, t := range linkAddrs {
+			add(&others, netip.MustParseAddr(t))
+		}
 	}
 	for _, o := range s.Objects() {
 		if p, ok := o.(*corev1.Pod); ok {

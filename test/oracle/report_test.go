@@ -14,6 +14,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/oracle"
 )
 
 // report runs a world again, makes the failure small and prints all that it takes to understand it.
@@ -96,6 +97,9 @@ func objectsAfter(steps []step) []k8s.Object {
 	byRef := map[string]k8s.Object{}
 	for _, st := range steps {
 		ref, _ := convert.RefOf(st.event.Object)
+		if l, ok := st.event.Object.(*oracle.NodeLinks); ok {
+			ref = l.Links.Key()
+		}
 		key := fmt.Sprintf("%T %s", st.event.Object, ref)
 		if st.event.Delete {
 			delete(byRef, key)

@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 	cnpv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
@@ -26,6 +27,7 @@ type World struct {
 	tiers      []tier         // in order
 	policies   []*policy      // in the order of evaluation within their tiers
 	settings   settings
+	links      map[string]*model.Links // by node
 	// owners of addresses: pods, host endpoints, network sets and nodes, each kind by namespace and name.
 	pods, hosts, sets, nodeOwners []*owner
 }
@@ -51,6 +53,7 @@ type owner struct {
 	account   string // service account of a pod
 	node      string
 	iface     string // of host endpoints
+	expected  bool   // a host endpoint's addresses are its own, not its node's
 	allow     bool   // a host endpoint's defaultAction is Allow
 	own       labels // the object's own and the implicit ones
 	ofSpace   labels // of its namespace
@@ -72,6 +75,7 @@ func New(objects []runtime.Object) *World {
 		namespaces: map[string]*corev1.Namespace{},
 		accounts:   map[[2]string]*corev1.ServiceAccount{},
 		settings:   defaultSettings(),
+		links:      map[string]*model.Links{},
 	}
 	// First what the others refer to.
 	for _, o := range objects {
@@ -83,6 +87,8 @@ func New(objects []runtime.Object) *World {
 		case *corev1.Node:
 			w.nodes = append(w.nodes, o)
 			w.nodeOwners = append(w.nodeOwners, nodeOwner(o))
+		case *NodeLinks:
+			w.links[o.Links.Node] = &o.Links
 		case *discoveryv1.EndpointSlice:
 			w.slices = append(w.slices, o)
 		case *v1alpha1.Tierwall:
@@ -92,6 +98,7 @@ func New(objects []runtime.Object) *World {
 		}
 	}
 	slices.SortFunc(w.nodes, func(a, b *corev1.Node) int { return cmp.Compare(a.Name, b.Name) })
+	w.addLinks()
 	for _, o := range objects {
 		switch o := o.(type) {
 		case *corev1.Pod:
@@ -121,6 +128,25 @@ func New(objects []runtime.Object) *World {
 		return cmp.Or(cmp.Compare(a.order, b.order), a.ref.Compare(b.ref))
 	})
 	return w
+}
+
+// addLinks gives nodes the addresses that only their kernels know of. A node without
+// an object has no labels.
+func (w *World) addLinks() {
+	for node, l := range w.links {
+		i := slices.IndexFunc(w.nodeOwners, func(o *owner) bool { return o.node == node })
+		if i < 0 {
+			i = len(w.nodeOwners)
+			w.nodeOwners = append(w.nodeOwners, nodeOwner(&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: node}}))
+		}
+		o := w.nodeOwners[i]
+		for _, a := range l.Addrs {
+			// Link-local and loopback addresses are those of every node.
+			if !a.Addr.IsLinkLocalUnicast() && !a.Addr.IsLoopback() {
+				o.addrs = append(o.addrs, a.Addr)
+			}
+		}
+	}
 }
 
 // addPod: host-network pods, finished pods and pods without an address are no
@@ -192,10 +218,10 @@ func (w *World) addHostEndpoint(h *v1alpha1.HostEndpoint) {
 		own:   labels{values: overlay(h.Labels, nil), global: true},
 		addrs: parseAddrs(h.Spec.ExpectedIPs),
 	}
-	if len(o.addrs) == 0 {
-		for _, n := range w.nodes {
-			if n.Name == h.Spec.Node {
-				o.addrs = nodeAddrs(n)
+	if o.expected = len(o.addrs) > 0; !o.expected {
+		for _, n := range w.nodeOwners {
+			if n.node == h.Spec.Node {
+				o.addrs = n.addrs
 			}
 		}
 	}

@@ -159,7 +159,7 @@ type step struct {
 
 func makeScript(seed uint64) script {
 	rng := rand.New(rand.NewPCG(seed, 0x7469657277616c6c))
-	cfg := oracle.Config{Policies: 1 + rng.IntN(4), Shared: rng.IntN(5) < 2}
+	cfg := oracle.Config{Policies: 1 + rng.IntN(4), Shared: rng.IntN(5) < 2, Links: rng.IntN(2) == 0}
 	if rng.IntN(3) == 0 {
 		cfg.Invalid = 0.4
 	}
@@ -272,6 +272,9 @@ func compare(rng *rand.Rand, full, local *engine, st step, s *stats) *failure {
 	for _, f := range st.flows {
 		want := naive.Decide(f)
 		s.decision(want)
+		if want, got := naive.DecideAt("n0", f), local.ix.DecideAt("n0", f); differ(want, got) != "" {
+			return &failure{flow: &f, err: fmt.Errorf("naive and index differ at node n0: %s\nnaive: %s\nindex: %s", differ(want, got), asJSON(want), asJSON(got))}
+		}
 		for name, e := range map[string]*engine{"incremental index": full, "index from scratch": fresh} {
 			got := e.ix.Decide(f)
 			if diff := differ(want, got); diff != "" {
@@ -316,6 +319,7 @@ func differ(want, got model.Decision) string {
 // engine is an index with what its deltas make of a replica.
 type engine struct {
 	ix      *policy.Index
+	local   func(string) bool
 	replica *replica
 	// nodes and settings as of the last flush, as text
 	nodes    map[string]string
@@ -323,12 +327,20 @@ type engine struct {
 }
 
 func newEngine(local func(string) bool) *engine {
-	e := &engine{ix: policy.New(policy.Options{Local: local}), replica: newReplica()}
+	e := &engine{ix: policy.New(policy.Options{Local: local}), local: local, replica: newReplica()}
 	e.settings = fmt.Sprintf("%+v", *e.ix.Settings())
 	return e
 }
 
 func (e *engine) event(ev oracle.Event) {
+	if l, ok := ev.Object.(*oracle.NodeLinks); ok {
+		if ev.Delete {
+			e.ix.Delete(l.Links.Key())
+		} else {
+			e.ix.Upsert(&l.Links)
+		}
+		return
+	}
 	ref, ok := convert.RefOf(ev.Object)
 	if !ok {
 		panic(fmt.Sprintf("no ref of %T", ev.Object))
@@ -369,6 +381,9 @@ func (e *engine) nodesAndSettings(d *policy.Delta) error {
 	nodes := map[string]string{}
 	for _, n := range e.ix.Nodes() {
 		nodes[n.Name] = fmt.Sprintf("%+v", *n)
+		if l := e.ix.Links(n.Name); l != nil && (e.local == nil || e.local(n.Name)) {
+			nodes[n.Name] += fmt.Sprintf(" %+v", *l)
+		}
 	}
 	var changed []string
 	for name, text := range nodes {
