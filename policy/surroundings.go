@@ -84,7 +84,11 @@ func (s *Surroundings) Guards(e *End) []Guard {
 		add("node", nil)
 	}
 	for _, rec := range s.routed {
-		add("by "+rec.owner.name, rec.guard(rec.linkOf(e.addr, netip.Addr{}, true), netip.Addr{}, wildcard))
+		guard, how := rec.guard(rec.linkOf(e.addr, netip.Addr{}, true), netip.Addr{}, wildcard), "by interface "
+		if guard == rec.wildcard {
+			how = "by " // where an address of the node itself may have another one
+		}
+		add(how+rec.owner.name, guard)
 	}
 	return out
 }

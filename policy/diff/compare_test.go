@@ -21,7 +21,9 @@ func indexOf(s *oracle.Stream) *policy.Index { return index(s.Objects()) }
 func index(objects []runtime.Object) *policy.Index {
 	ix := policy.New(policy.Options{})
 	for _, o := range objects {
-		if m, _, known := convert.Object(o); known && m != nil {
+		if l, ok := o.(*oracle.NodeLinks); ok {
+			ix.Upsert(&l.Links)
+		} else if m, _, known := convert.Object(o); known && m != nil {
 			ix.Upsert(m)
 		}
 	}
@@ -38,7 +40,7 @@ func TestCompareAgainstSinglePackets(t *testing.T) {
 	}
 	kinds := map[Kind]int{}
 	for seed := range uint64(worlds) {
-		stream := oracle.Random(rand.New(rand.NewPCG(seed, 7)), oracle.Config{})
+		stream := oracle.Random(rand.New(rand.NewPCG(seed, 7)), oracle.Config{Links: seed%2 == 0})
 		for range 120 {
 			stream.Next()
 		}

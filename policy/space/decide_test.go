@@ -15,13 +15,15 @@ import (
 
 // world builds an index of a random world and returns flows that are worth asking about.
 func world(seed uint64, flows int) (*policy.Index, []model.Flow) {
-	stream := oracle.Random(rand.New(rand.NewPCG(seed, 0)), oracle.Config{})
+	stream := oracle.Random(rand.New(rand.NewPCG(seed, 0)), oracle.Config{Links: seed%2 == 0})
 	for range 150 {
 		stream.Next()
 	}
 	ix := policy.New(policy.Options{})
 	for _, o := range stream.Objects() {
-		if m, _, known := convert.Object(o); known && m != nil {
+		if l, ok := o.(*oracle.NodeLinks); ok {
+			ix.Upsert(&l.Links)
+		} else if m, _, known := convert.Object(o); known && m != nil {
 			ix.Upsert(m)
 		}
 	}
