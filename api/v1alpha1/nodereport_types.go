@@ -69,6 +69,12 @@ type NodeState struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
 	Failed []FailedPolicy `json:"failed,omitempty"`
+	// Guards by name (source, link, encapsulation, wildcard, discovery): what they do
+	// on this node, and how many packets they have met; at most 16.
+	// +optional
+	// +mapType=atomic
+	// +kubebuilder:validation:MaxProperties=16
+	Guards map[string]ReportedGuard `json:"guards,omitempty"`
 	// Truncated says that Policies or Failed do not list all that there are.
 	// +optional
 	Truncated bool `json:"truncated,omitempty"`

@@ -57,6 +57,55 @@ type TierwallSpec struct {
 	// labels and addresses and defaultAction Allow; default false.
 	// +optional
 	AutoHostEndpoints bool `json:"autoHostEndpoints,omitempty"`
+	// SourceGuard drops packets that bear a local pod's address as their source and
+	// do not come by that pod's interface (on a bridge: its port): pods that use
+	// another's address, and outsiders that use a pod's. It holds where the route to a
+	// pod leads to the interface that its packets come by, and for everything that
+	// comes in from outside. Auto (default), Enforce, Count (such packets pass and are
+	// counted), Off.
+	// +optional
+	// +kubebuilder:default=Auto
+	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
+	SourceGuard GuardMode `json:"sourceGuard,omitempty"`
+	// LinkGuard applies pods' policies to addresses that the API does not list: what a
+	// pod sends from a link-local address is subject to its egress policy, multicast
+	// and broadcast to a pod to its ingress policy, and what bears another unknown
+	// source to unknownWorkloads. Of neighbour discovery, pods may send solicitations,
+	// advertisements and MLD before policy; router advertisements are subject to
+	// policy, and redirects are dropped. Auto (default), Enforce, Count (such packets
+	// pass and those that policy denies are counted), Off.
+	// +optional
+	// +kubebuilder:default=Auto
+	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
+	LinkGuard GuardMode `json:"linkGuard,omitempty"`
+	// EncapsulationGuard drops what local pods send to cluster nodes' own addresses on
+	// the ports and protocols of the tunnels (VXLAN, Geneve, IPIP and the like) that
+	// their node has: with such a packet a pod could put any other packet into the pod
+	// network. Other tunnels of pods are subject to policy only. Auto (default),
+	// Enforce, Count (such packets pass and are counted), Off.
+	// +optional
+	// +kubebuilder:default=Auto
+	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
+	EncapsulationGuard GuardMode `json:"encapsulationGuard,omitempty"`
+	// WildcardGuard has host endpoints with interfaceName "*" guard every interface,
+	// those that lead to local pods too: what pods send to Services, to each other and
+	// to their node then meets the doNotTrack, preDNAT and applyOnForward policies of
+	// that host endpoint. Auto (default), Enforce, Count (pods' interfaces are left out,
+	// and packets that would be denied are counted), Off (pods' interfaces are left out).
+	// +optional
+	// +kubebuilder:default=Auto
+	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
+	WildcardGuard GuardMode `json:"wildcardGuard,omitempty"`
+	// Marks are the bits of the packet mark that Tierwall may use, as a hexadecimal
+	// number with at least two bits set; default 0x30000000. All other bits stay as
+	// they are. Choose bits that neither the pod network nor others on the nodes use;
+	// kube-proxy's (0xc000) are refused.
+	// +optional
+	// +kubebuilder:validation:MaxLength=10
+	// +kubebuilder:validation:Pattern=`^0x[0-9a-fA-F]{1,8}$`
+	// +kubebuilder:validation:XValidation:rule="!self.matches('^0x0*[1248]?0*$')",message="needs at least two bits"
+	// +kubebuilder:validation:XValidation:rule="self.matches('^0x([0-9a-fA-F]{1,3}|[0-9a-fA-F]{0,4}[0-3][0-9a-fA-F]{3})$')",message="must not contain kube-proxy's bits 0xc000"
+	Marks string `json:"marks,omitempty"`
 	// Logging of rules with action Log.
 	// +optional
 	// +kubebuilder:default={}
@@ -100,15 +149,23 @@ const (
 // built-in defaults, an empty one no ports at all.
 type Failsafe struct {
 	// Inbound ports of the host, at most 256; unset means TCP 22, 179, 2379, 2380,
-	// 5473, 6443, 6666, 6667, 10250 and UDP 68; an empty list means none.
+	// 5473, 6443, 6666, 6667, 10250 and UDP 68, 546; an empty list means none.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	Inbound *[]FailsafePort `json:"inbound,omitempty"`
-	// Outbound ports of remote peers, at most 256; unset means UDP 53, 67 and TCP
-	// 179, 2379, 2380, 5473, 6443, 6666, 6667; an empty list means none.
+	// Outbound ports of remote peers, at most 256; unset means UDP 53, 67, 547 and
+	// TCP 179, 2379, 2380, 5473, 6443, 6666, 6667; an empty list means none.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	Outbound *[]FailsafePort `json:"outbound,omitempty"`
+	// Tunnels keeps the pod network open: between addresses of cluster nodes, the
+	// encapsulated traffic (protocol and port) of the tunnels that a node has passes
+	// the policies of its host endpoints in both directions. What is inside is
+	// subject to pods' policies as ever. Default true; false leaves it to host
+	// endpoints' policies.
+	// +optional
+	// +kubebuilder:default=true
+	Tunnels *bool `json:"tunnels,omitempty"`
 }
 
 // FailsafePort is one port that stays open.
@@ -182,7 +239,12 @@ type TierwallStatus struct {
 	// ObservedGeneration is the generation that this status speaks of.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Conditions are Available, Progressing and Degraded.
+	// Guards is what Auto means for the guards of this installation: Enforce, or Count
+	// where it was upgraded from a version without guards. The operator sets it once.
+	// +optional
+	// +kubebuilder:validation:Enum=Enforce;Count
+	Guards GuardMode `json:"guards,omitempty"`
+	// Conditions are Available, Progressing, Degraded, GuardsEnforced and TunnelFailsafe.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

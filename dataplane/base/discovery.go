@@ -62,10 +62,10 @@ func (b *builder) podsDiscovery(p Point) []Rule {
 	case p == Postrouting:
 		return nil
 	}
-	rules := b.guarded(model.GuardDiscovery, mode, icmp(redirect, redirect, is(FromLink)), "pods do not redirect")
+	rules := b.guarded(model.GuardDiscoveryName, mode, icmp(redirect, redirect, is(FromLink)), "pods do not redirect")
 	switch {
 	case mode == model.GuardCount:
-		return append(rules, b.guarded(model.GuardDiscovery, mode, fromPod, "pods are not routers")...)
+		return append(rules, b.guarded(model.GuardDiscoveryName, mode, fromPod, "pods are not routers")...)
 	case p == Input:
 		return append(rules, Rule{If: fromPod, Then: Goto, Chain: "link-to-host", Comment: "pods are not routers: by policy"})
 	}

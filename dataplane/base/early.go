@@ -23,9 +23,9 @@ func (b *builder) sourceGuard() []Rule {
 	}
 	const text = "a local pod's source comes by that pod's interface"
 	mode := b.settings.Guards.Source
-	rules := b.guarded(model.GuardSource, mode, where(on(SrcIn, Bound), notIn(LinkIn, Sources), Test{Kind: InIs, Name: "lo", Not: true}), text)
+	rules := b.guarded(model.GuardSourceName, mode, where(on(SrcIn, Bound), notIn(LinkIn, Sources), Test{Kind: InIs, Name: "lo", Not: true}), text)
 	if len(rules) > 0 && HasPorts(b.state) && !b.opts.PortsAtPostrouting {
-		rules = append(rules, Rule{If: where(on(SrcIn, Bound)), Then: CheckPort, Guard: model.GuardSource, Counted: mode == model.GuardCount, Comment: "and port"})
+		rules = append(rules, Rule{If: where(on(SrcIn, Bound)), Then: CheckPort, Guard: model.GuardSourceName, Counted: mode == model.GuardCount, Comment: "and port"})
 	}
 	return rules
 }
@@ -73,7 +73,7 @@ func (b *builder) exemptPods() []Rule {
 	tests := where(on(SrcIn, Pods))
 	var rules []Rule
 	if b.settings.Guards.Wildcard == model.GuardCount {
-		rules = b.guarded(model.GuardWildcard, model.GuardCount, tests, "guarded by the host endpoint of all interfaces")
+		rules = b.guarded(model.GuardWildcardName, model.GuardCount, tests, "guarded by the host endpoint of all interfaces")
 	}
 	return append(rules, Rule{If: tests, Then: Accept, Comment: "local pods come by no interface of the host's"})
 }

@@ -16,7 +16,7 @@ func (b *builder) fromLink() []Rule {
 	}
 	tests := where(notIn(SrcIn, Pods), is(FromLink))
 	if b.settings.Guards.Link == model.GuardCount {
-		return b.guarded(model.GuardLink, model.GuardCount, tests, "a source that no object lists")
+		return b.guarded(model.GuardLinkName, model.GuardCount, tests, "a source that no object lists")
 	}
 	return []Rule{{If: tests, Then: Jump, Chain: "from-link", Comment: "a source that no object lists"}}
 }
@@ -35,7 +35,7 @@ func (b *builder) linkChains() {
 		Rule{If: where(Test{Kind: SrcNet, Net: local}), Then: Goto, Chain: "link-egress", Comment: "the pod behind the interface"},
 		Rule{If: where(Test{Kind: SrcNet, Net: none}), Then: Goto, Chain: "link-egress", Comment: "the pod behind the interface"})
 	if b.settings.UnknownWorkloads == model.Deny {
-		rules = append(rules, Rule{Then: Drop, Guard: model.GuardLink, Comment: "unknownWorkloads: Deny"})
+		rules = append(rules, Rule{Then: Drop, Guard: model.GuardLinkName, Comment: "unknownWorkloads: Deny"})
 	} else {
 		rules = append(rules, Rule{Then: Goto, Chain: "link-egress", Comment: "unknownWorkloads: Allow"})
 	}
@@ -52,7 +52,7 @@ func (b *builder) toLink() []Rule {
 	}
 	tests := where(notIn(DstIn, Pods), is(ToLink))
 	if b.settings.Guards.Link == model.GuardCount {
-		return b.guarded(model.GuardLink, model.GuardCount, tests, "a destination that no object lists")
+		return b.guarded(model.GuardLinkName, model.GuardCount, tests, "a destination that no object lists")
 	}
 	return []Rule{{If: tests, Then: Jump, Chain: "link-ingress", Comment: "a destination that no object lists"}}
 }
@@ -63,7 +63,7 @@ func (b *builder) postrouting() {
 		return
 	}
 	tests := where(notIn(DstIn, Pods), is(ToPort))
-	rules := b.guarded(model.GuardLink, b.settings.Guards.Link, tests, "a destination that no object lists")
+	rules := b.guarded(model.GuardLinkName, b.settings.Guards.Link, tests, "a destination that no object lists")
 	if b.settings.Guards.Link == model.GuardEnforce {
 		b.once("port-ingress", "of the pod behind the port", Rule{Then: ByPort, Direction: model.Ingress})
 		rules = []Rule{{If: tests, Then: Jump, Chain: "port-ingress", Comment: "a destination that no object lists"}}
@@ -93,7 +93,7 @@ func HasPorts(s *dataplane.State) bool {
 func (b *builder) encapsulation() []Rule {
 	var rules []Rule
 	for _, t := range b.tunnels() {
-		rules = append(rules, b.guarded(model.GuardEncapsulation, b.settings.Guards.Encapsulation,
+		rules = append(rules, b.guarded(model.GuardEncapsulationName, b.settings.Guards.Encapsulation,
 			append(t, on(SrcIn, Pods), on(DstIn, Nodes)), "pods send nothing into the nodes' tunnels")...)
 	}
 	return rules

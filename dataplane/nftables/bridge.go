@@ -67,8 +67,8 @@ func (w *world) bridgeGuard(r *ruleset, match string) []rule {
 		settings = model.DefaultSettings()
 	}
 	counted := settings.Guards.Source == model.GuardCount
-	o := dataplane.GuardOrigin(model.GuardSource, counted)
-	name := "g-" + string(model.GuardSource)
+	o := dataplane.GuardOrigin(model.GuardSourceName, counted)
+	name := "g-" + string(model.GuardSourceName)
 	verdict := " drop"
 	switch settings.Guards.Source {
 	case model.GuardOff:

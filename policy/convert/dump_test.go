@@ -233,6 +233,17 @@ func describeSettings(s *model.Settings) string {
 	if s.AutoHostEndpoints {
 		f.add("auto", "true")
 	}
+	for _, n := range model.GuardNames {
+		if g := s.Guards.Of(n); g != model.GuardEnforce {
+			f.add(string(n), g.String())
+		}
+	}
+	if s.Guards.NoTunnelFailsafe {
+		f.add("tunnels", "closed")
+	}
+	if s.Marks != 0 {
+		f.add("marks", fmt.Sprintf("%#x", s.Marks))
+	}
 	if s.Logging.RatePerRule != 10 {
 		f.add("lines", fmt.Sprint(s.Logging.RatePerRule))
 	}

@@ -37,6 +37,7 @@ var seeds = []string{
 	`{"spec":{"egress":[{"action":"Pass","destination":{"services":{"name":"a","namespace":"b"}}},{"action":"Deny","protocol":"ICMP","icmp":{"type":8,"code":0},"notICMP":{"type":1},"ipVersion":4},{"action":"Log","http":{},"source":{"domains":["a"]}}]}}`,
 	`{"spec":{"nets":["10.0.0.0/8","::ffff:10.0.0.0/100","x"],"allowedEgressDomains":["a"]}}`,
 	`{"spec":{"node":"n","interfaceName":"*","expectedIPs":["10.0.0.1"],"profiles":["a"],"ports":[{"name":"a","protocol":"TCP","port":1}],"defaultAction":"Allow"}}`,
+	`{"metadata":{"name":"default"},"spec":{"sourceGuard":"Count","linkGuard":"Auto","marks":"0x30000000","failsafe":{"tunnels":false}},"status":{"guards":"Count"}}`,
 	`{"metadata":{"name":"default"},"spec":{"order":1,"defaultAction":"Pass","failsafe":{"inbound":[{"port":1,"net":"10.0.0.0/8"}],"outbound":[]},"endpointToHostAction":"Drop","unknownWorkloads":"Allow"}}`,
 }
 

@@ -55,6 +55,8 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	default:
 		r.errorf(path.Child("unknownWorkloads"), "%s is no action here: want %s; it is read as Deny", quote(string(a)), list(v1alpha1.Allow, v1alpha1.Deny))
 	}
+	s.Guards = guards(path, o, r)
+	s.Marks = marks(path.Child("marks"), spec.Marks, r)
 	s.Logging = logging(path.Child("logging"), &spec.Logging, r)
 	if n := spec.Metrics.Port; n != nil && *n != 0 {
 		if _, err := portNumber(int64(*n)); err != nil {

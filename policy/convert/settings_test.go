@@ -8,8 +8,8 @@ import (
 
 func TestSettings(t *testing.T) {
 	const meta = "metadata: {name: default}\n"
-	const in = `in UDP/68 in TCP/22 in TCP/179 in TCP/2379 in TCP/2380 in TCP/5473 in TCP/6443 in TCP/6666 in TCP/6667 in TCP/10250 `
-	const out = `out UDP/53 out UDP/67 out TCP/179 out TCP/2379 out TCP/2380 out TCP/5473 out TCP/6443 out TCP/6666 out TCP/6667 `
+	const in = `in UDP/68 in UDP/546 in TCP/22 in TCP/179 in TCP/2379 in TCP/2380 in TCP/5473 in TCP/6443 in TCP/6666 in TCP/6667 in TCP/10250 `
+	const out = `out UDP/53 out UDP/67 out UDP/547 out TCP/179 out TCP/2379 out TCP/2380 out TCP/5473 out TCP/6443 out TCP/6666 out TCP/6667 `
 	runExamples(t, model.KindTierwall, []example{
 		{name: "defaults", in: meta, want: in + out + `toHost Accept unknown Deny`},
 		{
@@ -65,6 +65,53 @@ spec:
 				`spec.logging.format: "XML" is no format: want JSON or Text`,
 				`spec.metrics.port: port 65536 is out of range: want 1-65535, or 0 for none`,
 			},
+		},
+		{
+			name: "guards",
+			in:   meta + `spec: {sourceGuard: Count, linkGuard: "Off", encapsulationGuard: Auto, wildcardGuard: Enforce, failsafe: {tunnels: false}, marks: "0x00C00000"}`,
+			want: in + out + `toHost Accept unknown Deny source Count link Off discovery Off tunnels closed marks 0xc00000`,
+		},
+		{
+			name: "guards of a new installation",
+			in:   meta + `status: {guards: Enforce}`,
+			want: in + out + `toHost Accept unknown Deny`,
+		},
+		{
+			name: "guards of an upgraded installation",
+			in: meta + `
+spec: {sourceGuard: Enforce, linkGuard: Auto, encapsulationGuard: "Off"}
+status: {guards: Count}`,
+			want: in + out + `toHost Accept unknown Deny link Count encapsulation Off wildcard Count discovery Count`,
+		},
+		{
+			name: "guards that cannot be read are enforced",
+			in: meta + `
+spec: {sourceGuard: enforce, wildcardGuard: "No"}
+status: {guards: "Off"}`,
+			want: in + out + `toHost Accept unknown Deny`,
+			problems: []string{
+				`status.guards: unsupported value "Off": want Enforce or Count; it is read as Enforce`,
+				`spec.sourceGuard: unsupported value "enforce": want Auto, Enforce, Count or Off; it is read as Enforce`,
+				`spec.wildcardGuard: unsupported value "No": want Auto, Enforce, Count or Off; it is read as Enforce`,
+			},
+		},
+		{
+			name:     "marks that are no number",
+			in:       meta + `spec: {marks: "300000000"}`,
+			want:     in + out + `toHost Accept unknown Deny`,
+			problems: []string{`spec.marks: invalid value "300000000": want a hexadecimal number of up to 8 digits, such as 0x30000000; it is read as 0x30000000`},
+		},
+		{
+			name:     "marks of one bit",
+			in:       meta + `spec: {marks: "0x20000000"}`,
+			want:     in + out + `toHost Accept unknown Deny`,
+			problems: []string{`spec.marks: invalid value "0x20000000": needs at least two bits; it is read as 0x30000000`},
+		},
+		{
+			name:     "marks of kube-proxy",
+			in:       meta + `spec: {marks: "0x3000F000"}`,
+			want:     in + out + `toHost Accept unknown Deny`,
+			problems: []string{`spec.marks: invalid value "0x3000F000": must not contain kube-proxy's bits 0xc000, and it contains 0xc000; it is read as 0x30000000`},
 		},
 		{
 			name:     "another name",

@@ -3,7 +3,6 @@ package model
 import (
 	"math/bits"
 	"net/netip"
-	"strconv"
 )
 
 // Endpoint is a pod or a host endpoint: something that policies select and
@@ -126,50 +125,14 @@ type Settings struct {
 	Logging Logging
 }
 
-// Guards are what denies packets that no policy governs by their addresses.
-// The zero value enforces all of them, as a new installation does.
-type Guards struct {
-	// Source: a local pod's source address must come by that pod's interface or
-	// port, where it is known, and never from outside.
-	Source Guard
-	// Link: what comes from or goes to an interface of local pods with addresses
-	// that the API does not list is judged: link-local sources as their pod's,
-	// multicast and broadcast by the receivers' policies, others as unknown workloads.
-	Link Guard
-	// Encapsulation: pods do not send to the tunnel ports of cluster nodes.
-	Encapsulation Guard
-	// Wildcard: a host endpoint "*" guards the interfaces of local pods too.
-	Wildcard Guard
-	// NoTunnelFailsafe takes away that nodes' own encapsulated traffic passes host
-	// endpoints' policies.
-	NoTunnelFailsafe bool
-}
-
-// Guard is what becomes of packets that one of the Guards finds.
-type Guard uint8
-
-// The values of a Guard.
-const (
-	GuardEnforce Guard = iota
-	// GuardCount lets them pass and counts them.
-	GuardCount
-	GuardOff
-)
-
-var guardNames = [...]string{"Enforce", "Count", "Off"}
-
-// String is the API's spelling.
-func (g Guard) String() string {
-	if int(g) < len(guardNames) {
-		return guardNames[g]
-	}
-	return "Guard(" + strconv.Itoa(int(g)) + ")"
-}
-
 // DefaultMarks are two bits that neither kube-proxy (0xc000) nor the usual
 // network plugins use: Cilium (0x0f00, and identities above 0x10000), Tailscale
 // (0xff0000), Weave, AWS.
 const DefaultMarks uint32 = 0x30000000
+
+// KubeProxyMarks are the bits with which kube-proxy marks packets to masquerade
+// (0x4000) and to drop (0x8000). Marks must not contain them.
+const KubeProxyMarks uint32 = 0xc000
 
 // MarkBits returns the bits Accepted and Early.
 func (s *Settings) MarkBits() (accepted, early uint32) {
@@ -223,11 +186,11 @@ const (
 
 // DefaultSettings are those of a cluster without a Tierwall object.
 func DefaultSettings() *Settings {
-	in := []FailsafePort{{Protocol: UDP, Port: 68}}
+	in := []FailsafePort{{Protocol: UDP, Port: 68}, {Protocol: UDP, Port: 546}}
 	for _, p := range []uint16{22, 179, 2379, 2380, 5473, 6443, 6666, 6667, 10250} {
 		in = append(in, FailsafePort{Protocol: TCP, Port: p})
 	}
-	out := []FailsafePort{{Protocol: UDP, Port: 53}, {Protocol: UDP, Port: 67}}
+	out := []FailsafePort{{Protocol: UDP, Port: 53}, {Protocol: UDP, Port: 67}, {Protocol: UDP, Port: 547}}
 	for _, p := range []uint16{179, 2379, 2380, 5473, 6443, 6666, 6667} {
 		out = append(out, FailsafePort{Protocol: TCP, Port: p})
 	}

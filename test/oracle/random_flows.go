@@ -31,7 +31,7 @@ func (s *Stream) Flows(n int) []model.Flow {
 		}
 		if hasPorts(f.Protocol) {
 			f.SrcPort = pick(s, uint16(40000), 40000, 80, 53, 8080)
-			f.DstPort = pick(s, uint16(80), 80, 80, 53, 53, 443, 444, 79, 81, 8080, 8081, 8090, 8091, 22, 6443, 10250, 68, 4789, 1, 65535)
+			f.DstPort = pick(s, uint16(80), 80, 80, 53, 53, 443, 444, 79, 81, 8080, 8081, 8090, 8091, 22, 6443, 10250, 68, 546, 547, 4789, 1, 65535)
 		} else if f.Protocol == model.ICMPv4 || f.Protocol == model.ICMPv6 {
 			f.ICMPType, f.ICMPCode = pick(s, uint8(0), 3, 8, 128, 255), pick(s, uint8(0), 1, 255)
 		}

@@ -300,11 +300,12 @@ func defaultSettings() settings {
 	for _, p := range []int32{22, 179, 2379, 2380, 5473, 6443, 6666, 6667, 10250} {
 		s.failsafeIn = append(s.failsafeIn, failsafe{protocol: model.TCP, port: p})
 	}
-	s.failsafeIn = append(s.failsafeIn, failsafe{protocol: model.UDP, port: 68})
+	s.failsafeIn = append(s.failsafeIn, failsafe{protocol: model.UDP, port: 68}, failsafe{protocol: model.UDP, port: 546})
 	for _, p := range []int32{179, 2379, 2380, 5473, 6443, 6666, 6667} {
 		s.failsafeOut = append(s.failsafeOut, failsafe{protocol: model.TCP, port: p})
 	}
-	s.failsafeOut = append(s.failsafeOut, failsafe{protocol: model.UDP, port: 53}, failsafe{protocol: model.UDP, port: 67})
+	s.failsafeOut = append(s.failsafeOut, failsafe{protocol: model.UDP, port: 53}, failsafe{protocol: model.UDP, port: 67},
+		failsafe{protocol: model.UDP, port: 547})
 	return s
 }
 
