@@ -6,7 +6,9 @@
 // reconciler applies these objects server-side, puts right what somebody else
 // has edited or deleted, and reports Available, Progressing and Degraded on the
 // Tierwall object. Where there is no Tierwall object it creates one, unless a
-// person has deleted it.
+// person has deleted it. Before it installs anything, it writes once into the
+// status what Auto means for the guards (guards.go): Enforce in a new
+// installation, Count in one that is upgraded.
 //
 // Deleting the Tierwall object removes the agents in order: the DaemonSet's pods
 // are replaced by ones that remove the kernel's table and become ready when it is

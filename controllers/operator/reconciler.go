@@ -55,14 +55,17 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err := r.hold(ctx, tw); err != nil {
 		return reconcile.Result{}, err
 	}
+	if err := r.decideGuards(ctx, tw); err != nil {
+		return reconcile.Result{}, err
+	}
 	applyErr := r.install(ctx, tw)
 	ds, pods, err := r.agents(ctx)
 	if err != nil {
 		return reconcile.Result{}, errors.Join(applyErr, err)
 	}
-	conditions, again := assess(situation{
-		generation: tw.Generation, ds: ds, pods: pods, applyErr: applyErr, now: r.clock.Now(),
-	})
+	now := situation{generation: tw.Generation, ds: ds, pods: pods, applyErr: applyErr, now: r.clock.Now()}
+	conditions, again := assess(now)
+	conditions = append(conditions, guardConditions(now, tw)...)
 	later, err := r.report(ctx, tw, conditions, len(pods))
 	return reconcile.Result{RequeueAfter: sooner(again, later)}, errors.Join(applyErr, err)
 }

@@ -1,0 +1,100 @@
+package operator
+
+import (
+	"context"
+	"errors"
+	"testing"
+
+	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+	"sigs.k8s.io/controller-runtime/pkg/client/interceptor"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
+
+func TestDecideGuards(t *testing.T) {
+	agents := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: DefaultNamespace, Name: AgentName}}
+	elsewhere := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: AgentName}}
+	available := []metav1.Condition{{Type: ConditionAvailable, Status: metav1.ConditionFalse, Reason: ReasonRollingOut, LastTransitionTime: metav1.NewTime(noon)}}
+	for _, tt := range []struct {
+		name    string
+		status  v1alpha1.TierwallStatus
+		objects []client.Object
+		want    v1alpha1.GuardMode
+	}{
+		{"a new installation", v1alpha1.TierwallStatus{}, nil, v1alpha1.GuardEnforce},
+		{"agents of another installation", v1alpha1.TierwallStatus{}, []client.Object{elsewhere}, v1alpha1.GuardEnforce},
+		{"agents are there", v1alpha1.TierwallStatus{}, []client.Object{agents}, v1alpha1.GuardCount},
+		{"a status is there", v1alpha1.TierwallStatus{ObservedGeneration: 1, Conditions: available}, nil, v1alpha1.GuardCount},
+		{"conditions are there", v1alpha1.TierwallStatus{Conditions: available}, nil, v1alpha1.GuardCount},
+		{"decided before", v1alpha1.TierwallStatus{Guards: v1alpha1.GuardEnforce, ObservedGeneration: 1}, []client.Object{agents}, v1alpha1.GuardEnforce},
+		{"decided before, in an upgrade", v1alpha1.TierwallStatus{Guards: v1alpha1.GuardCount}, nil, v1alpha1.GuardCount},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}, Status: tt.status}
+			r, c := rig(t, interceptor.Funcs{}, append(tt.objects, tw)...)
+			for range 2 {
+				if _, err := r.Reconcile(t.Context(), theOne); err != nil {
+					t.Fatal(err)
+				}
+				got := &v1alpha1.Tierwall{}
+				if err := c.Get(t.Context(), theOne.NamespacedName, got); err != nil || got.Status.Guards != tt.want {
+					t.Errorf("status.guards %q, want %q; %v", got.Status.Guards, tt.want, err)
+				}
+			}
+		})
+	}
+}
+
+// While the decision cannot be written nothing is installed: with the agents
+// there, a new installation would pass for an upgraded one.
+func TestNothingIsInstalledBeforeGuardsAreDecided(t *testing.T) {
+	no := errors.New("no leader")
+	fail := interceptor.Funcs{SubResourcePatch: func(context.Context, client.Client, string, client.Object, client.Patch, ...client.SubResourcePatchOption) error {
+		return no
+	}}
+	r, c := rig(t, fail, &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}})
+	if _, err := r.Reconcile(t.Context(), theOne); !errors.Is(err, no) {
+		t.Errorf("error %v", err)
+	}
+	if err := c.Get(t.Context(), client.ObjectKey{Namespace: DefaultNamespace, Name: AgentName}, &appsv1.DaemonSet{}); err == nil {
+		t.Error("the agents are installed")
+	}
+}
+
+func TestGuardConditions(t *testing.T) {
+	for _, tt := range []struct {
+		name            string
+		spec            v1alpha1.TierwallSpec
+		auto            v1alpha1.GuardMode
+		guards, tunnels string
+	}{
+		{"new", v1alpha1.TierwallSpec{}, v1alpha1.GuardEnforce, "True Enforced: all guards drop what they find",
+			"True OpenByDefault: encapsulated traffic between nodes, of the tunnels that they have, passes host endpoints' policies"},
+		{"upgraded", v1alpha1.TierwallSpec{LinkGuard: v1alpha1.GuardEnforce, WildcardGuard: v1alpha1.GuardOff}, v1alpha1.GuardCount,
+			"False CountingSinceUpgrade: guards count only since the upgrade: set spec.sourceGuard, spec.encapsulationGuard to Enforce to drop what they count; spec.wildcardGuard is Off",
+			"True OpenByDefault: encapsulated traffic between nodes, of the tunnels that they have, passes host endpoints' policies"},
+		{"all enforced after the upgrade", v1alpha1.TierwallSpec{
+			SourceGuard: v1alpha1.GuardEnforce, LinkGuard: v1alpha1.GuardEnforce, EncapsulationGuard: v1alpha1.GuardEnforce, WildcardGuard: v1alpha1.GuardEnforce,
+		}, v1alpha1.GuardCount, "True Enforced: all guards drop what they find",
+			"True OpenByDefault: encapsulated traffic between nodes, of the tunnels that they have, passes host endpoints' policies"},
+		{"set", v1alpha1.TierwallSpec{SourceGuard: v1alpha1.GuardCount, Failsafe: v1alpha1.Failsafe{Tunnels: ptr.To(false)}}, v1alpha1.GuardEnforce,
+			"False SetInSpec: spec.sourceGuard is Count",
+			"False SetInSpec: spec.failsafe.tunnels is false: host endpoints' policies decide on encapsulated traffic between nodes, and may close the pod network"},
+	} {
+		tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}, Spec: tt.spec, Status: v1alpha1.TierwallStatus{Guards: tt.auto}}
+		got := guardConditions(situation{now: noon}, tw)
+		for kind, want := range map[string]string{ConditionGuardsEnforced: tt.guards, ConditionTunnelFailsafe: tt.tunnels} {
+			c := meta.FindStatusCondition(got, kind)
+			if c == nil {
+				t.Fatalf("%s: no condition %s", tt.name, kind)
+			}
+			if have := string(c.Status) + " " + c.Reason + ": " + c.Message; have != want {
+				t.Errorf("%s: %s: got\n%s\nwant\n%s", tt.name, kind, have, want)
+			}
+		}
+	}
+}
