@@ -28,8 +28,9 @@ func newStatusCommand(s streams) *cobra.Command {
 		Short: "Say how the agents of a cluster are doing, and which policies are not enforced",
 		Long: `Status reads the live cluster: the Tierwall object, the reports of the agents and
 the status of the policies. It prints one line for each node (its agent's
-version, whether the kernel is in sync, how long transactions take), then the
-policies that are not enforced as they are written, then what is wrong.
+version, whether the kernel is in sync, how long transactions take), then what
+guards have dropped or only counted, then the policies that are not enforced as
+they are written, then what is wrong.
 
 The exit status is 1 if something is wrong, and 2 if the cluster cannot be read.
 Policies with enforcement Audit, and those that select no endpoint at present,
@@ -96,6 +97,7 @@ type statusReport struct {
 	Healthy      bool               `json:"healthy"`
 	Installation statusInstallation `json:"installation"`
 	Agents       []statusAgent      `json:"agents"`
+	Guards       statusGuards       `json:"guards"`
 	Policies     statusPolicies     `json:"policies"`
 	Problems     []statusProblem    `json:"problems"`
 	// Notes say what could not be looked at.
@@ -165,6 +167,7 @@ func gatherStatus(ctx context.Context, c client.Reader, now time.Time) (*statusR
 	if err := r.agents(ctx, c, settings, now); err != nil {
 		return nil, err
 	}
+	r.guards(settings)
 	if err := r.policies(ctx, c); err != nil {
 		return nil, err
 	}

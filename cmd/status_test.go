@@ -124,6 +124,56 @@ nothing is wrong
 	}
 }
 
+// Guards that only count are no fault: status says what they would drop, and what to do.
+func TestStatusOfGuards(t *testing.T) {
+	guards := func(mode v1alpha1.GuardMode, counted, dropped int64) func(*v1alpha1.NodeState) {
+		return func(s *v1alpha1.NodeState) {
+			s.Guards = map[string]v1alpha1.ReportedGuard{"source": {Mode: mode, Counted: counted, Dropped: dropped}, "wildcard": {Mode: v1alpha1.GuardOff}}
+		}
+	}
+	r := gathered(t,
+		installed(func(tw *v1alpha1.Tierwall) {
+			tw.Status.Guards = v1alpha1.GuardCount
+			tw.Status.Conditions = append(tw.Status.Conditions, metav1.Condition{
+				Type: "GuardsEnforced", Status: "False", Reason: "CountingSinceUpgrade", Message: "guards count only since the upgrade: set spec.sourceGuard to Enforce",
+			})
+		}),
+		linuxNode("a", nil), nodeReport("a", guards(v1alpha1.GuardCount, 120, 0)),
+		linuxNode("b", nil), nodeReport("b", guards(v1alpha1.GuardCount, 3000, 0)),
+		linuxNode("c", nil), nodeReport("c", guards(v1alpha1.GuardEnforce, 0, 7)),
+		linuxNode("d", nil), nodeReport("d", guards(v1alpha1.GuardCount, 1, 0)),
+		linuxNode("e", nil), nodeReport("e", nil), // an older agent
+	)
+	var out bytes.Buffer
+	if err := printStatus(streams{out: &out, errOut: &out}, r); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+guards count only since the upgrade: set spec.sourceGuard to Enforce (docs/guards.md)
+GUARD     MODE                DROPPED  COUNTED  ON
+source    Count 3, Enforce 1  7        3121     b (3000), a (120), c (7), 1 more
+wildcard  Off                 0        0        -
+nothing is wrong
+`
+	if !strings.HasSuffix(out.String(), want) || !r.Healthy {
+		t.Errorf("healthy %v, got\n%s\nwant\n%s", r.Healthy, out.String(), want)
+	}
+	b, err := json.Marshal(r.Guards)
+	if err != nil || !strings.Contains(string(b), `{"guard":"source","setting":"spec.sourceGuard","modes":{"Count":3,"Enforce":1},"dropped":7,"counted":3121,"nodes":[{"node":"b","packets":3000},`) {
+		t.Errorf("%s, %v", b, err)
+	}
+}
+
+func TestStatusIsSilentOfGuardsThatHaveMetNothing(t *testing.T) {
+	r := gathered(t, installed(nil), linuxNode("a", nil), nodeReport("a", func(s *v1alpha1.NodeState) {
+		s.Guards = map[string]v1alpha1.ReportedGuard{"source": {Mode: v1alpha1.GuardEnforce}}
+	}))
+	var out bytes.Buffer
+	if err := printStatus(streams{out: &out, errOut: &out}, r); err != nil || strings.Contains(out.String(), "GUARD") {
+		t.Errorf("%v\n%s", err, out.String())
+	}
+}
+
 func TestStatusNamesWhatIsWrong(t *testing.T) {
 	r := gathered(t,
 		installed(func(tw *v1alpha1.Tierwall) {

@@ -40,7 +40,7 @@ func readCustom(k *kind, raw runtime.Object) (func() (any, error), uint64, bool)
 	if !ok {
 		return nil, 0, false
 	}
-	stripCustom(u.Object, k.foreign)
+	stripCustom(u.Object, k)
 	data, err := stdjson.Marshal(u.Object)
 	if err != nil {
 		return func() (any, error) { return nil, err }, 0, true

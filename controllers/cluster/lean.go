@@ -9,6 +9,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy/model"
 )
 
 // lean cuts a built-in object down to what is read of it; false: it takes no part.
@@ -38,9 +39,15 @@ func lean(o runtime.Object) (runtime.Object, bool) {
 	return source.Trim(o), true
 }
 
-// stripCustom takes from a custom resource what no one reads, in place.
-func stripCustom(fields map[string]any, foreign bool) {
+// stripCustom takes from a custom resource what no one reads, in place. Of the
+// status only what Auto means for guards is read: all the rest, which changes all
+// the time, must be no news.
+func stripCustom(fields map[string]any, k *kind) {
+	status, _ := fields["status"].(map[string]any)
 	delete(fields, "status")
+	if guards, ok := status["guards"]; ok && k.ref == model.KindTierwall {
+		fields["status"] = map[string]any{"guards": guards}
+	}
 	meta, _ := fields["metadata"].(map[string]any)
 	annotations, _ := meta["annotations"].(map[string]any)
 	maps.DeleteFunc(meta, func(key string, _ any) bool {
@@ -51,7 +58,7 @@ func stripCustom(fields map[string]any, foreign bool) {
 		return true
 	})
 	maps.DeleteFunc(annotations, func(key string, _ any) bool {
-		return key != v1alpha1.EnforcementAnnotation && (!foreign || key != calicoMetadata)
+		return key != v1alpha1.EnforcementAnnotation && (!k.foreign || key != calicoMetadata)
 	})
 	if len(annotations) == 0 {
 		delete(meta, "annotations")

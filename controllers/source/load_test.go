@@ -470,6 +470,29 @@ func TestOverlay(t *testing.T) {
 	}
 }
 
+// Files say nothing of the status: an API server keeps what is there.
+func TestOverlayKeepsWhatAutoMeans(t *testing.T) {
+	const head = "apiVersion: tierwall.io/v1alpha1\nkind: Tierwall\nmetadata: {name: default}\n"
+	load := func(text string) *Result {
+		r, err := LoadBytes("a.yaml", []byte(head+text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return r
+	}
+	live, file := load("status: {guards: Count}"), load("spec: {linkGuard: Enforce}")
+	both := &Result{}
+	both.Overlay(live)
+	both.Overlay(file)
+	ix, problems := both.Index()
+	if g := ix.Settings().Guards; len(problems) > 0 || g.Source != model.GuardCount || g.Link != model.GuardEnforce {
+		t.Errorf("guards %+v, problems %v", g, problems)
+	}
+	if ix, _ := file.Index(); ix.Settings().Guards.Source != model.GuardEnforce {
+		t.Error("the file's own object has changed")
+	}
+}
+
 func TestLocate(t *testing.T) {
 	r, err := LoadBytes("a.yaml", []byte(gnp+"metadata: {name: x}\nspec:\n  ingress:\n  - action: Allow\n    source:\n      nets: [10.0.0.0/33]\n"))
 	if err != nil {

@@ -5,6 +5,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -94,13 +95,26 @@ func (r *Result) add(o Object) {
 func (r *Result) Overlay(with *Result) {
 	for _, o := range with.Objects {
 		if i, ok := r.byRef[o.Ref]; ok {
-			r.Objects[i] = o
+			r.Objects[i] = keepStatus(o, r.Objects[i].Object)
 			continue
 		}
 		r.add(o)
 	}
 	r.Tests = append(r.Tests, with.Tests...)
 	r.Warnings = append(r.Warnings, with.Warnings...)
+}
+
+// keepStatus gives an object what an API server would keep of the status of the
+// object that it replaces, as far as conversion reads it.
+func keepStatus(o Object, replaced runtime.Object) Object {
+	file, ok := o.Object.(*v1alpha1.Tierwall)
+	live, known := replaced.(*v1alpha1.Tierwall)
+	if ok && known && file.Status.Guards == "" && live.Status.Guards != "" {
+		file = file.DeepCopy()
+		file.Status.Guards = live.Status.Guards
+		o.Object = file
+	}
+	return o
 }
 
 // warn adds a warning about a field of an object.

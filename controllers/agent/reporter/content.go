@@ -207,5 +207,5 @@ func (d *durations) slowest(now time.Time) time.Duration {
 func sameContent(a, b *v1alpha1.NodeState) bool {
 	return a.InSync == b.InSync && a.Truncated == b.Truncated && a.AgentVersion == b.AgentVersion && a.Dataplane == b.Dataplane &&
 		a.LeaseSeconds == b.LeaseSeconds && a.RenewTime.Equal(&b.RenewTime) && a.Counts == b.Counts &&
-		maps.Equal(a.Policies, b.Policies) && slices.Equal(a.Failed, b.Failed) && slices.Equal(a.Errors, b.Errors)
+		maps.Equal(a.Policies, b.Policies) && maps.Equal(a.Guards, b.Guards) && slices.Equal(a.Failed, b.Failed) && slices.Equal(a.Errors, b.Errors)
 }
