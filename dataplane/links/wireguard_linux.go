@@ -1,0 +1,64 @@
+package links
+
+import (
+	"encoding/binary"
+
+	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
+	"golang.org/x/sys/unix"
+)
+
+// From linux/wireguard.h.
+const (
+	wireguardGetDevice  = 0
+	wireguardVersion    = 1
+	wireguardIfindex    = 1
+	wireguardListenPort = 6
+)
+
+// readWireGuard fills in the ports of WireGuard devices, as far as the kernel
+// tells: rtnetlink does not.
+func (k *Kernel) readWireGuard(l *listing) {
+	var family *netlink.GenlFamily
+	for i := range l.links {
+		if l.links[i].kind != "wireguard" || !l.links[i].up {
+			continue
+		}
+		if family == nil {
+			var err error
+			if family, err = k.handle.GenlFamilyGet("wireguard"); err != nil {
+				return
+			}
+		}
+		req := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_DUMP)
+		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: k.generic}
+		req.AddData(&nl.Genlmsg{Command: wireguardGetDevice, Version: wireguardVersion})
+		req.AddData(nl.NewRtAttr(wireguardIfindex, nl.Uint32Attr(uint32(l.links[i].index))))
+		answers, err := req.Execute(unix.NETLINK_GENERIC, 0)
+		if err != nil {
+			continue
+		}
+		for _, m := range answers {
+			if port, ok := parseWireGuard(m); ok {
+				l.links[i].encapsulation.port = port
+			}
+		}
+	}
+}
+
+// parseWireGuard reads the port that a device listens at.
+func parseWireGuard(m []byte) (port uint16, ok bool) {
+	if len(m) < nl.SizeofGenlmsg {
+		return 0, false
+	}
+	attrs, err := nl.ParseRouteAttr(m[nl.SizeofGenlmsg:])
+	if err != nil {
+		return 0, false
+	}
+	for _, a := range attrs {
+		if a.Attr.Type == wireguardListenPort && len(a.Value) == 2 {
+			return binary.NativeEndian.Uint16(a.Value), true
+		}
+	}
+	return 0, false
+}
