@@ -40,10 +40,11 @@ type State struct {
 	NodeAddrs []netip.Addr
 	PodCIDRs  []netip.Prefix
 	// Foreign are addresses within PodCIDRs that belong to pods of other nodes, as
-	// they do where addresses are not given out by these blocks. Sorted.
+	// they do where addresses are not given out by these blocks, or to these nodes
+	// themselves. Sorted.
 	Foreign []netip.Addr
-	// ForeignNets are blocks within or around PodCIDRs that other nodes' pods or
-	// tunnels have: the node reaches them through a tunnel. Sorted.
+	// ForeignNets are blocks within PodCIDRs that the node reaches through its tunnels:
+	// addresses in them are other nodes' or their pods'. Sorted as routes are.
 	ForeignNets []netip.Prefix
 	// ClusterAddrs are the addresses of all nodes of the cluster. Sorted.
 	ClusterAddrs []netip.Addr

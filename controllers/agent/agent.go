@@ -7,7 +7,6 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
-	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -16,6 +15,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -43,6 +43,9 @@ type Options struct {
 	Conntrack conntrack.Table
 	// Watcher of foreign changes; nil: they are found by Audit alone.
 	Watcher Watcher
+	// Links reads what the kernel reports of the node itself; nil: the node has the
+	// addresses of its Node object, and where its pods are attached is not known.
+	Links links.Reader
 	// Reporter is told how the agent is doing; nil: nobody is.
 	Reporter StatusReporter
 	// Logs are the packets that Log rules match, which the Backend names if it is a
@@ -117,6 +120,7 @@ type Agent struct {
 	held     map[model.Ref]error // objects that the kernel did not take, and why
 	problems map[model.Ref]int
 	foreign  foreign
+	links    nodeLinks
 	// What a Status says beside.
 	ledger      ledger
 	nodes       map[string]struct{}
@@ -175,7 +179,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}), progress: newProgress(),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, cut: map[model.Flow]struct{}{}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: foreign{pods: map[model.Ref][]netip.Addr{}}, full: true,
+		problems: map[model.Ref]int{}, cut: map[model.Flow]struct{}{}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), links: newNodeLinks(), full: true,
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()
@@ -222,6 +226,9 @@ func (a *Agent) Run(ctx context.Context) error {
 				a.log.Error("foreign changes are not noticed any more", "error", err, "compareEvery", a.opts.Audit)
 			}
 		})
+	}
+	if a.opts.Links != nil {
+		watching.Go(func() { a.followLinks(ctx) })
 	}
 	if a.logs != nil {
 		watching.Go(func() { a.logs.run(ctx) })
@@ -276,6 +283,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-a.listed():
 			stop()
 			a.sweepListed(ctx)
+		case <-a.links.noticed:
+			stop()
+			a.linksChanged()
+		case <-a.linksRead():
+			stop()
+			a.linksOver(ctx)
 		case q := <-a.namesWanted():
 			stop()
 			a.nameRule(q)
@@ -319,6 +332,8 @@ func (a *Agent) work(ctx context.Context) bool {
 		a.tell(ctx)
 	case due(&a.sweepAt):
 		a.sweepDue(ctx)
+	case due(&a.links.at):
+		a.readLinks()
 	case due(&a.reconsiderAt):
 		a.reconsider(ctx)
 		a.tell(ctx)
@@ -337,7 +352,7 @@ func (a *Agent) work(ctx context.Context) bool {
 // timer fires at the next deadline.
 func (a *Agent) timer() (fired <-chan time.Time, stop func()) {
 	var next time.Time
-	for _, at := range []time.Time{a.applyAt, a.sweepAt, a.auditAt, a.reconsiderAt} {
+	for _, at := range []time.Time{a.applyAt, a.sweepAt, a.links.at, a.auditAt, a.reconsiderAt} {
 		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}

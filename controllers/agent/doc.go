@@ -23,6 +23,11 @@
 // lines and metrics in a goroutine of their own (logs.go), which asks Run for
 // nothing but the names of rules.
 //
+// The node itself. What the kernel reports of it (dataplane/links: all of its
+// addresses, its routes, where its pods are attached) is read before the first
+// transaction, after notices of the kernel and of local pods that have changed, and
+// every 30 s (links.go). It goes into the index as objects do.
+//
 // What others learn of it. Metrics and probes (metrics.go, health.go), and what a
 // [StatusReporter] is told after each transaction (report.go): which generation of
 // each policy is in the kernel, and which is not and why. Package reporter makes

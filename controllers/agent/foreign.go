@@ -7,53 +7,101 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// foreign are addresses of other nodes' pods within this node's blocks of pod
-// addresses. Where the network does not give out addresses by these blocks the
-// kernel has to be told of them: they are not unknown pods of this node.
+// foreign are addresses of other nodes, and of their pods, within this node's
+// blocks of pod addresses. Where the network does not give out addresses by these
+// blocks the kernel has to be told of them: they are not unknown pods of this node.
 type foreign struct {
-	pods    map[model.Ref][]netip.Addr
+	// by Pod and Node.
+	by      map[model.Ref][]netip.Addr
 	changed bool
+	// cluster are the addresses of all nodes, sorted.
+	cluster []netip.Addr
 }
+
+func newForeign() foreign { return foreign{by: map[model.Ref][]netip.Addr{}} }
 
 // noteForeign takes a pod that is new, changed or, with nil, gone.
 func (a *Agent) noteForeign(r model.Ref, e *model.Endpoint) {
-	had := a.foreign.pods[r]
 	var has []netip.Addr
 	if e != nil && !a.local(e.Node) {
-		if n := a.ix.Node(a.opts.Node); n != nil {
-			for _, addr := range e.Addrs {
-				if slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-					has = append(has, addr)
-				}
-			}
+		has = a.withinPodBlocks(e.Addrs)
+	}
+	a.foreign.set(r, has)
+}
+
+// noteForeignNode takes a node that is new, changed or, with nil, gone.
+func (a *Agent) noteForeignNode(name string, n *model.Node) {
+	var has []netip.Addr
+	if n != nil && !a.local(name) {
+		has = a.withinPodBlocks(n.Addrs)
+	}
+	a.foreign.set(model.Ref{Kind: model.KindNode, Name: name}, has)
+}
+
+// withinPodBlocks returns the addresses that lie in this node's blocks.
+func (a *Agent) withinPodBlocks(addrs []netip.Addr) (out []netip.Addr) {
+	n := a.ix.Node(a.opts.Node)
+	if n == nil {
+		return nil
+	}
+	for _, addr := range addrs {
+		if slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+			out = append(out, addr)
 		}
 	}
-	if slices.Equal(had, has) {
+	return out
+}
+
+func (f *foreign) set(r model.Ref, addrs []netip.Addr) {
+	if slices.Equal(f.by[r], addrs) {
 		return
 	}
-	a.foreign.changed = true
-	if len(has) == 0 {
-		delete(a.foreign.pods, r)
+	f.changed = true
+	if len(addrs) == 0 {
+		delete(f.by, r)
 	} else {
-		a.foreign.pods[r] = has
+		f.by[r] = addrs
 	}
 }
 
-// findForeign looks through all pods, after the node's blocks have changed.
+// noteNodes takes the nodes of the cluster as the index has them.
+func (a *Agent) noteNodes() {
+	var all []netip.Addr
+	for _, n := range a.ix.Nodes() {
+		all = append(all, n.Addrs...)
+	}
+	slices.SortFunc(all, netip.Addr.Compare)
+	if all = slices.Compact(all); !slices.Equal(all, a.foreign.cluster) {
+		a.foreign.cluster, a.foreign.changed = all, true
+	}
+}
+
+// findForeign looks through all pods and nodes, after the node's blocks have changed.
 func (a *Agent) findForeign() {
 	for _, r := range a.ix.Endpoints() {
 		if e, ok := a.ix.Endpoint(r); ok && r.Kind == model.KindPod {
 			a.noteForeign(r, e)
 		}
 	}
+	for _, n := range a.ix.Nodes() {
+		a.noteForeignNode(n.Name, n)
+	}
 }
 
 // addrs returns the addresses, sorted.
 func (f *foreign) addrs() []netip.Addr {
 	var out []netip.Addr
-	for _, addrs := range f.pods {
+	for _, addrs := range f.by {
 		out = append(out, addrs...)
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
+}
+
+// tunnelledWithin returns the Tunnelled blocks that lie within one of the others. A
+// wider one does not count: a more specific route leads to a node's own pods.
+func tunnelledWithin(l *model.Links, blocks []netip.Prefix) []netip.Prefix {
+	return slices.DeleteFunc(l.Tunnelled(), func(t netip.Prefix) bool {
+		return !slices.ContainsFunc(blocks, func(b netip.Prefix) bool { return b.Bits() <= t.Bits() && b.Contains(t.Addr()) })
+	})
 }

@@ -33,6 +33,8 @@ type metrics struct {
 	sets         prometheus.Gauge
 	members      prometheus.Gauge
 	rules        prometheus.Gauge
+	ownAddresses prometheus.Gauge
+	podLinks     prometheus.Gauge
 
 	// Of the compiler, counted by Run.
 	memberCount map[string]int // by set
@@ -41,7 +43,7 @@ type metrics struct {
 }
 
 // errorKinds are the values of the label kind of tierwall_agent_errors_total.
-var errorKinds = []string{"apply", "sync", "object", "isolated", "source", "conntrack", "counters"}
+var errorKinds = []string{"apply", "sync", "object", "isolated", "source", "conntrack", "counters", "links"}
 
 func newMetrics() *metrics {
 	gauge := func(name, help string) prometheus.Gauge {
@@ -60,7 +62,7 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tierwall_agent_errors_total", Help: "Errors by kind: of transactions (apply, sync), of objects (object, isolated), of the source, of conntrack and of counters.",
+			Name: "tierwall_agent_errors_total", Help: "Errors by kind: of transactions (apply, sync), of objects (object, isolated), of the source, of conntrack, of counters and of the node's interfaces (links).",
 		}, []string{"kind"}),
 		resyncs:      counter("foreign_changes_total", "Notices that somebody else may have changed the kernel's rules."),
 		swept:        counter("conntrack_deleted_total", "Established connections cut because a changed policy does not allow them."),
@@ -74,6 +76,8 @@ func newMetrics() *metrics {
 		sets:         gauge("sets", "Sets of peers."),
 		members:      gauge("set_members", "Members of all sets of peers."),
 		rules:        gauge("rules", "Rules of the policies that select endpoints of this node."),
+		ownAddresses: gauge("node_addresses", "Addresses of the node's own, of all interfaces."),
+		podLinks:     gauge("pod_links", "Addresses of this node's pods whose interface or bridge port is known."),
 		memberCount:  map[string]int{}, policyRefs: map[*policy.Policy]int{},
 	}
 	for _, k := range errorKinds {
@@ -85,7 +89,7 @@ func newMetrics() *metrics {
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.latency, m.sweeps, m.errors, m.resyncs, m.swept, m.lastSuccess, m.invalid, m.held, m.sourceErrors,
-		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules,
+		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules, m.ownAddresses, m.podLinks,
 	}
 }
 

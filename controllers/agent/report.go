@@ -33,6 +33,11 @@ type Status struct {
 	Took time.Duration
 	// LastSuccess is when the kernel was last brought up to date; zero: never.
 	LastSuccess time.Time
+	// Links are what the kernel reports of the node itself; nil: not known. Whoever
+	// is given them does not change them.
+	Links *model.Links
+	// LinksErr is why they are not up to date; nil: they are.
+	LinksErr error
 	// Source is what is wrong with the source.
 	Source []error
 	// Invalid counts objects that are not as they should be.
@@ -148,6 +153,7 @@ func (a *Agent) tell(ctx context.Context) {
 	r := &Status{
 		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate, Err: a.lagging, Took: a.took,
 		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Invalid: len(a.problems), Nodes: len(a.nodes),
+		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err,
 		Endpoints: c.endpoints, Policies: len(a.ledger.active), Rules: c.rules, Sets: len(a.metrics.memberCount), Members: c.members,
 	}
 	a.took = 0

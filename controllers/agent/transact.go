@@ -25,11 +25,15 @@ func (a *Agent) transact(ctx context.Context) {
 	for _, c := range changes {
 		a.feed(c)
 	}
-	if synced && !a.synced {
+	first := synced && !a.synced
+	if first {
 		a.synced, a.dirty = true, true
 		a.log.Info("source in sync", "problems", len(a.problems))
 	}
 	ch := a.flush()
+	if first && a.readLinksFirst() {
+		ch = a.flush() // the first transaction is a Sync: what changed before does not matter
+	}
 	if !a.synced || !a.dirty {
 		return
 	}
@@ -79,6 +83,8 @@ func (a *Agent) feed(c change) {
 		a.noteForeign(c.ref, e)
 	}
 	if c.ref.Kind == model.KindNode {
+		n, _ := o.(*model.Node)
+		a.noteForeignNode(c.ref.Name, n)
 		if o == nil {
 			delete(a.nodes, c.ref.Name)
 		} else {
@@ -117,6 +123,10 @@ func (a *Agent) flush() *dataplane.Change {
 		a.ledger.note(d)
 	}
 	a.noteSweep(d, ch)
+	a.noteLocalPods(ch)
+	if len(d.Nodes) > 0 {
+		a.noteNodes()
+	}
 	if d.Settings || slices.ContainsFunc(d.Nodes, a.local) {
 		// They are part of the State but of no Change.
 		a.full, a.dirty = true, true
@@ -162,7 +172,8 @@ func (a *Agent) write(ctx context.Context, ch *dataplane.Change) error {
 
 func (a *Agent) state() *dataplane.State {
 	s := dataplane.NewState(a.ix, a.opts.Node, a.comp)
-	s.Foreign = a.foreign.addrs()
+	s.Foreign, s.ForeignNets = a.foreign.addrs(), tunnelledWithin(s.Links, s.PodCIDRs)
+	s.ClusterAddrs = a.foreign.cluster
 	return s
 }
 

@@ -33,6 +33,10 @@ type World struct {
 	NodeAddrs []netip.Addr
 	PodCIDRs  []netip.Prefix
 	Foreign   []netip.Addr
+	// These are as the State has them.
+	ForeignNets  []netip.Prefix
+	ClusterAddrs []netip.Addr
+	Links        *model.Links
 	// Endpoints by name.
 	Endpoints map[model.Ref]Endpoint
 	// Programs by ID, as text.
@@ -172,6 +176,7 @@ func (b *Backend) call(op Op, s *dataplane.State, do func() error) error {
 func worldOf(s *dataplane.State) World {
 	w := World{
 		Node: s.Node, NodeAddrs: slices.Clone(s.NodeAddrs), PodCIDRs: slices.Clone(s.PodCIDRs), Foreign: slices.Clone(s.Foreign),
+		ForeignNets: slices.Clone(s.ForeignNets), ClusterAddrs: slices.Clone(s.ClusterAddrs), Links: s.Links,
 		Endpoints: map[model.Ref]Endpoint{}, Programs: map[string]string{}, Sets: map[string][]policy.Member{},
 	}
 	if s.Settings != nil {
