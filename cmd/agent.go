@@ -25,6 +25,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/nri"
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nflog"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 )
@@ -210,6 +211,12 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 	} else {
 		defer table.Close()
 		o.Conntrack = table
+	}
+	if own, err := links.New(); err != nil {
+		log.Warn("the node has the addresses of its Node object only, and where its pods are attached is not known", "error", err)
+	} else {
+		defer own.Close()
+		o.Links = own
 	}
 	o.Audit = backend.audit
 	if w, err := backend.watcher(); err != nil {

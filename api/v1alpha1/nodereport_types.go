@@ -14,6 +14,12 @@ const (
 	MaxReportedErrors = 10
 	// MaxReportedMessage is the length of a message in bytes; longer ones are cut.
 	MaxReportedMessage = 512
+	// MaxReportedAddresses is how many addresses of the node a report lists.
+	MaxReportedAddresses = 256
+	// MaxReportedRoutes is how many routes of the node a report lists.
+	MaxReportedRoutes = 64
+	// MaxReportedTunnels is how many tunnels of the node a report lists.
+	MaxReportedTunnels = 32
 )
 
 // NodeState is what a node's agent says about its node.
@@ -78,6 +84,81 @@ type NodeState struct {
 	// Truncated says that Policies or Failed do not list all that there are.
 	// +optional
 	Truncated bool `json:"truncated,omitempty"`
+	// Links are what the node's kernel reports of the node itself; absent if the
+	// agent cannot read it.
+	// +optional
+	Links *NodeLinks `json:"links,omitempty"`
+}
+
+// NodeLinks are a node's own addresses, routes and tunnels, as far as they decide
+// which policies connections of the node meet.
+type NodeLinks struct {
+	// Addresses that the node takes packets for, whichever interface they are on.
+	// Loopback and link-local ones are left out. At most 256, of which those of
+	// interfaces other than lo come first.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=256
+	Addresses []NodeAddress `json:"addresses,omitempty"`
+	// Routes of the main table. Neighbouring blocks behind one interface are one,
+	// and a block within a wider one behind the same interface is left out. At most
+	// 64, the widest ones.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Routes []NodeRoute `json:"routes,omitempty"`
+	// Tunnels are the node's encapsulating interfaces, at most 32.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=32
+	Tunnels []NodeTunnel `json:"tunnels,omitempty"`
+	// Truncated reports that one of these lists is not complete.
+	// +optional
+	Truncated bool `json:"truncated,omitempty"`
+}
+
+// NodeAddress is an address of the node's own.
+type NodeAddress struct {
+	// Address, IPv4 or IPv6.
+	// +required
+	// +kubebuilder:validation:MaxLength=45
+	Address string `json:"address"`
+	// Interface that bears it.
+	// +required
+	// +kubebuilder:validation:MaxLength=15
+	Interface string `json:"interface"`
+	// LeadsToPods reports that local pods are behind the interface.
+	// +optional
+	LeadsToPods bool `json:"leadsToPods,omitempty"`
+}
+
+// NodeRoute is where the node sends a block of addresses.
+type NodeRoute struct {
+	// Net is the block in CIDR form.
+	// +required
+	// +kubebuilder:validation:MaxLength=49
+	Net string `json:"net"`
+	// Interface by which the node sends.
+	// +required
+	// +kubebuilder:validation:MaxLength=15
+	Interface string `json:"interface"`
+}
+
+// NodeTunnel is an encapsulating interface.
+type NodeTunnel struct {
+	// Interface of the tunnel.
+	// +required
+	// +kubebuilder:validation:MaxLength=15
+	Interface string `json:"interface"`
+	// Protocol is the outer IP protocol, a name or a number: UDP, 4 (IPIP), 41, 47 (GRE).
+	// +required
+	// +kubebuilder:validation:MaxLength=16
+	Protocol string `json:"protocol"`
+	// Port is the outer destination port; absent for protocols without ports.
+	// +optional
+	// +kubebuilder:validation:Minimum=0
+	// +kubebuilder:validation:Maximum=65535
+	Port int32 `json:"port,omitempty"`
 }
 
 // ReportCounts are sizes.

@@ -61,6 +61,9 @@ func (a *Agent) transact(ctx context.Context) {
 
 // feed converts an object and puts it into the index.
 func (a *Agent) feed(c change) {
+	if c.ref.Kind == model.KindNodeLinks && a.opts.Links != nil && a.local(c.ref.Name) {
+		return // the kernel itself is asked
+	}
 	var o model.Object
 	var problems []model.Problem
 	if c.object != nil {

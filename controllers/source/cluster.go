@@ -48,6 +48,7 @@ func ClusterConfig(kubeconfig, context string) (*rest.Config, error) {
 // that the cluster does not have (no Tierwall, no Calico, no
 // ClusterNetworkPolicy) are left out; kinds that the user may not list are an
 // error that names the permissions, since what they hold could change any verdict.
+// NodeReports that the user may not list are a warning.
 // Unknown fields are no error: the cluster may be newer than this program.
 func FromCluster(ctx context.Context, config *rest.Config) (*Result, error) {
 	config = rest.CopyConfig(config)
@@ -133,6 +134,7 @@ func (l *lister) add(o runtime.Object) error {
 
 // kind lists the objects of a kind.
 func (l *lister) kind(ctx context.Context, k *kind) error {
+	denied := len(l.denied)
 	objects, err := list(ctx, l, k.gvk.GroupVersion(), k.resource, func(item []byte) (runtime.Object, error) {
 		o := k.fresh()
 		if err := json.UnmarshalCaseSensitivePreserveInts(item, o); err != nil {
@@ -146,6 +148,11 @@ func (l *lister) kind(ctx context.Context, k *kind) error {
 		if err := l.add(o); err != nil {
 			return err
 		}
+	}
+	if k.aid && len(l.denied) > denied {
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: k.gvk.Kind,
+			Message: "not read, since the permission to list " + k.resource + " is missing: nodes count with the addresses of their Node objects only"})
+		l.denied = l.denied[:denied]
 	}
 	return err
 }

@@ -30,6 +30,9 @@ type kind struct {
 	strict bool
 	// workload kinds stand for pods; a cluster's are not read, its pods are.
 	workload bool
+	// aid kinds make verdicts about hosts more exact. Users who may not list them in
+	// a cluster get verdicts without, and a warning.
+	aid bool
 	// ref is the kind's name in references.
 	ref   model.Kind
 	fresh func() runtime.Object
@@ -60,6 +63,7 @@ var kinds = []kind{
 	{gvk: v1alpha1.GroupVersion.WithKind("NetworkSet"), resource: "networksets", namespaced: true, strict: true, ref: model.KindNetworkSet, fresh: func() runtime.Object { return &v1alpha1.NetworkSet{} }},
 	{gvk: v1alpha1.GroupVersion.WithKind("HostEndpoint"), resource: "hostendpoints", strict: true, ref: model.KindHostEndpoint, fresh: func() runtime.Object { return &v1alpha1.HostEndpoint{} }},
 	{gvk: v1alpha1.GroupVersion.WithKind("Tierwall"), resource: "tierwalls", strict: true, ref: model.KindTierwall, fresh: func() runtime.Object { return &v1alpha1.Tierwall{} }},
+	{gvk: v1alpha1.GroupVersion.WithKind("NodeReport"), resource: "nodereports", strict: true, aid: true, ref: model.KindNodeLinks, fresh: func() runtime.Object { return &v1alpha1.NodeReport{} }},
 
 	{gvk: appsv1.SchemeGroupVersion.WithKind("Deployment"), namespaced: true, workload: true, ref: "Deployment", fresh: func() runtime.Object { return &appsv1.Deployment{} }},
 	{gvk: appsv1.SchemeGroupVersion.WithKind("StatefulSet"), namespaced: true, workload: true, ref: "StatefulSet", fresh: func() runtime.Object { return &appsv1.StatefulSet{} }},

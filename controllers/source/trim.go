@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
 )
 
 // Trim returns a copy of an object of a live cluster that holds only what is
@@ -33,7 +34,7 @@ func Trim(o runtime.Object) runtime.Object {
 		return &corev1.ServiceAccount{ObjectMeta: leastMeta(&o.ObjectMeta)}
 	case *corev1.Node:
 		return &corev1.Node{
-			ObjectMeta: leastMeta(&o.ObjectMeta),
+			ObjectMeta: nodeMeta(&o.ObjectMeta),
 			Spec:       corev1.NodeSpec{PodCIDR: o.Spec.PodCIDR, PodCIDRs: o.Spec.PodCIDRs},
 			Status:     corev1.NodeStatus{Addresses: o.Status.Addresses},
 		}
@@ -41,6 +42,8 @@ func Trim(o runtime.Object) runtime.Object {
 		return trimSlice(o)
 	case *networkingv1.NetworkPolicy:
 		return &networkingv1.NetworkPolicy{ObjectMeta: policyMeta(&o.ObjectMeta), Spec: o.Spec}
+	case *v1alpha1.NodeReport:
+		return &v1alpha1.NodeReport{ObjectMeta: leastMeta(&o.ObjectMeta), Report: v1alpha1.NodeState{Links: o.Report.Links}}
 	}
 	if m, err := meta.Accessor(o); err == nil {
 		m.SetManagedFields(nil)
@@ -51,6 +54,13 @@ func Trim(o runtime.Object) runtime.Object {
 // leastMeta is names and labels.
 func leastMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 	return metav1.ObjectMeta{Namespace: m.Namespace, Name: m.Name, Labels: m.Labels}
+}
+
+// nodeMeta is names, labels and the annotations that hold addresses.
+func nodeMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
+	out := leastMeta(m)
+	out.Annotations = convert.NodeAnnotations(m.Annotations)
+	return out
 }
 
 // policyMeta is the metadata of what people write. The generation tells which

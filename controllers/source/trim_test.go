@@ -12,6 +12,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/randfill"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
 )
 
@@ -27,7 +28,13 @@ func TestTrimKeepsWhatIsRead(t *testing.T) {
 				m.Labels = map[string]string{}
 			}
 			m.Labels["app"], m.Labels[discoveryv1.LabelServiceName] = one("x", "y"), one("", "svc")
-			m.Annotations = map[string]string{"tierwall.io/enforcement": one("Audit", "Enforced", "?"), "other": "x"}
+			m.Annotations = map[string]string{"tierwall.io/enforcement": one("Audit", "Enforced", "?"), "other": "x", "projectcalico.org/IPv4VXLANTunnelAddr": one("10.0.0.1", "junk")}
+		},
+		func(l *v1alpha1.NodeLinks, _ randfill.Continue) {
+			*l = v1alpha1.NodeLinks{
+				Addresses: []v1alpha1.NodeAddress{{Address: one("192.0.2.1", "junk"), Interface: "eth0"}},
+				Routes:    []v1alpha1.NodeRoute{{Net: one("0.0.0.0/0", "junk"), Interface: "eth0"}},
+			}
 		},
 		func(s *corev1.PodStatus, c randfill.Continue) {
 			c.FillNoCustom(s)
@@ -57,6 +64,7 @@ func TestTrimKeepsWhatIsRead(t *testing.T) {
 		func() runtime.Object { return &corev1.Node{} },
 		func() runtime.Object { return &discoveryv1.EndpointSlice{} },
 		func() runtime.Object { return &networkingv1.NetworkPolicy{} },
+		func() runtime.Object { return &v1alpha1.NodeReport{} },
 	} {
 		converted := 0
 		for range 200 {

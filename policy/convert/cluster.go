@@ -34,42 +34,6 @@ func serviceAccount(o *corev1.ServiceAccount, r *report) model.Object {
 	return &model.ServiceAccount{Namespace: o.Namespace, Name: o.Name, Labels: r.labels(o.Labels)}
 }
 
-// node converts a node's addresses. Host names among them are no addresses,
-// and neither is one that does not parse: rules cannot mean them.
-func node(o *corev1.Node, r *report) model.Object {
-	n := &model.Node{Name: o.Name, Labels: r.labels(o.Labels)}
-	for i, na := range o.Status.Addresses {
-		if na.Type != corev1.NodeInternalIP && na.Type != corev1.NodeExternalIP {
-			continue
-		}
-		a, err := parseAddr(na.Address)
-		if err != nil {
-			r.warnf(field.NewPath("status", "addresses").Index(i).Child("address"), "%v; the address is left out", err)
-			continue
-		}
-		n.Addrs = appendAddr(n.Addrs, a)
-	}
-	cidrs, path := o.Spec.PodCIDRs, field.NewPath("spec", "podCIDRs")
-	if len(cidrs) == 0 && o.Spec.PodCIDR != "" {
-		cidrs, path = []string{o.Spec.PodCIDR}, nil
-	}
-	for i, s := range cidrs {
-		p, _, err := parseNet(s, cidrOnly)
-		if err != nil {
-			at := field.NewPath("spec", "podCIDR")
-			if path != nil {
-				at = path.Index(i)
-			}
-			r.errorf(at, "%v; the block is left out", err)
-			continue
-		}
-		if !slices.Contains(n.PodCIDRs, p) {
-			n.PodCIDRs = append(n.PodCIDRs, p)
-		}
-	}
-	return n
-}
-
 // endpointSlice converts a slice of a Service. Endpoints that are not ready or
 // are terminating count: a policy must not open and close with readiness.
 func endpointSlice(o *discoveryv1.EndpointSlice, r *report) model.Object {

@@ -97,10 +97,89 @@ status: {addresses: [{type: InternalIP, address: n1}, {type: ExternalIP, address
 			},
 		},
 		{
+			name: "annotations of pod networks, behind the addresses of the status",
+			in: `
+metadata:
+  name: n1
+  annotations:
+    projectcalico.org/IPv4Address: 192.0.2.1/24
+    projectcalico.org/IPv6Address: 2001:db8::1/64
+    projectcalico.org/IPv4IPIPTunnelAddr: 10.244.1.1
+    projectcalico.org/IPv4VXLANTunnelAddr: 10.244.1.2
+    projectcalico.org/IPv6VXLANTunnelAddr: fd00::2
+    projectcalico.org/IPv4WireguardInterfaceAddr: 10.244.1.3
+    projectcalico.org/IPv6WireguardInterfaceAddr: fd00::3
+    network.cilium.io/ipv4-cilium-host: 10.244.1.4
+    network.cilium.io/ipv6-cilium-host: fd00::4
+    network.cilium.io/ipv4-health-ip: 10.244.1.5
+    network.cilium.io/ipv6-health-ip: fd00::5
+    flannel.alpha.coreos.com/public-ip: 198.51.100.1
+    flannel.alpha.coreos.com/public-ipv6: 2001:db8:1::1
+    example.com/address: 203.0.113.1
+status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}`,
+			want: `addrs 192.0.2.1,198.51.100.1,2001:db8:1::1,10.244.1.4,10.244.1.5,fd00::4,fd00::5,10.244.1.1,10.244.1.2,10.244.1.3,2001:db8::1,fd00::2,fd00::3`,
+		},
+		{
+			name: "annotations that do not parse",
+			in: `
+metadata:
+  name: n1
+  annotations:
+    projectcalico.org/IPv4Address: 192.0.2.1/33
+    projectcalico.org/IPv4IPIPTunnelAddr: ""
+    network.cilium.io/ipv4-cilium-host: 127.0.0.1
+    flannel.alpha.coreos.com/public-ip: none`,
+			want: ``,
+			problems: []string{
+				`warning: metadata.annotations[flannel.alpha.coreos.com/public-ip]: "none" is no IP address; the annotation is ignored`,
+				`warning: metadata.annotations[network.cilium.io/ipv4-cilium-host]: "127.0.0.1" is no address of one endpoint: want neither an unspecified, a loopback nor a multicast address; the annotation is ignored`,
+				`warning: metadata.annotations[projectcalico.org/IPv4Address]: "192.0.2.1/33" is no IP address; the annotation is ignored`,
+			},
+		},
+		{
 			name:     "bad podCIDR",
 			in:       `spec: {podCIDR: 10.244.1.0/33}`,
 			want:     ``,
 			problems: []string{`spec.podCIDR: "10.244.1.0/33" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8; the block is left out`},
+		},
+	})
+}
+
+func TestNodeReport(t *testing.T) {
+	runExamples(t, model.KindNodeLinks, []example{
+		{
+			name: "all fields",
+			in: `
+report:
+  inSync: true
+  counts: {endpoints: 1, policies: 2}
+  links:
+    addresses:
+    - {address: 203.0.113.80, interface: eth0}
+    - {address: 10.1.1.1, interface: cni0, leadsToPods: true}
+    - {address: 192.0.2.1, interface: eth0}
+    routes: [{net: 0.0.0.0/0, interface: eth0}, {net: 10.1.2.0/24, interface: flannel.1}]
+    tunnels: [{interface: tunl0, protocol: "4"}, {interface: flannel.1, protocol: UDP, port: 8472}]`,
+			want: `addr 10.1.1.1=lo addr 192.0.2.1=eth0 addr 203.0.113.80=eth0 route 10.1.2.0/24=flannel.1 route 0.0.0.0/0=eth0 tunnel flannel.1=UDP/8472 tunnel tunl0=4/0`,
+		},
+		{name: "of an agent that reports no links", in: `report: {inSync: true, counts: {endpoints: 1, policies: 2}}`, want: `nothing`},
+		{
+			name: "what does not parse",
+			in: `
+report:
+  inSync: true
+  counts: {endpoints: 1, policies: 2}
+  links:
+    addresses: [{address: x, interface: eth0}, {address: 192.0.2.1, interface: eth0}]
+    routes: [{net: 10.0.0.0, interface: eth0}]
+    tunnels: [{interface: a, protocol: x}, {interface: b, protocol: UDP, port: 70000}]`,
+			want: `addr 192.0.2.1=eth0`,
+			problems: []string{
+				`warning: report.links.addresses[0].address: "x" is no IP address; the address is left out`,
+				`warning: report.links.routes[0].net: "10.0.0.0" is an address, not an address block: want CIDR form, here 10.0.0.0/32; the route is left out`,
+				`warning: report.links.tunnels[0]: "x" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255; the tunnel is left out`,
+				`warning: report.links.tunnels[1]: port 70000 is out of range: want 1-65535; the tunnel is left out`,
+			},
 		},
 	})
 }

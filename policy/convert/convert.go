@@ -72,6 +72,9 @@ func Object(o runtime.Object) (obj model.Object, problems []model.Problem, known
 	case *v1alpha1.Tierwall:
 		r.checkMeta(o, false)
 		obj = settings(o, r)
+	case *v1alpha1.NodeReport:
+		r.checkMeta(o, false)
+		obj = nodeLinks(o, r)
 	}
 	if p, ok := obj.(*model.Policy); ok {
 		p.Problems = r.list
@@ -113,6 +116,8 @@ func RefOf(o runtime.Object) (model.Ref, bool) {
 		return clusterWide(model.KindHostEndpoint, o, o != nil)
 	case *v1alpha1.Tierwall:
 		return clusterWide(model.KindTierwall, o, o != nil)
+	case *v1alpha1.NodeReport:
+		return clusterWide(model.KindNodeLinks, o, o != nil)
 	}
 	return model.Ref{}, false
 }

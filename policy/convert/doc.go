@@ -3,7 +3,7 @@
 //
 // It takes the kinds that the core uses (core Pod, Namespace, Node and
 // ServiceAccount, EndpointSlice, native NetworkPolicy, ClusterNetworkPolicy and
-// the Tierwall kinds) as they come from an API server or from a file. Files are
+// the Tierwall kinds, of NodeReports the node's links) as they come from an API server or from a file. Files are
 // checked by nobody else, so everything that an API server would refuse is
 // checked here, and the defaults that it would fill in are filled in here.
 //

@@ -37,6 +37,7 @@ var newObject = map[model.Kind]func() runtime.Object{
 	model.KindNetworkSet:            func() runtime.Object { return &v1alpha1.NetworkSet{} },
 	model.KindHostEndpoint:          func() runtime.Object { return &v1alpha1.HostEndpoint{} },
 	model.KindTierwall:              func() runtime.Object { return &v1alpha1.Tierwall{} },
+	model.KindNodeLinks:             func() runtime.Object { return &v1alpha1.NodeReport{} },
 }
 
 // namespacedKinds get a namespace from read if the text gives none.
@@ -179,6 +180,16 @@ func describe(o model.Object) string {
 		f.add("labels", describeLabels(o.Labels))
 		f.add("addrs", join(o.Addrs))
 		f.add("podCIDRs", join(o.PodCIDRs))
+	case *model.Links:
+		for _, a := range o.Addrs {
+			f.add("addr", a.Addr.String()+"="+a.Interface)
+		}
+		for _, r := range o.Routes {
+			f.add("route", r.Net.String()+"="+r.Interface)
+		}
+		for _, t := range o.Tunnels {
+			f.add("tunnel", fmt.Sprintf("%s=%s/%d", t.Interface, t.Protocol, t.Port))
+		}
 	case *model.Tier:
 		f.add("order", fmt.Sprint(o.Order))
 		f.add("default", o.DefaultAction.String())

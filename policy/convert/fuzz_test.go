@@ -26,6 +26,8 @@ var seeds = []string{
 	`{"metadata":{"name":"x","namespace":"shop","labels":{":kind":"node","a":"b","tierwall.io/namespace":"c"}},"status":{"podIP":"10.0.0.1"}}`,
 	`{"spec":{"containers":[{"ports":[{"name":"a","containerPort":1}]}]},"status":{"podIPs":[{"ip":"10.0.0.1"},{"ip":"x"}]}}`,
 	`{"spec":{"podCIDRs":["10.0.0.0/24"]},"status":{"addresses":[{"type":"InternalIP","address":"10.0.0.1"}]}}`,
+	`{"metadata":{"annotations":{"projectcalico.org/IPv4Address":"10.0.0.1/24","network.cilium.io/ipv4-health-ip":"10.0.0.2","flannel.alpha.coreos.com/public-ip":"x"}}}`,
+	`{"metadata":{"name":"n"},"report":{"links":{"addresses":[{"address":"10.0.0.1","interface":"eth0"},{"address":"fd00::1","interface":"cni0","leadsToPods":true}],"routes":[{"net":"0.0.0.0/0","interface":"eth0"}],"tunnels":[{"interface":"t","protocol":"UDP","port":4789},{"interface":"t","protocol":"4"}]}}}`,
 	`{"metadata":{"labels":{"kubernetes.io/service-name":"a"}},"addressType":"IPv4","endpoints":[{"addresses":["10.0.0.1"]}],"ports":[{"port":80},{}]}`,
 	`{"spec":{"podSelector":{"matchLabels":{"a":"b"}},"policyTypes":["Egress"],"egress":[{"to":[{"ipBlock":{"cidr":"0.0.0.0/0","except":["10.0.0.0/8"]}},{"namespaceSelector":{}}],"ports":[{"port":80,"endPort":81,"protocol":"UDP"},{"port":"http"}]}]}}`,
 	`{"spec":{"ingress":[{"from":[{"ipBlock":{"cidr":"10.0.0.0/8","except":["x"]}}]},{}]}}`,
@@ -178,6 +180,16 @@ func checkObject(t *testing.T, ref model.Ref, obj model.Object) {
 		addrs(o.Addrs)
 		checkNets(t, ref, o.PodCIDRs)
 		labels(o.Labels)
+	case *model.Links:
+		if o.Node != ref.Name || !slices.IsSortedFunc(o.Routes, model.CompareRoutes) {
+			t.Errorf("%v: links of node %q, routes %v", ref, o.Node, o.Routes)
+		}
+		for _, a := range o.Addrs {
+			addrs([]netip.Addr{a.Addr})
+		}
+		for _, x := range o.Routes {
+			checkNets(t, ref, []netip.Prefix{x.Net})
+		}
 	case *model.Namespace:
 		labels(o.Labels)
 		if o.Labels["kubernetes.io/metadata.name"] != o.Name {

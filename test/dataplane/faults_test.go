@@ -22,6 +22,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/fleet"
 	"github.com/tierwall/tierwall/test/lab"
@@ -197,8 +198,12 @@ func (r *rig) open() error {
 	if err != nil {
 		return err
 	}
+	own, err := links.New()
+	if err != nil {
+		return err
+	}
 	r.agent, err = agent.New(agent.Options{
-		Node: "n2", Source: r, Backend: r.backend, Conntrack: table, Watcher: watcher,
+		Node: "n2", Source: r, Backend: r.backend, Conntrack: table, Links: own, Watcher: watcher,
 		Log:        slog.New(slog.NewTextHandler(r, nil)),
 		MinBackoff: 20 * time.Millisecond, MaxBackoff: 100 * time.Millisecond,
 	})

@@ -20,6 +20,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nflog"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy/model"
@@ -42,9 +43,10 @@ type member struct {
 	node  string
 	agent *agent.Agent
 	feed  feed
-	// kernel is the agent's backend, table its connections.
+	// kernel is the agent's backend, table its connections, links the node's own.
 	kernel shared
 	table  *conntrack.Kernel
+	links  *links.Kernel
 	logs   *nflog.Kernel // nil: Log rules write no lines
 }
 
@@ -99,6 +101,7 @@ func (m *member) run(ctx context.Context, o Options, started chan<- error) error
 		return nil
 	}
 	defer m.table.Close()
+	defer m.links.Close()
 	if m.logs != nil {
 		defer func() { _ = m.logs.Close() }()
 	}
@@ -119,8 +122,11 @@ func (m *member) open(o Options) error {
 	if m.table, err = conntrack.New(); err != nil {
 		return err
 	}
+	if m.links, err = links.New(); err != nil {
+		return err
+	}
 	m.kernel.to = backend
-	options := agent.Options{Node: m.node, Source: &m.feed, Backend: &m.kernel, Conntrack: m.table, Log: o.Log}
+	options := agent.Options{Node: m.node, Source: &m.feed, Backend: &m.kernel, Conntrack: m.table, Links: m.links, Log: o.Log}
 	if o.Lines != nil {
 		if m.logs, err = nflog.New(nftables.DefaultLogGroup, nil); err != nil {
 			return err

@@ -8,6 +8,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"k8s.io/apimachinery/pkg/api/equality"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
@@ -25,7 +26,7 @@ const (
 // awaited says whether the newer status says something that people wait for.
 func awaited(said, s *agent.Status) bool {
 	return said.Synced != s.Synced || said.InSync != s.InSync || said.Version != s.Version ||
-		text(said.Err) != text(s.Err) || said.Invalid != s.Invalid ||
+		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || said.Invalid != s.Invalid ||
 		!slices.EqualFunc(said.Source, s.Source, func(a, b error) bool { return text(a) == text(b) }) ||
 		!slices.EqualFunc(said.Failed, s.Failed, sameFailure) || !slices.EqualFunc(said.Held, s.Held, sameFailure)
 }
@@ -55,6 +56,7 @@ func content(o *Options, s *agent.Status, took *durations, before *v1alpha1.Node
 			Sets: int32(s.Sets), SetMembers: int32(s.Members), InvalidObjects: int32(s.Invalid),
 		},
 		Errors:       errorList(s),
+		Links:        nodeLinks(s.Links),
 		LastApply:    duration(took.last),
 		SlowestApply: duration(took.slowest(now)),
 	}
@@ -65,7 +67,7 @@ func content(o *Options, s *agent.Status, took *durations, before *v1alpha1.Node
 		n.LastSuccessTime = before.LastSuccessTime
 	}
 	if !s.Synced {
-		n.Policies, n.Failed, n.Truncated = before.Policies, before.Failed, before.Truncated
+		n.Policies, n.Failed, n.Truncated, n.Links = before.Policies, before.Failed, before.Truncated, before.Links
 		return n
 	}
 	n.Policies, n.Truncated = policies(s.Enforced)
@@ -148,6 +150,9 @@ func errorList(s *agent.Status) []v1alpha1.ReportedError {
 	if s.Err != nil {
 		add(kindKernel, s.Err.Error())
 	}
+	if s.LinksErr != nil {
+		add(kindKernel, "the node's interfaces cannot be read: "+s.LinksErr.Error())
+	}
 	for _, err := range s.Source {
 		add(kindSource, text(err))
 	}
@@ -207,5 +212,6 @@ func (d *durations) slowest(now time.Time) time.Duration {
 func sameContent(a, b *v1alpha1.NodeState) bool {
 	return a.InSync == b.InSync && a.Truncated == b.Truncated && a.AgentVersion == b.AgentVersion && a.Dataplane == b.Dataplane &&
 		a.LeaseSeconds == b.LeaseSeconds && a.RenewTime.Equal(&b.RenewTime) && a.Counts == b.Counts &&
-		maps.Equal(a.Policies, b.Policies) && maps.Equal(a.Guards, b.Guards) && slices.Equal(a.Failed, b.Failed) && slices.Equal(a.Errors, b.Errors)
+		maps.Equal(a.Policies, b.Policies) && maps.Equal(a.Guards, b.Guards) && slices.Equal(a.Failed, b.Failed) && slices.Equal(a.Errors, b.Errors) &&
+		equality.Semantic.DeepEqual(a.Links, b.Links)
 }

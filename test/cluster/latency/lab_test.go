@@ -28,6 +28,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/cluster"
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/dataplane/watch"
 	"github.com/tierwall/tierwall/test/integration/env"
@@ -94,7 +95,11 @@ func child(kubeconfig, node string) error {
 	if err != nil {
 		return err
 	}
-	a, err := agent.New(agent.Options{Node: node, Source: from, Backend: backend, Conntrack: table, Watcher: w, Reporter: report, Log: log})
+	own, err := links.New()
+	if err != nil {
+		return err
+	}
+	a, err := agent.New(agent.Options{Node: node, Source: from, Backend: backend, Conntrack: table, Links: own, Watcher: w, Reporter: report, Log: log})
 	if err != nil {
 		return err
 	}
