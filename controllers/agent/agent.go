@@ -138,9 +138,8 @@ type Agent struct {
 	// listing is the sweep at work; nil: none is. listers are its goroutine.
 	listing *listing
 	listers sync.WaitGroup
-	// cut are the UDP flows (and the like) that the last sweep has cut, turned
-	// those whose reverse the sweep at hand cuts whatever the policy says.
-	cut, turned map[model.Flow]struct{}
+	// cuts are what sweeps have cut, and what stays so.
+	cuts cuts
 
 	// lastTook is when what was in the queue had last been dealt with.
 	lastTook time.Time
@@ -179,7 +178,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}), progress: newProgress(),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, cut: map[model.Flow]struct{}{}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), links: newNodeLinks(), full: true,
+		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), links: newNodeLinks(), full: true,
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()
@@ -334,6 +333,8 @@ func (a *Agent) work(ctx context.Context) bool {
 		a.sweepDue(ctx)
 	case due(&a.links.at):
 		a.readLinks()
+	case due(&a.cuts.lookAt):
+		a.lookDue()
 	case due(&a.reconsiderAt):
 		a.reconsider(ctx)
 		a.tell(ctx)
@@ -352,7 +353,7 @@ func (a *Agent) work(ctx context.Context) bool {
 // timer fires at the next deadline.
 func (a *Agent) timer() (fired <-chan time.Time, stop func()) {
 	var next time.Time
-	for _, at := range []time.Time{a.applyAt, a.sweepAt, a.links.at, a.auditAt, a.reconsiderAt} {
+	for _, at := range []time.Time{a.applyAt, a.sweepAt, a.cuts.lookAt, a.links.at, a.auditAt, a.reconsiderAt} {
 		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}

@@ -3,8 +3,11 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -31,6 +34,54 @@ func natConn(src, dst, replySrc, replyDst string) *conntrack.Entry {
 		return conntrack.Tuple{Src: s.Addr(), SrcPort: s.Port(), Dst: d.Addr(), DstPort: d.Port(), Protocol: model.TCP}
 	}
 	return &conntrack.Entry{Original: tuple(src, dst), Reply: tuple(replySrc, replyDst)}
+}
+
+// of is a tracked connection of a protocol, without NAT.
+func of(p model.Protocol, src, dst string) *conntrack.Entry {
+	c := conn(src, dst)
+	c.Original.Protocol, c.Reply.Protocol = p, p
+	return c
+}
+
+// barring is a backend that bars flows.
+type barring struct {
+	*fake.Backend
+	fail  error
+	early func() bool // nothing has been cut yet
+
+	mu     sync.Mutex
+	barred map[model.Flow]bool
+	late   bool // the first bar came after the cut
+}
+
+func (b *barring) Bar(_ context.Context, flows []model.Flow) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.fail != nil {
+		return b.fail
+	}
+	if b.barred == nil {
+		b.barred, b.late = map[model.Flow]bool{}, !b.early()
+	}
+	for _, f := range flows {
+		b.barred[f] = true
+	}
+	return nil
+}
+
+func (b *barring) Unbar(_ context.Context, flows []model.Flow) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, f := range flows {
+		delete(b.barred, f)
+	}
+	return b.fail
+}
+
+func (b *barring) flows() []model.Flow {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Collect(maps.Keys(b.barred))
 }
 
 // gated is a table that calls before each list.
@@ -175,14 +226,9 @@ var _ = Describe("established connections", func() {
 		}).Should(ConsistOf(late))
 	})
 
-	It("are cut in reverse too where an answer under way has made them anew, and only then", func() {
-		udp := func(src, dst string) *conntrack.Entry {
-			c := conn(src, dst)
-			c.Original.Protocol, c.Reply.Protocol = model.UDP, model.UDP
-			return c
-		}
-		denied, turned := udp("10.0.0.1:4000", "10.0.0.2:53"), udp("10.0.0.2:53", "10.0.0.1:4000")
-		another := udp("10.0.0.2:53", "10.0.0.1:4001") // the policy lets it
+	It("stay cut where the other side's packets make them anew, until none have come for long", func() {
+		denied, back := of(model.UDP, "10.0.0.1:4000", "10.0.0.2:53"), of(model.UDP, "10.0.0.2:53", "10.0.0.1:4000")
+		another := of(model.UDP, "10.0.0.2:53", "10.0.0.1:4001") // the policy allows it
 		r := newRig(nil)
 		r.table.Add(denied)
 		r.run()
@@ -190,19 +236,136 @@ var _ = Describe("established connections", func() {
 		r.to.Synced()
 		r.next()
 		Eventually(r.table.Deleted).Should(ConsistOf(denied))
-		for n := 1; n <= 3; n++ { // as often as it comes
-			r.table.Add(turned, another)
-			Eventually(func() int { r.clock.Step(100 * time.Millisecond); return len(r.table.Deleted()) }).Should(Equal(1 + n))
-			Expect(r.table.Deleted()[n]).To(Equal(turned))
+		for n := 1; n <= 3; n++ { // as often as it comes, after however long a pause
+			for range n * 3 {
+				r.rest(20 * time.Second)
+			}
+			r.table.Add(back, another)
+			Eventually(func() int { r.rest(10 * time.Second); return len(r.table.Deleted()) }).Should(Equal(1 + n))
+			Expect(r.table.Deleted()[n]).To(Equal(back))
 		}
-		// Nobody has come back: from now on it is a connection like others.
+		for range 60 {
+			r.rest(20 * time.Second)
+		}
 		lists := r.table.Lists()
-		Eventually(func() int { r.clock.Step(100 * time.Millisecond); return r.table.Lists() }).Should(Equal(lists + 1))
-		r.table.Add(turned)
+		r.table.Add(back)
 		r.to.Update(objects(allowTo("db", "db", 5433)), nil)
 		r.next()
-		Eventually(r.table.Lists).Should(BeNumerically(">", lists+1))
-		Expect(r.table.Entries()).To(ContainElement(turned))
+		Eventually(r.table.Lists).Should(BeNumerically(">", lists))
+		Consistently(r.table.Entries, "20ms").Should(ContainElement(back))
+	})
+
+	It("come back when the policy allows the side that had begun", func() {
+		denied, back := of(model.UDP, "10.0.0.1:4000", "10.0.0.2:53"), of(model.UDP, "10.0.0.2:53", "10.0.0.1:4000")
+		r := newRig(nil)
+		r.table.Add(denied)
+		r.run()
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		r.next()
+		Eventually(r.table.Deleted).Should(ConsistOf(denied))
+		lists := r.table.Lists()
+		r.table.Add(back)
+		r.to.Update(objects(strings.Replace(allowTo("db", "db", 53), "TCP", "UDP", 1)), nil)
+		r.next()
+		Eventually(r.table.Lists).Should(BeNumerically(">", lists))
+		Consistently(r.table.Deleted, "20ms").Should(ConsistOf(denied))
+	})
+
+	It("of equal ports are cut in reverse for what was under way only", func() {
+		denied, back := of(model.UDP, "10.0.0.1:500", "10.0.0.2:500"), of(model.UDP, "10.0.0.2:500", "10.0.0.1:500")
+		r := newRig(nil)
+		r.table.Add(denied)
+		r.run()
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		r.next()
+		Eventually(r.table.Deleted).Should(ConsistOf(denied))
+		r.table.Add(back)
+		Eventually(func() int { r.rest(100 * time.Millisecond); return len(r.table.Deleted()) }).Should(Equal(2))
+		for range 20 {
+			r.rest(500 * time.Millisecond)
+		}
+		lists := r.table.Lists()
+		r.table.Add(back)
+		r.to.Update(objects(allowTo("db", "db", 5433)), nil)
+		r.next()
+		Eventually(r.table.Lists).Should(BeNumerically(">", lists))
+		Consistently(r.table.Entries, "20ms").Should(ContainElement(back))
+	})
+
+	It("are barred in the kernel before they are cut, and no longer when they are allowed", func() {
+		tcp, sctp := conn("10.0.0.1:4000", "10.0.0.2:80"), of(model.SCTP, "10.0.0.1:36412", "10.0.0.2:36412")
+		udp, peers := of(model.UDP, "10.0.0.1:4000", "10.0.0.2:53"), of(model.UDP, "10.0.0.1:500", "10.0.0.2:500")
+		allowed := conn("10.0.0.1:4001", "10.0.0.2:5432")
+		bar := &barring{}
+		r := newRig(func(o *Options) {
+			bar.Backend = o.Backend.(*fake.Backend)
+			o.Backend = bar
+		})
+		bar.early = func() bool { return len(r.table.Deleted()) == 0 }
+		r.table.Add(tcp, sctp, udp, peers, allowed)
+		r.run()
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		r.next()
+		Eventually(r.table.Deleted).Should(ConsistOf(tcp, sctp, udp, peers))
+		Expect(bar.flows()).To(ConsistOf(reverse(tcp.Flow()), reverse(sctp.Flow()), reverse(udp.Flow())))
+		Expect(bar.late).To(BeFalse())
+		lists := r.table.Lists()
+		r.to.Update(objects(strings.Replace(allowTo("db", "db", 53), "TCP", "UDP", 1)), nil)
+		r.next()
+		Eventually(r.table.Deleted).Should(ContainElement(allowed))
+		Eventually(bar.flows).Should(ConsistOf(reverse(tcp.Flow()), reverse(sctp.Flow()), reverse(allowed.Flow())))
+		Expect(r.table.Lists()).To(Equal(lists + 1))
+		// The kernel keeps them out: once more a second later, and no look after that.
+		Eventually(func() int { r.rest(time.Second); return r.table.Lists() }).Should(Equal(lists + 2))
+		for range 20 {
+			r.rest(10 * time.Second)
+		}
+		Expect(r.table.Lists()).To(Equal(lists + 2))
+	})
+
+	It("that cannot be barred are cut all the same", func() {
+		c := conn("10.0.0.1:4000", "10.0.0.2:80")
+		r := newRig(func(o *Options) { o.Backend = &barring{Backend: o.Backend.(*fake.Backend), fail: errors.New("full")} })
+		r.table.Add(c)
+		r.run()
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		r.next()
+		Eventually(r.table.Deleted).Should(ConsistOf(c))
+		Expect(testutil.ToFloat64(r.metrics.errors.WithLabelValues("bar"))).To(Equal(1.0))
+	})
+
+	It("of several paths are cut on all of them, whichever side has begun a path", func() {
+		first := of(model.SCTP, "10.0.0.1:4000", "10.0.0.2:80")
+		byServer := of(model.SCTP, "10.0.0.2:80", "10.9.0.11:4000")
+		toOther := of(model.SCTP, "10.0.0.2:80", "10.9.0.12:4001") // another association's
+		begun := of(model.SCTP, "10.0.0.2:81", "10.0.0.1:4000")    // begun by the server
+		r := newRig(nil)
+		r.table.Add(byServer, first, toOther, begun)
+		r.run()
+		r.to.Update(objects(small), nil)
+		r.to.Synced()
+		r.next()
+		Eventually(r.table.Deleted).Should(ConsistOf(first, byServer))
+		again := of(model.SCTP, "10.0.0.2:80", "10.9.0.11:4000")
+		r.table.Add(again)
+		Eventually(func() []*conntrack.Entry { r.rest(100 * time.Millisecond); return r.table.Deleted() }).Should(ConsistOf(first, byServer, again))
+	})
+
+	It("are kept in mind up to a number", func() {
+		c := cuts{back: map[model.Flow]cutFlow{}}
+		f := of(model.UDP, "10.0.0.1:1", "10.0.0.2:53").Flow()
+		for n := range dataplane.MaxBarred + 100 {
+			f.SrcPort, f.DstPort = uint16(n), uint16(n>>8)
+			c.add(f, nil, start)
+			c.add(f, nil, start)
+		}
+		Expect(c.back).To(HaveLen(dataplane.MaxBarred))
+		Expect(c.back).To(HaveKey(f))
+		Expect(len(c.order)).To(BeNumerically("<=", 2*dataplane.MaxBarred+64))
 	})
 
 	It("are left alone while the kernel still has the old rules", func() {

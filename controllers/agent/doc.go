@@ -2,7 +2,7 @@
 // what the objects say.
 //
 //	Source ──→ queue ──→ convert ──→ policy.Index ──→ dataplane.Compiler ──→ dataplane.Backend
-//	                                      └───────────────────────────────→ conntrack.Sweep
+//	                                      └───────────────────────────────→ conntrack.Find
 //
 // A [Source] delivers objects: from a folder ([Folder]) or from a cluster. One
 // goroutine, [Agent.Run], does all the rest. Objects that arrive while it is at

@@ -158,7 +158,7 @@ type listing struct {
 	what  sweepState
 	again bool // it is the one that looks once more
 	began time.Time
-	found *conntrack.Found // there when over is closed
+	found *conntrack.Sweep // there when over is closed
 	over  chan struct{}
 }
 
@@ -166,19 +166,23 @@ type listing struct {
 // once where it is about all of them, for they are too many to be kept in memory,
 // and otherwise when they are listed.
 func (a *Agent) sweep(ctx context.Context, what *sweepState, again bool) {
-	began := a.clock.Now()
+	l := &listing{what: *what, again: again, began: a.clock.Now(), over: make(chan struct{})}
 	if what.all {
-		a.judge(ctx, again, began, func(t conntrack.Table) (int, error) {
-			return conntrack.SweepEntries(ctx, t, what.contains, a.decide)
-		})
+		l.found = conntrack.Find(ctx, a.opts.Conntrack, a.wanted)
+		a.judge(ctx, l)
 		return
 	}
-	l := &listing{what: *what, again: again, began: began, over: make(chan struct{})}
 	a.listing = l
 	a.listers.Go(func() {
 		defer close(l.over)
-		l.found = conntrack.Find(ctx, a.opts.Conntrack, l.what.contains)
+		l.found = conntrack.Find(ctx, a.opts.Conntrack, func(e *conntrack.Entry) bool { return e.Touches(l.what.contains) })
 	})
+}
+
+// wanted reports whether a sweep of all addresses has to keep an entry: it is
+// denied, or may be another path of one that is.
+func (a *Agent) wanted(e *conntrack.Entry) bool {
+	return e.Original.Protocol == model.SCTP || a.decideTracked(e) == model.Deny
 }
 
 // listed is closed when the listing that is at work is over; nil: there is none.
@@ -196,7 +200,7 @@ func (a *Agent) sweepListed(ctx context.Context) {
 	a.listing = nil
 	switch {
 	case !a.dirty:
-		a.judge(ctx, l.again, l.began, func(t conntrack.Table) (int, error) { return l.found.Sweep(ctx, t, a.decide) })
+		a.judge(ctx, l)
 	case l.again:
 		a.sweepLater.merge(&l.what)
 		a.planSweep()
@@ -208,15 +212,20 @@ func (a *Agent) sweepListed(ctx context.Context) {
 	}
 }
 
-// judge has the policy decide about connections. The sweep that looks once more
-// cuts also those whose reverse the one before it has cut.
-func (a *Agent) judge(ctx context.Context, again bool, began time.Time, run func(conntrack.Table) (int, error)) {
-	before := a.cut
-	if again {
-		a.cut, a.turned = map[model.Flow]struct{}{}, before
+// judge has the policy decide about what a sweep has found. What the policy denies
+// is barred before it is deleted: no packet is to bring it back in between.
+func (a *Agent) judge(ctx context.Context, l *listing) {
+	now := a.clock.Now()
+	allowed := a.pardon(now, l.what.contains)
+	list := a.toCut(l.found)
+	denied := make([]*conntrack.Entry, 0, len(list))
+	for i := range list {
+		denied = append(denied, list[i].entry)
 	}
-	n, err := run(cutter{a.opts.Conntrack, a.cut})
-	took := a.clock.Since(began)
+	barred, watched := a.keepCut(list, now)
+	a.bar(ctx, barred, allowed)
+	n, err := l.found.Delete(ctx, a.opts.Conntrack, denied)
+	took := a.clock.Since(l.began)
 	a.metrics.swept.Add(float64(n))
 	a.metrics.sweeps.Observe(took.Seconds())
 	if n > 0 {
@@ -226,53 +235,12 @@ func (a *Agent) judge(ctx context.Context, again bool, began time.Time, run func
 		a.metrics.failed("conntrack")
 		a.log.Error("established connections not all examined", "error", err)
 	}
-	if again {
-		a.expectReverse(before)
-	}
-}
-
-// expectReverse has the reverse of what was cut now looked for once more.
-func (a *Agent) expectReverse(before map[model.Flow]struct{}) {
-	now := a.cut
-	a.cut, a.turned = map[model.Flow]struct{}{}, nil
-	for f := range now {
-		if _, back := before[reverse(f)]; back {
-			f = reverse(f)
-		}
-		a.cut[f] = struct{}{}
-		a.sweepLater.add(netip.PrefixFrom(f.Src, f.Src.BitLen()))
-	}
-	a.planSweep()
-}
-
-// cutter notes which connections of those without a beginning that shows were cut.
-type cutter struct {
-	conntrack.Table
-	cut map[model.Flow]struct{}
-}
-
-// Delete implements conntrack.Table.
-func (c cutter) Delete(ctx context.Context, e *conntrack.Entry) (bool, error) {
-	deleted, err := c.Table.Delete(ctx, e)
-	if f := e.Flow(); deleted && f.Protocol.HasPorts() && f.Protocol != model.TCP {
-		c.cut[f] = struct{}{}
-	}
-	return deleted, err
-}
-
-func reverse(f model.Flow) model.Flow {
-	f.Src, f.SrcPort, f.Dst, f.DstPort = f.Dst, f.DstPort, f.Src, f.SrcPort
-	return f
+	a.lookAgain(watched, l.again)
 }
 
 // decide asks the policy about a tracked connection.
 func (a *Agent) decide(e *conntrack.Entry) model.Action {
 	f, before := e.Flow(), e.FlowBeforeNAT()
-	if _, cut := a.turned[reverse(f)]; cut {
-		// An answer that was under way when the connection was cut has made it anew,
-		// the wrong way round.
-		return model.Deny
-	}
 	if f == before {
 		return a.verdict(&f, func(model.Stage) bool { return true })
 	}

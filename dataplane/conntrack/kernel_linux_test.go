@@ -48,11 +48,11 @@ func TestCut(t *testing.T) {
 				return model.Deny
 			}
 			ctx := context.Background()
-			if n, err := Sweep(ctx, w.table, only("192.0.2.77"), decide); n != 0 || err != nil {
+			if n, err := sweepFlows(ctx, w.table, only("192.0.2.77"), decide); n != 0 || err != nil {
 				t.Fatalf("sweep of another address: %d deleted, error %v", n, err)
 			}
 			w.passes(denied.client, denied.server)
-			if n, err := Sweep(ctx, w.table, only(c.server), decide); n != 1 || err != nil {
+			if n, err := sweepFlows(ctx, w.table, only(c.server), decide); n != 1 || err != nil {
 				t.Fatalf("%d deleted, error %v; tracked %v", n, err, states(w.entries(0)))
 			}
 			w.cut(denied.client, denied.server)
@@ -62,7 +62,7 @@ func TestCut(t *testing.T) {
 			}
 			w.passes(allowed.client, allowed.server)
 			w.passes(allowed.server, allowed.client)
-			if n, err := Sweep(ctx, w.table, nil, decide); n != 0 || err != nil {
+			if n, err := sweepFlows(ctx, w.table, nil, decide); n != 0 || err != nil {
 				t.Errorf("second sweep: %d deleted, error %v", n, err)
 			}
 		})
@@ -93,7 +93,7 @@ func TestReopenFromServer(t *testing.T) {
 			w.policy()
 			p := w.open("tcp4", "10.2.0.2:80", "10.2.0.2:80")
 			w.policy(c.rules...)
-			if n, err := Sweep(context.Background(), w.table, nil, decide); n != 1 || err != nil {
+			if n, err := sweepFlows(context.Background(), w.table, nil, decide); n != 1 || err != nil {
 				t.Fatalf("%d deleted, error %v", n, err)
 			}
 			if c.reopens {
@@ -141,7 +141,7 @@ func TestNAT(t *testing.T) {
 		t.Errorf("reply to %s, replied %v, assured %v", e[0].Reply.Dst, e[0].Replied, e[0].Assured)
 	}
 	w.policy(strict, "tcp dport 8080 counter name dropped drop")
-	if n, err := Sweep(context.Background(), w.table, only("10.2.0.2"), denyPort(8080)); n != 1 || err != nil {
+	if n, err := sweepFlows(context.Background(), w.table, only("10.2.0.2"), denyPort(8080)); n != 1 || err != nil {
 		t.Fatalf("%d deleted, error %v", n, err)
 	}
 	w.cut(p.client, p.server)
@@ -165,7 +165,7 @@ func TestHalfOpen(t *testing.T) {
 	if e.Replied || e.Assured {
 		t.Errorf("%s is taken for answered", e)
 	}
-	if n, err := Sweep(context.Background(), w.table, only("10.2.0.99"), denyPort(53)); n != 1 || err != nil {
+	if n, err := sweepFlows(context.Background(), w.table, only("10.2.0.99"), denyPort(53)); n != 1 || err != nil {
 		t.Errorf("%d deleted, error %v", n, err)
 	}
 	// The same tuple again is another connection: what was listed before does not hit it.
@@ -222,7 +222,7 @@ func TestProtocols(t *testing.T) {
 		}
 		return len(found) == len(want)
 	})
-	n, err := Sweep(context.Background(), w.table, only("10.1.0.2", "fd00:1::2"), func(f model.Flow) model.Action {
+	n, err := sweepFlows(context.Background(), w.table, only("10.1.0.2", "fd00:1::2"), func(f model.Flow) model.Action {
 		if _, ok := want[fmt.Sprint(f)]; ok {
 			return model.Deny
 		}

@@ -4,7 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
+	"iter"
+	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -15,50 +16,91 @@ type Table interface {
 	// The entry is the callee's to keep. Entries that come or go meanwhile may be
 	// missed or seen twice. visit must not call the Table.
 	List(ctx context.Context, visit func(*Entry) bool) error
-	// Delete removes an entry that List has told of. It is no error if there is
-	// none any more, or another one of the same tuple; deleted says so.
+	// Delete removes an entry that List has visited. It is no error if there is
+	// none any more, or another one of the same tuple; deleted reports which.
 	Delete(ctx context.Context, e *Entry) (deleted bool, err error)
 }
 
-// Sweep deletes all connections of the changed addresses that decide does not
-// allow (anything but [model.Deny] is allowed), and returns their number. A nil
-// changed means all addresses. decide is asked about flows as the policy sees
-// them, see [Entry.Flow].
-//
-// An error does not end the sweep: what can be deleted is.
-func Sweep(ctx context.Context, t Table, changed func(netip.Addr) bool, decide func(model.Flow) model.Action) (deleted int, err error) {
-	return SweepEntries(ctx, t, changed, func(e *Entry) model.Action { return decide(e.Flow()) })
+// Sweep is one walk of a table, in steps: [Find] lists, Denied asks the policy
+// and Delete deletes. The steps are apart because listing a long table takes long
+// and must hold up nothing, and because what is to stay cut is noted between
+// Denied and Delete. It is not safe for concurrent use.
+type Sweep struct {
+	entries []*Entry
+	// masters are the connections that a helper expected some of the entries of;
+	// nil ones are gone.
+	masters map[Tuple]*Entry
+	// lost: the masters could not all be listed.
+	lost bool
+	// err is why entries may be missing.
+	err error
 }
 
-// SweepEntries is Sweep for a policy that wants to see the whole entry.
-//
-// A connection that a helper expected of another one is kept while that one
-// is tracked and allowed. When it is gone or denied, the connection is judged
-// by itself.
-func SweepEntries(ctx context.Context, t Table, changed func(netip.Addr) bool, decide func(*Entry) model.Action) (deleted int, err error) {
-	var denied, related []*Entry
-	listed := t.List(ctx, func(e *Entry) bool {
-		switch {
-		case changed != nil && !e.Touches(changed) || decide(e) != model.Deny:
-		case e.Related():
-			related = append(related, e)
-		default:
-			denied = append(denied, e)
+// Find lists the entries that wanted reports; nil means all. It keeps them in
+// memory, some 300 bytes each: a sweep of all addresses had better want only what
+// the policy denies. wanted must not call the Table. Safe for concurrent use with
+// nothing else of the Table.
+func Find(ctx context.Context, t Table, wanted func(*Entry) bool) *Sweep {
+	s := &Sweep{masters: map[Tuple]*Entry{}}
+	s.err = t.List(ctx, func(e *Entry) bool {
+		if wanted == nil || wanted(e) {
+			s.entries = append(s.entries, e)
+			if e.Related() {
+				s.masters[e.Master] = nil
+			}
 		}
 		return ctx.Err() == nil
 	})
-	if len(related) > 0 {
-		more, err := orphans(ctx, t, related, decide)
-		denied, listed = append(denied, more...), errors.Join(listed, err)
+	if len(s.masters) == 0 {
+		return s
 	}
-	return remove(ctx, t, denied, listed)
+	err := t.List(ctx, func(e *Entry) bool {
+		if _, asked := s.masters[e.Original]; asked {
+			s.masters[e.Original] = e
+		}
+		return ctx.Err() == nil
+	})
+	if err != nil {
+		s.lost = true
+		if s.err == nil {
+			s.err = err
+		}
+	}
+	return s
 }
 
-// remove deletes entries. listed is what went wrong before.
-func remove(ctx context.Context, t Table, denied []*Entry, listed error) (deleted int, err error) {
+// Entries returns what was found.
+func (s *Sweep) Entries() iter.Seq[*Entry] { return slices.Values(s.entries) }
+
+// Denied returns what decide does not allow of what was found; anything but
+// [model.Deny] is allowed.
+//
+// A connection that a helper expected of another one is kept while that one is
+// tracked and allowed. When it is gone or denied, the connection is judged by
+// itself.
+func (s *Sweep) Denied(decide func(*Entry) model.Action) []*Entry {
+	var denied []*Entry
+	for _, e := range s.entries {
+		if decide(e) != model.Deny {
+			continue
+		}
+		if e.Related() {
+			m := s.masters[e.Master]
+			if s.lost || m != nil && decide(m) != model.Deny {
+				continue // where it is not known whether the master is gone, it is not
+			}
+		}
+		denied = append(denied, e)
+	}
+	return denied
+}
+
+// Delete deletes entries and returns the number. What Find could not list is an
+// error too, and ends nothing: what can be deleted is.
+func (s *Sweep) Delete(ctx context.Context, t Table, denied []*Entry) (deleted int, err error) {
 	errs := []error{}
-	if listed != nil {
-		errs = append(errs, fmt.Errorf("list tracked connections: %w", listed))
+	if s.err != nil {
+		errs = append(errs, fmt.Errorf("list tracked connections: %w", s.err))
 	}
 	failed := 0
 	for _, e := range denied {
@@ -79,28 +121,4 @@ func remove(ctx context.Context, t Table, denied []*Entry, listed error) (delete
 		errs = append(errs, fmt.Errorf("and %d more tracked connections", failed-1))
 	}
 	return deleted, errors.Join(append(errs, ctx.Err())...)
-}
-
-// orphans returns the expected connections whose master is gone or denied.
-func orphans(ctx context.Context, t Table, related []*Entry, decide func(*Entry) model.Action) ([]*Entry, error) {
-	allowed := make(map[Tuple]bool, len(related))
-	for _, e := range related {
-		allowed[e.Master] = false
-	}
-	err := t.List(ctx, func(e *Entry) bool {
-		if _, asked := allowed[e.Original]; asked {
-			allowed[e.Original] = decide(e) != model.Deny
-		}
-		return ctx.Err() == nil
-	})
-	if err != nil {
-		return nil, err // whether a master is gone is not known
-	}
-	var out []*Entry
-	for _, e := range related {
-		if !allowed[e.Master] {
-			out = append(out, e)
-		}
-	}
-	return out, nil
 }
