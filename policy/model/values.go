@@ -31,6 +31,17 @@ func (a Action) String() string {
 // MarshalText makes actions strings in JSON and YAML.
 func (a Action) MarshalText() ([]byte, error) { return []byte(a.String()), nil }
 
+// UnmarshalText reads what MarshalText writes.
+func (a *Action) UnmarshalText(b []byte) error {
+	for i, name := range actionNames {
+		if name == string(b) {
+			*a = Action(i)
+			return nil
+		}
+	}
+	return fmt.Errorf("unsupported action %q", b)
+}
+
 // Direction is the side of an endpoint that a policy governs.
 type Direction uint8
 
@@ -82,6 +93,19 @@ func (p Protocol) String() string {
 
 // MarshalText makes protocols strings in JSON and YAML.
 func (p Protocol) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (p *Protocol) UnmarshalText(b []byte) error {
+	if string(b) == AnyProtocol.String() {
+		*p = AnyProtocol
+		return nil
+	}
+	got, err := ParseProtocol(string(b))
+	if err == nil {
+		*p = got
+	}
+	return err
+}
 
 // HasPorts says whether packets of the protocol carry ports.
 func (p Protocol) HasPorts() bool { return p == TCP || p == UDP || p == SCTP || p == UDPLite }

@@ -1,0 +1,205 @@
+package kept
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// format is the first line's beginning of a file. The number changes with State.
+const format = "tierwall kept state 1 sha256:"
+
+// FileName is the file's name in the state folder.
+const FileName = "boot.state"
+
+// DefaultMaxBytes bounds the size of a file.
+const DefaultMaxBytes = 8 << 20
+
+// Errors of Load.
+var (
+	// ErrNone: there is no file.
+	ErrNone = errors.New("nothing is kept")
+	// ErrOther: the file is of another cluster, node or version.
+	ErrOther = errors.New("what is kept is of another cluster, node or version")
+	// ErrDamaged: the file is not what was written.
+	ErrDamaged = errors.New("what is kept is damaged")
+)
+
+// Store is the file of a node. Its methods are not safe for concurrent use.
+type Store struct {
+	// Dir is the state folder.
+	Dir string
+	// Cluster is what tells the cluster from others. Empty: Load takes any.
+	Cluster string
+	// Node is the node's name. Empty: Load takes any.
+	Node string
+	// Boot is the kernel's ID of this boot.
+	Boot string
+	// MaxBytes; 0 means DefaultMaxBytes.
+	MaxBytes int
+
+	// last is what the file holds, as far as is known.
+	last []byte
+	// create makes the new file; nil: os.OpenFile. Tests fill disks by it.
+	create func(name string) (file, error)
+}
+
+// file is what Save needs of a file.
+type file interface {
+	io.WriteCloser
+	Sync() error
+}
+
+// Kept is what Load has read.
+type Kept struct {
+	State *State
+	// Node that it was kept for.
+	Node string
+	// SameBoot: it was kept since the last boot, so the kernel has had all of it and more.
+	SameBoot bool
+}
+
+// body is what a file holds after its first line.
+type body struct {
+	Cluster string `json:"cluster"`
+	Node    string `json:"node"`
+	Boot    string `json:"boot"`
+	State   *State `json:"state"`
+}
+
+func (s *Store) path() string { return filepath.Join(s.Dir, FileName) }
+
+func (s *Store) limit() int {
+	if s.MaxBytes > 0 {
+		return s.MaxBytes
+	}
+	return DefaultMaxBytes
+}
+
+// encode returns a file's content: the same State, the same bytes.
+func (s *Store) encode(st *State) ([]byte, error) {
+	data, err := json.Marshal(body{s.Cluster, s.Node, s.Boot, st})
+	if err != nil {
+		return nil, err
+	}
+	return seal(data), nil
+}
+
+func seal(data []byte) []byte {
+	sum := sha256.Sum256(data)
+	return append([]byte(format+hex.EncodeToString(sum[:])+"\n"), data...)
+}
+
+// decode reads a file's content.
+func (s *Store) decode(content []byte) (*Kept, error) {
+	line, data, found := bytes.Cut(content, []byte("\n"))
+	sum, ours := strings.CutPrefix(string(line), format)
+	if !ours && strings.HasPrefix(string(line), "tierwall kept state ") {
+		return nil, fmt.Errorf("%w: %q", ErrOther, line[:min(len(line), 40)])
+	}
+	if want := sha256.Sum256(data); !ours || !found || sum != hex.EncodeToString(want[:]) {
+		return nil, fmt.Errorf("%w: its checksum is not right", ErrDamaged)
+	}
+	var b body
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&b); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	switch {
+	case b.State == nil:
+		return nil, fmt.Errorf("%w: it holds nothing", ErrDamaged)
+	case s.Cluster != "" && b.Cluster != s.Cluster:
+		return nil, fmt.Errorf("%w: cluster", ErrOther)
+	case s.Node != "" && b.Node != s.Node:
+		return nil, fmt.Errorf("%w: node %q", ErrOther, b.Node)
+	}
+	if _, err := b.State.Objects(); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	return &Kept{State: b.State, Node: b.Node, SameBoot: b.Boot == s.Boot}, nil
+}
+
+// Load reads the file. Its errors are ErrNone, ErrOther, ErrDamaged or the file
+// system's.
+func (s *Store) Load() (*Kept, error) {
+	f, err := os.Open(s.path())
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, ErrNone
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = f.Close() }()
+	content, err := io.ReadAll(io.LimitReader(f, int64(s.limit())+1))
+	if err != nil {
+		return nil, err
+	}
+	if len(content) > s.limit() {
+		return nil, fmt.Errorf("%w: it is larger than %d bytes", ErrDamaged, s.limit())
+	}
+	return s.decode(content)
+}
+
+// Save writes the file: all of it or, after an error, what was there before. A State
+// that the file holds already is not written again. A State that is too large is
+// cut down to the node's blocks of pod addresses, and reported by small.
+func (s *Store) Save(st *State) (small bool, err error) {
+	content, err := s.encode(st)
+	if err == nil && len(content) > s.limit() {
+		small = true
+		content, err = s.encode(st.Blocks(s.Node))
+	}
+	switch {
+	case err != nil:
+		return small, fmt.Errorf("encode what is to be kept: %w", err)
+	case len(content) > s.limit():
+		return small, fmt.Errorf("what is to be kept has %d bytes, the limit is %d", len(content), s.limit())
+	case bytes.Equal(content, s.last):
+		return small, nil
+	}
+	if err := s.write(content); err != nil {
+		return small, err
+	}
+	s.last = content
+	return small, nil
+}
+
+// write replaces the file.
+func (s *Store) write(content []byte) error {
+	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
+		return err
+	}
+	name := s.path() + ".new"
+	create := s.create
+	if create == nil {
+		create = func(name string) (file, error) { return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) }
+	}
+	f, err := create(name)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(content)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return errors.Join(err, os.Remove(name))
+	}
+	if err := os.Rename(name, s.path()); err != nil {
+		return err
+	}
+	// The name is on the disk only with the folder.
+	d, err := os.Open(s.Dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
