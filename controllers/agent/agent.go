@@ -54,6 +54,9 @@ type Options struct {
 	// Lines is where the lines of these packets go, in the format that the settings
 	// say; nil: to Log.
 	Lines io.Writer
+	// Boot is what the node enforces from its boot until the source is in sync; nil:
+	// nothing is kept for it.
+	Boot *Boot
 	// Compiler's options.
 	Compiler dataplane.Options
 	// Clock; nil: the real one.
@@ -138,6 +141,8 @@ type Agent struct {
 	// listing is the sweep at work; nil: none is. listers are its goroutine.
 	listing *listing
 	listers sync.WaitGroup
+	// keeping is when what is enforced after the next boot is written.
+	keeping keeping
 	// cuts are what sweeps have cut, and what stays so.
 	cuts cuts
 
@@ -210,6 +215,7 @@ func (a *Agent) Run(ctx context.Context) error {
 	}
 	defer close(a.ended)
 	ctx, cancel := context.WithCancel(ctx)
+	a.restoreKept(ctx)
 	ended := make(chan error, 1)
 	go func() { ended <- a.opts.Source.Run(ctx, a.queue) }()
 	var watching sync.WaitGroup
@@ -217,6 +223,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		cancel()
 		watching.Wait()
 		a.listers.Wait()
+		a.keepLast()
 		a.health.set(false, "stopped")
 	}()
 	if a.opts.Watcher != nil {
@@ -335,6 +342,8 @@ func (a *Agent) work(ctx context.Context) bool {
 		a.readLinks()
 	case due(&a.cuts.lookAt):
 		a.lookDue()
+	case due(&a.keeping.at):
+		a.keepDue()
 	case due(&a.reconsiderAt):
 		a.reconsider(ctx)
 		a.tell(ctx)
@@ -353,7 +362,7 @@ func (a *Agent) work(ctx context.Context) bool {
 // timer fires at the next deadline.
 func (a *Agent) timer() (fired <-chan time.Time, stop func()) {
 	var next time.Time
-	for _, at := range []time.Time{a.applyAt, a.sweepAt, a.cuts.lookAt, a.links.at, a.auditAt, a.reconsiderAt} {
+	for _, at := range []time.Time{a.applyAt, a.sweepAt, a.cuts.lookAt, a.links.at, a.keeping.at, a.auditAt, a.reconsiderAt} {
 		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}

@@ -130,6 +130,7 @@ func (a *Agent) flush() *dataplane.Change {
 	if len(d.Nodes) > 0 {
 		a.noteNodes()
 	}
+	a.noteKept(d, ch)
 	if d.Settings || slices.ContainsFunc(d.Nodes, a.local) {
 		// They are part of the State but of no Change.
 		a.full, a.dirty = true, true

@@ -149,7 +149,15 @@ func index(t testing.TB, manifests string) (*policy.Index, map[model.Ref]model.O
 func taken(t testing.TB) *State {
 	t.Helper()
 	ix, objects := index(t, world)
-	return Take(ix, "n1", func(r model.Ref) *model.Endpoint { e, _ := objects[r].(*model.Endpoint); return e })
+	var hosts []*model.Endpoint
+	for _, name := range []string{"n1-eth0", "n2-eth0"} {
+		h, ok := objects[model.Ref{Kind: model.KindHostEndpoint, Name: name}].(*model.Endpoint)
+		if !ok {
+			t.Fatalf("no host endpoint %s", name)
+		}
+		hosts = append(hosts, h)
+	}
+	return Take(ix, "n1", hosts)
 }
 
 // restored is an index of what is kept.

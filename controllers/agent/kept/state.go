@@ -109,30 +109,19 @@ func orderFrom(f *float64) float64 {
 	return *f
 }
 
-// Take returns what of an index is to be kept for a node, as of the last Flush. host
-// returns host endpoints as they were put into the index; nil, or one that it
-// returns nil for: with the addresses that the index gives it. The State shares
-// nothing that changes later.
-func Take(ix *policy.Index, node string, host func(model.Ref) *model.Endpoint) *State {
+// Take returns what of an index is to be kept for a node, as of the last Flush. hosts
+// are the host endpoints of the node, as they were put into the index. The State
+// shares nothing with the index that changes later.
+func Take(ix *policy.Index, node string, hosts []*model.Endpoint) *State {
 	s := &State{Settings: ix.Settings(), Nodes: withoutLabels(ix.Nodes())}
 	t := taker{sets: map[string]*policy.Set{}, selects: map[*policy.Policy][]string{}}
-	for _, r := range ix.Endpoints() {
-		if r.Kind != model.KindHostEndpoint {
+	for _, h := range hosts {
+		eff := ix.Effective(h.Ref)
+		if h.Node != node || h.Host == nil || eff == nil {
 			continue
 		}
-		h, _ := ix.Endpoint(r)
-		eff := ix.Effective(r)
-		if h.Node != node || eff == nil {
-			continue
-		}
-		if host != nil {
-			if given := host(r); given != nil {
-				h = &model.Endpoint{Ref: r, Node: given.Node, Addrs: slices.Clone(given.Addrs), Host: given.Host}
-			}
-		}
-		h.Labels, h.Ports = nil, nil
-		s.Hosts = append(s.Hosts, h)
-		t.take(r.Name, eff)
+		s.Hosts = append(s.Hosts, &model.Endpoint{Ref: h.Ref, Node: h.Node, Addrs: h.Addrs, Host: h.Host})
+		t.take(h.Ref.Name, eff)
 	}
 	if len(s.Hosts) == 0 {
 		return s

@@ -145,7 +145,11 @@ func (s *Store) Load() (*Kept, error) {
 	if len(content) > s.limit() {
 		return nil, fmt.Errorf("%w: it is larger than %d bytes", ErrDamaged, s.limit())
 	}
-	return s.decode(content)
+	k, err := s.decode(content)
+	if err == nil {
+		s.last = content
+	}
+	return k, err
 }
 
 // Save writes the file: all of it or, after an error, what was there before. A State
