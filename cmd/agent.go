@@ -37,6 +37,7 @@ type agentFlags struct {
 	kubeconfig, context, dataplane    string
 	nri                               string
 	cleanup, stay, requirePolicy      bool
+	boot                              bool
 }
 
 func newAgentCommand(s streams) *cobra.Command {
@@ -52,7 +53,9 @@ any more, and repairs the table if somebody else changes it.
 
 Nothing is written before all objects of the cluster have been read. While the
 API server cannot be reached, what it said last stays in force; so it does when
-the agent starts meanwhile, for the kernel keeps its rules.
+the agent starts meanwhile, for the kernel keeps its rules. After a boot, when the
+kernel has none, the host endpoints of the time before are put in force first, and
+the node's blocks of pod addresses without any pods; --boot does only that.
 
 With --from it does the same by the manifests of a folder, with no cluster: a
 host endpoint without spec.node means this host then. A file that does not parse
@@ -69,6 +72,7 @@ them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 		Example: `  tierwall agent
   tierwall agent --kubeconfig /etc/tierwall/kubeconfig --node worker-1
   tierwall agent --from /etc/tierwall
+  tierwall agent --boot
   tierwall agent --cleanup`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -81,11 +85,12 @@ them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 	fs.StringVar(&f.context, "context", "", "context of the kubeconfig; default the current one")
 	fs.StringVar(&f.node, "node", "", "name of this node; default $NODE_NAME, then the host's name")
 	fs.StringVar(&f.metricsAddr, "metrics-addr", "127.0.0.1:9391", "address for /metrics, /healthz and /readyz; empty: none")
-	fs.StringVar(&f.stateDir, "state-dir", "/var/lib/tierwall", "where the last good content of each file is kept; empty: nowhere")
+	fs.StringVar(&f.stateDir, "state-dir", "/var/lib/tierwall", "where host endpoints and their policies are kept for the next boot and, with --from, the last good content of each file; empty: nowhere")
 	f.log.register(fs)
 	fs.StringVar(&f.dataplane, "dataplane", "auto", "what programs the kernel: nftables, iptables (whose commands must be installed), or auto: nftables where the kernel has it, else iptables")
 	fs.StringVar(&f.nri, "nri", "auto", "socket of the container runtime's plugins, which has new pods wait for their policy; auto: "+nri.DefaultSocket+", if there is one, now or later; off: none")
 	fs.BoolVar(&f.requirePolicy, "require-policy", false, "have a new pod's start fail, and be tried again, if its policy is not in force within the time that the runtime grants; default: it starts")
+	fs.BoolVar(&f.boot, "boot", false, "put what is kept for this boot into the kernel, unless it has rules, and exit; for a unit that runs before the kubelet. Without --node: whatever node it was kept for")
 	fs.BoolVar(&f.cleanup, "cleanup", false, "remove everything of Tierwall's from the kernel, and exit")
 	fs.BoolVar(&f.stay, "stay", false, "with --cleanup: do not exit, and be ready when the kernel is clean")
 	return c
@@ -98,7 +103,9 @@ func (f *agentFlags) check() error {
 		return errors.New("--stay goes with --cleanup")
 	case f.cleanup && f.from != "":
 		return errors.New("--cleanup goes without --from")
-	case f.cleanup:
+	case f.boot && (f.cleanup || f.from != ""):
+		return errors.New("--boot cannot be combined with --cleanup and --from: it puts in force what is kept of a cluster")
+	case f.cleanup, f.boot:
 		return nil
 	case f.from != "" && (f.kubeconfig != "" || f.context != ""):
 		return errors.New("--from goes without --kubeconfig and --context: there is no cluster")
@@ -192,6 +199,9 @@ func (f *agentFlags) run(ctx context.Context, s streams) error {
 		_, err := fmt.Fprintln(s.out, "removed all of Tierwall's: nftables table inet tierwall, iptables chains TW-…, ipsets tw-…")
 		return err
 	}
+	if f.boot {
+		return f.restore(ctx, log, s.out, backend)
+	}
 	return f.enforce(ctx, log, s.out, backend)
 }
 
@@ -205,7 +215,7 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 	if err != nil {
 		return err
 	}
-	o := agent.Options{Node: f.node, Backend: backend, Log: log, Source: early.source, Lines: out}
+	o := agent.Options{Node: f.node, Backend: backend, Log: log, Source: early.source, Lines: out, Boot: f.kept(log)}
 	if table, err := conntrack.New(); err != nil {
 		log.Warn("established connections are left alone", "error", err)
 	} else {
