@@ -91,7 +91,7 @@ them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 	fs.StringVar(&f.nri, "nri", "auto", "socket of the container runtime's plugins, which has new pods wait for their policy; auto: "+nri.DefaultSocket+", if there is one, now or later; off: none")
 	fs.BoolVar(&f.requirePolicy, "require-policy", false, "have a new pod's start fail, and be tried again, if its policy is not in force within the time that the runtime grants; default: it starts")
 	fs.BoolVar(&f.boot, "boot", false, "put what is kept for this boot into the kernel, unless it has rules, and exit; for a unit that runs before the kubelet. Without --node: whatever node it was kept for")
-	fs.BoolVar(&f.cleanup, "cleanup", false, "remove everything of Tierwall's from the kernel, and exit")
+	fs.BoolVar(&f.cleanup, "cleanup", false, "remove everything of Tierwall's from the kernel, and what is kept for the next boot, and exit")
 	fs.BoolVar(&f.stay, "stay", false, "with --cleanup: do not exit, and be ready when the kernel is clean")
 	return c
 }
@@ -190,10 +190,10 @@ func (f *agentFlags) run(ctx context.Context, s streams) error {
 		return err
 	}
 	if f.stay {
-		return stayClean(ctx, log, backend, f.metricsAddr)
+		return stayClean(ctx, log, forgetting{backend, f.stateDir}, f.metricsAddr)
 	}
 	if f.cleanup {
-		if err := backend.Cleanup(ctx); err != nil {
+		if err := (forgetting{backend, f.stateDir}).Cleanup(ctx); err != nil {
 			return err
 		}
 		_, err := fmt.Fprintln(s.out, "removed all of Tierwall's: nftables table inet tierwall, iptables chains TW-…, ipsets tw-…")

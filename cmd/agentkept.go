@@ -7,6 +7,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -76,6 +77,21 @@ func kernelHolds() bool {
 		}
 	}
 	return false
+}
+
+// forgetting is a backend whose Cleanup forgets what is kept for the next boot, too.
+type forgetting struct {
+	dataplane.Backend
+	dir string // the state folder; empty: there is none
+}
+
+// Cleanup implements dataplane.Backend.
+func (f forgetting) Cleanup(ctx context.Context) error {
+	err := f.Backend.Cleanup(ctx)
+	if f.dir == "" {
+		return err
+	}
+	return errors.Join(err, (&kept.Store{Dir: f.dir}).Remove())
 }
 
 // restore puts the kept state into the kernel once.

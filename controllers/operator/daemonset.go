@@ -3,6 +3,7 @@ package operator
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
@@ -73,14 +74,28 @@ func podSpec(tw *v1alpha1.Tierwall, s Settings) corev1.PodSpec {
 		PriorityClassName:  priorityClass,
 		NodeSelector:       nodes,
 		Tolerations:        tolerations,
-		// Nothing is to be saved at the end: the kernel goes on by itself.
+		// The kernel goes on by itself; what is kept for the next boot is a small file.
 		TerminationGracePeriodSeconds: ptr.To[int64](10),
 		SecurityContext: &corev1.PodSecurityContext{
 			SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 		},
 		Containers: []corev1.Container{agentContainer(tw, s)},
-		Volumes:    append(lockVolumes(tw), runtimeVolumes(tw, s)...),
+		Volumes:    slices.Concat(stateVolumes(), lockVolumes(tw), runtimeVolumes(tw, s)),
 	}
+}
+
+// stateFolder is where an agent keeps what its node enforces after the next boot
+// until the cluster has been read.
+const stateFolder = "/var/lib/tierwall"
+
+func stateVolumes() []corev1.Volume {
+	return []corev1.Volume{{Name: "state", VolumeSource: corev1.VolumeSource{
+		HostPath: &corev1.HostPathVolumeSource{Path: stateFolder, Type: ptr.To(corev1.HostPathDirectoryOrCreate)},
+	}}}
+}
+
+func stateMounts() []corev1.VolumeMount {
+	return []corev1.VolumeMount{{Name: "state", MountPath: stateFolder}}
 }
 
 // lockFile is what all users of the older iptables on a node lock while they change it.
@@ -175,7 +190,7 @@ func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
 		// Alive: no transaction hangs. Being out of date is no reason for a restart.
 		LivenessProbe:            probe("/healthz", port, 20, 6),
 		SecurityContext:          agentSecurity(tw),
-		VolumeMounts:             append(lockMounts(tw), runtimeMounts(tw, s)...),
+		VolumeMounts:             slices.Concat(stateMounts(), lockMounts(tw), runtimeMounts(tw, s)),
 		TerminationMessagePolicy: corev1.TerminationMessageFallbackToLogsOnError,
 	}
 }

@@ -338,7 +338,18 @@ func TestSave(t *testing.T) {
 	if _, err := s.Save(state); err == nil {
 		t.Error("no limit")
 	}
+	for range 2 {
+		if err := s.Remove(); err != nil {
+			t.Error(err)
+		}
+	}
+	if _, err := s.Load(); !errors.Is(err, ErrNone) {
+		t.Errorf("removed: %v", err)
+	}
 	s.Dir, s.MaxBytes = "/dev/null/x", 0
+	if err := s.Remove(); err != nil {
+		t.Error(err)
+	}
 	if _, err := s.Save(state); err == nil {
 		t.Error("a folder that cannot be made")
 	}

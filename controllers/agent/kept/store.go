@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 )
 
 // format is the first line's beginning of a file. The number changes with State.
@@ -206,4 +207,13 @@ func (s *Store) write(content []byte) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// Remove removes the file. One that is not there is no error.
+func (s *Store) Remove() error {
+	s.last = nil
+	if err := os.Remove(s.path()); err != nil && !errors.Is(err, os.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+		return fmt.Errorf("remove what is kept: %w", err)
+	}
+	return nil
 }
