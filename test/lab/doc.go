@@ -28,6 +28,12 @@
 // probe. When the last is back, the probe is where it was going to or was
 // dropped. No timeout decides, so a slow or busy machine changes nothing.
 //
+// What attackers send. Options of a probe forge a source address, send by a
+// certain interface or as a frame, to link-local, multicast and broadcast
+// addresses, as any message of neighbour discovery, TCP flags or SCTP chunk, and
+// inside of a VXLAN datagram. Networks get what attacks need by
+// [Lab.AddOverlay], [Lab.AddNodeAddr], [Lab.Join] and hosts behind a node.
+//
 // What "delivered" means. The receiver's own IP stack passed the packet on to
 // a socket: it left every hook of every namespace on its way, the input hook of
 // the receiving node included.

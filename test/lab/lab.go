@@ -35,6 +35,7 @@ type Lab struct {
 	pods     map[string]*pod
 	owners   map[netip.Addr]*place // who has an address
 	services []Service
+	overlay  *overlay // nil: none
 	streams  map[*Stream]struct{}
 
 	numbers numbers
@@ -68,7 +69,7 @@ func New(ctx context.Context, s Spec) (*Lab, error) {
 
 func (l *Lab) build(ctx context.Context, s Spec) error {
 	var err error
-	if l.wire, err = newPlace(wire, forwards); err != nil {
+	if l.wire, err = newPlace(Wire, forwards); err != nil {
 		return err
 	}
 	if err := l.wire.blackhole(); err != nil {
@@ -179,6 +180,9 @@ func (l *Lab) at(where string) (*place, error) {
 	defer l.mu.RUnlock()
 	if l.closed {
 		return nil, errClosed
+	}
+	if where == Wire {
+		return l.wire, nil
 	}
 	if n, ok := l.nodes[where]; ok {
 		return n.place, nil

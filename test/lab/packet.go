@@ -3,6 +3,7 @@
 package lab
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"hash/crc32"
@@ -38,11 +39,6 @@ func readPayload(b []byte) (kind byte, id uint32, ok bool) {
 		return 0, 0, false
 	}
 	return b[len(magic)], binary.BigEndian.Uint32(b[len(magic)+1:]), true
-}
-
-// probePacket builds the packet of a flow with its IP header.
-func probePacket(f model.Flow, id uint32) []byte {
-	return ipPacket(f.Src, f.Dst, f.Protocol, transport(f, id, payloadProbe))
 }
 
 // transport builds what follows the IP header, of a probe or of the answer to
@@ -253,6 +249,8 @@ func (s seen) readTCP(b []byte) (seen, bool) {
 	}
 	flags := b[13]
 	switch {
+	case binary.BigEndian.Uint16(b[14:]) == window && binary.BigEndian.Uint16(b[18:]) == window: // see flagged
+		s.id = binary.BigEndian.Uint32(b[4:])
 	case flags&(tcpSYN|tcpACK|tcpRST) == tcpSYN && binary.BigEndian.Uint16(b[14:]) == window:
 		s.id = binary.BigEndian.Uint32(b[4:])
 	case flags&(tcpSYN|tcpACK) == tcpSYN|tcpACK:
@@ -268,6 +266,9 @@ func (s seen) readTCP(b []byte) (seen, bool) {
 func (s seen) readSCTP(b []byte) (seen, bool) {
 	if len(b) < 20 {
 		return s, false
+	}
+	if i := bytes.Index(b, []byte(magic)); i >= 0 { // see Chunk
+		return s.readPayload(b[i:])
 	}
 	tag := binary.BigEndian.Uint32(b[4:])
 	switch b[12] {
@@ -288,6 +289,9 @@ func (s seen) readICMP(p model.Protocol, b []byte) (seen, bool) {
 		return s, false
 	}
 	s.icmpType, s.icmpCode = b[0], b[1]
+	if i := bytes.Index(b, []byte(magic)); p == model.ICMPv6 && isDiscovery(s.icmpType) && i >= 0 {
+		return s.readPayload(b[i:])
+	}
 	if !icmpIsError(p, s.icmpType) {
 		_, id, ok := readPayload(b[8:])
 		s.id = id

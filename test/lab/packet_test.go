@@ -21,7 +21,7 @@ func TestReadProbes(t *testing.T) {
 		if f.Protocol.HasPorts() {
 			f.SrcPort = 1234
 		}
-		packet := probePacket(f, 0xfedcba98)
+		packet := probePacket(f, 0xfedcba98, Options{})
 		src, dst, p, body, ok := readIP(packet)
 		if !ok || src != f.Src || dst != f.Dst || p != f.Protocol {
 			t.Errorf("%s: the IP header reads %s > %s protocol %s, %t", describe(f), src, dst, p, ok)
@@ -78,7 +78,7 @@ func TestChecksums(t *testing.T) {
 // FuzzRead feeds the parsers what a network may bring.
 func FuzzRead(f *testing.F) {
 	for _, fl := range append(allProtocols(addr("10.0.0.1"), addr("10.0.0.2")), allProtocols(addr("fd00::1"), addr("fd00::2"))...) {
-		f.Add(probePacket(fl, 1))
+		f.Add(probePacket(fl, 1, Options{}))
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if src, dst, p, body, ok := readIP(b); ok {

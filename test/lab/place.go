@@ -27,6 +27,7 @@ type place struct {
 	sockets   map[socketKey]*rawSocket
 	listeners map[listenerKey]*listener
 	senders   [2]int // raw sockets for IPv4 and IPv6; 0: not open
+	groups    []int  // sockets that are members of multicast groups
 	ct        *conntrack
 }
 
@@ -64,6 +65,9 @@ func (p *place) close() {
 		if l.fd >= 0 {
 			shut(l.fd)
 		}
+	}
+	for _, fd := range p.groups {
+		shut(fd)
 	}
 	for _, fd := range p.senders {
 		if fd != 0 {

@@ -8,7 +8,9 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"time"
 
@@ -49,6 +51,21 @@ type Options struct {
 	// nodes' connection tracking, so that the probe may be a packet of one of them.
 	// Else they are deleted first, and the probe is the first packet of a connection.
 	KeepConnection bool
+	// To are the places at which the packet may arrive, for destinations that are
+	// nobody's alone: link-local, multicast, broadcast. No one takes such an address
+	// on, and the lab answers nothing: Delivered says that one of these has it. See
+	// [Lab.Join].
+	To []string
+	// Interface by which From sends, whatever its routes say; needed where To is.
+	Interface string
+	// Frame is the link address to which the packet is sent by Interface, past the
+	// IP stack of From; needed where the source is unspecified.
+	Frame net.HardwareAddr
+	// Flags of a TCP packet that is no SYN, Chunk of an SCTP packet that is no INIT.
+	Flags uint8
+	Chunk *Chunk
+	// Inside is an envelope around the packet, which is what From sends.
+	Inside *Envelope
 }
 
 // pending is the probes under way, by number.
@@ -70,6 +87,7 @@ type probe struct {
 	result Result
 	echo   *model.Flow // the answer that the lab has to send
 	echoAt *place
+	mute   bool // the lab does not answer
 }
 
 // target is where a probe may arrive.
@@ -112,16 +130,11 @@ func (l *Lab) newProbe(f model.Flow, o Options) (*probe, error) {
 	}
 	p := &probe{}
 	var err error
-	owner, err := l.carry(f.Src)
+	owner, err := l.sender(f.Src, o)
 	if err != nil {
 		return nil, err
 	}
-	p.from = owner
-	if o.From != "" {
-		if p.from, err = l.at(o.From); err != nil {
-			return nil, err
-		}
-	}
+	p.from, p.mute = owner, len(o.To) > 0 || o.Chunk != nil || o.Flags != 0
 	if f.Protocol.HasPorts() && f.SrcPort == 0 {
 		f.SrcPort = l.numbers.nextPort(f.Src, f.Protocol)
 	}
@@ -133,9 +146,41 @@ func (l *Lab) newProbe(f model.Flow, o Options) (*probe, error) {
 	return p, nil
 }
 
+// sender is who sends a probe.
+func (l *Lab) sender(src netip.Addr, o Options) (*place, error) {
+	if o.From == "" {
+		return l.carry(src)
+	}
+	if len(o.To) == 0 && !src.IsLinkLocalUnicast() && !src.IsUnspecified() {
+		if _, err := l.carry(src); err != nil {
+			return nil, err
+		}
+	}
+	return l.at(o.From)
+}
+
+// targetsAt lists places for a packet whose destination does not say where it goes.
+func (l *Lab) targetsAt(p *probe, wheres []string) error {
+	for _, w := range wheres {
+		where, err := l.at(w)
+		if err != nil {
+			return err
+		}
+		s, err := where.receiver(socketKey{p.flow.Src.Is4(), p.flow.Protocol})
+		if err != nil {
+			return err
+		}
+		p.at = append(p.at, target{where, netip.AddrPortFrom(p.flow.Dst, p.flow.DstPort), s})
+	}
+	return nil
+}
+
 // findTargets lists where the packet may arrive: at its destination, and at the
 // backends of the services that have that address.
 func (l *Lab) findTargets(p *probe, o Options) error {
+	if len(o.To) > 0 {
+		return l.targetsAt(p, o.To)
+	}
 	at := append([]netip.AddrPort{netip.AddrPortFrom(p.flow.Dst, p.flow.DstPort)}, o.At...)
 	service := false
 	l.mu.RLock()
@@ -192,6 +237,9 @@ func (l *Lab) run(ctx context.Context, p *probe, o Options) error {
 		}
 	}()
 	for _, t := range p.at {
+		if len(o.To) > 0 {
+			break
+		}
 		stop, err := t.place.listen(p.flow.Protocol, t.addr)
 		if err != nil {
 			return err
@@ -207,9 +255,12 @@ func (l *Lab) run(ctx context.Context, p *probe, o Options) error {
 			return err
 		}
 	}
-	packet := probePacket(p.flow, p.id)
+	packet, dst, err := l.packet(p, o)
+	if err != nil {
+		return err
+	}
 	bound := p.flow.Src
-	if o.From != "" {
+	if o.From != "" || o.Inside != nil {
 		bound = netip.Addr{}
 	}
 	err = l.onCPU(func(w *witness) error {
@@ -220,7 +271,11 @@ func (l *Lab) run(ctx context.Context, p *probe, o Options) error {
 		p.mu.Lock()
 		p.sent = time.Now()
 		p.mu.Unlock()
-		if err := p.from.send(packet, bound, p.flow.Dst); err != nil {
+		send := func() error { return p.from.send(packet, bound, dst, o.Interface) }
+		if o.Frame != nil {
+			send = func() error { return p.from.sendFrame(o.Interface, o.Frame, packet) }
+		}
+		if err := send(); err != nil {
 			return err
 		}
 		if err := w.settle(hops); err != nil {
@@ -269,7 +324,7 @@ func (l *Lab) finish(w *witness, p *probe, replies []*rawSocket) error {
 		return nil
 	}
 	packet := ipPacket(echo.Src, echo.Dst, echo.Protocol, transport(*echo, p.id, payloadAnswer))
-	if err := at.send(packet, echo.Src, echo.Dst); err != nil {
+	if err := at.send(packet, echo.Src, echo.Dst, ""); err != nil {
 		return err
 	}
 	if err := w.settle(hops); err != nil {
@@ -414,7 +469,7 @@ func (p *probe) see(at *place, s seen, now time.Time) {
 		p.result.Latency = now.Sub(p.sent)
 		return
 	}
-	if p.result.Delivered {
+	if p.result.Delivered || !slices.ContainsFunc(p.at, func(t target) bool { return t.place == at }) {
 		return
 	}
 	p.result.Delivered, p.result.At, p.result.From, p.result.To = true, at.name, s.src, s.dst
@@ -423,7 +478,7 @@ func (p *probe) see(at *place, s seen, now time.Time) {
 	} else {
 		p.result.Rejected, p.result.Answered = false, true
 	}
-	if f.Protocol != model.TCP && !icmp {
+	if f.Protocol != model.TCP && !icmp && !p.mute {
 		p.echo = &model.Flow{Src: s.dst.Addr(), Dst: s.src.Addr(), Protocol: f.Protocol, SrcPort: s.dst.Port(), DstPort: s.src.Port()}
 		p.echoAt = at
 	}

@@ -66,11 +66,12 @@ func (p *place) receiver(k socketKey) (*rawSocket, error) {
 }
 
 // filter keeps traffic that is not the lab's out of the socket, so that it can
-// neither fill it nor wake anyone: TCP without SYN and RST, other datagrams
+// neither fill it nor wake anyone: TCP without SYN, RST or the lab's window, other datagrams
 // without the magic.
 func (k socketKey) filter() []unix.SockFilter {
 	const (
 		loadByte, loadWord = unix.BPF_LD | unix.BPF_B | unix.BPF_IND, unix.BPF_LD | unix.BPF_W | unix.BPF_IND
+		loadHalf           = unix.BPF_LD | unix.BPF_H | unix.BPF_IND
 		headerLen, zero    = unix.BPF_LDX | unix.BPF_B | unix.BPF_MSH, unix.BPF_LDX | unix.BPF_IMM
 		ret                = unix.BPF_RET | unix.BPF_K
 	)
@@ -85,7 +86,9 @@ func (k socketKey) filter() []unix.SockFilter {
 		return []unix.SockFilter{
 			start,
 			{Code: loadByte, K: 13},
-			{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: tcpSYN | tcpRST, Jf: 1},
+			{Code: unix.BPF_JMP | unix.BPF_JSET | unix.BPF_K, K: tcpSYN | tcpRST, Jt: 2},
+			{Code: loadHalf, K: 14},
+			{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, K: window, Jf: 1},
 			pass, drop,
 		}
 	case model.UDP, model.UDPLite:
@@ -168,8 +171,9 @@ func packetInfo(oob []byte) (netip.Addr, bool) {
 }
 
 // send sends a packet with its IP header out of the namespace, by its output
-// hook, as a packet of the host itself. A packet that the hook drops counts as sent.
-func (p *place) send(packet []byte, src, dst netip.Addr) error {
+// hook, as a packet of the host itself. A packet that the hook drops counts as
+// sent. An interface, if there is one, is where it leaves, whatever routes say.
+func (p *place) send(packet []byte, src, dst netip.Addr, iface string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -182,26 +186,37 @@ func (p *place) send(packet []byte, src, dst netip.Addr) error {
 	if p.senders[i] == 0 {
 		err := p.ns.do(func() (err error) {
 			p.senders[i], err = unix.Socket(domain, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.IPPROTO_RAW)
+			if err == nil {
+				err = unix.SetsockoptInt(p.senders[i], unix.SOL_SOCKET, unix.SO_BROADCAST, 1)
+			}
 			return err
 		})
 		if err != nil {
 			return p.wrap(err, "raw socket")
 		}
 	}
+	out, err := p.index(iface)
+	if err != nil {
+		return err
+	}
 	var to unix.Sockaddr
 	var info []byte // the source address, for routing rules that ask for it
 	if dst.Is4() {
 		to = &unix.SockaddrInet4{Addr: dst.As4()}
-		if src.IsValid() {
+		if out != 0 {
+			info = control(unix.IPPROTO_IP, unix.IP_PKTINFO, &unix.Inet4Pktinfo{Ifindex: int32(out)})
+		} else if src.IsValid() {
 			info = control(unix.IPPROTO_IP, unix.IP_PKTINFO, &unix.Inet4Pktinfo{Spec_dst: src.As4()})
 		}
 	} else {
 		to = &unix.SockaddrInet6{Addr: dst.As16()}
-		if src.IsValid() {
+		if out != 0 {
+			info = control(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, &unix.Inet6Pktinfo{Ifindex: uint32(out)})
+		} else if src.IsValid() {
 			info = control(unix.IPPROTO_IPV6, unix.IPV6_PKTINFO, &unix.Inet6Pktinfo{Addr: src.As16()})
 		}
 	}
-	_, err := unix.SendmsgN(p.senders[i], packet, info, to, 0)
+	_, err = unix.SendmsgN(p.senders[i], packet, info, to, 0)
 	if errors.Is(err, unix.EPERM) || errors.Is(err, unix.ENOBUFS) {
 		return nil
 	}

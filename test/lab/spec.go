@@ -60,6 +60,12 @@ func (n *Node) main() string {
 	return n.Interface
 }
 
+// lacks reports whether a name is free for a further interface.
+func (n *Node) lacks(name string) bool {
+	return name != "" && name != n.main() && name != bridgeName && len(name) <= 15 &&
+		!slices.ContainsFunc(n.Links, func(l Link) bool { return l.Name == name })
+}
+
 // Link is a further interface of a node, with addresses of its own.
 type Link struct {
 	Name  string
@@ -83,6 +89,10 @@ func (p Pod) Where() string { return p.Namespace + "/" + p.Name }
 type Host struct {
 	Name  string
 	Addrs []netip.Addr
+	// Behind is the node that the host is attached to instead of the wire, Link the
+	// name of the node's interface that leads to it: what goes to the host is
+	// forwarded by the node. Empty: the host is on the wire.
+	Behind, Link string
 }
 
 // Service is a virtual address that every node translates to backends.
@@ -102,8 +112,9 @@ const (
 	// Internet is the host outside of the cluster that takes on the addresses
 	// that probes ask for and nobody has.
 	Internet = "internet"
-	// wire is the name of the namespace in the middle.
-	wire = "(wire)"
+	// Wire is the name of the namespace in the middle, as a sender of probes: a
+	// neighbour of each node and each host outside.
+	Wire = "(wire)"
 )
 
 // check says what is wrong with a spec, all of it.
@@ -151,6 +162,9 @@ func (s *Spec) check() error {
 			name("host", h.Name)
 		}
 		claim("host", h.Name, h.Addrs)
+		if i := slices.IndexFunc(s.Nodes, func(n Node) bool { return n.Name == h.Behind }); h.Behind != "" && (i < 0 || !s.Nodes[i].lacks(h.Link)) {
+			errs = append(errs, fmt.Errorf("host %s: there is no node %q that can have an interface %q", h.Name, h.Behind, h.Link))
+		}
 	}
 	for _, p := range s.Pods {
 		name("pod", p.Where())

@@ -36,8 +36,9 @@ type pod struct {
 
 type host struct {
 	*place
-	wiring wiring
+	wiring wiring // of a host behind a node, the far end is the node's
 	addrs  []netip.Addr
+	behind *node // nil: the host is on the wire
 }
 
 // wiring is a veth pair between a place and the wire.
@@ -214,7 +215,9 @@ func (l *Lab) addHost(s Host) error {
 		return err
 	}
 	h := &host{place: p}
-	if h.wiring, err = l.attach(p, "eth0"); err == nil {
+	if s.Behind != "" {
+		err = l.attachBehind(h, s)
+	} else if h.wiring, err = l.attach(p, "eth0"); err == nil {
 		err = h.wiring.defaults(nil)
 	}
 	if err == nil {
@@ -234,8 +237,54 @@ func (l *Lab) addHost(s Host) error {
 	return nil
 }
 
+// attachBehind connects a host to a node.
+func (l *Lab) attachBehind(h *host, s Host) error {
+	l.mu.RLock()
+	h.behind = l.nodes[s.Behind]
+	l.mu.RUnlock()
+	if h.behind == nil {
+		return fmt.Errorf("lab: host %s: there is no node %q", s.Name, s.Behind)
+	}
+	id := l.numbers.nextLink()
+	h.wiring = wiring{
+		near: &end{place: h.place, name: "eth0", mac: mac(id, 1)},
+		far:  &end{place: h.behind.place, name: s.Link, mac: mac(id, 2)},
+	}
+	if err := connect(h.wiring.far, h.wiring.near); err != nil {
+		return err
+	}
+	for _, e := range []*end{h.wiring.near, h.wiring.far} {
+		if err := e.ready(); err != nil {
+			return err
+		}
+	}
+	for _, router := range []netip.Addr{router4, router6} {
+		if err := h.wiring.near.neighbour(router, h.wiring.far.mac); err != nil {
+			return err
+		}
+	}
+	return h.wiring.defaults(nil)
+}
+
+// ownBehind gives a host an address, and lets those know who route to it.
+func (l *Lab) ownBehind(h *host, a netip.Addr) error {
+	if h.behind == nil {
+		return l.own(h.wiring, a)
+	}
+	if err := h.wiring.near.addr(a); err != nil {
+		return err
+	}
+	if err := h.wiring.far.neighbour(a, h.wiring.near.mac); err != nil {
+		return err
+	}
+	if err := h.wiring.far.route(single(a), netip.Addr{}, of(h.behind.spec.Addrs, a.Is4())); err != nil {
+		return err
+	}
+	return h.behind.wires[0].via(a)
+}
+
 func (l *Lab) addHostAddr(h *host, a netip.Addr) error {
-	if err := l.own(h.wiring, a); err != nil {
+	if err := l.ownBehind(h, a); err != nil {
 		return err
 	}
 	h.addrs = append(h.addrs, a)
