@@ -66,7 +66,9 @@ var _ = onEach("Encapsulation", func(p *plane) {
 		c.run()
 		port := max(o.Port, 4789)
 		tunnel := honest(udp(outside, node1, port), udp(outside6, node1v6, port))
-		c.stops(append(tunnel, honest(tcp(free, guarded, webPort), tcp(outside, node1, webPort), tcp(node2, node1, webPort), tcp(node1, outside, webPort))...)...)
-		c.passes(honest(tcp(free, far, webPort), udp(far6, free6, dnsPort), tcp(friend, guarded, webPort), udp(ally6, inner6, dnsPort), tcp(node1, far, webPort), tcp(node2v6, free6, webPort), tcp(outside, node1, 22), tcp(outside6, node2v6, 22))...)
+		c.stops(append(tunnel, honest(tcp(free, guarded, webPort), tcp(outside, node1, webPort), tcp(node2, node1, webPort), tcp(node1, outside, webPort),
+			// What a node itself sends through its tunnel is its own egress.
+			tcp(node1, far, webPort), tcp(node2v6, free6, webPort))...)...)
+		c.passes(honest(tcp(free, far, webPort), udp(far6, free6, dnsPort), tcp(friend, guarded, webPort), udp(ally6, inner6, dnsPort), tcp(outside, node1, 22), tcp(outside6, node2v6, 22))...)
 	})
 })

@@ -81,7 +81,7 @@ var _ = onEach("Host endpoints of interfaces", func(p *plane) {
 			g.spec = withBeyond
 			endpoints := hostEndpoint(names[0], 1, "eth0", "defaultAction: Allow") + hostEndpoint(names[1], 1, "eth1", "defaultAction: Allow")
 			closing := func(endpoint, direction string) string {
-				return hostPolicy("closing", "name == '"+endpoint+"'", "applyOnForward: true", "types: ["+direction+"]", fmt.Sprintf("%s: [{action: Deny, protocol: TCP, destination: {ports: [80]}}]", map[string]string{"Ingress": "ingress", "Egress": "egress"}[direction]))
+				return hostPolicy("closing", "name == '"+endpoint+"'", "applyOnForward: true", "types: ["+direction+"]", fmt.Sprintf("%s: [{action: Deny, protocol: TCP, destination: {ports: [80]}}, {action: Allow}]", map[string]string{"Ingress": "ingress", "Egress": "egress"}[direction]))
 			}
 			c := g.raise(p, field()+endpoints)
 			inward := honest(tcp(outside, beyond, webPort), tcp(outside6, beyond6, webPort), tcp(node2, beyond, webPort))
@@ -147,16 +147,17 @@ func (c *cluster) becomeStopped(tries ...try) {
 
 var _ = onEach(`The host endpoint "*"`, func(p *plane) {
 	item := Label("issue11-4")
+	closing := []string{"types: [Ingress]", "ingress:", "- {action: Deny, protocol: TCP, destination: {ports: [80, 22]}}"}
 	stages := map[string][]string{
-		"before translation":   {"preDNAT: true", "applyOnForward: true"},
-		"untracked":            {"doNotTrack: true", "applyOnForward: true"},
-		"of what is forwarded": {"applyOnForward: true"},
+		"before translation": append([]string{"preDNAT: true", "applyOnForward: true"}, closing...),
+		"untracked":          append([]string{"doNotTrack: true", "applyOnForward: true"}, closing...),
+		// Only this one ends with the tier, in a Deny.
+		"of what is forwarded": append(append([]string{"applyOnForward: true"}, closing...), "- {action: Allow}"),
 	}
 	for _, stage := range []string{"before translation", "untracked", "of what is forwarded"} {
 		onBoth("guards interfaces of pods, "+stage, item, func(g ground) {
-			lines := append([]string{}, stages[stage]...)
 			c := g.raise(p, field()+hostEndpoint("all", 1, "*", "defaultAction: Allow")+
-				hostPolicy("closing", "role == 'host'", append(lines, "types: [Ingress]", "ingress:", "- {action: Deny, protocol: TCP, destination: {ports: [80, 22]}}")...))
+				hostPolicy("closing", "role == 'host'", stages[stage]...))
 			tries := honest(tcp(free, loose, webPort), tcp(free6, loose6, webPort), tcp(free, outside, webPort), tcp(free6, far6, webPort), tcp(outside, free, webPort), tcp(far, free, webPort))
 			if stage != "of what is forwarded" {
 				tries = append(tries, honest(tcp(free, node1, webPort), tcp(free6, node1v6, webPort))...)
@@ -200,7 +201,7 @@ const localNodePort = `table ip local-node-port {
 var _ = onEach("Egress of a host", func(p *plane) {
 	onBoth("is denied by way of its own node ports too", Label("issue11-5"), func(g ground) {
 		c := g.raise(p, field()+hostEndpoint("all", 1, "*", "defaultAction: Allow")+
-			hostPolicy("closing", "role == 'host'", "types: [Egress]", "egress:", "- {action: Deny, destination: {selector: role == 'free'}}"))
+			hostPolicy("closing", "role == 'host'", "types: [Egress]", "egress:", "- {action: Deny, destination: {selector: role == 'free'}}", "- {action: Allow}"))
 		Expect(c.lab.SetServices(append(nodePorts(far, far6),
 			lab.Service{Addr: join("10.96.0.30", 80), Protocol: model.TCP, Backends: addrPorts(far, 8080)},
 			lab.Service{Addr: join(node1, 30081), Protocol: model.TCP, Backends: addrPorts(ally, 8080), Masquerade: true},
