@@ -3,7 +3,6 @@ package dataplane
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -15,19 +14,26 @@ import (
 
 // connections are established ones between two addresses.
 type connections struct {
+	port    uint16 // the next one to connect to
 	streams []*lab.Stream
 	names   map[*lab.Stream]string
 }
 
-// open opens a connection of TCP and one of UDP to a port; at is where it arrives
-// if that is not dst.
-func (k *connections) open(c *cluster, src, dst string, port uint16, at ...netip.AddrPort) {
+// open opens a connection of TCP and one of UDP, to a port that no other has.
+func (k *connections) open(c *cluster, src, dst string) {
+	GinkgoHelper()
+	k.port++
+	k.openTo(c, src, dst, k.port)
+}
+
+// openTo opens a connection of TCP and one of UDP to a port.
+func (k *connections) openTo(c *cluster, src, dst string, port uint16) {
 	GinkgoHelper()
 	if k.names == nil {
 		k.names = map[*lab.Stream]string{}
 	}
 	for _, proto := range []model.Protocol{model.TCP, model.UDP} {
-		s, err := c.lab.OpenStream(context.Background(), lab.StreamOptions{Protocol: proto, Src: join(src, 0), Dst: join(dst, port), Rate: 100, At: at})
+		s, err := c.lab.OpenStream(context.Background(), lab.StreamOptions{Protocol: proto, Src: join(src, 0), Dst: join(dst, port), Rate: 100})
 		Expect(err).NotTo(HaveOccurred(), "%s %s %s", proto, src, dst)
 		total.streams++
 		DeferCleanup(s.Close)
@@ -70,32 +76,34 @@ var _ = onEach("Connections of hosts", func(p *plane) {
 		text   string
 		open   func(cut, stay *connections, c *cluster)
 		policy string
+		// denied is a new connection that the policy forbids.
+		denied model.Flow
 	}{
 		{"to an address of a load balancer are cut by a Deny before translation", func(cut, stay *connections, c *cluster) {
-			cut.open(c, outside, "198.51.100.1", 443)
-			cut.open(c, outside6, "2001:db8:1b::1", 443)
-			stay.open(c, outside, free, 9000)
-			stay.open(c, far, free, 9000)
-		}, hostPolicy("closing", "role == 'host'", "preDNAT: true", "applyOnForward: true", "types: [Ingress]", "ingress:", "- {action: Deny, source: {notNets: [10.1.0.0/16]}, destination: {nets: [198.51.100.1/32, '2001:db8:1b::1/128']}}")},
+			cut.openTo(c, outside, "198.51.100.1", 443)
+			cut.openTo(c, outside6, "2001:db8:1b::1", 443)
+			stay.open(c, outside, free)
+			stay.open(c, far, free)
+		}, hostPolicy("closing", "role == 'host'", "preDNAT: true", "applyOnForward: true", "types: [Ingress]", "ingress:", "- {action: Deny, source: {notNets: [10.1.0.0/16]}, destination: {nets: [198.51.100.1/32, '2001:db8:1b::1/128']}}"), tcp(outside, "198.51.100.1", 443)},
 		{"that are forwarded between others are cut by a Deny on the way", func(cut, stay *connections, c *cluster) {
-			cut.open(c, outside, beyond, 9000)
-			cut.open(c, beyond6, outside6, 9000)
-			stay.open(c, outside, beyond, 9001)
-			stay.open(c, beyond6, free6, 9001)
-		}, hostPolicy("closing", "role == 'host'", "applyOnForward: true", "types: [Ingress]", "ingress:", "- {action: Deny, protocol: TCP, destination: {ports: [9000]}}", "- {action: Deny, protocol: UDP, destination: {ports: [9000]}}", "- {action: Allow}")},
+			cut.open(c, outside, beyond)
+			cut.open(c, beyond6, outside6)
+			stay.open(c, outside, beyond)
+			stay.open(c, beyond6, free6)
+		}, hostPolicy("closing", "role == 'host'", "applyOnForward: true", "types: [Ingress]", "ingress:", "- {action: Deny, protocol: TCP, destination: {ports: ['9000:9099']}}", "- {action: Deny, protocol: UDP, destination: {ports: ['9000:9099']}}", "- {action: Allow}"), tcp(beyond6, outside6, 9050)},
 		{"to an address that no object lists are cut by a Deny of ingress", func(cut, stay *connections, c *cluster) {
-			cut.open(c, outside, virtual, 9000)
-			cut.open(c, outside6, virtual6, 9000)
-			cut.open(c, node2, "172.17.0.1", 9000)
-			stay.open(c, outside, virtual, 9001)
-			stay.open(c, virtual, free, 9000)
-		}, hostPolicy("closing", "role == 'host'", "types: [Ingress]", "ingress:", "- {action: Deny, protocol: TCP, destination: {ports: [9000]}}", "- {action: Deny, protocol: UDP, destination: {ports: [9000]}}", "- {action: Allow}")},
+			cut.open(c, outside, virtual)
+			cut.open(c, outside6, virtual6)
+			cut.open(c, node2, "172.17.0.1")
+			stay.open(c, outside, virtual)
+			stay.open(c, virtual, free)
+		}, hostPolicy("closing", "role == 'host'", "types: [Ingress]", "ingress:", "- {action: Deny, protocol: TCP, destination: {ports: ['9000:9099']}}", "- {action: Deny, protocol: UDP, destination: {ports: ['9000:9099']}}", "- {action: Allow}"), tcp(outside6, virtual6, 9050)},
 		{"from an address that no object lists are cut by a Deny of egress", func(cut, stay *connections, c *cluster) {
-			cut.open(c, virtual, outside, 9000)
-			cut.open(c, virtual6, far6, 9000)
-			stay.open(c, virtual, outside, 9001)
-			stay.open(c, virtual6, free6, 9000)
-		}, hostPolicy("closing", "role == 'host'", "types: [Egress]", "egress:", "- {action: Deny, protocol: TCP, destination: {ports: [9000]}}", "- {action: Deny, protocol: UDP, destination: {ports: [9000]}}", "- {action: Allow}")},
+			cut.open(c, virtual, outside)
+			cut.open(c, virtual6, far6)
+			stay.open(c, virtual, outside)
+			stay.open(c, virtual6, free6)
+		}, hostPolicy("closing", "role == 'host'", "types: [Egress]", "egress:", "- {action: Deny, protocol: TCP, destination: {ports: ['9000:9099']}}", "- {action: Deny, protocol: UDP, destination: {ports: ['9000:9099']}}", "- {action: Allow}"), tcp(virtual, outside, 9050)},
 	}
 	for _, k := range cases {
 		for _, n := range networks {
@@ -105,11 +113,12 @@ var _ = onEach("Connections of hosts", func(p *plane) {
 				unlistedOfNode(c)
 				Expect(c.lab.SetServices(balancers(free, free6)...)).To(Succeed())
 				c.run()
-				var cut, stay connections
+				cut, stay := connections{port: 9000}, connections{port: 9100}
 				k.open(&cut, &stay, c)
 				cut.flow(ctx)
 				stay.flow(ctx)
 				c.apply(k.policy)
+				becomes(c.lab, k.denied, false)
 				cut.areCut(ctx)
 				stay.flow(ctx)
 			})
@@ -124,15 +133,15 @@ var _ = onEach("Connections of a node with its pods", func(p *plane) {
 			c := g.raise(p, field())
 			unlistedOfNode(c)
 			c.run()
-			var k connections
+			k := connections{port: 9000}
 			for _, src := range []string{node1, virtual, "172.17.0.1", "198.51.100.60"} {
-				k.open(c, src, closed, 9000)
-				k.open(c, src, inner, 9000)
+				k.open(c, src, closed)
+				k.open(c, src, inner)
 			}
-			k.open(c, virtual6, closed6, 9000)
+			k.open(c, virtual6, closed6)
 			if g.network == lab.Bridge {
-				k.open(c, "10.1.1.1", closed, 9000)
-				k.open(c, "fd00:1:1::1", inner6, 9000)
+				k.open(c, "10.1.1.1", closed)
+				k.open(c, "fd00:1:1::1", inner6)
 			}
 			k.flow(ctx)
 			// What has nothing to do with the node: friends may ask for a port more.
@@ -148,7 +157,7 @@ var _ = onEach("Connections of a node with its pods", func(p *plane) {
 				k.flow(ctx)
 			}
 			// New ones, too.
-			k.open(c, virtual, closed, 9001)
+			k.open(c, virtual, closed)
 			k.flow(ctx)
 		})
 	}

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -78,7 +79,7 @@ var _ = onEach("Cut flows without connections", func(p *plane) {
 	item := Label("issue11-8")
 
 	onBoth("of SCTP do not come back with a heartbeat of either side", item, func(g ground) {
-		c := g.raise(p, field()+sctpOpen)
+		c := g.raise(p, strings.Replace(field(), friendsOnly, sctpOpen, 1))
 		c.run()
 		var all []*association
 		for _, w := range ways {
@@ -104,7 +105,7 @@ var _ = onEach("Cut flows without connections", func(p *plane) {
 	})
 
 	onBoth("of SCTP stay where nothing of theirs has changed, by all their addresses", item, func(g ground) {
-		c := g.raise(p, field()+sctpOpen)
+		c := g.raise(p, strings.Replace(field(), friendsOnly, sctpOpen, 1))
 		c.run()
 		a := associate(c, friend, guarded)
 		// The same pods have further paths: by IPv6 here, which begin with a heartbeat.
@@ -128,7 +129,7 @@ var _ = onEach("Cut flows without connections", func(p *plane) {
 	})
 
 	onBoth("of UDP do not come back with what the other side sends", item, func(g ground) {
-		c := g.raise(p, field()+sctpOpen)
+		c := g.raise(p, strings.Replace(field(), friendsOnly, sctpOpen, 1))
 		c.run()
 		send := func(f model.Flow) bool {
 			GinkgoHelper()
