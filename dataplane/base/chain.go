@@ -94,6 +94,8 @@ const (
 	// SetMark and ClearMark change Bits of the packet's mark and go on.
 	SetMark
 	ClearMark
+	// Renew has the flow stay in the bar for its whole time again, and goes on.
+	Renew
 	// NoTrack leaves the packet out of connection tracking and goes on.
 	NoTrack
 )
@@ -133,6 +135,17 @@ const (
 	Established TestKind = iota
 	// Midstream: a TCP packet that goes on with a connection which the kernel does not know.
 	Midstream
+	// SCTPMidstream: an SCTP packet that begins neither an association nor a path
+	// of one, of no connection that the kernel knows.
+	SCTPMidstream
+	// Unknown: a packet of no connection that the kernel knows, but one that it was
+	// to leave alone.
+	Unknown
+	// FlowBarred: the flow is in the bar (dataplane.Barrer).
+	FlowBarred
+	// SYN and INIT begin connections of TCP and SCTP.
+	SYN
+	INIT
 	// SrcIn, DstIn: the address is in Set. May be turned round.
 	SrcIn
 	DstIn

@@ -7,7 +7,8 @@ func (b *builder) forward() {
 	b.to = &b.tables.Filter
 	b.midstream()
 	b.linkChains()
-	rules := append(b.discovery(Forward), Rule{If: where(on(PairIn, Selves)), Then: Accept, Comment: "a pod to itself"}, strict)
+	rules := append(b.discovery(Forward), Rule{If: where(on(PairIn, Selves)), Then: Accept, Comment: "a pod to itself"})
+	rules = append(rules, strict...)
 	rules = append(rules, b.encapsulation()...)
 	rules = append(rules, Rule{If: where(on(SrcIn, Governed)), Then: ByAddr, Direction: model.Egress, Comment: "egress of local pods"})
 	rules = append(rules, b.fromLink()...)
@@ -28,12 +29,26 @@ func (b *builder) forward() {
 // the side that was called: so a connection that a policy has cut could go on by
 // the other side's next packet. Endpoints with policies send such packets and get
 // them only for connections that were cut, or forgotten: a reset ends these.
-var strict = Rule{If: where(is(Midstream)), Then: Jump, Chain: "midstream", Comment: "of no known connection"}
+var strict = []Rule{
+	{If: where(is(Unknown), is(FlowBarred)), Then: Jump, Chain: "barred", Comment: "cut by a policy"},
+	{If: where(is(Midstream)), Then: Jump, Chain: "midstream", Comment: "of no known connection"},
+	{If: where(is(SCTPMidstream)), Then: Jump, Chain: "midstream", Comment: "of no known connection"},
+}
 
+// SCTP shows what begins a connection, too; a HEARTBEAT begins a path of one, and
+// is judged by policy. What shows no beginning is kept out by the bar, if it was cut.
 func (b *builder) midstream() {
-	b.chain("midstream", "TCP packets of no known connection",
+	b.chain("midstream", "what goes on with no known connection",
 		Rule{If: where(proto(model.TCP), on(SrcIn, Governed)), Then: Reset},
-		Rule{If: where(proto(model.TCP), on(DstIn, Governed)), Then: Reset})
+		Rule{If: where(proto(model.TCP), on(DstIn, Governed)), Then: Reset},
+		Rule{If: where(on(SrcIn, Governed)), Then: Drop},
+		Rule{If: where(on(DstIn, Governed)), Then: Drop})
+	b.chain("barred", "what a policy has cut, until it begins anew",
+		Rule{If: where(is(SYN)), Then: Return},
+		Rule{If: where(is(INIT)), Then: Return},
+		Rule{Then: Renew},
+		Rule{If: where(proto(model.TCP)), Then: Reset},
+		Rule{Then: Drop})
 }
 
 // once writes a chain if the table does not have it yet.

@@ -52,7 +52,7 @@ func (b *builder) hostChains(stage model.Stage) {
 			case p == nil:
 				b.chain(chainOf(h, s.name), text)
 			case stage == model.StageHost:
-				b.hostChain(h, s, p)
+				b.chain(chainOf(h, s.name), text, Rule{Then: Run, Program: p}, Rule{Then: Accept})
 			default:
 				allowed := "allowed-early"
 				if stage == model.StageUntracked {
@@ -63,15 +63,6 @@ func (b *builder) hostChains(stage model.Stage) {
 			}
 		}
 	}
-}
-
-// hostChain is the chain of a host endpoint's normal policy in one direction.
-func (b *builder) hostChain(h *dataplane.Endpoint, s hostStage, p *dataplane.Program) {
-	var rules []Rule
-	if h.HasPolicies(b.family) {
-		rules = append(rules, Rule{If: where(is(Midstream)), Then: Reset})
-	}
-	b.chain(chainOf(h, s.name), h.Ref.String(), append(rules, Rule{Then: Run, Program: p}, Rule{Then: Accept})...)
 }
 
 // enterForward leads to a host endpoint's policy for forwarded packets; none if
@@ -86,7 +77,7 @@ func (b *builder) enterForward(h *dataplane.Endpoint, dir model.Direction, tests
 	if dir == model.Ingress {
 		name = chainOf(h, "fi")
 	}
-	b.chain(name, h.Ref.String()+", applyOnForward", Rule{If: where(is(Midstream)), Then: Reset}, Rule{Then: Run, Program: p})
+	b.chain(name, h.Ref.String()+", applyOnForward", Rule{Then: Run, Program: p})
 	return []Rule{{If: tests, Then: Goto, Chain: name, Comment: h.Ref.String()}}
 }
 

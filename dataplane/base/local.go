@@ -9,7 +9,7 @@ func (b *builder) input() {
 	local := b.localIn()
 	b.toHost(len(local) > 0)
 	b.linkChains()
-	rules := append(b.discovery(Input), strict)
+	rules := append(b.discovery(Input), strict...)
 	rules = append(rules, b.encapsulation()...)
 	rules = append(rules, Rule{If: where(on(SrcIn, Pods)), Then: Goto, Chain: "pod-to-host", Comment: "local pods"})
 	if b.judgesLinks() && b.settings.Guards.Link == model.GuardEnforce {
@@ -78,7 +78,7 @@ func (b *builder) output() {
 	own.If = where(notIn(SrcIn, Pods), notIn(DstIn, Pods))
 	others.If, others.Comment = where(notIn(SrcIn, Pods), is(SrcLocal)), commentOwnPods
 	common := []Rule{established, {If: where(by(OutIs, "lo"), is(DstLocal)), Then: Accept}}
-	rules := append(b.discovery(Output), strict, own, others, Rule{Then: Goto, Chain: "forward", Comment: "of others, by way of IPVS"})
+	rules := append(append(b.discovery(Output), strict...), own, others, Rule{Then: Goto, Chain: "forward", Comment: "of others, by way of IPVS"})
 	b.hook(Output, "output", "from the node itself", common, rules...)
 }
 

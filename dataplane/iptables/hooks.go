@@ -248,6 +248,8 @@ func (g *generator) targets(r *base.Rule) []string {
 		return []string{setMark(g.bits(r.Bits))}
 	case base.ClearMark:
 		return []string{clearMark(g.bits(r.Bits))}
+	case base.Renew:
+		return []string{fmt.Sprintf("-j SET --add-set %s %s --exist --timeout %d", g.bar(), barFields, barSeconds)}
 	case base.NoTrack:
 		return []string{"-j CT --notrack"}
 	}

@@ -233,6 +233,10 @@ func (e elem) attribute(kind string) *nl.RtAttr {
 	case typeLinks:
 		data.AddRtAttr(nl.IPSET_ATTR_CIDR, nl.Uint8Attr(uint8(e.net.Bits())))
 		data.AddRtAttr(nl.IPSET_ATTR_IFACE, nl.ZeroTerminated(e.link))
+	case typeFlows:
+		data.AddRtAttr(nl.IPSET_ATTR_IP2|nested, nil).AddRtAttr(version|network, e.to.AsSlice())
+		data.AddRtAttr(nl.IPSET_ATTR_PROTO, nl.Uint8Attr(uint8(e.protocol)))
+		data.AddRtAttr(nl.IPSET_ATTR_PORT|network, binary.BigEndian.AppendUint16(nil, e.port))
 	case typePorts:
 		data.AddRtAttr(nl.IPSET_ATTR_PROTO, nl.Uint8Attr(uint8(e.protocol)))
 		data.AddRtAttr(nl.IPSET_ATTR_PORT|network, binary.BigEndian.AppendUint16(nil, e.port))
@@ -253,7 +257,12 @@ func (k commandKernel) createSet(s *ipset) error {
 	r.AddData(nl.NewRtAttr(nl.IPSET_ATTR_FAMILY, nl.Uint8Attr(family)))
 	data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|nested, nil)
 	data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_HASHSIZE | network, Value: hashSize(len(s.elems))})
-	data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_MAXELEM | network, Value: maxElems})
+	most := uint32(maxElems)
+	if s.kind == typeFlows {
+		most = dataplane.MaxBarred
+		data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_TIMEOUT | network, Value: uint32(barSeconds)})
+	}
+	data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_MAXELEM | network, Value: most})
 	r.AddData(data)
 	if _, err := execute(r); err != nil {
 		return fmt.Errorf("create ipset %s: %w", s.name, err)

@@ -44,6 +44,9 @@ func planOf(have *shape, want *ruleset) *plan {
 			p.create = append(p.create, s)
 			continue
 		}
+		if s.kind == typeFlows {
+			continue
+		}
 		if add, remove := difference(old.elems, s.elems); len(add)+len(remove) > 0 {
 			p.change = append(p.change, setChange{s, add, remove})
 		}

@@ -28,7 +28,11 @@ func renderSets(rs *ruleset) string {
 		if s.family == dataplane.IPv6 {
 			family = "inet6"
 		}
-		fmt.Fprintf(&b, "create %s %s family %s maxelem %d\n", s.name, s.kind, family, maxElems)
+		most := fmt.Sprint(maxElems)
+		if s.kind == typeFlows {
+			most = fmt.Sprintf("%d timeout %d", dataplane.MaxBarred, barSeconds)
+		}
+		fmt.Fprintf(&b, "create %s %s family %s maxelem %s\n", s.name, s.kind, family, most)
 		for _, e := range s.elems {
 			fmt.Fprintf(&b, "add %s %s\n", s.name, e.text())
 		}

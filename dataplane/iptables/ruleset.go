@@ -114,6 +114,7 @@ const (
 	typeNets  = "hash:net"
 	typePorts = "hash:ip,port"
 	typeLinks = "hash:net,iface"
+	typeFlows = "hash:ip,port,ip" // of the bar: elements go by time, and are no part of a ruleset
 )
 
 // ipset is a set and its elements.
@@ -133,6 +134,7 @@ type elem struct {
 	protocol model.Protocol
 	port     uint16
 	link     string
+	to       netip.Addr // the flow's destination, in sets of typeFlows
 }
 
 func (e elem) compare(o elem) int {

@@ -170,16 +170,22 @@ func (k *simulated) rule(text string) simulatedRule {
 		switch w := next(); w {
 		case "!":
 			not = true
-		case "-m", "--comment", "--nflog-group", "--nflog-prefix", "--reject-with":
+		case "-m", "--exist", "only", "--timeout":
+			if w == "-m" || w == "--timeout" {
+				next()
+			}
+		case "--comment", "--nflog-group", "--nflog-prefix", "--reject-with":
 			next()
 		case "--notrack":
+		case "--add-set":
+			_, _ = next(), next()
 		case "-j", "-g":
 			r.to, r.goes = next(), w == "-g"
 		case "--set-xmark":
 			r.value = next()
 		default:
 			value := next()
-			if w == "--match-set" || w == "--tcp-flags" {
+			if w == "--match-set" || w == "--tcp-flags" || w == "--add-set" || w == "--chunk-types" {
 				value += " " + next()
 			}
 			add(k.match(w, value))
@@ -223,13 +229,15 @@ func (k *simulated) match(name, value string) func(*packet) bool {
 		bits, mask := maskOf(value)
 		return func(p *packet) bool { return p.mark&mask == bits }
 	case "--ctstate":
-		return func(*packet) bool { return value == "NEW" }
+		return func(*packet) bool { return strings.HasPrefix(value, "NEW") }
 	case "--tcp-flags":
 		return func(*packet) bool { return true } // a SYN
 	case "--hl-eq":
 		return func(*packet) bool { return false }
 	case "--src-type":
 		return func(p *packet) bool { return p.local }
+	case "--chunk-types":
+		return func(*packet) bool { return false }
 	case "--dst-type":
 		return func(*packet) bool { return false }
 	}
@@ -273,6 +281,8 @@ func (s *simulatedSet) has(p *packet, direction string) bool {
 	switch s.kind {
 	case typePorts:
 		return p.Protocol.HasPorts() && s.elems[elem{net: netip.PrefixFrom(a, a.BitLen()), protocol: p.Protocol, port: port}]
+	case typeFlows:
+		return false
 	case typeAddrs:
 		return s.elems[single(a)]
 	}

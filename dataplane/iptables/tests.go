@@ -49,6 +49,19 @@ func (g *generator) test(m match, t *base.Test, e effect) []match {
 	case base.Midstream:
 		m.protocol = model.TCP
 		return []match{m.and(strings.TrimPrefix(midstream, "-p 6 "))}
+	case base.SCTPMidstream:
+		m.protocol = model.SCTP
+		return []match{m.and("-m conntrack --ctstate NEW -m sctp ! --chunk-types only INIT -m sctp ! --chunk-types only HEARTBEAT")}
+	case base.Unknown:
+		return one("-m conntrack --ctstate NEW,INVALID")
+	case base.FlowBarred:
+		return one(inSet("", g.bar(), barFields))
+	case base.SYN:
+		m.protocol = model.TCP
+		return []match{m.and("-m tcp --tcp-flags FIN,SYN,RST,ACK SYN")}
+	case base.INIT:
+		m.protocol = model.SCTP
+		return []match{m.and("-m sctp --chunk-types only INIT")}
 	case base.SrcIn:
 		return one(inSet(not, g.baseSet(t.Set, e, t.Not), "src"))
 	case base.DstIn:

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/dataplane"
 )
 
 // Rules are written as nft lists them, because people read them, and are
@@ -105,6 +107,10 @@ func (a *assembler) statement() {
 		a.network(word)
 	case "th":
 		a.match(a.port(a.next()))
+	case "@th,96,8": // the type of SCTP's first chunk
+		a.match(a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 12, 1))
+	case "update":
+		a.update()
 	case "icmp":
 		a.icmp(unix.NFPROTO_IPV4, unix.IPPROTO_ICMP)
 	case "icmpv6":
@@ -153,6 +159,13 @@ func (a *assembler) network(ip string) {
 		a.match(a.payload(unix.NFT_PAYLOAD_NETWORK_HEADER, 7, 1))
 		return
 	}
+	if fields := a.addresses(ip); a.err == nil {
+		a.match(fields...)
+	}
+}
+
+// addresses are an address and what follows it after dots.
+func (a *assembler) addresses(ip string) []field {
 	fields := []field{a.address(ip, a.next())}
 	for a.skip(".") {
 		switch word := a.next(); word {
@@ -165,10 +178,37 @@ func (a *assembler) network(ip string) {
 			fields = append(fields, a.metaField(unix.NFT_META_L4PROTO, 1))
 		default:
 			a.fail("%q is not known after a dot", word)
-			return
+			return nil
 		}
 	}
-	a.match(fields...)
+	return fields
+}
+
+// update gives a flow that is in a timed set its whole time again.
+func (a *assembler) update() {
+	name := a.next()
+	a.expect("{")
+	a.load(a.addresses(a.next()))
+	a.expect("timeout", barTime, "}")
+	at := a.expression("dynset")
+	a.b.name(unix.NFTA_DYNSET_SET_NAME, strings.TrimPrefix(name, "@"))
+	a.b.uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG_1)
+	a.b.uint32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE)
+	a.b.uint64(unix.NFTA_DYNSET_TIMEOUT, uint64(dataplane.BarTime.Milliseconds()))
+	a.end(at)
+}
+
+// load brings fields into registers, one after the other.
+func (a *assembler) load(fields []field) {
+	offset := 0
+	for _, f := range fields {
+		register := uint32(unix.NFT_REG32_00 + offset/4)
+		if offset%16 == 0 {
+			register = uint32(unix.NFT_REG_1 + offset/16)
+		}
+		f.load(register)
+		offset += (f.size + 3) &^ 3
+	}
 }
 
 // ofFamily asks for the family, if that is not known. On a bridge it is the
@@ -275,15 +315,7 @@ func (a *assembler) metaField(key uint32, size int) field {
 // match loads fields and compares them with what follows: a value, a range, a
 // block, a set, or a map of verdicts.
 func (a *assembler) match(fields ...field) {
-	offset := 0
-	for _, f := range fields {
-		register := uint32(unix.NFT_REG32_00 + offset/4)
-		if offset%16 == 0 {
-			register = uint32(unix.NFT_REG_1 + offset/16)
-		}
-		f.load(register)
-		offset += (f.size + 3) &^ 3
-	}
+	a.load(fields)
 	not := a.skip("!=")
 	if !not && a.skip("vmap") {
 		a.lookupTo(a.next(), unix.NFT_REG_VERDICT)
@@ -443,7 +475,7 @@ func (a *assembler) priority() {
 }
 
 // ctStates are bits of the state of a connection: 1 << IP_CT_… + 1, see NF_CT_STATE_BIT.
-var ctStates = map[string]uint32{"established": 2, "related": 4, "new": 8}
+var ctStates = map[string]uint32{"invalid": 1, "established": 2, "related": 4, "new": 8}
 
 func (a *assembler) ctState() {
 	a.expect("state")
@@ -467,14 +499,19 @@ var tcpFlagBits = map[string]byte{"fin": 1, "syn": 2, "rst": 4, "psh": 8, "ack":
 func (a *assembler) tcpFlags() {
 	a.expect("flags", "&")
 	mask := a.flags(a.next())
-	a.expect("!=")
+	op := uint32(unix.NFT_CMP_NEQ)
+	if a.skip("==") {
+		op = unix.NFT_CMP_EQ
+	} else {
+		a.expect("!=")
+	}
 	if a.protocol != unix.IPPROTO_TCP {
 		a.metaCompare(unix.NFT_META_L4PROTO, []byte{unix.IPPROTO_TCP})
 		a.protocol = unix.IPPROTO_TCP
 	}
 	a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 13, 1).load(unix.NFT_REG_1)
 	a.bitwise([]byte{mask}, []byte{0})
-	a.cmp(unix.NFT_CMP_NEQ, []byte{a.flags(a.next())})
+	a.cmp(op, []byte{a.flags(a.next())})
 }
 
 func (a *assembler) flags(list string) (bits byte) {

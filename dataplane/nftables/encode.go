@@ -153,6 +153,9 @@ func (s *set) flags() (flags uint32) {
 	if s.verdicts || s.classes {
 		flags |= unix.NFT_SET_MAP
 	}
+	if s.timed {
+		flags |= unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
+	}
 	return flags
 }
 
@@ -164,6 +167,12 @@ func (w *writer) addSet(s *set) {
 		b.uint32(unix.NFTA_SET_FLAGS, s.flags())
 		b.uint32(unix.NFTA_SET_KEY_TYPE, number)
 		b.uint32(unix.NFTA_SET_KEY_LEN, uint32(size))
+		if s.timed {
+			b.uint64(unix.NFTA_SET_TIMEOUT, uint64(dataplane.BarTime.Milliseconds()))
+			at := b.nest(unix.NFTA_SET_DESC)
+			b.uint32(unix.NFTA_SET_DESC_SIZE, dataplane.MaxBarred)
+			b.end(at)
+		}
 		if s.verdicts {
 			b.uint32(unix.NFTA_SET_DATA_TYPE, unix.NFT_DATA_VERDICT)
 			b.uint32(unix.NFTA_SET_DATA_LEN, 16)

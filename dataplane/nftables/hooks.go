@@ -106,6 +106,16 @@ func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
 		return []string{"ct state established,related"}
 	case base.Midstream:
 		return []string{midstream}
+	case base.SCTPMidstream:
+		return []string{"meta l4proto sctp ct state new @th,96,8 != 1 @th,96,8 != 4"}
+	case base.Unknown:
+		return []string{"ct state new,invalid"}
+	case base.FlowBarred:
+		return []string{flowOf(ip) + " @" + setBar + d}
+	case base.SYN:
+		return []string{"meta l4proto tcp tcp flags & (fin | syn | rst | ack) == syn"}
+	case base.INIT:
+		return []string{"meta l4proto sctp @th,96,8 1"}
 	case base.SrcIn:
 		return []string{ip + " saddr " + not + "@" + string(t.Set) + d}
 	case base.DstIn:
@@ -211,6 +221,8 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) []string {
 		return one(setMark(r.bits(rule.Bits)))
 	case base.ClearMark:
 		return one(clearMark(r.bits(rule.Bits)))
+	case base.Renew:
+		return one("update @" + setBar + d + " { " + flowOf(ipOf(f)) + " timeout " + barTime + " }")
 	case base.NoTrack:
 		return one("notrack")
 	}

@@ -16,6 +16,8 @@ type kernel interface {
 	// read lists the table, and says how it differs from what is wanted.
 	read(want *ruleset) (*snapshot, error)
 	counters() (map[string]dataplane.Count, error)
+	// bar adds flows to timed sets, or removes them.
+	bar(list []elem, add bool) error
 	// commit carries a plan out. After an error, of the part that packets see
 	// nothing has happened.
 	commit(p *plan) error
@@ -102,6 +104,10 @@ func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
 		w := want.sets[name]
 		if w == nil || !have.sameKind(w) {
 			continue // elems stay nil: it goes, or is of another kind
+		}
+		if w.timed {
+			have.elems = map[string]string{}
+			continue
 		}
 		if err := k.elements(have, w); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
@@ -240,10 +246,11 @@ func (s *snapshot) set(attrs []byte) error {
 		return err
 	}
 	o.interval = flags&unix.NFT_SET_INTERVAL != 0
+	o.timed = flags&unix.NFT_SET_TIMEOUT != 0
 	class, _ := keyType(typeClass)
 	o.verdicts = flags&unix.NFT_SET_MAP != 0 && data == unix.NFT_DATA_VERDICT
 	o.classes = flags&unix.NFT_SET_MAP != 0 && data == class
-	const ours = unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP
+	const ours = unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP | unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
 	if o.types = typesOf(keys, int(size)); flags&^ours != 0 || flags&unix.NFT_SET_MAP != 0 && !o.verdicts && !o.classes {
 		o.types = "another"
 	}
@@ -265,6 +272,7 @@ func typesOf(keys uint32, size int) string {
 var setTypes = []string{
 	"ipv4_addr", "ipv6_addr", "inet_service", typeClass, typeLink, typeLink + " . ipv4_addr", typeLink + " . ipv6_addr", "ipv4_addr . ipv4_addr", "ipv6_addr . ipv6_addr",
 	"ipv4_addr . inet_proto", "ipv6_addr . inet_proto",
+	flowType(dataplane.IPv4), flowType(dataplane.IPv6),
 	"ipv4_addr . inet_proto . inet_service", "ipv6_addr . inet_proto . inet_service",
 }
 

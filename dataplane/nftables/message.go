@@ -113,6 +113,12 @@ func (b *batch) uint16(kind uint16, v uint16) {
 	b.end(at)
 }
 
+func (b *batch) uint64(kind uint16, v uint64) {
+	at := b.open(kind)
+	b.buf = binary.BigEndian.AppendUint64(b.buf, v)
+	b.end(at)
+}
+
 func (b *batch) uint32(kind uint16, v uint32) {
 	at := b.open(kind)
 	b.buf = binary.BigEndian.AppendUint32(b.buf, v)

@@ -55,6 +55,9 @@ func (s *set) print(b *strings.Builder) {
 	if s.interval {
 		b.WriteString("\t\tflags interval\n")
 	}
+	if s.timed {
+		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %s\n", dataplane.MaxBarred, barTime)
+	}
 	b.WriteString(commentLine(s.comment))
 	if len(s.elems) > 0 {
 		b.WriteString("\t\telements = {\n")

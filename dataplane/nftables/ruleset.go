@@ -50,7 +50,10 @@ type set struct {
 	interval bool
 	verdicts bool
 	classes  bool
-	elems    map[string]string
+	// timed sets are filled by packets and by Bar, and emptied by time: their
+	// elements are no part of the ruleset.
+	timed bool
+	elems map[string]string
 }
 
 // counter is a named counter.
@@ -184,7 +187,7 @@ func (c *chain) equal(o *chain) bool {
 
 // sameKind says whether two sets of one name differ at most in their elements.
 func (s *set) sameKind(o *set) bool {
-	return s.types == o.types && s.interval == o.interval && s.verdicts == o.verdicts && s.classes == o.classes
+	return s.types == o.types && s.interval == o.interval && s.verdicts == o.verdicts && s.classes == o.classes && s.timed == o.timed
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
