@@ -89,8 +89,8 @@ func (p *plane) launchBooted(l *lab.Lab, state string) *process {
 	return p.launch(l, "n1", "", "--kubeconfig", kubeconfig(GinkgoT().TempDir()), "--state-dir", state, "--nri", "off")
 }
 
-// closed holds what a node enforces after its boot.
-func closed(l *lab.Lab) {
+// bootedEnforces holds what a node enforces after its boot.
+func bootedEnforces(l *lab.Lab) {
 	GinkgoHelper()
 	for _, c := range []struct {
 		flow    model.Flow
@@ -126,14 +126,14 @@ var _ = onEach("A node that has booted", func(p *plane) {
 		Expect(delivered(l, tcp(intruder, near, webPort))).To(BeTrue(), "nothing holds yet")
 		first := p.launchBooted(l, state)
 		Eventually(func() int { return first.said("kept state is in force") }).Should(Equal(1), func() string { return first.log.String() })
-		closed(l)
+		bootedEnforces(l)
 		Expect(ours(l, "n1")).To(ConsistOf(p.holds()))
 
 		// The agent is restarted before the server has answered: all holds.
 		first.kill()
 		second := p.launchBooted(l, state)
 		Eventually(func() int { return second.said("the kernel keeps the rules that it has") }).Should(Equal(1), func() string { return second.log.String() })
-		closed(l)
+		bootedEnforces(l)
 
 		// A folder stands for the cluster that answers at last.
 		second.kill()
@@ -159,7 +159,7 @@ var _ = onEach("A node that has booted", func(p *plane) {
 			out, err := boot.Output()
 			Expect(err).NotTo(HaveOccurred())
 			Expect(string(out)).To(Equal(want))
-			closed(l)
+			bootedEnforces(l)
 		}
 	})
 
