@@ -49,7 +49,7 @@ type Rule struct {
 	Bits Mark
 	// Direction of ByAddr and ByLink.
 	Direction model.Direction
-	// Guard that Drop, Count and CheckPort count for; empty: none.
+	// Guard that Drop, Count, CheckPort and ByLink count for; empty: none.
 	Guard   model.GuardName
 	Counted bool
 	Comment string
@@ -82,8 +82,9 @@ const (
 	// Egress, destination for Ingress).
 	ByAddr
 	// ByLink enters the program of the local pod behind the interface or port by
-	// which the packet comes (Egress) or leaves (Ingress). Pods without policies
-	// have none. ByPort is by the port by which it leaves alone.
+	// which the packet comes (Egress) or leaves (Ingress). What comes from pods
+	// without policies goes on; where no pod is found behind the interface, it is
+	// dropped for Guard, if there is one. ByPort is by the port by which it leaves alone.
 	ByLink
 	ByPort
 	// CheckPort does to packets that come by a port of a bridge, which is not the

@@ -18,13 +18,15 @@ var (
 	linkLocal6  = netip.MustParsePrefix("fe80::/10")
 	unspecified = netip.MustParsePrefix("::/128")
 	anyHost     = netip.MustParsePrefix("0.0.0.0/32")
+	multicast4  = netip.MustParsePrefix("224.0.0.0/4")
 )
 
 // discovery is what IPv6 cannot live without on a link, at a point. Routed
 // packets never look like this: the hop limit is 255 or the source link-local.
+// IPv4 has ARP for neighbours, and IGMP for listeners.
 func (b *builder) discovery(p Point) []Rule {
 	if !b.ipv6() {
-		return nil
+		return []Rule{{If: where(proto(igmp), Test{Kind: DstNet, Net: multicast4}), Then: Accept, Comment: "multicast listeners"}}
 	}
 	name, unrouted, local := "nd", is(HopLimit255), Test{Kind: SrcNet, Net: linkLocal6}
 	fromPods := b.podsDiscovery(p)
@@ -73,17 +75,14 @@ func (b *builder) podsDiscovery(p Point) []Rule {
 	return append(rules, Rule{If: append(advertised, is(ToLink)), Then: Jump, Chain: "link-ingress"})
 }
 
-// linkServices are what a pod needs of its link whatever policies say: an
-// address by DHCP, and to say which groups it listens to.
+// igmp is the protocol by which IPv4 hosts say which groups they listen to.
+const igmp model.Protocol = 2
+
+// linkServices are what a pod needs of its link whatever policies say: an address by DHCP.
 func (b *builder) linkServices() []Rule {
-	const igmp = 2
 	from, to := uint16(68), uint16(67)
 	if b.ipv6() {
 		from, to = 546, 547
 	}
-	rules := []Rule{{If: where(proto(model.UDP), port(SrcPorts, from), port(DstPorts, to)), Then: Return, Comment: "DHCP"}}
-	if !b.ipv6() {
-		rules = append(rules, Rule{If: where(proto(igmp)), Then: Return, Comment: "multicast listeners"})
-	}
-	return rules
+	return []Rule{{If: where(proto(model.UDP), port(SrcPorts, from), port(DstPorts, to)), Then: Return, Comment: "DHCP"}}
 }

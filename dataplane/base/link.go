@@ -40,7 +40,11 @@ func (b *builder) linkChains() {
 		rules = append(rules, Rule{Then: Goto, Chain: "link-egress", Comment: "unknownWorkloads: Allow"})
 	}
 	b.once("from-link", "from pods' interfaces, with a source that no object lists", rules...)
-	b.once("link-egress", "of the pod behind the interface", Rule{Then: ByLink, Direction: model.Egress})
+	egress := Rule{Then: ByLink, Direction: model.Egress}
+	if b.settings.UnknownWorkloads == model.Deny {
+		egress.Guard = model.GuardLinkName
+	}
+	b.once("link-egress", "of the pod behind the interface", egress)
 	b.once("link-ingress", "of the pod behind the interface", Rule{Then: ByLink, Direction: model.Ingress})
 }
 

@@ -243,7 +243,7 @@ func (g *generator) targets(r *base.Rule) []string {
 		}
 		return []string{"-j " + chainIngress}
 	case base.ByLink:
-		return []string{"-j " + g.byLink(r.Direction)}
+		return []string{"-g " + g.byLink(r.Direction, r.Guard)}
 	case base.SetMark:
 		return []string{setMark(g.bits(r.Bits))}
 	case base.ClearMark:
@@ -305,20 +305,25 @@ func (g *generator) toPod(match string, e dataplane.Endpoint, dir model.Directio
 }
 
 // byLink is the chain that leads from interfaces and ports to the programs of the pods behind them.
-func (g *generator) byLink(dir model.Direction) string {
+// What no pod is behind is dropped for a guard, if there is one.
+func (g *generator) byLink(dir model.Direction, guard model.GuardName) string {
 	name := chainPrefix + "by-link-" + map[model.Direction]string{model.Egress: "e", model.Ingress: "i"}[dir]
 	return g.once(name, func() []rule {
 		var rules []rule
 		for i := range g.state.Links.Pods {
 			p := &g.state.Links.Pods[i]
 			e, ok := g.owners[p.Addr]
-			if !ok || !e.HasPolicies(g.family) {
-				continue
-			}
 			match := linkMatch(p, dir == model.Ingress)
-			if !slices.ContainsFunc(rules, func(r rule) bool { return r.match == match }) {
+			switch {
+			case !ok || slices.ContainsFunc(rules, func(r rule) bool { return r.match == match }):
+			case !e.HasPolicies(g.family):
+				rules = append(rules, rule{match, "-j RETURN", ""})
+			default:
 				rules = append(rules, g.toPod(match, e, dir))
 			}
+		}
+		if guard != "" {
+			rules = append(rules, rule{"", "-j " + g.guardChain(guard, false), ""})
 		}
 		return rules
 	})

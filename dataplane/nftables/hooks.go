@@ -214,7 +214,11 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) []string {
 		}
 		return one(ipOf(f) + " daddr vmap @" + mapIngress + d)
 	case base.ByLink:
-		return r.byLink(rule.Direction, d)
+		out := r.byLink(rule.Direction, d)
+		if rule.Guard != "" {
+			out = append(out, "counter name "+r.guardCounter(rule.Guard, false)+" drop")
+		}
+		return out
 	case base.ByPort:
 		return one("meta priority vmap @" + mapPortIngress + d)
 	case base.SetMark:

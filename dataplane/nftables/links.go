@@ -132,9 +132,7 @@ func (w *world) placeLinksOf(f dataplane.Family, dir model.Direction, numbers ma
 		if _, there := to[key]; there {
 			continue
 		}
-		if e := w.pods[refs[0]]; e.HasPolicies(f) {
-			to[key] = w.linkVerdict(e, dir, f)
-		}
+		to[key] = w.linkVerdict(w.pods[refs[0]], dir, f)
 	}
 	w.setElems(byLink+digit(f), links)
 	if base.HasPorts(w.state) {
@@ -143,9 +141,12 @@ func (w *world) placeLinksOf(f dataplane.Family, dir model.Direction, numbers ma
 }
 
 // linkVerdict leads to a pod's program of a family, also of one that the pod has
-// no address of.
+// no address of. Pods without policies are left alone.
 func (w *world) linkVerdict(e dataplane.Endpoint, dir model.Direction, f dataplane.Family) string {
-	if e.Policy == nil {
+	switch {
+	case !e.HasPolicies(f):
+		return "return"
+	case e.Policy == nil:
 		return "drop"
 	}
 	p := e.Policy.Program(model.StageWorkload, dir, f)
