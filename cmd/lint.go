@@ -85,7 +85,7 @@ func lintResult(r *source.Result, level lint.Severity) lintReport {
 		known[i] = r.Objects[i].Ref
 	}
 	report := lintReport{Findings: []located{}, Summary: lintSummary{Objects: len(r.Objects)}}
-	for _, f := range lint.Run(ix, problems, known) {
+	for _, f := range lint.Run(ix, problems, known, r.ServiceAddrs()) {
 		switch f.Severity {
 		case lint.Error:
 			report.Summary.Errors++

@@ -17,6 +17,7 @@ func TestLintGolden(t *testing.T) {
 	}{
 		{"bad", exitNegative},
 		{"good", exitOK},
+		{"upgraded", exitOK},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -52,7 +53,8 @@ func TestLintJSON(t *testing.T) {
 		lint.CodeInvalid, lint.CodeMissingTier, lint.CodeShadowedRule, lint.CodeShadowedPolicy, lint.CodeNeverMatches,
 		lint.CodeSelectsNothing, lint.CodePeerMatchesNothing, lint.CodeNoDNS, lint.CodeFailsafeOverlap, lint.CodeHostDeniesAll,
 		lint.CodeUntrackedReplies, lint.CodeUnknownService, lint.CodeUnknownServiceAccount, lint.CodeUnknownPort,
-		lint.CodeDuplicateOrder, lint.CodeEmptySet,
+		lint.CodeDuplicateOrder, lint.CodeEmptySet, lint.CodeGuardNotEnforced, lint.CodeUntrackedWildcard, lint.CodeWildcardDeniesDNS,
+		lint.CodeWildcardMeetsPods, lint.CodeTunnelsClosed, lint.CodeDuplicateInterface, lint.CodeExpectedIPsDisagree,
 	} {
 		if !codes[c] {
 			t.Errorf("no finding %s", c)

@@ -122,7 +122,7 @@ func findings(p *model.Policy) []lint.Finding {
 	ix.Upsert(&model.Tier{Name: p.Tier})
 	ix.Upsert(p)
 	ix.Flush()
-	return lint.Run(ix, nil, []model.Ref{p.Ref})
+	return lint.Run(ix, nil, []model.Ref{p.Ref}, nil)
 }
 
 // tier says what is wrong with the tier of a policy. A tier that cannot be read is

@@ -52,6 +52,24 @@ func (r *Result) completeServices() {
 	}
 }
 
+// ServiceAddrs returns the cluster addresses of the Services that have some, by
+// Service. Addresses that cannot be read are left out.
+func (r *Result) ServiceAddrs() map[model.Ref][]netip.Addr {
+	out := map[model.Ref][]netip.Addr{}
+	for _, s := range all[*corev1.Service](r) {
+		list := s.v.Spec.ClusterIPs
+		if len(list) == 0 {
+			list = []string{s.v.Spec.ClusterIP}
+		}
+		for _, text := range list {
+			if a, err := netip.ParseAddr(text); err == nil { // not of "None"
+				out[s.o.Ref] = append(out[s.o.Ref], a.Unmap())
+			}
+		}
+	}
+	return out
+}
+
 // slicesOf makes the slices of one Service.
 func (r *Result) slicesOf(s *corev1.Service, pods []*corev1.Pod) []*discoveryv1.EndpointSlice {
 	selector := labels.SelectorFromSet(s.Spec.Selector)

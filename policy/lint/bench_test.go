@@ -14,7 +14,7 @@ func BenchmarkRun1000(b *testing.B) {
 		ix := bench.Cluster(distinct)
 		b.Run(fmt.Sprintf("distinct=%t", distinct), func(b *testing.B) {
 			for b.Loop() {
-				Run(ix, nil, nil)
+				Run(ix, nil, nil, nil)
 			}
 			b.ReportMetric(b.Elapsed().Seconds()/float64(b.N), "s")
 		})

@@ -61,6 +61,20 @@ const (
 	CodeUnknownPort = "named-port-unknown"
 	// CodeDuplicateOrder: two policies of equal order contradict each other.
 	CodeDuplicateOrder = "duplicate-order"
+	// CodeGuardNotEnforced: a guard counts only, or is off.
+	CodeGuardNotEnforced = "guard-not-enforced"
+	// CodeUntrackedWildcard: a doNotTrack policy selects a host endpoint "*".
+	CodeUntrackedWildcard = "untracked-wildcard"
+	// CodeWildcardDeniesDNS: a policy of a host endpoint "*" denies what pods ask of the cluster's DNS.
+	CodeWildcardDeniesDNS = "wildcard-denies-dns"
+	// CodeWildcardMeetsPods: a policy of a host endpoint "*" denies packets of local pods.
+	CodeWildcardMeetsPods = "wildcard-meets-pods"
+	// CodeTunnelsClosed: a host endpoint closes tunnels between nodes.
+	CodeTunnelsClosed = "tunnels-closed"
+	// CodeDuplicateInterface: two host endpoints name one interface.
+	CodeDuplicateInterface = "duplicate-interface"
+	// CodeExpectedIPsDisagree: expectedIPs are not the addresses of the interface.
+	CodeExpectedIPsDisagree = "expected-ips-disagree"
 	// CodeEmptySet: a network set without addresses.
 	CodeEmptySet = "empty-set"
 )

@@ -88,7 +88,7 @@ func TestHiddenRulesHaveNoEffect(t *testing.T) {
 		}
 		objects := stream.Objects()
 		ix, problems, known := indexOf(objects)
-		findings := Run(ix, problems, known)
+		findings := Run(ix, problems, known, nil)
 		said := silent(ix, findings)
 		did := effects(ix, stream.Flows(400))
 		for r, message := range said {
@@ -153,7 +153,7 @@ func TestRunIsDeterministic(t *testing.T) {
 		text := func() string {
 			ix, problems, known := indexOf(objects)
 			var b strings.Builder
-			for _, f := range Run(ix, problems, known) {
+			for _, f := range Run(ix, problems, known, nil) {
 				b.WriteString(string(f.Severity) + f.Code + f.Object.String() + f.Field + f.Message + "\n")
 			}
 			return b.String()

@@ -13,12 +13,14 @@ import (
 // Run looks at all objects of an Index as of its last Flush. All endpoints must
 // be local to it. problems are those of the conversion. known are the names of
 // all objects, those among them that the core has no use for (Services) too.
+// services are the addresses of Services, as far as they are known.
 //
 // Findings that need endpoints (selects-nothing and the like) are left out if
 // there are none: a folder of policies alone is no cluster. The result is
 // sorted by object and field.
-func Run(ix *policy.Index, problems []model.Problem, known []model.Ref) []Finding {
+func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services map[model.Ref][]netip.Addr) []Finding {
 	l := newLinter(ix, known)
+	l.services = services
 	for _, p := range problems {
 		s := Error
 		if p.Warning {
@@ -30,12 +32,16 @@ func Run(ix *policy.Index, problems []model.Problem, known []model.Ref) []Findin
 	l.sets()
 	l.orders()
 	l.contradictions()
+	l.guardsNotEnforced()
+	l.interfaces()
 	if len(l.parties) > 0 {
 		l.subjects()
 		l.references()
 		l.reach()
 		l.dns()
 		l.hosts()
+		l.wildcards()
+		l.tunnels()
 	}
 	slices.SortFunc(l.findings, compareFindings)
 	return slices.CompactFunc(l.findings, func(a, b Finding) bool { return compareFindings(a, b) == 0 })
@@ -45,6 +51,7 @@ type linter struct {
 	ix       *policy.Index
 	e        *space.Evaluator
 	known    map[model.Ref]bool
+	services map[model.Ref][]netip.Addr
 	findings []Finding
 
 	// parties are the addresses of endpoints and nodes; peers are these and one

@@ -21,12 +21,13 @@ var felixFields = map[string]struct {
 	// lossy if verdicts can differ.
 	lossy bool
 }{
-	"allowIPIPPacketsFromWorkloads":  {"pods' IP-in-IP packets are judged by policy like all others", true},
-	"allowVXLANPacketsFromWorkloads": {"pods' VXLAN packets are judged by policy like all others", true},
+	"allowIPIPPacketsFromWorkloads":  {"spec.encapsulationGuard drops pods' packets to the tunnels of cluster nodes, of every kind that the nodes have; Off lets them pass. Pods' other tunnels are subject to policy", true},
+	"allowVXLANPacketsFromWorkloads": {"spec.encapsulationGuard drops pods' packets to the tunnels of cluster nodes, of every kind that the nodes have; Off lets them pass. Pods' other tunnels are subject to policy", true},
 	"externalNodesList":              {"traffic of these hosts is judged like that of any unknown address", true},
 	"iptablesFilterDenyAction":       {"denied traffic is dropped", true},
 	"nftablesFilterDenyAction":       {"denied traffic is dropped", true},
 	"chainInsertMode":                {"Tierwall's rules do not depend on the place of other tools' rules", false},
+	"iptablesMarkMask":               {"spec.marks are the bits that Tierwall uses", false},
 	"interfaceExclude":               {"endpoints are found by address, not by interface", false},
 	"interfacePrefix":                {"endpoints are found by address, not by interface", false},
 	"iptablesFilterAllowAction":      {"allowed traffic goes on to other tools' rules", false},
@@ -34,7 +35,7 @@ var felixFields = map[string]struct {
 	"nftablesFilterAllowAction":      {"allowed traffic goes on to other tools' rules", false},
 	"nftablesMangleAllowAction":      {"allowed traffic goes on to other tools' rules", false},
 	"serviceLoopPrevention":          {"service addresses are left to the service proxy", false},
-	"workloadSourceSpoofing":         {"source addresses are left to the CNI plugin", false},
+	"workloadSourceSpoofing":         {"spec.sourceGuard drops pods' packets with addresses of other pods, of all pods alike; Off lets them pass", true},
 }
 
 func (o *calicoFelixConfiguration) translate(t *translation) error {
@@ -60,7 +61,7 @@ func (o *calicoFelixConfiguration) translate(t *translation) error {
 			switch f, ok := felixFields[field]; {
 			case !ok:
 				t.explain(path, "has no equivalent; it does not change which traffic policies allow")
-			case f.lossy:
+			case f.lossy && string(raw) != "false" && string(raw) != `"Disabled"`:
 				t.lose(path, "has no equivalent: %s", f.instead)
 			default:
 				t.explain(path, "has no equivalent: %s", f.instead)
