@@ -130,6 +130,50 @@ func TestHiddenRulesHaveNoEffect(t *testing.T) {
 	t.Log(claims, lasting)
 }
 
+// Whatever flow is denied because host endpoints "*" guard pods' interfaces, the
+// linter names the policy that denies it.
+func TestPoliciesThatMeetPodsAreNamed(t *testing.T) {
+	worlds := 150
+	if testing.Short() {
+		worlds = 30
+	}
+	changed := 0
+	for seed := range uint64(worlds) {
+		stream := oracle.Random(rand.New(rand.NewPCG(seed, 14)), oracle.Config{Policies: 6})
+		for range 160 {
+			stream.Next()
+		}
+		with, problems, known := indexOf(stream.Objects())
+		without, _, _ := indexOf(stream.Objects())
+		enforce, off := *with.Settings(), *with.Settings()
+		enforce.Guards.Wildcard, off.Guards.Wildcard = model.GuardEnforce, model.GuardOff
+		with.Upsert(&enforce)
+		without.Upsert(&off)
+		with.Flush()
+		without.Flush()
+		named := map[model.Ref]bool{}
+		for _, f := range Run(with, problems, known, nil) {
+			if f.Code == CodeWildcardMeetsPods {
+				named[f.Object] = true
+			}
+		}
+		for _, f := range stream.Flows(400) {
+			after := with.Decide(f)
+			if after.Action != model.Deny || without.Decide(f).Action != model.Allow {
+				continue
+			}
+			changed++
+			if by := after.Stages[len(after.Stages)-1]; by.Policy != (model.Ref{}) && !named[by.Policy] {
+				t.Fatalf("seed %d: %+v is denied by %s at %s in stage %s, which no finding names", seed, f, by.Policy, by.Endpoint, by.Stage)
+			}
+		}
+	}
+	if changed < 20 {
+		t.Errorf("%d flows are denied: the test tests nothing", changed)
+	}
+	t.Log(changed)
+}
+
 func isPolicy(o runtime.Object) bool {
 	r, ok := convert.RefOf(o)
 	if !ok {
