@@ -13,15 +13,16 @@ type HostEndpointSpec struct {
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
-	// InterfaceName is the Linux interface, or "*" for all of the node's
-	// interfaces but those of its workloads. Empty means that ExpectedIPs select
-	// the interface.
+	// InterfaceName is the Linux interface, whatever addresses its packets bear, or
+	// "*" for all of the node's interfaces, those that lead to its pods included (see
+	// wildcardGuard of Tierwall). Empty means that ExpectedIPs select what is guarded.
 	// +optional
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:Pattern=`^[^/:\s]*$`
 	InterfaceName string `json:"interfaceName,omitempty"`
-	// ExpectedIPs are the host's addresses, at most 64; alone, they select the
-	// interface. Empty means the addresses of the node.
+	// ExpectedIPs are the host's addresses, at most 64, by which rules' selectors know
+	// it. Alone, they select what is guarded; beside InterfaceName they do not narrow
+	// it. Empty means the addresses of the node.
 	// +optional
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=45
