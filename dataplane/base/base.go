@@ -15,8 +15,9 @@ type Tables struct{ Raw, Mangle, Filter []Chain }
 // Options are what backends differ in.
 type Options struct {
 	// PortsAtPostrouting: the backend has a table of the bridge's own, which checks
-	// the ports of sources; the port by which a bridged packet leaves is known to
-	// the hooks of IP only after forward.
+	// the ports of sources. To the hooks of IP the port by which a bridged packet
+	// leaves is known only after forward, and that by which a routed IPv4 packet
+	// came only before it.
 	PortsAtPostrouting bool
 }
 
@@ -30,6 +31,7 @@ func New(s *dataplane.State, hosts dataplane.Hosts, f dataplane.Family, o Option
 	b.blocks = slices.ContainsFunc(s.PodCIDRs, b.ofFamily)
 	b.raw()
 	b.mangle()
+	b.linkPrerouting()
 	b.input()
 	b.forward()
 	b.postrouting()

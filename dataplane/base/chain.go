@@ -16,6 +16,8 @@ const (
 	Nowhere Point = iota
 	RawPrerouting
 	ManglePrerouting
+	// LinkPrerouting is behind ManglePrerouting, for backends with PortsAtPostrouting.
+	LinkPrerouting
 	Input
 	Forward
 	Postrouting

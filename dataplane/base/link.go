@@ -41,7 +41,7 @@ func (b *builder) linkChains() {
 	}
 	b.once("from-link", "from pods' interfaces, with a source that no object lists", rules...)
 	egress := Rule{Then: ByLink, Direction: model.Egress}
-	if b.settings.UnknownWorkloads == model.Deny {
+	if b.settings.UnknownWorkloads == model.Deny && !b.latePorts() {
 		egress.Guard = model.GuardLinkName
 	}
 	b.once("link-egress", "of the pod behind the interface", egress)
@@ -74,6 +74,29 @@ func (b *builder) postrouting() {
 	}
 	b.hook(Postrouting, "postrouting", "bridged packets, by the port by which they leave", []Rule{established},
 		append(b.discovery(Postrouting), rules...)...)
+}
+
+// linkPrerouting judges IPv4 sources that no object lists where the port is still
+// known by which they come: routing makes a packet forget it. What the filter hooks
+// see of it again they judge alike.
+func (b *builder) linkPrerouting() {
+	b.to = &b.tables.Filter
+	if !b.latePorts() || !b.judgesLinks() || b.settings.Guards.Link != model.GuardEnforce {
+		return
+	}
+	var rules []Rule
+	if !b.ipv6() {
+		source := Rule{Then: ByLink, Direction: model.Egress}
+		if b.settings.UnknownWorkloads == model.Deny {
+			source.Guard = model.GuardLinkName
+		}
+		b.chain("routed-egress", "of the pod behind the port", append(b.linkServices(),
+			Rule{If: where(Test{Kind: SrcNet, Net: anyHost}), Then: Return, Comment: "before the first address"}, source)...)
+		rules = append(b.discovery(LinkPrerouting), Rule{
+			If: where(notIn(SrcIn, Pods), is(FromLink), Test{Kind: DstLocal, Not: true}), Then: Jump, Chain: "routed-egress", Comment: "a source that no object lists",
+		})
+	}
+	b.hook(LinkPrerouting, "link-prerouting", "ports are forgotten by routing", []Rule{established}, rules...)
 }
 
 // latePorts reports whether ports are known after the forward hook only.

@@ -21,6 +21,7 @@ var attached = map[base.Point]hook{
 	base.RawPrerouting:    {"prerouting", -300}, // before connection tracking (-200): notrack works here only
 	base.RawOutput:        {"output", -300},
 	base.ManglePrerouting: {"prerouting", -150}, // after connection tracking, before destination NAT (-100)
+	base.LinkPrerouting:   {"prerouting", -149}, // as before; a routed packet loses its priority afterwards
 	base.Input:            {"input", -5},
 	base.Forward:          {"forward", -5},
 	base.Output:           {"output", -5},
@@ -29,7 +30,7 @@ var attached = map[base.Point]hook{
 
 // baseNames are the names of chains with hooks.
 var baseNames = []string{
-	"raw-prerouting", "raw-output", "mangle-prerouting", "input", "forward", "output", "postrouting",
+	"raw-prerouting", "raw-output", "mangle-prerouting", "link-prerouting", "input", "forward", "output", "postrouting",
 	bridgeIn, bridgeOut,
 }
 
@@ -133,7 +134,8 @@ func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
 	case base.ToLink:
 		return []string{"oifname @" + setLinks}
 	case base.ToPort:
-		return []string{"meta priority @" + setPorts}
+		// What is routed bears the port by which it came still.
+		return []string{"oifname @" + setLinks + " meta priority @" + setPorts}
 	case base.SrcLocal:
 		return []string{"fib saddr type " + not + "local"}
 	case base.DstLocal:
