@@ -22,6 +22,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/controllers/agent/kept"
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 )
 
@@ -99,6 +100,12 @@ func (f *agentFlags) restore(ctx context.Context, log *slog.Logger, out io.Write
 	b := f.kept(log)
 	if b == nil {
 		return fmt.Errorf("--boot: no state folder, or no %s", bootIDFile)
+	}
+	if own, err := links.New(); err != nil {
+		log.Warn("the node has the addresses of its Node object only", "error", err)
+	} else {
+		defer own.Close()
+		b.Links = own
 	}
 	done, err := b.Restore(ctx, backend, dataplane.Options{}, log)
 	if err != nil {

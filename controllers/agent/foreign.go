@@ -39,17 +39,12 @@ func (a *Agent) noteForeignNode(name string, n *model.Node) {
 }
 
 // withinPodBlocks returns the addresses that lie in this node's blocks.
-func (a *Agent) withinPodBlocks(addrs []netip.Addr) (out []netip.Addr) {
+func (a *Agent) withinPodBlocks(addrs []netip.Addr) []netip.Addr {
 	n := a.ix.Node(a.opts.Node)
 	if n == nil {
 		return nil
 	}
-	for _, addr := range addrs {
-		if slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(addr) }) {
-			out = append(out, addr)
-		}
-	}
-	return out
+	return within(n.PodCIDRs, addrs)
 }
 
 func (f *foreign) set(r model.Ref, addrs []netip.Addr) {

@@ -4,11 +4,14 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/netip"
+	"slices"
 	"sync/atomic"
 	"time"
 
 	"github.com/tierwall/tierwall/controllers/agent/kept"
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -23,6 +26,9 @@ type Boot struct {
 	// Holds reports whether the kernel has rules of Tierwall's; nil: it is asked
 	// nothing. One that has is left alone, whatever the file says of the boot.
 	Holds func() bool
+	// Links reads the node's own interfaces, which are not kept; nil: the node has the
+	// addresses of its Node object.
+	Links links.Reader
 }
 
 // Restore puts the kept state into the kernel by a backend, and reports whether it
@@ -46,17 +52,52 @@ func (b *Boot) Restore(ctx context.Context, backend dataplane.Backend, o datapla
 		log.Warn("kept state is left out: nothing is enforced before the cluster has been read", "error", err)
 		return false, nil
 	}
-	ix := policy.New(policy.Options{Local: func(node string) bool { return node == k.Node }})
-	for _, o := range objects {
-		ix.Upsert(o)
-	}
-	comp := dataplane.NewCompiler(o)
-	comp.Apply(ix.Flush())
-	if err := backend.Sync(ctx, dataplane.NewState(ix, k.Node, comp)); err != nil {
+	if err := backend.Sync(ctx, b.state(k.Node, objects, o, log)); err != nil {
 		return false, err
 	}
 	log.Info("kept state is in force until the cluster has been read", "hostEndpoints", len(k.State.Hosts), "policies", len(k.State.Policies))
 	return true, nil
+}
+
+// state is what the kernel holds until the cluster has been read.
+func (b *Boot) state(node string, objects []model.Object, o dataplane.Options, log *slog.Logger) *dataplane.State {
+	ix := policy.New(policy.Options{Local: func(n string) bool { return n == node }})
+	for _, o := range objects {
+		ix.Upsert(o)
+	}
+	if b.Links != nil {
+		if l, err := b.Links.Read(links.Pods{}); err != nil {
+			log.Warn("the node's interfaces cannot be read", "error", err)
+		} else {
+			l.Node = node
+			ix.Upsert(l)
+		}
+	}
+	comp := dataplane.NewCompiler(o)
+	comp.Apply(ix.Flush())
+	s := dataplane.NewState(ix, node, comp)
+	for _, n := range ix.Nodes() {
+		s.ClusterAddrs = append(s.ClusterAddrs, n.Addrs...)
+		if n.Name != node {
+			s.Foreign = append(s.Foreign, within(s.PodCIDRs, n.Addrs)...)
+		}
+	}
+	for _, list := range []*[]netip.Addr{&s.ClusterAddrs, &s.Foreign} {
+		slices.SortFunc(*list, netip.Addr.Compare)
+		*list = slices.Compact(*list)
+	}
+	s.ForeignNets = tunnelledWithin(s.Links, s.PodCIDRs)
+	return s
+}
+
+// within returns the addresses that lie in blocks.
+func within(blocks []netip.Prefix, addrs []netip.Addr) (out []netip.Addr) {
+	for _, addr := range addrs {
+		if slices.ContainsFunc(blocks, func(p netip.Prefix) bool { return p.Contains(addr) }) {
+			out = append(out, addr)
+		}
+	}
+	return out
 }
 
 // keeping is the agent's part of kept state.
@@ -71,8 +112,12 @@ func (a *Agent) restoreKept(ctx context.Context) {
 	if a.opts.Boot == nil {
 		return
 	}
+	boot := *a.opts.Boot
+	if boot.Links == nil {
+		boot.Links = a.opts.Links
+	}
 	restore := func() error {
-		_, err := a.opts.Boot.Restore(ctx, a.opts.Backend, a.opts.Compiler, a.log)
+		_, err := boot.Restore(ctx, a.opts.Backend, a.opts.Compiler, a.log)
 		return err
 	}
 	var err error
