@@ -25,9 +25,10 @@ import (
 // where it does not tell of all foreign changes.
 const iptablesAudit = 30 * time.Second
 
-// agentKernel is a backend that knows its log prefixes.
+// agentKernel is a backend that knows its log prefixes, and keeps cut what is cut.
 type agentKernel interface {
 	dataplane.Backend
+	dataplane.Barrer
 	agent.Namer
 }
 

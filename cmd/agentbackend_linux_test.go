@@ -10,12 +10,18 @@ import (
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/fake"
 	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
 )
 
 // namedKernel is a fake kernel as an agent wants it.
 type namedKernel struct{ fake.Backend }
 
-func (*namedKernel) Origin(string) (dataplane.Origin, bool) { return dataplane.Origin{}, false }
+func (*namedKernel) Origin(string) (dataplane.Origin, bool)    { return dataplane.Origin{}, false }
+func (*namedKernel) Bar(context.Context, []model.Flow) error   { return nil }
+func (*namedKernel) Unbar(context.Context, []model.Flow) error { return nil }
+
+// The agent finds the bar of a backend behind what wraps it.
+var _ dataplane.Barrer = (*chosenBackend)(nil)
 
 func TestPlanesChoose(t *testing.T) {
 	no := errors.New("the kernel has none")
