@@ -64,6 +64,7 @@ type Options struct {
 // Kernel is a backend that knows its log prefixes.
 type Kernel interface {
 	dataplane.Backend
+	dataplane.Barrer
 	agent.Namer
 }
 
@@ -259,8 +260,23 @@ type shared struct {
 
 var (
 	_ dataplane.Backend = (*shared)(nil)
+	_ dataplane.Barrer  = (*shared)(nil)
 	_ agent.Namer       = (*shared)(nil)
 )
+
+// Bar implements dataplane.Barrer.
+func (s *shared) Bar(ctx context.Context, flows []model.Flow) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Bar(ctx, flows)
+}
+
+// Unbar implements dataplane.Barrer.
+func (s *shared) Unbar(ctx context.Context, flows []model.Flow) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.to.Unbar(ctx, flows)
+}
 
 // Origin implements agent.Namer.
 func (s *shared) Origin(prefix string) (dataplane.Origin, bool) {
