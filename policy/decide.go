@@ -31,7 +31,7 @@ func (ix *Index) Decide(f model.Flow) model.Decision {
 // DecideAt is Decide for the stops of one node alone: what this node's kernel decides
 // of a packet that it sees, wherever the two ends are, and with the node's own
 // addresses and interfaces. A packet that this node decides nothing of is allowed
-// and has no stages.
+// and has no stages. An empty name stands for all nodes, as with Decide.
 func (ix *Index) DecideAt(node string, f model.Flow) model.Decision {
 	return ix.DecideTranslatedAt(node, f, f)
 }

@@ -98,6 +98,8 @@ type Delta struct {
 	// object or the addresses changed, and local ones of which the Links did.
 	Settings bool
 	Nodes    []string
+	// Renumbered are those of Nodes of which addresses, pod blocks or labels changed.
+	Renumbered []string
 }
 
 // SetDelta is the change of one set.

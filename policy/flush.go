@@ -90,8 +90,12 @@ func (ix *Index) flushNodes(d *Delta) {
 		if ix.isLocal(name) {
 			links = ix.Links(name)
 		}
-		if sameNode(now, before) && sameLinks(links, ix.toldLinks[name]) {
+		same := sameNode(now, before)
+		if same && sameLinks(links, ix.toldLinks[name]) {
 			continue
+		}
+		if !same {
+			d.Renumbered = append(d.Renumbered, name)
 		}
 		keep(ix.toldNodes, name, now)
 		keep(ix.toldLinks, name, links)
@@ -99,6 +103,7 @@ func (ix *Index) flushNodes(d *Delta) {
 	}
 	clear(ix.changedNodes)
 	slices.Sort(d.Nodes)
+	slices.Sort(d.Renumbered)
 }
 
 // keep sets a key to a value, or deletes it where the value is nil.

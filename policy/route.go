@@ -100,6 +100,11 @@ func (r *router) connection(s, d *End) {
 // at adds the stops of one node alone, for a packet before and after the translation
 // of its destination.
 func (r *router) at(node string, before, after *model.Flow) {
+	if node == "" {
+		s, d := r.ix.End(after.Src), r.ix.End(after.Dst)
+		r.connection(&s, &d)
+		return
+	}
 	rec := r.ix.nodes[node]
 	s, d := r.ix.endAt(node, rec, after.Src), r.ix.endAt(node, rec, after.Dst)
 	named := d

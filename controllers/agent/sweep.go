@@ -58,7 +58,7 @@ func (a *Agent) noteSweep(d *policy.Delta, ch *dataplane.Change) {
 	if a.opts.Conntrack == nil {
 		return
 	}
-	if d.Settings || slices.ContainsFunc(d.Nodes, a.local) {
+	if d.Settings || slices.ContainsFunc(d.Renumbered, a.local) {
 		a.sweepSoon.addAll()
 	}
 	for i := range ch.Endpoints {
@@ -238,42 +238,7 @@ func (a *Agent) judge(ctx context.Context, l *listing) {
 	a.lookAgain(watched, l.again)
 }
 
-// decide asks the policy about a tracked connection.
+// decide asks the policy of this node about a tracked connection.
 func (a *Agent) decide(e *conntrack.Entry) model.Action {
-	f, before := e.Flow(), e.FlowBeforeNAT()
-	if f == before {
-		return a.verdict(&f, func(model.Stage) bool { return true })
-	}
-	// The stages before routing saw the packet as it came, the others after NAT.
-	early := func(s model.Stage) bool { return s == model.StagePreDNAT || s == model.StageUntracked }
-	if a.verdict(&before, early) == model.Deny {
-		return model.Deny
-	}
-	return a.verdict(&f, func(s model.Stage) bool { return !early(s) })
-}
-
-// verdict is Deny if one of the stages that count denies.
-func (a *Agent) verdict(f *model.Flow, counts func(model.Stage) bool) model.Action {
-	d := a.ix.Decide(*f)
-	for i := range d.Stages {
-		v := &d.Stages[i]
-		if v.Action != model.Deny || !counts(v.Stage) {
-			continue
-		}
-		if v.Reason == model.ReasonUnknownWorkload && !a.ownPod(f, v.Direction) {
-			continue // of another node, which knows better
-		}
-		return model.Deny
-	}
-	return model.Allow
-}
-
-// ownPod says whether the address on a side of a flow is a pod's of this node.
-func (a *Agent) ownPod(f *model.Flow, dir model.Direction) bool {
-	addr := f.Src
-	if dir == model.Ingress {
-		addr = f.Dst
-	}
-	n := a.ix.Node(a.opts.Node)
-	return n != nil && slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(addr) })
+	return a.ix.DecideTranslatedAt(a.opts.Node, e.FlowBeforeNAT(), e.Flow()).Action
 }
