@@ -155,8 +155,8 @@ func (rec *nodeRec) mainLink(own netip.Addr) string {
 
 // findMain determines the main interface of a node without Links: that of the
 // first host endpoint by name that names an interface and expects no addresses;
-// else of the one that expects the node's first address; else the only one that
-// host endpoints name.
+// else of the one that expects the node's first address; else, of a node without
+// known addresses, the only one that host endpoints name.
 func (rec *nodeRec) findMain() string {
 	if h := rec.firstHost(func(h *owner) bool { return h.namesLink() && !h.host().fixed }); h != nil {
 		return h.host().Interface
@@ -166,6 +166,7 @@ func (rec *nodeRec) findMain() string {
 		if h := rec.firstHost(func(h *owner) bool { return h.namesLink() && slices.Contains(h.addrs, first) }); h != nil {
 			return h.host().Interface
 		}
+		return "" // the one with this address, which none names
 	}
 	only := ""
 	for _, h := range rec.hosts {

@@ -203,6 +203,7 @@ func (w *World) interfaceByObjects(node string, own netip.Addr) string {
 					return h.iface
 				}
 			}
+			return "" // one that none names
 		}
 	}
 	names := map[string]bool{}
