@@ -98,8 +98,9 @@ type Delta struct {
 	// object or the addresses changed, and local ones of which the Links did.
 	Settings bool
 	Nodes    []string
-	// Renumbered are those of Nodes of which addresses, pod blocks or labels changed.
-	Renumbered []string
+	// NodeObjects are those of Nodes of which the object changed, and not only what the
+	// node's kernel reports.
+	NodeObjects []string
 }
 
 // SetDelta is the change of one set.

@@ -90,12 +90,15 @@ func (ix *Index) flushNodes(d *Delta) {
 		if ix.isLocal(name) {
 			links = ix.Links(name)
 		}
-		same := sameNode(now, before)
-		if same && sameLinks(links, ix.toldLinks[name]) {
-			continue
+		var object *model.Node
+		if rec := ix.nodes[name]; rec != nil {
+			object = rec.object
 		}
-		if !same {
-			d.Renumbered = append(d.Renumbered, name)
+		if !sameNode(object, ix.toldObjects[name]) {
+			keep(ix.toldObjects, name, object)
+			d.NodeObjects = append(d.NodeObjects, name)
+		} else if sameNode(now, before) && sameLinks(links, ix.toldLinks[name]) {
+			continue
 		}
 		keep(ix.toldNodes, name, now)
 		keep(ix.toldLinks, name, links)
@@ -103,7 +106,7 @@ func (ix *Index) flushNodes(d *Delta) {
 	}
 	clear(ix.changedNodes)
 	slices.Sort(d.Nodes)
-	slices.Sort(d.Renumbered)
+	slices.Sort(d.NodeObjects)
 }
 
 // keep sets a key to a value, or deletes it where the value is nil.

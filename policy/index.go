@@ -81,6 +81,7 @@ type Index struct {
 	// What the last Delta said: of the local endpoints, the nodes, the settings.
 	told         map[model.Ref]EndpointDelta
 	toldNodes    map[string]*model.Node
+	toldObjects  map[string]*model.Node
 	toldLinks    map[string]*model.Links // of local nodes
 	toldSettings *model.Settings
 
@@ -119,6 +120,7 @@ func New(o Options) *Index {
 		changedNodes:   map[string]struct{}{},
 		told:           map[model.Ref]EndpointDelta{},
 		toldNodes:      map[string]*model.Node{},
+		toldObjects:    map[string]*model.Node{},
 		toldLinks:      map[string]*model.Links{},
 		seenSels:       map[*sel]struct{}{},
 	}

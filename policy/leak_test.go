@@ -63,7 +63,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			"tiers":       len(ix.tiers) - len(model.BuiltinTiers()),
 			"classes":     len(ix.classes),
 			"effectives":  len(ix.effectives),
-			"told":        len(ix.told) + len(ix.toldNodes),
+			"told":        len(ix.told) + len(ix.toldNodes) + len(ix.toldObjects) + len(ix.toldLinks),
 		} {
 			if n != 0 {
 				t.Errorf("seed %d: %d %s are left", seed, n, what)

@@ -58,7 +58,7 @@ func (a *Agent) noteSweep(d *policy.Delta, ch *dataplane.Change) {
 	if a.opts.Conntrack == nil {
 		return
 	}
-	if d.Settings || slices.ContainsFunc(d.Renumbered, a.local) {
+	if d.Settings || slices.ContainsFunc(d.NodeObjects, a.local) {
 		a.sweepSoon.addAll()
 	}
 	for i := range ch.Endpoints {

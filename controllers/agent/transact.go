@@ -131,7 +131,7 @@ func (a *Agent) flush() *dataplane.Change {
 		a.noteNodes()
 	}
 	a.noteKept(d, ch)
-	if d.Settings || slices.ContainsFunc(d.Nodes, a.local) {
+	if d.Settings || slices.ContainsFunc(d.NodeObjects, a.local) {
 		// They are part of the State but of no Change.
 		a.full, a.dirty = true, true
 		a.findForeign()
