@@ -14,7 +14,7 @@ type foreign struct {
 	// by Pod and Node.
 	by      map[model.Ref][]netip.Addr
 	changed bool
-	// cluster are the addresses of all nodes, sorted.
+	// cluster are the addresses of all nodes, as the index has them.
 	cluster []netip.Addr
 }
 
@@ -59,14 +59,10 @@ func (f *foreign) set(r model.Ref, addrs []netip.Addr) {
 	}
 }
 
-// noteNodes takes the nodes of the cluster as the index has them.
+// noteNodes notes whether nodes have other addresses than before: they are part of
+// the State.
 func (a *Agent) noteNodes() {
-	var all []netip.Addr
-	for _, n := range a.ix.Nodes() {
-		all = append(all, n.Addrs...)
-	}
-	slices.SortFunc(all, netip.Addr.Compare)
-	if all = slices.Compact(all); !slices.Equal(all, a.foreign.cluster) {
+	if all := a.ix.ClusterAddrs(); !slices.Equal(all, a.foreign.cluster) {
 		a.foreign.cluster, a.foreign.changed = all, true
 	}
 }
@@ -91,12 +87,4 @@ func (f *foreign) addrs() []netip.Addr {
 	}
 	slices.SortFunc(out, netip.Addr.Compare)
 	return slices.Compact(out)
-}
-
-// tunnelledWithin returns the Tunnelled blocks that lie within one of the others. A
-// wider one does not count: a more specific route leads to a node's own pods.
-func tunnelledWithin(l *model.Links, blocks []netip.Prefix) []netip.Prefix {
-	return slices.DeleteFunc(l.Tunnelled(), func(t netip.Prefix) bool {
-		return !slices.ContainsFunc(blocks, func(b netip.Prefix) bool { return b.Bits() <= t.Bits() && b.Contains(t.Addr()) })
-	})
 }

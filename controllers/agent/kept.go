@@ -86,7 +86,7 @@ func (b *Boot) state(node string, objects []model.Object, o dataplane.Options, l
 		slices.SortFunc(*list, netip.Addr.Compare)
 		*list = slices.Compact(*list)
 	}
-	s.ForeignNets = tunnelledWithin(s.Links, s.PodCIDRs)
+	s.ForeignNets = s.Links.TunnelledWithin(s.PodCIDRs)
 	return s
 }
 

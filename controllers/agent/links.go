@@ -190,7 +190,7 @@ func (a *Agent) takeLinks(l *model.Links, err error) (changed bool) {
 	a.metrics.podLinks.Set(float64(len(l.Pods)))
 	a.log.Debug("the node's interfaces have changed", "addresses", len(l.Addrs), "routes", len(l.Routes), "pods", len(l.Pods), "tunnels", len(l.Tunnels))
 	a.put(l.Key(), l)
-	a.sweepNewAddrs(before, l)
+	a.sweepLinks(before, l)
 	return true
 }
 
@@ -198,16 +198,22 @@ func sameLinks(x, y *model.Links) bool {
 	return slices.Equal(x.Addrs, y.Addrs) && slices.Equal(x.Routes, y.Routes) && slices.Equal(x.Pods, y.Pods) && slices.Equal(x.Tunnels, y.Tunnels)
 }
 
-// sweepNewAddrs has the connections of addresses that the node has got examined a
-// little later: until now they counted as others'. Those of addresses that are
-// gone end by themselves.
-func (a *Agent) sweepNewAddrs(before, now *model.Links) {
+// sweepLinks has connections examined a little later whose verdict changes with the
+// links: those of addresses that the node has got, which counted as others' until
+// now, and all of them where a route may lead to another host endpoint. Connections
+// of addresses that are gone end by themselves.
+func (a *Agent) sweepLinks(before, now *model.Links) {
 	if a.opts.Conntrack == nil || before == nil {
 		return // the first transaction examines all
 	}
 	for _, n := range now.Addrs {
 		if !slices.ContainsFunc(before.Addrs, func(b model.LinkAddr) bool { return b.Addr == n.Addr }) {
 			a.sweepLater.add(netip.PrefixFrom(n.Addr, n.Addr.BitLen()))
+		}
+	}
+	if !slices.Equal(before.Routes, now.Routes) || !slices.Equal(before.Tunnels, now.Tunnels) {
+		if slices.ContainsFunc(a.comp.Endpoints(), func(e dataplane.Endpoint) bool { return e.Host != nil }) {
+			a.sweepLater.addAll()
 		}
 	}
 	a.planSweep()

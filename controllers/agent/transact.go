@@ -176,8 +176,7 @@ func (a *Agent) write(ctx context.Context, ch *dataplane.Change) error {
 
 func (a *Agent) state() *dataplane.State {
 	s := dataplane.NewState(a.ix, a.opts.Node, a.comp)
-	s.Foreign, s.ForeignNets = a.foreign.addrs(), tunnelledWithin(s.Links, s.PodCIDRs)
-	s.ClusterAddrs = a.foreign.cluster
+	s.Foreign, s.ForeignNets = a.foreign.addrs(), s.Links.TunnelledWithin(s.PodCIDRs)
 	return s
 }
 
