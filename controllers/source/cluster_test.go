@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
@@ -148,6 +149,41 @@ func TestFromCluster(t *testing.T) {
 	}
 	if _, ok := ix.Endpoint(model.Ref{Kind: model.KindPod, Namespace: "shop", Name: "p4"}); !ok {
 		t.Error("the pod of the last page is not in the index")
+	}
+}
+
+// TestFromClusterLinks reads NodeReports where the user may, and goes on with a
+// warning where not.
+func TestFromClusterLinks(t *testing.T) {
+	const path = "/apis/tierwall.io/v1alpha1/nodereports"
+	s := &apiServer{items: coreLists()}
+	s.items["/api/v1/nodes"] = []string{`{"metadata":{"name":"n1","annotations":{"network.cilium.io/ipv4-health-ip":"10.1.1.9","x":"y"}},"status":{"addresses":[{"type":"InternalIP","address":"192.0.2.1"}]}}`}
+	s.items[path] = []string{`{"metadata":{"name":"n1"},"report":{"inSync":true,"counts":{"endpoints":1,"policies":1},"policies":{"GlobalNetworkPolicy/a":1},"links":{"addresses":[{"address":"203.0.113.80","interface":"eth0"}]}}}`}
+	for _, denied := range []bool{false, true} {
+		s.denied = map[string]bool{path: denied}
+		r, err := FromCluster(context.Background(), serve(t, s))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if warned := strings.Contains(fmt.Sprint(r.Warnings), "list nodereports is missing"); warned != denied {
+			t.Errorf("denied %v: warnings %v", denied, r.Warnings)
+		}
+		r.Complete()
+		ix, problems := r.Index()
+		if len(problems) > 0 {
+			t.Errorf("problems: %v", problems)
+		}
+		if l := ix.Links("n1"); (l == nil) != denied || !denied && l.InterfaceOf(netip.MustParseAddr("203.0.113.80")) != "eth0" {
+			t.Errorf("denied %v: links %v", denied, l)
+		}
+		if n := ix.NodeOf(netip.MustParseAddr("10.1.1.9")); n == nil || n.Name != "n1" {
+			t.Errorf("the annotated address is of node %v", n)
+		}
+		if o, ok := r.Lookup(model.Ref{Kind: model.KindNodeLinks, Name: "n1"}); ok {
+			if rep, isReport := o.Object.(*v1alpha1.NodeReport); !isReport || rep.Report.Policies != nil {
+				t.Errorf("kept: %+v", o.Object)
+			}
+		}
 	}
 }
 
