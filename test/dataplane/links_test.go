@@ -92,6 +92,7 @@ var _ = onEach("The node's own connections to its pods, from addresses that its 
 			}
 			_, err := others.WaitCut(ctx)
 			Expect(err).NotTo(HaveOccurred())
+			others.Close()
 			for _, c := range own {
 				talks(c[0], c[1])
 			}
