@@ -4,18 +4,19 @@
 //
 // The files, in the order in which data travels:
 //
-//	links.go         Reader, what the agent uses
-//	kernel_linux.go  Kernel, the Reader of a network namespace
-//	list_linux.go    netlink's answers as a listing
-//	inside_linux.go  the addresses of interfaces in pods' namespaces
+//	links.go            Reader, what the agent uses
+//	kernel_linux.go     Kernel, the Reader of a network namespace
+//	list_linux.go       netlink's answers as a listing
+//	inside_linux.go     the addresses of interfaces in pods' namespaces
+//	attributes_linux.go attributes of netlink messages
 //	wireguard_linux.go  the ports of WireGuard devices
-//	watch_linux.go   notifications of changes
-//	listing.go       listing, plain values
-//	routes.go        the main table, reduced to what decides
-//	pods.go          which interface and port leads to which pod
-//	tunnels.go       which interfaces encapsulate, and how
-//	build.go         a listing as a model.Links
-//	fake.go          a Reader for tests
+//	watch_linux.go      notifications of changes
+//	listing.go          listing, plain values
+//	routes.go           the main table, reduced to what decides
+//	pods.go             which interface and port leads to which pod
+//	tunnels.go          which interfaces encapsulate, and how
+//	build.go            a listing as a model.Links
+//	fake.go             a Reader for tests
 //
 // # Where a pod is attached
 //

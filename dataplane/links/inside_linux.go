@@ -38,22 +38,18 @@ func parseInside(m []byte, namespace uint32) (addr netip.Addr, index int, ok boo
 	if len(m) < unix.SizeofIfAddrmsg {
 		return netip.Addr{}, 0, false
 	}
-	attrs, err := nl.ParseRouteAttr(m[unix.SizeofIfAddrmsg:])
-	if err != nil {
-		return netip.Addr{}, 0, false
-	}
 	var local, peer []byte
 	named := false
-	for _, a := range attrs {
-		switch a.Attr.Type {
+	attributes(m[unix.SizeofIfAddrmsg:], func(kind uint16, value []byte) {
+		switch kind {
 		case unix.IFA_LOCAL:
-			local = a.Value
+			local = value
 		case unix.IFA_ADDRESS:
-			peer = a.Value
+			peer = value
 		case unix.IFA_TARGET_NETNSID:
-			named = len(a.Value) == 4 && binary.NativeEndian.Uint32(a.Value) == namespace
+			named = len(value) == 4 && binary.NativeEndian.Uint32(value) == namespace
 		}
-	}
+	})
 	if local == nil {
 		local = peer
 	}

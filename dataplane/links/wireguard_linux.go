@@ -51,14 +51,10 @@ func parseWireGuard(m []byte) (port uint16, ok bool) {
 	if len(m) < nl.SizeofGenlmsg {
 		return 0, false
 	}
-	attrs, err := nl.ParseRouteAttr(m[nl.SizeofGenlmsg:])
-	if err != nil {
-		return 0, false
-	}
-	for _, a := range attrs {
-		if a.Attr.Type == wireguardListenPort && len(a.Value) == 2 {
-			return binary.NativeEndian.Uint16(a.Value), true
+	attributes(m[nl.SizeofGenlmsg:], func(kind uint16, value []byte) {
+		if kind == wireguardListenPort && len(value) == 2 {
+			port, ok = binary.NativeEndian.Uint16(value), true
 		}
-	}
-	return 0, false
+	})
+	return port, ok
 }
