@@ -34,7 +34,7 @@ var _ = onEach("Routers' advertisements", func(p *plane) {
 		iface := c.towards(g, "muted")
 		link, gate := c.linkLocal(where("muted"), "eth0"), c.linkLocal("n1", iface)
 		tries := onLink("muted", "n1", discovery(router, link, "ff02::1"), discovery(router, link, gate), discovery(redirect, link, gate))
-		for _, name := range []string{"free", "closed"} {
+		for _, name := range []string{"free", "sealed"} {
 			tries = append(tries, onlyOn(g, lab.Bridge, onLink("muted", where(name), discovery(router, link, "ff02::1"), discovery(router, link, c.linkLocal(where(name), "eth0"))))...)
 		}
 		c.closes(tries...)
@@ -47,7 +47,7 @@ var _ = onEach("Routers' advertisements", func(p *plane) {
 		c.run()
 		victims := map[string]string{"n1": iface}
 		if g.network == lab.Bridge {
-			victims[where("free")], victims[where("closed")] = "eth0", "eth0"
+			victims[where("free")], victims[where("sealed")] = "eth0", "eth0"
 		}
 		for victim, by := range victims {
 			c.heeds(victim, by)
@@ -61,8 +61,8 @@ var _ = onEach("Routers' advertisements", func(p *plane) {
 	It("do not reach a pod that takes nothing, bridged", item, func() {
 		g := ground{network: lab.Bridge}
 		c := g.raise(p, field())
-		link, to := c.linkLocal(where("free"), "eth0"), c.linkLocal(where("closed"), "eth0")
-		c.closes(onLink("free", where("closed"), discovery(router, link, "ff02::1"), discovery(router, link, to), discovery(redirect, link, to))...)
+		link, to := c.linkLocal(where("free"), "eth0"), c.linkLocal(where("sealed"), "eth0")
+		c.closes(onLink("free", where("sealed"), discovery(router, link, "ff02::1"), discovery(router, link, to), discovery(redirect, link, to))...)
 	})
 
 	onBoth("redirect nobody if they are a pod's", item, func(g ground) {

@@ -45,6 +45,6 @@ var _ = onEach("Asymmetric routes", func(p *plane) {
 
 	onBoth("do not open what pods' policies close", item, func(g ground) {
 		c := g.raise(p, field())
-		c.closes(halves(tcp(outside, closed, webPort), tcp(free, closed, webPort), tcp(muted6, outside6, webPort), tcp(far6, inner6, webPort))...)
+		c.closes(halves(tcp(outside, sealed, webPort), tcp(free, sealed, webPort), tcp(muted6, outside6, webPort), tcp(far6, inner6, webPort))...)
 	})
 })

@@ -20,7 +20,7 @@ import (
 // that of its address: by where() for the lab.
 const (
 	muted, muted6   = "10.1.1.20", "fd00:1:1::20" // may send nothing
-	closed, closed6 = "10.1.1.21", "fd00:1:1::21" // takes nothing
+	sealed, sealed6 = "10.1.1.21", "fd00:1:1::21" // takes nothing
 	free, free6     = "10.1.1.22", "fd00:1:1::22" // no policy selects it
 	loose, loose6   = "10.1.1.23", "fd00:1:1::23" // another one
 	friend, friend6 = "10.1.1.24", "fd00:1:1::24"
@@ -45,11 +45,11 @@ var friendsOnly = allow("guarded", "guarded", "Ingress", "ingress TCP 80 friend"
 // field is the two nodes with the pods above and their policies.
 func field() string {
 	return node(1) + node(2) + namespace + tier +
-		pod("muted", "muted", 1, muted, muted6) + pod("closed", "closed", 1, closed, closed6) +
+		pod("muted", "muted", 1, muted, muted6) + pod("sealed", "sealed", 1, sealed, sealed6) +
 		pod("free", "free", 1, free, free6) + pod("loose", "free", 1, loose, loose6) +
 		pod("friend", "friend", 1, friend, friend6) + pod("inner", "guarded", 1, inner, inner6) +
 		pod("guarded", "guarded", 2, guarded, guarded6) + pod("far", "free", 2, far, far6) + pod("ally", "friend", 2, ally, ally6) +
-		allow("muted", "muted", "Egress") + allow("closed", "closed", "Ingress") + friendsOnly
+		allow("muted", "muted", "Egress") + allow("sealed", "sealed", "Ingress") + friendsOnly
 }
 
 // toHost is the setting of what becomes of packets of pods to their own node.

@@ -55,7 +55,7 @@ var _ = onEach("Host endpoints of interfaces", func(p *plane) {
 		}
 		tries = append(tries, c.fromWire(tcp(near, gate, webPort), udp(near, gate, dnsPort), udp(near, "ff02::1", 9999), udp(near, "ff02::fb", mdnsPort), udp(outside, "224.0.0.251", mdnsPort), udp(outside, "255.255.255.255", 9999))...)
 		c.closes(tries...)
-		c.passes(honest(tcp(outside, node1, 22), tcp(outside, virtual, 22), tcp(virtual, outside, webPort), tcp(outside, free, webPort), tcp(free, virtual, webPort), tcp(free6, node1v6, webPort), tcp(virtual, closed, webPort))...)
+		c.passes(honest(tcp(outside, node1, 22), tcp(outside, virtual, 22), tcp(virtual, outside, webPort), tcp(outside, free, webPort), tcp(free, virtual, webPort), tcp(free6, node1v6, webPort), tcp(virtual, sealed, webPort))...)
 		c.passes(c.fromWire(discovery(135, near, gate), discovery(136, near, "ff02::1"))...)
 	})
 
@@ -64,7 +64,7 @@ var _ = onEach("Host endpoints of interfaces", func(p *plane) {
 			hostPolicy("no-egress", "role == 'host'", "types: [Egress]", "egress:", "- {action: Deny}"))
 		unlistedOfNode(c)
 		c.closes(honest(tcp(node1, outside, webPort), tcp(virtual, outside, webPort), udp(virtual6, outside6, 99), tcp("172.17.0.1", outside, webPort), tcp("fd00:17::1", far6, webPort), tcp(virtual, node2, webPort))...)
-		c.passes(honest(udp(virtual, outside, 53), tcp(virtual6, outside6, 6443), tcp(virtual, free, webPort), tcp("172.17.0.1", closed, webPort), tcp(free, outside, webPort))...)
+		c.passes(honest(udp(virtual, outside, 53), tcp(virtual6, outside6, 6443), tcp(virtual, free, webPort), tcp("172.17.0.1", sealed, webPort), tcp(free, outside, webPort))...)
 	})
 
 	onBoth("of addresses alone guard addresses", item, func(g ground) {
@@ -165,7 +165,7 @@ var _ = onEach(`The host endpoint "*"`, func(p *plane) {
 				tries = append(tries, honest(tcp(free, loose, 22))...)
 			}
 			c.closes(tries...)
-			c.passes(honest(udp(free, loose, dnsPort), udp(free6, node1v6, dnsPort), tcp(node1, free, webPort), tcp(node1v6, closed6, webPort), udp(far, free, dnsPort))...)
+			c.passes(honest(udp(free, loose, dnsPort), udp(free6, node1v6, dnsPort), tcp(node1, free, webPort), tcp(node1v6, sealed6, webPort), udp(far, free, dnsPort))...)
 			if stage != "of what is forwarded" {
 				// A failsafe port, whatever is behind it.
 				c.passes(honest(tcp(outside, node1, 22), tcp(free, node1, 22), tcp(free, loose, 22), tcp(outside6, free6, 22), tcp(free, far, 22))...)

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"fmt"
 	"net"
 	"strconv"
 	"time"
@@ -19,7 +20,7 @@ var groups = []string{"224.0.0.251", "239.1.2.3", "ff02::fb", "ff05::2"}
 func gather(c *cluster, g ground) {
 	GinkgoHelper()
 	joined := map[string]bool{}
-	for _, name := range []string{"muted", "closed", "free", "loose"} {
+	for _, name := range []string{"muted", "sealed", "free", "loose"} {
 		c.join(where(name), "eth0", groups...)
 		if iface := c.towards(g, name); !joined[iface] {
 			c.join("n1", iface, append(groups[:len(groups):len(groups)], "ff02::1:2")...)
@@ -62,7 +63,7 @@ var _ = onEach("Addresses that the API does not list", func(p *plane) {
 		tries = append(tries, forged(where("muted"), tcp("169.254.7.7", node1, webPort), udp("169.254.7.7", far, dnsPort), tcp("169.254.7.7", outside, webPort), tcp(link, node1v6, webPort))...)
 		tries = append(tries, onlyOn(g, lab.Bridge,
 			unlisted("muted", muted, link, where("free"), c.linkLocal(where("free"), "eth0")),
-			unlisted("muted", muted, link, where("closed"), c.linkLocal(where("closed"), "eth0")),
+			unlisted("muted", muted, link, where("sealed"), c.linkLocal(where("sealed"), "eth0")),
 			onLink("muted", where("free"), udp(muted, "10.1.1.255", 9999), udp("169.254.7.7", free, 9999)))...)
 		c.closes(tries...)
 	})
@@ -81,23 +82,87 @@ var _ = onEach("Addresses that the API does not list", func(p *plane) {
 		c := g.raise(p, field())
 		gather(c, g)
 		link := c.linkLocal(where("free"), "eth0")
-		tries := unlisted("free", free, link, where("closed"), c.linkLocal(where("closed"), "eth0"))
-		tries = append(tries, onLink("free", where("closed"), udp(free, "10.1.1.255", 9999), udp("169.254.7.7", closed, 9999), udp(stranger, closed, 9999))...)
+		tries := unlisted("free", free, link, where("sealed"), c.linkLocal(where("sealed"), "eth0"))
+		tries = append(tries, onLink("free", where("sealed"), udp(free, "10.1.1.255", 9999), udp("169.254.7.7", sealed, 9999), udp(stranger, sealed, 9999))...)
 		c.closes(tries...)
+	})
+
+	// A frame with a tag of VLAN 0 is as good as one without to who receives it, and
+	// none of IP's to br_netfilter. One to a pod's link address is the pod's whatever
+	// it carries.
+	for _, tagged := range []bool{false, true} {
+		It(fmt.Sprintf("are judged in frames to link addresses, tagged %t, bridged", tagged), item, func() {
+			g := ground{network: lab.Bridge}
+			c := g.raise(p, field()+toHost("Drop"))
+			gather(c, g)
+			to := func(from, to string, flows ...model.Flow) []try {
+				GinkgoHelper()
+				iface := "eth0"
+				if to == "n1" {
+					iface = "cni0"
+				}
+				mac, err := c.lab.LinkAddr(to, iface)
+				Expect(err).NotTo(HaveOccurred())
+				tries := onLink(from, to, flows...)
+				for i := range tries {
+					tries[i].o.Frame, tries[i].o.Tagged = mac, tagged
+				}
+				return tries
+			}
+			link := map[string]string{}
+			for _, name := range []string{"muted", "sealed", "free"} {
+				link[name] = c.linkLocal(where(name), "eth0")
+			}
+			gate := c.linkLocal("n1", "cni0")
+			tries := to("free", where("sealed"), tcp(free, sealed, webPort), udp(free6, sealed6, dnsPort), tcp(link["free"], link["sealed"], webPort), udp(free, "224.0.0.251", mdnsPort), udp(free, "255.255.255.255", 9999), udp(link["free"], "ff02::1", mdnsPort))
+			tries = append(tries, to("muted", where("free"), tcp(muted, free, webPort), udp(muted6, free6, dnsPort), tcp(link["muted"], link["free"], webPort), udp(muted, "224.0.0.251", mdnsPort), udp(link["muted"], "ff02::1", mdnsPort))...)
+			tries = append(tries, to("muted", "n1", tcp(muted, node1, webPort), udp(muted6, node1v6, dnsPort), tcp(link["muted"], gate, webPort), udp(muted, "224.0.0.251", mdnsPort))...)
+			tries = append(tries, to("free", "n1", tcp(free, node1, webPort), tcp(free6, node1v6, webPort), tcp(link["free"], gate, webPort))...)
+			for _, t := range to("muted", "n1", tcp(muted, far, webPort), udp(muted6, far6, dnsPort), tcp(muted, outside, webPort)) {
+				t.o.To = []string{where("far"), "outside"}
+				tries = append(tries, t)
+			}
+			// As a friend.
+			tries = append(tries, to("free", where("inner"), tcp(friend, inner, webPort), udp(friend6, inner6, dnsPort))...)
+			c.closes(tries...)
+			c.passes(to("friend", where("inner"), tcp(friend, inner, webPort), udp(friend6, inner6, dnsPort))...)
+			c.passes(to("free", where("loose"), tcp(free, loose, webPort), udp(free6, loose6, dnsPort), udp(free, "224.0.0.251", mdnsPort))...)
+		})
+	}
+
+	onBoth("are judged behind extension headers", Label("issue11-1", "issue11-6"), func(g ground) {
+		c := g.raise(p, field())
+		gather(c, g)
+		link, gate := c.linkLocal(where("muted"), "eth0"), c.linkLocal("n1", c.towards(g, "muted"))
+		tries := onLink("muted", "n1", tcp(link, gate, webPort), udp(link, "ff02::1", mdnsPort), discovery(router, link, "ff02::1"), discovery(redirect, link, gate))
+		tries = append(tries, onlyOn(g, lab.Bridge, onLink("muted", where("free"), tcp(link, c.linkLocal(where("free"), "eth0"), webPort), discovery(router, link, "ff02::1")))...)
+		loud := c.linkLocal(where("free"), "eth0")
+		tries = append(tries, onLink("free", "n1", discovery(redirect, loud, c.linkLocal("n1", c.towards(g, "free"))))...)
+		tries = append(tries, onlyOn(g, lab.Bridge, onLink("free", where("sealed"), discovery(router, loud, "ff02::1"), udp(loud, "ff02::1", mdnsPort)))...)
+		tries = append(tries, forged(where("free"), tcp(friend6, inner6, webPort), udp(friend6, guarded6, dnsPort))...)
+		for i := range tries {
+			tries[i].o.Extension = true
+		}
+		c.closes(tries...)
+		allowed := honest(tcp(friend6, inner6, webPort), udp(ally6, guarded6, dnsPort), tcp(free6, far6, webPort), tcp(free6, node1v6, webPort))
+		for i := range allowed {
+			allowed[i].o.Extension = true
+		}
+		c.passes(allowed...)
 	})
 
 	It("are judged in a cluster without IPv6 too, bridged", item, func() {
 		g := ground{network: lab.Bridge}
-		c := g.raise(p, node(1)+node(2)+namespace+tier+pod("muted", "muted", 1, muted)+pod("closed", "closed", 1, closed)+pod("free", "free", 1, free)+
-			allow("muted", "muted", "Egress")+allow("closed", "closed", "Ingress"))
+		c := g.raise(p, node(1)+node(2)+namespace+tier+pod("muted", "muted", 1, muted)+pod("sealed", "sealed", 1, sealed)+pod("free", "free", 1, free)+
+			allow("muted", "muted", "Egress")+allow("sealed", "sealed", "Ingress"))
 		link := map[string]string{}
-		for _, name := range []string{"muted", "closed", "free"} {
+		for _, name := range []string{"muted", "sealed", "free"} {
 			link[name] = c.linkLocal(where(name), "eth0")
 		}
 		gate := c.linkLocal("n1", "cni0")
 		tries := onLink("muted", "n1", tcp(link["muted"], gate, webPort), udp(link["muted"], "ff02::1", 9999))
 		tries = append(tries, onLink("muted", where("free"), tcp(link["muted"], link["free"], webPort), udp(link["muted"], "ff02::1", 9999))...)
-		tries = append(tries, onLink("free", where("closed"), tcp(link["free"], link["closed"], webPort), udp(link["free"], "ff02::1", 9999))...)
+		tries = append(tries, onLink("free", where("sealed"), tcp(link["free"], link["sealed"], webPort), udp(link["free"], "ff02::1", 9999))...)
 		c.closes(tries...)
 	})
 
@@ -123,10 +188,10 @@ var _ = onEach("Addresses that the API does not list", func(p *plane) {
 		c := g.raise(p, field())
 		gather(c, g)
 		c.run()
-		iface := c.towards(g, "closed")
-		gate, link := c.linkLocal("n1", iface), c.linkLocal(where("closed"), "eth0")
+		iface := c.towards(g, "sealed")
+		gate, link := c.linkLocal("n1", iface), c.linkLocal(where("sealed"), "eth0")
 		for _, f := range []model.Flow{tcp(gate, link, webPort), ping(gate, link), udp(gate, "ff02::1", 9999), udp(gate, "ff02::fb", mdnsPort), udp(node1, "224.0.0.251", mdnsPort)} {
-			c.passes(try{text: "n1", flow: f, o: lab.Options{From: "n1", Interface: iface, To: []string{where("closed")}}})
+			c.passes(try{text: "n1", flow: f, o: lab.Options{From: "n1", Interface: iface, To: []string{where("sealed")}}})
 		}
 	})
 
@@ -143,13 +208,13 @@ var _ = onEach("Addresses that the API does not list", func(p *plane) {
 		c.run()
 		c.passes(tries...)
 		// What has been learned of neighbours is learned anew.
-		for _, name := range []string{"muted", "closed", "free"} {
+		for _, name := range []string{"muted", "sealed", "free"} {
 			if g.network == lab.Bridge {
 				Expect(c.lab.Command(where(name), "ip", "neigh", "flush", "all").Run()).To(Succeed())
 			}
 		}
-		c.passes(honest(tcp(free, loose, webPort), tcp(free6, loose6, webPort), tcp(closed6, far6, webPort), tcp(node1v6, muted6, webPort))...)
-		c.stops(honest(tcp(muted6, loose6, webPort), tcp(loose6, closed6, webPort))...)
+		c.passes(honest(tcp(free, loose, webPort), tcp(free6, loose6, webPort), tcp(sealed6, far6, webPort), tcp(node1v6, muted6, webPort))...)
+		c.stops(honest(tcp(muted6, loose6, webPort), tcp(loose6, sealed6, webPort))...)
 	})
 })
 

@@ -52,7 +52,7 @@ var _ = onEach("Marks of others", func(p *plane) {
 	// Every way of packets through a node.
 	unjudged := []model.Flow{tcp(free, far, webPort), udp(free6, far6, dnsPort), tcp(free, loose, webPort), tcp(outside, free, webPort), tcp(free, outside, webPort),
 		tcp(free, node1, webPort), tcp(outside, node1, webPort), udp(outside6, node1v6, dnsPort), tcp(node1, outside, webPort), tcp(node1, free, webPort), udp(node1v6, outside6, 99)}
-	judged := []model.Flow{tcp(friend, guarded, webPort), udp(friend6, guarded6, dnsPort), tcp(friend, inner, webPort), tcp(ally, inner, webPort), tcp(node1, closed, webPort)}
+	judged := []model.Flow{tcp(friend, guarded, webPort), udp(friend6, guarded6, dnsPort), tcp(friend, inner, webPort), tcp(ally, inner, webPort), tcp(node1, sealed, webPort)}
 
 	// Cilium's, all bits, ours alone, one of ours.
 	for _, mark := range []uint32{0x7fff0f00, 0xffffffff, 0x30000000, 0x10000000, 0x00000f00} {
@@ -81,7 +81,7 @@ var _ = onEach("Marks of others", func(p *plane) {
 
 	onBoth("open nothing", item, func(g ground) {
 		c := g.raise(p, field())
-		tries := honest(tcp(outside, closed, webPort), tcp(free, closed, webPort), tcp(muted, far, webPort), udp(loose6, inner6, dnsPort), tcp(muted6, node1v6, webPort))
+		tries := honest(tcp(outside, sealed, webPort), tcp(free, sealed, webPort), tcp(muted, far, webPort), udp(loose6, inner6, dnsPort), tcp(muted6, node1v6, webPort))
 		c.load("n1", marker(0xffffffff))
 		c.closes(tries...)
 		for _, mark := range []uint32{0x10000000, 0x20000000, 0x30000000, 0x7fff0f00} {

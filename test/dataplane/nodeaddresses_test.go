@@ -30,7 +30,7 @@ var _ = onEach("Addresses of nodes in other nodes' pod blocks", func(p *plane) {
 			c.passes(honest(tcp(free, tunnel, webPort), udp(free6, tunnel6, dnsPort), ping(free, tunnel))...)
 		}
 		// To pods with policies they are nobody in particular.
-		c.stops(honest(tcp(tunnel, closed, webPort), tcp(tunnel6, inner6, webPort))...)
+		c.stops(honest(tcp(tunnel, sealed, webPort), tcp(tunnel6, inner6, webPort))...)
 		// What is unknown is still unknown.
 		c.stops(forged("n2", tcp("10.1.1.99", free, webPort), tcp("fd00:1:1::99", free6, webPort))...)
 	})
@@ -47,7 +47,7 @@ var _ = onEach("Addresses of nodes in other nodes' pod blocks", func(p *plane) {
 			Expect(c.lab.AddNodeAddr("n2", "tunl9", netip.MustParsePrefix(tunnel+"/32"))).To(Succeed())
 			c.run()
 			c.passes(honest(tcp(tunnel, free, webPort), tcp(free, tunnel, webPort), tcp(tunnel, node1, webPort))...)
-			c.stops(honest(tcp(tunnel, closed, webPort))...)
+			c.stops(honest(tcp(tunnel, sealed, webPort))...)
 		})
 	}
 })

@@ -135,18 +135,18 @@ var _ = onEach("Connections of a node with its pods", func(p *plane) {
 			c.run()
 			k := connections{port: 9000}
 			for _, src := range []string{node1, virtual, "172.17.0.1", "198.51.100.60"} {
-				k.open(c, src, closed)
+				k.open(c, src, sealed)
 				k.open(c, src, inner)
 			}
-			k.open(c, virtual6, closed6)
+			k.open(c, virtual6, sealed6)
 			if g.network == lab.Bridge {
-				k.open(c, "10.1.1.1", closed)
+				k.open(c, "10.1.1.1", sealed)
 				k.open(c, "fd00:1:1::1", inner6)
 			}
 			k.flow(ctx)
 			// What has nothing to do with the node: friends may ask for a port more.
-			c.apply(allow("closed", "closed", "Ingress", "ingress TCP 81 friend"))
-			becomes(c.lab, tcp(friend, closed, 81), true)
+			c.apply(allow("sealed", "sealed", "Ingress", "ingress TCP 81 friend"))
+			becomes(c.lab, tcp(friend, sealed, 81), true)
 			k.flow(ctx)
 			c.apply(allow("guarded", "guarded", "Ingress, Egress", "ingress TCP 80 friend"))
 			becomes(c.lab, udp(friend, inner, dnsPort), false)
@@ -157,7 +157,7 @@ var _ = onEach("Connections of a node with its pods", func(p *plane) {
 				k.flow(ctx)
 			}
 			// New ones, too.
-			k.open(c, virtual, closed)
+			k.open(c, virtual, sealed)
 			k.flow(ctx)
 		})
 	}

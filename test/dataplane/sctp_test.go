@@ -113,9 +113,9 @@ var _ = onEach("Cut flows without connections", func(p *plane) {
 		path.there.Src, path.there.Dst = addr(friend6), addr(guarded6)
 		path.lives()
 		// What selects neither of them.
-		c.apply(allow("closed", "closed", "Ingress", "ingress TCP 81 friend"))
-		becomes(c.lab, tcp(friend, closed, 81), false) // the caller's egress says so
-		becomes(c.lab, tcp(ally, closed, 81), false)
+		c.apply(allow("sealed", "sealed", "Ingress", "ingress TCP 81 friend"))
+		becomes(c.lab, tcp(friend, sealed, 81), false) // the caller's egress says so
+		becomes(c.lab, tcp(ally, sealed, 81), false)
 		a.lives()
 		path.lives()
 		// A rule more for them.

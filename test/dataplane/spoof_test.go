@@ -32,13 +32,13 @@ var _ = onEach("Source addresses of others", func(p *plane) {
 	onBoth("do not come from a pod", item, func(g ground) {
 		c := g.raise(p, field())
 		tries := forged(where("free"), tcp(friend, guarded, webPort), udp(friend6, guarded6, dnsPort), tcp(friend, inner, webPort), udp(friend6, inner6, dnsPort), tcp(friend, node1, webPort), tcp(friend6, node1v6, webPort),
-			tcp(ally, inner, webPort), tcp(ally6, inner6, webPort), tcp(far, outside, webPort), tcp(node2, inner, webPort), tcp(node1v6, inner6, webPort), tcp(node1v6, closed6, webPort))
-		tries = append(tries, onlyOn(g, lab.Bridge, forged(where("free"), tcp(node1, closed, webPort), udp("10.1.1.1", closed, dnsPort)))...)
+			tcp(ally, inner, webPort), tcp(ally6, inner6, webPort), tcp(far, outside, webPort), tcp(node2, inner, webPort), tcp(node1v6, inner6, webPort), tcp(node1v6, sealed6, webPort))
+		tries = append(tries, onlyOn(g, lab.Bridge, forged(where("free"), tcp(node1, sealed, webPort), udp("10.1.1.1", sealed, dnsPort)))...)
 		// A pod that may send nothing, as one that may.
 		tries = append(tries, forged(where("muted"), tcp(free, outside, webPort), udp(free6, outside6, dnsPort), tcp(free, far, webPort), tcp(free6, node1v6, webPort))...)
 		c.closes(tries...)
 		// They are who they are, themselves.
-		c.passes(honest(tcp(friend, guarded, webPort), udp(friend6, guarded6, dnsPort), tcp(friend, inner, webPort), tcp(ally6, inner6, webPort), tcp(free, outside, webPort), tcp(node1, closed, webPort), tcp(node1v6, closed6, webPort), tcp(free, node1, webPort), tcp(outside, free, webPort))...)
+		c.passes(honest(tcp(friend, guarded, webPort), udp(friend6, guarded6, dnsPort), tcp(friend, inner, webPort), tcp(ally6, inner6, webPort), tcp(free, outside, webPort), tcp(node1, sealed, webPort), tcp(node1v6, sealed6, webPort), tcp(free, node1, webPort), tcp(outside, free, webPort))...)
 	})
 
 	onBoth("do not take part in connections of theirs", item, func(g ground) {

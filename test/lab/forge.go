@@ -65,11 +65,18 @@ func probePacket(f model.Flow, id uint32, o Options) []byte {
 		body = discovery(f, id)
 	}
 	packet := ipPacket(f.Src, f.Dst, f.Protocol, body)
+	if o.Extension {
+		options := []byte{byte(f.Protocol), 0, 1, 4, 0, 0, 0, 0} // padding
+		packet = ipPacket(f.Src, f.Dst, destinationOptions, append(options, body...))
+	}
 	if discovers {
 		packet[7] = 255 // hop limit
 	}
 	return packet
 }
+
+// destinationOptions is the number of that extension header.
+const destinationOptions model.Protocol = 60
 
 // packet builds a probe's packet with the envelope around it, and where that is sent.
 func (l *Lab) packet(p *probe, o Options) (packet []byte, dst netip.Addr, err error) {
@@ -188,7 +195,7 @@ func etherType(packet []byte) []byte {
 var Broadcast = net.HardwareAddr{0xff, 0xff, 0xff, 0xff, 0xff, 0xff}
 
 // sendFrame sends a packet as a frame, past the IP stack of the namespace.
-func (p *place) sendFrame(iface string, to net.HardwareAddr, packet []byte) error {
+func (p *place) sendFrame(iface string, to net.HardwareAddr, tagged bool, packet []byte) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
@@ -200,18 +207,32 @@ func (p *place) sendFrame(iface string, to net.HardwareAddr, packet []byte) erro
 	}
 	var fd int
 	err = p.ns.do(func() (err error) {
-		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+		fd, err = unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 		return err
 	})
 	if err != nil {
 		return p.wrap(err, "packet socket")
 	}
 	defer shut(fd)
-	sa := &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index, Halen: uint8(len(to))}
-	et := etherType(packet)
-	sa.Protocol = binary.NativeEndian.Uint16(et)
-	copy(sa.Addr[:], to)
-	return p.wrap(unix.Sendto(fd, packet, 0, sa), "frame to %s", to)
+	frame := append(append([]byte(nil), to...), l.Attrs().HardwareAddr...)
+	if tagged {
+		frame = append(frame, 0x81, 0, 0, 0)
+	}
+	frame = append(append(frame, etherType(packet)...), packet...)
+	return p.wrap(unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index}), "frame to %s", to)
+}
+
+// LinkAddr returns the link address of an interface.
+func (l *Lab) LinkAddr(where, iface string) (net.HardwareAddr, error) {
+	p, err := l.at(where)
+	if err != nil {
+		return nil, err
+	}
+	link, err := p.nl.LinkByName(iface)
+	if err != nil {
+		return nil, p.wrap(err, "interface %s", iface)
+	}
+	return link.Attrs().HardwareAddr, nil
 }
 
 // Join has a place take packets to a multicast group on an interface. IPv6 hosts

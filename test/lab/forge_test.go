@@ -46,6 +46,24 @@ var _ = Describe("Forged packets", func() {
 		Expect(tryWith(l, flow(model.UDP, "0.0.0.0", "255.255.255.255", 67), o)).To(HaveField("At", "n1"))
 	})
 
+	It("are frames to whom their addresses do not say, tagged ones, and packets with extension headers", func() {
+		l := bring(world(Bridge))
+		db, err := l.LinkAddr("a/db", "eth0")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(l.Join("a/db", "eth0", addr("224.0.0.251"))).To(Succeed())
+		for _, tagged := range []bool{false, true} {
+			o := Options{From: "a/web", Interface: "eth0", To: []string{"a/db"}, Frame: db, Tagged: tagged}
+			for _, f := range []model.Flow{flow(model.UDP, "10.1.1.10", "10.1.1.11", 80), flow(model.TCP, "fd00:1:1::10", "fd00:1:1::11", 80), flow(model.UDP, "10.1.1.10", "224.0.0.251", 5353), flow(model.UDP, linkLocal(l, "a/web", "eth0"), linkLocal(l, "a/db", "eth0"), 80)} {
+				Expect(tryWith(l, f, o)).To(HaveField("At", "a/db"), describe(f))
+			}
+		}
+		for _, f := range []model.Flow{flow(model.TCP, "fd00:1:1::10", "fd00:1:2::10", 80), flow(model.UDP, "fd00:1:1::10", "2001:db8::1", 80), ping("fd00:1:1::10", "fd00:1:1::11")} {
+			Expect(tryWith(l, f, Options{Extension: true})).To(HaveField("Delivered", true), describe(f))
+		}
+		f := model.Flow{Src: addr(linkLocal(l, "a/web", "eth0")), Dst: addr("ff02::1"), Protocol: model.ICMPv6, ICMPType: 134}
+		Expect(tryWith(l, f, Options{From: "a/web", Interface: "eth0", To: []string{"a/db"}, Extension: true})).To(HaveField("At", "a/db"))
+	})
+
 	It("are messages of neighbour discovery that receivers heed", func() {
 		l := bring(world(Routed))
 		port, err := l.PodInterface("a/web")

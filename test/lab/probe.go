@@ -61,6 +61,11 @@ type Options struct {
 	// Frame is the link address to which the packet is sent by Interface, past the
 	// IP stack of From; needed where the source is unspecified.
 	Frame net.HardwareAddr
+	// Tagged frames bear a priority tag, of VLAN 0: receivers take them as any other,
+	// br_netfilter does not.
+	Tagged bool
+	// Extension puts an IPv6 extension header (destination options) into the packet.
+	Extension bool
 	// Flags of a TCP packet that is no SYN, Chunk of an SCTP packet that is no INIT.
 	Flags uint8
 	Chunk *Chunk
@@ -273,7 +278,7 @@ func (l *Lab) run(ctx context.Context, p *probe, o Options) error {
 		p.mu.Unlock()
 		send := func() error { return p.from.send(packet, bound, dst, o.Interface) }
 		if o.Frame != nil {
-			send = func() error { return p.from.sendFrame(o.Interface, o.Frame, packet) }
+			send = func() error { return p.from.sendFrame(o.Interface, o.Frame, o.Tagged, packet) }
 		}
 		if err := send(); err != nil {
 			return err
