@@ -232,6 +232,6 @@ var _ = onEach("DHCP", func(p *plane) {
 		c.passes(tries...)
 		c.run()
 		c.passes(tries...)
-		c.stops(append(honest(udp(outside, node1, 546), udp(outside6, node1v6, 547), udp(node1v6, outside6, 546)), c.fromWire(udp(near, gate, 99))...)...)
+		c.stops(append(honest(udp(outside, node1, 547), udp(outside6, node1v6, 547), udp(node1v6, outside6, 546)), c.fromWire(udp(near, gate, 99))...)...)
 	})
 })
