@@ -94,11 +94,13 @@ func (ix *Index) flushNodes(d *Delta) {
 		if rec := ix.nodes[name]; rec != nil {
 			object = rec.object
 		}
-		if !sameNode(object, ix.toldObjects[name]) {
-			keep(ix.toldObjects, name, object)
+		changed := !sameNode(object, ix.toldObjects[name])
+		keep(ix.toldObjects, name, object)
+		if sameNode(now, before) && sameLinks(links, ix.toldLinks[name]) {
+			continue // of an object that has gone, its links may say all that it said
+		}
+		if changed {
 			d.NodeObjects = append(d.NodeObjects, name)
-		} else if sameNode(now, before) && sameLinks(links, ix.toldLinks[name]) {
-			continue
 		}
 		keep(ix.toldNodes, name, now)
 		keep(ix.toldLinks, name, links)
