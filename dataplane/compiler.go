@@ -252,7 +252,7 @@ func (c *Compiler) applyEndpoint(d *policy.EndpointDelta, ch *Change) {
 // compile makes the programs of an effective policy.
 func (c *Compiler) compile(e *policy.Effective, ch *Change) {
 	out := &Compiled{Effective: e}
-	stages := e.Stages()
+	stages := append(e.Stages(), e.SelfStages()...)
 	c.holdPolicies(stages)
 	for i := range stages {
 		st := &stages[i]
@@ -414,7 +414,7 @@ func (c *Compiler) release(d *policy.Delta, out *Change) {
 			continue
 		}
 		delete(c.policies, e)
-		chains = append(chains, e.Stages()...)
+		chains = append(append(chains, e.Stages()...), e.SelfStages()...)
 		for _, sp := range compiled.Programs {
 			c.releaseProgram(sp.Program, out, &members)
 		}

@@ -138,8 +138,8 @@ type StageChain struct {
 }
 
 // Stages returns the chains in the order in which packets meet them, ingress
-// before egress. The normal ones are always there; the others of a host
-// endpoint if they have policies.
+// before egress. The normal ones are always there; the others if they have
+// policies.
 func (e *Effective) Stages() []StageChain {
 	own := model.StageWorkload
 	stages := []model.Stage{own}
@@ -153,6 +153,21 @@ func (e *Effective) Stages() []StageChain {
 			if c := e.of(s, dir); len(c.Chain) > 0 || s == own {
 				out = append(out, c)
 			}
+		}
+	}
+	return out
+}
+
+// SelfStages returns the chains that govern what a pod sends itself by way of a
+// Service, ingress first; most pods have none.
+func (e *Effective) SelfStages() []StageChain {
+	var out []StageChain
+	for _, c := range []StageChain{
+		{model.StageSelf, model.Ingress, e.SelfIngress, true, model.Allow},
+		{model.StageSelf, model.Egress, e.SelfEgress, true, model.Allow},
+	} {
+		if len(c.Chain) > 0 {
+			out = append(out, c)
 		}
 	}
 	return out

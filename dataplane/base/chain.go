@@ -89,6 +89,9 @@ const (
 	// dropped for Guard, if there is one. ByPort is by the port by which it leaves alone.
 	ByLink
 	ByPort
+	// BySelf enters what governs of a local pod's program what it sends itself; most
+	// pods have no such program.
+	BySelf
 	// CheckPort does to packets that come by a port of a bridge, which is not the
 	// one of their source's pod, what Guard does: drop, or with Counted count.
 	CheckPort

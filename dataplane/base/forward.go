@@ -7,7 +7,8 @@ func (b *builder) forward() {
 	b.to = &b.tables.Filter
 	b.midstream()
 	b.linkChains()
-	rules := append(b.discovery(Forward), Rule{If: where(on(PairIn, Selves)), Then: Accept, Comment: "a pod to itself"})
+	b.itself()
+	rules := append(b.discovery(Forward), Rule{If: where(on(PairIn, Selves)), Then: Goto, Chain: "itself", Comment: "a pod to itself"})
 	rules = append(rules, strict...)
 	rules = append(rules, b.encapsulation()...)
 	rules = append(rules, Rule{If: where(on(SrcIn, Governed)), Then: ByAddr, Direction: model.Egress, Comment: "egress of local pods"})
@@ -21,6 +22,18 @@ func (b *builder) forward() {
 		rules = append(rules, Rule{If: where(marked(Early)), Then: ClearMark, Bits: Early})
 	}
 	b.hook(Forward, "forward", "pods, and all that the node routes", []Rule{established}, rules...)
+}
+
+// itself is the way of what a pod sends itself by way of a Service: what
+// administrators' policies say of it holds, other policies let it pass.
+func (b *builder) itself() {
+	end := Rule{Then: Accept}
+	if b.early() {
+		b.done()
+		end = Rule{Then: Goto, Chain: "done"}
+	}
+	b.chain("itself", "a pod to itself, by way of a Service",
+		Rule{Then: BySelf, Direction: model.Egress}, Rule{Then: BySelf, Direction: model.Ingress}, end)
 }
 
 // strict leads to the chain for packets that go on with a TCP connection which

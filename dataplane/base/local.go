@@ -7,7 +7,7 @@ func (b *builder) input() {
 	b.to = &b.tables.Filter
 	b.hostChains(model.StageHost)
 	local := b.localIn()
-	b.toHost(len(local) > 0)
+	b.toHost()
 	b.linkChains()
 	rules := append(b.discovery(Input), strict...)
 	rules = append(rules, b.encapsulation()...)
@@ -44,14 +44,30 @@ func (b *builder) done() {
 	b.once("done", "", Rule{Then: ClearMark, Bits: Early}, Rule{Then: Accept})
 }
 
+// returned leaves a pod's packets to the host endpoint of all interfaces: no other
+// one guards the pod's.
+func (b *builder) returned() []Rule {
+	const text = "endpointToHostAction: Return"
+	star := b.hosts.Wildcard()
+	rules := []Rule{b.failsafe(failsafeIn), {Then: Goto, Chain: chainOf(star, hostIn.name), Comment: text}}
+	if b.early() {
+		b.done()
+		rules = append([]Rule{{If: where(marked(Early)), Then: Goto, Chain: "done", Comment: commentEarly}}, rules...)
+	}
+	return rules
+}
+
 // toHost is the way of a pod's packets to its own node.
-func (b *builder) toHost(guarded bool) {
+func (b *builder) toHost() {
 	var end []Rule
 	switch {
 	case b.settings.EndpointToHost == model.ToHostDrop:
 		end = []Rule{{Then: Drop, Comment: "endpointToHostAction: Drop"}}
-	case b.settings.EndpointToHost == model.ToHostReturn && guarded:
-		end = []Rule{{Then: Goto, Chain: "local-in", Comment: "endpointToHostAction: Return"}}
+	case b.settings.EndpointToHost == model.ToHostReturn && b.hosts.Wildcard() != nil:
+		end = b.returned()
+	case b.early():
+		b.done()
+		end = []Rule{{If: where(marked(Early)), Then: Goto, Chain: "done"}}
 	}
 	b.chain("to-host", "endpointToHostAction", end...)
 	b.chain("pod-to-host", "a pod to its own node",

@@ -85,7 +85,7 @@ func (g *generator) rules(name string, list []base.Rule) []rule {
 		tests := slices.DeleteFunc(slices.Clone(r.If), func(t base.Test) bool { return t.Kind == base.FromLink || t.Kind == base.ToLink })
 		switch {
 		case slices.ContainsFunc(r.If, func(t base.Test) bool { return t.Kind == base.PairIn }):
-			return append(out, g.selves(name, list[i+1:])...)
+			return append(out, g.selves(name, r, list[i+1:])...)
 		case len(tests) == len(r.If):
 			out = append(out, g.one(r)...)
 		case comesBack(r.Then):
@@ -166,16 +166,16 @@ func linkMatch(p *model.PodLink, out bool) string {
 	return fmt.Sprintf("-i %q", dataplane.Plain(p.Interface, 15))
 }
 
-// selves accept what a pod sends to itself. It has to be found out by source,
-// then by destination; all else goes on.
-func (g *generator) selves(name string, list []base.Rule) []rule {
+// selves lead where a rule says what a pod sends to itself. It has to be found out
+// by source, then by destination; all else goes on.
+func (g *generator) selves(name string, r *base.Rule, list []base.Rule) []rule {
 	rest := chainPrefix + "x-" + dataplane.Hash(name, "self")
 	g.chain(rest, g.rules(rest, list)...)
 	g.addrTree(chainSelf, "-s", g.addrs(g.family), func(a netip.Addr) []rule {
 		var rules []rule
 		for _, b := range g.owners[a].Addrs {
 			if dataplane.FamilyOf(b) == g.family && g.owners[b].Ref == g.owners[a].Ref {
-				rules = append(rules, rule{"-s " + a.String() + " -d " + b.String(), "-j RETURN", ""})
+				rules = append(rules, rule{"-s " + a.String() + " -d " + b.String(), "-g " + chainPrefix + r.Chain, ""})
 			}
 		}
 		return append(rules, rule{"-s " + a.String(), "-g " + rest, ""})
@@ -242,6 +242,8 @@ func (g *generator) targets(r *base.Rule) []string {
 			return []string{"-j " + chainEgress}
 		}
 		return []string{"-j " + chainIngress}
+	case base.BySelf:
+		return []string{"-j " + g.bySelf(r.Direction)}
 	case base.ByLink:
 		return []string{"-g " + g.byLink(r.Direction, r.Guard)}
 	case base.SetMark:
@@ -344,6 +346,22 @@ func (g *generator) portChecks(r *base.Rule) string {
 	to := g.guardChain(r.Guard, r.Counted)
 	return g.addrTree(chainPrefix+"ports", "-s", addrs, func(a netip.Addr) []rule {
 		return []rule{{fmt.Sprintf("-s %s -m physdev ! --physdev-in %q", a, dataplane.Plain(ports[a], 15)), "-j " + to, ""}}
+	})
+}
+
+// bySelf is the chain that leads to what governs what pods send themselves.
+func (g *generator) bySelf(dir model.Direction) string {
+	name := chainPrefix + "by-self-" + map[model.Direction]string{model.Egress: "e", model.Ingress: "i"}[dir]
+	return g.once(name, func() []rule {
+		var rules []rule
+		for _, a := range g.addrs(g.family) {
+			if e := g.owners[a]; e.Policy != nil {
+				if p := e.Policy.Program(model.StageSelf, dir, g.family); p != nil {
+					rules = append(rules, rule{"-s " + a.String(), "-g " + g.entry(p), ""})
+				}
+			}
+		}
+		return rules
 	})
 }
 

@@ -25,6 +25,8 @@ func (w *world) addBase() {
 		for _, s := range []*set{
 			{name: setPods + d, types: t, comment: "local pods"},
 			{name: setSelf + d, types: t + " . " + t, comment: "two addresses of one local pod"},
+			{name: mapSelfEgress + d, types: t + " . " + t, verdicts: true, comment: "of these, to what governs what a pod sends itself"},
+			{name: mapSelfIngress + d, types: t + " . " + t, verdicts: true, comment: "of these, to what governs what a pod sends itself"},
 			{name: mapEgress + d, types: t, verdicts: true, comment: "local pod to its egress policy"},
 			{name: mapIngress + d, types: t, verdicts: true, comment: "local pod to its ingress policy"},
 			{name: setGuarded + d, types: t, comment: "local pods with policies"},

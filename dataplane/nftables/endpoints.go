@@ -16,6 +16,9 @@ const (
 	setPods    = "pods"
 	setGuarded = "guarded" // those that a policy selects, in whatever direction
 	setSelf    = "self"
+	// Pairs to the programs of StageSelf, of pods that have such.
+	mapSelfEgress  = "self-egress"
+	mapSelfIngress = "self-ingress"
 )
 
 func digit(f dataplane.Family) string {
@@ -146,24 +149,48 @@ func jump(e dataplane.Endpoint, dir model.Direction, a netip.Addr) string {
 
 // placeSelf brings the pairs that begin with an address up to date.
 func (w *world) placeSelf(a netip.Addr, touched map[netip.Addr]bool) {
-	d := digit(dataplane.FamilyOf(a))
 	var mates []netip.Addr
 	if refs := w.owners[a]; len(refs) > 0 {
 		mates = w.pods[refs[0]].Addrs
 	}
 	for b := range touched {
 		if dataplane.FamilyOf(a) == dataplane.FamilyOf(b) && !slices.Contains(mates, b) {
-			w.dropElem(setSelf+d, pairKey(a, b))
-			w.dropElem(setSelf+d, pairKey(b, a))
+			w.dropSelf(a, b)
+			w.dropSelf(b, a)
 		}
 	}
 	for _, b := range mates {
 		if dataplane.FamilyOf(a) == dataplane.FamilyOf(b) && w.owners[b][0] == w.owners[a][0] {
-			w.putElem(setSelf+d, pairKey(a, b), "")
-			w.putElem(setSelf+d, pairKey(b, a), "")
+			w.putSelf(w.pods[w.owners[a][0]], a, b)
+			w.putSelf(w.pods[w.owners[a][0]], b, a)
 		} else if dataplane.FamilyOf(a) == dataplane.FamilyOf(b) {
-			w.dropElem(setSelf+d, pairKey(a, b))
-			w.dropElem(setSelf+d, pairKey(b, a))
+			w.dropSelf(a, b)
+			w.dropSelf(b, a)
 		}
+	}
+}
+
+// putSelf has a pair of addresses be of one pod.
+func (w *world) putSelf(e dataplane.Endpoint, a, b netip.Addr) {
+	f := dataplane.FamilyOf(a)
+	d, key := digit(f), pairKey(a, b)
+	w.putElem(setSelf+d, key, "")
+	for name, dir := range map[string]model.Direction{mapSelfEgress: model.Egress, mapSelfIngress: model.Ingress} {
+		var p *dataplane.Program
+		if e.Policy != nil {
+			p = e.Policy.Program(model.StageSelf, dir, f)
+		}
+		if p == nil {
+			w.dropElem(name+d, key)
+		} else {
+			w.putElem(name+d, key, "jump p-"+p.ID)
+		}
+	}
+}
+
+func (w *world) dropSelf(a, b netip.Addr) {
+	d, key := digit(dataplane.FamilyOf(a)), pairKey(a, b)
+	for _, name := range []string{setSelf, mapSelfEgress, mapSelfIngress} {
+		w.dropElem(name+d, key)
 	}
 }

@@ -221,6 +221,12 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) []string {
 			out = append(out, "counter name "+r.guardCounter(rule.Guard, false)+" drop")
 		}
 		return out
+	case base.BySelf:
+		name := mapSelfEgress
+		if rule.Direction == model.Ingress {
+			name = mapSelfIngress
+		}
+		return one(ipOf(f) + " saddr . " + ipOf(f) + " daddr vmap @" + name + d)
 	case base.ByPort:
 		return one("meta priority vmap @" + mapPortIngress + d)
 	case base.SetMark:

@@ -34,6 +34,9 @@ const (
 	StagePreDNAT Stage = "preDNAT"
 	// StageUntracked is a host endpoint's doNotTrack policy.
 	StageUntracked Stage = "untracked"
+	// StageSelf is what governs of a pod's policy what it sends itself by way of a
+	// Service. Verdicts name it StageWorkload.
+	StageSelf Stage = "self"
 	// StageToHost is traffic from a pod to its own node, after the pod's egress.
 	StageToHost Stage = "toHost"
 )
