@@ -109,6 +109,8 @@ func (a *assembler) statement() {
 		a.match(a.port(a.next()))
 	case "@th,96,8": // the type of SCTP's first chunk
 		a.match(a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 12, 1))
+	case "ether":
+		a.etherType()
 	case "update":
 		a.update()
 	case "icmp":
@@ -209,6 +211,21 @@ func (a *assembler) load(fields []field) {
 		f.load(register)
 		offset += (f.size + 3) &^ 3
 	}
+}
+
+// etherTypes are the types of frames that nft knows by name.
+var etherTypes = map[string]uint64{"8021q": unix.ETH_P_8021Q, "8021ad": unix.ETH_P_8021AD}
+
+// etherType is a match of the frame's type, as it stands in the frame.
+func (a *assembler) etherType() {
+	a.expect("type")
+	word := a.next()
+	n, ok := etherTypes[word]
+	if !ok {
+		n = a.number(word, 16)
+	}
+	a.payload(unix.NFT_PAYLOAD_LL_HEADER, 12, 2).load(unix.NFT_REG_1)
+	a.cmp(unix.NFT_CMP_EQ, binary.BigEndian.AppendUint16(nil, uint16(n)))
 }
 
 // ofFamily asks for the family, if that is not known. On a bridge it is the

@@ -50,6 +50,7 @@ func (w *world) renderBridge() {
 		match := ip + " saddr @" + setBound + d + " iifname . " + ip + " saddr != @" + setSources + d
 		in = append(in, w.bridgeGuard(r, match)...)
 	}
+	in = append(in, w.bridgeFrames(r)...)
 	in = append(in, rule{"meta priority set iifname map @" + setPorts, "the port by which it comes"})
 	r.putChain(&chain{name: bridgeIn, comment: "what ports of local pods send", hook: &hook{"prerouting", -300}, rules: in})
 	r.putChain(&chain{name: bridgeOut, comment: "what leaves by them", hook: &hook{"postrouting", 200},
@@ -62,22 +63,54 @@ func (w *world) renderBridge() {
 
 // bridgeGuard is the source guard by port.
 func (w *world) bridgeGuard(r *ruleset, match string) []rule {
-	settings := w.state.Settings
-	if settings == nil {
-		settings = model.DefaultSettings()
-	}
-	counted := settings.Guards.Source == model.GuardCount
-	o := dataplane.GuardOrigin(model.GuardSourceName, counted)
-	name := "g-" + string(model.GuardSourceName)
-	verdict := " drop"
-	switch settings.Guards.Source {
-	case model.GuardOff:
+	mode := w.guards().Source
+	if mode == model.GuardOff {
 		return nil
-	case model.GuardCount:
-		name, verdict = name+"-count", ""
+	}
+	return []rule{{match + w.bridgeCount(r, model.GuardSourceName, mode), "a local pod's source comes by that pod's port"}}
+}
+
+// unseen are types of frames in which IP packets pass a bridge without the hooks
+// of IP: tagged for a VLAN (0 is none, so a receiver takes such a frame for an
+// untagged one), twice tagged, and PPPoE.
+var unseen = []string{"8021q", "8021ad", "0x8864"}
+
+// bridgeFrames drops what a pod sends in frames that no policy would see.
+func (w *world) bridgeFrames(r *ruleset) []rule {
+	mode := w.guards().Link
+	if mode == model.GuardOff {
+		return nil
+	}
+	names := &set{name: setLinks, types: typeLink, comment: "ports of local pods", elems: map[string]string{}}
+	for _, p := range w.state.Links.Pods {
+		if p.Port != "" {
+			names.elems[linkKey(p.Port)] = ""
+		}
+	}
+	r.addSet(names)
+	var rules []rule
+	for _, t := range unseen {
+		rules = append(rules, rule{"iifname @" + setLinks + " ether type " + t + w.bridgeCount(r, model.GuardLinkName, mode), "frames that no policy sees"})
+	}
+	return rules
+}
+
+// bridgeCount is what a guard does on a bridge, after a match, and makes its counter.
+func (w *world) bridgeCount(r *ruleset, g model.GuardName, mode model.Guard) string {
+	o := dataplane.GuardOrigin(g, mode == model.GuardCount)
+	name, verdict := guardName(g, mode == model.GuardCount), " drop"
+	if mode == model.GuardCount {
+		verdict = ""
 	}
 	r.addCounter(&counter{name: name, comment: o.String()})
-	return []rule{{match + " counter name " + name + verdict, "a local pod's source comes by that pod's port"}}
+	return " counter name " + name + verdict
+}
+
+func (w *world) guards() model.Guards {
+	if w.state.Settings == nil {
+		return model.Guards{}
+	}
+	return w.state.Settings.Guards
 }
 
 // syncBridge makes the kernel hold the bridge's table, or none, from whatever it holds.
@@ -138,7 +171,7 @@ func (b *Backend) bridgeCounters(to map[dataplane.Origin]dataplane.Count) error 
 		return fmt.Errorf("nftables: cannot list counters of family bridge: %w", err)
 	}
 	for name, c := range counts {
-		if o, ok := b.world.origins[name]; ok {
+		if o, ok := guardOrigin(name); ok {
 			sum := to[o]
 			sum.Packets, sum.Bytes = sum.Packets+c.Packets, sum.Bytes+c.Bytes
 			to[o] = sum

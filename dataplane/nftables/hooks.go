@@ -256,15 +256,26 @@ func (r *baseRenderer) byLink(dir model.Direction, d string) []string {
 
 // guardCounter returns the name of a guard's counter, which the base holds.
 func (r *baseRenderer) guardCounter(g model.GuardName, counted bool) string {
-	o := dataplane.GuardOrigin(g, counted)
-	name := "g-" + string(g)
-	if counted {
-		name += "-count"
-	}
+	o, name := dataplane.GuardOrigin(g, counted), guardName(g, counted)
 	return r.base.use(r.hold(name, func(u *unit) {
 		u.name = name
 		u.counters = []string{name}
 		r.origins[name] = o
 		r.addCounter(&counter{name: name, comment: o.String()})
 	})).name
+}
+
+// guardName is the name of a guard's counter.
+func guardName(g model.GuardName, counted bool) string {
+	if counted {
+		return "g-" + string(g) + "-count"
+	}
+	return "g-" + string(g)
+}
+
+// guardOrigin is the reverse of guardName.
+func guardOrigin(name string) (dataplane.Origin, bool) {
+	g, ok := strings.CutPrefix(name, "g-")
+	plain, counted := strings.CutSuffix(g, "-count")
+	return dataplane.GuardOrigin(model.GuardName(plain), counted), ok
 }

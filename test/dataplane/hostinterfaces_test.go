@@ -119,7 +119,7 @@ var _ = onEach("Host endpoints of interfaces", func(p *plane) {
 	onBoth("judge LoadBalancer addresses by the way in", item, func(g ground) {
 		g.spec = withBeyond
 		c := g.raise(p, field()+hostEndpoint("a-beyond", 1, "eth1", "defaultAction: Allow")+hostEndpoint("b-uplink", 1, "eth0", "defaultAction: Allow")+
-			hostPolicy("closing", "name == 'b-uplink'", "preDNAT: true", "applyOnForward: true", "types: [Ingress]", "ingress:", "- {action: Deny, destination: {nets: [198.51.100.1/32, '2001:db8:1b::1/128']}}"))
+			hostPolicy("closing", "name == 'b-uplink'", "preDNAT: true", "applyOnForward: true", "types: [Ingress]", "ingress:", "- {action: Deny, destination: {nets: [198.51.100.1/32]}}", "- {action: Deny, destination: {nets: ['2001:db8:1b::1/128']}}"))
 		Expect(c.lab.SetServices(balancers(free, free6)...)).To(Succeed())
 		c.closes(honest(tcp(outside, "198.51.100.1", 443), tcp(outside6, "2001:db8:1b::1", 443))...)
 		c.passes(honest(tcp(beyond, "198.51.100.1", 443), tcp(beyond6, "2001:db8:1b::1", 443), tcp(loose, "198.51.100.1", 443), tcp(outside, free, 8443))...)

@@ -84,7 +84,7 @@ var _ = onEach("Connections of hosts", func(p *plane) {
 			cut.openTo(c, outside6, "2001:db8:1b::1", 443)
 			stay.open(c, outside, free)
 			stay.open(c, far, free)
-		}, hostPolicy("closing", "role == 'host'", "preDNAT: true", "applyOnForward: true", "types: [Ingress]", "ingress:", "- {action: Deny, source: {notNets: [10.1.0.0/16]}, destination: {nets: [198.51.100.1/32, '2001:db8:1b::1/128']}}"), tcp(outside, "198.51.100.1", 443)},
+		}, hostPolicy("closing", "role == 'host'", "preDNAT: true", "applyOnForward: true", "types: [Ingress]", "ingress:", "- {action: Deny, source: {notNets: [10.1.0.0/16]}, destination: {nets: [198.51.100.1/32]}}", "- {action: Deny, destination: {nets: ['2001:db8:1b::1/128']}}"), tcp(outside, "198.51.100.1", 443)},
 		{"that are forwarded between others are cut by a Deny on the way", func(cut, stay *connections, c *cluster) {
 			cut.open(c, outside, beyond)
 			cut.open(c, beyond6, outside6)
