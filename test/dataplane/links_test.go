@@ -38,7 +38,10 @@ func dialFromNode(l *lab.Lab, node, to string) (caller, called net.Conn) {
 		return err
 	})).To(Succeed())
 	defer func() { _ = listener.Close() }()
-	Expect(l.Do(node, func() (err error) { caller, err = net.DialTimeout("tcp", listener.Addr().String(), 10*time.Second); return err })).To(Succeed())
+	Expect(l.Do(node, func() (err error) {
+		caller, err = net.DialTimeout("tcp", listener.Addr().String(), 10*time.Second)
+		return err
+	})).To(Succeed())
 	called, err := listener.Accept()
 	Expect(err).NotTo(HaveOccurred())
 	for _, c := range []net.Conn{caller, called} {
