@@ -111,7 +111,16 @@ type link struct {
 	pods bool   // it leads to local pods
 }
 
-var podLink = link{pods: true}
+// podLink is the interface that leads to a pod of the node.
+func (rec *nodeRec) podLink(a netip.Addr) link {
+	if rec == nil || rec.links == nil {
+		return link{pods: true}
+	}
+	if name := rec.links.routeTo(a); rec.links.toPods[name] {
+		return link{name, true}
+	}
+	return link{pods: true}
+}
 
 // linkOf returns the interface between a node and a peer. own is the node's end of
 // the packet, or invalid where the packet is forwarded; inbound is its direction.
@@ -133,13 +142,16 @@ func (rec *nodeRec) linkOf(peer, own netip.Addr, inbound bool) link {
 	return link{name, t.toPods[name]}
 }
 
-// unknownLink is the interface that leads to an unknown workload of the node: none
-// that a host endpoint names.
+// unknownLink is the interface that leads to an unknown workload of the node: one
+// that leads to pods, if the node sends there by such, else none that is known.
 func (rec *nodeRec) unknownLink(a netip.Addr) link {
 	if rec == nil || rec.links == nil {
 		return link{}
 	}
-	return link{pods: rec.links.toPods[rec.links.routeTo(a)]}
+	if name := rec.links.routeTo(a); rec.links.toPods[name] {
+		return link{name, true}
+	}
+	return link{}
 }
 
 // mainLink is the interface of a node without Links that has one of its
@@ -204,7 +216,7 @@ func (rec *nodeRec) guard(l link, own netip.Addr, wildcard bool) *owner {
 	}
 	if rec.special {
 		for _, h := range rec.hosts {
-			if l.name != "" && !l.pods && h.host().Interface == l.name {
+			if l.name != "" && h.host().Interface == l.name {
 				return h
 			}
 		}

@@ -293,7 +293,7 @@ func (h *hop) toHost(guard *owner) {
 func (h *hop) linkTo(e *End, own netip.Addr, inbound bool) link {
 	switch {
 	case e.on(h.node, endPod):
-		return podLink
+		return h.rec.podLink(e.addr)
 	case h.rec == nil:
 		return link{}
 	case e.on(h.node, endUnknown):

@@ -74,7 +74,7 @@ func (s *Surroundings) Guards(e *End) []Guard {
 		if e.ofNode && rec.links != nil {
 			where += fmt.Sprint(" tunnels ", rec.links.Tunnels)
 		}
-		add("pods "+where, rec.guard(podLink, netip.Addr{}, wildcard))
+		add("pods "+where, rec.guard(rec.podLink(e.addr), netip.Addr{}, wildcard))
 		if e.kind == endHost {
 			add("endpointToHostAction", rec.wildcard)
 			add("unknown workloads", rec.guard(link{}, own, wildcard))

@@ -103,6 +103,7 @@ func (b *builder) dispatch(s hostStage) []Rule {
 			rules = append(rules, lead(h, by(OutIs, "lo")))
 		}
 	}
+	rules = append(rules, b.podsPastAddresses(s)...)
 	for _, a := range b.hosts.Addressed() {
 		if dataplane.FamilyOf(a.Addr) == b.family {
 			rules = append(rules, lead(a.Endpoint, Test{Kind: addr, Net: netip.PrefixFrom(a.Addr, a.Addr.BitLen())}))
@@ -112,6 +113,19 @@ func (b *builder) dispatch(s hostStage) []Rule {
 		rules = append(rules, lead(star))
 	}
 	return rules
+}
+
+// podsPastAddresses has what local pods send not meet, before routing, a host
+// endpoint that only lists addresses: what it guards comes from elsewhere.
+func (b *builder) podsPastAddresses(s hostStage) []Rule {
+	if s != rawIn && s != preDNAT || len(b.hosts.Addressed()) == 0 {
+		return nil
+	}
+	r := Rule{If: where(on(SrcIn, Pods)), Then: Accept, Comment: "local pods"}
+	if star := b.hosts.Wildcard(); star != nil {
+		r.Then, r.Chain, r.Comment = Goto, chainOf(star, s.name), star.Ref.String()
+	}
+	return []Rule{r}
 }
 
 // uplinkGuard is the host endpoint of the interface with the default route, or nil.

@@ -1,6 +1,8 @@
 package base
 
 import (
+	"net/netip"
+
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -21,19 +23,24 @@ func (b *builder) fromLink() []Rule {
 	return []Rule{{If: tests, Then: Jump, Chain: "from-link", Comment: "a source that no object lists"}}
 }
 
+// linkSources are the sources of packets that are the pod's behind the interface.
+// Any other is an unknown workload's.
+func (b *builder) linkSources() []netip.Prefix {
+	if b.ipv6() {
+		return []netip.Prefix{linkLocal6, unspecified}
+	}
+	return []netip.Prefix{linkLocal4, anyHost}
+}
+
 // linkChains writes the chains that packets of unlisted addresses meet.
 func (b *builder) linkChains() {
 	if !b.judgesLinks() || b.settings.Guards.Link != model.GuardEnforce {
 		return
 	}
-	local, none := linkLocal4, anyHost
-	if b.ipv6() {
-		local, none = linkLocal6, unspecified
-	}
 	rules := b.linkServices()
-	rules = append(rules,
-		Rule{If: where(Test{Kind: SrcNet, Net: local}), Then: Goto, Chain: "link-egress", Comment: "the pod behind the interface"},
-		Rule{If: where(Test{Kind: SrcNet, Net: none}), Then: Goto, Chain: "link-egress", Comment: "the pod behind the interface"})
+	for _, n := range b.linkSources() {
+		rules = append(rules, Rule{If: where(Test{Kind: SrcNet, Net: n}), Then: Goto, Chain: "link-egress", Comment: "the pod behind the interface"})
+	}
 	if b.settings.UnknownWorkloads == model.Deny {
 		rules = append(rules, Rule{Then: Drop, Guard: model.GuardLinkName, Comment: "unknownWorkloads: Deny"})
 	} else {

@@ -15,10 +15,11 @@ func (b *builder) input() {
 	if b.judgesLinks() && b.settings.Guards.Link == model.GuardEnforce {
 		b.chain("link-to-host", "a pod to its own node, with a source that no object lists",
 			Rule{Then: Jump, Chain: "from-link"}, Rule{Then: Goto, Chain: "to-host"})
-		rules = append(rules, Rule{If: where(is(FromLink)), Then: Goto, Chain: "link-to-host"})
-	} else {
-		rules = append(rules, b.fromLink()...)
+		for _, n := range b.linkSources() {
+			rules = append(rules, Rule{If: where(Test{Kind: SrcNet, Net: n}, is(FromLink)), Then: Goto, Chain: "link-to-host"})
+		}
 	}
+	rules = append(rules, b.fromLink()...)
 	rules = append(rules, b.unknown(SrcIn)...)
 	b.hook(Input, "input", "to the node itself", []Rule{established, {If: where(by(InIs, "lo")), Then: Accept}}, append(rules, local...)...)
 }

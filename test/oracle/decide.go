@@ -171,8 +171,17 @@ func (w *World) guardTowards(node string, peer, own netip.Addr, inbound bool) *o
 	if iface == "" {
 		iface = routeTo(l, peer)
 	}
-	if leadsToPods(l, iface) {
-		iface = "" // none that a host endpoint names
+	return w.guard(node, iface, own)
+}
+
+// guardOfPods is the host endpoint of the interface between a node and one of its
+// pods, known or not.
+func (w *World) guardOfPods(node string, pod, own netip.Addr) *owner {
+	iface := ""
+	if l := w.links[node]; l != nil {
+		if to := routeTo(l, pod); leadsToPods(l, to) {
+			iface = to
+		}
 	}
 	return w.guard(node, iface, own)
 }
@@ -347,9 +356,9 @@ func (d *decision) hop(node string, src, dst place) {
 		}
 		switch {
 		case fromPod:
-			in = w.wildcard(node)
+			in = w.guardOfPods(node, src.addr, none)
 		case fromUnknown:
-			in = w.guard(node, "", own) // behind an interface like a pod's, which none names
+			in = w.guardOfPods(node, src.addr, own)
 		default:
 			in = w.guardTowards(node, src.addr, own, true)
 		}
@@ -375,9 +384,9 @@ func (d *decision) hop(node string, src, dst place) {
 		var out *owner
 		switch {
 		case toPod:
-			out = w.wildcard(node)
+			out = w.guardOfPods(node, dst.addr, none)
 		case toUnknown:
-			out = w.guard(node, "", none)
+			out = w.guardOfPods(node, dst.addr, none)
 		default:
 			out = w.guardTowards(node, dst.addr, none, false)
 		}

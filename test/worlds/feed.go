@@ -23,6 +23,10 @@ type Feed struct {
 	Stream   *oracle.Stream
 	Index    *policy.Index
 	Compiler *dataplane.Compiler
+	// Links are the nodes' interfaces, where the world is a lab's.
+	Links []*model.Links
+	// own are addresses that only a node's own agent knows to be the node's.
+	own map[netip.Addr]bool
 
 	node    string
 	options dataplane.Options
@@ -83,6 +87,11 @@ func (f *Feed) NodeState(node string) *dataplane.State {
 		ix.Upsert(m)
 		if e, ok := m.(*model.Endpoint); ok && e.Host == nil && e.Node != node {
 			others = append(others, e)
+		}
+	}
+	for _, l := range f.Links {
+		if l.Node == node {
+			ix.Upsert(l)
 		}
 	}
 	c := dataplane.NewCompiler(f.options)

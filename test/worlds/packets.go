@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -119,6 +121,9 @@ func (p Packets) world(ctx context.Context, seed uint64) (sum tally, err error) 
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	sum.worlds++
+	if err := f.learn(l, spec); err != nil {
+		return sum, err
+	}
 	flows, err := sum.open(ctx, l, f)
 	if err != nil {
 		return sum, err
@@ -139,11 +144,49 @@ func (p Packets) world(ctx context.Context, seed uint64) (sum tally, err error) 
 	return sum, nil
 }
 
+// learn has the world know its nodes' interfaces, as their agents do.
+func (f *Feed) learn(l *lab.Lab, spec lab.Spec) error {
+	f.own = map[netip.Addr]bool{}
+	for _, n := range spec.Nodes {
+		pods := links.Pods{}
+		for _, p := range spec.Pods {
+			for _, a := range p.Addrs {
+				if p.Node == n.Name {
+					pods[a] = model.Ref{Kind: model.KindPod, Namespace: p.Namespace, Name: p.Name}
+				}
+			}
+		}
+		var found *model.Links
+		err := l.Do(n.Name, func() error {
+			k, err := links.New()
+			if err != nil {
+				return err
+			}
+			defer k.Close()
+			found, err = k.Read(pods)
+			return err
+		})
+		if err != nil {
+			return fmt.Errorf("node %s: %w", n.Name, err)
+		}
+		found.Node = n.Name
+		for _, a := range found.Addrs {
+			if f.Index.NodeOf(a.Addr) == nil {
+				f.own[a.Addr] = true
+			}
+		}
+		f.Links = append(f.Links, found)
+		f.Index.Upsert(found)
+	}
+	f.Compiler.Apply(f.Index.Flush())
+	return nil
+}
+
 // open returns flows that arrive without any policy: others say nothing of one.
 func (s *tally) open(ctx context.Context, l *lab.Lab, f *Feed) ([]model.Flow, error) {
 	var flows []model.Flow
 	for _, flow := range f.Stream.Flows(150) {
-		if !sendable(flow, l, f.Index) {
+		if f.own[flow.Src] || f.own[flow.Dst] || !sendable(flow, l, f.Index) {
 			continue
 		}
 		got, err := l.Probe(ctx, flow, lab.Options{})

@@ -20,37 +20,25 @@ func sendable(f model.Flow, l *lab.Lab, ix *policy.Index) bool {
 	if !ok {
 		return false
 	}
-	for _, r := range ix.Endpoints() {
-		e, _ := ix.Endpoint(r)
-		if byInterface(e, f, ix) && (from && e.Node == src || to && e.Node == dst) {
-			return false
-		}
+	if sameOwner(f, ix) || byPolicyRouting(src, f.Src, f.Dst, ix) || byPolicyRouting(dst, f.Dst, f.Src, ix) {
+		return false
 	}
 	return from || to
 }
 
-// byInterface says whether it takes a packet's interface, which a flow has not, to
-// tell if a host endpoint guards a side of the flow: one that names an interface and
-// has no addresses, or that shares the address with another one.
-func byInterface(e *model.Endpoint, f model.Flow, ix *policy.Index) bool {
-	if e.Host == nil || e.Host.Interface == "*" {
-		return false
-	}
-	if len(e.Addrs) == 0 {
-		return true
-	}
-	if e.Host.Interface == "" {
-		return false
-	}
-	return slices.ContainsFunc(e.Addrs, func(a netip.Addr) bool {
-		if a != f.Src && a != f.Dst {
-			return false
-		}
-		return slices.ContainsFunc(ix.Endpoints(), func(r model.Ref) bool {
-			o, _ := ix.Endpoint(r)
-			return r != e.Ref && o.Host != nil && o.Node == e.Node && o.Host.Interface != "*" && slices.Contains(o.Addrs, a)
-		})
-	})
+// sameOwner reports whether a pod sends to itself: no kernel but its own sees that,
+// while the core decides of what comes back by a Service.
+func sameOwner(f model.Flow, ix *policy.Index) bool {
+	o := ix.Owner(f.Src)
+	return o.Kind == model.KindPod && o == ix.Owner(f.Dst)
+}
+
+// byPolicyRouting reports whether a node has an address on another interface than
+// its main table sends to the peer by: a lab's nodes answer by the address's own.
+func byPolicyRouting(node string, a, peer netip.Addr, ix *policy.Index) bool {
+	l := ix.Links(node)
+	on := l.InterfaceOf(a)
+	return on != "" && !l.LeadsToPods(on) && on != l.RouteTo(peer) && !l.LeadsToPods(l.RouteTo(peer))
 }
 
 // placeOf returns the node where an address of a flow is, known only if it is on
