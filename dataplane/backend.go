@@ -21,7 +21,7 @@ type Backend interface {
 	// transaction: packets see all of it or nothing. State is what holds after
 	// it. After an error the kernel holds what it held before.
 	Apply(ctx context.Context, ch *Change, s *State) error
-	// Counters returns what the kernel has counted so far, by rule.
+	// Counters returns what the kernel has counted so far, by rule, and by guard (Origin.Guard).
 	Counters(ctx context.Context) (map[Origin]Count, error)
 	// Cleanup removes everything of Tierwall's from the kernel.
 	Cleanup(ctx context.Context) error

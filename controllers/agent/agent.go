@@ -124,6 +124,7 @@ type Agent struct {
 	problems map[model.Ref]int
 	foreign  foreign
 	links    nodeLinks
+	guards   nodeGuards
 	// What a Status says beside.
 	ledger      ledger
 	nodes       map[string]struct{}
@@ -344,6 +345,8 @@ func (a *Agent) work(ctx context.Context) bool {
 		a.lookDue()
 	case due(&a.keeping.at):
 		a.keepDue()
+	case due(&a.guards.at):
+		a.tell(ctx)
 	case due(&a.reconsiderAt):
 		a.reconsider(ctx)
 		a.tell(ctx)
@@ -362,7 +365,7 @@ func (a *Agent) work(ctx context.Context) bool {
 // timer fires at the next deadline.
 func (a *Agent) timer() (fired <-chan time.Time, stop func()) {
 	var next time.Time
-	for _, at := range []time.Time{a.applyAt, a.sweepAt, a.cuts.lookAt, a.links.at, a.keeping.at, a.auditAt, a.reconsiderAt} {
+	for _, at := range []time.Time{a.applyAt, a.sweepAt, a.cuts.lookAt, a.links.at, a.keeping.at, a.guards.at, a.auditAt, a.reconsiderAt} {
 		if !at.IsZero() && (next.IsZero() || at.Before(next)) {
 			next = at
 		}

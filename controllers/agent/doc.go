@@ -30,8 +30,8 @@
 //
 // What others learn of it. Metrics and probes (metrics.go, health.go), and what a
 // [StatusReporter] is told after each transaction (report.go): which generation of
-// each policy is in the kernel, and which is not and why. Package reporter makes
-// the node's NodeReport of it.
+// each policy is in the kernel, and which is not and why. What guards have met is
+// read for it once a minute (guards.go). Package reporter makes the node's NodeReport of it.
 //
 // Time. All waits go by an injected clock.
 package agent

@@ -429,5 +429,8 @@ func (a *Agent) nameRule(q question) {
 	if n, ok := a.opts.Backend.(Namer); ok {
 		out.origin, out.ok = n.Origin(q.prefix)
 	}
+	if _, _, guard := out.origin.Guard(); guard {
+		out = answer{prefix: q.prefix} // guards log nothing
+	}
 	q.answer <- out
 }

@@ -196,6 +196,7 @@ func (a *Agent) Describe(out chan<- *prometheus.Desc) {
 	out <- rulePackets
 	out <- ruleBytes
 	out <- dropped
+	out <- guardPackets
 }
 
 // Collect implements prometheus.Collector. It asks the kernel for its counters,
@@ -209,14 +210,10 @@ func (a *Agent) Collect(out chan<- prometheus.Metric) {
 	for _, c := range a.collectors() {
 		c.Collect(out)
 	}
-	origins := make([]dataplane.Origin, 0, len(counted))
-	for o := range counted {
-		if o != (dataplane.Origin{}) {
-			origins = append(origins, o)
-		}
+	if packets := guardPacketsOf(counted); packets != nil { // else they would seem to begin anew
+		collectGuards(out, packets)
 	}
-	slices.SortFunc(origins, compareOrigins)
-	for _, o := range origins {
+	for _, o := range ruleOrigins(counted) {
 		n := counted[o]
 		labels := []string{o.Tier, o.Policy.String(), o.Direction.String(), o.Rule.String(), o.Action.String(), strconv.FormatBool(o.Audit)}
 		out <- prometheus.MustNewConstMetric(rulePackets, prometheus.CounterValue, float64(n.Packets), labels...)
@@ -225,6 +222,18 @@ func (a *Agent) Collect(out chan<- prometheus.Metric) {
 			out <- prometheus.MustNewConstMetric(dropped, prometheus.CounterValue, float64(n.Packets), labels[:len(dropLabels)]...)
 		}
 	}
+}
+
+// ruleOrigins are the rules that have counters, in order; guards are none.
+func ruleOrigins(counted map[dataplane.Origin]dataplane.Count) []dataplane.Origin {
+	origins := make([]dataplane.Origin, 0, len(counted))
+	for o := range counted {
+		if _, _, guard := o.Guard(); !guard && o != (dataplane.Origin{}) {
+			origins = append(origins, o)
+		}
+	}
+	slices.SortFunc(origins, compareOrigins)
+	return origins
 }
 
 // counters are an answer of the backend.

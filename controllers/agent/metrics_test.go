@@ -45,6 +45,7 @@ var _ = Describe("metrics and probes", func() {
 		allow.Rule, allow.Action = 0, model.Allow
 		r.backend.SetCounters(map[dataplane.Origin]dataplane.Count{
 			drop: {Packets: 3, Bytes: 180}, audit: {Packets: 5}, allow: {Packets: 7, Bytes: 420}, {}: {Packets: 11},
+			dataplane.GuardOrigin(model.GuardSourceName, false): {Packets: 2}, dataplane.GuardOrigin(model.GuardLinkName, true): {Packets: 4},
 		}, nil)
 		Eventually(r.Ready).Should(Succeed())
 		problems, err := testutil.GatherAndLint(reg)
@@ -64,11 +65,15 @@ var _ = Describe("metrics and probes", func() {
 			`tierwall_dropped_packets_total{direction="ingress",policy="GlobalNetworkPolicy/db",rule="end-of-tier",tier="default"} 3`,
 			`tierwall_rule_packets_total{action="Allow",audit="false",direction="ingress",policy="GlobalNetworkPolicy/db",rule="0",tier="default"} 7`,
 			`tierwall_rule_packets_total{action="Deny",audit="true",direction="ingress",policy="GlobalNetworkPolicy/db",rule="end-of-tier",tier="default"} 5`,
+			`tierwall_guard_packets_total{action="dropped",guard="source"} 2`,
+			`tierwall_guard_packets_total{action="counted",guard="link"} 4`,
+			`tierwall_guard_packets_total{action="dropped",guard="wildcard"} 0`,
 			`tierwall_rule_bytes_total{action="Deny",audit="false",direction="ingress",policy="GlobalNetworkPolicy/db",rule="end-of-tier",tier="default"} 180`,
 		} {
 			Expect(body).To(ContainSubstring(line + "\n"))
 		}
 		Expect(strings.Count(body, "tierwall_dropped_packets_total{")).To(Equal(1))
+		Expect(strings.Count(body, "tierwall_rule_packets_total{")).To(Equal(3), "guards are no rules")
 		for _, path := range []string{"/readyz", "/healthz"} {
 			code, body = get(h, path)
 			Expect(code).To(Equal(http.StatusOK))
@@ -80,6 +85,7 @@ var _ = Describe("metrics and probes", func() {
 		code, body = get(h, "/metrics")
 		Expect(code).To(Equal(http.StatusOK))
 		Expect(body).To(ContainSubstring("tierwall_agent_endpoints 2\n"))
+		Expect(body).NotTo(ContainSubstring("tierwall_guard_packets_total{"), "they would seem to begin anew")
 		Expect(testutil.ToFloat64(r.metrics.errors.WithLabelValues("counters"))).To(Equal(1.0))
 	})
 

@@ -11,7 +11,8 @@ import (
 )
 
 // StatusReporter is told how the agent is doing: after every transaction, whether it
-// succeeded or failed, and when the source says something about itself.
+// succeeded or failed, when the source says something about itself, and once a minute,
+// with what guards have met.
 type StatusReporter interface {
 	// Report is called by Run's goroutine and must not block. What it is given
 	// is not changed afterwards, by either side.
@@ -38,6 +39,10 @@ type Status struct {
 	Links *model.Links
 	// LinksErr is why they are not up to date; nil: they are.
 	LinksErr error
+	// Guards are the modes of the guards that are in the kernel; nil: not known.
+	Guards *model.Guards
+	// GuardPackets are what the guards had met within the last minute or so; nil: not known.
+	GuardPackets map[model.GuardName]model.GuardPackets
 	// Source is what is wrong with the source.
 	Source []error
 	// Invalid counts objects that are not as they should be.
@@ -148,12 +153,14 @@ func (a *Agent) tell(ctx context.Context) {
 	upToDate := a.synced && !a.dirty
 	if upToDate {
 		a.ledger.settle(a.held)
+		a.lookAtGuards(ctx)
 	}
 	c := &a.metrics.counts
 	r := &Status{
 		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate, Err: a.lagging, Took: a.took,
 		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Invalid: len(a.problems), Nodes: len(a.nodes),
 		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err,
+		Guards: a.guards.modes, GuardPackets: a.guards.packets,
 		Endpoints: c.endpoints, Policies: len(a.ledger.active), Rules: c.rules, Sets: len(a.metrics.memberCount), Members: c.members,
 	}
 	a.took = 0

@@ -28,7 +28,8 @@ func awaited(said, s *agent.Status) bool {
 	return said.Synced != s.Synced || said.InSync != s.InSync || said.Version != s.Version ||
 		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || said.Invalid != s.Invalid ||
 		!slices.EqualFunc(said.Source, s.Source, func(a, b error) bool { return text(a) == text(b) }) ||
-		!slices.EqualFunc(said.Failed, s.Failed, sameFailure) || !slices.EqualFunc(said.Held, s.Held, sameFailure)
+		!slices.EqualFunc(said.Failed, s.Failed, sameFailure) || !slices.EqualFunc(said.Held, s.Held, sameFailure) ||
+		!sameModes(said.Guards, s.Guards)
 }
 
 func sameFailure(a, b agent.Failure) bool {
@@ -65,6 +66,11 @@ func content(o *Options, s *agent.Status, took *durations, before *v1alpha1.Node
 		n.LastSuccessTime = &t
 	} else {
 		n.LastSuccessTime = before.LastSuccessTime
+	}
+	if s.Guards != nil && s.GuardPackets != nil {
+		n.Guards = Guards(*s.Guards, s.GuardPackets)
+	} else {
+		n.Guards = before.Guards
 	}
 	if !s.Synced {
 		n.Policies, n.Failed, n.Truncated, n.Links = before.Policies, before.Failed, before.Truncated, before.Links

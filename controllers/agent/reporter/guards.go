@@ -22,3 +22,17 @@ func Guards(modes model.Guards, packets map[model.GuardName]model.GuardPackets) 
 }
 
 func bounded(n uint64) int64 { return int64(min(n, math.MaxInt64)) }
+
+// sameModes reports whether all guards have the same modes, or both are not known.
+// How many packets they have met is nothing that people wait for.
+func sameModes(a, b *model.Guards) bool {
+	if a == nil || b == nil {
+		return a == b
+	}
+	for _, name := range model.GuardNames {
+		if a.Of(name) != b.Of(name) {
+			return false
+		}
+	}
+	return true
+}

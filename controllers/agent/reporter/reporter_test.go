@@ -233,6 +233,45 @@ func TestRefresh(t *testing.T) {
 	}
 }
 
+// What guards have met goes along with the sign of life; that a guard has another
+// mode comes soon.
+func TestGuardsInReports(t *testing.T) {
+	r := newRig(t, "n")
+	met := func(modes model.Guards, n uint64) func(*agent.Status) {
+		return func(s *agent.Status) {
+			s.Guards, s.GuardPackets = &modes, map[model.GuardName]model.GuardPackets{model.GuardSourceName: {Dropped: n}}
+		}
+	}
+	want := func(mode v1alpha1.GuardMode, dropped int64) {
+		t.Helper()
+		if got := r.report().Report.Guards["source"]; got != (v1alpha1.ReportedGuard{Mode: mode, Dropped: dropped}) {
+			t.Errorf("got %+v, want %s, %d dropped", got, mode, dropped)
+		}
+	}
+	r.run()
+	r.tell(met(model.Guards{}, 1))
+	r.next(10 * time.Millisecond)
+	want(v1alpha1.GuardEnforce, 1)
+	for i := range uint64(50) {
+		r.tell(met(model.Guards{}, 2+i))
+		r.clock.Step(time.Second)
+	}
+	op, _ := r.next(100 * time.Millisecond)
+	if at := r.clock.Since(start); op != "patch" || at < time.Minute || at > 62*time.Second {
+		t.Errorf("%s at %s, want a patch after a minute", op, at)
+	}
+	want(v1alpha1.GuardEnforce, 51)
+	r.clock.Step(10 * time.Second)
+	r.tell(met(model.Guards{Source: model.GuardCount}, 51))
+	if op, took := r.next(10 * time.Millisecond); op != "patch" || took > 100*time.Millisecond {
+		t.Errorf("%s after %s, want a patch at once", op, took)
+	}
+	want(v1alpha1.GuardCount, 51)
+	r.tell(func(s *agent.Status) { s.Guards = &model.Guards{Source: model.GuardCount} })
+	r.next(time.Second)
+	want(v1alpha1.GuardCount, 51) // not known: as the report before
+}
+
 // A status that is again what was said last needs no report.
 func TestFlap(t *testing.T) {
 	r := newRig(t, "n")
