@@ -69,7 +69,11 @@ func (b *builder) podsDiscovery(p Point) []Rule {
 	case mode == model.GuardCount:
 		return append(rules, b.guarded(model.GuardDiscoveryName, mode, fromPod, "pods are not routers")...)
 	case p == Input:
-		return append(rules, Rule{If: fromPod, Then: Goto, Chain: "link-to-host", Comment: "pods are not routers: by policy"})
+		rules = append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: "pods are not routers: by policy"})
+		if b.settings.EndpointToHost == model.ToHostDrop {
+			rules = append(rules, Rule{If: fromPod, Then: Drop, Comment: "endpointToHostAction: Drop"})
+		}
+		return rules
 	}
 	rules = append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: "pods are not routers: by policy"})
 	return append(rules, Rule{If: append(advertised, is(ToLink)), Then: Jump, Chain: "link-ingress"})

@@ -12,7 +12,6 @@ const (
 	chainForward  = chainPrefix + "forward"
 	chainEgress   = chainPrefix + "egress"
 	chainIngress  = chainPrefix + "ingress"
-	chainSelf     = chainPrefix + "self"
 	chainToHost   = chainPrefix + "to-host"
 	chainLocalIn  = chainPrefix + "local-in"
 	chainLocalOut = chainPrefix + "local-out"

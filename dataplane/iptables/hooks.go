@@ -41,16 +41,21 @@ func (g *generator) tableOf(name string, chains []base.Chain) {
 			g.dispatchers()
 		}
 		for _, c := range chains {
-			if c.Asked {
+			if c.Asked || c.Name == "itself" {
 				continue
 			}
-			to := chainPrefix + c.Name
-			g.write(to, c.Rules[c.Common:])
-			if c.Point != base.Nowhere {
-				hook := chainPrefix + attached[c.Point]
-				g.t.hooks[attached[c.Point]] = hook
-				g.write(hook, append(slices.Clone(c.Rules[:c.Common]), base.Rule{Then: base.Goto, Chain: c.Name}))
+			if c.Point == base.Nowhere {
+				g.write(chainPrefix+c.Name, c.Rules)
+				continue
 			}
+			hook := chainPrefix + attached[c.Point]
+			g.t.hooks[attached[c.Point]] = hook
+			if c.Point != base.Forward { // which output leads to as well
+				g.write(hook, c.Rules)
+				continue
+			}
+			g.write(hook, append(slices.Clone(c.Rules[:c.Common]), base.Rule{Then: base.Goto, Chain: c.Name}))
+			g.write(chainForward, c.Rules[c.Common:])
 		}
 	})
 }
@@ -85,17 +90,23 @@ func (g *generator) rules(name string, list []base.Rule) []rule {
 		tests := slices.DeleteFunc(slices.Clone(r.If), func(t base.Test) bool { return t.Kind == base.FromLink || t.Kind == base.ToLink })
 		switch {
 		case slices.ContainsFunc(r.If, func(t base.Test) bool { return t.Kind == base.PairIn }):
-			return append(out, g.selves(name, r, list[i+1:])...)
+			// No set holds pairs of addresses: what a pod sends itself is told by the
+			// rules of its address, see dispatchPod.
 		case len(tests) == len(r.If):
 			out = append(out, g.one(r)...)
 		case comesBack(r.Then):
-			helper := g.links(name, i, r, "")
+			helper := g.links(name, i, r)
 			out = append(out, g.leading(tests, "-j "+helper, r)...)
 		default:
+			// Those that follow and part alike go by the same chain: each chain on the
+			// way is one of 16 levels that the kernel's nftables takes.
+			n := i + 1
+			for n < len(list) && byLinkAndGone(&list[n]) {
+				n++
+			}
 			rest := chainPrefix + "x-" + dataplane.Hash(name, fmt.Sprint(i))
-			g.chain(rest, g.rules(rest, list[i+1:])...)
-			helper := g.links(name, i, r, rest)
-			return append(append(out, g.leading(tests, "-g "+helper, r)...), rule{"", "-g " + rest, ""})
+			g.chain(rest, g.rules(rest, list[n:])...)
+			return append(out, rule{"", "-g " + g.parting(name, list[i:n], rest), r.Comment})
 		}
 	}
 	return out
@@ -119,9 +130,34 @@ func (g *generator) leading(tests []base.Test, target string, r *base.Rule) []ru
 	return out
 }
 
+// byLinkAndGone reports whether a rule parts by the interface by which a packet
+// comes, for good.
+func byLinkAndGone(r *base.Rule) bool {
+	return !comesBack(r.Then) && slices.ContainsFunc(r.If, func(t base.Test) bool { return t.Kind == base.FromLink || t.Kind == base.ToLink })
+}
+
+// parting writes the chain that does what rules do for each interface, or port of
+// a bridge, that leads to a local pod; all else goes on to rest.
+func (g *generator) parting(name string, list []base.Rule, rest string) string {
+	helper := chainPrefix + "k-" + dataplane.Hash(name, rest)
+	var rules []rule
+	for i := range list {
+		plain := list[i]
+		plain.If = slices.DeleteFunc(slices.Clone(plain.If), func(t base.Test) bool { return t.Kind == base.FromLink || t.Kind == base.ToLink })
+		out := slices.ContainsFunc(list[i].If, func(t base.Test) bool { return t.Kind == base.ToLink })
+		for _, link := range g.linkMatches(out) {
+			for _, t := range g.one(&plain) {
+				rules = append(rules, rule{strings.TrimSpace(t.match + " " + link), t.target, t.comment})
+			}
+		}
+	}
+	g.chain(helper, append(rules, rule{"", "-g " + rest, ""})...)
+	return helper
+}
+
 // links writes the chain that does what a rule does for each interface, or port
-// of a bridge, that leads to a local pod; all else goes on to rest, if there is one.
-func (g *generator) links(name string, i int, r *base.Rule, rest string) string {
+// of a bridge, that leads to a local pod, and comes back.
+func (g *generator) links(name string, i int, r *base.Rule) string {
 	helper := chainPrefix + "k-" + dataplane.Hash(name, fmt.Sprint(i))
 	out := slices.ContainsFunc(r.If, func(t base.Test) bool { return t.Kind == base.ToLink })
 	plain := *r
@@ -132,9 +168,6 @@ func (g *generator) links(name string, i int, r *base.Rule, rest string) string 
 			// What comes back from there has no other interface to be found here.
 			rules = append(rules, rule{match, strings.Replace(t.target, "-j "+chainPrefix, "-g "+chainPrefix, 1), ""})
 		}
-	}
-	if rest != "" {
-		rules = append(rules, rule{"", "-g " + rest, ""})
 	}
 	g.chain(helper, rules...)
 	return helper
@@ -166,30 +199,15 @@ func linkMatch(p *model.PodLink, out bool) string {
 	return fmt.Sprintf("-i %q", dataplane.Plain(p.Interface, 15))
 }
 
-// selves lead where a rule says what a pod sends to itself. It has to be found out
-// by source, then by destination; all else goes on.
-func (g *generator) selves(name string, r *base.Rule, list []base.Rule) []rule {
-	rest := chainPrefix + "x-" + dataplane.Hash(name, "self")
-	g.chain(rest, g.rules(rest, list)...)
-	g.addrTree(chainSelf, "-s", g.addrs(g.family), func(a netip.Addr) []rule {
-		var rules []rule
-		for _, b := range g.owners[a].Addrs {
-			if dataplane.FamilyOf(b) == g.family && g.owners[b].Ref == g.owners[a].Ref {
-				rules = append(rules, rule{"-s " + a.String() + " -d " + b.String(), "-g " + chainPrefix + r.Chain, ""})
-			}
-		}
-		return append(rules, rule{"-s " + a.String(), "-g " + rest, ""})
-	})
-	both := inSet("", g.baseSet(base.Pods, mixed, false), "src") + " " + inSet("", g.baseSet(base.Pods, mixed, false), "dst")
-	return []rule{{both, "-g " + chainSelf, "a pod to itself"}, {"", "-g " + rest, ""}}
-}
-
 // one writes a rule that does not part by interface.
 func (g *generator) one(r *base.Rule) []rule {
 	var out []rule
 	for _, m := range g.tests(r.If, g.effectOfAction(r)) {
 		for _, target := range g.targets(r) {
 			out = append(out, rule{m, target, r.Comment})
+		}
+		if r.Then == base.ByAddr || r.Then == base.Run && r.Program.Default.Verdict != dataplane.Open {
+			out = append(out, rule{strings.TrimSpace(m + " " + isMarked(g.opts.Accepted)), clearMark(g.opts.Accepted), ""})
 		}
 	}
 	return out
@@ -236,14 +254,12 @@ func (g *generator) targets(r *base.Rule) []string {
 	case base.Goto:
 		return []string{"-g " + chainPrefix + r.Chain}
 	case base.Run:
-		return []string{"-j " + g.entry(r.Program)}
+		return []string{"-j " + g.program(r.Program)}
 	case base.ByAddr:
 		if r.Direction == model.Egress {
 			return []string{"-j " + chainEgress}
 		}
 		return []string{"-j " + chainIngress}
-	case base.BySelf:
-		return []string{"-j " + g.bySelf(r.Direction)}
 	case base.ByLink:
 		return []string{"-g " + g.byLink(r.Direction, r.Guard)}
 	case base.SetMark:
@@ -268,16 +284,12 @@ func (g *generator) bits(m base.Mark) (bits uint32) {
 	return bits
 }
 
-// entry returns the chain by which a program is entered. A program that says by
-// the mark whether it has accepted is entered as it is.
+// entry returns a chain that runs a program and clears the mark behind it, for
+// rules that lead there by -g.
 func (g *generator) entry(p *dataplane.Program) string {
 	inner := g.program(p)
-	if p.Default.Verdict == dataplane.Open {
-		return inner
-	}
 	return g.once(chainPrefix+"e-"+p.ID, func() []rule {
-		clear := clearMark(g.opts.Accepted)
-		return []rule{{"", clear, ""}, {"", "-j " + inner, ""}, {isMarked(g.opts.Accepted), clear, ""}}
+		return []rule{{"", "-j " + inner, ""}, {isMarked(g.opts.Accepted), clearMark(g.opts.Accepted), ""}}
 	})
 }
 
@@ -288,19 +300,37 @@ func (g *generator) dispatchers() {
 	g.addrTree(chainIngress, "-d", pods, func(a netip.Addr) []rule { return g.dispatchPod(a, model.Ingress) })
 }
 
-// dispatchPod leads to a pod's program; without one nothing passes.
+// dispatchPod leads to a pod's program; without one nothing passes. What it sends
+// itself by way of a Service meets what governs that alone.
 func (g *generator) dispatchPod(a netip.Addr, dir model.Direction) []rule {
 	match := "-s " + a.String()
 	if dir == model.Ingress {
 		match = "-d " + a.String()
 	}
-	return []rule{g.toPod(match, g.owners[a], dir)}
+	e, peer := g.owners[a], " -d "
+	if dir == model.Ingress {
+		peer = " -s "
+	}
+	own := "-j RETURN"
+	if e.Policy != nil {
+		if p := e.Policy.Program(model.StageSelf, dir, g.family); p != nil {
+			own = "-g " + g.program(p)
+		}
+	}
+	var rules []rule
+	for _, b := range e.Addrs {
+		if dataplane.FamilyOf(b) == g.family && g.owners[b].Ref == e.Ref {
+			rules = append(rules, rule{match + peer + b.String(), own, "a pod to itself"})
+		}
+	}
+	return append(rules, g.toPod(match, e, dir, g.program))
 }
 
-func (g *generator) toPod(match string, e dataplane.Endpoint, dir model.Direction) rule {
+// toPod leads to a pod's program, by the chain that enter returns.
+func (g *generator) toPod(match string, e dataplane.Endpoint, dir model.Direction, enter func(*dataplane.Program) string) rule {
 	if e.Policy != nil {
 		if p := e.Policy.Program(model.StageWorkload, dir, g.family); p != nil {
-			return rule{match, "-g " + g.entry(p), ""}
+			return rule{match, "-g " + enter(p), ""}
 		}
 	}
 	return rule{match, "-j DROP", "no policy is known"}
@@ -321,7 +351,7 @@ func (g *generator) byLink(dir model.Direction, guard model.GuardName) string {
 			case !e.HasPolicies(g.family):
 				rules = append(rules, rule{match, "-j RETURN", ""})
 			default:
-				rules = append(rules, g.toPod(match, e, dir))
+				rules = append(rules, g.toPod(match, e, dir, g.entry))
 			}
 		}
 		if guard != "" {
@@ -346,22 +376,6 @@ func (g *generator) portChecks(r *base.Rule) string {
 	to := g.guardChain(r.Guard, r.Counted)
 	return g.addrTree(chainPrefix+"ports", "-s", addrs, func(a netip.Addr) []rule {
 		return []rule{{fmt.Sprintf("-s %s -m physdev ! --physdev-in %q", a, dataplane.Plain(ports[a], 15)), "-j " + to, ""}}
-	})
-}
-
-// bySelf is the chain that leads to what governs what pods send themselves.
-func (g *generator) bySelf(dir model.Direction) string {
-	name := chainPrefix + "by-self-" + map[model.Direction]string{model.Egress: "e", model.Ingress: "i"}[dir]
-	return g.once(name, func() []rule {
-		var rules []rule
-		for _, a := range g.addrs(g.family) {
-			if e := g.owners[a]; e.Policy != nil {
-				if p := e.Policy.Program(model.StageSelf, dir, g.family); p != nil {
-					rules = append(rules, rule{"-s " + a.String(), "-g " + g.entry(p), ""})
-				}
-			}
-		}
-		return rules
 	})
 }
 

@@ -193,6 +193,14 @@ func parseElem(b []byte) (elem, error) {
 			if len(inner) > 0 {
 				addr, _ = netip.AddrFromSlice(inner[0].Data)
 			}
+		case nl.IPSET_ATTR_IP2:
+			inner, err := attributes(a.Data)
+			if err != nil {
+				return elem{}, err
+			}
+			if len(inner) > 0 {
+				e.to, _ = netip.AddrFromSlice(inner[0].Data)
+			}
 		case nl.IPSET_ATTR_CIDR:
 			if len(a.Data) == 1 {
 				bits = int(a.Data[0])

@@ -124,7 +124,7 @@ func closeHost(have *shape, want *ruleset, f dataplane.Family) (closed, open str
 	insert(chainToHost, 0, unknown)
 	insert(chainLocalIn, afterOpen(chains[chainLocalIn]), all)
 	insert(chainLocalOut, afterOpen(chains[chainLocalOut]), all)
-	insert(chainPrefix+"output", len(chains[chainPrefix+"output"])-1, all) // others', by way of IPVS
+	insert(chainPrefix+"OUTPUT", len(chains[chainPrefix+"OUTPUT"])-1, all) // others', by way of IPVS
 	if len(lines) > 0 {
 		closed = "*" + tableFilter + "\n" + strings.Join(lines, "\n") + "\nCOMMIT\n"
 	}

@@ -67,6 +67,9 @@ func (g *generator) newPart(p *dataplane.Program, name string) *piece {
 func (g *generator) programChains(p *dataplane.Program, name string) {
 	g.once(name, func() []rule {
 		var rules []rule
+		if p.Default.Verdict != dataplane.Open { // else the caller clears the mark, and looks at it
+			rules = append(rules, rule{"", clearMark(g.opts.Accepted), ""})
+		}
 		open := p.Default.Verdict != dataplane.Drop // the end of the program is like a return
 		for i := range p.Segments {
 			s := &p.Segments[i]

@@ -139,7 +139,7 @@ type elem struct {
 
 func (e elem) compare(o elem) int {
 	return cmp.Or(e.net.Addr().Compare(o.net.Addr()), cmp.Compare(e.net.Bits(), o.net.Bits()),
-		cmp.Compare(e.protocol, o.protocol), cmp.Compare(e.port, o.port), cmp.Compare(e.link, o.link))
+		cmp.Compare(e.protocol, o.protocol), cmp.Compare(e.port, o.port), cmp.Compare(e.link, o.link), e.to.Compare(o.to))
 }
 
 // text is the element as the command ipset writes it.
@@ -147,6 +147,8 @@ func (e elem) text() string {
 	switch {
 	case e.protocol != 0:
 		return fmt.Sprintf("%s,%s:%d", e.net.Addr(), strings.ToLower(e.protocol.String()), e.port)
+	case e.to.IsValid():
+		return fmt.Sprintf("%s,%s", e.net.Addr(), e.to)
 	case e.link != "":
 		return fmt.Sprintf("%s,%s", e.net.Addr(), e.link)
 	case e.net.IsSingleIP():
