@@ -60,6 +60,7 @@ type Rule struct {
 // Action is what a Rule does.
 type Action uint8
 
+// The actions.
 const (
 	// Accept ends the hook: the packet goes on to the tables of others. Not in
 	// chains that are jumped to.
@@ -109,6 +110,7 @@ const (
 // Mark is a set of Tierwall's bits of the packet mark.
 type Mark uint8
 
+// The bits.
 const (
 	// Accepted: a program below the chain at hand has accepted.
 	Accepted Mark = 1 << iota
@@ -136,6 +138,7 @@ type Test struct {
 // TestKind is what a Test looks at.
 type TestKind uint8
 
+// The kinds of tests.
 const (
 	// Established: an allowed connection's packet, or one related to it.
 	Established TestKind = iota

@@ -2,6 +2,7 @@ package base
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -33,11 +34,12 @@ func (b *builder) discovery(p Point) []Rule {
 	if len(fromPods) > 0 {
 		name = map[Point]string{Input: "nd-in", Forward: "nd-fw", Postrouting: "nd-po"}[p]
 	}
-	rules := append(fromPods,
-		Rule{If: icmp(routerSolicitation, redirect, unrouted), Then: Accept, Comment: "router and neighbour discovery"},
-		Rule{If: icmp(130, 132, local), Then: Accept, Comment: "multicast listeners"},
-		Rule{If: icmp(143, 143, local), Then: Accept, Comment: "multicast listeners"},
-		Rule{If: icmp(143, 143, Test{Kind: SrcNet, Net: unspecified}), Then: Accept, Comment: "multicast listeners, before the first address"})
+	rules := slices.Concat(fromPods, []Rule{
+		{If: icmp(routerSolicitation, redirect, unrouted), Then: Accept, Comment: "router and neighbour discovery"},
+		{If: icmp(130, 132, local), Then: Accept, Comment: "multicast listeners"},
+		{If: icmp(143, 143, local), Then: Accept, Comment: "multicast listeners"},
+		{If: icmp(143, 143, Test{Kind: SrcNet, Net: unspecified}), Then: Accept, Comment: "multicast listeners, before the first address"},
+	})
 	b.asked(name, "what IPv6 cannot live without on a link; routed packets never look like this", rules...)
 	return []Rule{{If: where(proto(model.ICMPv6)), Then: Include, Chain: name}}
 }
@@ -54,7 +56,7 @@ func (b *builder) podsDiscovery(p Point) []Rule {
 		return nil
 	}
 	advertised := icmp(routerAdvertisement, routerAdvertisement)
-	fromPod := append(advertised, is(FromLink))
+	fromPod := icmp(routerAdvertisement, routerAdvertisement, is(FromLink))
 	mode := b.settings.Guards.Link
 	switch {
 	case p != Input && p != Forward && p != Postrouting:
@@ -76,7 +78,7 @@ func (b *builder) podsDiscovery(p Point) []Rule {
 		return rules
 	}
 	rules = append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: "pods are not routers: by policy"})
-	return append(rules, Rule{If: append(advertised, is(ToLink)), Then: Jump, Chain: "link-ingress"})
+	return append(rules, Rule{If: icmp(routerAdvertisement, routerAdvertisement, is(ToLink)), Then: Jump, Chain: "link-ingress"})
 }
 
 // igmp is the protocol by which IPv4 hosts say which groups they listen to.

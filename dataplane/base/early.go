@@ -1,6 +1,10 @@
 package base
 
-import "github.com/tierwall/tierwall/policy/model"
+import (
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
 
 // raw is what stands before connection tracking.
 func (b *builder) raw() {
@@ -35,7 +39,7 @@ func (b *builder) untracked(guard []Rule) {
 	b.chain("allowed-untracked", "", Rule{Then: ClearMark, Bits: Accepted}, Rule{Then: SetMark, Bits: Early}, Rule{Then: NoTrack}, Rule{Then: Accept})
 	b.hostChains(model.StageUntracked)
 	clear := Rule{Then: ClearMark, Bits: Accepted | Early}
-	in := append(guard, Rule{If: where(by(InIs, "lo")), Then: Accept}, clear)
+	in := slices.Concat(guard, []Rule{{If: where(by(InIs, "lo")), Then: Accept}, clear})
 	in = append(in, b.discovery(RawPrerouting)...)
 	in = append(in, b.exemptPods()...)
 	in = append(in, b.failsafe(failsafeIn), b.failsafe(failsafeOutReplies))

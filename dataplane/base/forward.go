@@ -65,14 +65,13 @@ func (b *builder) midstream() {
 }
 
 // once writes a chain if the table does not have it yet.
-func (b *builder) once(name, comment string, rules ...Rule) bool {
+func (b *builder) once(name, comment string, rules ...Rule) {
 	for _, c := range *b.to {
 		if c.Name == name {
-			return false
+			return
 		}
 	}
 	b.chain(name, comment, rules...)
-	return true
 }
 
 // unknown drops packets of addresses that should belong to local pods and belong

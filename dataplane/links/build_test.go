@@ -233,7 +233,7 @@ func TestSeatsStay(t *testing.T) {
 		then func(w *world) (*world, Pods)
 		want []string
 	}{
-		{"the address is answered for from another port", func(w *world) (*world, Pods) { return bridged(true), podsOf(a) }, []string{first}},
+		{"the address is answered for from another port", func(*world) (*world, Pods) { return bridged(true), podsOf(a) }, []string{first}},
 		{"the MAC address has moved", func(*world) (*world, Pods) {
 			w := bridged(false)
 			w.listing.stations[0].port = w.index["veth2"]

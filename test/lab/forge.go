@@ -28,9 +28,12 @@ type Chunk struct {
 
 // The chunks that begin an association, and those that keep it.
 const (
-	ChunkInit, ChunkInitAck           uint8 = 1, 2
-	ChunkHeartbeat, ChunkHeartbeatAck uint8 = 4, 5
-	ChunkCookieEcho, ChunkCookieAck   uint8 = 10, 11
+	ChunkInit         uint8 = 1
+	ChunkInitAck      uint8 = 2
+	ChunkHeartbeat    uint8 = 4
+	ChunkHeartbeatAck uint8 = 5
+	ChunkCookieEcho   uint8 = 10
+	ChunkCookieAck    uint8 = 11
 )
 
 // Flags of TCP, for Options.Flags.
