@@ -32,6 +32,9 @@ type network struct {
 	own map[netip.Addr]bool
 	// uplinks are interfaces that lead out of the node, by index.
 	uplinks map[int]bool
+	// shared are bridges, by index, that others than pods are behind: one has a port
+	// that leads elsewhere, or the default route.
+	shared map[int]bool
 	// main is the main table: one route a block, longest first.
 	main []route
 	// hosts are the main table's routes to single addresses.
@@ -41,10 +44,13 @@ type network struct {
 func newNetwork(l *listing) *network {
 	n := &network{
 		listing: l, byIndex: make(map[int]*link, len(l.links)), own: make(map[netip.Addr]bool, len(l.addrs)),
-		uplinks: map[int]bool{}, hosts: map[netip.Addr]route{},
+		uplinks: map[int]bool{}, shared: map[int]bool{}, hosts: map[netip.Addr]route{},
 	}
 	for i := range l.links {
 		n.byIndex[l.links[i].index] = &l.links[i]
+		if p := &l.links[i]; p.master != 0 && !p.leadsToPod() && p.kind != "dummy" {
+			n.shared[p.master] = true
+		}
 	}
 	for _, a := range l.addrs {
 		n.own[a.prefix.Addr()] = true
@@ -56,7 +62,7 @@ func newNetwork(l *listing) *network {
 	for _, r := range n.main {
 		switch {
 		case r.net.Bits() == 0:
-			n.uplinks[r.index] = true
+			n.uplinks[r.index], n.shared[r.index] = true, true
 		case r.net.IsSingleIP():
 			n.hosts[r.net.Addr()] = r
 		}

@@ -188,9 +188,22 @@ func TestPods(t *testing.T) {
 		}, []string{p2 + " cni0 veth2"}},
 		{"a bridge, by neighbours and forwarding database", func(w *world) {
 			w.link("cni0", "bridge").route("10.1.1.0/24 cni0").
+				link("veth1", "veth", w.port("cni0")).learned("cni0", "veth1", p1, 1)
+		}, []string{p1 + " cni0 veth1"}},
+		{"a bridge with the port of a virtual machine, too", func(w *world) {
+			w.link("cni0", "bridge").route("10.1.1.0/24 cni0").
 				link("veth1", "veth", w.port("cni0")).learned("cni0", "veth1", p1, 1).
 				link("tap1", "tun", func(l *link) { l.master = w.index["cni0"] }).learned("cni0", "tap1", p2, 2)
+		}, nil},
+		{"a bridge with a dummy, too", func(w *world) {
+			w.link("cni0", "bridge").route("10.1.1.0/24 cni0").
+				link("veth1", "veth", w.port("cni0")).learned("cni0", "veth1", p1, 1).
+				link("dummy1", "dummy", func(l *link) { l.master = w.index["cni0"] })
 		}, []string{p1 + " cni0 veth1"}},
+		{"a bridge with the default route", func(w *world) {
+			w.listing.routes = nil
+			w.link("br0", "bridge").route("10.1.1.0/24 br0").route("0.0.0.0/0 br0 via").link("veth1", "veth", w.port("br0")).learned("br0", "veth1", p1, 1)
+		}, nil},
 		{"a bridge, a neighbour without a station", func(w *world) {
 			w.link("cni0", "bridge").route("10.1.1.0/24 cni0").link("veth1", "veth", w.port("cni0")).station("cni0", "veth1", 9)
 			w.listing.neighbours = append(w.listing.neighbours, neighbour{w.index["cni0"], netip.MustParseAddr(p1), mac{2, 1}})
@@ -257,6 +270,10 @@ func TestSeatsStay(t *testing.T) {
 		{"it is another pod", func(*world) (*world, Pods) {
 			return bridged(true), Pods{netip.MustParseAddr(a): {Kind: model.KindPod, Name: "other"}}
 		}, []string{second}},
+		{"the bridge gets a port that leads elsewhere", func(*world) (*world, Pods) {
+			w := bridged(false)
+			return w.link("eth1", "", func(l *link) { l.master = w.index["cni0"] }), podsOf(a)
+		}, nil},
 		{"it is no pod any more", func(w *world) (*world, Pods) { return w, nil }, nil},
 		{"the route leads elsewhere", func(*world) (*world, Pods) { return bridged(false).route(a + "/32 eth0"), podsOf(a) }, nil},
 	} {

@@ -29,8 +29,10 @@
 // uplinks: a node that is itself a container has such ones. Routes that router
 // advertisements or redirects have made do not count: pods can send those.
 //
-// Bridged: the pod's address lies in a route without a gateway to a bridge. The
-// port is found by two means:
+// Bridged: the pod's address lies in a route without a gateway to a bridge that
+// pods alone are behind: no port of it leads elsewhere (a network card, a tunnel, a
+// virtual machine's), and the default route does not go by it. The port is found by
+// two means:
 //
 //   - The kernel lists the addresses of the port's peer, in the pod's namespace,
 //     without that namespace being entered (IFA_TARGET_NETNSID, Linux 4.20). No pod

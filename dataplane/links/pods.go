@@ -26,10 +26,11 @@ func (l *link) leadsToPod() bool { return l.abroad && (l.kind == "veth" || l.kin
 // isPort reports whether a link is a port of a bridge that leads to a pod.
 func (l *link) isPort(bridge int) bool { return l != nil && l.master == bridge && l.leadsToPod() }
 
-// bridgeOf returns the index of the bridge that an address is behind; 0: of none.
+// bridgeOf returns the index of the bridge that an address is behind; 0: of none
+// that pods alone are behind. On any other bridge what comes by it need not be a pod's.
 func (n *network) bridgeOf(a netip.Addr) int {
 	r, ok := n.lookup(a)
-	if l := n.byIndex[r.index]; !ok || r.gateway || n.own[a] || l == nil || l.kind != "bridge" {
+	if l := n.byIndex[r.index]; !ok || r.gateway || n.own[a] || l == nil || l.kind != "bridge" || n.shared[r.index] {
 		return 0
 	}
 	return r.index
