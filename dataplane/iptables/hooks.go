@@ -140,7 +140,7 @@ func byLinkAndGone(r *base.Rule) bool {
 // a bridge, that leads to a local pod; all else goes on to rest.
 func (g *generator) parting(name string, list []base.Rule, rest string) string {
 	helper := chainPrefix + "k-" + dataplane.Hash(name, rest)
-	var rules []rule
+	rules := g.uplinks("-i", "-g "+rest)
 	for i := range list {
 		plain := list[i]
 		plain.If = slices.DeleteFunc(slices.Clone(plain.If), func(t base.Test) bool { return t.Kind == base.FromLink || t.Kind == base.ToLink })
@@ -162,7 +162,10 @@ func (g *generator) links(name string, i int, r *base.Rule) string {
 	out := slices.ContainsFunc(r.If, func(t base.Test) bool { return t.Kind == base.ToLink })
 	plain := *r
 	plain.If = nil
-	var rules []rule
+	rules := g.uplinks("-i", "-j RETURN")
+	if out {
+		rules = g.uplinks("-o", "-j RETURN")
+	}
 	for _, match := range g.linkMatches(out) {
 		for _, t := range g.one(&plain) {
 			// What comes back from there has no other interface to be found here.
@@ -171,6 +174,19 @@ func (g *generator) links(name string, i int, r *base.Rule) string {
 	}
 	g.chain(helper, rules...)
 	return helper
+}
+
+// uplinks are rules for the interfaces by which most of what is not pods' comes
+// and goes, so that it does not try those of all pods.
+func (g *generator) uplinks(flag, target string) []rule {
+	var rules []rule
+	for _, r := range g.state.Links.Routes {
+		one := rule{fmt.Sprintf("%s %q", flag, dataplane.Plain(r.Interface, 15)), target, ""}
+		if r.Net.Bits() == 0 && dataplane.FamilyOf(r.Net.Addr()) == g.family && !g.state.Links.LeadsToPods(r.Interface) && !slices.Contains(rules, one) {
+			rules = append(rules, one)
+		}
+	}
+	return rules
 }
 
 // linkMatches match each interface and each port of a bridge that leads to a
