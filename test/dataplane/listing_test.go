@@ -44,14 +44,17 @@ func nftTable(l *lab.Lab, node string) string {
 	if err != nil {
 		return err.Error()
 	}
-	words := strings.Fields(strings.ReplaceAll(out, ",", " "))
+	// What is in the bar goes by time.
+	words := strings.Fields(strings.ReplaceAll(barred.ReplaceAllString(out, "$1"), ",", " "))
 	slices.Sort(words)
 	return strings.Join(words, " ")
 }
 
 var (
-	setName = regexp.MustCompile(`tw-[0-9a-z]+-[0-9]+`)
-	version = regexp.MustCompile(`(tw-[0-9a-z]+)-[0-9]+`)
+	setName = regexp.MustCompile(`tw-[0-9a-z-]+-[0-9]+`)
+	version = regexp.MustCompile(`(tw-[0-9a-z-]+)-[0-9]+`)
+	peerSet = regexp.MustCompile(`^tw-4[an][0-9a-z]{16}-`)
+	barred  = regexp.MustCompile(`(?s)(set bar[46] \{[^}]*?)elements = \{[^}]*\}`)
 	tag     = regexp.MustCompile(` ?#[a-z0-9]{6}`)
 )
 
@@ -97,6 +100,9 @@ func setsOf(saved string, asked map[string]bool) []string {
 		if len(f) < 3 || !asked[f[1]] {
 			continue
 		}
+		if strings.Contains(f[1], "bar-") && f[0] == "add" {
+			continue // that goes by time
+		}
 		if f[0] == "create" {
 			f = f[:min(len(f), 5)] // what follows is the kernel's business: how many buckets there are
 		}
@@ -120,7 +126,7 @@ func (p *plane) peersWith(l *lab.Lab, node, addr string) string {
 		out := p.must(l, node, "ipset save")
 		for line := range strings.Lines(out) {
 			f := strings.Fields(line)
-			if len(f) == 3 && f[0] == "add" && f[2] == addr && !strings.HasPrefix(f[1], "tw-4pods-") && !strings.HasPrefix(f[1], "tw-4guarded-") {
+			if len(f) == 3 && f[0] == "add" && f[2] == addr && peerSet.MatchString(f[1]) {
 				return f[1]
 			}
 		}
