@@ -38,7 +38,7 @@ var deedsOnNFTables = []deed{
 // deedsOnIPTables are done with iptables and ipset.
 var deedsOnIPTables = []deed{
 	{text: "all rules and chains of both families", script: "IPTABLES -F; IPTABLES -X; IP6TABLES -F; IP6TABLES -X"},
-	{text: "all rules, chains and sets", script: "IPTABLES -F; IPTABLES -X; IP6TABLES -F; IP6TABLES -X; " + destroyAll},
+	{text: "all rules, chains and sets", script: "for c in IPTABLES-restore IP6TABLES-restore; do printf '*raw\\nCOMMIT\\n*filter\\nCOMMIT\\n' | $c; done; " + destroyAll},
 	{text: "a table as it was long ago", script: "printf '*filter\\nCOMMIT\\n' | IPTABLES-restore"},
 	{text: "our jump", script: "IPTABLES -D FORWARD 1"},
 	{text: "all of a built-in chain", script: "IP6TABLES -F FORWARD; IPTABLES -F INPUT"},

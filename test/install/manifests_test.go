@@ -1,6 +1,7 @@
 package install
 
 import (
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -115,18 +116,34 @@ func agentsOf(t *testing.T, tw *v1alpha1.Tierwall) *appsv1.DaemonSet {
 	return nil
 }
 
+// mounted are the folders of the node that a pod has, and whether it only reads
+// them. A volume that is not such a folder goes by its name.
+func mounted(pod *corev1.PodSpec) map[string]bool {
+	out := map[string]bool{}
+	for _, v := range pod.Volumes {
+		path := v.Name
+		if v.HostPath != nil {
+			path = v.HostPath.Path
+		}
+		out[path] = !slices.ContainsFunc(pod.Containers, func(c corev1.Container) bool {
+			return slices.ContainsFunc(c.VolumeMounts, func(m corev1.VolumeMount) bool { return m.Name == v.Name && !m.ReadOnly })
+		})
+	}
+	return out
+}
+
 // The agents have the one capability that they need, and nothing of the node's
-// but its network and the folder of the container runtime's socket, which is left
-// out if they are not to ask it.
+// but its network, a folder of their own for what they keep, which they alone write
+// to, and that of the container runtime's socket, which is left out if it is not used.
 func TestAgents(t *testing.T) {
 	pod := agents(t).Spec.Template.Spec
-	if len(pod.Volumes) != 1 || pod.Volumes[0].HostPath == nil || pod.Volumes[0].HostPath.Path != "/var/run/nri" ||
-		len(pod.Containers[0].VolumeMounts) != 1 || !pod.Containers[0].VolumeMounts[0].ReadOnly {
-		t.Errorf("volumes %+v, mounts %+v", pod.Volumes, pod.Containers[0].VolumeMounts)
+	const state, nri = "/var/lib/tierwall", "/var/run/nri"
+	if got, want := mounted(&pod), (map[string]bool{state: false, nri: true}); !maps.Equal(got, want) {
+		t.Errorf("folders of the node, and whether they are only read: %v, want %v", got, want)
 	}
 	alone := agentsOf(t, &v1alpha1.Tierwall{Spec: v1alpha1.TierwallSpec{PodStartup: v1alpha1.PodStartupOff}}).Spec.Template.Spec
-	if len(alone.Volumes) > 0 || len(alone.Containers[0].VolumeMounts) > 0 {
-		t.Errorf("podStartup Off: volumes %+v, mounts %+v", alone.Volumes, alone.Containers[0].VolumeMounts)
+	if got, want := mounted(&alone), (map[string]bool{state: false}); !maps.Equal(got, want) {
+		t.Errorf("podStartup Off: folders of the node, and whether they are only read: %v, want %v", got, want)
 	}
 	if !pod.HostNetwork || pod.HostPID || pod.HostIPC || len(pod.InitContainers) > 0 || len(pod.Containers) != 1 {
 		t.Errorf("%+v", pod)
