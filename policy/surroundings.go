@@ -17,8 +17,8 @@ type Guard struct {
 	Endpoint model.Ref
 }
 
-// Surroundings are what of the nodes bears on connections, beside policies and the
-// ends themselves. Those of one Index hold until it changes.
+// Surroundings are the facts about nodes that bear on connections, beside policies
+// and the ends themselves. Those of one Index hold until it changes.
 type Surroundings struct {
 	ix *Index
 	// routed are the local nodes where the route to a peer determines which host

@@ -9,7 +9,7 @@ import (
 
 // foreign are addresses of other nodes, and of their pods, within this node's
 // blocks of pod addresses. Where the network does not give out addresses by these
-// blocks the kernel has to be told of them: they are not unknown pods of this node.
+// blocks the State lists them for the kernel: they are not unknown pods of this node.
 type foreign struct {
 	// by Pod and Node.
 	by      map[model.Ref][]netip.Addr

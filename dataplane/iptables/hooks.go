@@ -90,8 +90,8 @@ func (g *generator) rules(name string, list []base.Rule) []rule {
 		tests := slices.DeleteFunc(slices.Clone(r.If), func(t base.Test) bool { return t.Kind == base.FromLink || t.Kind == base.ToLink })
 		switch {
 		case slices.ContainsFunc(r.If, func(t base.Test) bool { return t.Kind == base.PairIn }):
-			// No set holds pairs of addresses: what a pod sends itself is told by the
-			// rules of its address, see dispatchPod.
+			// No set holds pairs of addresses: the rules of a pod's address match what
+			// the pod sends itself, see dispatchPod.
 		case len(tests) == len(r.If):
 			out = append(out, g.one(r)...)
 		case comesBack(r.Then):

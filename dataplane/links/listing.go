@@ -34,7 +34,7 @@ type link struct {
 	encapsulation encapsulation
 }
 
-// encapsulation is what of a tunnel's parameters shows on the wire.
+// encapsulation holds the parameters of a tunnel that show on the wire.
 type encapsulation struct {
 	// port is the outer destination port of vxlan, geneve and wireguard; 0: unknown.
 	port uint16

@@ -36,16 +36,8 @@ func (w *world) renderBridge() {
 	in := []rule{}
 	for _, f := range families {
 		d, t := digit(f), addrType(f)
-		portOf := func(p *model.PodLink) string { return p.Port }
-		sources := sourceElems(l, f, portOf)
-		bound := map[string]string{}
-		for i := range l.Pods {
-			if p := &l.Pods[i]; p.Port != "" && dataplane.FamilyOf(p.Addr) == f {
-				bound[addrKey(p.Addr)] = ""
-			}
-		}
-		r.addSet(&set{name: setBound + d, types: t, comment: "local pods whose port is known", elems: bound})
-		r.addSet(&set{name: setSources + d, types: typeLink + " . " + t, comment: "ports of local pods with their addresses", elems: sources})
+		r.addSet(&set{name: setBound + d, types: t, comment: "local pods whose port is known", elems: boundElems(l, f, portOf)})
+		r.addSet(&set{name: setSources + d, types: typeLink + " . " + t, comment: "ports of local pods with their addresses", elems: sourceElems(l, f, portOf)})
 		ip := ipOf(f)
 		match := ip + " saddr @" + setBound + d + " iifname . " + ip + " saddr != @" + setSources + d
 		in = append(in, w.bridgeGuard(r, match)...)

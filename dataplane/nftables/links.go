@@ -42,9 +42,9 @@ func (r *baseRenderer) linkSets() {
 		}
 		for _, f := range families {
 			d, t := digit(f), addrType(f)
-			r.baseSet(&set{name: setBound + d, types: t, comment: "local pods whose interface is known"}, boundElems(l, f))
+			r.baseSet(&set{name: setBound + d, types: t, comment: "local pods whose interface is known"}, boundElems(l, f, interfaceOf))
 			r.baseSet(&set{name: setSources + d, types: typeLink + " . " + t, comment: "interfaces of local pods with their addresses"},
-				sourceElems(l, f, func(p *model.PodLink) string { return p.Interface }))
+				sourceElems(l, f, interfaceOf))
 			maps := []string{mapLinkEgress, mapLinkIngress}
 			if base.HasPorts(r.state) {
 				maps = append(maps, mapPortEgress, mapPortIngress)
@@ -76,10 +76,17 @@ func (r *baseRenderer) baseSet(s *set, elems map[string]string) {
 	}
 }
 
-func boundElems(l *model.Links, f dataplane.Family) map[string]string {
+func interfaceOf(p *model.PodLink) string { return p.Interface }
+
+func portOf(p *model.PodLink) string { return p.Port }
+
+// boundElems are the addresses of pods that have the link.
+func boundElems(l *model.Links, f dataplane.Family, link func(*model.PodLink) string) map[string]string {
 	addrs := make([]netip.Addr, 0, len(l.Pods))
-	for _, p := range l.Pods {
-		addrs = append(addrs, p.Addr)
+	for i := range l.Pods {
+		if p := &l.Pods[i]; link(p) != "" {
+			addrs = append(addrs, p.Addr)
+		}
 	}
 	return addrElems(addrs, f)
 }

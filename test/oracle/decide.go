@@ -308,7 +308,7 @@ func (d *decision) own(src, dst place) bool {
 	return true
 }
 
-// toItself is what of a pod's policies governs packets from itself: of tiers up to
+// toItself is the part of a pod's policies that governs packets from itself: of tiers up to
 // kube-admin the ClusterNetworkPolicies; behind it they are reached only as long as no
 // enforced policy of another kind has had its say, which lets the pod through.
 func (w *World) toItself(pod *owner, dir model.Direction) []tierChain {

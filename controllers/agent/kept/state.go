@@ -109,7 +109,7 @@ func orderFrom(f *float64) float64 {
 	return *f
 }
 
-// Take returns what of an index is to be kept for a node, as of the last Flush. hosts
+// Take returns the part of an index to keep for a node, as of the last Flush. hosts
 // are the host endpoints of the node, as they were put into the index. The State
 // shares nothing with the index that changes later.
 func Take(ix *policy.Index, node string, hosts []*model.Endpoint) *State {
