@@ -3,15 +3,20 @@ package bench
 import (
 	"slices"
 	"testing"
+
+	"github.com/tierwall/tierwall/test/lab"
 )
+
+// oneRule is what nodes with more rules are compared with.
+const oneRule = "1 rule"
 
 // BenchmarkConnections is how many TCP connections a second a node forwards, by
 // what its kernel holds.
 func BenchmarkConnections(b *testing.B) {
-	const oneRule = "1 rule"
-	one := onPlanes(oneRule, byPeer(1))
-	pairs := slices.Concat([]*pair{{name: noRules}}, trackers(), one,
+	connections(b, lab.Routed, slices.Concat([]*pair{{name: noRules}}, trackers(), onPlanes(oneRule, byPeer(1)),
 		onPlanes("1 rule, once more (what chance does)", byPeer(1)),
+		unguarded(onPlanes("1 rule, without guards", byPeer(1))),
+		besideBarred(some(10_000, 1000), onPlanes("1 rule, 10,000 cut connections of others in the bar", byPeer(1))),
 		onPlanes("12 rules, distinct sets", bySet(12)),
 		onPlanes("100 rules, distinct blocks", byPeer(100)),
 		onPlanes("1,000 rules, distinct blocks", byPeer(1000)),
@@ -22,8 +27,19 @@ func BenchmarkConnections(b *testing.B) {
 		onPlanes("100 rules, distinct ports", byPort(100)),
 		onPlanes("1,000 rules, distinct ports", byPort(1000)),
 		onPlanes("10,000 rules, distinct ports", byPort(some(10_000, 2000))),
-		onPlanes("1,000 policies of a rule", byPolicy(1000)))
-	l := newPairs(b, pairs)
+		onPlanes("1,000 policies of a rule", byPolicy(1000))))
+}
+
+// BenchmarkConnectionsBridged is BenchmarkConnections for pods on one bridge.
+func BenchmarkConnectionsBridged(b *testing.B) {
+	connections(b, lab.Bridge, slices.Concat([]*pair{{name: noRules}}, trackers(), onPlanes(oneRule, byPeer(1)),
+		onPlanes("1 rule, once more (what chance does)", byPeer(1)),
+		unguarded(onPlanes("1 rule, without guards", byPeer(1)))))
+}
+
+// connections measures pairs of a network in turns. The first has no rules.
+func connections(b *testing.B, network lab.Network, pairs []*pair) {
+	l := newPairs(b, network, pairs)
 	for b.Loop() {
 		rates := map[*pair][]float64{}
 		for turn := range some(60, 5) + 2 {
@@ -42,11 +58,13 @@ func BenchmarkConnections(b *testing.B) {
 		}
 		none := pairs[0]
 		first := map[*plane]*pair{}
-		for _, p := range one {
-			first[p.plane] = p
+		for _, p := range pairs {
+			if p.name == oneRule {
+				first[p.plane] = p
+			}
 		}
 		for _, p := range pairs {
-			row := Row{Part: Connections, What: p.name, Column: p.column(), Unit: "/s"}
+			row := Row{Part: Connections, What: on(network, p.name), Column: p.column(), Unit: "/s"}
 			if p.missing {
 				row.Missing = tooLong()
 			} else {
@@ -55,15 +73,23 @@ func BenchmarkConnections(b *testing.B) {
 			switch {
 			case p == none:
 			case p.feed == nil || p.name == oneRule:
-				row.Baseline, row.Ratio = noRules, ratio(rates[p], rates[none])
+				row.Baseline, row.Ratio = on(network, noRules), ratio(rates[p], rates[none])
 			default:
-				row.Baseline, row.Ratio = oneRule, ratio(rates[p], rates[first[p.plane]])
+				row.Baseline, row.Ratio = on(network, oneRule), ratio(rates[p], rates[first[p.plane]])
 				row.Budget = Budget{AtLeast: true, Limit: 0.9, OfRatio: true}
 			}
 			report.Put(row)
 		}
 		b.ReportMetric(Median(rates[first[byNFTables]]), "conn/s")
 	}
+}
+
+// on names a row of a network.
+func on(network lab.Network, what string) string {
+	if network == lab.Bridge {
+		return what + ", on a bridge"
+	}
+	return what
 }
 
 // ratio is the median of the ratios of turns.

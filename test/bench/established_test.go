@@ -15,14 +15,22 @@ import (
 // BenchmarkEstablished is what a table costs connections that it has let
 // through: throughput, and how long a request and its answer take.
 func BenchmarkEstablished(b *testing.B) {
+	established(b, lab.Routed, onPlanes("10,000 rules", byPeer(some(10_000, 2000))))
+}
+
+// BenchmarkEstablishedBridged is BenchmarkEstablished for pods on one bridge.
+func BenchmarkEstablishedBridged(b *testing.B) { established(b, lab.Bridge, nil) }
+
+// established measures pairs of a network in turns: without rules, with one, and more.
+func established(b *testing.B, network lab.Network, more []*pair) {
 	none := &pair{name: noRules}
 	tracked := map[*plane]*pair{}
 	pairs := []*pair{none, {name: noRules + ", once more (what chance does)"}}
 	for _, p := range trackers() {
 		tracked[p.plane], pairs = p, append(pairs, p)
 	}
-	pairs = slices.Concat(pairs, onPlanes("1 rule", byPeer(1)), onPlanes("10,000 rules", byPeer(some(10_000, 2000))))
-	l := newPairs(b, pairs)
+	pairs = slices.Concat(pairs, onPlanes(oneRule, byPeer(1)), unguarded(onPlanes("1 rule, without guards", byPeer(1))), more)
+	l := newPairs(b, network, pairs)
 	pairs = slices.DeleteFunc(pairs, func(p *pair) bool { return p.missing })
 	conns := map[*pair]*conn{}
 	for _, p := range pairs {
@@ -46,9 +54,9 @@ func BenchmarkEstablished(b *testing.B) {
 				b.Fatal(err)
 			}
 			for _, p := range pairs {
-				row := Row{Part: Established, What: m.name + ", " + p.name, Column: p.column(), Value: Median(values[p]), Unit: m.unit}
+				row := Row{Part: Established, What: m.name + ", " + on(network, p.name), Column: p.column(), Value: Median(values[p]), Unit: m.unit}
 				if p != none {
-					row.Baseline, row.Ratio = noRules, ratio(values[p], values[none])
+					row.Baseline, row.Ratio = on(network, noRules), ratio(values[p], values[none])
 				}
 				if p.feed != nil {
 					row.Budget = m.budget
@@ -56,7 +64,7 @@ func BenchmarkEstablished(b *testing.B) {
 				report.Put(row)
 				if p.feed != nil {
 					row.What += ", where connections are tracked anyway"
-					row.Baseline, row.Ratio = tracks, ratio(values[p], values[tracked[p.plane]])
+					row.Baseline, row.Ratio = on(network, tracks), ratio(values[p], values[tracked[p.plane]])
 					report.Put(row)
 				}
 			}

@@ -12,6 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/api/selector"
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
@@ -25,6 +27,10 @@ type pair struct {
 	// feed gives the index the policies of the server; nil: no rules, or those by hand.
 	feed   func(ix *policy.Index, client netip.Addr)
 	script string // that makes rules by hand
+	// unguarded turns all guards off, and leaves out what the node's kernel reports of its interfaces.
+	unguarded bool
+	// barred is how many flows of others are in the bar.
+	barred int
 	// missing says that the node could not be programmed in time.
 	missing bool
 
@@ -129,11 +135,27 @@ func (p *pair) column() Column {
 	return p.plane.column
 }
 
+// unguarded are pairs without guards.
+func unguarded(pairs []*pair) []*pair {
+	for _, p := range pairs {
+		p.unguarded = true
+	}
+	return pairs
+}
+
+// besideBarred are pairs whose nodes have n flows in the bar.
+func besideBarred(n int, pairs []*pair) []*pair {
+	for _, p := range pairs {
+		p.barred = n
+	}
+	return pairs
+}
+
 // newPairs brings up a node for each pair and programs it.
-func newPairs(b *testing.B, pairs []*pair) *lab.Lab {
+func newPairs(b *testing.B, network lab.Network, pairs []*pair) *lab.Lab {
 	b.Helper()
 	need(b)
-	var spec lab.Spec
+	spec := lab.Spec{Network: network}
 	for i, p := range pairs {
 		p.node = "n" + strconv.Itoa(i)
 		p.clientAt, p.serverAt = "ns/client-"+p.node, "ns/server-"+p.node
@@ -174,11 +196,57 @@ func (p *pair) program(ctx context.Context, l *lab.Lab) error {
 	p.feed(a.ix, p.client)
 	a.ix.Upsert(pod("client", p.node, map[string]string{"app": "client"}, p.client))
 	a.ix.Upsert(pod("server", p.node, map[string]string{"app": "server"}, p.server))
-	a.flush()
 	return l.Do(p.node, func() error {
-		_, err := p.plane.sync(ctx, a)
-		return err
+		if err := p.guard(a); err != nil {
+			return err
+		}
+		a.flush()
+		w, err := p.plane.sync(ctx, a)
+		if err != nil {
+			return err
+		}
+		return w.Backend.(dataplane.Barrer).Bar(ctx, p.barredFlows())
 	})
+}
+
+// guard has the index know what the kernel of the calling thread's namespace
+// reports of its interfaces, as an agent's does, or turns the guards off.
+func (p *pair) guard(a *agent) error {
+	if p.unguarded {
+		s := *model.DefaultSettings()
+		s.Guards = model.Guards{Source: model.GuardOff, Link: model.GuardOff, Encapsulation: model.GuardOff, Wildcard: model.GuardOff}
+		a.ix.Upsert(&s)
+		return nil
+	}
+	k, err := links.New()
+	if err != nil {
+		return err
+	}
+	defer k.Close()
+	found, err := k.Read(links.Pods{
+		p.client: {Kind: model.KindPod, Namespace: "ns", Name: "client"},
+		p.server: {Kind: model.KindPod, Namespace: "ns", Name: "server"},
+	})
+	if err != nil {
+		return err
+	}
+	if len(found.Pods) != 2 {
+		return fmt.Errorf("%d of 2 pods' interfaces found", len(found.Pods))
+	}
+	found.Node = p.node
+	a.ix.Upsert(found)
+	return nil
+}
+
+func (p *pair) barredFlows() []model.Flow {
+	flows := make([]model.Flow, p.barred)
+	for i := range flows {
+		flows[i] = model.Flow{
+			Src: netip.AddrFrom4([4]byte{30, 0, byte(i >> 8), byte(i)}), Dst: p.server, Protocol: model.TCP,
+			SrcPort: uint16(1024 + i%60_000), DstPort: serverPort,
+		}
+	}
+	return flows
 }
 
 func (p *pair) listen(l *lab.Lab) error {
