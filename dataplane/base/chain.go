@@ -37,6 +37,9 @@ type Chain struct {
 	Rules  []Rule
 	// Asked chains are entered by Include: an Accept in them ends the whole hook.
 	Asked bool
+	// ByAddress: each rule names addresses, so that none matches packets of the other
+	// family. A backend whose hooks see both may write the rules of both into one chain.
+	ByAddress bool
 }
 
 // Rule does something to packets for which all tests hold.

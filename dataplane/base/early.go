@@ -9,29 +9,37 @@ import (
 // raw is what stands before connection tracking.
 func (b *builder) raw() {
 	b.to = &b.tables.Raw
-	untracked := b.hosts.HasStage(model.StageUntracked)
-	guard := b.sourceGuard()
-	if untracked {
+	switch {
+	case b.hosts.HasStage(model.StageUntracked):
+		var guard []Rule
+		if rules := b.sourceGuard(Return); len(rules) > 0 {
+			b.chain("source-guard", "what no pod may send", rules...)
+			guard = []Rule{{Then: Jump, Chain: "source-guard"}}
+		}
 		b.untracked(guard)
-	} else if len(guard) > 0 {
-		b.hook(RawPrerouting, "raw-prerouting", "what no pod may send", nil, guard...)
+	case b.settings.Guards.Source != model.GuardOff && Links(b.state):
+		b.hook(RawPrerouting, "raw-prerouting", "what no pod may send", nil, b.sourceGuard(Accept)...)
+		(*b.to)[len(*b.to)-1].ByAddress = true
 	}
 }
 
 // sourceGuard drops what bears a local pod's source and does not come by that
 // pod's interface. It stands before the rule for established connections, or a
-// stranger could send packets of these.
-func (b *builder) sourceGuard() []Rule {
-	if !Links(b.state) {
+// stranger could send packets of these; so every packet meets it, and a pod's own
+// leave by the first look-up.
+func (b *builder) sourceGuard(leave Action) []Rule {
+	mode := b.settings.Guards.Source
+	if !Links(b.state) || mode == model.GuardOff {
 		return nil
 	}
-	const text = "a local pod's source comes by that pod's interface"
-	mode := b.settings.Guards.Source
-	rules := b.guarded(model.GuardSourceName, mode, where(on(SrcIn, Bound), notIn(LinkIn, Sources), Test{Kind: InIs, Name: "lo", Not: true}), text)
-	if len(rules) > 0 && HasPorts(b.state) && !b.opts.PortsAtPostrouting {
-		rules = append(rules, Rule{If: where(on(SrcIn, Bound)), Then: CheckPort, Guard: model.GuardSourceName, Counted: mode == model.GuardCount, Comment: "and port"})
+	genuine := Rule{If: where(on(LinkIn, Sources)), Then: leave, Comment: "a local pod's source by that pod's interface"}
+	if HasPorts(b.state) && !b.opts.PortsAtPostrouting {
+		b.chain("source-port", "what no pod on a bridge may send",
+			Rule{Then: CheckPort, Guard: model.GuardSourceName, Counted: mode == model.GuardCount, Comment: "and port"})
+		genuine.Then, genuine.Chain = Goto, "source-port"
 	}
-	return rules
+	return append([]Rule{genuine}, b.guarded(model.GuardSourceName, mode,
+		where(on(SrcIn, Bound), Test{Kind: InIs, Name: "lo", Not: true}), "a local pod's source by another interface")...)
 }
 
 // untracked writes the hooks of doNotTrack policies.

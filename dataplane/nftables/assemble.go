@@ -214,9 +214,10 @@ func (a *assembler) load(fields []field) {
 }
 
 // etherTypes are the types of frames that nft knows by name.
-var etherTypes = map[string]uint64{"8021q": unix.ETH_P_8021Q, "8021ad": unix.ETH_P_8021AD}
+var etherTypes = map[string]uint64{"ip": unix.ETH_P_IP, "ip6": unix.ETH_P_IPV6, "8021q": unix.ETH_P_8021Q, "8021ad": unix.ETH_P_8021AD}
 
-// etherType is a match of the frame's type, as it stands in the frame.
+// etherType is a match of the frame's type, as it stands in the frame: that of a
+// tag, if there is one, where the kernel may have taken the tag off already.
 func (a *assembler) etherType() {
 	a.expect("type")
 	word := a.next()
@@ -226,6 +227,12 @@ func (a *assembler) etherType() {
 	}
 	a.payload(unix.NFT_PAYLOAD_LL_HEADER, 12, 2).load(unix.NFT_REG_1)
 	a.cmp(unix.NFT_CMP_EQ, binary.BigEndian.AppendUint16(nil, uint16(n)))
+	switch n {
+	case unix.ETH_P_IP:
+		a.family = unix.NFPROTO_IPV4
+	case unix.ETH_P_IPV6:
+		a.family = unix.NFPROTO_IPV6
+	}
 }
 
 // ofFamily asks for the family, if that is not known. On a bridge it is the
@@ -246,6 +253,13 @@ func (a *assembler) ofFamily(f byte) {
 
 // link is a match of an interface, alone or with an address.
 func (a *assembler) link(key uint32) {
+	if fields := a.linkFields(key); a.err == nil {
+		a.match(fields...)
+	}
+}
+
+// linkFields are an interface and what follows it after a dot.
+func (a *assembler) linkFields(key uint32) []field {
 	f := a.metaField(key, unix.IFNAMSIZ)
 	f.parse = func(word string) ([]byte, int) { return ifname(word), 8 * unix.IFNAMSIZ }
 	fields := []field{f}
@@ -253,11 +267,11 @@ func (a *assembler) link(key uint32) {
 		word := a.next()
 		if word != "ip" && word != "ip6" {
 			a.fail("%q is not an address", word)
-			return
+			return nil
 		}
 		fields = append(fields, a.address(word, a.next()))
 	}
-	a.match(fields...)
+	return fields
 }
 
 func (a *assembler) address(ip, side string) field {

@@ -68,7 +68,7 @@ func (a *assembler) mark() {
 }
 
 // priority is a look-up by the packet's priority, or sets it: to what a map says
-// of an address or of an interface, or to none.
+// of an address or of an interface, alone or with an address, or to none.
 func (a *assembler) priority() {
 	if !a.skip("set") {
 		a.match(a.metaField(unix.NFT_META_PRIORITY, 4))
@@ -84,7 +84,7 @@ func (a *assembler) priority() {
 		case "ip", "ip6":
 			a.address(word, a.next()).load(unix.NFT_REG_1)
 		case "iifname":
-			a.metaField(unix.NFT_META_IIFNAME, unix.IFNAMSIZ).load(unix.NFT_REG_1)
+			a.load(a.linkFields(unix.NFT_META_IIFNAME))
 		case "oifname":
 			a.metaField(unix.NFT_META_OIFNAME, unix.IFNAMSIZ).load(unix.NFT_REG_1)
 		default:

@@ -27,20 +27,15 @@ func (w *world) renderBridge() {
 		w.bridge = nil
 		return
 	}
-	r, l := newRuleset(), w.state.Links
+	r, numbers := newRuleset(), portNumbers(w.state.Links)
 	ports := &set{name: setPorts, types: typeLink, classes: true, comment: "port of a local pod to its number", elems: map[string]string{}}
-	for name, n := range portNumbers(l) {
+	for name, n := range numbers {
 		ports.elems[linkKey(name)] = classKey(n)
 	}
 	r.addSet(ports)
-	in := []rule{}
+	var in []rule
 	for _, f := range families {
-		d, t := digit(f), addrType(f)
-		r.addSet(&set{name: setBound + d, types: t, comment: "local pods whose port is known", elems: boundElems(l, f, portOf)})
-		r.addSet(&set{name: setSources + d, types: typeLink + " . " + t, comment: "ports of local pods with their addresses", elems: sourceElems(l, f, portOf)})
-		ip := ipOf(f)
-		match := ip + " saddr @" + setBound + d + " iifname . " + ip + " saddr != @" + setSources + d
-		in = append(in, w.bridgeGuard(r, match)...)
+		in = append(in, w.bridgeGuard(r, f, numbers)...)
 	}
 	in = append(in, w.bridgeFrames(r)...)
 	in = append(in, rule{"meta priority set iifname map @" + setPorts, "the port by which it comes"})
@@ -53,13 +48,34 @@ func (w *world) renderBridge() {
 	w.bridge = r
 }
 
-// bridgeGuard is the source guard by port.
-func (w *world) bridgeGuard(r *ruleset, match string) []rule {
+// bridgeGuard is the source guard by port. One look-up lets a pod's own packet
+// pass and gives it the number of its port. The frame's own type is asked for:
+// the kernel takes tags of VLANs off, and a tagged packet is an IP packet to it.
+func (w *world) bridgeGuard(r *ruleset, f dataplane.Family, numbers map[string]uint32) []rule {
 	mode := w.guards().Source
 	if mode == model.GuardOff {
 		return nil
 	}
-	return []rule{{match + w.bridgeCount(r, model.GuardSourceName, mode), "a local pod's source comes by that pod's port"}}
+	l, d, t, ip := w.state.Links, digit(f), addrType(f), ipOf(f)
+	r.addSet(&set{name: setBound + d, types: t, comment: "local pods whose port is known", elems: boundElems(l, f, portOf)})
+	r.addSet(&set{name: setSources + d, types: typeLink + " . " + t, classes: true,
+		comment: "port of a local pod with its address to the port's number", elems: numberedSources(l, f, numbers)})
+	frame := "ether type " + ip + " "
+	return []rule{
+		{frame + "meta priority set iifname . " + ip + " saddr map @" + setSources + d + " accept", "a local pod's source by that pod's port"},
+		{frame + ip + " saddr @" + setBound + d + w.bridgeCount(r, model.GuardSourceName, mode), "a local pod's source by another port"},
+	}
+}
+
+// numberedSources are the pairs of port and address, with the port's number.
+func numberedSources(l *model.Links, f dataplane.Family, numbers map[string]uint32) map[string]string {
+	out := map[string]string{}
+	for i := range l.Pods {
+		if p := &l.Pods[i]; p.Port != "" && dataplane.FamilyOf(p.Addr) == f {
+			out[linkAddrKey(p.Port, p.Addr)] = classKey(numbers[p.Port])
+		}
+	}
+	return out
 }
 
 // unseen are types of frames in which IP packets pass a bridge without the hooks
@@ -82,7 +98,7 @@ func (w *world) bridgeFrames(r *ruleset) []rule {
 	r.addSet(names)
 	var rules []rule
 	for _, t := range unseen {
-		rules = append(rules, rule{"iifname @" + setLinks + " ether type " + t + w.bridgeCount(r, model.GuardLinkName, mode), "frames that no policy sees"})
+		rules = append(rules, rule{"ether type " + t + " iifname @" + setLinks + w.bridgeCount(r, model.GuardLinkName, mode), "frames that no policy sees"})
 	}
 	return rules
 }

@@ -2,6 +2,7 @@ package nftables
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -37,9 +38,14 @@ var baseNames = []string{
 // render writes the chains of both families.
 func (r *baseRenderer) render() {
 	seen := map[string]bool{}
+	both := map[string]*chain{}
 	for _, f := range families {
 		t := base.New(r.state, r.hosts, f, base.Options{PortsAtPostrouting: true})
 		for _, c := range slices.Concat(t.Raw, t.Mangle, t.Filter) {
+			if c.ByAddress {
+				r.byAddress(&c, f, both)
+				continue
+			}
 			if c.Point != base.Nowhere && !seen[c.Name] {
 				seen[c.Name] = true
 				r.hook(&c, f)
@@ -50,6 +56,20 @@ func (r *baseRenderer) render() {
 			}
 		}
 	}
+	for _, name := range slices.Sorted(maps.Keys(both)) {
+		r.own(r.base, both[name])
+	}
+}
+
+// byAddress writes a chain for both families: one chain less on the way of each packet.
+func (r *baseRenderer) byAddress(c *base.Chain, f dataplane.Family, both map[string]*chain) {
+	one := both[c.Name]
+	if one == nil {
+		at := attached[c.Point]
+		one = &chain{name: c.Name, comment: c.Comment, hook: &at}
+		both[c.Name] = one
+	}
+	one.rules = append(one.rules, r.rules(c.Rules, f)...)
 }
 
 // hook writes the chain that is attached: rules common to both families, then the family's own chain.

@@ -44,7 +44,7 @@ func (r *baseRenderer) linkSets() {
 			d, t := digit(f), addrType(f)
 			r.baseSet(&set{name: setBound + d, types: t, comment: "local pods whose interface is known"}, boundElems(l, f, interfaceOf))
 			r.baseSet(&set{name: setSources + d, types: typeLink + " . " + t, comment: "interfaces of local pods with their addresses"},
-				sourceElems(l, f, interfaceOf))
+				sourceElems(l, f))
 			maps := []string{mapLinkEgress, mapLinkIngress}
 			if base.HasPorts(r.state) {
 				maps = append(maps, mapPortEgress, mapPortIngress)
@@ -91,13 +91,12 @@ func boundElems(l *model.Links, f dataplane.Family, link func(*model.PodLink) st
 	return addrElems(addrs, f)
 }
 
-// sourceElems are the pairs of link and address; a pod without the link has none.
-func sourceElems(l *model.Links, f dataplane.Family, link func(*model.PodLink) string) map[string]string {
+// sourceElems are the pairs of interface and address.
+func sourceElems(l *model.Links, f dataplane.Family) map[string]string {
 	out := map[string]string{}
 	for i := range l.Pods {
-		p := &l.Pods[i]
-		if name := link(p); name != "" && dataplane.FamilyOf(p.Addr) == f {
-			out[linkAddrKey(name, p.Addr)] = ""
+		if p := &l.Pods[i]; dataplane.FamilyOf(p.Addr) == f {
+			out[linkAddrKey(p.Interface, p.Addr)] = ""
 		}
 	}
 	return out
