@@ -86,10 +86,6 @@ type Options struct {
 	Reconsider time.Duration
 }
 
-// isolateAfter failures in a row, and after each so many more, the agent looks
-// for an object to blame.
-const isolateAfter = 3
-
 // Agent keeps a kernel equal to what a source says. See New and Run.
 type Agent struct {
 	opts    Options

@@ -43,11 +43,30 @@ func (a *Agent) suspect(r model.Ref, o model.Object) {
 	}
 }
 
-// passing says that an error is not about what was to be written: it comes and
-// goes by itself, or ends when somebody repairs the machine.
+// After isolateAfter failures in a row, and after each so many more, the agent
+// looks for an object to blame; after isolatePassingAfter if they are of a kind
+// that most often ends by itself.
+const (
+	isolateAfter        = 3
+	isolatePassingAfter = 6
+)
+
+// suspicious reports whether it is time to look for an object to blame.
+func (a *Agent) suspicious(err error) bool {
+	switch {
+	case errors.Is(err, os.ErrPermission), errors.Is(err, context.Canceled):
+		return false // no object brings that about
+	case passing(err):
+		return a.failures%isolatePassingAfter == 0
+	}
+	return a.failures%isolateAfter == 0
+}
+
+// passing reports whether an error most often comes and goes by itself. An object
+// may bring it about all the same: one that there is no room for, or no time.
 func passing(err error) bool {
 	for _, e := range []error{
-		context.DeadlineExceeded, context.Canceled, os.ErrPermission,
+		context.DeadlineExceeded,
 		syscall.ENOBUFS, syscall.EAGAIN, syscall.EINTR, syscall.EBUSY, syscall.ETIMEDOUT, syscall.ENOMEM,
 	} {
 		if errors.Is(err, e) {
@@ -111,11 +130,16 @@ func order(x, y model.Ref) int {
 	return cmp.Or(cmp.Compare(rank(x), rank(y)), x.Compare(y))
 }
 
-// admit lets as many as possible of the objects that are held back in again.
-// The kernel takes what there is without them, before and after.
+// admit lets as many as possible of the objects that are held back in again, in
+// transactions that get smaller: what is too much at once may do in parts. The
+// kernel takes what there is without them, before and after. A single object is
+// tried twice before it is blamed for an error that may be over.
 func (a *Agent) admit(ctx context.Context, list []model.Ref) {
 	a.release(list)
 	err := a.again(ctx)
+	if err != nil && len(list) == 1 && passing(err) && ctx.Err() == nil {
+		err = a.again(ctx)
+	}
 	if err == nil {
 		return
 	}

@@ -196,6 +196,61 @@ var _ = Describe("an object that the kernel does not take", func() {
 		Expect(r.Ready()).To(Succeed())
 	})
 
+	// What the kernel has no room for fails as what passes by itself does.
+	for _, cause := range []error{syscall.ENOMEM, syscall.ENOBUFS, syscall.EINTR} {
+		It("is found too if it fails as a shortage does: "+cause.Error(), func() {
+			r := newRig(nil)
+			tries := 0
+			r.backend.Before = func(_ fake.Op, s *dataplane.State) error {
+				tries++
+				if refuses(s, poisoned...) != nil {
+					return fmt.Errorf("nft: %w", cause)
+				}
+				return nil
+			}
+			r.run()
+			r.to.Update(objects(many()), nil)
+			r.to.Synced()
+			settle(r)
+			Expect(held(r)).To(ConsistOf("GlobalNetworkPolicy/p3", "GlobalNetworkPolicy/p11"))
+			Expect(tries).To(BeNumerically("<", 40))
+		})
+	}
+
+	It("is not blamed for a shortage that ends while it is looked for", func() {
+		r := newRig(nil)
+		short := 7
+		r.backend.Before = func(_ fake.Op, s *dataplane.State) error {
+			if short > 0 && refuses(s, poisoned...) != nil {
+				short--
+				return fmt.Errorf("nft: %w", syscall.ENOMEM)
+			}
+			return nil
+		}
+		r.run()
+		r.to.Update(objects(many()), nil)
+		r.to.Synced()
+		settle(r)
+		Expect(held(r)).To(BeEmpty())
+	})
+
+	It("is not looked for when the agent may not write", func() {
+		r := newRig(nil)
+		denied := 12
+		r.backend.Before = func(_ fake.Op, s *dataplane.State) error {
+			if denied--; denied >= 0 {
+				return fmt.Errorf("nft: %w", syscall.EPERM)
+			}
+			return nil
+		}
+		r.run()
+		r.to.Update(objects(many()), nil)
+		r.to.Synced()
+		settle(r)
+		Expect(held(r)).To(BeEmpty())
+		Expect(testutil.ToFloat64(r.metrics.errors.WithLabelValues("sync"))).To(Equal(12.0))
+	})
+
 	It("is not looked for when it is the kernel that fails", func() {
 		r := newRig(nil)
 		up := make(chan struct{})

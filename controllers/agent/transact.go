@@ -48,7 +48,7 @@ func (a *Agent) transact(ctx context.Context) {
 	}
 	a.failures++
 	a.log.Error("kernel not up to date", "error", err, "failures", a.failures)
-	if again := a.failures / isolateAfter; again*isolateAfter == a.failures && !passing(err) && a.isolate(ctx, err) {
+	if a.suspicious(err) && a.isolate(ctx, err) {
 		a.succeeded(ctx)
 		return
 	}
