@@ -410,6 +410,28 @@ func TestStarted(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	// For the race detector: what Started waits for changes while it looks.
+	t.Run("beside other events", func(t *testing.T) {
+		for range 50 {
+			w := newWorld(t)
+			over := make(chan error, 2)
+			go func() { over <- w.Started(t.Context(), sandboxText("s1 a/p u1 10.0.0.1")) }()
+			go func() { over <- w.Started(t.Context(), sandboxText("s2 a/q u1 10.0.0.2")) }()
+			for range 10 {
+				w.do("api a/p u0 n1")
+				w.do("api a/q u0 n1")
+			}
+			w.do("api a/p u1 n1")
+			for w.box("a/q") == nil {
+			}
+			w.do("stop s2 a/q u1 10.0.0.2")
+			for range 2 {
+				if err := <-over; err != nil {
+					t.Error(err)
+				}
+			}
+		}
+	})
 	t.Run("no such pod", func(t *testing.T) {
 		w := newWorld(t)
 		ctx, cancel := context.WithCancel(t.Context())

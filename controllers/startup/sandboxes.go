@@ -94,14 +94,9 @@ func (o *Overlay) attached() Kernel {
 // known waits until the pod of a sandbox is known. False: the sandbox has stopped.
 func (o *Overlay) known(ctx context.Context, k key, id string) (bool, error) {
 	for {
-		o.mu.Lock()
-		b, p, changed := o.boxes[k], o.pods[k], o.changed
-		o.mu.Unlock()
-		switch {
-		case b == nil || b.ID != id || b.ended:
-			return false, nil
-		case p != nil && p.local && b.of(p.Pod):
-			return true, nil
+		known, stopped, changed := o.look(k, id)
+		if known || stopped {
+			return known, nil
 		}
 		select {
 		case <-ctx.Done():
@@ -109,6 +104,18 @@ func (o *Overlay) known(ctx context.Context, k key, id string) (bool, error) {
 		case <-changed:
 		}
 	}
+}
+
+// look reports whether the pod of a sandbox is known, or the sandbox has stopped.
+// If neither is true, changed is closed when that may have changed.
+func (o *Overlay) look(k key, id string) (known, stopped bool, changed <-chan struct{}) {
+	// Both are changed in place, so they are read under the lock too.
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	b, p := o.boxes[k], o.pods[k]
+	stopped = b == nil || b.ID != id || b.ended
+	known = !stopped && p != nil && p.local && b.of(p.Pod)
+	return known, stopped, o.changed
 }
 
 // Stopped says that a sandbox has stopped: its addresses are nobody's. It may be
