@@ -179,7 +179,7 @@ func (a *Agent) fillFailures(r *Status) {
 		case p != nil:
 			f.Generation = p.Generation
 			r.Failed = append(r.Failed, f)
-		case !isPolicy(ref.Kind):
+		case !ref.Kind.IsPolicy():
 			r.Held = append(r.Held, f)
 		}
 	}
@@ -193,13 +193,4 @@ func (a *Agent) fillFailures(r *Status) {
 	byRef := func(x, y Failure) int { return x.Ref.Compare(y.Ref) }
 	slices.SortFunc(r.Failed, byRef)
 	slices.SortFunc(r.Held, byRef)
-}
-
-// isPolicy says whether objects of a kind are policies.
-func isPolicy(k model.Kind) bool {
-	switch k {
-	case model.KindGlobalNetworkPolicy, model.KindTierwallNetworkPolicy, model.KindNetworkPolicy, model.KindClusterNetworkPolicy:
-		return true
-	}
-	return false
 }

@@ -23,7 +23,8 @@ import (
 // layers put together what the cluster holds and what follows from it: Calico's
 // objects, translated, and the automatic host endpoints. Of several objects of
 // one name the cluster's own counts, then the translated one, then the
-// automatic one.
+// automatic one. Policies are of one name only if they are in one tier
+// (source.Identify).
 type layers struct {
 	to  agent.Sink
 	log *slog.Logger
@@ -31,10 +32,16 @@ type layers struct {
 	stale func()
 
 	mu sync.Mutex
-	// own are the cluster's objects of the kinds that can be derived too.
-	own map[model.Ref]struct{}
-	// derived is what has been derived, delivered or not.
+	// own are the cluster's objects of the kinds that can be derived too, each with
+	// the tier of a policy.
+	own map[model.Ref]string
+	// derived is what has been derived and delivered: no object of the cluster's own
+	// stands in its place.
 	derived map[model.Ref]runtime.Object
+	// contested are the names of derived objects, delivered or not, without tiers.
+	contested map[model.Ref]struct{}
+	// replaced are the translated policies that Tierwall policies replace.
+	replaced map[source.Replaced]struct{}
 	// foreign are translated objects, by where they are from.
 	foreign map[foreignKey]translate.Result
 	nodes   map[string]*corev1.Node
@@ -56,7 +63,7 @@ func (a foreignKey) compare(b foreignKey) int {
 
 func newLayers(to agent.Sink, log *slog.Logger, stale func()) *layers {
 	return &layers{
-		to: to, log: log, stale: stale, own: map[model.Ref]struct{}{}, derived: map[model.Ref]runtime.Object{},
+		to: to, log: log, stale: stale, own: map[model.Ref]string{}, derived: map[model.Ref]runtime.Object{},
 		foreign: map[foreignKey]translate.Result{}, nodes: map[string]*corev1.Node{},
 		services: services{waiting: map[model.Ref]runtime.Object{}},
 	}
@@ -101,8 +108,12 @@ func (o ownOutlet) upsert(namespace, name string, made any) {
 	}
 	if derivable(o.kind) {
 		r := o.ref(namespace, name)
-		o.own[r] = struct{}{}
+		o.own[r], _ = convert.PolicyTier(obj)
 		if o.mustWait(r, obj) {
+			return
+		}
+		if _, contested := o.contested[r]; contested {
+			o.rederive([]runtime.Object{obj}, nil)
 			return
 		}
 	}
@@ -126,8 +137,8 @@ func (o ownOutlet) remove(namespace, name string) {
 	}
 	delete(o.own, r)
 	delete(o.services.waiting, r)
-	if below := o.derived[r]; below != nil {
-		o.to.Update([]runtime.Object{below}, nil)
+	if _, contested := o.contested[r]; contested {
+		o.rederive(nil, []model.Ref{r})
 		return
 	}
 	o.to.Update(nil, []model.Ref{r})
@@ -179,41 +190,32 @@ func (l *layers) hasNode(name string) bool {
 func (l *layers) derive() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	now := l.translated()
-	settings := l.settings
-	if t, ok := now[model.Ref{Kind: model.KindTierwall, Name: v1alpha1.TierwallName}].(*v1alpha1.Tierwall); ok && settings == nil {
-		settings = t
-	}
-	if settings != nil && settings.Spec.AutoHostEndpoints {
-		for _, n := range l.nodes {
-			h := source.AutoHostEndpoint(n)
-			r := model.Ref{Kind: model.KindHostEndpoint, Name: h.Name}
-			if _, there := now[r]; !there {
-				now[r] = h
-			}
-		}
-	}
-	var upserts []runtime.Object
-	var deletes []model.Ref
+	l.rederive(nil, nil)
+}
+
+// rederive is derive together with changes of the cluster's own objects, so that one
+// transaction holds both: what such an object replaces, and what takes another name
+// or comes back because of it. The lock is held.
+func (l *layers) rederive(upserts []runtime.Object, deletes []model.Ref) {
+	now := l.uncovered()
 	for _, r := range slices.SortedFunc(maps.Keys(now), model.Ref.Compare) {
+		before := l.before(r, now[r])
 		if needsServices(now[r]) && !l.services.known {
 			l.wantServices()
-			if now[r] = l.derived[r]; now[r] == nil {
+			if before == nil {
 				delete(now, r)
 				continue
 			}
+			now[r] = before
 		}
-		if before := l.derived[r]; before != nil && apiequality.Semantic.DeepEqual(before, now[r]) {
+		if before == l.derived[r] && before != nil && apiequality.Semantic.DeepEqual(before, now[r]) {
 			now[r] = before
 			continue
 		}
-		if _, own := l.own[r]; !own {
-			upserts = append(upserts, now[r])
-		}
+		upserts = append(upserts, now[r])
 	}
 	for _, r := range slices.SortedFunc(maps.Keys(l.derived), model.Ref.Compare) {
-		_, own := l.own[r]
-		if now[r] == nil && !own {
+		if _, own := l.own[r]; now[r] == nil && !own {
 			deletes = append(deletes, r)
 		}
 	}
@@ -223,19 +225,67 @@ func (l *layers) derive() {
 	}
 }
 
-// translated returns what all foreign objects together stand for.
+// before is the version of a derived object that has been delivered, under the name
+// that it has now. The lock is held.
+func (l *layers) before(r model.Ref, o runtime.Object) runtime.Object {
+	if before := l.derived[r]; before != nil {
+		return before
+	}
+	tier, isPolicy := convert.PolicyTier(o)
+	if !isPolicy {
+		return nil
+	}
+	for _, qualified := range []bool{false, true} {
+		other, _ := convert.RefOf(source.Renamed(o, qualified))
+		before := l.derived[other]
+		if t, there := convert.PolicyTier(before); other != r && there && t == tier {
+			return source.Renamed(before, !qualified)
+		}
+	}
+	return nil
+}
+
+// uncovered returns what is derived and not covered by an object of the cluster's
+// own. The lock is held.
+func (l *layers) uncovered() map[model.Ref]runtime.Object {
+	now := l.translated()
+	settings := l.settings
+	if t, ok := now[model.Ref{Kind: model.KindTierwall, Name: v1alpha1.TierwallName}].(*v1alpha1.Tierwall); ok && settings == nil {
+		settings = t
+	}
+	if settings != nil && settings.Spec.AutoHostEndpoints {
+		for _, n := range l.nodes {
+			h := source.AutoHostEndpoint(n)
+			r := model.Ref{Kind: model.KindHostEndpoint, Name: h.Name}
+			l.contested[r] = struct{}{}
+			if _, there := now[r]; !there {
+				now[r] = h
+			}
+		}
+	}
+	for r := range now {
+		if _, own := l.own[r]; own {
+			delete(now, r)
+		}
+	}
+	return now
+}
+
+// translated returns what all foreign objects together stand for, and notes their
+// names. The lock is held.
 func (l *layers) translated() map[model.Ref]runtime.Object {
 	now := map[model.Ref]runtime.Object{}
-	if len(l.foreign) == 0 {
-		return now
-	}
+	l.contested = map[model.Ref]struct{}{}
 	var all []runtime.Object
 	for _, key := range slices.SortedFunc(maps.Keys(l.foreign), foreignKey.compare) {
 		for _, o := range l.foreign[key].Objects {
+			if r, known := convert.RefOf(o); known {
+				l.contested[r] = struct{}{}
+			}
 			all = append(all, o.DeepCopyObject()) // they change where they meet others
 		}
 	}
-	kept, _ := source.ReconcileForeign(all)
+	kept, replaced := source.ReconcileForeign(all, l.ownTier)
 	for _, o := range kept {
 		r, known := convert.RefOf(o)
 		if !known {
@@ -245,5 +295,25 @@ func (l *layers) translated() map[model.Ref]runtime.Object {
 			now[r] = o
 		}
 	}
+	l.reportReplaced(replaced)
 	return now
+}
+
+// ownTier is a source.OwnTier of the cluster's own policies. The lock is held.
+func (l *layers) ownTier(r model.Ref) (string, bool) {
+	tier, there := l.own[r]
+	return tier, there
+}
+
+// reportReplaced logs the translated policies that Tierwall policies replace, each
+// once. The lock is held.
+func (l *layers) reportReplaced(now []source.Replaced) {
+	before := l.replaced
+	l.replaced = make(map[source.Replaced]struct{}, len(now))
+	for _, r := range now {
+		l.replaced[r] = struct{}{}
+		if _, known := before[r]; !known {
+			l.log.Warn("policy replaced: a Tierwall policy has the same name and tier", "policy", r.Policy.String(), "by", r.By.String())
+		}
+	}
 }

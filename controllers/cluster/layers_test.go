@@ -145,3 +145,56 @@ func TestPoliciesWaitForServices(t *testing.T) {
 	own.upsert("", "a", gnp("a", "third", "svc"))
 	expect("no more waiting", "GlobalNetworkPolicy/a third, GlobalNetworkPolicy/b second, GlobalNetworkPolicy/c second, GlobalNetworkPolicy/d first")
 }
+
+// inTier puts a policy into a tier.
+func inTier(p *v1alpha1.GlobalNetworkPolicy, tier string) *v1alpha1.GlobalNetworkPolicy {
+	p.Spec.Tier = tier
+	return p
+}
+
+// TestTiersDoNotShadow: the translated name of security.no-metadata of
+// projectcalico.org is no-metadata. A policy of that name in another tier, which
+// somebody else may write, does not replace it; one in its own tier does.
+func TestTiersDoNotShadow(t *testing.T) {
+	s := sink{}
+	l := newLayers(s, slog.New(slog.DiscardHandler), func() {})
+	own, calico := ownOutlet{l, kindNamed(t, "GlobalNetworkPolicy")}, foreignOutlet{l, nil, 1}
+	result := func(o ...runtime.Object) translate.Result { return translate.Result{Objects: o} }
+	const qualified = "GlobalNetworkPolicy.projectcalico.org/security:no-metadata"
+	steps := []struct {
+		name   string
+		do     func()
+		derive bool
+		want   string
+	}{
+		{"the security team's", func() {
+			calico.upsert("", "security.no-metadata", result(inTier(gnp("no-metadata", "theirs", ""), "security")))
+		}, true, "GlobalNetworkPolicy/no-metadata theirs"},
+		// What follows is in the transaction of the change itself.
+		{"the tenant's of that name", func() { own.upsert("", "no-metadata", gnp("no-metadata", "tenant", "")) }, false,
+			"GlobalNetworkPolicy/no-metadata tenant, " + qualified + " theirs"},
+		{"a new version of theirs", func() {
+			calico.upsert("", "security.no-metadata", result(inTier(gnp("no-metadata", "newer", ""), "security")))
+		}, true, "GlobalNetworkPolicy/no-metadata tenant, " + qualified + " newer"},
+		{"the tenant's moves into the tier", func() { own.upsert("", "no-metadata", inTier(gnp("no-metadata", "owner", ""), "security")) }, false,
+			"GlobalNetworkPolicy/no-metadata owner"},
+		{"and out of it", func() { own.upsert("", "no-metadata", gnp("no-metadata", "tenant", "")) }, false,
+			"GlobalNetworkPolicy/no-metadata tenant, " + qualified + " newer"},
+		{"the tenant's goes", func() { own.remove("", "no-metadata") }, false, "GlobalNetworkPolicy/no-metadata newer"},
+		// Both translated: the older spelling has names with tiers before both.
+		{"one of tier default", func() { calico.upsert("", "default.no-metadata", result(gnp("no-metadata", "tenant", ""))) }, true,
+			"GlobalNetworkPolicy.projectcalico.org/default:no-metadata tenant, " + qualified + " newer"},
+		{"one that has the name with the tier", func() {
+			calico.upsert("", "default.security.no-metadata", result(gnp("security.no-metadata", "tenant", "")))
+		}, true, "GlobalNetworkPolicy/security.no-metadata tenant, GlobalNetworkPolicy.projectcalico.org/default:no-metadata tenant, " + qualified + " newer"},
+	}
+	for _, step := range steps {
+		step.do()
+		if step.derive {
+			l.derive()
+		}
+		if got := fmt.Sprint(s); got != step.want {
+			t.Errorf("%s: %q, want %q", step.name, got, step.want)
+		}
+	}
+}

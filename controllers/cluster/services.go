@@ -73,8 +73,5 @@ func (l *layers) servicesKnown() {
 		ready = append(ready, l.services.waiting[r])
 	}
 	clear(l.services.waiting)
-	if len(ready) > 0 {
-		l.to.Update(ready, nil)
-	}
-	l.stale()
+	l.rederive(ready, nil)
 }

@@ -92,12 +92,18 @@ func (l *lister) finish() (*Result, error) {
 	if len(l.denied) > 0 {
 		return nil, errors.Join(l.denied...)
 	}
-	objects, notes := ReconcileForeign(l.foreign)
-	l.notes(notes)
+	objects, replaced := ReconcileForeign(l.foreign, l.res.policyTier)
+	for _, r := range replaced {
+		l.res.Warnings = append(l.res.Warnings, r.warnings()...)
+	}
+	own := len(l.res.Objects)
 	for _, o := range objects {
 		if err := l.add(o); err != nil {
 			return nil, err
 		}
+	}
+	for i := range l.res.Objects[own:] {
+		l.res.Objects[own+i].translated = true
 	}
 	slices.SortStableFunc(l.res.Objects, func(a, b Object) int { return a.Ref.Compare(b.Ref) })
 	for i := range l.res.Objects {
@@ -112,17 +118,14 @@ func (l *lister) notes(notes []translate.Note) {
 	}
 }
 
-// add adds an object. A translated one gives way to a Tierwall object of its
-// name: in the midst of a migration, that is the one in force.
+// add adds an object. A translated one that is no policy gives way to a Tierwall
+// object of its name: in the midst of a migration, that is the one in force.
 func (l *lister) add(o runtime.Object) error {
 	k, m, err := describeObject(o)
 	if err != nil {
 		return err
 	}
-	ref := model.Ref{Kind: k.ref, Name: m.GetName()}
-	if k.namespaced {
-		ref.Namespace = m.GetNamespace()
-	}
+	ref := k.refOf(o, m)
 	if _, ok := l.res.Lookup(ref); ok {
 		l.res.Warnings = append(l.res.Warnings, Warning{Object: ref.String(),
 			Message: "there is a Tierwall object and a Calico object of this name; the Calico object is left out"})
@@ -197,34 +200,26 @@ func (l *lister) foreignGroup(ctx context.Context, gv schema.GroupVersion) error
 }
 
 // ReconcileForeign settles what only shows among several translated objects (see
-// translate.Reconcile), in the order of Calico's two groups: a policy that is
-// there in both spellings, or in both for as long as a migration lasts, counts
-// as the first says. It changes objects in place and returns those that remain.
-func ReconcileForeign(objects []runtime.Object) ([]runtime.Object, []translate.Note) {
-	type key struct {
-		ref  model.Ref
-		tier string
-	}
-	seen := map[key]bool{}
+// translate.Merge and Identify), in the order of Calico's two groups: a policy that
+// is there in both spellings, or in both for as long as a migration lasts, counts
+// as the first says. It changes objects in place and returns those that remain. own
+// is as of Identify.
+func ReconcileForeign(objects []runtime.Object, own OwnTier) ([]runtime.Object, []Replaced) {
+	seen := map[model.Ref]bool{}
 	kept := make([]runtime.Object, 0, len(objects))
 	for _, o := range objects {
 		ref, known := convert.RefOf(o)
-		k := key{ref: ref}
-		switch o := o.(type) {
-		case *v1alpha1.GlobalNetworkPolicy:
-			k.tier = o.Spec.Tier
-		case *v1alpha1.NetworkPolicy:
-			k.tier = o.Spec.Tier
-		case *v1alpha1.Tierwall:
-			known = false // its parts come from several objects
+		_, isPolicy := convert.PolicyTier(o)
+		_, isSettings := o.(*v1alpha1.Tierwall) // its parts come from several objects
+		if known && !isPolicy && !isSettings {
+			if seen[ref] {
+				continue
+			}
+			seen[ref] = true
 		}
-		if known && seen[k] {
-			continue
-		}
-		seen[k] = known
 		kept = append(kept, o)
 	}
-	return translate.Reconcile(kept)
+	return Identify(translate.Merge(kept), own)
 }
 
 // list pages through all objects of a resource. Each page is decoded as it

@@ -126,8 +126,11 @@ func TestFromCluster(t *testing.T) {
 	if strings.Join(got, " ") != want {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, " "), want)
 	}
-	if len(r.Warnings) == 0 || !strings.Contains(fmt.Sprint(r.Warnings), "Calico object is left out") {
-		t.Errorf("no warning about the object that is there twice: %v", r.Warnings)
+	const calicos = "GlobalNetworkPolicy.projectcalico.org/default:both"
+	for _, want := range []string{"GlobalNetworkPolicy/both: replaces " + calicos, calicos + ": is not evaluated: GlobalNetworkPolicy/both"} {
+		if !strings.Contains(fmt.Sprint(r.Warnings), want) {
+			t.Errorf("warnings do not contain %q: %v", want, r.Warnings)
+		}
 	}
 	for _, uri := range s.asked {
 		if strings.Contains(uri, "ippools") || strings.Contains(uri, "/status") {

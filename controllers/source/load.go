@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/json"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
 )
@@ -285,12 +286,13 @@ func (l *loader) translate(f *file, n *yaml.Node, o any, name string) {
 func (l *loader) reconcile() {
 	objects := make([]runtime.Object, 0, len(l.foreign))
 	for _, o := range l.foreign {
+		if k, m, err := describeObject(o.o); err == nil && k.namespaced && m.GetNamespace() == "" {
+			m.SetNamespace(DefaultNamespace)
+		}
 		objects = append(objects, o.o)
 	}
-	objects, notes := translate.Reconcile(objects)
-	for _, note := range notes {
-		l.res.Warnings = append(l.res.Warnings, Warning{Object: note.Object, Field: note.Field, Message: note.Message})
-	}
+	// What has one name and one tier is defined twice, which add reports.
+	objects = qualify(translate.Merge(objects), l.res.policyTier)
 	origin := make(map[runtime.Object]foreignObject, len(l.foreign))
 	for _, o := range l.foreign {
 		origin[o.o] = o
@@ -309,7 +311,9 @@ func (l *loader) reconcile() {
 				continue
 			}
 		}
-		l.add(o, from.file, from.node)
+		if l.add(o, from.file, from.node) {
+			l.res.Objects[len(l.res.Objects)-1].translated = true
+		}
 	}
 }
 
@@ -349,31 +353,30 @@ func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) 
 	return ok
 }
 
-// add puts a decoded object into the result, unless there is one of its name.
-func (l *loader) add(o runtime.Object, f *file, n *yaml.Node) {
+// add puts a decoded object into the result, unless there is one of its name. It
+// returns false if it has reported an error.
+func (l *loader) add(o runtime.Object, f *file, n *yaml.Node) bool {
 	k, m, err := describeObject(o)
 	if err != nil {
 		l.errs.add(&Error{File: f.name, Line: n.Line, Message: err.Error()})
-		return
+		return false
 	}
-	ref := model.Ref{Kind: k.ref, Name: m.GetName()}
-	if k.namespaced {
-		if m.GetNamespace() == "" {
-			m.SetNamespace(DefaultNamespace)
-		}
-		ref.Namespace = m.GetNamespace()
+	if k.namespaced && m.GetNamespace() == "" {
+		m.SetNamespace(DefaultNamespace)
 	}
+	ref := k.refOf(o, m)
 	// Other bad names are the converter's to report. These would be printed
 	// wherever the object is spoken of, and could pass for lines of output.
 	if field := unprintableName(ref); field != "" {
 		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Object: ref.String(), Field: field, Message: mustBePrintable})
-		return
+		return false
 	}
 	if first, ok := l.res.Lookup(ref); ok {
 		l.errs.add(&Error{File: f.name, Line: n.Line, Object: ref.String(), Message: "defined twice; first at " + first.Place()})
-		return
+		return false
 	}
 	l.res.add(Object{Object: o, Ref: ref, File: f.name, Line: n.Line, outline: outlineOf(n)})
+	return true
 }
 
 // unprintableName is the field of a name that cannot be printed as it is; "" if
@@ -390,12 +393,28 @@ func unprintableName(r model.Ref) string {
 
 // describeObject finds the kind and metadata of a typed object.
 func describeObject(o runtime.Object) (*kind, metaObject, error) {
-	k, ok := kindByGVK[o.GetObjectKind().GroupVersionKind()]
+	gvk := o.GetObjectKind().GroupVersionKind()
+	if _, isPolicy := convert.PolicyTier(o); isPolicy {
+		gvk = v1alpha1.GroupVersion.WithKind(gvk.Kind) // also of one that is qualified
+	}
+	k, ok := kindByGVK[gvk]
 	if !ok {
 		return nil, nil, fmt.Errorf("unexpected kind %s", o.GetObjectKind().GroupVersionKind())
 	}
 	m, err := meta.Accessor(o)
 	return k, m, err
+}
+
+// refOf names an object of the kind. The core has no name for workloads.
+func (k *kind) refOf(o runtime.Object, m metaObject) model.Ref {
+	if r, known := convert.RefOf(o); known {
+		return r
+	}
+	r := model.Ref{Kind: k.ref, Name: m.GetName()}
+	if k.namespaced {
+		r.Namespace = m.GetNamespace()
+	}
+	return r
 }
 
 // metaObject is the part of metadata that is needed here.

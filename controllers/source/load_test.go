@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	networkingv1 "k8s.io/api/networking/v1"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -471,6 +473,76 @@ func TestOverlay(t *testing.T) {
 }
 
 // Files say nothing of the status: an API server keeps what is there.
+// TestIdentity: a policy has the identity of its group, kind, namespace, tier and
+// name, whatever it is translated to. See also TestTiersDoNotShadow of
+// controllers/cluster.
+func TestIdentity(t *testing.T) {
+	policy := func(group, namespace, tier, name string) string {
+		version := "projectcalico.org/v3"
+		if group == "tierwall" {
+			version = "tierwall.io/v1alpha1"
+		}
+		return fmt.Sprintf("---\napiVersion: %s\nkind: NetworkPolicy\nmetadata: {namespace: %s, name: %s}\nspec: {tier: %s}\n", version, namespace, name, tier)
+	}
+	refs := func(r *Result) string {
+		var out []string
+		for _, o := range r.Objects {
+			tier, _ := convert.PolicyTier(o.Object)
+			out = append(out, strings.TrimPrefix(o.Ref.String(), "NetworkPolicy.")+" "+tier)
+		}
+		slices.Sort(out)
+		return strings.Join(out, ", ")
+	}
+	theirs := policy("calico", "shop", "security", "security.p")
+	tests := []struct {
+		name, files, over string // over is what is laid over files
+		want              string
+	}{
+		{name: "alone", files: theirs, want: "tierwall.io/shop/p security"},
+		{name: "beside one of another tier", files: theirs + policy("tierwall", "shop", "default", "p"),
+			want: "projectcalico.org/shop/security:p security, tierwall.io/shop/p default"},
+		{name: "beside a translated one of another tier", files: theirs + policy("calico", "shop", "default", "default.p"),
+			want: "projectcalico.org/shop/default:p default, projectcalico.org/shop/security:p security"},
+		{name: "in another namespace", files: theirs + policy("tierwall", "pay", "default", "p"),
+			want: "tierwall.io/pay/p default, tierwall.io/shop/p security"},
+		{name: "laid over one of another tier", files: theirs, over: policy("tierwall", "shop", "default", "p"),
+			want: "projectcalico.org/shop/security:p security, tierwall.io/shop/p default"},
+		{name: "under one of another tier", files: policy("tierwall", "shop", "default", "p"), over: theirs,
+			want: "projectcalico.org/shop/security:p security, tierwall.io/shop/p default"},
+		{name: "laid over one of its tier", files: theirs, over: policy("tierwall", "shop", "security", "p"), want: "tierwall.io/shop/p security"},
+		{name: "translated, laid over one of its tier", files: policy("tierwall", "shop", "security", "p"), over: theirs, want: "tierwall.io/shop/p security"},
+		{name: "laid over itself", files: theirs + policy("tierwall", "shop", "default", "p"), over: theirs,
+			want: "projectcalico.org/shop/security:p security, tierwall.io/shop/p default"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := LoadBytes("a.yaml", []byte(tt.files))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if tt.over != "" {
+				over, err := LoadBytes("b.yaml", []byte(tt.over))
+				if err != nil {
+					t.Fatal(err)
+				}
+				r.Overlay(over)
+			}
+			if got := refs(r); got != tt.want {
+				t.Errorf("got  %s\nwant %s", got, tt.want)
+			}
+			for i := range r.Objects {
+				if o, ok := r.Lookup(r.Objects[i].Ref); !ok || o != &r.Objects[i] {
+					t.Errorf("%s is not found", r.Objects[i].Ref)
+				}
+			}
+		})
+	}
+	r, err := LoadBytes("a.yaml", []byte(theirs+policy("tierwall", "shop", "security", "p")))
+	if err == nil || !strings.Contains(err.Error(), "defined twice") {
+		t.Errorf("two of one tier in files: %v, %v", r, err)
+	}
+}
+
 func TestOverlayKeepsWhatAutoMeans(t *testing.T) {
 	const head = "apiVersion: tierwall.io/v1alpha1\nkind: Tierwall\nmetadata: {name: default}\n"
 	load := func(text string) *Result {

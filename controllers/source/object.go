@@ -24,7 +24,8 @@ type Object struct {
 	// Added says that Complete made the object; no file and no cluster holds it.
 	Added bool
 
-	outline *outline // of the object's mapping; nil if it is not from a file
+	translated bool     // from an object of projectcalico.org
+	outline    *outline // of the object's mapping; nil if it is not from a file
 }
 
 // LineOf returns the line of a field in the object's file, or of the nearest
@@ -94,6 +95,9 @@ func (r *Result) add(o Object) {
 // has made for one part must not hide what the other has.
 func (r *Result) Overlay(with *Result) {
 	for _, o := range with.Objects {
+		if !r.settle(&o) {
+			continue
+		}
 		if i, ok := r.byRef[o.Ref]; ok {
 			r.Objects[i] = keepStatus(o, r.Objects[i].Object)
 			continue

@@ -1,6 +1,8 @@
 package convert
 
 import (
+	"cmp"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -82,6 +84,11 @@ func Object(o runtime.Object) (obj model.Object, problems []model.Problem, known
 	return obj, r.list, true
 }
 
+// calicoGroup is the group in the TypeMeta of a translated policy whose name another
+// policy has in another tier (translate.Qualify). Objects of the API never have it:
+// they are decoded from tierwall.io.
+const calicoGroup = "projectcalico.org"
+
 // RefOf names an object as the core does. The result is false for nil and for
 // kinds that the core does not use.
 func RefOf(o runtime.Object) (model.Ref, bool) {
@@ -105,8 +112,14 @@ func RefOf(o runtime.Object) (model.Ref, bool) {
 	case *v1alpha1.Tier:
 		return clusterWide(model.KindTier, o, o != nil)
 	case *v1alpha1.GlobalNetworkPolicy:
+		if o != nil && o.GroupVersionKind().Group == calicoGroup {
+			return model.Ref{Kind: model.KindCalicoGlobalNetworkPolicy, Name: model.TierName(tierOf(o.Spec.Tier), o.Name)}, true
+		}
 		return clusterWide(model.KindGlobalNetworkPolicy, o, o != nil)
 	case *v1alpha1.NetworkPolicy:
+		if o != nil && o.GroupVersionKind().Group == calicoGroup {
+			return model.Ref{Kind: model.KindCalicoNetworkPolicy, Namespace: o.Namespace, Name: model.TierName(tierOf(o.Spec.Tier), o.Name)}, true
+		}
 		return namespaced(model.KindTierwallNetworkPolicy, o, o != nil)
 	case *v1alpha1.GlobalNetworkSet:
 		return clusterWide(model.KindGlobalNetworkSet, o, o != nil)
@@ -137,3 +150,16 @@ func clusterWide(k model.Kind, m metav1.Object, there bool) (model.Ref, bool) {
 	}
 	return model.Ref{Kind: k, Name: m.GetName()}, true
 }
+
+// PolicyTier is the tier of a Tierwall policy; false for all other objects.
+func PolicyTier(o runtime.Object) (string, bool) {
+	switch o := o.(type) {
+	case *v1alpha1.GlobalNetworkPolicy:
+		return tierOf(o.Spec.Tier), true
+	case *v1alpha1.NetworkPolicy:
+		return tierOf(o.Spec.Tier), true
+	}
+	return "", false
+}
+
+func tierOf(tier string) string { return cmp.Or(tier, v1alpha1.DefaultTier) }

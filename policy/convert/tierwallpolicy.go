@@ -33,16 +33,14 @@ func tierwallPolicy(meta *metav1.ObjectMeta, spec *v1alpha1.GlobalNetworkPolicyS
 	path := field.NewPath("spec")
 	p := &model.Policy{
 		Ref:            r.ref,
-		Tier:           spec.Tier,
+		Tier:           tierOf(spec.Tier),
 		Generation:     meta.Generation,
 		Audit:          spec.Enforcement == v1alpha1.Audit,
 		DoNotTrack:     spec.DoNotTrack,
 		PreDNAT:        spec.PreDNAT,
 		ApplyOnForward: spec.ApplyOnForward,
 	}
-	if p.Tier == "" {
-		p.Tier = v1alpha1.DefaultTier
-	} else if !isDNSSubdomain(p.Tier) {
+	if !isDNSSubdomain(p.Tier) {
 		r.errorf(path.Child("tier"), "%s is no valid name of a tier", quote(p.Tier))
 		p.Tier = oneLine(p.Tier)
 	}

@@ -222,7 +222,7 @@ func (l *linter) selects(p model.Ref, a netip.Addr) bool {
 func sideField(p *model.Policy, dir model.Direction, r *model.Rule, far bool) string {
 	field := ruleField(dir, r.Index)
 	switch p.Ref.Kind {
-	case model.KindGlobalNetworkPolicy, model.KindTierwallNetworkPolicy:
+	case model.KindGlobalNetworkPolicy, model.KindTierwallNetworkPolicy, model.KindCalicoGlobalNetworkPolicy, model.KindCalicoNetworkPolicy:
 		if far {
 			return field + ".destination"
 		}

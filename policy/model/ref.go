@@ -16,16 +16,21 @@ const (
 	KindNetworkPolicy         Kind = "NetworkPolicy"
 	KindTierwallNetworkPolicy Kind = "NetworkPolicy.tierwall.io"
 	KindClusterNetworkPolicy  Kind = "ClusterNetworkPolicy"
-	KindGlobalNetworkSet      Kind = "GlobalNetworkSet"
-	KindNetworkSet            Kind = "NetworkSet"
-	KindHostEndpoint          Kind = "HostEndpoint"
-	KindPod                   Kind = "Pod"
-	KindNode                  Kind = "Node"
-	KindNamespace             Kind = "Namespace"
-	KindServiceAccount        Kind = "ServiceAccount"
-	KindService               Kind = "Service"
-	KindEndpointSlice         Kind = "EndpointSlice"
-	KindTierwall              Kind = "Tierwall"
+	// KindCalicoGlobalNetworkPolicy and KindCalicoNetworkPolicy are policies that are
+	// translated from projectcalico.org while another policy of their name is in
+	// another tier. The Name of such a Ref is that of TierName.
+	KindCalicoGlobalNetworkPolicy Kind = "GlobalNetworkPolicy.projectcalico.org"
+	KindCalicoNetworkPolicy       Kind = "NetworkPolicy.projectcalico.org"
+	KindGlobalNetworkSet          Kind = "GlobalNetworkSet"
+	KindNetworkSet                Kind = "NetworkSet"
+	KindHostEndpoint              Kind = "HostEndpoint"
+	KindPod                       Kind = "Pod"
+	KindNode                      Kind = "Node"
+	KindNamespace                 Kind = "Namespace"
+	KindServiceAccount            Kind = "ServiceAccount"
+	KindService                   Kind = "Service"
+	KindEndpointSlice             Kind = "EndpointSlice"
+	KindTierwall                  Kind = "Tierwall"
 	// KindNodeLinks is Links; in the API it is part of a NodeReport.
 	KindNodeLinks Kind = "NodeReport"
 	// KindGuard is one of the Guards, by its GuardName; no object of the API.
@@ -37,6 +42,20 @@ type Ref struct {
 	Kind      Kind
 	Namespace string // empty for cluster-scoped kinds
 	Name      string
+}
+
+// TierName is the name of a policy together with its tier, for a Ref of one of the
+// Calico kinds. No object of the API can have such a name, for ":" is in none.
+func TierName(tier, name string) string { return tier + ":" + name }
+
+// IsPolicy reports whether objects of the kind are policies.
+func (k Kind) IsPolicy() bool {
+	switch k {
+	case KindGlobalNetworkPolicy, KindTierwallNetworkPolicy, KindNetworkPolicy, KindClusterNetworkPolicy,
+		KindCalicoGlobalNetworkPolicy, KindCalicoNetworkPolicy:
+		return true
+	}
+	return false
 }
 
 // String is Kind/name or Kind/namespace/name.

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
@@ -69,6 +70,9 @@ func merged(a, b map[string]string) map[string]string {
 	maps.Copy(a, b)
 	return a
 }
+
+// calicoVersion is the spelling that people write.
+var calicoVersion = schema.GroupVersion{Group: calicoGroup, Version: "v3"}
 
 // Names that Calico gives to its own images of native objects.
 var calicoSyncedPrefixes = []struct{ prefix, kind string }{

@@ -6,11 +6,23 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// Reconcile settles what only shows among several translated objects. Call it
+// Reconcile settles what only shows among several translated objects, for objects
+// that are to be written: Merge, and names that an API server takes.
+//
+// Names: where two policies have one name since only their tiers told them
+// apart, those that are not in the default tier get the tier back in front of
+// their names. Objects that have one name for another reason are left alone.
+func Reconcile(objects []runtime.Object) ([]runtime.Object, []Note) {
+	kept := Merge(objects)
+	return kept, restoreTierNames(kept)
+}
+
+// Merge settles which of several translated objects remain. Call it, or Reconcile,
 // once with all objects that Translate returned for one set of manifests, in
 // the order in which they were read; objects that were not translated do not
 // belong here. It changes objects in place and returns those that remain.
@@ -20,13 +32,26 @@ import (
 //
 // Settings: the parts of the Tierwall object that came from several objects
 // become one, which is the first of them.
-//
-// Names: where two policies have one name since only their tiers told them
-// apart, those that are not in the default tier get the tier back in front of
-// their names. Objects that have one name for another reason are left alone.
-func Reconcile(objects []runtime.Object) ([]runtime.Object, []Note) {
-	kept := mergeSettings(dropEqualTiers(objects))
-	return kept, restoreTierNames(kept)
+func Merge(objects []runtime.Object) []runtime.Object {
+	return mergeSettings(dropEqualTiers(objects))
+}
+
+// Qualify has a translated policy keep the group and kind that it was translated
+// from, so that its identity (convert.RefOf) includes them and its tier. It is for
+// policies that are evaluated and whose name another policy has in another tier;
+// it changes the object in place.
+func Qualify(o runtime.Object) { setGroup(o, calicoVersion) }
+
+// Unqualify undoes Qualify.
+func Unqualify(o runtime.Object) { setGroup(o, v1alpha1.GroupVersion) }
+
+func setGroup(o runtime.Object, gv schema.GroupVersion) {
+	switch o := o.(type) {
+	case *v1alpha1.GlobalNetworkPolicy:
+		o.TypeMeta = typeMeta(gv, "GlobalNetworkPolicy")
+	case *v1alpha1.NetworkPolicy:
+		o.TypeMeta = typeMeta(gv, "NetworkPolicy")
+	}
 }
 
 // dropEqualTiers leaves out Tier objects that are equal to an earlier one.

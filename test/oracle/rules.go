@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
@@ -22,6 +23,7 @@ func (w *World) globalPolicy(o *v1alpha1.GlobalNetworkPolicy) *policy {
 	if p.tier == "" {
 		p.tier = v1alpha1.DefaultTier
 	}
+	p.ref = qualified(p, o.APIVersion)
 	valid := true
 	scope := []func(*owner) bool{anyOwner}
 	add := func(m func(*owner) bool, err error) {
@@ -49,6 +51,16 @@ func (w *World) globalPolicy(o *v1alpha1.GlobalNetworkPolicy) *policy {
 	return p
 }
 
+// qualified is the name of a policy in output: with its group and tier if it is
+// translated and another policy has its name (semantics, names in output).
+func qualified(p *policy, apiVersion string) model.Ref {
+	r := p.ref
+	if kind, _, _ := strings.Cut(string(r.Kind), "."); apiVersion == "projectcalico.org/v3" {
+		r.Kind, r.Name = model.Kind(kind+".projectcalico.org"), p.tier+":"+r.Name
+	}
+	return r
+}
+
 // namespacedPolicy reads a NetworkPolicy of group tierwall.io: pods of its namespace only.
 func (w *World) namespacedPolicy(o *v1alpha1.NetworkPolicy) *policy {
 	s := o.Spec
@@ -61,6 +73,7 @@ func (w *World) namespacedPolicy(o *v1alpha1.NetworkPolicy) *policy {
 	if p.tier == "" {
 		p.tier = v1alpha1.DefaultTier
 	}
+	p.ref = qualified(p, o.APIVersion)
 	valid := true
 	scope := []func(*owner) bool{podsOf(o.Namespace)}
 	if m, err := ownSelector(s.Selector); err != nil {

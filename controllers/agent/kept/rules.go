@@ -148,7 +148,7 @@ func (t *taker) perPort(k keptRule, side func(*keptRule) (*model.Peer, *keptPeer
 // policy is the policy as it goes into an index. sets are those that there are.
 func (k *keptPolicy) policy(sets map[string]*set) (*model.Policy, error) {
 	p := k.Policy
-	if p.Ref.Kind != model.KindGlobalNetworkPolicy || p.Ref.Name == "" || p.Tier == "" {
+	if p.Ref.Kind != model.KindGlobalNetworkPolicy && p.Ref.Kind != model.KindCalicoGlobalNetworkPolicy || p.Ref.Name == "" || p.Tier == "" {
 		return nil, fmt.Errorf("policy %q is not valid", p.Ref)
 	}
 	p.Order, p.Problems, p.Selector = orderFrom(k.Order), nil, selector.In(labelHost, k.Hosts...)
