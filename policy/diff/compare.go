@@ -30,7 +30,7 @@ func Compare(a, b *policy.Index, o Options) *Report {
 	}
 	r := &Report{Changes: []Change{}}
 	names := newNames(d.worlds)
-	for _, c := range byChange.changes(names) {
+	for _, c := range append(byChange.changes(names), d.itself(names)...) {
 		if c.Kind == Added || c.Kind == Removed {
 			r.Apart = append(r.Apart, c)
 		} else {

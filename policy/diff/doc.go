@@ -11,7 +11,9 @@
 // report speaks of "all pods of shop" where it can.
 //
 // An endpoint that only one of the worlds has loses and gains nothing; what it
-// may do there is listed apart. Traffic of an endpoint with itself never changes
-// and is not meant where an endpoint is on both sides of a change. ICMP between
-// IPv6 addresses and ICMPv6 between IPv4 addresses do not exist and are left out.
+// may do there is listed apart. Traffic of an endpoint with itself is not meant
+// where an endpoint is on both sides of a change: what pods send themselves by way of
+// their own Services has changes of its own (Itself), and nothing else of this traffic
+// ever changes. ICMP between IPv6 addresses and ICMPv6 between IPv4 addresses do not
+// exist and are left out.
 package diff

@@ -93,7 +93,8 @@ type Change struct {
 	After  *Outcome `json:"after,omitempty"`
 }
 
-// Where limits a change to endpoints on the same or on different nodes.
+// Where limits a change to endpoints on the same or on different nodes, or to what
+// endpoints send themselves. What they send themselves is in no change without Itself.
 type Where string
 
 // The limits.
@@ -104,6 +105,8 @@ const (
 	// ceased to be, on the same node.
 	MovedTogether Where = "same node since the change"
 	MovedApart    Where = "same node before the change"
+	// Itself: from each pod to itself, by way of a Service that leads to it.
+	Itself Where = "itself"
 )
 
 // Traffic is a space in a report: in JSON its text and its boxes.

@@ -120,7 +120,7 @@ func (c *Change) writeText(b *strings.Builder) {
 	if c.Family != "" {
 		fmt.Fprintf(b, " (%s only)", c.Family)
 	}
-	if c.Where != "" {
+	if c.Where != "" && c.Where != Itself { // that is in the text of To
 		fmt.Fprintf(b, " (%s)", c.Where)
 	}
 	b.WriteByte('\n')
