@@ -48,8 +48,14 @@ func launchIn(env []string, l *lab.Lab, node, dir string, more ...string) *proce
 	GinkgoHelper()
 	self, err := os.Executable()
 	Expect(err).NotTo(HaveOccurred())
+	return launchProgram(self, env, l, node, dir, more...)
+}
+
+// launchProgram starts an agent that is this test program, or that of another version.
+func launchProgram(program string, env []string, l *lab.Lab, node, dir string, more ...string) *process {
+	GinkgoHelper()
 	args := append([]string{"agent", "--from", dir, "--node", node, "--state-dir", "", "--metrics-addr", "", "--log-level", "debug"}, more...)
-	p := &process{Cmd: l.Command(node, self, args...)}
+	p := &process{Cmd: l.Command(node, program, args...)}
 	p.Env = append(append(os.Environ(), env...), asTierwall+"=1")
 	p.Stderr, p.Stdout = p, p
 	Expect(p.Start()).To(Succeed())
