@@ -36,7 +36,8 @@ type State struct {
 	// Node is what the kernel's own node is called; empty on a host without a cluster.
 	Node     string
 	Settings *model.Settings
-	// NodeAddrs are the node's own addresses, PodCIDRs its blocks of pod addresses.
+	// NodeAddrs are the node's own addresses, those of its object and of its Links,
+	// PodCIDRs its blocks of pod addresses.
 	NodeAddrs []netip.Addr
 	PodCIDRs  []netip.Prefix
 	// Foreign are addresses within PodCIDRs that belong to pods of other nodes, as
@@ -48,6 +49,8 @@ type State struct {
 	ForeignNets []netip.Prefix
 	// ClusterAddrs are the addresses of all nodes of the cluster. Sorted.
 	ClusterAddrs []netip.Addr
+	// ClusterBlocks are the blocks of pod addresses of all nodes. Sorted.
+	ClusterBlocks []netip.Prefix
 	// Links are the node's interfaces; nil where they are not known.
 	Links *model.Links
 	// Compiled holds sets, programs, tables and endpoints.
@@ -57,26 +60,14 @@ type State struct {
 // NewState returns the State of a node, by the index that the Compiler is fed
 // from. A node that the index does not know has no addresses.
 func NewState(ix *policy.Index, node string, c *Compiler) *State {
-	s := &State{Node: node, Settings: ix.Settings(), Links: ix.Links(node), ClusterAddrs: ix.ClusterAddrs(), Compiled: c}
+	s := &State{
+		Node: node, Settings: ix.Settings(), Links: ix.Links(node),
+		ClusterAddrs: ix.ClusterAddrs(), ClusterBlocks: ix.ClusterBlocks(), Compiled: c,
+	}
 	if n := ix.Node(node); n != nil {
 		s.NodeAddrs, s.PodCIDRs = n.Addrs, n.PodCIDRs
 	}
 	return s
-}
-
-// OwnAddrs returns the node's own addresses: those of its object and of its
-// interfaces, less link-local ones, which other nodes have too.
-func (s *State) OwnAddrs() []netip.Addr {
-	out := slices.Clone(s.NodeAddrs)
-	if s.Links != nil {
-		for _, l := range s.Links.Addrs {
-			if !l.Addr.IsLinkLocalUnicast() {
-				out = append(out, l.Addr)
-			}
-		}
-	}
-	slices.SortFunc(out, netip.Addr.Compare)
-	return slices.Compact(out)
 }
 
 // Sets returns the sets that programs ask for (Program.Sets), by ID.

@@ -2,6 +2,8 @@ package dataplane
 
 import (
 	"context"
+	"iter"
+	"slices"
 	"time"
 
 	"github.com/tierwall/tierwall/policy/model"
@@ -9,6 +11,18 @@ import (
 
 // BarTime is how long a flow stays barred after the last packet that met the bar.
 const BarTime = 10 * time.Minute
+
+// ByFamily visits the families and those of some flows that are of each.
+func ByFamily(flows []model.Flow) iter.Seq2[Family, []model.Flow] {
+	return func(yield func(Family, []model.Flow) bool) {
+		for _, f := range families {
+			of := slices.DeleteFunc(slices.Clone(flows), func(fl model.Flow) bool { return FamilyOf(fl.Src) != f })
+			if !yield(f, of) {
+				return
+			}
+		}
+	}
+}
 
 // MaxBarred is how many flows are barred at most.
 const MaxBarred = 1 << 14

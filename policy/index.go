@@ -49,9 +49,11 @@ type Index struct {
 	nodes       map[string]*nodeRec
 	// clusterAddrs are the nodes' addresses; nil: to be gathered anew.
 	clusterAddrs []netip.Addr
-	services     map[model.ServiceRef]*service
-	slices       map[model.Ref]*model.ServiceSlice
-	settings     *model.Settings
+	// clusterBlocks are the nodes' blocks of pod addresses; nil: as before.
+	clusterBlocks []netip.Prefix
+	services      map[model.ServiceRef]*service
+	slices        map[model.Ref]*model.ServiceSlice
+	settings      *model.Settings
 
 	tiers    map[string]*tierRec
 	policies map[model.Ref]*policyRec

@@ -69,7 +69,7 @@ func (ix *Index) rejoin(rec *nodeRec) {
 	name, before := rec.owner.name, rec.node
 	ix.changedNodes[name] = struct{}{}
 	rec.node = rec.join()
-	ix.clusterAddrs = nil
+	ix.clusterAddrs, ix.clusterBlocks = nil, nil
 	if !sameNode(before, rec.node) { // links change with every pod, and mostly their routes alone
 		ix.reattachNode(rec, before != nil)
 		ix.readdressHosts(rec)

@@ -19,6 +19,10 @@ type Options struct {
 	// leaves is known only after forward, and that by which a routed IPv4 packet
 	// came only before it.
 	PortsAtPostrouting bool
+	// NoPairs: the backend has no set of pairs of addresses. What a pod sends itself
+	// it tells where the pod's address leads to its program (ByAddr), and by chains
+	// where a rule looks for Selves.
+	NoPairs bool
 }
 
 // New returns the base chains of a node for a family. Hosts are its host
@@ -79,6 +83,11 @@ func Links(s *dataplane.State) bool { return s.Links != nil && len(s.Links.Pods)
 // judgesLinks reports whether unlisted addresses on pods' links are dealt with, in whatever way.
 func (b *builder) judgesLinks() bool {
 	return Links(b.state) && b.settings.Guards.Link != model.GuardOff
+}
+
+// countsLinks reports whether the link guard counts and lets pass.
+func (b *builder) countsLinks() bool {
+	return b.judgesLinks() && b.settings.Guards.Link == model.GuardCount
 }
 
 // guarded is what a guard does to packets.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/tierwall/tierwall/api/selector"
@@ -75,7 +76,7 @@ func TestChains(t *testing.T) {
 	for name, s := range states() {
 		for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 			for _, late := range []bool{true, false} {
-				tables := New(s, hostsOf(s), f, Options{PortsAtPostrouting: late})
+				tables := New(s, hostsOf(s), f, Options{PortsAtPostrouting: late, NoPairs: !late})
 				seen := map[string]Chain{}
 				for _, list := range [][]Chain{tables.Raw, tables.Mangle, tables.Filter} {
 					for _, problem := range problems(list) {
@@ -151,6 +152,57 @@ func TestNothingIsKnown(t *testing.T) {
 		for _, r := range c.Rules {
 			if r.Guard != "" {
 				t.Errorf("chain %s has guard %s", c.Name, r.Guard)
+			}
+		}
+	}
+}
+
+// TestItself: what a pod sends itself meets no host endpoint that guards pods' links.
+func TestItself(t *testing.T) {
+	for name, s := range states() {
+		for _, pairs := range []bool{true, false} {
+			for _, c := range New(s, hostsOf(s), dataplane.IPv4, Options{NoPairs: !pairs}).Filter {
+				if c.Point == Forward && pairs && !precedes(c.Rules, Goto, "itself", Jump, "passing-out") {
+					t.Errorf("%s: packets of a pod to itself meet host endpoints", name)
+				}
+				if c.Name != "passing-in" && c.Name != "passing-out" || pairs {
+					continue
+				}
+				star := hostsOf(s).Wildcard()
+				if left := slices.ContainsFunc(c.Rules[0].If, func(t Test) bool { return t.Kind == PairIn }); left != (star != nil && s.Settings.Guards.Wildcard != model.GuardOff) {
+					t.Errorf("%s: %s leaves out packets of a pod to itself: %v", name, c.Name, left)
+				}
+			}
+		}
+	}
+}
+
+// precedes reports whether a rule that leads to a chain comes before one that leads to another, if that is there.
+func precedes(rules []Rule, then Action, chain string, otherThen Action, other string) bool {
+	first := slices.IndexFunc(rules, func(r Rule) bool { return r.Then == then && r.Chain == chain })
+	second := slices.IndexFunc(rules, func(r Rule) bool { return r.Then == otherThen && r.Chain == other })
+	return first >= 0 && (second < 0 || first < second)
+}
+
+// TestCounting: a guard that counts has no rule that drops.
+func TestCounting(t *testing.T) {
+	for name, s := range states() {
+		if s.Settings.Guards.Link != model.GuardCount {
+			continue
+		}
+		for _, late := range []bool{true, false} {
+			for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+				tables := New(s, hostsOf(s), f, Options{PortsAtPostrouting: late})
+				for _, c := range slices.Concat(tables.Raw, tables.Mangle, tables.Filter) {
+					for _, r := range c.Rules {
+						if r.Guard != "" && r.Then != Count && !r.Counted {
+							t.Errorf("%s: chain %s drops for guard %s", name, c.Name, r.Guard)
+						}
+						if (r.Then == ByLink || r.Then == ByPort) && !r.Counted {
+							t.Errorf("%s: chain %s denies by a pod's program", name, c.Name)
+						}
+					}
+				}
 			}
 		}
 	}

@@ -48,13 +48,15 @@ type Rule struct {
 	Then Action
 	// Chain that Jump, Goto and Include lead to.
 	Chain string
-	// Program of Run.
+	// Program of Run, and the packets that it only counts.
 	Program *dataplane.Program
+	Spare   Sparing
 	// Bits of SetMark and ClearMark.
 	Bits Mark
 	// Direction of ByAddr and ByLink.
 	Direction model.Direction
-	// Guard that Drop, Count, CheckPort and ByLink count for; empty: none.
+	// Guard that Drop, Count, CheckPort and ByLink count for; empty: none. With
+	// Counted CheckPort and ByLink drop nothing for it.
 	Guard   model.GuardName
 	Counted bool
 	Comment string
@@ -90,7 +92,8 @@ const (
 	// ByLink enters the program of the local pod behind the interface or port by
 	// which the packet comes (Egress) or leaves (Ingress). What comes from pods
 	// without policies goes on; where no pod is found behind the interface, it is
-	// dropped for Guard, if there is one. ByPort is by the port by which it leaves alone.
+	// dropped (with Counted: counted) for Guard, if there is one. ByPort is by the
+	// port by which it leaves alone. What the programs of pods deny is subject to SparingOf.
 	ByLink
 	ByPort
 	// BySelf enters what governs of a local pod's program what it sends itself; most
@@ -207,8 +210,10 @@ const (
 	// PodBlocks are the node's blocks of pod addresses; Foreign what in them belongs to others.
 	PodBlocks Set = "podcidrs"
 	Foreign   Set = "foreign"
-	// Nodes are the addresses of all nodes of the cluster.
-	Nodes Set = "nodes"
+	// Nodes are the addresses of all nodes of the cluster, ClusterBlocks the blocks of
+	// pod addresses of all of them.
+	Nodes         Set = "nodes"
+	ClusterBlocks Set = "clusterpods"
 	// Bound are addresses of local pods whose interface is known, Sources these
 	// interfaces with the addresses.
 	Bound   Set = "bound"

@@ -52,33 +52,30 @@ func icmp(first, last uint8, more ...Test) []Test {
 // routers: their advertisements are judged by policy like any packet, and their
 // redirects never pass.
 func (b *builder) podsDiscovery(p Point) []Rule {
-	if !b.judgesLinks() {
+	if !b.judgesLinks() || p != Input && p != Forward && p != Postrouting {
 		return nil
 	}
+	const text = "pods are not routers: by policy"
 	advertised := icmp(routerAdvertisement, routerAdvertisement)
-	fromPod := icmp(routerAdvertisement, routerAdvertisement, is(FromLink))
-	mode := b.settings.Guards.Link
-	switch {
-	case p != Input && p != Forward && p != Postrouting:
-		return nil
-	case p == Postrouting && mode == model.GuardEnforce:
+	if b.countsLinks() { // others are judged, or counted, as any packet is
+		advertised = append(advertised, is(HopLimit255))
+	}
+	if p == Postrouting {
 		return []Rule{{If: advertised, Then: Jump, Chain: "port-ingress"}}
-	case p == Postrouting:
-		return nil
 	}
-	rules := b.guarded(model.GuardDiscoveryName, mode, icmp(redirect, redirect, is(FromLink)), "pods do not redirect")
-	switch {
-	case mode == model.GuardCount:
-		return append(rules, b.guarded(model.GuardDiscoveryName, mode, fromPod, "pods are not routers")...)
-	case p == Input:
-		rules = append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: "pods are not routers: by policy"})
-		if b.settings.EndpointToHost == model.ToHostDrop {
-			rules = append(rules, Rule{If: fromPod, Then: Drop, Comment: "endpointToHostAction: Drop"})
-		}
-		return rules
+	fromPod := append(slices.Clone(advertised), is(FromLink))
+	rules := b.guarded(model.GuardDiscoveryName, b.settings.Guards.Link, icmp(redirect, redirect, is(FromLink)), "pods do not redirect")
+	switch toHost := b.settings.EndpointToHost == model.ToHostDrop; {
+	case p == Forward:
+		return append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: text},
+			Rule{If: append(slices.Clone(advertised), is(ToLink)), Then: Jump, Chain: "link-ingress"})
+	case toHost && b.countsLinks():
+		return append(rules, Rule{If: fromPod, Then: Count, Guard: model.GuardDiscoveryName, Comment: "endpointToHostAction: Drop, counted only"})
+	case toHost:
+		return append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: text},
+			Rule{If: fromPod, Then: Drop, Comment: "endpointToHostAction: Drop"})
 	}
-	rules = append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: "pods are not routers: by policy"})
-	return append(rules, Rule{If: icmp(routerAdvertisement, routerAdvertisement, is(ToLink)), Then: Jump, Chain: "link-ingress"})
+	return append(rules, Rule{If: fromPod, Then: Jump, Chain: "link-egress", Comment: text})
 }
 
 // igmp is the protocol by which IPv4 hosts say which groups they listen to.

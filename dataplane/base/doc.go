@@ -13,6 +13,8 @@
 //	link.go       what comes from or goes to pods' interfaces with addresses that no object lists
 //	hosts.go      which host endpoint guards what, and its chains
 //	failsafe.go   what no policy can close
+//	spare.go      what programs count and do not deny, for guards that count
 //	chain.go      the language of these rules
+//	marks.go      the bits of the packet mark that they use
 //	base.go       New and Tables: the entry
 package base

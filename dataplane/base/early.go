@@ -49,8 +49,8 @@ func (b *builder) untracked(guard []Rule) {
 	clear := Rule{Then: ClearMark, Bits: Accepted | Early}
 	in := slices.Concat(guard, []Rule{{If: where(by(InIs, "lo")), Then: Accept}, clear})
 	in = append(in, b.discovery(RawPrerouting)...)
-	in = append(in, b.exemptPods()...)
 	in = append(in, b.failsafe(failsafeIn), b.failsafe(failsafeOutReplies))
+	in = append(in, b.exemptPods(rawIn)...)
 	b.hook(RawPrerouting, "raw-prerouting", "doNotTrack policies of host endpoints", nil, append(in, b.dispatch(rawIn)...)...)
 	out := append([]Rule{{If: where(by(OutIs, "lo")), Then: Accept}, clear}, b.discovery(RawOutput)...)
 	out = append(out, b.toOwnPods()...)
@@ -71,24 +71,40 @@ func (b *builder) mangle() {
 		common = append(common, Rule{If: where(marked(Early)), Then: Accept, Comment: commentUntracked})
 	}
 	common = append(common, Rule{Then: ClearMark, Bits: Accepted | Early})
-	rules := append(b.discovery(ManglePrerouting), b.exemptPods()...)
-	rules = append(rules, b.failsafe(failsafeIn))
+	rules := append(b.discovery(ManglePrerouting), b.failsafe(failsafeIn))
+	rules = append(rules, b.exemptPods(preDNAT)...)
 	b.hook(ManglePrerouting, "mangle-prerouting", "preDNAT policies of host endpoints", common, append(rules, b.dispatch(preDNAT)...)...)
 }
 
 // exemptPods leaves out local pods' packets where the host endpoint of all
-// interfaces does not guard the pods' own.
-func (b *builder) exemptPods() []Rule {
-	if b.hosts.Wildcard() == nil || b.wildcardGuardsPods() {
+// interfaces does not guard the pods' own. If the guard counts, what its program
+// denies is counted, and later stages leave it alone, as they do what it allows.
+func (b *builder) exemptPods(s hostStage) []Rule {
+	star := b.hosts.Wildcard()
+	if star == nil || b.wildcardGuardsPods() {
 		return nil
 	}
 	tests := where(on(SrcIn, Pods))
-	var rules []Rule
-	if b.settings.Guards.Wildcard == model.GuardCount {
-		rules = b.guarded(model.GuardWildcardName, model.GuardCount, tests, "guarded by the host endpoint of all interfaces")
+	exempt := Rule{If: tests, Then: Accept, Comment: "local pods come by no interface of the host's"}
+	p := b.program(star, s.stage, s.dir)
+	if p == nil || !b.countsWildcard() {
+		return []Rule{exempt}
 	}
-	return append(rules, Rule{If: tests, Then: Accept, Comment: "local pods come by no interface of the host's"})
+	var rules []Rule
+	for _, n := range b.hosts.Named() {
+		if b.state.Links.LeadsToPods(n.Interface) {
+			rules = append(rules, Rule{If: where(by(InIs, n.Interface), on(SrcIn, Pods)), Then: Accept, Comment: n.Ref.String()})
+		}
+	}
+	b.once("counted-early", "", Rule{Then: ClearMark, Bits: Accepted}, Rule{Then: SetMark, Bits: Early}, Rule{Then: Accept})
+	name := chainOf(star, s.name) + "-n"
+	b.chain(name, star.Ref.String()+", counted only", Rule{Then: ClearMark, Bits: Accepted}, Rule{Then: Run, Program: p, Spare: sparingOfHost(b.settings, star, s.stage, s.dir)},
+		Rule{If: where(marked(Accepted)), Then: Goto, Chain: "counted-early"}, Rule{Then: Accept})
+	return append(rules, Rule{If: tests, Then: Goto, Chain: name, Comment: "guarded by the host endpoint of all interfaces, counted only"})
 }
+
+// countsWildcard reports whether the wildcard guard counts and lets pass.
+func (b *builder) countsWildcard() bool { return b.settings.Guards.Wildcard == model.GuardCount }
 
 func (b *builder) wildcardGuardsPods() bool { return b.settings.Guards.Wildcard == model.GuardEnforce }
 

@@ -1,19 +1,22 @@
 package base
 
-import "github.com/tierwall/tierwall/policy/model"
+import (
+	"slices"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy/model"
+)
 
 // forward is the way of pods' packets, and of all that the node routes.
 func (b *builder) forward() {
 	b.to = &b.tables.Filter
 	b.midstream()
 	b.linkChains()
-	b.itself()
-	rules := append(b.discovery(Forward), Rule{If: where(on(PairIn, Selves)), Then: Goto, Chain: "itself", Comment: "a pod to itself"})
+	rules := append(b.discovery(Forward), b.itself()...)
 	rules = append(rules, strict...)
 	rules = append(rules, b.encapsulation()...)
 	rules = append(rules, Rule{If: where(on(SrcIn, Governed)), Then: ByAddr, Direction: model.Egress, Comment: "egress of local pods"})
-	rules = append(rules, b.fromLink()...)
-	rules = append(rules, b.unknown(SrcIn)...)
+	rules = append(rules, b.unlisted("from-link")...)
 	rules = append(rules, b.passing()...)
 	rules = append(rules, b.unknown(DstIn)...)
 	rules = append(rules, Rule{If: where(on(DstIn, Governed)), Then: ByAddr, Direction: model.Ingress, Comment: "ingress of local pods"})
@@ -26,7 +29,10 @@ func (b *builder) forward() {
 
 // itself is the way of what a pod sends itself by way of a Service: what
 // administrators' policies say of it holds, other policies let it pass.
-func (b *builder) itself() {
+func (b *builder) itself() []Rule {
+	if b.opts.NoPairs {
+		return nil
+	}
 	end := Rule{Then: Accept}
 	if b.early() {
 		b.done()
@@ -34,6 +40,19 @@ func (b *builder) itself() {
 	}
 	b.chain("itself", "a pod to itself, by way of a Service",
 		Rule{Then: BySelf, Direction: model.Egress}, Rule{Then: BySelf, Direction: model.Ingress}, end)
+	return []Rule{{If: where(on(PairIn, Selves)), Then: Goto, Chain: "itself", Comment: commentItself}}
+}
+
+const commentItself = "a pod to itself"
+
+// pastItself keeps what a pod sends itself from host endpoints, where it comes that far.
+func (b *builder) pastItself() []Rule {
+	star := b.hosts.Wildcard() != nil && b.settings.Guards.Wildcard != model.GuardOff
+	named := slices.ContainsFunc(b.hosts.Named(), func(n dataplane.NamedHost) bool { return b.state.Links.LeadsToPods(n.Interface) })
+	if !b.opts.NoPairs || !star && !named {
+		return nil
+	}
+	return []Rule{{If: where(on(SrcIn, Pods), on(DstIn, Pods), on(PairIn, Selves)), Then: Return, Comment: commentItself}}
 }
 
 // strict leads to the chain for packets that go on with a TCP connection which
@@ -104,9 +123,9 @@ func (b *builder) forwardStage(dir model.Direction) []Rule {
 	if star := b.hosts.Wildcard(); star != nil {
 		enter := b.enterForward(star, dir)
 		if len(enter) > 0 && !b.wildcardGuardsPods() {
-			rules = append(rules, Rule{If: where(on(side, Pods)), Then: Return, Comment: "pods' interfaces are not the host's"})
+			rules = append(rules, b.exemptForward(dir, on(side, Pods))...)
 			if Links(b.state) {
-				rules = append(rules, Rule{If: where(is(pods)), Then: Return, Comment: "pods' interfaces are not the host's"})
+				rules = append(rules, Rule{If: where(notIn(side, Pods), is(pods)), Then: Return, Comment: "pods' interfaces are not the host's"})
 			}
 		}
 		rules = append(rules, enter...)
@@ -115,10 +134,27 @@ func (b *builder) forwardStage(dir model.Direction) []Rule {
 		return nil
 	}
 	if dir == model.Ingress && b.early() {
-		rules = append([]Rule{{If: where(marked(Early)), Then: Return, Comment: commentEarly}}, rules...)
+		early := where(marked(Early))
+		if b.countsWildcard() { // of pods it is said further below
+			early = append(early, notIn(SrcIn, Pods))
+		}
+		rules = append([]Rule{{If: early, Then: Return, Comment: commentEarly}}, rules...)
 	}
-	b.chain(name, "applyOnForward policies of host endpoints", rules...)
+	b.chain(name, "applyOnForward policies of host endpoints", append(b.pastItself(), rules...)...)
 	return []Rule{{Then: Jump, Chain: name}}
+}
+
+// exemptForward leaves out pods' packets where the host endpoint of all interfaces
+// does not guard the pods' own. If the guard counts they meet its program all the
+// same, but for those that the early stages have counted or allowed.
+func (b *builder) exemptForward(dir model.Direction, ofPods Test) []Rule {
+	switch {
+	case !b.countsWildcard():
+		return []Rule{{If: where(ofPods), Then: Return, Comment: "pods' interfaces are not the host's"}}
+	case dir == model.Ingress && b.early():
+		return []Rule{{If: where(marked(Early)), Then: Return, Comment: "counted, or allowed, before routing"}}
+	}
+	return nil
 }
 
 func hasPrograms(rules []Rule) bool {

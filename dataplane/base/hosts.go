@@ -58,7 +58,7 @@ func (b *builder) hostChains(stage model.Stage) {
 				if stage == model.StageUntracked {
 					allowed = "allowed-untracked"
 				}
-				b.chain(chainOf(h, s.name), text, Rule{Then: ClearMark, Bits: Accepted}, Rule{Then: Run, Program: p},
+				b.chain(chainOf(h, s.name), text, Rule{Then: ClearMark, Bits: Accepted}, Rule{Then: Run, Program: p, Spare: sparingOfHost(b.settings, h, s.stage, s.dir)},
 					Rule{If: where(marked(Accepted)), Then: Goto, Chain: allowed})
 			}
 		}
@@ -77,7 +77,7 @@ func (b *builder) enterForward(h *dataplane.Endpoint, dir model.Direction, tests
 	if dir == model.Ingress {
 		name = chainOf(h, "fi")
 	}
-	b.chain(name, h.Ref.String()+", applyOnForward", Rule{Then: Run, Program: p})
+	b.chain(name, h.Ref.String()+", applyOnForward", Rule{Then: Run, Program: p, Spare: sparingOfHost(b.settings, h, model.StageForward, dir)})
 	return []Rule{{If: tests, Then: Goto, Chain: name, Comment: h.Ref.String()}}
 }
 

@@ -2,6 +2,7 @@ package base
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy/model"
@@ -12,15 +13,21 @@ import (
 
 // fromLink is what packets meet that come from pods' interfaces and bear no local
 // pod's source. It comes after the rules for those that do.
-func (b *builder) fromLink() []Rule {
+func (b *builder) fromLink(chain string) []Rule {
 	if !b.judgesLinks() {
 		return nil
 	}
-	tests := where(notIn(SrcIn, Pods), is(FromLink))
-	if b.settings.Guards.Link == model.GuardCount {
-		return b.guarded(model.GuardLinkName, model.GuardCount, tests, "a source that no object lists")
+	return []Rule{{If: where(notIn(SrcIn, Pods), is(FromLink)), Then: Jump, Chain: chain, Comment: "a source that no object lists"}}
+}
+
+// unlisted are the rules for sources that are no local pods': those in the node's
+// blocks, and those on pods' interfaces. A guard that counts has no say in what is
+// dropped without it.
+func (b *builder) unlisted(chain string) []Rule {
+	if b.countsLinks() {
+		return append(b.unknown(SrcIn), b.fromLink(chain)...)
 	}
-	return []Rule{{If: tests, Then: Jump, Chain: "from-link", Comment: "a source that no object lists"}}
+	return append(b.fromLink(chain), b.unknown(SrcIn)...)
 }
 
 // linkSources are the sources of packets that are the pod's behind the interface.
@@ -34,26 +41,40 @@ func (b *builder) linkSources() []netip.Prefix {
 
 // linkChains writes the chains that packets of unlisted addresses meet.
 func (b *builder) linkChains() {
-	if !b.judgesLinks() || b.settings.Guards.Link != model.GuardEnforce {
+	if !b.judgesLinks() {
 		return
 	}
 	rules := b.linkServices()
+	if b.judgedBefore() {
+		rules = append(rules, Rule{If: where(Test{Kind: SrcNet, Net: linkLocal4}, Test{Kind: DstLocal, Not: true}), Then: Return, Comment: "counted before routing"})
+	}
 	for _, n := range b.linkSources() {
 		rules = append(rules, Rule{If: where(Test{Kind: SrcNet, Net: n}), Then: Goto, Chain: "link-egress", Comment: "the pod behind the interface"})
 	}
-	if b.settings.UnknownWorkloads == model.Deny {
-		rules = append(rules, Rule{Then: Drop, Guard: model.GuardLinkName, Comment: "unknownWorkloads: Deny"})
-	} else {
+	switch {
+	case b.settings.UnknownWorkloads == model.Deny:
+		rules = append(rules, b.guarded(model.GuardLinkName, b.settings.Guards.Link, nil, "unknownWorkloads: Deny")...)
+	case b.judgedBefore():
+		rules = append(rules, Rule{If: where(is(DstLocal)), Then: Goto, Chain: "link-egress", Comment: "unknownWorkloads: Allow"})
+	default:
 		rules = append(rules, Rule{Then: Goto, Chain: "link-egress", Comment: "unknownWorkloads: Allow"})
 	}
 	b.once("from-link", "from pods' interfaces, with a source that no object lists", rules...)
-	egress := Rule{Then: ByLink, Direction: model.Egress}
+	egress := b.byLink(model.Egress)
 	if b.settings.UnknownWorkloads == model.Deny && !b.latePorts() {
 		egress.Guard = model.GuardLinkName
 	}
 	b.once("link-egress", "of the pod behind the interface", egress)
-	b.once("link-ingress", "of the pod behind the interface", Rule{Then: ByLink, Direction: model.Ingress})
+	b.once("link-ingress", "of the pod behind the interface", b.byLink(model.Ingress))
 }
+
+func (b *builder) byLink(dir model.Direction) Rule {
+	return Rule{Then: ByLink, Direction: dir, Counted: b.countsLinks()}
+}
+
+// judgedBefore reports whether linkPrerouting has counted what the filter hooks
+// see again, of all that is not for the node itself.
+func (b *builder) judgedBefore() bool { return b.countsLinks() && b.latePorts() && !b.ipv6() }
 
 // toLink is what packets meet that leave by pods' interfaces for no local pod's
 // address: multicast, broadcast, link-local.
@@ -61,11 +82,7 @@ func (b *builder) toLink() []Rule {
 	if !b.judgesLinks() {
 		return nil
 	}
-	tests := where(notIn(DstIn, Pods), is(ToLink))
-	if b.settings.Guards.Link == model.GuardCount {
-		return b.guarded(model.GuardLinkName, model.GuardCount, tests, "a destination that no object lists")
-	}
-	return []Rule{{If: tests, Then: Jump, Chain: "link-ingress", Comment: "a destination that no object lists"}}
+	return []Rule{{If: where(notIn(DstIn, Pods), is(ToLink)), Then: Jump, Chain: "link-ingress", Comment: "a destination that no object lists"}}
 }
 
 // postrouting is where the port is known by which bridged packets leave.
@@ -73,37 +90,42 @@ func (b *builder) postrouting() {
 	if !b.judgesLinks() || !b.latePorts() {
 		return
 	}
-	tests := where(notIn(DstIn, Pods), is(ToPort))
-	rules := b.guarded(model.GuardLinkName, b.settings.Guards.Link, tests, "a destination that no object lists")
-	if b.settings.Guards.Link == model.GuardEnforce {
-		b.once("port-ingress", "of the pod behind the port", Rule{Then: ByPort, Direction: model.Ingress})
-		rules = []Rule{{If: tests, Then: Jump, Chain: "port-ingress", Comment: "a destination that no object lists"}}
-	}
+	b.once("port-ingress", "of the pod behind the port", Rule{Then: ByPort, Direction: model.Ingress, Counted: b.countsLinks()})
 	b.hook(Postrouting, "postrouting", "bridged packets, by the port by which they leave", []Rule{established},
-		append(b.discovery(Postrouting), rules...)...)
+		append(b.discovery(Postrouting), Rule{
+			If: where(notIn(DstIn, Pods), is(ToPort)), Then: Jump, Chain: "port-ingress", Comment: "a destination that no object lists",
+		})...)
 }
 
 // linkPrerouting judges IPv4 sources that no object lists where the port is still
 // known by which they come: routing makes a packet forget it. What the filter hooks
-// see of it again they judge alike.
+// see of it again they judge alike, or if the guard counts leave alone.
 func (b *builder) linkPrerouting() {
 	b.to = &b.tables.Filter
-	if !b.latePorts() || !b.judgesLinks() || b.settings.Guards.Link != model.GuardEnforce {
+	if !b.latePorts() || !b.judgesLinks() {
 		return
 	}
 	var rules []Rule
 	if !b.ipv6() {
-		source := Rule{Then: ByLink, Direction: model.Egress}
-		if b.settings.UnknownWorkloads == model.Deny {
-			source.Guard = model.GuardLinkName
-		}
-		b.chain("routed-egress", "of the pod behind the port", append(b.linkServices(),
-			Rule{If: where(Test{Kind: SrcNet, Net: anyHost}), Then: Return, Comment: "before the first address"}, source)...)
+		b.chain("routed-egress", "of the pod behind the port", append(b.linkServices(), b.routedSources()...)...)
 		rules = append(b.discovery(LinkPrerouting), Rule{
 			If: where(notIn(SrcIn, Pods), is(FromLink), Test{Kind: DstLocal, Not: true}), Then: Jump, Chain: "routed-egress", Comment: "a source that no object lists",
 		})
 	}
 	b.hook(LinkPrerouting, "link-prerouting", "ports are forgotten by routing", []Rule{established}, rules...)
+}
+
+func (b *builder) routedSources() []Rule {
+	rules := []Rule{{If: where(Test{Kind: SrcNet, Net: anyHost}), Then: Return, Comment: "before the first address"}}
+	source := b.byLink(model.Egress)
+	if b.settings.UnknownWorkloads == model.Deny {
+		source.Guard = model.GuardLinkName
+	}
+	if source.Counted && b.settings.UnknownWorkloads == model.Deny { // all others are counted by the filter hooks
+		b.chain("routed-link", "of the pod behind the port", source)
+		return append(rules, Rule{If: where(Test{Kind: SrcNet, Net: linkLocal4}), Then: Goto, Chain: "routed-link", Comment: "the pod behind the port"})
+	}
+	return append(rules, source)
 }
 
 // latePorts reports whether ports are known after the forward hook only.
@@ -127,10 +149,30 @@ func HasPorts(s *dataplane.State) bool {
 func (b *builder) encapsulation() []Rule {
 	var rules []Rule
 	for _, t := range b.tunnels() {
-		rules = append(rules, b.guarded(model.GuardEncapsulationName, b.settings.Guards.Encapsulation,
-			append(t, on(SrcIn, Pods), on(DstIn, Nodes)), "pods send nothing into the nodes' tunnels")...)
+		rules = append(rules, b.encapsulated(append(t, on(SrcIn, Pods), on(DstIn, Nodes)))...)
 	}
 	return rules
+}
+
+// encapsulationHere is the same at the node that the tunnel belongs to, of which
+// every address counts, those too that no other node knows to be its. Pods of other
+// nodes are known by the blocks of pod addresses. No node sends what it encapsulates
+// with an address of these, unless it is its own; an end outside of the cluster has none.
+func (b *builder) encapsulationHere() []Rule {
+	var rules []Rule
+	for _, t := range b.tunnels() {
+		from := func(tests ...Test) { rules = append(rules, b.encapsulated(slices.Concat(t, tests))...) }
+		from(on(SrcIn, Pods))
+		from(notIn(SrcIn, Pods), on(SrcIn, ClusterBlocks), notIn(SrcIn, Nodes), notIn(SrcIn, Own))
+		if Links(b.state) {
+			from(notIn(SrcIn, Pods), notIn(SrcIn, ClusterBlocks), is(FromLink))
+		}
+	}
+	return rules
+}
+
+func (b *builder) encapsulated(tests []Test) []Rule {
+	return b.guarded(model.GuardEncapsulationName, b.settings.Guards.Encapsulation, tests, "pods send nothing into the nodes' tunnels")
 }
 
 // tunnels are the tests for what the node's tunnel devices send.

@@ -10,18 +10,35 @@ func (b *builder) input() {
 	b.toHost()
 	b.linkChains()
 	rules := append(b.discovery(Input), strict...)
-	rules = append(rules, b.encapsulation()...)
+	rules = append(rules, b.encapsulationHere()...)
 	rules = append(rules, Rule{If: where(on(SrcIn, Pods)), Then: Goto, Chain: "pod-to-host", Comment: "local pods"})
-	if b.judgesLinks() && b.settings.Guards.Link == model.GuardEnforce {
-		b.chain("link-to-host", "a pod to its own node, with a source that no object lists",
-			Rule{Then: Jump, Chain: "from-link"}, Rule{Then: Goto, Chain: "to-host"})
-		for _, n := range b.linkSources() {
-			rules = append(rules, Rule{If: where(Test{Kind: SrcNet, Net: n}, is(FromLink)), Then: Goto, Chain: "link-to-host"})
-		}
-	}
-	rules = append(rules, b.fromLink()...)
-	rules = append(rules, b.unknown(SrcIn)...)
+	rules = append(rules, b.linkToHost()...)
 	b.hook(Input, "input", "to the node itself", []Rule{established, {If: where(by(InIs, "lo")), Then: Accept}}, append(rules, local...)...)
+}
+
+// linkToHost is what packets to the node meet that come from pods' interfaces and
+// bear no local pod's source.
+func (b *builder) linkToHost() []Rule {
+	const text = "a pod to its own node, with a source that no object lists"
+	if !b.judgesLinks() {
+		return b.unknown(SrcIn)
+	}
+	var rules []Rule
+	if b.countsLinks() {
+		if b.settings.EndpointToHost == model.ToHostDrop {
+			for _, n := range b.linkSources() {
+				src := where(Test{Kind: SrcNet, Net: n})
+				rules = append(rules, Rule{If: src, Then: Count, Guard: model.GuardLinkName, Comment: "endpointToHostAction: Drop, counted only"}, Rule{If: src, Then: Return})
+			}
+		}
+		b.chain("link-to-host", text, append(rules, Rule{Then: Goto, Chain: "from-link"})...)
+		return b.unlisted("link-to-host")
+	}
+	b.chain("link-to-host", text, Rule{Then: Jump, Chain: "from-link"}, Rule{Then: Goto, Chain: "to-host"})
+	for _, n := range b.linkSources() {
+		rules = append(rules, Rule{If: where(Test{Kind: SrcNet, Net: n}, is(FromLink)), Then: Goto, Chain: "link-to-host"})
+	}
+	return append(rules, b.unlisted("from-link")...)
 }
 
 // localIn leads to the host endpoints that guard the node itself.
@@ -51,9 +68,12 @@ func (b *builder) returned() []Rule {
 	const text = "endpointToHostAction: Return"
 	star := b.hosts.Wildcard()
 	rules := []Rule{b.failsafe(failsafeIn), {Then: Goto, Chain: chainOf(star, hostIn.name), Comment: text}}
-	if b.early() {
+	switch {
+	case b.early() && b.wildcardGuardsPods():
 		b.done()
-		rules = append([]Rule{{If: where(marked(Early)), Then: Goto, Chain: "done", Comment: commentEarly}}, rules...)
+		return append([]Rule{{If: where(marked(Early)), Then: Goto, Chain: "done", Comment: commentEarly}}, rules...)
+	case b.early(): // a guard that counts has set it
+		return append([]Rule{{Then: ClearMark, Bits: Early}}, rules...)
 	}
 	return rules
 }

@@ -12,6 +12,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 )
 
 // Backend keeps the kernel's rules and sets equal to a State. Not safe for concurrent use.
@@ -75,7 +76,7 @@ func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
 	if err != nil {
 		return fmt.Errorf("iptables: read what the kernel holds: %w", err)
 	}
-	b.memory = newMemory(s.Compiled)
+	b.memory = newMemory(s)
 	want := b.memory.generate(s, b.opts, nameAmong(have.sets))
 	p := planOf(have, want)
 	for f := range missing {
@@ -116,7 +117,7 @@ func (b *Backend) leaveOthers(ctx context.Context) error {
 // Apply implements dataplane.Backend. After an error what the kernel holds is
 // found out by the next Sync or Apply.
 func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.State) error {
-	if b.have == nil || ch == nil || b.memory.compiled != s.Compiled {
+	if b.have == nil || ch == nil || b.memory.compiled != s.Compiled || b.memory.shape != base.ShapeOf(s) {
 		return b.Sync(ctx, s)
 	}
 	b.memory.forget(ch)

@@ -39,12 +39,10 @@ func (b *Backend) changeBar(flows []model.Flow, add bool) error {
 		return nil // the next Sync is not done yet: there may be no set
 	}
 	var errs []error
-	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
+	for f, of := range dataplane.ByFamily(flows) {
 		var elems []elem
-		for i := range flows {
-			if fl := &flows[i]; dataplane.FamilyOf(fl.Src) == f {
-				elems = append(elems, elem{net: netip.PrefixFrom(fl.Src, fl.Src.BitLen()), protocol: fl.Protocol, port: fl.SrcPort, to: fl.Dst})
-			}
+		for _, fl := range of {
+			elems = append(elems, elem{net: netip.PrefixFrom(fl.Src, fl.Src.BitLen()), protocol: fl.Protocol, port: fl.SrcPort, to: fl.Dst})
 		}
 		if s := b.have.sets[fmt.Sprintf("%d%s", f, barKey)]; s != nil && len(elems) > 0 {
 			errs = append(errs, b.kernel.changeSet(s, elems, add))

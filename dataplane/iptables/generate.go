@@ -18,7 +18,7 @@ func firstVersion(s *ipset) string { return versionName(s.key, 0) }
 
 // generate returns what a State asks for.
 func generate(s *dataplane.State, o Options, name namer) *ruleset {
-	return newMemory(s.Compiled).generate(s, o, name)
+	return newMemory(s).generate(s, o, name)
 }
 
 // generate returns what a State asks for, of the Compiler that the memory is of.
@@ -83,6 +83,8 @@ type generator struct {
 	// piece is of the program that is being written, if any; effect is that of the rule.
 	piece  *piece
 	effect effect
+	// spare are the packets that the program only counts.
+	spare base.Sparing
 	// t is the table that is being written: chains are not seen across tables.
 	t *table
 	// included are the chains of the table that are written out where they are included.

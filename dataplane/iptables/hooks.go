@@ -41,7 +41,7 @@ func (g *generator) tableOf(name string, chains []base.Chain) {
 			g.dispatchers()
 		}
 		for _, c := range chains {
-			if c.Asked || c.Name == "itself" {
+			if c.Asked {
 				continue
 			}
 			if c.Point == base.Nowhere {
@@ -89,9 +89,8 @@ func (g *generator) rules(name string, list []base.Rule) []rule {
 		r := &list[i]
 		tests := slices.DeleteFunc(slices.Clone(r.If), func(t base.Test) bool { return t.Kind == base.FromLink || t.Kind == base.ToLink })
 		switch {
-		case slices.ContainsFunc(r.If, func(t base.Test) bool { return t.Kind == base.PairIn }):
-			// No set holds pairs of addresses: the rules of a pod's address match what
-			// the pod sends itself, see dispatchPod.
+		case slices.ContainsFunc(r.If, isPair):
+			out = append(out, g.pairs(r)...)
 		case len(tests) == len(r.If):
 			out = append(out, g.one(r)...)
 		case comesBack(r.Then):
@@ -110,6 +109,37 @@ func (g *generator) rules(name string, list []base.Rule) []rule {
 		}
 	}
 	return out
+}
+
+func isPair(t base.Test) bool { return t.Kind == base.PairIn }
+
+// pairs writes a rule for what a pod sends itself, of which no set holds the pairs of
+// addresses: a tree of chains marks it, and what the mark leads to takes it off.
+func (g *generator) pairs(r *base.Rule) []rule {
+	plain := *r
+	plain.If = slices.DeleteFunc(slices.Clone(r.If), isPair)
+	selves := g.once(chainPrefix+"selves", func() []rule {
+		tree := g.addrTree(chainPrefix+"self", "-s", g.addrs(g.family), func(a netip.Addr) []rule {
+			var rules []rule
+			for _, b := range g.mates(a) {
+				rules = append(rules, rule{"-s " + a.String() + " -d " + b.String(), setMark(g.opts.Accepted), ""})
+			}
+			return rules
+		})
+		return []rule{{"", clearMark(g.opts.Accepted), ""}, {"", "-g " + tree, ""}}
+	})
+	unmarked := g.once(chainPrefix+"unmark", func() []rule { return []rule{{"", clearMark(g.opts.Accepted), ""}} })
+	var out []rule
+	for _, m := range g.tests(plain.If, mixed) {
+		out = append(out, rule{m, "-j " + selves, r.Comment}, rule{strings.TrimSpace(m + " " + isMarked(g.opts.Accepted)), "-g " + unmarked, r.Comment})
+	}
+	return out
+}
+
+// mates are the addresses of the local pod that has an address.
+func (g *generator) mates(a netip.Addr) []netip.Addr {
+	e := g.owners[a]
+	return slices.DeleteFunc(slices.Clone(e.Addrs), func(b netip.Addr) bool { return dataplane.FamilyOf(b) != g.family || g.owners[b].Ref != e.Ref })
 }
 
 // comesBack reports whether packets go on with the next rule, or never.
@@ -270,18 +300,18 @@ func (g *generator) targets(r *base.Rule) []string {
 	case base.Goto:
 		return []string{"-g " + chainPrefix + r.Chain}
 	case base.Run:
-		return []string{"-j " + g.program(r.Program)}
+		return []string{"-j " + g.program(r.Program, r.Spare)}
 	case base.ByAddr:
 		if r.Direction == model.Egress {
 			return []string{"-j " + chainEgress}
 		}
 		return []string{"-j " + chainIngress}
 	case base.ByLink:
-		return []string{"-g " + g.byLink(r.Direction, r.Guard)}
+		return []string{"-g " + g.byLink(r)}
 	case base.SetMark:
-		return []string{setMark(g.bits(r.Bits))}
+		return []string{setMark(g.opts.Bits(r.Bits))}
 	case base.ClearMark:
-		return []string{clearMark(g.bits(r.Bits))}
+		return []string{clearMark(g.opts.Bits(r.Bits))}
 	case base.Renew:
 		return []string{fmt.Sprintf("-j SET --add-set %s %s --exist --timeout %d", g.bar(), barFields, barSeconds)}
 	case base.NoTrack:
@@ -290,21 +320,11 @@ func (g *generator) targets(r *base.Rule) []string {
 	return []string{"-j RETURN"}
 }
 
-func (g *generator) bits(m base.Mark) (bits uint32) {
-	if m&base.Accepted != 0 {
-		bits |= g.opts.Accepted
-	}
-	if m&base.Early != 0 {
-		bits |= g.opts.Early
-	}
-	return bits
-}
-
 // entry returns a chain that runs a program and clears the mark behind it, for
 // rules that lead there by -g.
-func (g *generator) entry(p *dataplane.Program) string {
-	inner := g.program(p)
-	return g.once(chainPrefix+"e-"+p.ID, func() []rule {
+func (g *generator) entry(p *dataplane.Program, spare base.Sparing) string {
+	inner := g.program(p, spare)
+	return g.once(strings.Replace(inner, "p-", "e-", 1), func() []rule {
 		return []rule{{"", "-j " + inner, ""}, {isMarked(g.opts.Accepted), clearMark(g.opts.Accepted), ""}}
 	})
 }
@@ -330,31 +350,30 @@ func (g *generator) dispatchPod(a netip.Addr, dir model.Direction) []rule {
 	own := "-j RETURN"
 	if e.Policy != nil {
 		if p := e.Policy.Program(model.StageSelf, dir, g.family); p != nil {
-			own = "-g " + g.program(p)
+			own = "-g " + g.program(p, base.SpareNone)
 		}
 	}
 	var rules []rule
-	for _, b := range e.Addrs {
-		if dataplane.FamilyOf(b) == g.family && g.owners[b].Ref == e.Ref {
-			rules = append(rules, rule{match + peer + b.String(), own, "a pod to itself"})
-		}
+	for _, b := range g.mates(a) {
+		rules = append(rules, rule{match + peer + b.String(), own, "a pod to itself"})
 	}
 	return append(rules, g.toPod(match, e, dir, g.program))
 }
 
 // toPod leads to a pod's program, by the chain that enter returns.
-func (g *generator) toPod(match string, e dataplane.Endpoint, dir model.Direction, enter func(*dataplane.Program) string) rule {
+func (g *generator) toPod(match string, e dataplane.Endpoint, dir model.Direction, enter func(*dataplane.Program, base.Sparing) string) rule {
 	if e.Policy != nil {
 		if p := e.Policy.Program(model.StageWorkload, dir, g.family); p != nil {
-			return rule{match, "-g " + enter(p), ""}
+			return rule{match, "-g " + enter(p, base.SparingOf(g.state, &e, model.StageWorkload, dir)), ""}
 		}
 	}
 	return rule{match, "-j DROP", "no policy is known"}
 }
 
 // byLink is the chain that leads from interfaces and ports to the programs of the pods behind them.
-// What no pod is behind is dropped for a guard, if there is one.
-func (g *generator) byLink(dir model.Direction, guard model.GuardName) string {
+// What no pod is behind is dropped for a guard, or counted, if there is one.
+func (g *generator) byLink(r *base.Rule) string {
+	dir := r.Direction
 	name := chainPrefix + "by-link-" + map[model.Direction]string{model.Egress: "e", model.Ingress: "i"}[dir]
 	return g.once(name, func() []rule {
 		var rules []rule
@@ -364,14 +383,15 @@ func (g *generator) byLink(dir model.Direction, guard model.GuardName) string {
 			match := linkMatch(p, dir == model.Ingress)
 			switch {
 			case !ok || slices.ContainsFunc(rules, func(r rule) bool { return r.match == match }):
+			case r.Counted && e.Policy == nil:
 			case !e.HasPolicies(g.family):
 				rules = append(rules, rule{match, "-j RETURN", ""})
 			default:
 				rules = append(rules, g.toPod(match, e, dir, g.entry))
 			}
 		}
-		if guard != "" {
-			rules = append(rules, rule{"", "-j " + g.guardChain(guard, false), ""})
+		if r.Guard != "" {
+			rules = append(rules, rule{"", "-j " + g.guardChain(r.Guard, r.Counted), ""})
 		}
 		return rules
 	})
@@ -392,6 +412,15 @@ func (g *generator) portChecks(r *base.Rule) string {
 	to := g.guardChain(r.Guard, r.Counted)
 	return g.addrTree(chainPrefix+"ports", "-s", addrs, func(a netip.Addr) []rule {
 		return []rule{{fmt.Sprintf("-s %s -m physdev ! --physdev-in %q", a, dataplane.Plain(ports[a], 15)), "-j " + to, ""}}
+	})
+}
+
+// sparedChain is the chain that counts for a guard what a program would drop, and accepts it.
+func (g *generator) sparedChain(name model.GuardName) string {
+	o := dataplane.GuardOrigin(name, true)
+	return g.once(chainPrefix+"g-"+string(name)+"-s", func() []rule {
+		g.rs.origins[chainPrefix+"g-"+string(name)+"-s"] = o
+		return []rule{{"", setMark(g.opts.Accepted), o.String()}}
 	})
 }
 

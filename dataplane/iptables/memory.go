@@ -7,21 +7,29 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // memory is what one generation of rules leaves to the next: what did not change
-// is not made again. It is of one Compiler.
+// is not made again. It is of one Compiler, and of programs of one shape.
 type memory struct {
 	compiled *dataplane.Compiler
+	shape    base.Shape
 	members  map[string]*members // by the ID of the compiler's set
 	tables   map[string]*peers   // by ID
-	pieces   map[*dataplane.Program]*piece
+	pieces   map[pieceKey]*piece
 }
 
-func newMemory(c *dataplane.Compiler) *memory {
-	return &memory{compiled: c, members: map[string]*members{}, tables: map[string]*peers{}, pieces: map[*dataplane.Program]*piece{}}
+// pieceKey is a program, and the packets that it only counts.
+type pieceKey struct {
+	program *dataplane.Program
+	spare   base.Sparing
+}
+
+func newMemory(s *dataplane.State) *memory {
+	return &memory{compiled: s.Compiled, shape: base.ShapeOf(s), members: map[string]*members{}, tables: map[string]*peers{}, pieces: map[pieceKey]*piece{}}
 }
 
 // members of a set, by family: addresses and blocks, and for sets with ports
@@ -48,6 +56,9 @@ type piece struct {
 	sets    map[string]*ipset
 	effects map[string]effect
 	origins map[string]dataplane.Origin
+	// denials are the leaves that drop, by the chain that counts the spared packets
+	// before: which these are is not the piece's.
+	denials map[string]dataplane.Leaf
 	// asks are the sets, holds the tables that it was made of.
 	asks  map[string]bool
 	holds []string
@@ -77,13 +88,11 @@ func (m *memory) forget(ch *dataplane.Change) {
 		tables[id] = true
 		delete(m.tables, id)
 	}
-	for _, p := range ch.Removed {
-		delete(m.pieces, p)
-	}
+	maps.DeleteFunc(m.pieces, func(k pieceKey, _ *piece) bool { return slices.Contains(ch.Removed, k.program) })
 	if len(sets)+len(tables) == 0 {
 		return
 	}
-	maps.DeleteFunc(m.pieces, func(_ *dataplane.Program, p *piece) bool {
+	maps.DeleteFunc(m.pieces, func(_ pieceKey, p *piece) bool {
 		return slices.ContainsFunc(p.holds, func(id string) bool { return tables[id] }) ||
 			anyOf(p.asks, sets)
 	})

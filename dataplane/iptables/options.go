@@ -3,16 +3,13 @@ package iptables
 import (
 	"fmt"
 
+	"github.com/tierwall/tierwall/dataplane/base"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // Options of a Backend. The zero value means the defaults.
 type Options struct {
-	// Accepted and Early are two bits of the packet mark that are Tierwall's while
-	// a packet is within its chains: Accepted says that a tier has accepted, Early
-	// that an untracked or preDNAT policy has, so that later hooks leave out the
-	// host endpoint's other policies. 0 means those of the State's Settings.
-	Accepted, Early uint32
+	base.Marks
 	// LogGroup is the NFLOG group of Log rules; 0 means DefaultLogGroup.
 	LogGroup uint16
 	// Variant of the commands; zero means the one that the node's other software uses.
@@ -31,9 +28,7 @@ func (o Options) complete() Options {
 
 // with takes the bits of the mark from the settings where the Options leave them open.
 func (o Options) with(s *model.Settings) Options {
-	if o.Accepted == 0 || o.Early == 0 {
-		o.Accepted, o.Early = s.MarkBits()
-	}
+	o.Marks = o.Marks.With(s)
 	return o
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 )
 
 // How a program runs. A stage jumps to it (-j). What drops, drops; what comes
@@ -15,16 +16,21 @@ import (
 // back to where the chain of the rule was jumped to from; rules that do not
 // decide lead there by -j and go on.
 
-// program returns the chain of a program.
-func (g *generator) program(p *dataplane.Program) string {
+// program returns the chain of a program. One that only counts some packets is
+// another chain.
+func (g *generator) program(p *dataplane.Program, spare base.Sparing) string {
 	name := chainPrefix + "p-" + p.ID
+	if spare != base.SpareNone {
+		name += "-" + string(spare)
+	}
 	if _, ok := g.t.chains[name]; ok {
 		return name
 	}
-	made := g.memory.pieces[p]
+	key := pieceKey{p, spare}
+	made := g.memory.pieces[key]
 	if made == nil || !made.named(g.name) {
-		made = g.newPart(p, name)
-		g.memory.pieces[p] = made
+		made = g.newPart(key, name)
+		g.memory.pieces[key] = made
 	}
 	maps.Copy(g.t.chains, made.chains)
 	maps.Copy(g.t.tags, made.tags)
@@ -33,7 +39,27 @@ func (g *generator) program(p *dataplane.Program) string {
 	for key, e := range made.effects {
 		g.note(key, e, false)
 	}
+	for _, chain := range sortedKeys(made.denials) {
+		g.denial(chain, made.denials[chain], spare)
+	}
 	return name
+}
+
+// denial writes the chain of a leaf that drops all but the packets that are spared:
+// they count for a guard and go back as if they were accepted.
+func (g *generator) denial(chain string, l dataplane.Leaf, spare base.Sparing) {
+	g.once(chain, func() []rule {
+		var rules []rule
+		for _, s := range spare.Spared(g.family) {
+			for _, m := range g.tests(s.If, opens) {
+				rules = append(rules, rule{m, "-g " + g.sparedChain(s.Guard), "counted only"})
+			}
+		}
+		if l.Origin == (dataplane.Origin{}) {
+			return append(rules, rule{"", "-j DROP", ""})
+		}
+		return append(rules, rule{"", "-g " + g.origin(&l), ""})
+	})
 }
 
 // named says whether the sets of a piece are still called so.
@@ -47,16 +73,17 @@ func (p *piece) named(name namer) bool {
 }
 
 // newPart writes a program.
-func (g *generator) newPart(p *dataplane.Program, name string) *piece {
+func (g *generator) newPart(k pieceKey, name string) *piece {
+	p := k.program
 	in, t := newRuleset(), newTable()
-	made := &piece{chains: t.chains, tags: t.tags, sets: in.sets, effects: in.effects, origins: in.origins, asks: map[string]bool{}}
+	made := &piece{chains: t.chains, tags: t.tags, sets: in.sets, effects: in.effects, origins: in.origins, denials: map[string]dataplane.Leaf{}, asks: map[string]bool{}}
 	for i := range p.Segments {
 		if s := p.Segments[i].Table; s != nil {
 			made.holds = append(made.holds, s.ID)
 		}
 	}
 	inner := *g
-	inner.rs, inner.t, inner.piece = in, t, made
+	inner.rs, inner.t, inner.piece, inner.spare = in, t, made, k.spare
 	inner.programChains(p, name)
 	for c := range t.chains {
 		t.tagsOf(c)
@@ -89,7 +116,7 @@ func (g *generator) programChains(p *dataplane.Program, name string) {
 			}
 		}
 		if !open {
-			rules = append(rules, rule{"", "-j DROP", "no tier decides: default Deny"})
+			rules = append(rules, rule{"", g.drop(), "no tier decides: default Deny"})
 		}
 		return rules
 	})
@@ -141,6 +168,8 @@ func (g *generator) leaf(match string, l *dataplane.Leaf) []rule {
 	}
 	var target string
 	switch {
+	case l.Verdict == dataplane.Drop && g.spare != base.SpareNone:
+		target = g.dropBy(l)
 	case l.Origin != (dataplane.Origin{}) && l.Verdict == dataplane.Continue:
 		target = "-j " + g.origin(l)
 	case l.Origin != (dataplane.Origin{}):
@@ -155,6 +184,29 @@ func (g *generator) leaf(match string, l *dataplane.Leaf) []rule {
 		return rules
 	}
 	return append(rules, rule{match, target, ""})
+}
+
+// drop is what denies a packet without a rule.
+func (g *generator) drop() string {
+	if g.spare == base.SpareNone {
+		return "-j DROP"
+	}
+	return g.dropBy(&dataplane.Leaf{Verdict: dataplane.Drop})
+}
+
+// dropBy leads to the chain of a leaf that drops all but what is spared.
+func (g *generator) dropBy(l *dataplane.Leaf) string {
+	name := chainPrefix + "q-" + g.hash(l.Origin.String(), fmt.Sprint(l.Log))
+	g.piece.denials[name] = dataplane.Leaf{Verdict: dataplane.Drop, Origin: l.Origin, Log: l.Log}
+	return "-g " + name
+}
+
+// hash is that of a chain's content and of what it only counts.
+func (g *generator) hash(parts ...string) string {
+	if g.spare != base.SpareNone {
+		parts = append(parts, "spares", string(g.spare))
+	}
+	return dataplane.Hash(parts...)
 }
 
 // accept is the chain that does no more than accept.

@@ -32,7 +32,7 @@ func leafKey(l *dataplane.Leaf) string {
 
 // table returns the chain of a table whose tier ends so.
 func (g *generator) table(t *dataplane.Table, end *dataplane.Leaf) string {
-	name := chainPrefix + "t-" + dataplane.Hash(t.ID, leafKey(end))
+	name := chainPrefix + "t-" + g.hash(t.ID, leafKey(end))
 	return g.once(name, func() []rule {
 		direction := "src"
 		if t.Side == dataplane.CondDstAddr {
@@ -169,7 +169,7 @@ func (l *lookup) part(letter, kind string, groups []*group, depth int) rule {
 	}
 	key := "u" + dataplane.Hash(l.table, letter, path)
 	l.note(l.key(key), e, false)
-	chain := chainPrefix + "u-" + dataplane.Hash(l.table, letter, path, leafKey(l.end))
+	chain := chainPrefix + "u-" + l.hash(l.table, letter, path, leafKey(l.end))
 	l.once(chain, func() []rule { return append(l.rules(letter, kind, groups, depth+1), l.other...) })
 	return rule{inSet("", l.sorted(key, kind, sortElems(all)), l.direction), "-g " + chain, ""}
 }
@@ -179,7 +179,7 @@ const idLen = 16
 
 // rest returns the chain of a rest that ends so.
 func (g *generator) rest(r *dataplane.Rest, end *dataplane.Leaf) string {
-	name := chainPrefix + "r-" + dataplane.Hash(r.ID, leafKey(end))
+	name := chainPrefix + "r-" + g.hash(r.ID, leafKey(end))
 	return g.once(name, func() []rule {
 		if r.Ports != nil {
 			return g.portTable(r.Ports, name, end)

@@ -99,7 +99,7 @@ func (g *generator) test(m match, t *base.Test, e effect) []match {
 	case base.HopLimit255:
 		return one("-m hl --hl-eq 255")
 	}
-	bits := g.bits(t.Bits)
+	bits := g.opts.Bits(t.Bits)
 	return one(fmt.Sprintf("-m mark %s--mark 0x%08x/0x%08x", not, bits, bits))
 }
 
@@ -130,7 +130,7 @@ func (g *generator) baseElems(s base.Set) (kind string, elems []elem) {
 	case base.Governed:
 		return typeAddrs, g.singles(slices.DeleteFunc(g.addrs(g.family), func(a netip.Addr) bool { return !g.owners[a].HasPolicies(g.family) }))
 	case base.Own:
-		own := g.state.OwnAddrs()
+		own := slices.Clone(g.state.NodeAddrs)
 		for _, h := range g.hosts {
 			own = append(own, h.Addrs...)
 		}
@@ -141,6 +141,8 @@ func (g *generator) baseElems(s base.Set) (kind string, elems []elem) {
 		return typeNets, append(g.singles(g.state.Foreign), g.blocks(g.state.ForeignNets)...)
 	case base.Nodes:
 		return typeAddrs, g.singles(g.state.ClusterAddrs)
+	case base.ClusterBlocks:
+		return typeNets, g.blocks(g.state.ClusterBlocks)
 	case base.Sources:
 		return typeLinks, g.sources()
 	}

@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 )
 
 // Backend keeps the kernel's table equal to a State. Not safe for concurrent use.
@@ -88,9 +89,9 @@ func (b *Backend) Sync(_ context.Context, s *dataplane.State) error {
 }
 
 // Apply implements dataplane.Backend. Where what the kernel holds is not known,
-// after an error, it is a Sync.
+// after an error, it is a Sync, and so it is where all programs change.
 func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.State) error {
-	if b.world == nil || b.littered {
+	if b.world == nil || b.littered || b.world.shape != base.ShapeOf(s) {
 		return b.Sync(ctx, s)
 	}
 	w := b.world

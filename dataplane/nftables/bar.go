@@ -50,12 +50,10 @@ func (b *Backend) changeBar(flows []model.Flow, add bool) error {
 		return nil // the next Sync is not done yet: there may be no table
 	}
 	var list []elem
-	for _, f := range families {
+	for f, of := range dataplane.ByFamily(flows) {
 		s := b.world.sets[setBar+digit(f)]
-		for i := range flows {
-			if dataplane.FamilyOf(flows[i].Src) == f {
-				list = append(list, elem{set: s, key: flowKey(&flows[i])})
-			}
+		for i := range of {
+			list = append(list, elem{set: s, key: flowKey(&of[i])})
 		}
 	}
 	if err := b.kernel.bar(list, add); err != nil {

@@ -49,12 +49,13 @@ type baseInputs struct {
 	foreign     []netip.Addr
 	foreignNets []netip.Prefix
 	cluster     []netip.Addr
+	blocks      []netip.Prefix
 }
 
 func inputsOf(s *dataplane.State) baseInputs {
 	return baseInputs{
 		s.Settings, s.Links, slices.Clone(s.NodeAddrs), slices.Clone(s.PodCIDRs), slices.Clone(s.Foreign), slices.Clone(s.ForeignNets),
-		slices.Clone(s.ClusterAddrs),
+		slices.Clone(s.ClusterAddrs), slices.Clone(s.ClusterBlocks),
 	}
 }
 
@@ -62,7 +63,8 @@ func inputsOf(s *dataplane.State) baseInputs {
 func (w *world) stale() bool {
 	s, in := w.state, &w.inputs
 	return s.Settings != in.settings || s.Links != in.links || !slices.Equal(s.NodeAddrs, in.nodeAddrs) || !slices.Equal(s.PodCIDRs, in.podCIDRs) ||
-		!slices.Equal(s.Foreign, in.foreign) || !slices.Equal(s.ForeignNets, in.foreignNets) || !slices.Equal(s.ClusterAddrs, in.cluster)
+		!slices.Equal(s.Foreign, in.foreign) || !slices.Equal(s.ForeignNets, in.foreignNets) || !slices.Equal(s.ClusterAddrs, in.cluster) ||
+		!slices.Equal(s.ClusterBlocks, in.blocks)
 }
 
 // renderBase writes the base chains and what they alone use, anew.
@@ -106,7 +108,7 @@ type baseRenderer struct {
 
 // sets brings the sets of the node's own addresses up to date.
 func (r *baseRenderer) sets() {
-	own := r.state.OwnAddrs()
+	own := slices.Clone(r.state.NodeAddrs)
 	for _, h := range r.hosts {
 		own = append(own, h.Addrs...)
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -76,24 +77,26 @@ func (w *world) endpoint(ref model.Ref, before, after dataplane.Endpoint) {
 // programs calls f with the programs that an endpoint needs: of a pod those of
 // the families that it has addresses of; of a host endpoint all, though only some
 // of them may be used.
-func programs(e dataplane.Endpoint, f func(*dataplane.Program)) {
+func programs(e dataplane.Endpoint, f func(dataplane.StageProgram)) {
 	if e.LocalEndpoint == nil || e.Policy == nil {
 		return
 	}
 	for _, p := range e.Policy.Programs {
 		has := func(a netip.Addr) bool { return dataplane.FamilyOf(a) == p.Program.Family }
 		if e.Host != nil || slices.ContainsFunc(e.Addrs, has) {
-			f(p.Program)
+			f(p)
 		}
 	}
 }
 
 func (w *world) holdPrograms(e dataplane.Endpoint) {
-	programs(e, func(p *dataplane.Program) { w.program(p) })
+	programs(e, func(p dataplane.StageProgram) { w.program(p.Program, w.sparing(&e, p.Stage, p.Direction)) })
 }
 
 func (w *world) releasePrograms(e dataplane.Endpoint) {
-	programs(e, func(p *dataplane.Program) { w.release(w.units["program "+p.ID]) })
+	programs(e, func(p dataplane.StageProgram) {
+		w.release(w.units["program "+programName(p.Program, w.sparing(&e, p.Stage, p.Direction))])
+	})
 }
 
 // placePods brings the elements for addresses up to date, and those for other
@@ -125,8 +128,8 @@ func (w *world) placePods(touched map[netip.Addr]bool) {
 			} else {
 				w.dropElem(setGuarded+d, key)
 			}
-			w.putElem(mapEgress+d, key, jump(e, model.Egress, a))
-			w.putElem(mapIngress+d, key, jump(e, model.Ingress, a))
+			w.putElem(mapEgress+d, key, w.jump(e, model.Egress, a))
+			w.putElem(mapIngress+d, key, w.jump(e, model.Ingress, a))
 		}
 		w.placeSelf(a, touched)
 	}
@@ -136,7 +139,7 @@ func (w *world) placePods(touched map[netip.Addr]bool) {
 }
 
 // jump is the verdict that leads to a pod's program; without one nothing passes.
-func jump(e dataplane.Endpoint, dir model.Direction, a netip.Addr) string {
+func (w *world) jump(e dataplane.Endpoint, dir model.Direction, a netip.Addr) string {
 	if e.Policy == nil {
 		return "drop"
 	}
@@ -144,7 +147,12 @@ func jump(e dataplane.Endpoint, dir model.Direction, a netip.Addr) string {
 	if p == nil {
 		return "drop"
 	}
-	return "jump p-" + p.ID
+	return "jump " + programName(p, w.sparing(&e, model.StageWorkload, dir))
+}
+
+// sparing is what a program only counts.
+func (w *world) sparing(e *dataplane.Endpoint, s model.Stage, dir model.Direction) base.Sparing {
+	return base.SparingOf(w.state, e, s, dir)
 }
 
 // placeSelf brings the pairs that begin with an address up to date.
@@ -183,7 +191,7 @@ func (w *world) putSelf(e dataplane.Endpoint, a, b netip.Addr) {
 		if p == nil {
 			w.dropElem(name+d, key)
 		} else {
-			w.putElem(name+d, key, "jump p-"+p.ID)
+			w.putElem(name+d, key, "jump "+programName(p, base.SpareNone))
 		}
 	}
 }

@@ -181,7 +181,7 @@ func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
 	case base.HopLimit255:
 		return []string{"ip6 hoplimit 255"}
 	}
-	bits := r.bits(t.Bits)
+	bits := r.opts.Bits(t.Bits)
 	if t.Not {
 		return []string{fmt.Sprintf("meta mark & 0x%08x != 0x%08x", bits, bits)}
 	}
@@ -192,20 +192,14 @@ func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
 // packet that is bridged bears the number of its port as its priority; see bridge.go.
 func (r *baseRenderer) fromLink() []string {
 	out := []string{"iifname @" + setLinks}
-	if base.HasPorts(r.state) {
-		out = append(out, "meta priority @"+setPorts)
+	if !base.HasPorts(r.state) {
+		return out
 	}
-	return out
-}
-
-func (r *baseRenderer) bits(m base.Mark) (bits uint32) {
-	if m&base.Accepted != 0 {
-		bits |= r.opts.Accepted
+	byPort := "meta priority @" + setPorts
+	if g := r.guards(); g.Link == model.GuardCount || g.Encapsulation == model.GuardCount {
+		byPort = "iifname != @" + setLinks + " " + byPort // what is counted is counted once
 	}
-	if m&base.Early != 0 {
-		bits |= r.opts.Early
-	}
-	return bits
+	return append(out, byPort)
 }
 
 // action returns what a rule does after what it matches: one rule of nft's for each.
@@ -229,7 +223,7 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) []string {
 	case base.Goto:
 		return one("goto " + rule.Chain + d)
 	case base.Run:
-		return one("jump p-" + rule.Program.ID)
+		return one("jump " + programName(rule.Program, rule.Spare))
 	case base.ByAddr:
 		if rule.Direction == model.Egress {
 			return one(ipOf(f) + " saddr vmap @" + mapEgress + d)
@@ -237,7 +231,11 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) []string {
 		return one(ipOf(f) + " daddr vmap @" + mapIngress + d)
 	case base.ByLink:
 		out := r.byLink(rule.Direction, d)
-		if rule.Guard != "" {
+		switch {
+		case rule.Guard == "":
+		case rule.Counted:
+			out = append(out, "counter name "+r.guardCounter(rule.Guard, true))
+		default:
 			out = append(out, "counter name "+r.guardCounter(rule.Guard, false)+" drop")
 		}
 		return out
@@ -250,9 +248,9 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) []string {
 	case base.ByPort:
 		return one("meta priority vmap @" + mapPortIngress + d)
 	case base.SetMark:
-		return one(setMark(r.bits(rule.Bits)))
+		return one(setMark(r.opts.Bits(rule.Bits)))
 	case base.ClearMark:
-		return one(clearMark(r.bits(rule.Bits)))
+		return one(clearMark(r.opts.Bits(rule.Bits)))
 	case base.Renew:
 		return one("update @" + setBar + d + " { " + flowOf(ipOf(f)) + " timeout " + barTime + " }")
 	case base.NoTrack:
@@ -276,12 +274,17 @@ func (r *baseRenderer) byLink(dir model.Direction, d string) []string {
 
 // guardCounter returns the name of a guard's counter, which the base holds.
 func (r *baseRenderer) guardCounter(g model.GuardName, counted bool) string {
+	return r.guardCount(r.base, g, counted)
+}
+
+// guardCount returns the name of a guard's counter, for a user.
+func (w *world) guardCount(user *unit, g model.GuardName, counted bool) string {
 	o, name := dataplane.GuardOrigin(g, counted), guardName(g, counted)
-	return r.base.use(r.hold(name, func(u *unit) {
+	return user.use(w.hold(name, func(u *unit) {
 		u.name = name
 		u.counters = []string{name}
-		r.origins[name] = o
-		r.addCounter(&counter{name: name, comment: o.String()})
+		w.origins[name] = o
+		w.addCounter(&counter{name: name, comment: o.String()})
 	})).name
 }
 

@@ -18,6 +18,8 @@ const (
 	setBound   = "bound"   // addresses of local pods whose interface is known
 	setSources = "sources" // these interfaces with the addresses
 	setNodes   = "nodes"   // addresses of the cluster's nodes
+	// Blocks of pod addresses of all nodes.
+	setClusterBlocks = "clusterpods"
 	// Interface, or number of a port, to the policy of the pod behind it.
 	mapLinkEgress  = "link-egress"
 	mapLinkIngress = "link-ingress"
@@ -60,7 +62,9 @@ func (r *baseRenderer) linkSets() {
 	}
 	if l != nil && len(l.Tunnels) > 0 {
 		for _, f := range families {
-			r.baseSet(&set{name: setNodes + digit(f), types: addrType(f), comment: "nodes of the cluster"}, addrElems(r.state.ClusterAddrs, f))
+			d, t := digit(f), addrType(f)
+			r.baseSet(&set{name: setNodes + d, types: t, comment: "nodes of the cluster"}, addrElems(r.state.ClusterAddrs, f))
+			r.baseSet(&set{name: setClusterBlocks + d, types: t, interval: true, comment: "blocks of pod addresses of all nodes"}, blockElems(r.state.ClusterBlocks, f))
 		}
 	}
 }
@@ -138,7 +142,9 @@ func (w *world) placeLinksOf(f dataplane.Family, dir model.Direction, numbers ma
 		if _, there := to[key]; there {
 			continue
 		}
-		to[key] = w.linkVerdict(w.pods[refs[0]], dir, f)
+		if v := w.linkVerdict(w.pods[refs[0]], dir, f); v != "" {
+			to[key] = v
+		}
 	}
 	w.setElems(byLink+digit(f), links)
 	if base.HasPorts(w.state) {
@@ -147,11 +153,14 @@ func (w *world) placeLinksOf(f dataplane.Family, dir model.Direction, numbers ma
 }
 
 // linkVerdict leads to a pod's program of a family, also of one that the pod has
-// no address of. Pods without policies are left alone.
+// no address of, and does not come back. Pods without policies are left alone; one
+// whose policies are not known is as none for a guard that counts.
 func (w *world) linkVerdict(e dataplane.Endpoint, dir model.Direction, f dataplane.Family) string {
 	switch {
 	case !e.HasPolicies(f):
 		return "return"
+	case e.Policy == nil && w.guards().Link == model.GuardCount:
+		return ""
 	case e.Policy == nil:
 		return "drop"
 	}
@@ -159,8 +168,9 @@ func (w *world) linkVerdict(e dataplane.Endpoint, dir model.Direction, f datapla
 	if p == nil {
 		return "drop"
 	}
-	w.linked = append(w.linked, w.program(p))
-	return "jump p-" + p.ID
+	spare := w.sparing(&e, model.StageWorkload, dir)
+	w.linked = append(w.linked, w.program(p, spare))
+	return "goto " + programName(p, spare)
 }
 
 // portNumbers gives each port of a bridge that leads to a local pod a number,

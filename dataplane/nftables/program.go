@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 )
 
 // How a program runs. A stage jumps to it. Everything in it that drops, drops;
@@ -15,14 +16,23 @@ import (
 // checks every path through the chains when they change: paths that go on from
 // each leaf multiply, paths that come back add up.
 
+// programName is the name of a program's chain. One that only counts some packets
+// is another chain.
+func programName(p *dataplane.Program, spare base.Sparing) string {
+	if spare == base.SpareNone {
+		return "p-" + p.ID
+	}
+	return "p-" + p.ID + "-" + string(spare)
+}
+
 // program holds the unit of a program.
-func (w *world) program(p *dataplane.Program) *unit {
-	return w.hold("program "+p.ID, func(u *unit) {
-		u.name = "p-" + p.ID
+func (w *world) program(p *dataplane.Program, spare base.Sparing) *unit {
+	return w.hold("program "+programName(p, spare), func(u *unit) {
+		u.name = programName(p, spare)
 		// What is accepted in the program's own chain need not say so by the mark,
 		// unless its caller asks for more than that the packet has come back.
 		own := p.Default.Verdict != dataplane.Open // the mark is the program's own affair
-		b := builder{w: w, u: u, family: p.Family, unmarked: own}
+		b := builder{w: w, u: u, family: p.Family, spare: spare, unmarked: own}
 		name := u.name
 		if own && marks(p) {
 			name += "-m"
@@ -39,7 +49,7 @@ func (w *world) program(p *dataplane.Program) *unit {
 			last := i == len(p.Segments)-1 && open
 			switch {
 			case s.Table != nil:
-				t := u.ask(w.table(s.Table, s.End, p.Family))
+				t := u.ask(w.table(s.Table, s.End, p.Family, spare))
 				b.add("jump "+t.name, "tier "+s.Tier+", by peer")
 				if w.tables[s.Table.ID][t].classed {
 					b.add(unclass, "")
@@ -48,7 +58,7 @@ func (w *world) program(p *dataplane.Program) *unit {
 					b.add(w.opts.accepted()+" return", "")
 				}
 			case !last && has(s.Rules, dataplane.Next):
-				sub := builder{w: w, u: u, family: p.Family}
+				sub := builder{w: w, u: u, family: p.Family, spare: spare}
 				sub.segment(s)
 				tier := fmt.Sprintf("%s-%d", u.name, i)
 				w.own(u, &chain{name: tier, comment: "tier " + s.Tier, rules: sub.rules})
@@ -65,6 +75,7 @@ func (w *world) program(p *dataplane.Program) *unit {
 			}
 		}
 		if !open {
+			b.countSpared("")
 			b.add("counter drop", "no tier decides: default Deny")
 		}
 		w.own(u, &chain{name: name, comment: strings.TrimSpace(p.Family.String() + " " + strings.Join(tiers, ", ")), rules: b.rules})
@@ -97,6 +108,7 @@ type builder struct {
 	w      *world
 	u      *unit
 	family dataplane.Family
+	spare  base.Sparing
 	rules  []rule
 	// unmarked is true where an accept is no more than a return.
 	unmarked bool
@@ -141,15 +153,33 @@ func (b *builder) leaf(match string, l *dataplane.Leaf) {
 	verdict := ""
 	switch l.Verdict {
 	case dataplane.Accept:
-		if verdict = "return"; !b.unmarked {
-			verdict = b.w.opts.accept() + " return"
-		}
+		verdict = b.accept()
 	case dataplane.Drop:
+		b.countSpared(match)
 		verdict = "drop"
 	case dataplane.Next, dataplane.Open:
 		verdict = "return"
 	}
 	b.write(match, l.Origin, l.Log, verdict)
+}
+
+// accept is what ends a program for a packet that may go on.
+func (b *builder) accept() string {
+	if b.unmarked {
+		return "return"
+	}
+	return b.w.opts.accept() + " return"
+}
+
+// countSpared has packets count for a guard, and go on as if they were accepted,
+// that the next rule would drop.
+func (b *builder) countSpared(match string) {
+	r := baseRenderer{world: b.w}
+	for _, s := range b.spare.Spared(b.family) {
+		for _, m := range r.matches(s.If, b.family) {
+			b.add(strings.TrimSpace(m+" "+match)+" counter name "+b.w.guardCount(b.u, s.Guard, true)+" "+b.accept(), "counted only")
+		}
+	}
 }
 
 func (b *builder) write(match string, o dataplane.Origin, log bool, verdict string) {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -30,6 +31,7 @@ type tableUnit struct {
 	side   dataplane.CondKind
 	family dataplane.Family
 	end    dataplane.Leaf
+	spare  base.Sparing
 	// classed says which of its two forms it has.
 	classed bool
 	// other is the chain of the rest for peers in none of the maps.
@@ -82,12 +84,20 @@ func leafKey(l *dataplane.Leaf) string {
 	return s
 }
 
+// spared is the hash of a chain's content and of what it only counts.
+func spared(s base.Sparing, parts ...string) string {
+	if s != base.SpareNone {
+		parts = append(parts, "spares", string(s))
+	}
+	return dataplane.Hash(parts...)
+}
+
 // table holds the unit of a table with an end.
-func (w *world) table(t *dataplane.Table, end dataplane.Leaf, f dataplane.Family) *unit {
-	name := "t-" + dataplane.Hash(t.ID, leafKey(&end))
+func (w *world) table(t *dataplane.Table, end dataplane.Leaf, f dataplane.Family, spare base.Sparing) *unit {
+	name := "t-" + spared(spare, t.ID, leafKey(&end))
 	return w.hold(name, func(u *unit) {
 		u.name = name
-		tu := &tableUnit{name: name, side: t.Side, family: f, end: end}
+		tu := &tableUnit{name: name, side: t.Side, family: f, end: end, spare: spare}
 		w.writeTable(u, tu, w.state.Compiled.Table(t.ID))
 		if w.tables[t.ID] == nil {
 			w.tables[t.ID] = map[*unit]*tableUnit{}
@@ -288,10 +298,10 @@ func (w *world) releaseRest(verdict string) {
 
 // rest holds the unit of a rest that ends in a way.
 func (w *world) rest(r *dataplane.Rest, tu *tableUnit) *unit {
-	name := "r-" + dataplane.Hash(r.ID, tu.family.String(), leafKey(&tu.end))
+	name := "r-" + spared(tu.spare, r.ID, tu.family.String(), leafKey(&tu.end))
 	return w.hold(name, func(u *unit) {
 		u.name = name
-		b := builder{w: w, u: u, family: tu.family}
+		b := builder{w: w, u: u, family: tu.family, spare: tu.spare}
 		if r.Ports != nil {
 			b.portTable(r.Ports, name, &tu.end)
 		} else {
@@ -372,9 +382,12 @@ func (b *builder) leafChain(l *dataplane.Leaf, end *dataplane.Leaf) string {
 		whole.Verdict, whole.Origin, whole.Log = end.Verdict, end.Origin, end.Log
 	}
 	name := "l-" + dataplane.Hash(leafKey(&whole))
+	if b.spare != base.SpareNone && whole.Verdict == dataplane.Drop { // which packets are spared differs by family
+		name = "l-" + spared(b.spare, leafKey(&whole), b.family.String())
+	}
 	return b.u.use(b.w.hold(name, func(u *unit) {
 		u.name = name
-		sub := builder{w: b.w, u: u, family: b.family}
+		sub := builder{w: b.w, u: u, family: b.family, spare: b.spare}
 		sub.leaf("", &whole)
 		comment := ""
 		if whole.Origin.Policy != (model.Ref{}) {

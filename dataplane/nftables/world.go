@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/base"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -14,6 +15,7 @@ type world struct {
 	*ruleset
 	opts  Options
 	state *dataplane.State
+	shape base.Shape
 	units map[string]*unit
 	// tables are the rendered forms of each table: one for each way in which its
 	// segment ends.
@@ -60,7 +62,7 @@ type unit struct {
 
 func newWorld(s *dataplane.State, o Options) *world {
 	w := &world{
-		ruleset: newRuleset(), opts: o.with(s.Settings), state: s,
+		ruleset: newRuleset(), opts: o.with(s.Settings), state: s, shape: base.ShapeOf(s),
 		units:  map[string]*unit{},
 		tables: map[string]map[*unit]*tableUnit{},
 		core:   map[string]map[*unit]dataplane.Family{}, reshaped: map[*unit]struct{}{},

@@ -83,4 +83,22 @@ spec: {podSelector: {matchLabels: {role: guarded}}, policyTypes: [Ingress, Egres
 		c.closes(honest(tcp(free, "10.96.0.20", 80), tcp(free6, "fd00:96::20", 80), tcp(loose, "10.96.0.20", 80), tcp(free, "10.96.0.21", 80))...)
 		c.passes(honest(tcp(inner, "10.96.0.21", 80), tcp(inner6, "fd00:96::21", 80), tcp(outside, free, webPort))...)
 	})
+
+	onBoth("meets no host endpoint", Label("issue11-9", "issue11-hairpin"), func(g ground) {
+		c := g.raise(p, field()+hostEndpoint("all", 1, "*", "defaultAction: Allow")+
+			hostPolicy("through", "role == 'host'", "applyOnForward: true", "types: [Ingress, Egress]",
+				"ingress:", "- {action: Deny, protocol: TCP, destination: {ports: [8080]}}", "- {action: Allow}",
+				"egress:", "- {action: Deny, protocol: TCP, destination: {ports: [8080]}}", "- {action: Allow}"))
+		for _, name := range []string{"free", "inner"} {
+			Expect(c.lab.Command(where(name), "sh", "-c", "echo 1 >/proc/sys/net/ipv4/conf/all/accept_local").Run()).To(Succeed())
+		}
+		services := []lab.Service{}
+		for at, to := range map[string]string{"10.96.0.20": free, "fd00:96::20": free6, "10.96.0.21": inner, "fd00:96::21": inner6} {
+			services = append(services, lab.Service{Addr: join(at, 80), Protocol: 6, Backends: addrPorts(to, 8080)})
+		}
+		Expect(c.lab.SetServices(services...)).To(Succeed())
+		c.run()
+		c.passes(honest(tcp(free, "10.96.0.20", 80), tcp(free6, "fd00:96::20", 80), tcp(inner, "10.96.0.21", 80), tcp(inner6, "fd00:96::21", 80), tcp(free, loose, webPort))...)
+		c.stops(honest(tcp(loose, "10.96.0.20", 80), tcp(free, loose, 8080), tcp(far6, free6, 8080), tcp(free, far, 8080))...)
+	})
 })

@@ -20,9 +20,11 @@ var nodes = []string{"n1", "n2"}
 
 // cluster is a lab whose nodes' agents are told of changes as by a cluster.
 type cluster struct {
-	plane   *plane
-	lab     *lab.Lab
-	fleet   *fleet.Fleet
+	plane *plane
+	lab   *lab.Lab
+	fleet *fleet.Fleet
+	// tunnels are reported as the nodes', whatever the kernel has.
+	tunnels []model.Tunnel
 	objects map[model.Ref]runtime.Object
 }
 
@@ -55,7 +57,7 @@ func (c *cluster) run() {
 		list = append(list, o)
 	}
 	var err error
-	c.fleet, err = fleet.Start(context.Background(), c.lab, nodes, list, fleet.Options{Backend: c.plane.backend})
+	c.fleet, err = fleet.Start(context.Background(), c.lab, nodes, list, fleet.Options{Backend: c.plane.backend, Tunnels: c.tunnels})
 	Expect(err).NotTo(HaveOccurred())
 }
 

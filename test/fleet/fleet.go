@@ -59,6 +59,24 @@ type Options struct {
 	// Backend makes the backend of a node's agent, on a thread in the node's
 	// namespace; nil: the nftables backend.
 	Backend func() (Kernel, error)
+	// Tunnels are reported as the nodes' beside those that they have: the kernel at
+	// hand may lack devices of the kind.
+	Tunnels []model.Tunnel
+}
+
+// tunnelled reports tunnels beside those of the kernel.
+type tunnelled struct {
+	links.Reader
+	more []model.Tunnel
+}
+
+// Read implements links.Reader.
+func (t tunnelled) Read(pods links.Pods) (*model.Links, error) {
+	l, err := t.Reader.Read(pods)
+	if err == nil {
+		l.Tunnels = append(slices.Clone(l.Tunnels), t.more...)
+	}
+	return l, err
 }
 
 // Kernel is a backend that knows its log prefixes.
@@ -128,6 +146,9 @@ func (m *member) open(o Options) error {
 	}
 	m.kernel.to = backend
 	options := agent.Options{Node: m.node, Source: &m.feed, Backend: &m.kernel, Conntrack: m.table, Links: m.links, Log: o.Log}
+	if len(o.Tunnels) > 0 {
+		options.Links = tunnelled{m.links, o.Tunnels}
+	}
 	if o.Lines != nil {
 		if m.logs, err = nflog.New(nftables.DefaultLogGroup, nil); err != nil {
 			return err
