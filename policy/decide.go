@@ -63,9 +63,9 @@ type decider struct {
 func (d *decider) decide(f model.Flow) {
 	f.Src, f.Dst = f.Src.Unmap(), f.Dst.Unmap()
 	d.before = f
-	r := router{ix: d.ix}
+	r := router{ix: d.ix, flow: linked(&d.before)}
 	src, dst := d.ix.End(f.Src), d.ix.End(f.Dst)
-	r.connection(&src, &dst)
+	r.connect(&src, &dst)
 	d.walk(f, r.stops[:r.n])
 }
 
@@ -73,9 +73,18 @@ func (d *decider) decideAt(node string, before, after model.Flow) {
 	after.Src, after.Dst = after.Src.Unmap(), after.Dst.Unmap()
 	before.Src, before.Dst = before.Src.Unmap(), before.Dst.Unmap()
 	d.before = before
-	r := router{ix: d.ix}
+	r := router{ix: d.ix, flow: linked(&d.before)}
 	r.at(node, &before, &after)
 	d.walk(after, r.stops[:r.n])
+}
+
+// linked is the flow if it names links, else nil: most packets come and leave as
+// their addresses say.
+func linked(f *model.Flow) *model.Flow {
+	if f.NamesLinks() {
+		return f
+	}
+	return nil
 }
 
 // walk takes the stops one after the other, up to one that denies.
@@ -111,6 +120,10 @@ func (d *decider) stop(s *Stop) model.Action {
 			return model.NoAction
 		}
 		v.Action = model.Allow
+	case StopTunnels:
+		if !s.tunnels(f) || s.FromBlocks && !d.ix.inBlocks(f.Src) {
+			return model.NoAction
+		}
 	case StopChain:
 		var trace func(Step)
 		if d.explain {
@@ -122,6 +135,9 @@ func (d *decider) stop(s *Stop) model.Action {
 		v = s.Chain.evaluate(f, s.Direction, s.EndOfTier, s.Default, trace)
 	}
 	v.Endpoint, v.Stage = s.Endpoint, s.Stage
+	if s.Guard != "" {
+		v.Policy = model.Ref{Kind: model.KindGuard, Name: string(s.Guard)}
+	}
 	if v.Audit != nil {
 		v.Audit.Endpoint, v.Audit.Stage = v.Endpoint, v.Stage
 	}
@@ -140,7 +156,13 @@ func (s *Stop) failsafe(settings *model.Settings, f *model.Flow) bool {
 	}
 	return slices.ContainsFunc(list, func(p model.FailsafePort) bool {
 		return p.Protocol == f.Protocol && p.Port == f.DstPort && (!p.Net.IsValid() || p.Net.Contains(peer))
-	}) || slices.ContainsFunc(s.Tunnels, func(t model.Tunnel) bool {
-		return t.Protocol == f.Protocol && (!t.Protocol.HasPorts() || t.Port == f.DstPort)
+	}) || s.tunnels(f)
+}
+
+// tunnels reports whether a packet is what one of the Tunnels carries. A port that is
+// not known is none.
+func (s *Stop) tunnels(f *model.Flow) bool {
+	return slices.ContainsFunc(s.Tunnels, func(t model.Tunnel) bool {
+		return t.Protocol == f.Protocol && (!t.Protocol.HasPorts() || t.Port == f.DstPort && t.Port != 0)
 	})
 }

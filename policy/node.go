@@ -193,6 +193,16 @@ func (ix *Index) behind(a netip.Addr) string {
 	return found
 }
 
+// inBlocks reports whether an address is in the pod blocks of any node.
+func (ix *Index) inBlocks(a netip.Addr) bool {
+	for _, rec := range ix.nodes {
+		if rec.node != nil && slices.ContainsFunc(rec.node.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) }) {
+			return true
+		}
+	}
+	return false
+}
+
 func (ix *Index) isLocal(node string) bool { return ix.local == nil || ix.local(node) }
 
 // hasBlock reports whether an address is in one of the node's pod blocks and not in

@@ -18,8 +18,12 @@ type Stop struct {
 	// Action and Reason are the verdict of a StopFixed; Reason also that of a StopFailsafe.
 	Action model.Action
 	Reason model.Reason
-	// Tunnels of the node pass a StopFailsafe too.
+	// Guard that denies, at a StopFixed or StopTunnels; empty where none does.
+	Guard model.GuardName
+	// Tunnels of the node pass a StopFailsafe too; they are what a StopTunnels denies.
 	Tunnels []model.Tunnel
+	// FromBlocks: a StopTunnels denies only what bears an address of the nodes' pod blocks.
+	FromBlocks bool
 	// Settles is what an Allow here settles. A stop is passed over, and leaves no
 	// verdict, once something of its Unless is settled.
 	Settles, Unless Settled
@@ -37,6 +41,9 @@ const (
 	StopFailsafe
 	// StopFixed gives one verdict to all packets.
 	StopFixed
+	// StopTunnels denies what goes to Tunnels of the node, and leaves no verdict for
+	// others.
+	StopTunnels
 )
 
 // Settled is a set of matters that an Allow can settle for later stops.
@@ -62,23 +69,38 @@ func (s *Stop) BeforeNAT() bool {
 func (ix *Index) Route(buf []Stop, src, dst *End) []Stop {
 	r := router{ix: ix}
 	r.connection(src, dst)
-	return append(buf, r.stops[:r.n]...)
+	for i := range r.stops[:r.n] {
+		if s := &r.stops[i]; !s.FromBlocks || ix.inBlocks(src.addr) {
+			buf = append(buf, *s)
+		}
+	}
+	return buf
 }
 
 // maxStops bounds the stops of two nodes: three before routing at each, an egress and
-// an ingress of each end, two of what is forwarded at each, and failsafe ports.
-const maxStops = 16
+// an ingress of each end, two of what is forwarded at each, failsafe ports and guards.
+const maxStops = 20
 
 // router gathers the stops of a route. They are in the router itself, so that a
 // verdict costs no memory for them.
 type router struct {
 	ix    *Index
-	shift int // of the Settled bits of the node at hand
+	flow  *model.Flow // where it names links; else nil
+	shift int         // of the Settled bits of the node at hand
 	n     int
 	stops [maxStops]Stop
 }
 
-// connection adds the stops of all nodes on the way.
+// connect adds the stops of all nodes on the way.
+func (r *router) connect(s, d *End) {
+	if r.flow != nil {
+		r.byLinks(s, d)
+		return
+	}
+	r.connection(s, d)
+}
+
+// connection adds those of a connection that comes and leaves as its addresses say.
 func (r *router) connection(s, d *End) {
 	if r.short(s, d) {
 		return
@@ -102,7 +124,7 @@ func (r *router) connection(s, d *End) {
 func (r *router) at(node string, before, after *model.Flow) {
 	if node == "" {
 		s, d := r.ix.End(after.Src), r.ix.End(after.Dst)
-		r.connection(&s, &d)
+		r.connect(&s, &d)
 		return
 	}
 	rec := r.ix.nodes[node]
@@ -110,6 +132,10 @@ func (r *router) at(node string, before, after *model.Flow) {
 	named := d
 	if before.Dst != after.Dst {
 		named = r.ix.endAt(node, rec, before.Dst)
+	}
+	if r.flow != nil {
+		r.hop(node, &s, &d, &named)
+		return
 	}
 	if s.on(node, endPod) && s.pod == d.pod && before.Dst != after.Dst {
 		h := r.hopOf(node, &s, &d)
@@ -153,11 +179,26 @@ func (r *router) hop(node string, s, d, before *End) {
 		return
 	}
 	h := r.hopOf(node, s, d)
-	if !s.on(node, endHost) {
+	if r.flow != nil {
+		var ends [2]End
+		same := before.addr == d.addr
+		if h.enter(&ends, before) {
+			return
+		}
+		if same {
+			before = h.d
+		}
+	}
+	if !h.s.on(node, endHost) {
 		h.beforeRouting(before)
 	}
+	if h.from.named && h.s.on(node, endPod) && h.s.pod == h.d.pod {
+		h.toItself(h.s.pod)
+		return
+	}
+	h.encapsulation()
 	h.sender()
-	if !s.on(node, endHost) && !d.on(node, endHost) {
+	if !h.s.on(node, endHost) && !h.d.on(node, endHost) {
 		h.forwarded()
 	}
 	h.receiver()
@@ -180,6 +221,8 @@ type hop struct {
 	node string
 	s, d *End
 	in   link // by which the packet comes in; none for what the node sends itself
+	// from and to are where it comes in and leaves, as far as its flow names that.
+	from, to way
 }
 
 // beforeRouting adds the stages before routing of the host endpoint that guards the
@@ -192,8 +235,10 @@ func (h *hop) beforeRouting(before *End) {
 	if before.on(h.node, endHost) && !h.s.on(h.node, endPod) {
 		own = before.addr
 	}
-	h.in = h.linkTo(h.s, own, true)
-	guard := h.guard(h.in, own)
+	h.in = h.inLink(own)
+	by := h.in
+	by.pods = h.s.on(h.node, endPod) // what bears another source is not told apart yet
+	guard := h.guard(by, own)
 	if guard == nil {
 		return
 	}
@@ -215,10 +260,12 @@ func (h *hop) sender() {
 	switch s := h.s; {
 	case s.on(h.node, endPod):
 		h.normal(s.pod, model.StageWorkload, model.Egress, 0)
+	case h.from.judged:
+		h.unlisted()
 	case s.on(h.node, endUnknown):
 		h.fixed(model.Ref{}, model.StageWorkload, model.Egress, h.ix.settings.UnknownWorkloads, model.ReasonUnknownWorkload)
 	case s.on(h.node, endHost):
-		guard := h.guard(h.linkTo(h.d, s.addr, false), s.addr)
+		guard := h.rec.guard(h.outLink(s.addr), s.addr, true)
 		if guard == nil {
 			h.unguarded(s, model.Egress)
 			return
@@ -235,7 +282,7 @@ func (h *hop) sender() {
 // the packet leaves, then of that by whose interface it has come in.
 func (h *hop) forwarded() {
 	none := netip.Addr{}
-	if out := h.guard(h.linkTo(h.d, none, false), none); out != nil {
+	if out := h.guard(h.outLink(none), none); out != nil {
 		if e := out.effective(); e != nil {
 			h.chain(out, e.of(model.StageForward, model.Egress), 0, 0)
 		}
@@ -254,10 +301,13 @@ func (h *hop) receiver() {
 		h.normal(d.pod, model.StageWorkload, model.Ingress, 0)
 	case d.on(h.node, endUnknown):
 		h.fixed(model.Ref{}, model.StageWorkload, model.Ingress, h.ix.settings.UnknownWorkloads, model.ReasonUnknownWorkload)
-	case d.on(h.node, endHost) && h.s.on(h.node, endPod):
+		h.toLink()
+	case !d.on(h.node, endHost):
+		h.toLink()
+	case h.fromPod():
 		h.podToHost()
-	case d.on(h.node, endHost):
-		h.toHost(h.guard(h.in, d.addr))
+	default:
+		h.toHost(h.rec.guard(h.in, d.addr, true))
 	}
 }
 
@@ -288,6 +338,26 @@ func (h *hop) toHost(guard *owner) {
 	h.normal(guard, model.StageHost, model.Ingress, settledIngress)
 }
 
+// fromPod reports whether a packet is dealt with as a pod's of the node, and not as
+// one that comes by an interface of the host's: by its source, or by where it comes in.
+func (h *hop) fromPod() bool { return h.from.judged || h.s.on(h.node, endPod) }
+
+// inLink is the interface by which a packet comes in, outLink that by which it leaves.
+// own is the node's own address on it, if it has one.
+func (h *hop) inLink(own netip.Addr) link {
+	if !h.from.named {
+		return h.linkTo(h.s, own, true)
+	}
+	return h.linkBy(&h.from, h.s, own, true)
+}
+
+func (h *hop) outLink(own netip.Addr) link {
+	if !h.to.named {
+		return h.linkTo(h.d, own, false)
+	}
+	return h.linkBy(&h.to, h.d, own, false)
+}
+
 // linkTo is the interface of the node that leads to an end. own is the node's own
 // address on the packet, if it has one.
 func (h *hop) linkTo(e *End, own netip.Addr, inbound bool) link {
@@ -304,6 +374,9 @@ func (h *hop) linkTo(e *End, own netip.Addr, inbound bool) link {
 	return h.rec.linkOf(e.addr, own, inbound)
 }
 
+// guard is the host endpoint that guards an interface before routing and for what is
+// forwarded. In the stages of what ends or begins at the node itself, the one of all
+// interfaces guards those of pods too, whatever the wildcard guard does.
 func (h *hop) guard(l link, own netip.Addr) *owner {
 	return h.rec.guard(l, own, h.ix.settings.Guards.Wildcard == model.GuardEnforce)
 }
@@ -322,16 +395,38 @@ func (r *router) chain(o *owner, c StageChain, settles, unless Settled) {
 	}
 }
 
-// failsafe adds the ports that policies cannot close, and between two nodes of the
+// failsafe adds the ports that policies cannot close, and with other nodes of the
 // cluster the node's tunnels.
 func (h *hop) failsafe(o *owner, stage model.Stage, dir model.Direction, settles, unless Settled) {
 	var tunnels []model.Tunnel
-	if h.s.ofNode && h.d.ofNode && h.rec.links != nil && !h.ix.settings.Guards.NoTunnelFailsafe {
+	peer := h.s
+	if dir == model.Egress {
+		peer = h.d
+	}
+	if peer.ofNode && h.rec.links != nil && !h.ix.settings.Guards.NoTunnelFailsafe {
 		tunnels = h.rec.links.Tunnels
 	}
 	h.add(Stop{
 		Kind: StopFailsafe, Endpoint: o.ref(), StageChain: StageChain{Stage: stage, Direction: dir},
 		Reason: model.ReasonFailsafe, Tunnels: tunnels, Settles: settles, Unless: unless,
+	})
+}
+
+// encapsulation adds the guard of the cluster's tunnels against pods: the node's own,
+// and before its own tunnels those of other nodes, which are known by their blocks.
+func (h *hop) encapsulation() {
+	here := h.d.on(h.node, endHost)
+	if !here && !h.d.ofNode || h.rec == nil || h.rec.links == nil || len(h.rec.links.Tunnels) == 0 ||
+		h.ix.settings.Guards.Encapsulation != model.GuardEnforce {
+		return
+	}
+	local := h.from.toPods || h.s.on(h.node, endPod)
+	if !local && (!here || h.s.ofNode || h.s.on(h.node, endHost)) {
+		return
+	}
+	h.add(Stop{
+		Kind: StopTunnels, Endpoint: h.senderRef(), StageChain: StageChain{Stage: model.StageWorkload, Direction: model.Egress},
+		Action: model.Deny, Reason: model.ReasonGuard, Guard: model.GuardEncapsulationName, Tunnels: h.rec.links.Tunnels, FromBlocks: !local,
 	})
 }
 

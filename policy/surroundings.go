@@ -71,8 +71,8 @@ func (s *Surroundings) Guards(e *End) []Guard {
 		} else {
 			add("own", rec.guard(rec.linkOf(netip.Addr{}, own, true), own, wildcard))
 		}
-		if e.ofNode && rec.links != nil {
-			where += fmt.Sprint(" tunnels ", rec.links.Tunnels)
+		if rec.links != nil && len(rec.links.Tunnels) > 0 {
+			where += fmt.Sprint(" tunnels ", rec.links.Tunnels, ix.settings.Guards.Encapsulation)
 		}
 		add("pods "+where, rec.guard(rec.podLink(e.addr), netip.Addr{}, wildcard))
 		if e.kind == endHost {

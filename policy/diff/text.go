@@ -55,6 +55,8 @@ func describe(v *model.Verdict) string {
 		s = "endpointToHostAction"
 	case model.ReasonUnknownWorkload:
 		s = fmt.Sprintf("unknownWorkloads for %s (the address is in a pod CIDR and no pod has it)", v.Direction)
+	case model.ReasonGuard:
+		s = fmt.Sprintf("the %s guard for %s", v.Policy.Name, v.Direction)
 	default:
 		s = fmt.Sprintf("%s: %s", v.Direction, v.Reason)
 	}

@@ -83,6 +83,17 @@ func (n GuardName) Setting() string {
 	return "spec." + string(n) + "Guard"
 }
 
+var guardTexts = map[GuardName]string{
+	GuardSourceName:        "the source is a local pod's, and the packet does not come by its interface",
+	GuardLinkName:          "an address that no object lists, by a pod's interface",
+	GuardEncapsulationName: "pods send nothing into the tunnels of nodes",
+	GuardWildcardName:      "the host endpoint of all interfaces",
+	GuardDiscoveryName:     "pods do not redirect their neighbours",
+}
+
+// Text says in a few words what the guard drops packets for.
+func (n GuardName) Text() string { return guardTexts[n] }
+
 // GuardPackets are the packets that a guard has met, since its counters began.
 type GuardPackets struct {
 	// Dropped by the guard in mode Enforce.

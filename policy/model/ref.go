@@ -35,7 +35,15 @@ const (
 	KindNodeLinks Kind = "NodeReport"
 	// KindGuard is one of the Guards, by its GuardName; no object of the API.
 	KindGuard Kind = "Guard"
+	// KindInterface is an interface of a node; no object of the API.
+	KindInterface Kind = "Interface"
 )
+
+// InterfaceRef names an interface of a node, as in Interface/node-a/eth0. The name may
+// be empty: one that is not known, and leads to no pod.
+func InterfaceRef(node, name string) Ref {
+	return Ref{Kind: KindInterface, Namespace: node, Name: name}
+}
 
 // Ref names one object. The zero Ref names none.
 type Ref struct {

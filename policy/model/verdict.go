@@ -17,7 +17,21 @@ type Flow struct {
 	// ICMPType and ICMPCode of ICMP and ICMPv6.
 	ICMPType uint8 `json:"icmpType,omitempty"`
 	ICMPCode uint8 `json:"icmpCode,omitempty"`
+	// In is where the packet comes in: by the interface of a Pod, by an Interface of a
+	// node, or from the Node itself. Zero: as Src and the routes say, so that the packet
+	// bears the address of whoever sends it. With In, the packet is as it is on that
+	// link, not routed yet.
+	In Ref `json:"in,omitzero"`
+	// Out is where it leaves: by the interface of a Pod, by an Interface of a node, or
+	// to the Node itself. Zero: as Dst and the routes say; of a packet that comes in by
+	// an interface, to a multicast, broadcast or IPv6 link-local destination, it is what
+	// the node itself gets.
+	Out Ref `json:"out,omitzero"`
 }
+
+// NamesLinks reports whether the flow names an interface by which its packets come in
+// or leave.
+func (f *Flow) NamesLinks() bool { return f.In.Kind != "" || f.Out.Kind != "" }
 
 // Stage is the point on a packet's way at which an endpoint's policy is applied.
 type Stage string
@@ -63,7 +77,13 @@ const (
 	// ReasonEndpointToHost: Tierwall's endpointToHostAction decided.
 	ReasonEndpointToHost Reason = "EndpointToHost"
 	// ReasonUnknownWorkload: the address is in a node's pod CIDRs and belongs to no known endpoint.
+	// With Policy Guard/link it bears any other address and comes by a pod's interface.
 	ReasonUnknownWorkload Reason = "UnknownWorkload"
+	// ReasonGuard: one of the Guards drops the packet; Policy names it.
+	ReasonGuard Reason = "Guard"
+	// ReasonLinkService: what a link cannot work without passes before policy: neighbour
+	// discovery, multicast listeners, DHCP.
+	ReasonLinkService Reason = "LinkService"
 )
 
 // RuleIndex is the index of a rule from 0, or one of the two values below.
@@ -103,7 +123,7 @@ type Verdict struct {
 	Reason   Reason `json:"reason"`
 	// Tier, Policy and Rule that decided. With RuleEndOfTier, Policy is the last
 	// one of the tier that selects the endpoint in this direction. With
-	// RuleDefault, Tier and Policy are empty.
+	// RuleDefault, Tier and Policy are empty, unless a guard decided: Policy is that.
 	Tier   string    `json:"tier,omitempty"`
 	Policy Ref       `json:"policy,omitzero"`
 	Rule   RuleIndex `json:"rule"`

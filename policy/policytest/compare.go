@@ -110,6 +110,8 @@ func DescribeVerdict(v *model.Verdict) string {
 		return s + " endpointToHostAction"
 	case model.ReasonUnknownWorkload:
 		return s + " unknown workload"
+	case model.ReasonGuard:
+		return s + " " + v.Policy.Name + " guard"
 	}
 	return s + " " + string(v.Reason)
 }

@@ -26,7 +26,7 @@ func (e *Evaluator) plan(s, d *Party) []step {
 		st := &e.stops[i]
 		steps[i] = step{
 			outcome: e.outcomeOf(st, s, d), endpoint: st.Endpoint, settles: st.Settles, unless: st.Unless,
-			quiet: st.Kind == policy.StopFailsafe,
+			quiet: st.Kind == policy.StopFailsafe || st.Kind == policy.StopTunnels,
 		}
 	}
 	return steps
@@ -43,6 +43,8 @@ func (e *Evaluator) outcomeOf(st *policy.Stop, s, d *Party) *Outcome {
 			peer = d
 		}
 		return e.failsafeOutcome(st, peer)
+	case policy.StopTunnels:
+		return e.tunnelsOutcome(st)
 	}
 	v := model.Verdict{Action: st.Action, Direction: st.Direction, Stage: st.Stage, Reason: st.Reason, Rule: model.RuleDefault}
 	return e.t.outcome([]Part{{Space: all, Verdict: v}})
@@ -59,13 +61,7 @@ func (e *Evaluator) failsafeOutcome(st *policy.Stop, peer *Party) *Outcome {
 		return got
 	}
 	open := e.FailsafeSpace(st.Direction, peer.Addr)
-	for _, t := range st.Tunnels {
-		if t.Protocol.HasPorts() {
-			open = open.Union(DstPorts(t.Protocol, t.Port, t.Port))
-		} else {
-			open = open.Union(Protocol(t.Protocol))
-		}
-	}
+	open = open.Union(tunnelSpace(st.Tunnels))
 	v := model.Verdict{Action: model.Allow, Direction: st.Direction, Stage: st.Stage, Reason: model.ReasonFailsafe, Rule: model.RuleDefault}
 	o := e.t.outcome([]Part{
 		{Space: open, Verdict: v},
@@ -75,6 +71,33 @@ func (e *Evaluator) failsafeOutcome(st *policy.Stop, peer *Party) *Outcome {
 		peer.failsafe[k] = o
 	}
 	return o
+}
+
+// tunnelsOutcome denies what the nodes' tunnels carry.
+func (e *Evaluator) tunnelsOutcome(st *policy.Stop) *Outcome {
+	shut := tunnelSpace(st.Tunnels)
+	v := model.Verdict{
+		Action: model.Deny, Direction: st.Direction, Stage: st.Stage, Reason: st.Reason, Rule: model.RuleDefault,
+		Policy: model.Ref{Kind: model.KindGuard, Name: string(st.Guard)},
+	}
+	return e.t.outcome([]Part{
+		{Space: shut, Verdict: v},
+		{Space: shut.Complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
+	})
+}
+
+// tunnelSpace is the traffic of tunnels. A port that is not known is none.
+func tunnelSpace(tunnels []model.Tunnel) Space {
+	var s Space
+	for _, t := range tunnels {
+		switch {
+		case !t.Protocol.HasPorts():
+			s = s.Union(Protocol(t.Protocol))
+		case t.Port != 0:
+			s = s.Union(DstPorts(t.Protocol, t.Port, t.Port))
+		}
+	}
+	return s
 }
 
 // FailsafeSpace is the traffic of a host with a peer that no policy can close:

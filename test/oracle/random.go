@@ -26,6 +26,8 @@ type Config struct {
 	Shared bool
 	// Links lets nodes have NodeLinks.
 	Links bool
+	// Guards lets Tierwall/default set guards.
+	Guards bool
 }
 
 // Event is a change of one object.
@@ -413,33 +415,6 @@ func (s *Stream) order(values ...float64) *float64 {
 		return nil
 	}
 	return ptr(pick(s, values...))
-}
-
-func (s *Stream) tierwall() runtime.Object {
-	t := &v1alpha1.Tierwall{ObjectMeta: meta("", "default", nil)}
-	if s.chance(0.1) {
-		t.Name = "other"
-	}
-	t.Spec.EndpointToHostAction = pick(s, "", v1alpha1.EndpointToHostAccept, v1alpha1.EndpointToHostDrop, v1alpha1.EndpointToHostReturn)
-	t.Spec.UnknownWorkloads = pick(s, "", v1alpha1.Allow, v1alpha1.Deny)
-	list := func() *[]v1alpha1.FailsafePort {
-		if s.chance(0.5) {
-			return nil
-		}
-		l := some(s, 3,
-			v1alpha1.FailsafePort{Protocol: intstr.FromString("TCP"), Port: 22},
-			v1alpha1.FailsafePort{Port: 80, Net: "10.0.0.0/24"},
-			v1alpha1.FailsafePort{Protocol: intstr.FromString("UDP"), Port: 53, Net: "fd00::/16"},
-			v1alpha1.FailsafePort{Protocol: intstr.FromString("TCP"), Port: 8080, Net: "203.0.113.1/24"},
-		)
-		if s.invalid() {
-			l = append(l, pick(s, v1alpha1.FailsafePort{Port: 0}, v1alpha1.FailsafePort{Port: 80, Net: "10.0.0.0/50"},
-				v1alpha1.FailsafePort{Protocol: intstr.FromString("QUIC"), Port: 80}))
-		}
-		return &l
-	}
-	t.Spec.Failsafe = v1alpha1.Failsafe{Inbound: list(), Outbound: list()}
-	return t
 }
 
 // invalid is asked wherever something invalid could be put; an object has about

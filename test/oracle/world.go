@@ -37,6 +37,9 @@ type settings struct {
 	failsafeIn, failsafeOut []failsafe
 	toHost                  v1alpha1.EndpointToHostAction
 	allowUnknownWorkloads   bool
+	// What each guard does, and whether tunnels between nodes are no failsafe ports.
+	source, link, encapsulation, wildcard model.Guard
+	noTunnels                             bool
 }
 
 type failsafe struct {
@@ -321,6 +324,21 @@ func readSettings(t *v1alpha1.Tierwall) settings {
 		s.toHost = t.Spec.EndpointToHostAction
 	}
 	s.allowUnknownWorkloads = t.Spec.UnknownWorkloads == v1alpha1.Allow
+	guard := func(m v1alpha1.GuardMode) model.Guard {
+		if m == "" || m == v1alpha1.GuardAuto { // "what Auto means in this installation"
+			m = t.Status.Guards
+		}
+		switch m {
+		case v1alpha1.GuardCount:
+			return model.GuardCount
+		case v1alpha1.GuardOff:
+			return model.GuardOff
+		}
+		return model.GuardEnforce
+	}
+	s.source, s.link = guard(t.Spec.SourceGuard), guard(t.Spec.LinkGuard)
+	s.encapsulation, s.wildcard = guard(t.Spec.EncapsulationGuard), guard(t.Spec.WildcardGuard)
+	s.noTunnels = t.Spec.Failsafe.Tunnels != nil && !*t.Spec.Failsafe.Tunnels
 	return s
 }
 

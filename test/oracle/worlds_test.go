@@ -122,6 +122,8 @@ func (s *stats) covers(t *testing.T) {
 		"untracked Allow Rule", "untracked Deny Rule", "untracked  Default",
 		"preDNAT Allow Rule", "preDNAT Deny Rule", "preDNAT  Default",
 		"toHost Allow EndpointToHost", "toHost Deny EndpointToHost",
+		"workload Deny Guard", "workload Allow LinkService", "guard source", "guard link", "guard encapsulation", "guard discovery",
+		"by pod Allow Default", "by pod Deny Rule", "by pod Deny EndOfTier", "to pod Deny EndOfTier", "to pod Allow Default", "to pod Allow OwnNode",
 		"by GlobalNetworkPolicy", "by NetworkPolicy.tierwall.io", "by NetworkPolicy", "by ClusterNetworkPolicy", "audit",
 	} {
 		if s.met[k] == 0 {
@@ -134,8 +136,17 @@ func (s *stats) decision(d model.Decision) {
 	s.flows++
 	for _, v := range d.Stages {
 		s.meet(fmt.Sprintf("%s %s %s", v.Stage, v.Action, v.Reason), 1)
-		if v.Policy.Kind != "" {
+		switch {
+		case v.Policy.Kind == model.KindGuard:
+			s.meet("guard "+v.Policy.Name, 1)
+		case v.Policy.Kind != "":
 			s.meet("by "+string(v.Policy.Kind), 1)
+		}
+		if v.Stage == model.StageWorkload && v.Direction == model.Egress && v.Endpoint == d.Flow.In && v.Endpoint.Kind == model.KindPod {
+			s.meet(fmt.Sprintf("by pod %s %s", v.Action, v.Reason), 1)
+		}
+		if v.Stage == model.StageWorkload && v.Direction == model.Ingress && v.Endpoint == d.Flow.Out && v.Endpoint.Kind == model.KindPod {
+			s.meet(fmt.Sprintf("to pod %s %s", v.Action, v.Reason), 1)
 		}
 		if v.Audit != nil {
 			s.meet("audit", 1)
@@ -159,7 +170,7 @@ type step struct {
 
 func makeScript(seed uint64) script {
 	rng := rand.New(rand.NewPCG(seed, 0x7469657277616c6c))
-	cfg := oracle.Config{Policies: 1 + rng.IntN(4), Shared: rng.IntN(5) < 2, Links: rng.IntN(2) == 0}
+	cfg := oracle.Config{Policies: 1 + rng.IntN(4), Shared: rng.IntN(5) < 2, Links: rng.IntN(3) > 0, Guards: rng.IntN(2) == 0}
 	if rng.IntN(3) == 0 {
 		cfg.Invalid = 0.4
 	}
@@ -171,7 +182,7 @@ func makeScript(seed uint64) script {
 	for i := range n {
 		st := step{event: s.Next(), flush: rng.Float64() < flushRate, check: checks[i]}
 		if st.check {
-			st.objects, st.flows = s.Objects(), s.Flows(40)
+			st.objects, st.flows = s.Objects(), append(s.Flows(40), s.LinkFlows(30)...)
 		}
 		sc.steps = append(sc.steps, st)
 	}

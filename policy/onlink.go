@@ -1,0 +1,158 @@
+package policy
+
+import (
+	"net/netip"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// What is decided of packets by the link that they come or leave by, where their
+// addresses name no pod, or one that is not there.
+
+var broadcast4 = netip.MustParseAddr("255.255.255.255")
+
+// onLinkOnly reports whether packets to a destination are never routed, so that
+// whatever link they leave by is all that tells receivers apart.
+func onLinkOnly(a netip.Addr) bool {
+	return a.IsMulticast() || a == broadcast4 || a.Is6() && a.IsLinkLocalUnicast()
+}
+
+// ofLink reports whether a source is that of whoever is on the link: a link-local or
+// unspecified one.
+func ofLink(a netip.Addr) bool {
+	return a.IsUnspecified() || a.IsLinkLocalUnicast() // fe80::/10, 169.254.0.0/16
+}
+
+// forged reports whether the source guard drops a packet: its source is that of a local
+// pod of which the interface is known, and it comes by another one.
+func (h *hop) forged() bool {
+	if h.ix.settings.Guards.Source != model.GuardEnforce {
+		return false
+	}
+	if h.rec == nil || h.rec.links == nil {
+		return h.s.on(h.node, endPod) && h.s.pod != h.from.pod
+	}
+	bound := false
+	for i := range h.rec.links.Pods {
+		p := &h.rec.links.Pods[i]
+		if p.Addr.Unmap() != h.s.addr {
+			continue
+		}
+		if p.Interface == h.from.name && (p.Port == "" || p.Port == h.from.port) {
+			return false
+		}
+		bound = true
+	}
+	return bound
+}
+
+// ICMPv6 types.
+const (
+	icmpListenerQuery       = 130
+	icmpListenerDone        = 132
+	icmpRouterSolicitation  = 133
+	icmpRouterAdvertisement = 134
+	icmpRedirect            = 137
+	icmpListenerReport2     = 143
+)
+
+const igmp model.Protocol = 2
+
+// discovery adds what becomes of neighbour discovery and listeners' reports, which pass
+// before policy, and reports whether that decides. Pods are not routers: policies of
+// pods hold for what they advertise, and they redirect nobody.
+func (h *hop) discovery() bool {
+	f, src := h.flow, h.s.addr
+	pass := false
+	switch t := f.ICMPType; {
+	case f.Protocol == igmp:
+		pass = h.d.addr.Is4() && h.d.addr.IsMulticast()
+	case f.Protocol != model.ICMPv6 || !src.Is6():
+	case t >= icmpRouterSolicitation && t <= icmpRedirect:
+		if h.from.judged && t == icmpRedirect {
+			h.deny(model.GuardDiscoveryName)
+			return true
+		}
+		if h.from.judged && t == icmpRouterAdvertisement {
+			h.advertised()
+			return true
+		}
+		pass = true
+	case t >= icmpListenerQuery && t <= icmpListenerDone:
+		pass = src.IsLinkLocalUnicast()
+	case t == icmpListenerReport2:
+		pass = src.IsLinkLocalUnicast() || src.IsUnspecified()
+	}
+	if pass {
+		h.fixed(h.senderRef(), model.StageWorkload, model.Egress, model.Allow, model.ReasonLinkService)
+	}
+	return pass
+}
+
+// advertised adds what becomes of a router advertisement by a pod's interface. It is
+// the pod's behind that, whatever its source, and its receiver's too; host endpoints
+// have no say in it, as in other neighbour discovery.
+func (h *hop) advertised() {
+	switch {
+	case h.from.pod != nil:
+		h.normal(h.from.pod, model.StageWorkload, model.Egress, 0)
+	case h.ix.settings.UnknownWorkloads == model.Deny:
+		h.unknownByLink()
+	}
+	switch {
+	case h.d.on(h.node, endHost) && h.ix.settings.EndpointToHost == model.ToHostDrop:
+		h.fixed(h.d.ref(), model.StageToHost, model.Ingress, model.Deny, model.ReasonEndpointToHost)
+	case h.d.on(h.node, endHost):
+		h.fixed(h.d.ref(), model.StageToHost, model.Ingress, model.Allow, model.ReasonLinkService)
+	case h.d.on(h.node, endPod):
+		h.normal(h.d.pod, model.StageWorkload, model.Ingress, 0)
+	default:
+		h.toLink()
+	}
+}
+
+// isDHCP reports whether a packet is a request of a DHCP client.
+func (h *hop) isDHCP() bool {
+	f := h.flow
+	if f.Protocol != model.UDP {
+		return false
+	}
+	if f.Src.Is4() {
+		return f.SrcPort == 68 && f.DstPort == 67
+	}
+	return f.SrcPort == 546 && f.DstPort == 547
+}
+
+// unlisted adds what becomes of a packet that comes by a pod's interface with a source
+// that is no local pod's: a link-local one is the pod's behind the interface, any other
+// an unknown workload's, and no less that pod's.
+func (h *hop) unlisted() {
+	switch {
+	case h.isDHCP():
+		h.fixed(h.senderRef(), model.StageWorkload, model.Egress, model.Allow, model.ReasonLinkService)
+	case h.from.pod != nil && (ofLink(h.s.addr) || h.ix.settings.UnknownWorkloads == model.Allow):
+		h.normal(h.from.pod, model.StageWorkload, model.Egress, 0)
+	default:
+		h.unknownByLink()
+	}
+}
+
+// unknownByLink adds that a packet by a pod's interface is an unknown workload's.
+func (h *hop) unknownByLink() {
+	h.add(Stop{
+		Kind: StopFixed, Endpoint: h.senderRef(), StageChain: StageChain{Stage: model.StageWorkload, Direction: model.Egress},
+		Action: h.ix.settings.UnknownWorkloads, Reason: model.ReasonUnknownWorkload, Guard: model.GuardLinkName,
+	})
+}
+
+// toLink adds the ingress policy of the pod by whose interface a packet leaves for an
+// address that is no local pod's. The node itself reaches its pods always.
+func (h *hop) toLink() {
+	switch {
+	case !h.to.judged || h.to.pod == nil:
+	case h.s.on(h.node, endHost):
+		h.fixed(h.to.pod.ref(), model.StageWorkload, model.Ingress, model.Allow, model.ReasonOwnNode)
+	default:
+		h.normal(h.to.pod, model.StageWorkload, model.Ingress, 0)
+	}
+}

@@ -1,0 +1,226 @@
+package policy
+
+import (
+	"net/netip"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// way is where a packet comes into a node or leaves it, as its flow names that. The
+// zero way is named by nobody: as the addresses say.
+type way struct {
+	// named is set unless the address is that of whoever is there.
+	named bool
+	// toPods: an interface, or port of a bridge, that leads to local pods; pod is the
+	// one behind it, nil where none is known.
+	toPods bool
+	pod    *owner
+	// judged: toPods, and the link guard is enforced, so that the pod behind it counts
+	// where an address is no pod's.
+	judged bool
+	// name of the interface, empty where it is not known; port of a bridge.
+	name, port string
+	// own: the node itself sends it, or gets it.
+	own bool
+	// elsewhere: another node is there, so that it comes from or leaves for outside.
+	elsewhere bool
+}
+
+// byLinks adds the stops of a connection of which the flow names where it comes in or
+// leaves: those of the node where it comes in, then those of the node where it leaves.
+func (r *router) byLinks(s, d *End) {
+	first, from := r.nodeAt(r.flow.In, s)
+	last, to := r.nodeAt(r.flow.Out, d)
+	if from && toItsNode(r.flow) {
+		last, to = first, true
+	}
+	switch {
+	case from:
+		r.hop(first, s, d, d)
+		r.shift += settledBits
+	case r.flow.In.Kind == "":
+		r.fixed(model.Ref{}, model.StageWorkload, model.Egress, model.Allow, model.ReasonNoEndpoint)
+	}
+	switch {
+	case !to:
+		r.fixed(model.Ref{}, model.StageWorkload, model.Ingress, model.Allow, model.ReasonNoEndpoint)
+	case !from || first != last:
+		r.hop(last, s, d, d)
+	}
+}
+
+// toItsNode reports whether a flow is what the node itself gets of a packet on its link.
+func toItsNode(f *model.Flow) bool {
+	return f.In.Kind != "" && f.In.Kind != model.KindNode && f.Out.Kind == "" && onLinkOnly(f.Dst.Unmap())
+}
+
+// nodeAt is the node at one end of a flow: the one that it names, or else that of the
+// address. It is not ok where the flow names a pod that does not exist, or where the
+// address is outside.
+func (r *router) nodeAt(named model.Ref, e *End) (node string, ok bool) {
+	switch named.Kind {
+	case "":
+		return e.node, e.kind != endOutside
+	case model.KindPod:
+		if pod := r.ix.find(named); pod != nil {
+			return pod.node, true
+		}
+		return "", false
+	case model.KindInterface:
+		return named.Namespace, true
+	case model.KindNode:
+		return named.Name, true
+	}
+	return "", false
+}
+
+// enter determines where a packet comes into the node and leaves it, and whose its
+// addresses are then. It is done if that alone decides. Ends is where it puts ends that
+// are others than those by address.
+func (h *hop) enter(ends *[2]End, before *End) (done bool) {
+	f := h.flow
+	h.from, h.to = h.way(f.In, h.s.addr), h.way(f.Out, h.d.addr)
+	here := f.In.Kind != "" && !h.from.elsewhere
+	if here && toItsNode(f) {
+		h.to = way{named: true, own: true}
+	}
+	ends[0], ends[1] = h.end(*h.s, &h.from), h.end(*h.d, &h.to)
+	h.s, h.d = &ends[0], &ends[1]
+	if !h.from.named || h.from.own {
+		if h.s.on(h.node, endPod) && h.s.pod == h.d.pod && before.addr != h.d.addr {
+			h.beforeRouting(before)
+		}
+		if h.s.node == h.node && h.short(h.s, h.d) {
+			return true
+		}
+	} else if h.forged() {
+		h.deny(model.GuardSourceName)
+		return true
+	}
+	return here && !h.from.own && h.discovery()
+}
+
+// end is whose an address is at a node where its packet comes or leaves by a way.
+func (h *hop) end(e End, w *way) End {
+	switch {
+	case w.own && e.kind != endPod:
+		return End{addr: e.addr, kind: endHost, node: h.node, ofNode: e.ofNode}
+	case w.named && !w.own && e.on(h.node, endHost): // the node's own, but not there
+		return End{addr: e.addr, ofNode: e.ofNode}
+	}
+	return e
+}
+
+// way is where a packet with an address comes in or leaves, as a flow names it.
+func (h *hop) way(named model.Ref, a netip.Addr) way {
+	switch named.Kind {
+	case "":
+		return way{}
+	case model.KindPod:
+		pod := h.ix.find(named)
+		if pod == nil || pod.node != h.node {
+			break
+		}
+		w := h.wayOfPod(pod, a)
+		w.named = !slices.Contains(pod.addrs, a)
+		return w
+	case model.KindInterface:
+		if named.Namespace == h.node {
+			return h.wayBy(named.Name, "")
+		}
+	case model.KindNode:
+		if named.Name == h.node {
+			return way{named: true, own: true}
+		}
+	}
+	return way{named: true, elsewhere: true}
+}
+
+// wayOfPod is by the link of a pod of the node: that of its address of a's family, or
+// else of another one. Where nothing is known of the node's interfaces, each pod has its own.
+func (h *hop) wayOfPod(pod *owner, a netip.Addr) way {
+	if h.rec == nil || h.rec.links == nil {
+		return way{named: true, toPods: true, judged: h.ix.settings.Guards.Link == model.GuardEnforce, pod: pod}
+	}
+	var found *model.PodLink
+	for i := range h.rec.links.Pods {
+		p := &h.rec.links.Pods[i]
+		if b := p.Addr.Unmap(); slices.Contains(pod.addrs, b) && (found == nil || b.Is4() == a.Is4() && found.Addr.Unmap().Is4() != a.Is4()) {
+			found = p
+		}
+	}
+	if found == nil {
+		return way{named: true}
+	}
+	return h.wayBy(found.Interface, found.Port)
+}
+
+// wayBy is by an interface of the node, or a port of it.
+func (h *hop) wayBy(name, port string) way {
+	w := way{named: true, name: name, port: port}
+	if h.rec == nil || h.rec.links == nil || name == "" || !h.rec.links.toPods[name] {
+		return w
+	}
+	w.toPods = true
+	w.judged = h.ix.settings.Guards.Link == model.GuardEnforce
+	for i := range h.rec.links.Pods {
+		if p := &h.rec.links.Pods[i]; p.Interface == name && p.Port == port {
+			if w.pod = h.ix.podAt(p.Addr.Unmap(), h.node); w.pod != nil {
+				break
+			}
+		}
+	}
+	return w
+}
+
+// podAt is the pod of a node that has an address; of several the first by name.
+func (ix *Index) podAt(a netip.Addr, node string) *owner {
+	var first *owner
+	ix.addrs.holders(single(a), func(o *owner) bool {
+		if o.ls.kind == ownerPod && o.node == node && (first == nil || o.ref().Compare(first.ref()) < 0) {
+			first = o
+		}
+		return true
+	})
+	return first
+}
+
+// linkBy is the interface of a way. What bears a pod's address is a pod's, like what
+// comes or leaves by a pod's interface.
+func (h *hop) linkBy(w *way, e *End, own netip.Addr, inbound bool) link {
+	pods := w.toPods || e.on(h.node, endPod)
+	switch {
+	case h.rec == nil || !w.elsewhere:
+		return link{w.name, pods}
+	case e.node == h.node: // it claims to be here
+		e = &End{addr: unspecified(e.addr)}
+	}
+	return link{h.rec.linkOf(e.addr, own, inbound).name, pods}
+}
+
+func unspecified(a netip.Addr) netip.Addr {
+	if a.Is4() {
+		return netip.IPv4Unspecified()
+	}
+	return netip.IPv6Unspecified()
+}
+
+// senderRef is the pod by whose interface a packet comes, or that has its source.
+func (h *hop) senderRef() model.Ref {
+	switch {
+	case h.from.pod != nil:
+		return h.from.pod.ref()
+	case h.from.named:
+		return model.Ref{}
+	}
+	return h.s.ref()
+}
+
+// deny adds that a guard drops the packet.
+func (h *hop) deny(g model.GuardName) {
+	h.add(Stop{
+		Kind: StopFixed, Endpoint: h.senderRef(), StageChain: StageChain{Stage: model.StageWorkload, Direction: model.Egress},
+		Action: model.Deny, Reason: model.ReasonGuard, Guard: g,
+	})
+}
