@@ -16,6 +16,7 @@ items:
 - apiVersion: v1
   kind: Pod
   metadata: {name: web, namespace: n}
+  spec: {nodeName: k}
   status: {podIP: 10.0.0.1}
 - apiVersion: v1
   kind: Pod
@@ -54,16 +55,27 @@ func TestEndpointNames(t *testing.T) {
 		{"explain --from node:k --to fd00::1 --port 80", "error: --to: the two have no IP version in common: from 192.0.2.1, to fd00::1\n"},
 		{"explain --from Service/n/web --to 10.9.9.9 --port 80", "error: --from: \"Service/n/web\" is not namespace/name\n"},
 		{"explain --from svc:n/web --to 10.9.9.9 --port 80", "error: --from \"svc:n/web\": want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME or node:NAME\n"},
+		{"explain --in n/web --from ip:fe80::a --to ip:ff02::1 --port 80", "fe80::a → ff02::1  TCP 80  in by Pod/n/web\nALLOWED: egress by the endpoint's default"},
+		{"explain --in interface:k/eth0 --from n/web --to node:k --port 80", "Pod/n/web (10.0.0.1) → HostEndpoint/h (192.0.2.1)  TCP 80  in by Interface/k/eth0\nDENIED: egress by spec.sourceGuard"},
+		{"explain --in node:k --from ip:fe80::a --to ip:ff02::1 --out Pod/n/web --port 80", "fe80::a → ff02::1  TCP 80  in by Node/k  out by Pod/n/web\nALLOWED: "},
+		{"explain --in n/agent --from 10.0.0.1 --to 10.9.9.9 --port 80", "error: --in \"n/agent\": there is no pod n/agent with an interface of its own\n"},
+		{"explain --in eth0 --from 10.0.0.1 --to 10.9.9.9 --port 80", "error: --in \"eth0\": want pod:NAMESPACE/NAME, interface:NODE/NAME or node:NAME\n"},
+		{"explain --in interface:eth0 --from 10.0.0.1 --to 10.9.9.9 --port 80", "error: --in \"interface:eth0\": want pod:NAMESPACE/NAME, interface:NODE/NAME or node:NAME\n"},
+		{"explain --out node:m --from 10.0.0.1 --to 10.9.9.9 --port 80", "error: --out \"node:m\": there is no node \"m\"\n"},
 		{"explain --from n/job --to 10.9.9.9 --port 80", "error: --from: n/job: the pod has finished (phase Succeeded): it sends and receives nothing\n"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.args, func(t *testing.T) {
 			got := runMain(t, endpoints, append(strings.Fields(tt.args), "-f", "-")...)
+			status := exitOK
+			if strings.Contains(tt.want, "\nDENIED") {
+				status = exitNegative
+			}
 			if strings.HasPrefix(tt.want, "error: ") {
 				if got.status != exitUnusable || got.errOut != tt.want || got.out != "" {
 					t.Errorf("got %+v", got)
 				}
-			} else if got.status != exitOK || !strings.HasPrefix(got.out, tt.want) || got.errOut != "" {
+			} else if got.status != status || !strings.HasPrefix(got.out, tt.want) || got.errOut != "" {
 				t.Errorf("got %+v", got)
 			}
 		})

@@ -21,7 +21,7 @@ import (
 func newExplainCommand(s streams) *cobra.Command {
 	var in inputFlags
 	var out outputFlag
-	var from, to, port string
+	var from, to, port, comes, leaves string
 	var icmpType, icmpCode, ipVersion int
 	var brief bool
 	c := &cobra.Command{
@@ -36,9 +36,17 @@ such as Pod/shop/frontend. PORT is a number or the name of one of
 the receiver's ports; PROTOCOL is TCP unless given. For protocols without ports
 give the protocol alone: --port ICMP, with --icmp-type and --icmp-code.
 
+A packet need not come and leave as its addresses say. --in names where it comes in:
+pod:NAMESPACE/NAME for that pod's interface, interface:NODE/NAME for another one,
+node:NAME for what the node itself sends; --out names where it leaves, likewise. So
+forged sources, link-local addresses, multicast and neighbour discovery can be asked
+about. What goes to a multicast, broadcast or IPv6 link-local address is what the
+node of --in gets, unless --out names another receiver.
+
 The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 		Example: `  tierwall explain -f config/samples --from pod:shop/frontend --to pod:payments/payments-api --port 8443/TCP
-  tierwall explain -f config/samples --from 203.0.113.7 --to node:node-a --port 22`,
+  tierwall explain -f config/samples --from 203.0.113.7 --to node:node-a --port 22
+  tierwall explain --in pod:shop/frontend --from ip:fe80::a --to ip:ff02::fb --port 5353/UDP --out pod:shop/cart`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			pc, err := explainCase(from, to, port)
@@ -57,6 +65,12 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 			if err != nil {
 				return explainFault(err)
 			}
+			if f.In, err = parseLink(ix, "--in", comes); err != nil {
+				return err
+			}
+			if f.Out, err = parseLink(ix, "--out", leaves); err != nil {
+				return err
+			}
 			e := ix.Explain(f)
 			if out.text() {
 				printExplanation(s.out, ix, e, brief)
@@ -74,6 +88,8 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 	c.Flags().StringVar(&from, "from", "", "sender: pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME or node:NAME")
 	c.Flags().StringVar(&to, "to", "", "receiver, likewise")
 	c.Flags().StringVar(&port, "port", "", "PORT/PROTOCOL, PORT (TCP), or a PROTOCOL without ports")
+	c.Flags().StringVar(&comes, "in", "", "where the packet comes in: pod:NAMESPACE/NAME, interface:NODE/NAME or node:NAME; default as the sender's address says")
+	c.Flags().StringVar(&leaves, "out", "", "where it leaves, likewise; default as the receiver's address says")
 	c.Flags().IntVar(&icmpType, "icmp-type", 0, "ICMP type; default echo request")
 	c.Flags().IntVar(&icmpCode, "icmp-code", 0, "ICMP code; default 0")
 	c.Flags().IntVar(&ipVersion, "ip-version", 0, "4 or 6, for peers that have both; default 4 where both have it")
@@ -161,6 +177,48 @@ func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
 	return p, nil
 }
 
+// parseLink reads where a packet comes in or leaves; empty: as its address says.
+func parseLink(ix *policy.Index, flag, s string) (model.Ref, error) {
+	if s == "" {
+		return model.Ref{}, nil
+	}
+	r, err := model.ParseRef(s)
+	if kind, rest, ok := strings.Cut(s, ":"); ok {
+		r, err = model.ParseRef(kind + "/" + rest)
+	} else if err != nil || r.Namespace == "" && r.Kind != model.KindNode {
+		r, err = model.ParseRef(string(model.KindPod) + "/" + s)
+	}
+	node := r.Name
+	switch strings.ToLower(string(r.Kind)) {
+	case "pod":
+		r.Kind = model.KindPod
+		e, ok := ix.Endpoint(r)
+		switch {
+		case err != nil || r.Namespace == "":
+			err = errors.New("no namespace")
+		case !ok:
+			return r, fmt.Errorf("%s %q: there is no pod %s/%s with an interface of its own", flag, s, r.Namespace, r.Name)
+		case e.Node == "":
+			return r, fmt.Errorf("%s %q: the pod is on no node that is known", flag, s)
+		default:
+			return r, nil
+		}
+	case "interface":
+		r.Kind, node = model.KindInterface, r.Namespace
+	case "node":
+		r.Kind = model.KindNode
+	default:
+		err = errors.New("unsupported kind")
+	}
+	if err != nil || (r.Kind == model.KindInterface) != (r.Namespace != "") {
+		return r, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, interface:NODE/NAME or node:NAME", flag, s)
+	}
+	if ix.Node(node) == nil {
+		return r, fmt.Errorf("%s %q: there is no node %q", flag, s, node)
+	}
+	return r, nil
+}
+
 // explainFault speaks of flags where policy tests speak of fields.
 func explainFault(err error) error {
 	var fe *policytest.FieldError
@@ -179,7 +237,7 @@ func explainFault(err error) error {
 
 func printExplanation(w io.Writer, ix *policy.Index, e *policy.Explanation, brief bool) {
 	paint := coloursFor(w)
-	fmt.Fprintf(w, "%s → %s  %s\n", party(ix, e.Flow.Src), party(ix, e.Flow.Dst), traffic(&e.Flow))
+	fmt.Fprintf(w, "%s → %s  %s%s\n", party(ix, e.Flow.Src), party(ix, e.Flow.Dst), traffic(&e.Flow), ways(&e.Flow))
 	fmt.Fprintf(w, "%s: %s\n", paintFate(paint, e.Action), because(&e.Decision))
 	for _, t := range e.Traces {
 		v := &t.Verdict
@@ -268,6 +326,18 @@ func traffic(f *model.Flow) string {
 	return "protocol " + f.Protocol.String()
 }
 
+// ways names where a flow comes in and leaves, where it says so itself.
+func ways(f *model.Flow) string {
+	out := ""
+	if f.In != (model.Ref{}) {
+		out += "  in by " + f.In.String()
+	}
+	if f.Out != (model.Ref{}) {
+		out += "  out by " + f.Out.String()
+	}
+	return out
+}
+
 func paintFate(paint colours, a model.Action) string {
 	if a == model.Allow {
 		return paint.green("ALLOWED")
@@ -319,7 +389,15 @@ func reasonText(v *model.Verdict) string {
 	case model.ReasonEndpointToHost:
 		return "endpointToHostAction of Tierwall/default"
 	case model.ReasonUnknownWorkload:
+		if v.Policy.Kind == model.KindGuard {
+			return "unknownWorkloads of Tierwall/default: by a pod's interface, with an address that no pod of the node has"
+		}
 		return "unknownWorkloads of Tierwall/default: a pod address that no known pod has"
+	case model.ReasonGuard:
+		g := model.GuardName(v.Policy.Name)
+		return fmt.Sprintf("%s of Tierwall/default: %s", g.Setting(), g.Text())
+	case model.ReasonLinkService:
+		return "what a link cannot work without: neighbour discovery, multicast listeners, DHCP"
 	}
 	if v.Action == model.NoAction {
 		return "nothing matched: the next stage decides"
