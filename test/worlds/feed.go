@@ -40,6 +40,8 @@ type Options struct {
 	Linear int
 	// Distinct: no two pods ever have the same address.
 	Distinct bool
+	// Guards: Tierwall/default may set guards.
+	Guards bool
 }
 
 // New returns the feed of a seed. Its world is empty at first.
@@ -50,7 +52,7 @@ func New(seed uint64, o Options) *Feed {
 	rng := rand.New(rand.NewPCG(seed, 0x6e6674))
 	// Worlds are small: in two of three tables are classed as they are in large ones.
 	f := &Feed{Rand: rng, node: o.Node, options: dataplane.Options{Linear: o.Linear, Classed: []int{0, 1, 3}[seed/3%3]}}
-	config := oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0 && !o.Distinct}
+	config := oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0 && !o.Distinct, Guards: o.Guards}
 	f.Stream = oracle.Random(rng, config)
 	f.Index = policy.New(policy.Options{Local: func(n string) bool { return o.Node == "" || n == o.Node }})
 	f.Compiler = dataplane.NewCompiler(f.options)

@@ -106,7 +106,7 @@ func (s *tally) check(t *testing.T, seeds []uint64) {
 // world makes one world and its lab, and probes it.
 func (p Packets) world(ctx context.Context, seed uint64) (sum tally, err error) {
 	sum.reasons = map[string]int{}
-	f := New(seed+first, Options{Distinct: true})
+	f := New(seed+first, Options{Distinct: true, Guards: true})
 	_, _ = f.Step(60)
 	spec, _, err := lab.FromObjects(f.Stream.Objects())
 	if err != nil {
@@ -121,10 +121,21 @@ func (p Packets) world(ctx context.Context, seed uint64) (sum tally, err error) 
 	}
 	defer func() { err = errors.Join(err, l.Close()) }()
 	sum.worlds++
+	for i, n := range spec.Nodes {
+		if seed/2%3 == uint64(i%3) { // some have tunnels
+			if err := tunnel(l, n.Name); err != nil {
+				return sum, err
+			}
+		}
+	}
 	if err := f.learn(l, spec); err != nil {
 		return sum, err
 	}
 	flows, err := sum.open(ctx, l, f)
+	if err != nil {
+		return sum, err
+	}
+	attempts, err := sum.attempts(ctx, l, f, spec)
 	if err != nil {
 		return sum, err
 	}
@@ -137,12 +148,19 @@ func (p Packets) world(ctx context.Context, seed uint64) (sum tally, err error) 
 		rules += fmt.Sprintf("\n%s:\n%s", n.Name, p.Render(s))
 	}
 	for _, flow := range flows {
-		if err := sum.probe(ctx, l, f, flow); err != nil {
+		if err := sum.probe(ctx, l, f, flow, lab.Options{}); err != nil {
 			return sum, fmt.Errorf("%d nodes: %w\n%s", len(spec.Nodes), err, rules)
+		}
+	}
+	for _, a := range attempts {
+		if err := sum.probe(ctx, l, f, a.flow, a.options); err != nil {
+			return sum, fmt.Errorf("%d nodes, %s by %+v: %w\n%s", len(spec.Nodes), networkNames[spec.Network], a.options, err, rules)
 		}
 	}
 	return sum, nil
 }
+
+var networkNames = map[lab.Network]string{lab.Routed: "routed", lab.Bridge: "bridged"}
 
 // learn has the world know its nodes' interfaces, as their agents do.
 func (f *Feed) learn(l *lab.Lab, spec lab.Spec) error {
@@ -203,15 +221,19 @@ func (s *tally) open(ctx context.Context, l *lab.Lab, f *Feed) ([]model.Flow, er
 }
 
 // probe sends a flow's first packet. One that is denied is dropped without a word.
-func (s *tally) probe(ctx context.Context, l *lab.Lab, f *Feed, flow model.Flow) error {
+func (s *tally) probe(ctx context.Context, l *lab.Lab, f *Feed, flow model.Flow, o lab.Options) error {
 	want := f.Index.Decide(flow)
-	got, err := l.Probe(ctx, flow, lab.Options{})
+	got, err := l.Probe(ctx, flow, o)
 	if err != nil {
 		return err
 	}
 	s.probes++
 	for _, st := range want.Stages {
-		s.reasons[fmt.Sprintf("%s %s %s %s", st.Stage, st.Direction, st.Reason, st.Action)]++
+		reason := fmt.Sprintf("%s %s %s %s", st.Stage, st.Direction, st.Reason, st.Action)
+		if st.Policy.Kind == model.KindGuard {
+			reason += " " + st.Policy.String()
+		}
+		s.reasons[reason]++
 	}
 	allowed := want.Action == model.Allow
 	if allowed {
@@ -219,7 +241,7 @@ func (s *tally) probe(ctx context.Context, l *lab.Lab, f *Feed, flow model.Flow)
 	} else {
 		s.denied++
 	}
-	if got.Delivered != allowed || got.Rejected {
+	if got.Delivered != allowed || got.Rejected && o.From == "" {
 		from, _ := l.Owner(flow.Src)
 		to, _ := l.Owner(flow.Dst)
 		return fmt.Errorf("%+v from %s to %s: delivered %v, rejected %v, want %+v", flow, from, to, got.Delivered, got.Rejected, want)
