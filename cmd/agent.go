@@ -8,11 +8,8 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
-	"net/http"
 	"os"
 	"strings"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -23,6 +20,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/agent"
 	clustersource "github.com/tierwall/tierwall/controllers/cluster"
 	"github.com/tierwall/tierwall/controllers/nri"
+	"github.com/tierwall/tierwall/controllers/scrape"
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/links"
@@ -35,7 +33,7 @@ type agentFlags struct {
 	log                               logFlags
 	from, node, metricsAddr, stateDir string
 	kubeconfig, context, dataplane    string
-	nri                               string
+	nri, metricsAccess                string
 	cleanup, stay, requirePolicy      bool
 	boot                              bool
 }
@@ -68,7 +66,9 @@ Where the container runtime has NRI (containerd 2.1), a new pod's containers sta
 when the kernel holds the pod's policy; see --nri.
 
 When the agent ends, the kernel goes on with the rules it has; --cleanup removes
-them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
+them. With --metrics-addr it serves /metrics, /healthz and /readyz: on a loopback
+address to the node alone; on another one with TLS, to users whose token the API
+server accepts and who may get /metrics, unless --metrics-access is open.`,
 		Example: `  tierwall agent
   tierwall agent --kubeconfig /etc/tierwall/kubeconfig --node worker-1
   tierwall agent --from /etc/tierwall
@@ -85,6 +85,7 @@ them. With --metrics-addr it serves /metrics, /healthz and /readyz.`,
 	fs.StringVar(&f.context, "context", "", "context of the kubeconfig; default the current one")
 	fs.StringVar(&f.node, "node", "", "name of this node; default $NODE_NAME, then the host's name")
 	fs.StringVar(&f.metricsAddr, "metrics-addr", "127.0.0.1:9391", "address for /metrics, /healthz and /readyz; empty: none")
+	fs.StringVar(&f.metricsAccess, "metrics-access", string(scrape.Authenticated), "what it takes other machines to read --metrics-addr: authenticated (TLS, and the token of a user of the cluster who may get /metrics) or open (nothing)")
 	fs.StringVar(&f.stateDir, "state-dir", "/var/lib/tierwall", "where host endpoints and their policies are kept for the next boot and, with --from, the last good content of each file; empty: nowhere")
 	f.log.register(fs)
 	fs.StringVar(&f.dataplane, "dataplane", "auto", "what programs the kernel: nftables, iptables (whose commands must be installed), or auto: nftables where the kernel has it, else iptables")
@@ -113,6 +114,11 @@ func (f *agentFlags) check() error {
 		return errors.New("--require-policy goes without --from: there are no pods that start")
 	case f.requirePolicy && f.nri == nriOff:
 		return errors.New("--require-policy goes without --nri off: nobody would wait")
+	}
+	switch scrape.Access(f.metricsAccess) {
+	case "", scrape.Authenticated, scrape.Open:
+	default:
+		return fmt.Errorf("--metrics-access %s: want %s or %s", f.metricsAccess, scrape.Authenticated, scrape.Open)
 	}
 	if f.from != "" {
 		if err := checkFolder(f.from); err != nil {
@@ -254,11 +260,11 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 	}
 	early.attach(a)
 	if f.metricsAddr != "" {
-		stop, err := serveMetrics(log, f.metricsAddr, a, collect...)
+		metrics, err := f.metrics(log, a, collect...)
 		if err != nil {
 			return fmt.Errorf("--metrics-addr: %w", err)
 		}
-		defer stop()
+		early.run = append(early.run, metrics.Start)
 	}
 	run := a.Run
 	for _, r := range early.run {
@@ -270,30 +276,24 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 	return run(ctx)
 }
 
-// serveMetrics serves an agent's metrics and probes, and what else there is to
-// collect, until stop is called.
-func serveMetrics(log *slog.Logger, addr string, a *agent.Agent, also ...prometheus.Collector) (stop func(), err error) {
+// metrics returns what serves an agent's metrics and probes, and what else there
+// is to collect.
+func (f *agentFlags) metrics(log *slog.Logger, a *agent.Agent, also ...prometheus.Collector) (*scrape.Server, error) {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(also...)
 	registry.MustRegister(a, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	l, err := net.Listen("tcp", addr)
+	o := scrape.Options{Address: f.metricsAddr, Access: scrape.Access(f.metricsAccess), Gatherer: registry, Probes: a.Probes(), Log: log}
+	if f.from == "" {
+		config, err := f.clusterConfig()
+		if err != nil {
+			return nil, err
+		}
+		o.Config = config
+	}
+	server, err := scrape.New(o)
 	if err != nil {
 		return nil, err
 	}
-	server := &http.Server{
-		Handler: a.Handler(registry), ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}
-	log.Info("serving metrics and probes", "address", l.Addr().String())
-	over := make(chan struct{})
-	go func() {
-		defer close(over)
-		if err := server.Serve(l); !errors.Is(err, http.ErrServerClosed) {
-			log.Error("metrics and probes are not served any more", "error", err)
-		}
-	}()
-	return func() {
-		_ = server.Close() // scrapes that are under way are not worth waiting for
-		<-over
-	}, nil
+	registry.MustRegister(server)
+	return server, nil
 }

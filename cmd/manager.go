@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
+	"github.com/prometheus/client_golang/prometheus"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/runtime"
 	clientgoscheme "k8s.io/client-go/kubernetes/scheme"
@@ -23,11 +25,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/cache"
 	"sigs.k8s.io/controller-runtime/pkg/healthz"
 	"sigs.k8s.io/controller-runtime/pkg/log"
+	"sigs.k8s.io/controller-runtime/pkg/metrics"
 	metricsserver "sigs.k8s.io/controller-runtime/pkg/metrics/server"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/admission"
 	"github.com/tierwall/tierwall/controllers/operator"
+	"github.com/tierwall/tierwall/controllers/scrape"
 	"github.com/tierwall/tierwall/controllers/status"
 	"github.com/tierwall/tierwall/controllers/tiers"
 )
@@ -36,7 +40,7 @@ import (
 type managerFlags struct {
 	log                             logFlags
 	metricsAddr, healthAddr         string
-	webhookAddr                     string
+	metricsAccess, webhookAddr      string
 	leaderElect, createDefault      bool
 	namespace, agentImage, kubePath string
 	cleanupTimeout                  time.Duration
@@ -63,6 +67,7 @@ image the agents get; without it they get the manager's own.`,
 	}
 	fs := c.Flags()
 	fs.StringVar(&f.metricsAddr, "metrics-addr", ":8080", "address for /metrics; empty: none")
+	fs.StringVar(&f.metricsAccess, "metrics-access", string(scrape.Authenticated), "what it takes others to read --metrics-addr, unless that is a loopback address: authenticated (TLS, and the token of a user of the cluster who may get /metrics) or open (nothing)")
 	fs.StringVar(&f.healthAddr, "health-addr", ":8081", "address for /healthz and /readyz; empty: none")
 	fs.StringVar(&f.webhookAddr, "webhook-addr", ":9443", "address for the API server's questions about objects; empty: none")
 	fs.BoolVar(&f.leaderElect, "leader-elect", true, "work only while this replica is the leader")
@@ -81,6 +86,11 @@ func (f *managerFlags) run(ctx context.Context, s streams) error {
 	if err != nil {
 		return err
 	}
+	switch scrape.Access(f.metricsAccess) {
+	case "", scrape.Authenticated, scrape.Open:
+	default:
+		return fmt.Errorf("--metrics-access %s: want %s or %s", f.metricsAccess, scrape.Authenticated, scrape.Open)
+	}
 	if f.cleanupTimeout <= 0 {
 		return fmt.Errorf("--cleanup-timeout %s: want more than 0", f.cleanupTimeout)
 	}
@@ -97,6 +107,9 @@ func (f *managerFlags) run(ctx context.Context, s streams) error {
 	}
 	if err := f.add(mgr); err != nil {
 		return err
+	}
+	if err := f.metrics(mgr, slog.New(handler)); err != nil {
+		return fmt.Errorf("--metrics-addr: %w", err)
 	}
 	if err := mgr.Start(ctx); err != nil {
 		return fmt.Errorf("manager: %w", err)
@@ -139,7 +152,7 @@ func (f *managerFlags) manager(cfg *rest.Config, logger logr.Logger) (ctrl.Manag
 	mgr, err := ctrl.NewManager(cfg, ctrl.Options{
 		Scheme: scheme, Logger: logger,
 		Cache:                   cache.Options{ByObject: keep},
-		Metrics:                 metricsserver.Options{BindAddress: cmp.Or(f.metricsAddr, "0")},
+		Metrics:                 metricsserver.Options{BindAddress: "0"}, // see metrics
 		HealthProbeBindAddress:  cmp.Or(f.healthAddr, "0"),
 		LeaderElection:          f.leaderElect,
 		LeaderElectionID:        operator.ManagerName,
@@ -151,6 +164,23 @@ func (f *managerFlags) manager(cfg *rest.Config, logger logr.Logger) (ctrl.Manag
 		return nil, fmt.Errorf("manager: %w", err)
 	}
 	return mgr, nil
+}
+
+// metrics has the manager serve its metrics as agents do.
+func (f *managerFlags) metrics(mgr ctrl.Manager, log *slog.Logger) error {
+	if f.metricsAddr == "" {
+		return nil
+	}
+	own := prometheus.NewRegistry()
+	server, err := scrape.New(scrape.Options{
+		Address: f.metricsAddr, Access: scrape.Access(f.metricsAccess), Config: mgr.GetConfig(), Log: log,
+		Gatherer: prometheus.Gatherers{metrics.Registry, own},
+	})
+	if err != nil {
+		return err
+	}
+	own.MustRegister(server)
+	return mgr.Add(server)
 }
 
 // webhook is where the webhook listens; port -1: there is none.

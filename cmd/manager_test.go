@@ -23,6 +23,7 @@ func TestManagerUsage(t *testing.T) {
 		{"log level", []string{"--log-level", "loud"}, "error: --log-level \"loud\": want one of debug, info, warn, error\n"},
 		{"log format", []string{"--log-format", "xml"}, "error: --log-format \"xml\": want one of text, json\n"},
 		{"timeout", []string{"--cleanup-timeout", "0s"}, "error: --cleanup-timeout 0s: want more than 0\n"},
+		{"access of metrics", []string{"--metrics-access", "all"}, "error: --metrics-access all: want authenticated or open\n"},
 		{"an argument", []string{"x"}, "error: unknown command \"x\""},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -206,9 +206,31 @@ type LoggingSpec struct {
 	Format string `json:"format,omitempty"`
 }
 
+// MetricsAccess says what it takes to read the agents' metrics.
+// +kubebuilder:validation:Enum=Authenticated;Loopback;Open
+type MetricsAccess string
+
+const (
+	// MetricsAuthenticated serves metrics with TLS, to whoever bears the token of a
+	// user of the cluster who may get /metrics.
+	MetricsAuthenticated MetricsAccess = "Authenticated"
+	// MetricsLoopback serves metrics on the node's loopback address alone, without
+	// TLS, to whatever runs on the node's network.
+	MetricsLoopback MetricsAccess = "Loopback"
+	// MetricsOpen serves metrics to everybody who reaches the node's port, without TLS.
+	MetricsOpen MetricsAccess = "Open"
+)
+
 // MetricsSpec tunes the agents' metrics endpoint.
 type MetricsSpec struct {
-	// Port of the Prometheus endpoint, 1–65535; 0 turns it off; default 9477.
+	// Access says what it takes to read the metrics: Authenticated (TLS, and the
+	// token of a user who may get the nonResourceURL /metrics), Loopback (to be on
+	// the node's network) or Open (nothing); default Authenticated.
+	// +optional
+	// +kubebuilder:default=Authenticated
+	Access MetricsAccess `json:"access,omitempty"`
+	// Port of the Prometheus endpoint, 1–65535; default 9477. 0 is Access Loopback on
+	// the default port.
 	// +optional
 	// +kubebuilder:default=9477
 	// +kubebuilder:validation:Minimum=0

@@ -100,6 +100,7 @@ type Agent struct {
 	// ask has Run, the only one to call the backend, fetch counters; ended is
 	// closed when it is over.
 	ask      chan chan<- counters
+	counted  atomic.Pointer[counters] // the last answer; nil: none yet
 	started  atomic.Bool
 	ended    chan struct{}
 	progress *progress

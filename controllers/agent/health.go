@@ -6,8 +6,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"k8s.io/utils/clock"
 )
 
@@ -67,8 +65,8 @@ func (a *Agent) Ready() error {
 	return nil
 }
 
-// Handler serves /healthz, /readyz and, of what the gatherer gathers, /metrics.
-func (a *Agent) Handler(g prometheus.Gatherer) http.Handler {
+// Probes serves /healthz and /readyz.
+func (a *Agent) Probes() http.Handler {
 	mux := http.NewServeMux()
 	probe := func(ask func() error) http.HandlerFunc {
 		return func(w http.ResponseWriter, _ *http.Request) {
@@ -83,7 +81,5 @@ func (a *Agent) Handler(g prometheus.Gatherer) http.Handler {
 	}
 	mux.HandleFunc("GET /healthz", probe(a.Healthy))
 	mux.HandleFunc("GET /readyz", probe(a.Ready))
-	// A gatherer that fails in part still shows the rest.
-	mux.Handle("GET /metrics", promhttp.HandlerFor(g, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
 	return mux
 }

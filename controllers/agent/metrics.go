@@ -176,8 +176,10 @@ var (
 	dropLabels  = []string{"tier", "policy", "direction", "rule"}
 	rulePackets = prometheus.NewDesc("tierwall_rule_packets_total",
 		"First packets of connections (of untracked ones, all packets) that a rule, or the end of a tier, has decided or logged.", ruleLabels, nil)
-	ruleBytes = prometheus.NewDesc("tierwall_rule_bytes_total", "Bytes of the packets that tierwall_rule_packets_total counts.", ruleLabels, nil)
-	dropped   = prometheus.NewDesc("tierwall_dropped_packets_total", "Packets that a rule, or the end of a tier, has denied.", dropLabels, nil)
+	ruleBytes    = prometheus.NewDesc("tierwall_rule_bytes_total", "Bytes of the packets that tierwall_rule_packets_total counts.", ruleLabels, nil)
+	rulesLeftOut = prometheus.NewDesc("tierwall_agent_rules_without_metrics",
+		"Rules whose packets are counted but not shown, because there are too many in their namespace or on the node.", nil, nil)
+	dropped = prometheus.NewDesc("tierwall_dropped_packets_total", "Packets that a rule, or the end of a tier, has denied.", dropLabels, nil)
 )
 
 // collectors are all metrics but what the kernel counts.
@@ -196,11 +198,13 @@ func (a *Agent) Describe(out chan<- *prometheus.Desc) {
 	out <- rulePackets
 	out <- ruleBytes
 	out <- dropped
+	out <- rulesLeftOut
 	out <- guardPackets
 }
 
-// Collect implements prometheus.Collector. It asks the kernel for its counters,
-// after the transaction that may be under way.
+// Collect implements prometheus.Collector. It has the kernel's counters read, after
+// the transaction that may be under way; whoever serves metrics to others must see
+// to it that it is called now and then only (controllers/scrape does).
 func (a *Agent) Collect(out chan<- prometheus.Metric) {
 	counted, err := a.counters()
 	if err != nil {
@@ -213,7 +217,9 @@ func (a *Agent) Collect(out chan<- prometheus.Metric) {
 	if packets := guardPacketsOf(counted); packets != nil { // else they would seem to begin anew
 		collectGuards(out, packets)
 	}
-	for _, o := range ruleOrigins(counted) {
+	shown, leftOut := shownRules(ruleOrigins(counted))
+	out <- prometheus.MustNewConstMetric(rulesLeftOut, prometheus.GaugeValue, float64(leftOut))
+	for _, o := range shown {
 		n := counted[o]
 		labels := []string{o.Tier, o.Policy.String(), o.Direction.String(), o.Rule.String(), o.Action.String(), strconv.FormatBool(o.Audit)}
 		out <- prometheus.MustNewConstMetric(rulePackets, prometheus.CounterValue, float64(n.Packets), labels...)
@@ -236,14 +242,54 @@ func ruleOrigins(counted map[dataplane.Origin]dataplane.Count) []dataplane.Origi
 	return origins
 }
 
+// Limits of the series of rules. A rule has up to three.
+const (
+	// maxRules is for all rules of the node, so that a scrape stays a few megabytes.
+	maxRules = 10_000
+	// maxRulesPerNamespace is for the policies of one namespace, so that no tenant
+	// takes the room of others; policies of the cluster have only the limit of all.
+	maxRulesPerNamespace = 1000
+)
+
+// shownRules returns the rules that have series, in the order given, and how many
+// have not. Policies of the cluster come first where there is no room for all.
+func shownRules(origins []dataplane.Origin) (shown []dataplane.Origin, leftOut int) {
+	show := make([]bool, len(origins))
+	used := map[string]int{}
+	room := maxRules
+	for _, global := range []bool{true, false} {
+		for i := range origins {
+			namespace := origins[i].Policy.Namespace
+			if (namespace == "") != global {
+				continue
+			}
+			if room == 0 || !global && used[namespace] == maxRulesPerNamespace {
+				leftOut++
+				continue
+			}
+			show[i] = true
+			room--
+			used[namespace]++
+		}
+	}
+	shown = origins[:0]
+	for i, o := range origins {
+		if show[i] {
+			shown = append(shown, o)
+		}
+	}
+	return shown, leftOut
+}
+
 // counters are an answer of the backend.
 type counters struct {
 	counts map[dataplane.Origin]dataplane.Count
 	err    error
 }
 
-// scrapePatience is how long a scrape waits for a transaction to be over.
-const scrapePatience = 8 * time.Second
+// scrapePatience is how long a scrape waits for a transaction to be over. Then it
+// is given what was read last.
+const scrapePatience = 2 * time.Second
 
 // counters has Run ask the backend. Before and after Run there are none.
 func (a *Agent) counters() (map[dataplane.Origin]dataplane.Count, error) {
@@ -256,10 +302,14 @@ func (a *Agent) counters() (map[dataplane.Origin]dataplane.Count, error) {
 	select {
 	case a.ask <- answer:
 		c := <-answer
+		a.counted.Store(&c)
 		return c.counts, c.err
 	case <-a.ended:
 		return nil, nil
 	case <-timer.C():
+		if c := a.counted.Load(); c != nil && c.err == nil {
+			return c.counts, nil
+		}
 		return nil, errors.New("a transaction takes too long")
 	}
 }

@@ -5,12 +5,14 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -31,7 +33,9 @@ var _ = Describe("metrics and probes", func() {
 		r := newRig(nil)
 		reg := prometheus.NewPedanticRegistry()
 		Expect(reg.Register(r.Agent)).To(Succeed())
-		h := r.Handler(reg)
+		h := http.NewServeMux()
+		h.Handle("/", r.Probes())
+		h.Handle("/metrics", promhttp.HandlerFor(reg, promhttp.HandlerOpts{}))
 		code, body := get(h, "/readyz")
 		Expect(code).To(Equal(http.StatusServiceUnavailable))
 		Expect(body).To(ContainSubstring("not started"))
@@ -105,6 +109,53 @@ var _ = Describe("metrics and probes", func() {
 		})
 		r.next()
 		Eventually(sizes).Should(Equal(before))
+	})
+
+	It("are those of before while a transaction takes long", func() {
+		gate, busy := make(chan struct{}), make(chan struct{})
+		r := settled(nil)
+		drop := dataplane.Origin{Tier: "default", Policy: ref("GlobalNetworkPolicy/db"), Rule: model.RuleEndOfTier, Action: model.Deny}
+		r.backend.SetCounters(map[dataplane.Origin]dataplane.Count{drop: {Packets: 3}}, nil)
+		Expect(testutil.CollectAndCount(r.Agent, "tierwall_dropped_packets_total")).To(Equal(1))
+		r.backend.Before = func(fake.Op, *dataplane.State) error {
+			close(busy)
+			<-gate
+			return nil
+		}
+		r.to.Update(objects(pod("web2", "10.0.0.3")), nil)
+		Eventually(func() <-chan struct{} {
+			r.clock.Step(time.Millisecond)
+			return busy
+		}).Should(BeClosed())
+		over := make(chan int)
+		go func() { over <- testutil.CollectAndCount(r.Agent, "tierwall_dropped_packets_total") }()
+		Eventually(r.clock.HasWaiters).Should(BeTrue())
+		r.clock.Step(scrapePatience)
+		Expect(<-over).To(Equal(1))
+		close(gate)
+	})
+
+	It("are bounded", func() {
+		of := func(namespace string, n int) (list []dataplane.Origin) {
+			for i := range n {
+				list = append(list, dataplane.Origin{Tier: "default", Policy: model.Ref{Kind: "NetworkPolicy", Namespace: namespace, Name: "p"}, Rule: model.RuleIndex(i)})
+			}
+			return list
+		}
+		count := func(list []dataplane.Origin) map[string]int {
+			n := map[string]int{}
+			for _, o := range list {
+				n[o.Policy.Namespace]++
+			}
+			return n
+		}
+		shown, leftOut := shownRules(slices.Concat(of("a", maxRulesPerNamespace+7), of("b", 3), of("", 2000)))
+		Expect(count(shown)).To(Equal(map[string]int{"a": maxRulesPerNamespace, "b": 3, "": 2000}))
+		Expect(leftOut).To(Equal(7))
+		Expect(slices.IsSortedFunc(shown[:maxRulesPerNamespace], compareOrigins)).To(BeTrue())
+		shown, leftOut = shownRules(slices.Concat(of("a", 5), of("", maxRules+1)))
+		Expect(count(shown)).To(Equal(map[string]int{"": maxRules}))
+		Expect(leftOut).To(Equal(6))
 	})
 
 	It("tell of a transaction that hangs", func() {

@@ -32,6 +32,8 @@ func AgentRules() []rbacv1.PolicyRule {
 		}, Verbs: watch},
 		{APIGroups: []string{v1alpha1.GroupName}, Resources: []string{"nodereports"}, Verbs: []string{"create", "get", "patch", "update"}},
 		{APIGroups: []string{v1alpha1.GroupName}, Resources: []string{"podaddressreports"}, Verbs: []string{"create", "list", "patch", "watch"}},
+		{APIGroups: []string{"authentication.k8s.io"}, Resources: []string{"tokenreviews"}, Verbs: []string{"create"}},
+		{APIGroups: []string{"authorization.k8s.io"}, Resources: []string{"subjectaccessreviews"}, Verbs: []string{"create"}},
 		{APIGroups: []string{"policy.networking.k8s.io"}, Resources: []string{"clusternetworkpolicies"}, Verbs: watch},
 		{APIGroups: []string{"crd.projectcalico.org", "projectcalico.org"}, Resources: []string{
 			"felixconfigurations", "globalnetworkpolicies", "globalnetworksets", "hostendpoints", "kubecontrollersconfigurations",
@@ -57,9 +59,9 @@ func clusterRoleBinding(s Settings) client.Object {
 }
 
 // service lets Prometheus find the agents' metrics; it has no address of its
-// own. Where metrics are turned off there is none.
+// own. Where only the node itself can read them there is none.
 func service(tw *v1alpha1.Tierwall, s Settings) client.Object {
-	_, port := metricsAddress(tw)
+	port := metricsPort(tw)
 	svc := &corev1.Service{
 		ObjectMeta: metav1.ObjectMeta{Name: AgentName, Namespace: s.Namespace, Labels: ownLabels()},
 		Spec: corev1.ServiceSpec{

@@ -161,8 +161,9 @@ func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
 	if image == "" {
 		image = s.Image
 	}
-	address, port := metricsAddress(tw)
-	args := []string{"agent", "--node=$(NODE_NAME)", "--metrics-addr=" + address, "--log-format=json"}
+	port := metricsPort(tw)
+	args := append([]string{"agent", "--node=$(NODE_NAME)"}, metricsArgs(tw)...)
+	args = append(args, "--log-format=json")
 	if d := tw.Spec.Dataplane; d != "" && d != v1alpha1.DataplaneAuto {
 		args = append(args, "--dataplane="+strings.ToLower(string(d)))
 	}
@@ -240,17 +241,29 @@ func probe(path string, port, period, failures int32) *corev1.Probe {
 	}
 }
 
-// metricsAddress is where an agent serves metrics and probes, and the port of it.
-// Metrics that are turned off are served to the node itself: probes need the port.
-func metricsAddress(tw *v1alpha1.Tierwall) (address string, port int32) {
-	port = metricsPort(tw)
-	if port == 0 {
-		return fmt.Sprintf("%s:%d", loopback, DefaultMetricsPort), DefaultMetricsPort
+// metricsArgs are an agent's arguments that say where it serves metrics and probes,
+// and to whom. The kubelet's probes come by loopback, where they are always open.
+// What is default goes unsaid: an image of somebody's own may be older than that flag.
+func metricsArgs(tw *v1alpha1.Tierwall) []string {
+	port := metricsPort(tw)
+	switch {
+	case onLoopback(tw):
+		return []string{fmt.Sprintf("--metrics-addr=%s:%d", loopback, port)}
+	case tw.Spec.Metrics.Access == v1alpha1.MetricsOpen:
+		return []string{fmt.Sprintf("--metrics-addr=:%d", port), "--metrics-access=open"}
 	}
-	return fmt.Sprintf(":%d", port), port
+	return []string{fmt.Sprintf("--metrics-addr=:%d", port)}
 }
 
-// metricsPort is the port of the agents' metrics; 0: they are turned off.
+// onLoopback reports whether only the node itself can read metrics.
+func onLoopback(tw *v1alpha1.Tierwall) bool {
+	return tw.Spec.Metrics.Access == v1alpha1.MetricsLoopback || ptr.Deref(tw.Spec.Metrics.Port, DefaultMetricsPort) == 0
+}
+
+// metricsPort is the port of the agents' metrics and probes.
 func metricsPort(tw *v1alpha1.Tierwall) int32 {
-	return ptr.Deref(tw.Spec.Metrics.Port, DefaultMetricsPort)
+	if port := ptr.Deref(tw.Spec.Metrics.Port, DefaultMetricsPort); port != 0 {
+		return port
+	}
+	return DefaultMetricsPort // probes need one
 }

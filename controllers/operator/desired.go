@@ -33,7 +33,7 @@ func Desired(tw *v1alpha1.Tierwall, s Settings) []client.Object {
 		clusterRole(),
 		clusterRoleBinding(s),
 	)
-	if metricsPort(tw) != 0 {
+	if !onLoopback(tw) {
 		objects = append(objects, service(tw, s))
 	}
 	return append(objects, daemonSet(tw, s))
@@ -43,7 +43,7 @@ func Desired(tw *v1alpha1.Tierwall, s Settings) []client.Object {
 // another one may have brought it there.
 func Obsolete(tw *v1alpha1.Tierwall, s Settings) []client.Object {
 	s.Namespace = cmp.Or(s.Namespace, DefaultNamespace)
-	if metricsPort(tw) != 0 {
+	if !onLoopback(tw) {
 		return nil
 	}
 	return []client.Object{service(tw, s)}

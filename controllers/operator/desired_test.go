@@ -40,10 +40,13 @@ func TestDesired(t *testing.T) {
 	quiet := &v1alpha1.Tierwall{}
 	quiet.Spec.Metrics.Port = ptr.To[int32](0)
 	settings := Settings{Image: "registry.example/tierwall:v1"}
+	inside, open := &v1alpha1.Tierwall{}, &v1alpha1.Tierwall{}
+	inside.Spec.Metrics.Access, open.Spec.Metrics.Access = v1alpha1.MetricsLoopback, v1alpha1.MetricsOpen
 	nft, ipt := &v1alpha1.Tierwall{}, &v1alpha1.Tierwall{}
 	nft.Spec.Dataplane, ipt.Spec.Dataplane = v1alpha1.DataplaneNFTables, v1alpha1.DataplaneIPTables
 	auto := &v1alpha1.Tierwall{}
 	auto.Spec.Dataplane = v1alpha1.DataplaneAuto
+	auto.Spec.Metrics.Access = v1alpha1.MetricsAuthenticated
 	noWait, required := &v1alpha1.Tierwall{}, &v1alpha1.Tierwall{}
 	noWait.Spec.PodStartup, required.Spec.PodStartup = v1alpha1.PodStartupOff, v1alpha1.PodStartupRequire
 	auto.Spec.PodStartup = v1alpha1.PodStartupWait
@@ -61,6 +64,8 @@ func TestDesired(t *testing.T) {
 		{"default", plain, settings, 0},
 		{"tuned", tuned(), Settings{Namespace: "other", Image: "unused"}, 0},
 		{"metrics-off", quiet, settings, 1},
+		{"metrics-off", inside, settings, 1},
+		{"metrics-open", open, settings, 0},
 		{"default", auto, settings, 0},
 		{"nftables", nft, settings, 0},
 		{"nftables", nftAlone, settings, 0},

@@ -29,6 +29,8 @@ var agentUses = map[string]use{
 	"endpointslices.discovery.k8s.io":   {"list watch", "controllers/cluster: services as peers"},
 	"networkpolicies.networking.k8s.io": {"list watch", "controllers/cluster: native policies"},
 	"customresourcedefinitions.apiextensions.k8s.io":     {"list watch", "controllers/cluster: which kinds there are, also later"},
+	"tokenreviews.authentication.k8s.io":                 {"create", "controllers/scrape: whose token a reader of metrics bears"},
+	"subjectaccessreviews.authorization.k8s.io":          {"create", "controllers/scrape: whether that user may get /metrics"},
 	"clusternetworkpolicies.policy.networking.k8s.io":    {"list watch", "controllers/cluster: policies"},
 	"globalnetworkpolicies.tierwall.io":                  {"list watch", "controllers/cluster: policies"},
 	"networkpolicies.tierwall.io":                        {"list watch", "controllers/cluster: policies"},

@@ -1,0 +1,20 @@
+// Package scrape serves Prometheus metrics, and the kubelet's probes, on one port,
+// so that neither the number nor the intent of those who read them can be felt by
+// what is measured.
+//
+// A connection goes through the files in this order:
+//
+//   - listener.go tells the node's own connections (loopback: the kubelet's probes)
+//     from all others, and limits the others in number and rate (limits.go);
+//   - certificate.go has a certificate made for the process, for TLS;
+//   - review.go asks the API server whose token a request bears (TokenReview) and
+//     whether that user may get the path (SubjectAccessReview), and keeps the answers;
+//   - page.go serves a page that is gathered and encoded at most once in a few
+//     seconds, to a few requests at a time.
+//
+// server.go puts these together. What a metric means is not its business.
+//
+// The reviews are not those of controller-runtime's pkg/metrics/filters, which mean
+// the same: they bring 244 packages (gRPC, OpenTelemetry's exporters, CEL) into a
+// process that has power over its node, and do not limit how many reviews are under way.
+package scrape
