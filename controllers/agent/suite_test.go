@@ -15,9 +15,11 @@ import (
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/fake"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/goroutines"
 )
 
 func TestAgent(t *testing.T) {
+	goroutines.MustEnd(t)
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(20 * time.Second)
 	RunSpecs(t, "agent")

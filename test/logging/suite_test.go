@@ -22,6 +22,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/fleet"
+	"github.com/tierwall/tierwall/test/goroutines"
 	"github.com/tierwall/tierwall/test/lab"
 )
 
@@ -45,6 +46,7 @@ func TestMain(m *testing.M) {
 // TestLogging fails where tests decide about a change and there can be no lab;
 // elsewhere it counts as not run, never as passed.
 func TestLogging(t *testing.T) {
+	goroutines.MustEnd(t)
 	switch {
 	case noLab == nil:
 	case os.Getenv("CI") != "":

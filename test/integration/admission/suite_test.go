@@ -26,10 +26,12 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/admission"
+	"github.com/tierwall/tierwall/test/goroutines"
 	"github.com/tierwall/tierwall/test/integration/env"
 )
 
 func TestAdmission(t *testing.T) {
+	goroutines.MustEnd(t)
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(time.Minute)
 	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)

@@ -15,10 +15,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/tierwall/tierwall/test/goroutines"
 	"github.com/tierwall/tierwall/test/integration/env"
 )
 
 func TestCluster(t *testing.T) {
+	goroutines.MustEnd(t)
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(time.Minute)
 	SetDefaultEventuallyPollingInterval(5 * time.Millisecond)

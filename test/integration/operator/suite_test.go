@@ -13,11 +13,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 	"sigs.k8s.io/controller-runtime/pkg/log"
 
+	"github.com/tierwall/tierwall/test/goroutines"
 	"github.com/tierwall/tierwall/test/install"
 	"github.com/tierwall/tierwall/test/integration/env"
 )
 
 func TestOperator(t *testing.T) {
+	goroutines.MustEnd(t)
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(time.Minute)
 	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)

@@ -31,10 +31,12 @@ import (
 	"github.com/tierwall/tierwall/controllers/agent/reporter"
 	"github.com/tierwall/tierwall/controllers/status"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/goroutines"
 	"github.com/tierwall/tierwall/test/integration/env"
 )
 
 func TestStatus(t *testing.T) {
+	goroutines.MustEnd(t)
 	RegisterFailHandler(Fail)
 	SetDefaultEventuallyTimeout(time.Minute)
 	SetDefaultEventuallyPollingInterval(20 * time.Millisecond)

@@ -1,0 +1,9 @@
+package nflog
+
+import (
+	"testing"
+
+	"github.com/tierwall/tierwall/test/goroutines"
+)
+
+func TestMain(m *testing.M) { goroutines.Main(m) }
