@@ -17,6 +17,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/controllers/agent"
@@ -226,7 +227,7 @@ func (r *rig) metric(name string) float64 {
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(r.agent)
 	w := httptest.NewRecorder()
-	r.agent.Handler(registry).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
+	promhttp.HandlerFor(registry, promhttp.HandlerOpts{}).ServeHTTP(w, httptest.NewRequest("GET", "/metrics", nil))
 	m := regexp.MustCompile(`(?m)^` + regexp.QuoteMeta(name) + ` (\S+)$`).FindStringSubmatch(w.Body.String())
 	Expect(m).NotTo(BeNil(), "%s in\n%s", name, w.Body.String())
 	v, err := strconv.ParseFloat(m[1], 64)
