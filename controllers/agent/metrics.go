@@ -200,6 +200,7 @@ func (a *Agent) Describe(out chan<- *prometheus.Desc) {
 	out <- dropped
 	out <- rulesLeftOut
 	out <- guardPackets
+	describeConntrack(out)
 }
 
 // Collect implements prometheus.Collector. It has the kernel's counters read, after
@@ -214,6 +215,7 @@ func (a *Agent) Collect(out chan<- prometheus.Metric) {
 	for _, c := range a.collectors() {
 		c.Collect(out)
 	}
+	a.collectConntrack(out)
 	if packets := guardPacketsOf(counted); packets != nil { // else they would seem to begin anew
 		collectGuards(out, packets)
 	}

@@ -17,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/fake"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -31,6 +32,7 @@ var _ = Describe("metrics and probes", func() {
 
 	It("say what there is", func() {
 		r := newRig(nil)
+		r.table.SetUsage(conntrack.Usage{Entries: 12, Limit: 262144, Dropped: 13, Evicted: 14})
 		reg := prometheus.NewPedanticRegistry()
 		Expect(reg.Register(r.Agent)).To(Succeed())
 		h := http.NewServeMux()
@@ -62,6 +64,10 @@ var _ = Describe("metrics and probes", func() {
 			`tierwall_agent_last_success_timestamp_seconds 1.767323045e+09`,
 			`tierwall_agent_errors_total{kind="sync"} 0`,
 			`tierwall_agent_endpoints 2`,
+			`tierwall_agent_conntrack_entries 12`,
+			`tierwall_agent_conntrack_limit 262144`,
+			`tierwall_agent_conntrack_dropped_total 13`,
+			`tierwall_agent_conntrack_evicted_total 14`,
 			`tierwall_agent_classes 2`,
 			`tierwall_agent_sets 1`,
 			`tierwall_agent_set_members 1`,

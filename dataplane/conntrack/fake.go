@@ -14,6 +14,7 @@ type Fake struct {
 	deleted []*Entry
 	fail    error
 	lists   int
+	usage   Usage
 }
 
 // Add puts entries into the table.
@@ -82,4 +83,18 @@ func (f *Fake) Delete(_ context.Context, e *Entry) (bool, error) {
 	f.entries = slices.Delete(f.entries, i, i+1)
 	f.deleted = append(f.deleted, e)
 	return true, nil
+}
+
+// SetUsage sets what Usage reports.
+func (f *Fake) SetUsage(u Usage) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.usage = u
+}
+
+// Usage implements Meter.
+func (f *Fake) Usage() (Usage, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.usage, f.fail
 }

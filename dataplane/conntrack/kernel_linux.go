@@ -84,3 +84,32 @@ func (k *Kernel) Delete(_ context.Context, e *Entry) (bool, error) {
 	}
 	return err == nil, err
 }
+
+// Usage implements Meter. It waits for a List that is under way.
+func (k *Kernel) Usage() (Usage, error) {
+	var u Usage
+	for _, q := range []struct {
+		op, flags int
+		ofCPU     bool
+	}{
+		{ctGetStats, unix.NLM_F_ACK, false}, // the answer claims that more follows, and only this does
+		{ctGetStatsCPU, unix.NLM_F_DUMP, true},
+	} {
+		messages, err := k.request(unix.AF_UNSPEC, q.op, q.flags).Execute(unix.NETLINK_NETFILTER, 0)
+		if err != nil {
+			return Usage{}, fmt.Errorf("statistics of connection tracking: %w", err)
+		}
+		for _, m := range messages {
+			if err := u.add(m, q.ofCPU); err != nil {
+				return Usage{}, fmt.Errorf("statistics of connection tracking: %w", err)
+			}
+		}
+	}
+	return u, nil
+}
+
+// Requests of nfnetlink_conntrack that the netlink package has no names for.
+const (
+	ctGetStatsCPU = 4
+	ctGetStats    = 5
+)

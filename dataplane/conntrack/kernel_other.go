@@ -21,3 +21,6 @@ func (*Kernel) List(context.Context, func(*Entry) bool) error { return errors.Er
 
 // Delete implements Table.
 func (*Kernel) Delete(context.Context, *Entry) (bool, error) { return false, errors.ErrUnsupported }
+
+// Usage implements Meter.
+func (*Kernel) Usage() (Usage, error) { return Usage{}, errors.ErrUnsupported }

@@ -1,0 +1,52 @@
+package conntrack
+
+import "encoding/binary"
+
+// Usage is how full a table of connections is. Where it is full the kernel makes
+// room by removing connections that have had no answer, and drops the first packet
+// of a new one if there are none, whatever the policy says of it; packets of known
+// connections and what policies leave untracked go on.
+type Usage struct {
+	// Entries that there are, and how many there may be.
+	Entries, Limit uint32
+	// Since the namespace is there, over all CPUs: packets dropped for want of room,
+	// and connections removed to make some.
+	Dropped, Evicted uint64
+}
+
+// Meter is a Table that reports how full it is.
+type Meter interface {
+	Usage() (Usage, error)
+}
+
+// Attributes of nfnetlink_conntrack's statistics. Values are of 32 bits, in network order.
+const (
+	ctaStatsGlobalEntries    = 1
+	ctaStatsGlobalMaxEntries = 2
+	ctaStatsDrop             = 10
+	ctaStatsEarlyDrop        = 11
+)
+
+// add reads a message of the table's statistics, or of those of one CPU.
+func (u *Usage) add(msg []byte, ofCPU bool) error {
+	if len(msg) < nfgenHeader {
+		return errShort
+	}
+	return attributes(msg[nfgenHeader:], func(kind uint16, value, _ []byte) error {
+		if len(value) < 4 {
+			return errShort
+		}
+		n := binary.BigEndian.Uint32(value)
+		switch {
+		case ofCPU && kind == ctaStatsDrop:
+			u.Dropped += uint64(n)
+		case ofCPU && kind == ctaStatsEarlyDrop:
+			u.Evicted += uint64(n)
+		case !ofCPU && kind == ctaStatsGlobalEntries:
+			u.Entries = n
+		case !ofCPU && kind == ctaStatsGlobalMaxEntries:
+			u.Limit = n
+		}
+		return nil
+	})
+}
