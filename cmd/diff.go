@@ -9,6 +9,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/diff"
+	"github.com/tierwall/tierwall/policy/space"
 )
 
 func newDiffCommand(s streams) *cobra.Command {
@@ -20,9 +21,9 @@ func newDiffCommand(s streams) *cobra.Command {
 		Short: "Say what connectivity changes between two sets of manifests",
 		Long: `Diff compares what is allowed with the manifests in A and with those in B (files
 or folders): who loses, who gains, on which protocols and ports, and what decides
-before and after. With -f it compares the live cluster with the same cluster after
-the files have been applied to it. The comparison is exact: every address, port
-and protocol is covered, none is sampled.
+before and after; DNS comes first. With -f it compares the live cluster with the
+same cluster after the files have been applied to it. The comparison is exact: every
+address, port and protocol is covered, none is sampled.
 
 The exit status is 0 if nothing changes, 1 if something does.`,
 		Example: `  tierwall diff main/policies branch/policies
@@ -37,7 +38,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			var before, after *policy.Index
+			var before, after world
 			var err error
 			if len(args) == 2 {
 				before, after, err = diffPaths(s, args[0], args[1], in.allowInvalid)
@@ -47,7 +48,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 			if err != nil {
 				return err
 			}
-			r := diff.Compare(before, after, opts)
+			r := compare(before, after, opts)
 			if out.text() {
 				err = r.WriteText(s.out, diffPainter(coloursFor(s.out)))
 			} else {
@@ -70,46 +71,59 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 	return c
 }
 
+// world is one side of a comparison.
+type world struct {
+	index    *policy.Index
+	services []space.Service
+}
+
+// compare compares two worlds.
+func compare(before, after world, o diff.Options) *diff.Report {
+	o.ServicesBefore, o.ServicesAfter = before.services, after.services
+	return diff.Compare(before.index, after.index, o)
+}
+
 // diffPaths reads two sets of manifests.
-func diffPaths(s streams, a, b string, allowInvalid bool) (before, after *policy.Index, err error) {
+func diffPaths(s streams, a, b string, allowInvalid bool) (before, after world, err error) {
 	if a == source.Stdin && b == source.Stdin {
-		return nil, nil, fmt.Errorf("only one of A and B can be standard input")
+		return world{}, world{}, fmt.Errorf("only one of A and B can be standard input")
 	}
-	var found [2]*policy.Index
+	var found [2]world
 	for i, path := range []string{a, b} {
 		r, err := loadPaths(s, []string{path})
 		if err != nil {
-			return nil, nil, err
+			return world{}, world{}, err
 		}
-		if found[i], err = buildIndex(s, r, allowInvalid); err != nil {
-			return nil, nil, err
+		found[i].services = r.Services()
+		if found[i].index, err = buildIndex(s, r, allowInvalid); err != nil {
+			return world{}, world{}, err
 		}
 	}
 	return found[0], found[1], nil
 }
 
 // diffCluster reads the live cluster, and what it would be with the files applied.
-func diffCluster(ctx context.Context, s streams, in *inputFlags) (before, after *policy.Index, err error) {
+func diffCluster(ctx context.Context, s streams, in *inputFlags) (before, after world, err error) {
 	// Files first: their mistakes are found without a cluster.
 	files, err := source.Load(in.filenames, source.Options{Stdin: s.in})
 	if err != nil {
-		return nil, nil, err
+		return world{}, world{}, err
 	}
 	config, err := source.ClusterConfig(in.kubeconfig, in.context)
 	if err != nil {
-		return nil, nil, err
+		return world{}, world{}, err
 	}
 	live, err := source.FromCluster(ctx, config)
 	if err != nil {
-		return nil, nil, err
+		return world{}, world{}, err
 	}
-	return overlayIndexes(s, live, files, in.allowInvalid)
+	return overlayWorlds(s, live, files, in.allowInvalid)
 }
 
-// overlayIndexes returns the world of live objects, and that with the files'
+// overlayWorlds returns the world of live objects, and that with the files'
 // objects in their place. What the live cluster has of invalid objects is no
 // reason to refuse the comparison: it is what the agents enforce.
-func overlayIndexes(s streams, live, files *source.Result, allowInvalid bool) (before, after *policy.Index, err error) {
+func overlayWorlds(s streams, live, files *source.Result, allowInvalid bool) (before, after world, err error) {
 	// The files are completed after they are applied, not before: their
 	// namespaces, for one, are those of the cluster.
 	both := &source.Result{}
@@ -120,15 +134,16 @@ func overlayIndexes(s streams, live, files *source.Result, allowInvalid bool) (b
 	for _, w := range both.Warnings {
 		s.warn("%s", w)
 	}
-	before, _ = live.Index()
+	before.services, after.services = live.Services(), both.Services()
+	before.index, _ = live.Index()
 	mine := &source.Result{}
 	mine.Overlay(files)
 	_, problems := mine.Index()
 	if err := reportProblems(s, mine, problems, allowInvalid); err != nil {
-		return nil, nil, err
+		return world{}, world{}, err
 	}
-	after, _ = both.Index()
-	warnMissingTiers(s, mine, after)
+	after.index, _ = both.Index()
+	warnMissingTiers(s, mine, after.index)
 	return before, after, nil
 }
 

@@ -80,6 +80,63 @@ metadata: {name: security}
 spec: {order: 100}
 `
 
+// diffServices adds to diffBase the cluster's DNS, Services, and a host endpoint "*"
+// whose policy closes node ports.
+const diffServices = `
+apiVersion: v1
+kind: Pod
+metadata: {name: coredns, namespace: kube-system, labels: {k8s-app: kube-dns}}
+spec: {nodeName: n2, containers: [{name: c, image: i, ports: [{name: dns, protocol: UDP, containerPort: 8053}, {name: dns-tcp, containerPort: 8053}]}]}
+status: {podIPs: [{ip: 10.1.2.53}, {ip: "fd00:1:2::53"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: kube-dns, namespace: kube-system}
+spec:
+  clusterIPs: [10.96.0.10, "fd00:96::10"]
+  selector: {k8s-app: kube-dns}
+  ports: [{name: dns, protocol: UDP, port: 53, targetPort: dns}, {name: dns-tcp, port: 53, targetPort: dns-tcp}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.96.0.20, selector: {app: web}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: api, namespace: shop}
+spec: {clusterIP: 10.96.0.21, selector: {app: api}, ports: [{port: 80, targetPort: http}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: inside, namespace: shop}
+spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{namespaceSelector: {}}]}]}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: sealed, namespace: shop}
+spec: {podSelector: {matchLabels: {app: db}}, policyTypes: [Egress]}
+---
+apiVersion: tierwall.io/v1alpha1
+kind: HostEndpoint
+metadata: {name: n1-all, labels: {host: "1"}}
+spec: {node: n1, interfaceName: "*", defaultAction: Allow}
+---
+apiVersion: tierwall.io/v1alpha1
+kind: GlobalNetworkPolicy
+metadata: {name: node-ports}
+spec:
+  tier: security
+  selector: has(host)
+  preDNAT: true
+  applyOnForward: true
+  ingress:
+  - {action: Allow, destination: {selector: has(app) || has(k8s-app), namespaceSelector: all()}}
+  - {action: Allow, source: {nets: [192.168.0.0/16]}}
+  - {action: Deny}
+---
+`
+
 var diffCases = []struct {
 	name, a, b string
 	args       []string
@@ -111,6 +168,12 @@ var diffCases = []struct {
 	{name: "net", status: exitNegative,
 		a: `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: x, namespace: shop}, spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 10.0.0.0/8, except: [10.1.2.0/24]}}]}]}}`,
 		b: `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: x, namespace: shop}, spec: {podSelector: {matchLabels: {app: web}}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [10.0.0.0/9]}}]}]}}`},
+	{name: "wildcard-guard", status: exitNegative,
+		a: diffServices + `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {wildcardGuard: "Off"}}`,
+		b: diffServices + `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {wildcardGuard: Enforce}}`},
+	{name: "guards", status: exitNegative,
+		a: `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {sourceGuard: Count, linkGuard: Enforce}, status: {guards: Count}}`,
+		b: `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {linkGuard: "Off", encapsulationGuard: Enforce, failsafe: {tunnels: false}}, status: {guards: Enforce}}`},
 	{name: "itself", status: exitNegative,
 		a: `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed, namespace: shop}, spec: {podSelector: {}}}`,
 		b: `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed, namespace: shop}, spec: {podSelector: {}}}
@@ -192,18 +255,18 @@ func TestOverlayOfCluster(t *testing.T) {
 		return r
 	}
 	var s streams
-	before, after, err := overlayIndexes(s, load("live.yaml"), load("new.yaml"), false)
+	before, after, err := overlayWorlds(s, load("live.yaml"), load("new.yaml"), false)
 	if err != nil {
 		t.Fatal(err)
 	}
 	// The namespace keeps its label, so the allow of the earlier tier still holds.
-	if r := diff.Compare(before, after, diff.Options{}); r.Different() {
+	if r := compare(before, after, diff.Options{}); r.Different() {
 		t.Errorf("got %+v", r)
 	}
-	if r := diff.Compare(before, after, diff.Options{Decisions: true}); r.Different() {
+	if r := compare(before, after, diff.Options{Decisions: true}); r.Different() {
 		t.Errorf("got %+v", r)
 	}
-	if len(after.Policies()) != 2 || len(before.Policies()) != 1 {
-		t.Errorf("policies before %d, after %d", len(before.Policies()), len(after.Policies()))
+	if len(after.index.Policies()) != 2 || len(before.index.Policies()) != 1 {
+		t.Errorf("policies before %d, after %d", len(before.index.Policies()), len(after.index.Policies()))
 	}
 }

@@ -29,8 +29,8 @@ func Compare(a, b *policy.Index, o Options) *Report {
 		}
 	}
 	r := &Report{Changes: []Change{}}
-	names := newNames(d.worlds)
-	for _, c := range append(byChange.changes(names), d.itself(names)...) {
+	names := newNames(d.worlds, o)
+	for _, c := range slices.Concat(byChange.changes(names), d.itself(names), d.services(names, classes)) {
 		if c.Kind == Added || c.Kind == Removed {
 			r.Apart = append(r.Apart, c)
 		} else {
@@ -41,6 +41,7 @@ func Compare(a, b *policy.Index, o Options) *Report {
 	slices.SortFunc(r.Apart, compareChanges)
 	r.Added = d.presences(func(x *atom) bool { return x.a == nil })
 	r.Removed = d.presences(func(x *atom) bool { return x.b == nil })
+	r.Guards = guardChanges(a, b)
 	r.Summary = d.summary(r)
 	return r
 }
@@ -109,6 +110,11 @@ func (d *differ) summary(r *Report) Summary {
 			s.Gained++
 		case Redecided:
 			s.Redecided++
+		}
+	}
+	for _, g := range r.Guards {
+		if g.NotCompared != "" {
+			s.NotCompared++
 		}
 	}
 	seen := map[model.Ref]bool{}

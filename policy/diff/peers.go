@@ -21,6 +21,8 @@ type Peers struct {
 	// Nets are the outside addresses, as the fewest blocks. Addresses of
 	// endpoints of either world are not among them.
 	Nets []netip.Prefix `json:"nets,omitempty"`
+	// Services that are meant by their own addresses, before these are translated.
+	Services []model.Ref `json:"services,omitempty"`
 
 	members members
 }
@@ -30,6 +32,8 @@ type names struct {
 	*worlds
 	has  hasFamily
 	sets []namedSet
+	// serviceAddrs are the addresses of Services after the change.
+	serviceAddrs map[model.Ref][]netip.Addr
 	// ownedRanges is filled by owned.
 	ownedRanges []space.Range
 }
@@ -42,8 +46,11 @@ type namedSet struct {
 	ranges []space.Range
 }
 
-func newNames(w *worlds) *names {
-	n := &names{worlds: w, has: w.families()}
+func newNames(w *worlds, o Options) *names {
+	n := &names{worlds: w, has: w.families(), serviceAddrs: map[model.Ref][]netip.Addr{}}
+	for _, s := range o.ServicesAfter {
+		n.serviceAddrs[s.Ref] = s.Addrs
+	}
 	found := map[model.Ref][]netip.Prefix{}
 	changed := map[model.Ref]bool{}
 	for _, e := range []*space.Evaluator{w.a, w.b} {

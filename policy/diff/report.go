@@ -14,6 +14,9 @@ import (
 type Options struct {
 	// Decisions adds changes of kind Redecided.
 	Decisions bool
+	// ServicesBefore and ServicesAfter are the Services of each world. Where both have
+	// one, changes before its address is translated are compared.
+	ServicesBefore, ServicesAfter []space.Service
 }
 
 // Kind of a change.
@@ -37,8 +40,8 @@ func (k Kind) rank() int { return slices.Index([]Kind{Lost, Gained, Redecided, A
 
 // Report is the difference between two worlds.
 type Report struct {
-	// Changes of kinds Lost, Gained and Redecided, in this order and then by
-	// who is concerned.
+	// Changes of kinds Lost, Gained and Redecided, in this order. In each kind those
+	// to Services that resolve names come first, the others by who is concerned.
 	Changes []Change `json:"changes"`
 	// Added and Removed are endpoints, or families of their addresses, that
 	// only the second and only the first world has.
@@ -46,6 +49,8 @@ type Report struct {
 	Removed []Presence `json:"removed,omitempty"`
 	// Apart are the changes of kinds Added and Removed.
 	Apart []Change `json:"apart,omitempty"`
+	// Guards are the settings of guards that differ.
+	Guards []GuardChange `json:"guards,omitempty"`
 	// Summary counts.
 	Summary Summary `json:"summary"`
 }
@@ -57,16 +62,19 @@ type Summary struct {
 	Redecided int `json:"redecided"`
 	Added     int `json:"added"`
 	Removed   int `json:"removed"`
+	// NotCompared is the number of Guards whose packets are in no change.
+	NotCompared int `json:"notCompared"`
 	// Endpoints and OutsideGroups that were compared. A group is outside
 	// addresses that no rule tells apart.
 	Endpoints     int `json:"endpoints"`
 	OutsideGroups int `json:"outsideGroups"`
 }
 
-// Different says whether the worlds differ in what they allow, in the
-// endpoints that they have or, if that was asked for, in what decides.
+// Different reports whether the worlds differ in what they allow, in the endpoints
+// that they have, in guards whose packets are not compared or, with
+// Options.Decisions, in what decides.
 func (r *Report) Different() bool {
-	return len(r.Changes)+len(r.Added)+len(r.Removed) > 0
+	return len(r.Changes)+len(r.Added)+len(r.Removed)+r.Summary.NotCompared > 0
 }
 
 // Presence is an endpoint with addresses that only one world has.
@@ -153,6 +161,7 @@ func outcomeOf(s sides) *Outcome {
 func compareChanges(x, y Change) int {
 	return cmp.Or(
 		cmp.Compare(x.Kind.rank(), y.Kind.rank()),
+		cmp.Compare(x.rank(), y.rank()),
 		cmp.Compare(x.To.Text, y.To.Text),
 		cmp.Compare(x.From.Text, y.From.Text),
 		cmp.Compare(x.Family, y.Family),
@@ -161,4 +170,13 @@ func compareChanges(x, y Change) int {
 		cmp.Compare(x.Before.String(), y.Before.String()),
 		cmp.Compare(x.After.String(), y.After.String()),
 	)
+}
+
+// rank puts changes to Services that resolve names before others: without names,
+// nothing works.
+func (c *Change) rank() int {
+	if slices.ContainsFunc(c.To.Services, space.ResolvesNames) {
+		return 0
+	}
+	return 1
 }

@@ -24,7 +24,7 @@ func (o *Outcome) String() string {
 		word = "allowed"
 	}
 	if len(parts) == 0 {
-		return word
+		return word + ": no policy decides before the Service's address is translated"
 	}
 	return word + " by " + strings.Join(parts, " and ")
 }
@@ -110,9 +110,25 @@ func (r *Report) WriteText(w io.Writer, paint Painter) error {
 	presence("Endpoints added", r.Added)
 	presence("Endpoints removed", r.Removed)
 	section(r.Apart)
+	r.writeGuards(&b)
 	fmt.Fprintln(&b, r.Summary)
 	_, err := io.WriteString(w, b.String())
 	return err
+}
+
+func (r *Report) writeGuards(b *strings.Builder) {
+	if len(r.Guards) == 0 {
+		return
+	}
+	b.WriteString("Guards that differ\n")
+	for _, g := range r.Guards {
+		fmt.Fprintf(b, "  %s: %s before, %s after", g.Setting, g.Before, g.After)
+		if g.NotCompared != "" {
+			fmt.Fprintf(b, "; not compared: %s", g.NotCompared)
+		}
+		b.WriteByte('\n')
+	}
+	b.WriteByte('\n')
 }
 
 func (c *Change) writeText(b *strings.Builder) {
@@ -152,6 +168,9 @@ func (s Summary) String() string {
 	}
 	if s.Removed > 0 {
 		parts = append(parts, count(s.Removed, "endpoint")+" removed")
+	}
+	if s.NotCompared > 0 {
+		parts = append(parts, count(s.NotCompared, "guard")+" changed whose packets are not compared")
 	}
 	if len(parts) == 0 {
 		return "No difference: " + compared + "."

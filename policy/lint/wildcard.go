@@ -249,7 +249,7 @@ func appendNew[T comparable](list []T, x T) []T {
 func (l *linter) dnsServices() map[model.Ref][]netip.Addr {
 	out := map[model.Ref][]netip.Addr{}
 	for r, addrs := range l.services {
-		if strings.Contains(r.Namespace, "dns") || r.Namespace == "kube-system" && strings.Contains(r.Name, "dns") {
+		if space.ResolvesNames(r) {
 			out[r] = addrs
 		}
 	}

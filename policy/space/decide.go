@@ -48,6 +48,9 @@ type Fate struct {
 	Courses []Course
 }
 
+// Undecided reports whether there is no stage that could decide anything.
+func (f *Fate) Undecided() bool { return len(f.Courses) == 1 && len(f.Courses[0].stages) == 0 }
+
 // Course is the way that a part of the traffic takes.
 type Course struct {
 	Space  Space

@@ -16,6 +16,8 @@ type step struct {
 	settles, unless policy.Settled
 	// quiet steps leave no verdict behind where they do not decide.
 	quiet bool
+	// beforeNAT steps see the packet as it came, before its destination is translated.
+	beforeNAT bool
 }
 
 // plan is the stops between two parties, in order.
@@ -26,7 +28,8 @@ func (e *Evaluator) plan(s, d *Party) []step {
 		st := &e.stops[i]
 		steps[i] = step{
 			outcome: e.outcomeOf(st, s, d), endpoint: st.Endpoint, settles: st.Settles, unless: st.Unless,
-			quiet: st.Kind == policy.StopFailsafe || st.Kind == policy.StopTunnels,
+			quiet:     st.Kind == policy.StopFailsafe || st.Kind == policy.StopTunnels,
+			beforeNAT: st.BeforeNAT(),
 		}
 	}
 	return steps

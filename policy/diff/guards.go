@@ -1,0 +1,45 @@
+package diff
+
+import (
+	"fmt"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// GuardChange is a setting of guards that the worlds do not share.
+type GuardChange struct {
+	// Setting of Tierwall/default, as in spec.wildcardGuard.
+	Setting string `json:"setting"`
+	Before  string `json:"before"`
+	After   string `json:"after"`
+	// NotCompared names the packets that the guard drops where no Change does; empty:
+	// what the setting makes a difference to is among the changes.
+	NotCompared string `json:"notCompared,omitempty"`
+}
+
+// notCompared are the packets that are no traffic between two known addresses.
+var notCompared = map[model.GuardName]string{
+	model.GuardSourceName:        "packets with a pod's address from elsewhere",
+	model.GuardLinkName:          "packets of pods with addresses that the API does not list, and router advertisements",
+	model.GuardEncapsulationName: "packets of pods to the tunnels of cluster nodes",
+}
+
+// guardChanges compares the guards of two worlds.
+func guardChanges(a, b *policy.Index) []GuardChange {
+	x, y := &a.Settings().Guards, &b.Settings().Guards
+	var out []GuardChange
+	for _, name := range model.GuardNames {
+		before, after := x.Of(name), y.Of(name)
+		if before != after && name != model.GuardDiscoveryName { // that is the link guard's
+			out = append(out, GuardChange{name.Setting(), before.String(), after.String(), notCompared[name]})
+		}
+	}
+	if x.NoTunnelFailsafe != y.NoTunnelFailsafe {
+		out = append(out, GuardChange{
+			Setting: "spec.failsafe.tunnels",
+			Before:  fmt.Sprint(!x.NoTunnelFailsafe), After: fmt.Sprint(!y.NoTunnelFailsafe),
+		})
+	}
+	return out
+}

@@ -1,0 +1,110 @@
+package space_test
+
+import (
+	"math/rand/v2"
+	"net/netip"
+	"testing"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+func TestRedirect(t *testing.T) {
+	tcp := space.DstPorts(model.TCP, 80, 90).Intersect(space.SrcPorts(model.TCP, 1000, 2000)).Union(space.DstPorts(model.UDP, 80, 80))
+	for _, tt := range []struct {
+		name string
+		got  space.Space
+		want space.Space
+	}{
+		{"one port, with its source ports", tcp.Redirect(model.TCP, 85, 8080), space.DstPorts(model.TCP, 8080, 8080).Intersect(space.SrcPorts(model.TCP, 1000, 2000))},
+		{"the same port", tcp.Redirect(model.UDP, 80, 80), space.DstPorts(model.UDP, 80, 80)},
+		{"a port that is not in it", tcp.Redirect(model.TCP, 91, 8080), space.Space{}},
+		{"another protocol", tcp.Redirect(model.SCTP, 80, 8080), space.Space{}},
+		{"no ports", space.All().Redirect(model.ICMPv4, 8, 0), space.Space{}},
+		{"a number", space.All().Redirect(89, 0, 0), space.Space{}},
+	} {
+		if !tt.got.Equal(tt.want) {
+			t.Errorf("%s: got %v, want %v", tt.name, tt.got, tt.want)
+		}
+	}
+}
+
+// What pods send to the address of a Service gets the verdicts of their node, as it
+// names the Service and as it is translated, and then those of the receiver's node.
+func TestTranslatedAgainstSinglePackets(t *testing.T) {
+	worlds := uint64(150)
+	if testing.Short() {
+		worlds = 30
+	}
+	early, denied, allowed := 0, 0, 0
+	for seed := range worlds {
+		ix, flows := world(seed, 250)
+		e := space.NewEvaluator(ix)
+		rng := rand.New(rand.NewPCG(seed, 11))
+		for i, f := range flows {
+			pod, dst := e.Party(f.Src), e.Party(f.Dst)
+			if pod.Pod == nil || pod.Node == "" || dst.Pod != nil && dst.Node == "" || !f.Protocol.HasPorts() || pod.Addr.Is4() != dst.Addr.Is4() {
+				continue
+			}
+			named := e.Party(serviceAddr(f.Dst, flows[(i+rng.IntN(len(flows)))%len(flows)].Dst))
+			if end := ix.End(named.Addr); named.Host || named.Pod != nil || end.IsUnknownWorkload() {
+				continue
+			}
+			before := f
+			before.Dst, before.DstPort = named.Addr, uint16(rng.IntN(200))
+			want := decideTranslated(ix, pod.Node, before, f)
+			got := actionOf(e.Translated(pod, named, dst, f.Protocol, before.DstPort, f.DstPort), f)
+			if got != want {
+				t.Fatalf("seed %d: %+v as %+v: got %v, want %v; at the pod's node %+v; untranslated %+v", seed, f, before, got, want, ix.DecideTranslatedAt(pod.Node, before, f), ix.Decide(f))
+			}
+			if len(e.BeforeTranslation(pod, named).Courses) > 1 {
+				early++
+			}
+			if got == model.Deny {
+				denied++
+			} else {
+				allowed++
+			}
+			if actionOf(e.BeforeTranslation(pod, named), before) == model.Deny && want != model.Deny {
+				t.Fatalf("seed %d: %+v as %+v is denied before translation and allowed", seed, f, before)
+			}
+		}
+	}
+	if early == 0 || denied == 0 || allowed == 0 {
+		t.Errorf("stages before translation %d, denied %d, allowed %d: the test tests nothing", early, denied, allowed)
+	}
+	t.Log(early, denied, allowed)
+}
+
+// serviceAddr is other, if it is of the family of an address, else an address outside.
+func serviceAddr(like, other netip.Addr) netip.Addr {
+	switch {
+	case like.Is4() == other.Is4():
+		return other
+	case like.Is4():
+		return netip.MustParseAddr("198.51.100.77")
+	}
+	return netip.MustParseAddr("2001:db8:77::1")
+}
+
+// decideTranslated is the verdict of the sender's node, then that of the receiver's.
+func decideTranslated(ix *policy.Index, node string, before, after model.Flow) model.Action {
+	if d := ix.DecideTranslatedAt(node, before, after); d.Action == model.Deny {
+		return model.Deny
+	}
+	end := ix.End(after.Dst)
+	if to := end.Node(); to != "" && to != node {
+		return ix.DecideAt(to, after).Action
+	}
+	return model.Allow
+}
+
+func actionOf(f *space.Fate, flow model.Flow) model.Action {
+	for i := range f.Courses {
+		if f.Courses[i].Space.Contains(flow) {
+			return f.Courses[i].Action
+		}
+	}
+	return model.NoAction
+}
