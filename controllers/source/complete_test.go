@@ -174,3 +174,42 @@ func TestSharedAddressWarning(t *testing.T) {
 		t.Errorf("got %v", r.Warnings)
 	}
 }
+
+func TestServices(t *testing.T) {
+	const pods = `
+{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: n, labels: {app: a}}, spec: {nodeName: k, containers: [{name: c, image: i, ports: [{name: http, containerPort: 8080}]}]}, status: {podIPs: [{ip: 10.1.1.1}, {ip: "fd00::1"}]}}
+---
+`
+	for _, tt := range []struct{ name, text, want string }{
+		{"no cluster address", `{apiVersion: v1, kind: Service, metadata: {name: s, namespace: n}, spec: {clusterIP: None, selector: {app: a}, ports: [{port: 80}]}}`, ""},
+		{
+			"ports by name and number",
+			`{apiVersion: v1, kind: Service, metadata: {name: s, namespace: n}, spec: {clusterIPs: [10.96.0.1, "fd00:96::1"], selector: {app: a}, ports: [{name: w, port: 80, targetPort: http}, {name: x, protocol: UDP, port: 53}]}}`,
+			"Service/n/s [10.96.0.1 fd00:96::1] TCP 80 [10.1.1.1:8080 [fd00::1]:8080] UDP 53 [10.1.1.1:53 [fd00::1]:53]",
+		},
+		{
+			"a slice without names, as of a live cluster",
+			`{apiVersion: v1, kind: Service, metadata: {name: s, namespace: n}, spec: {clusterIP: 10.96.0.1, ports: [{name: w, port: 80, targetPort: 8080}, {name: x, port: 81, targetPort: y}, {name: z, protocol: UDP, port: 53}]}}
+---
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: s-1, namespace: n, labels: {kubernetes.io/service-name: s}}, addressType: IPv4, endpoints: [{addresses: [203.0.113.9]}], ports: [{port: 8080, protocol: TCP}, {port: 9090, protocol: TCP}, {port: 53, protocol: UDP}]}`,
+			"Service/n/s [10.96.0.1] TCP 80 [203.0.113.9:8080] TCP 81 [203.0.113.9:8080 203.0.113.9:9090] UDP 53 [203.0.113.9:53]",
+		},
+		{"no endpoints", `{apiVersion: v1, kind: Service, metadata: {name: s, namespace: n}, spec: {clusterIP: 10.96.0.1, selector: {app: none}, ports: [{port: 80}]}}`, "Service/n/s [10.96.0.1] TCP 80 []"},
+	} {
+		r, err := LoadBytes("x.yaml", []byte(pods+tt.text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Complete()
+		got := ""
+		for _, s := range r.Services() {
+			got += fmt.Sprint(s.Ref, " ", s.Addrs)
+			for _, p := range s.Ports {
+				got += fmt.Sprint(" ", p.Protocol, " ", p.Port, " ", p.Endpoints)
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: got\n%s\nwant\n%s", tt.name, got, tt.want)
+		}
+	}
+}

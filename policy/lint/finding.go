@@ -49,7 +49,7 @@ const (
 	CodeFailsafeOverlap = "failsafe-overlap"
 	// CodeHostDeniesAll: a host endpoint denies everything but failsafe ports.
 	CodeHostDeniesAll = "host-denies-all"
-	// CodeHostUnknownAddresses: nobody says which addresses a host endpoint's interface has.
+	// CodeHostUnknownAddresses: a host endpoint has no address that is known, its own or its node's.
 	CodeHostUnknownAddresses = "host-unknown-addresses"
 	// CodeUntrackedReplies: replies of what a doNotTrack rule allows are denied.
 	CodeUntrackedReplies = "untracked-replies"

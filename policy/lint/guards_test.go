@@ -99,6 +99,32 @@ func TestInterfaces(t *testing.T) {
 	}
 }
 
+func TestHostsWithoutAddresses(t *testing.T) {
+	const open = model.Allow
+	finding := func(name, guarded string) string {
+		return "info host-unknown-addresses HostEndpoint/" + name + " spec.expectedIPs: no address of Node/n1 is known: " + guarded +
+			" guarded all the same, but rules that select this host endpoint match no address, and explain, test, diff and lint leave out what the node itself sends and receives\n"
+	}
+	for _, tt := range []struct {
+		name    string
+		objects []model.Object
+		want    string
+	}{
+		{"addresses of its own", []model.Object{hostEndpoint("a", "n1", "eth0", open, "192.0.2.1")}, ""},
+		{"addresses of the node", []model.Object{nodeWith("n1", "192.0.2.1"), hostEndpoint("a", "n1", "eth0", open)}, ""},
+		{"addresses that the kernel reports", []model.Object{linksOf("n1", nil, addrOn("192.0.2.1", "eth1")), hostEndpoint("a", "n1", "eth0", open)}, ""},
+		{"on no node", []model.Object{hostEndpoint("a", "", "eth0", open)}, ""},
+		{"none", []model.Object{hostEndpoint("a", "n1", "eth0", open)}, finding("a", `interface "eth0" is`)},
+		{"none, of all interfaces", []model.Object{nodeWith("n2", "192.0.2.2"), hostEndpoint("a", "n1", "*", open)}, finding("a", "all interfaces are")},
+		{"a node without addresses", []model.Object{&model.Node{Name: "n1"}, hostEndpoint("a", "n1", "eth0", open)}, finding("a", `interface "eth0" is`)},
+		{"twice", []model.Object{hostEndpoint("b", "n1", "eth0", open), hostEndpoint("a", "n1", "eth0", open)}, finding("a", `interface "eth0" is`)},
+	} {
+		if got := found(tt.objects, CodeHostUnknownAddresses); got != tt.want {
+			t.Errorf("%s: got\n%swant\n%s", tt.name, got, tt.want)
+		}
+	}
+}
+
 func TestTunnels(t *testing.T) {
 	n1, n2 := nodeWith("n1", "192.0.2.1"), nodeWith("n2", "192.0.2.2")
 	vxlan := []model.Tunnel{{Interface: "flannel.1", Protocol: model.UDP, Port: 8472}}

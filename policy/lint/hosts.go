@@ -44,12 +44,6 @@ func (l *linter) hosts() {
 		if r.Kind != model.KindHostEndpoint {
 			continue
 		}
-		if e, ok := l.ix.Endpoint(r); ok && e.Node != "" && len(e.Addrs) == 0 && e.Host.Interface != "" {
-			l.add(Finding{
-				Severity: Info, Code: CodeHostUnknownAddresses, Object: r, Field: "spec.expectedIPs",
-				Message: fmt.Sprintf("it has no expectedIPs and no addresses of Node/%s are known: the node guards interface %q all the same, but explain, test, diff and lint cannot tell whose packets that concerns", e.Node, e.Host.Interface),
-			})
-		}
 		eff := l.ix.Effective(r)
 		if eff == nil {
 			continue

@@ -27,8 +27,24 @@ func (l *linter) interfaces() {
 			continue
 		}
 		first[at] = r
+		if len(e.Addrs) == 0 {
+			l.withoutAddresses(r, e)
+		}
 		l.expectedAddresses(r, e)
 	}
+}
+
+// withoutAddresses reports a host endpoint that is guarded by its interface and has no
+// address, neither of its own nor of its node.
+func (l *linter) withoutAddresses(r model.Ref, e *model.Endpoint) {
+	guarded := fmt.Sprintf("interface %q is", e.Host.Interface)
+	if e.Host.Interface == "*" {
+		guarded = "all interfaces are"
+	}
+	l.add(Finding{
+		Severity: Info, Code: CodeHostUnknownAddresses, Object: r, Field: "spec.expectedIPs",
+		Message: fmt.Sprintf("no address of Node/%s is known: %s guarded all the same, but rules that select this host endpoint match no address, and explain, test, diff and lint leave out what the node itself sends and receives", e.Node, guarded),
+	})
 }
 
 // expectedAddresses reports expected addresses that the interface does not have.
