@@ -1,5 +1,5 @@
-# Tierwall's tasks. They need Go, and nft, iptables and ipset for what programs a kernel; every other
-# tool is a pinned module.
+# Tierwall's tasks. They need Go, nft, iptables and ipset for what programs a kernel, and gcc for the
+# race detector of tests; every other tool is a pinned module.
 #
 # The code generator and the linter are modules of their own (hack/tools and
 # hack/lint), so that their dependencies stay out of Tierwall's.
@@ -58,12 +58,21 @@ demo: build ## Enforce the samples in this machine's kernel, in network namespac
 # What the tests use beside Go: they program a real kernel.
 .PHONY: need
 need:
-	@hack/need.sh nft=nftables iptables=iptables ipset=ipset
+	@hack/need.sh nft=nftables iptables=iptables ipset=ipset gcc=gcc,libc6-dev
+
+# What has goroutines of its own runs with the race detector, which alone takes cgo.
+RACE := ./controllers/...,./dataplane/...
+comma := ,
+
+# Built with all cores before tests run one package at a time.
+.PHONY: race
+race: need
+	CGO_ENABLED=1 go build -race $(subst $(comma), ,$(RACE))
 
 .PHONY: test
-test: need testsum ## Vet and run all tests of all modules; the last line counts them.
+test: need testsum ## Vet and run all tests of all modules, controllers and data planes with the race detector; the last line counts them.
 	@for m in $(MODULES); do (cd $$m && go vet -tags e2e ./...) || exit 1; done
-	@assets=$$(hack/kube.sh) && KUBEBUILDER_ASSETS=$$assets $(TESTSUM) $(MODULES)
+	@assets=$$(hack/kube.sh) && KUBEBUILDER_ASSETS=$$assets $(TESTSUM) -race $(RACE) $(MODULES)
 
 .PHONY: fuzz
 fuzz: testsum ## Run each fuzz target for FUZZTIME (10s).

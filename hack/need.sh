@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Makes sure that commands are there: hack/need.sh COMMAND=PACKAGE...
+# Makes sure that commands are there: hack/need.sh COMMAND=PACKAGE[,PACKAGE]...
 # As root on Debian or Ubuntu it installs what is missing; elsewhere it says what to install.
 set -euo pipefail
 
 missing=()
 for pair in "$@"; do
-	command -v "${pair%%=*}" >/dev/null 2>&1 || PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%=*}" >/dev/null 2>&1 || missing+=("${pair##*=}")
+	if ! PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%=*}" >/dev/null 2>&1; then
+		IFS=, read -ra packages <<<"${pair##*=}"
+		missing+=("${packages[@]}")
+	fi
 done
 [ ${#missing[@]} -eq 0 ] && exit 0
 

@@ -6,21 +6,53 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 )
 
-// testModule runs all tests of the module in dir.
-func testModule(dir string, timeout time.Duration, out, errOut io.Writer) (tally, error) {
+// testModule runs all tests of the module in dir. Of the module in the working
+// folder, the packages of the patterns in race run with the race detector, which
+// takes cgo, in place of without.
+func testModule(dir string, timeout time.Duration, race []string, out, errOut io.Writer) (tally, error) {
 	args := []string{"-timeout", timeout.String()}
 	if filepath.Clean(dir) != "." {
 		// A module below this one reads files of this one. Go's cache of test
 		// results knows of no files outside a test's own module.
-		args = append(args, "-count=1")
+		return goTest(dir, nil, out, errOut, append(args, "-count=1", "./...")...)
 	}
-	return goTest(dir, out, errOut, append(args, "./...")...)
+	if len(race) == 0 {
+		return goTest(dir, nil, out, errOut, append(args, "./...")...)
+	}
+	raced, err := packages(dir, errOut, race...)
+	if err != nil {
+		return tally{}, err
+	}
+	all, err := packages(dir, errOut, "./...")
+	if err != nil {
+		return tally{}, err
+	}
+	sum, err := goTest(dir, []string{"CGO_ENABLED=1"}, out, errOut, slices.Concat(args, []string{"-race"}, raced)...)
+	if err != nil {
+		return sum, err
+	}
+	rest := slices.DeleteFunc(all, func(p string) bool { return slices.Contains(raced, p) })
+	t, err := goTest(dir, nil, out, errOut, append(args, rest...)...)
+	return sum.plus(t), err
+}
+
+// packages lists the packages of patterns.
+func packages(dir string, errOut io.Writer, patterns ...string) ([]string, error) {
+	list := exec.Command("go", append([]string{"list"}, patterns...)...)
+	list.Dir, list.Stderr = dir, errOut
+	data, err := list.Output()
+	if err != nil {
+		return nil, fmt.Errorf("listing packages: %w", err)
+	}
+	return strings.Fields(string(data)), nil
 }
 
 // fuzzModule runs each fuzz target of the module in dir for the time given:
@@ -40,7 +72,7 @@ func fuzzModule(dir string, d time.Duration, out, errOut io.Writer) (tally, erro
 	for _, p := range slices.Sorted(maps.Keys(found)) {
 		for _, name := range found[p] {
 			fmt.Fprintf(out, "fuzz %s %s for %s\n", p, name, d)
-			t, err := goTest(dir, out, errOut, "-run", "^$", "-fuzz", "^"+name+"$", "-fuzztime", d.String(), p)
+			t, err := goTest(dir, nil, out, errOut, "-run", "^$", "-fuzz", "^"+name+"$", "-fuzztime", d.String(), p)
 			if err != nil {
 				return sum, err
 			}
@@ -55,10 +87,11 @@ func fuzzModule(dir string, d time.Duration, out, errOut io.Writer) (tally, erro
 	return sum, nil
 }
 
-// goTest runs `go test -json` in dir. That tests fail is no error.
-func goTest(dir string, out, errOut io.Writer, args ...string) (tally, error) {
+// goTest runs `go test -json` in dir, with more in its environment. That tests fail
+// is no error.
+func goTest(dir string, environ []string, out, errOut io.Writer, args ...string) (tally, error) {
 	c := exec.Command("go", append([]string{"test", "-json"}, args...)...)
-	c.Dir, c.Stderr = dir, errOut
+	c.Dir, c.Stderr, c.Env = dir, errOut, append(os.Environ(), environ...)
 	pipe, err := c.StdoutPipe()
 	if err != nil {
 		return tally{}, err

@@ -11,11 +11,12 @@
 //
 // Usage:
 //
-//	testsum [-timeout D] [-totals FILE] MODULE...
+//	testsum [-timeout D] [-race PATTERN,...] [-totals FILE] MODULE...
 //	testsum -fuzz D [-totals FILE] MODULE...
 //	testsum -totals FILE -add PASSED,FAILED
 //
-// With -fuzz, each fuzz target of the modules is run for the time D; a target
+// With -race, the packages of these patterns in the module of the working folder run
+// with the race detector. With -fuzz, each fuzz target of the modules is run for the time D; a target
 // counts as one test. With -totals, the counts are added to those in FILE, so
 // that several runs can share a closing line; `testsum -totals FILE` alone
 // prints it. The exit status is 0 if nothing failed, 1 if something did, 2 if
@@ -28,6 +29,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -40,6 +42,7 @@ func run(args []string, out, errOut io.Writer) int {
 	flags.SetOutput(errOut)
 	timeout := flags.Duration("timeout", 20*time.Minute, "limit for the tests of one package")
 	fuzz := flags.Duration("fuzz", 0, "run each fuzz target for this long instead of the tests")
+	race := flags.String("race", "", "patterns of packages that run with the race detector, comma-separated")
 	totals := flags.String("totals", "", "file to which the counts are added")
 	var sum tally
 	flags.Func("add", "counts to add, PASSED,FAILED", func(counts string) error {
@@ -59,7 +62,7 @@ func run(args []string, out, errOut io.Writer) int {
 		if *fuzz > 0 {
 			t, err = fuzzModule(dir, *fuzz, out, errOut)
 		} else {
-			t, err = testModule(dir, *timeout, out, errOut)
+			t, err = testModule(dir, *timeout, strings.FieldsFunc(*race, func(r rune) bool { return r == ',' }), out, errOut)
 		}
 		sum = sum.plus(t)
 		if err != nil {
