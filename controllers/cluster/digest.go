@@ -2,15 +2,16 @@ package cluster
 
 import (
 	stdjson "encoding/json"
+	"errors"
 	"fmt"
 	"hash/maphash"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/json"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/translate"
 )
 
@@ -34,7 +35,9 @@ func digestOf(k *kind) digest {
 }
 
 // readCustom reads a custom resource. One that does not fit its type is an
-// error; a policy comes all the same then, as one that denies.
+// error; a policy comes all the same then, as one that denies. One that has fields
+// which the type does not have is an error too and comes without them, closed
+// (convert.Decode).
 func readCustom(k *kind, raw runtime.Object) (func() (any, error), uint64, bool) {
 	u, ok := raw.(*unstructured.Unstructured)
 	if !ok {
@@ -46,18 +49,22 @@ func readCustom(k *kind, raw runtime.Object) (func() (any, error), uint64, bool)
 		return func() (any, error) { return nil, err }, 0, true
 	}
 	return func() (any, error) {
-		o := k.fresh()
-		if err := json.UnmarshalCaseSensitivePreserveInts(data, o); err != nil {
-			return unreadable(k, u), fmt.Errorf("cannot be decoded: %w", err)
+		o, unknown := convert.Decode(u.Object, k.fresh)
+		if o == nil {
+			return unreadable(k, u), unknown
+		}
+		var fields *convert.UnknownFieldsError
+		if k.foreign && errors.As(unknown, &fields) && !fields.Closed {
+			unknown = nil // the types of what is no policy have the fields that are translated
 		}
 		if !k.foreign {
-			return o, nil
+			return o, unknown
 		}
 		t, err := translate.Translate(o)
 		if err != nil {
 			return unreadable(k, u), fmt.Errorf("cannot be translated: %w", err)
 		}
-		return t, nil
+		return t, unknown
 	}, maphash.Bytes(seed, data), true
 }
 

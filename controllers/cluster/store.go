@@ -1,6 +1,7 @@
 package cluster
 
 import (
+	"errors"
 	"fmt"
 	"hash/maphash"
 	"math/rand/v2"
@@ -10,6 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/tools/cache"
+
+	"github.com/tierwall/tierwall/policy/convert"
 )
 
 // outlet takes what a store finds new, changed and gone.
@@ -154,8 +157,10 @@ func (s *store) put(o any) (string, error) {
 	}
 	made, err := make()
 	s.note(ns, name, err)
-	// Of what cannot be read any more, what it said last stands.
-	if made != nil && (err == nil || !there) {
+	// Of what cannot be read any more, what it said last stands. What can be read
+	// but for some fields counts as it is now.
+	var partly *convert.UnknownFieldsError
+	if made != nil && (err == nil || !there || errors.As(err, &partly)) {
 		s.remember(ns, name, hash)
 		s.out.upsert(ns, name, made)
 	}

@@ -139,11 +139,11 @@ func (l *lister) add(o runtime.Object) error {
 func (l *lister) kind(ctx context.Context, k *kind) error {
 	denied := len(l.denied)
 	objects, err := list(ctx, l, k.gvk.GroupVersion(), k.resource, func(item []byte) (runtime.Object, error) {
-		o := k.fresh()
-		if err := json.UnmarshalCaseSensitivePreserveInts(item, o); err != nil {
-			return nil, fmt.Errorf("%s: cannot be decoded: %w", itemName(item, k.gvk.Kind), err)
+		read, err := l.decode(item, k.gvk.Kind, func() any { return k.fresh() })
+		if err != nil {
+			return nil, err
 		}
-		o = Trim(o)
+		o := Trim(read.(runtime.Object))
 		o.GetObjectKind().SetGroupVersionKind(k.gvk)
 		return o, nil
 	})
@@ -158,6 +158,29 @@ func (l *lister) kind(ctx context.Context, k *kind) error {
 		l.denied = l.denied[:denied]
 	}
 	return err
+}
+
+// decode reads an object as agents do. Fields of a policy that are not known are a
+// warning, and it fails closed.
+func (l *lister) decode(item []byte, kind string, fresh func() any) (any, error) {
+	var object map[string]any
+	if err := json.UnmarshalCaseSensitivePreserveInts(item, &object); err != nil {
+		return nil, fmt.Errorf("%s: cannot be decoded: %w", itemName(item, kind), err)
+	}
+	o, err := convert.Decode(object, fresh)
+	var unknown *convert.UnknownFieldsError
+	switch {
+	case !errors.As(err, &unknown):
+		if err != nil {
+			err = fmt.Errorf("%s: %w", itemName(item, kind), err)
+		}
+	case unknown.Closed:
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: itemName(item, kind), Message: unknown.Error()})
+		err = nil
+	default:
+		err = nil
+	}
+	return o, err
 }
 
 // foreignGroup lists the objects of all kinds of a group that can be translated.
@@ -182,9 +205,9 @@ func (l *lister) foreignGroup(ctx context.Context, gv schema.GroupVersion) error
 			continue
 		}
 		results, err := list(ctx, l, gv, r.Name, func(item []byte) (translate.Result, error) {
-			o := translate.New(gvk)
-			if err := json.UnmarshalCaseSensitivePreserveInts(item, o); err != nil {
-				return translate.Result{}, fmt.Errorf("%s: cannot be decoded: %w", itemName(item, gvk.Kind+"."+gvk.Group), err)
+			o, err := l.decode(item, gvk.Kind+"."+gvk.Group, func() any { return translate.New(gvk) })
+			if err != nil {
+				return translate.Result{}, err
 			}
 			return translate.Translate(o)
 		})
