@@ -5,10 +5,10 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// A guard that counts has packets meet a program without being denied by it: where
-// the program denies them, they count for the guard and go on as if it had allowed
-// them. Which packets these are follows from their addresses, so one rendering of
-// the program serves them and those that it does deny.
+// A guard that counts sends packets through a program that must not deny them: what
+// the program would deny is counted for the guard and goes on as if it were allowed.
+// Such packets are known by their addresses, so one rendering of the program serves
+// them and the packets that it does deny.
 
 // Sparing names the packets that a program only counts.
 type Sparing string
@@ -32,7 +32,7 @@ type Spared struct {
 	If    []Test
 }
 
-// Spared returns which packets of a family these are; those for which an earlier one holds count for that alone.
+// Spared returns these packets of a family. A packet counts for the first that matches it.
 func (s Sparing) Spared(f dataplane.Family) []Spared {
 	switch s {
 	case SpareFrom:
