@@ -137,6 +137,14 @@ spec:
 ---
 `
 
+// diffReports adds to diffBase what the nodes' kernels report.
+const diffReports = `
+{apiVersion: tierwall.io/v1alpha1, kind: NodeReport, metadata: {name: n1}, report: {links: {addresses: [{address: 192.168.0.1, interface: eth0}], tunnels: [{interface: vxlan.calico, protocol: UDP, port: 4789}]}}}
+---
+{apiVersion: tierwall.io/v1alpha1, kind: NodeReport, metadata: {name: n2}, report: {links: {addresses: [{address: 192.168.0.2, interface: eth0}], tunnels: [{interface: vxlan.calico, protocol: UDP, port: 4789}]}}}
+---
+`
+
 var diffCases = []struct {
 	name, a, b string
 	args       []string
@@ -174,6 +182,9 @@ var diffCases = []struct {
 	{name: "guards", status: exitNegative,
 		a: `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {sourceGuard: Count, linkGuard: Enforce}, status: {guards: Count}}`,
 		b: `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {linkGuard: "Off", encapsulationGuard: Enforce, failsafe: {tunnels: false}}, status: {guards: Enforce}}`},
+	{name: "encapsulation-guard", status: exitNegative,
+		a: diffReports + `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {encapsulationGuard: Count}}`,
+		b: diffReports + `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {encapsulationGuard: Enforce}}`},
 	{name: "itself", status: exitNegative,
 		a: `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed, namespace: shop}, spec: {podSelector: {}}}`,
 		b: `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: closed, namespace: shop}, spec: {podSelector: {}}}

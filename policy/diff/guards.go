@@ -18,11 +18,24 @@ type GuardChange struct {
 	NotCompared string `json:"notCompared,omitempty"`
 }
 
-// notCompared are the packets that are no traffic between two known addresses.
-var notCompared = map[model.GuardName]string{
-	model.GuardSourceName:        "packets with a pod's address from elsewhere",
-	model.GuardLinkName:          "packets of pods with addresses that the API does not list, and router advertisements",
-	model.GuardEncapsulationName: "packets of pods to the tunnels of cluster nodes",
+// notCompared are the packets of a guard that are no traffic between two known
+// addresses, or to tunnels of nodes whose tunnels are not known.
+func notCompared(name model.GuardName, worlds ...*policy.Index) string {
+	switch name {
+	case model.GuardSourceName:
+		return "packets with a pod's address from elsewhere"
+	case model.GuardLinkName:
+		return "packets of pods with addresses that the API does not list, and router advertisements"
+	case model.GuardEncapsulationName:
+		for _, ix := range worlds {
+			for _, n := range ix.Nodes() {
+				if ix.Links(n.Name) == nil {
+					return "packets of pods to the tunnels of nodes without a NodeReport"
+				}
+			}
+		}
+	}
+	return ""
 }
 
 // guardChanges compares the guards of two worlds.
@@ -32,7 +45,7 @@ func guardChanges(a, b *policy.Index) []GuardChange {
 	for _, name := range model.GuardNames {
 		before, after := x.Of(name), y.Of(name)
 		if before != after && name != model.GuardDiscoveryName { // that is the link guard's
-			out = append(out, GuardChange{name.Setting(), before.String(), after.String(), notCompared[name]})
+			out = append(out, GuardChange{name.Setting(), before.String(), after.String(), notCompared(name, a, b)})
 		}
 	}
 	if x.NoTunnelFailsafe != y.NoTunnelFailsafe {
