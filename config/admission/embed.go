@@ -1,6 +1,6 @@
 // Package admission carries what the API server checks before it stores an object.
-// The manager keeps these objects in place (controllers/admission), also where the
-// installer cannot apply them.
+// The manager, which has no right to write these objects, looks whether they are as
+// they are here (controllers/admission).
 package admission
 
 import "embed"

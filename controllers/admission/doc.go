@@ -13,6 +13,9 @@
 // What must hold always is checked by the API server itself (config/admission,
 // config/crd).
 //
+// The manager may not write what is checked there: those policies limit it too. It
+// looks whether they are in place, and reports what is not (lookout.go).
+//
 // Each replica of the manager serves the webhook. Its certificate is in one Secret,
 // which any replica makes and renews; see certificates.go.
 package admission

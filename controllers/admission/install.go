@@ -4,11 +4,11 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
-	"path"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -19,12 +19,12 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/manager"
 	"sigs.k8s.io/yaml"
 
-	manifests "github.com/tierwall/tierwall/config/admission"
+	webhookmanifests "github.com/tierwall/tierwall/config/webhook"
 )
 
-// installer keeps the objects of config/admission in place: the admission policies
-// and the webhook. `kubectl apply -k` has made them already; a bundle of the
-// Operator Lifecycle Manager cannot hold them, and somebody may have removed one.
+// installer keeps the objects of config/webhook in place. `kubectl apply -k` has made
+// them already; a bundle of the Operator Lifecycle Manager cannot hold all of them,
+// and somebody may have removed one.
 type installer struct {
 	client  client.Client
 	clock   clock.Clock
@@ -46,7 +46,7 @@ func (in *installer) Start(ctx context.Context) error {
 	logger := log.FromContext(ctx).WithName("admission")
 	for {
 		if err := in.apply(ctx); err != nil && ctx.Err() == nil {
-			logger.Error(err, "installing what the API server checks")
+			logger.Error(err, "installing what leads to the webhook")
 		}
 		select {
 		case <-ctx.Done():
@@ -68,23 +68,32 @@ func (in *installer) apply(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
-// objects are those of config/admission, for a manager in that namespace.
-func objects(namespace string) ([]*unstructured.Unstructured, error) {
-	files, err := fs.Glob(manifests.Files, "*.yaml")
+// read reads the objects of a folder's files.
+func read(folder embed.FS) ([]*unstructured.Unstructured, error) {
+	files, err := fs.Glob(folder, "*.yaml")
 	if err != nil {
 		return nil, err
 	}
 	var out []*unstructured.Unstructured
 	for _, file := range files {
-		data, err := manifests.Files.ReadFile(file)
+		data, err := folder.ReadFile(file)
 		if err != nil {
 			return nil, err
 		}
 		list, err := parse(data)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path.Join("config/admission", file), err)
+			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 		out = append(out, list...)
+	}
+	return out, nil
+}
+
+// objects are those of config/webhook, for a manager in that namespace.
+func objects(namespace string) ([]*unstructured.Unstructured, error) {
+	out, err := read(webhookmanifests.Files)
+	if err != nil {
+		return nil, fmt.Errorf("config/webhook: %w", err)
 	}
 	for _, o := range out {
 		if err := settle(o, namespace); err != nil {

@@ -4,10 +4,8 @@ import (
 	"cmp"
 	"crypto/tls"
 	"fmt"
-	"slices"
 	"time"
 
-	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/utils/clock"
 	ctrl "sigs.k8s.io/controller-runtime"
 	"sigs.k8s.io/controller-runtime/pkg/client"
@@ -17,7 +15,7 @@ import (
 // +kubebuilder:rbac:groups=tierwall.io,resources=tiers,verbs=get;list;watch
 // +kubebuilder:rbac:groups="",namespace=tierwall-system,resources=secrets,resourceNames=tierwall-webhook-tls,verbs=get;create;patch
 // +kubebuilder:rbac:groups="",namespace=tierwall-system,resources=services,resourceNames=tierwall-webhook,verbs=create;patch
-// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,verbs=create;patch
+// +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingadmissionpolicies;validatingadmissionpolicybindings,verbs=get
 // +kubebuilder:rbac:groups=admissionregistration.k8s.io,resources=validatingwebhookconfigurations,resourceNames=tierwall-validation,verbs=get;create;patch
 
 const (
@@ -43,7 +41,8 @@ const (
 	// certificatePeriod is how often a replica looks at the certificate. It is how
 	// long a replica may go on with one that another has replaced.
 	certificatePeriod = time.Minute
-	// installPeriod is how long an object that somebody has removed may be missing.
+	// installPeriod is how long an object that somebody has removed may be missing,
+	// and a missing policy go unreported.
 	installPeriod = 5 * time.Minute
 )
 
@@ -59,7 +58,7 @@ type Options struct {
 	// Host is the address to listen on; empty means all.
 	Host string
 	// Port to listen on; 0 means DefaultPort. Less than 0 means that there is no
-	// webhook: the admission policies are installed all the same.
+	// webhook.
 	Port int
 	// ServerName is the name that the API server uses for the webhook; empty means
 	// that of the Service.
@@ -68,26 +67,26 @@ type Options struct {
 	Validity time.Duration
 	// Period is how often the certificate is looked at; 0 means a minute.
 	Period time.Duration
-	// NoInstall leaves the objects of config/admission to others.
+	// NoInstall leaves the objects of config/webhook to others.
 	NoInstall bool
 	// Clock; nil: the real one.
 	Clock clock.Clock
 }
 
-// Add gives the webhook, its certificate and the admission policies to a manager,
-// whose scheme must know Tierwall's kinds.
+// Add gives the webhook, its certificate and the look at the admission policies to a
+// manager, whose scheme must know Tierwall's kinds.
 func Add(mgr ctrl.Manager, o Options) error {
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
 	}
 	o.Namespace = cmp.Or(o.Namespace, DefaultNamespace)
-	if !o.NoInstall {
+	if err := addLookout(mgr, o.Clock); err != nil {
+		return fmt.Errorf("admission: %w", err)
+	}
+	if !o.NoInstall && o.Port >= 0 {
 		list, err := objects(o.Namespace)
 		if err != nil {
 			return fmt.Errorf("admission: %w", err)
-		}
-		if o.Port < 0 {
-			list = withoutWebhook(list)
 		}
 		if err := mgr.Add(&installer{client: mgr.GetClient(), clock: o.Clock, objects: list, period: installPeriod}); err != nil {
 			return fmt.Errorf("admission: %w", err)
@@ -114,11 +113,4 @@ func Add(mgr ctrl.Manager, o Options) error {
 		return fmt.Errorf("admission: %w", err)
 	}
 	return nil
-}
-
-// withoutWebhook leaves out what leads to the webhook.
-func withoutWebhook(list []*unstructured.Unstructured) []*unstructured.Unstructured {
-	return slices.DeleteFunc(list, func(o *unstructured.Unstructured) bool {
-		return o.GetKind() == "ValidatingWebhookConfiguration" || o.GetKind() == "Service"
-	})
 }

@@ -63,7 +63,9 @@ func (p *parts) add(u *unstructured.Unstructured) error {
 		// OLM makes these from the permissions.
 	case kind == "Namespace", kind == "ResourceQuota":
 		// Whoever installs the operator makes the namespace; OLM applies no quota.
-	case kind == "ValidatingAdmissionPolicy", kind == "ValidatingAdmissionPolicyBinding", kind == "ValidatingWebhookConfiguration":
+	case kind == "ValidatingAdmissionPolicy", kind == "ValidatingAdmissionPolicyBinding":
+		// OLM applies none of these; an administrator does (docs/install.md).
+	case kind == "ValidatingWebhookConfiguration":
 		// OLM applies none of these; the manager does (controllers/admission).
 	case kind == "CustomResourceDefinition":
 		p.definitions = append(p.definitions, u)

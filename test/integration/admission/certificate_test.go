@@ -12,12 +12,15 @@ import (
 	. "github.com/onsi/gomega"
 	admissionregistrationv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	eventsv1 "k8s.io/api/events/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	certutil "k8s.io/client-go/util/cert"
 	testclock "k8s.io/utils/clock/testing"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/admission"
 	"github.com/tierwall/tierwall/test/integration/env"
 )
@@ -170,16 +173,44 @@ var _ = Describe("the webhook's certificate", func() {
 })
 
 var _ = Describe("what guards tiers and objects", func() {
-	It("is installed by the manager, and again when somebody removes it", func() {
-		objects, err := env.Read(server.Root() + "/config/admission/")
-		Expect(err).NotTo(HaveOccurred())
-		var want []*unstructured.Unstructured
-		for _, o := range objects {
-			if o.GetName() != "tierwall-tier-ownership-calico" {
-				want = append(want, o)
+	It("is looked for by the manager, which may not install it", func() {
+		list := func() (notes []string) {
+			var all eventsv1.EventList
+			Expect(admin.List(ctx(), &all)).To(Succeed())
+			for _, e := range all.Items {
+				if e.Reason == admission.ReasonPoliciesMissing {
+					notes = append(notes, e.Note)
+				}
 			}
+			return notes
 		}
-		Expect(len(want)).To(BeNumerically(">=", 6))
+		tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}}
+		Expect(admin.Create(ctx(), tw)).To(Succeed())
+		DeferCleanup(func() { Expect(admin.Delete(ctx(), tw)).To(Succeed()) })
+		Expect(server.Apply(ctx(), "config/admission/built-in-tiers.yaml")).To(Succeed())
+		policy := &admissionregistrationv1.ValidatingAdmissionPolicy{ObjectMeta: metav1.ObjectMeta{Name: "tierwall-built-in-tiers"}}
+		binding := &admissionregistrationv1.ValidatingAdmissionPolicyBinding{ObjectMeta: policy.ObjectMeta}
+		DeferCleanup(func() {
+			Expect(admin.Delete(ctx(), policy)).To(Succeed())
+			Expect(admin.Delete(ctx(), binding)).To(Succeed())
+		})
+		By("one that somebody has changed, and others that are not there")
+		Expect(admin.Patch(ctx(), binding.DeepCopy(), client.RawPatch(types.MergePatchType, []byte(`{"spec":{"validationActions":["Audit"]}}`)))).To(Succeed())
+		manage(admission.Options{NoInstall: true})
+		Eventually(list).Should(ContainElement(And(
+			ContainSubstring("ValidatingAdmissionPolicy/tierwall-tier-ownership is missing"),
+			ContainSubstring("ValidatingAdmissionPolicyBinding/tierwall-manager-daemonset is missing"),
+			ContainSubstring("ValidatingAdmissionPolicyBinding/tierwall-built-in-tiers is not that of this version"),
+			Not(ContainSubstring("ValidatingAdmissionPolicy/tierwall-built-in-tiers")),
+		)))
+	})
+})
+
+var _ = Describe("what leads to the webhook", func() {
+	It("is installed by the manager, and again when somebody removes it", func() {
+		want, err := env.Read(server.Root() + "/config/webhook/")
+		Expect(err).NotTo(HaveOccurred())
+		Expect(want).To(HaveLen(2))
 		present := func(g Gomega) {
 			for _, o := range want {
 				live := &unstructured.Unstructured{}

@@ -142,11 +142,11 @@ func freePort() int {
 	return port
 }
 
-// webhookAt makes the webhook's configuration as config/admission has it, but for
+// webhookAt makes the webhook's configuration as config/webhook has it, but for
 // an address in place of the Service, which no network here leads to.
 func webhookAt(port int) {
 	GinkgoHelper()
-	objects, err := env.Read(server.Root() + "/config/admission/webhook.yaml")
+	objects, err := env.Read(server.Root() + "/config/webhook/webhook.yaml")
 	Expect(err).NotTo(HaveOccurred())
 	c := &admissionregistrationv1.ValidatingWebhookConfiguration{}
 	for _, o := range objects {
