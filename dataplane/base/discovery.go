@@ -61,7 +61,7 @@ func (b *builder) podsDiscovery(p Point) []Rule {
 		advertised = append(advertised, is(HopLimit255))
 	}
 	if p == Postrouting {
-		return []Rule{{If: advertised, Then: Jump, Chain: "port-ingress"}}
+		return []Rule{{If: append(advertised, is(ToPort)), Then: Jump, Chain: "port-ingress"}}
 	}
 	fromPod := append(slices.Clone(advertised), is(FromLink))
 	rules := b.guarded(model.GuardDiscoveryName, b.settings.Guards.Link, icmp(redirect, redirect, is(FromLink)), "pods do not redirect")

@@ -50,7 +50,6 @@ func (b *builder) untracked(guard []Rule) {
 	in := slices.Concat(guard, []Rule{{If: where(by(InIs, "lo")), Then: Accept}, clear})
 	in = append(in, b.discovery(RawPrerouting)...)
 	in = append(in, b.failsafe(failsafeIn), b.failsafe(failsafeOutReplies))
-	in = append(in, b.exemptPods(rawIn)...)
 	b.hook(RawPrerouting, "raw-prerouting", "doNotTrack policies of host endpoints", nil, append(in, b.dispatch(rawIn)...)...)
 	out := append([]Rule{{If: where(by(OutIs, "lo")), Then: Accept}, clear}, b.discovery(RawOutput)...)
 	out = append(out, b.toOwnPods()...)
@@ -72,16 +71,15 @@ func (b *builder) mangle() {
 	}
 	common = append(common, Rule{Then: ClearMark, Bits: Accepted | Early})
 	rules := append(b.discovery(ManglePrerouting), b.failsafe(failsafeIn))
-	rules = append(rules, b.exemptPods(preDNAT)...)
 	b.hook(ManglePrerouting, "mangle-prerouting", "preDNAT policies of host endpoints", common, append(rules, b.dispatch(preDNAT)...)...)
 }
 
 // exemptPods leaves out local pods' packets where the host endpoint of all
-// interfaces does not guard the pods' own. If the guard counts, what its program
+// interfaces does not guard the pods' own, and none that names them. If the guard counts, what its program
 // denies is counted, and later stages leave it alone, as they do what it allows.
 func (b *builder) exemptPods(s hostStage) []Rule {
 	star := b.hosts.Wildcard()
-	if star == nil || b.wildcardGuardsPods() {
+	if s != rawIn && s != preDNAT || star == nil || b.wildcardGuardsPods() {
 		return nil
 	}
 	tests := where(on(SrcIn, Pods))
@@ -90,17 +88,11 @@ func (b *builder) exemptPods(s hostStage) []Rule {
 	if p == nil || !b.countsWildcard() {
 		return []Rule{exempt}
 	}
-	var rules []Rule
-	for _, n := range b.hosts.Named() {
-		if b.state.Links.LeadsToPods(n.Interface) {
-			rules = append(rules, Rule{If: where(by(InIs, n.Interface), on(SrcIn, Pods)), Then: Accept, Comment: n.Ref.String()})
-		}
-	}
 	b.once("counted-early", "", Rule{Then: ClearMark, Bits: Accepted}, Rule{Then: SetMark, Bits: Early}, Rule{Then: Accept})
 	name := chainOf(star, s.name) + "-n"
 	b.chain(name, star.Ref.String()+", counted only", Rule{Then: ClearMark, Bits: Accepted}, Rule{Then: Run, Program: p, Spare: sparingOfHost(b.settings, star, s.stage, s.dir)},
 		Rule{If: where(marked(Accepted)), Then: Goto, Chain: "counted-early"}, Rule{Then: Accept})
-	return append(rules, Rule{If: tests, Then: Goto, Chain: name, Comment: "guarded by the host endpoint of all interfaces, counted only"})
+	return []Rule{{If: tests, Then: Goto, Chain: name, Comment: "guarded by the host endpoint of all interfaces, counted only"}}
 }
 
 // countsWildcard reports whether the wildcard guard counts and lets pass.

@@ -103,6 +103,7 @@ func (b *builder) dispatch(s hostStage) []Rule {
 			rules = append(rules, lead(h, by(OutIs, "lo")))
 		}
 	}
+	rules = append(rules, b.exemptPods(s)...)
 	rules = append(rules, b.podsPastAddresses(s)...)
 	for _, a := range b.hosts.Addressed() {
 		if dataplane.FamilyOf(a.Addr) == b.family {

@@ -35,10 +35,8 @@ func (b *builder) linkToHost() []Rule {
 		return b.unlisted("link-to-host")
 	}
 	b.chain("link-to-host", text, Rule{Then: Jump, Chain: "from-link"}, Rule{Then: Goto, Chain: "to-host"})
-	for _, n := range b.linkSources() {
-		rules = append(rules, Rule{If: where(Test{Kind: SrcNet, Net: n}, is(FromLink)), Then: Goto, Chain: "link-to-host"})
-	}
-	return append(rules, b.unlisted("from-link")...)
+	rules = append(rules, Rule{If: where(notIn(SrcIn, Pods), is(FromLink)), Then: Goto, Chain: "link-to-host", Comment: "a source that no object lists"})
+	return append(rules, b.unknown(SrcIn)...)
 }
 
 // localIn leads to the host endpoints that guard the node itself.

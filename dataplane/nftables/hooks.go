@@ -154,8 +154,9 @@ func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
 	case base.ToLink:
 		return []string{"oifname @" + setLinks}
 	case base.ToPort:
-		// What is routed bears the port by which it came still.
-		return []string{"oifname @" + setLinks + " meta priority @" + setPorts}
+		// What is routed bears the port by which it came still, also back to the bridge.
+		// What is bridged comes by no interface here.
+		return []string{"iifname != @" + setLinks + " oifname @" + setLinks + " meta priority @" + setPorts}
 	case base.SrcLocal:
 		return []string{"fib saddr type " + not + "local"}
 	case base.DstLocal:
