@@ -195,12 +195,7 @@ func (ix *Index) behind(a netip.Addr) string {
 
 // inBlocks reports whether an address is in the pod blocks of any node.
 func (ix *Index) inBlocks(a netip.Addr) bool {
-	for _, rec := range ix.nodes {
-		if rec.node != nil && slices.ContainsFunc(rec.node.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) }) {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(ix.ClusterBlocks(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (ix *Index) isLocal(node string) bool { return ix.local == nil || ix.local(node) }
