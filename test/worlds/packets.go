@@ -18,7 +18,8 @@ import (
 )
 
 // Packets is a test that sends real packets through the nodes of random worlds
-// and holds what becomes of them to the core's decision.
+// and holds what becomes of them to the core's decision: such that come and leave as
+// their addresses say, and attempts to get round that.
 type Packets struct {
 	// Program makes the kernel of the calling thread's namespace hold what a State
 	// says, and returns an error if it does not hold exactly that then. It is
@@ -82,6 +83,13 @@ func (p Packets) Run(t *testing.T) {
 	sum.check(t, seeds)
 }
 
+// onLinks are what packets must have met that do not come and leave as their addresses say.
+var onLinks = []string{
+	"workload egress Guard Deny Guard/source", "workload egress Guard Deny Guard/encapsulation", "workload egress Guard Deny Guard/discovery",
+	"workload egress UnknownWorkload Deny Guard/link", "workload egress LinkService Allow", "toHost ingress LinkService Allow",
+	"toHost ingress EndpointToHost Deny",
+}
+
 func (s *tally) add(o tally) {
 	s.worlds, s.probes, s.unreachable = s.worlds+o.worlds, s.probes+o.probes, s.unreachable+o.unreachable
 	s.allowed, s.denied = s.allowed+o.allowed, s.denied+o.denied
@@ -100,6 +108,11 @@ func (s *tally) check(t *testing.T, seeds []uint64) {
 	}
 	if s.worlds > 20 && (s.allowed < 12*s.worlds || s.denied < 12*s.worlds || len(s.reasons) < 25) {
 		t.Errorf("the worlds have gone blind: %d allowed, %d denied, for %d reasons", s.allowed, s.denied, len(s.reasons))
+	}
+	for _, r := range onLinks {
+		if s.worlds >= usual && s.reasons[r] == 0 {
+			t.Errorf("the worlds have gone blind: nothing is decided by %s", r)
+		}
 	}
 }
 
