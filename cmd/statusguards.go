@@ -30,7 +30,8 @@ type statusGuard struct {
 	Setting string `json:"setting"`
 	// Modes are the numbers of nodes by mode.
 	Modes map[v1alpha1.GuardMode]int `json:"modes"`
-	// Dropped and Counted packets on all nodes, since their counters began.
+	// Dropped and Counted packets on all nodes, since their counters began: Counted ones
+	// passed, and would have been dropped.
 	Dropped int64 `json:"dropped"`
 	Counted int64 `json:"counted"`
 	// Nodes with packets, those with most first; at most maxGuardNodes.
@@ -113,7 +114,7 @@ func (g *statusGuards) print(s streams, c colours) error {
 		return nil
 	}
 	t := &table{}
-	t.row("GUARD", "MODE", "DROPPED", "COUNTED", "ON")
+	t.row("GUARD", "MODE", "DROPPED", "WOULD DROP", "ON")
 	for i := range g.Guards {
 		n := &g.Guards[i]
 		t.row(string(n.Guard), n.mode(), fmt.Sprint(n.Dropped), fmt.Sprint(n.Counted), n.on())
