@@ -78,13 +78,14 @@ func (d *decider) decideAt(node string, before, after model.Flow) {
 	d.walk(after, r.stops[:r.n])
 }
 
-// linked is the flow if it names links, else nil: most packets come and leave as
-// their addresses say.
+// linked is a copy of the flow if it names links, else nil: most packets come and
+// leave as their addresses say, and their verdict costs no memory for it.
 func linked(f *model.Flow) *model.Flow {
-	if f.NamesLinks() {
-		return f
+	if !f.NamesLinks() {
+		return nil
 	}
-	return nil
+	c := *f
+	return &c
 }
 
 // walk takes the stops one after the other, up to one that denies.

@@ -68,6 +68,18 @@ func BenchmarkDecide(b *testing.B) {
 	}
 }
 
+// TestDecideAllocates: a verdict costs memory for its stages alone.
+func TestDecideAllocates(t *testing.T) {
+	ix := decideWorld()
+	for _, c := range decideFlows {
+		f := model.Flow{Src: netip.MustParseAddr(c.src), Dst: netip.MustParseAddr(c.dst), Protocol: model.TCP, SrcPort: 40000, DstPort: 80}
+		stages := len(ix.Decide(f).Stages)
+		if n := testing.AllocsPerRun(10, func() { ix.Decide(f) }); n > float64(stages) {
+			t.Errorf("%s: %v allocations for %d stages", c.name, n, stages)
+		}
+	}
+}
+
 // BenchmarkDecideAt is what a conntrack sweep asks once an entry, with the node's
 // Links and without.
 func BenchmarkDecideAt(b *testing.B) {

@@ -11,6 +11,8 @@ import (
 // denies ends the way.
 type Stop struct {
 	Kind StopKind
+	// FromBlocks: a StopTunnels denies only what bears an address of the nodes' pod blocks.
+	FromBlocks bool
 	// Endpoint whose policy it is, or the node; zero where the address belongs to none.
 	Endpoint model.Ref
 	// StageChain tells the stage and the direction, and of a StopChain what decides.
@@ -22,8 +24,6 @@ type Stop struct {
 	Guard model.GuardName
 	// Tunnels of the node pass a StopFailsafe too; they are what a StopTunnels denies.
 	Tunnels []model.Tunnel
-	// FromBlocks: a StopTunnels denies only what bears an address of the nodes' pod blocks.
-	FromBlocks bool
 	// Settles is what an Allow here settles. A stop is passed over, and leaves no
 	// verdict, once something of its Unless is settled.
 	Settles, Unless Settled
@@ -79,7 +79,7 @@ func (ix *Index) Route(buf []Stop, src, dst *End) []Stop {
 
 // maxStops bounds the stops of two nodes: three before routing at each, an egress and
 // an ingress of each end, two of what is forwarded at each, failsafe ports and guards.
-const maxStops = 20
+const maxStops = 18
 
 // router gathers the stops of a route. They are in the router itself, so that a
 // verdict costs no memory for them.
@@ -180,9 +180,12 @@ func (r *router) hop(node string, s, d, before *End) {
 	}
 	h := r.hopOf(node, s, d)
 	if r.flow != nil {
-		var ends [2]End
+		var x crossing
+		h.cross(&x)
+		x.s, x.d = x.from.end(*s, node), x.to.end(*d, node)
+		h.s, h.d = &x.s, &x.d
 		same := before.addr == d.addr
-		if h.enter(&ends, before) {
+		if h.enter(before) {
 			return
 		}
 		if same {
@@ -207,7 +210,7 @@ func (r *router) hop(node string, s, d, before *End) {
 // hopOf begins the stops of one node. Pods whose node is not known have no host
 // endpoints in their way.
 func (r *router) hopOf(node string, s, d *End) hop {
-	h := hop{router: r, node: node, s: s, d: d}
+	h := hop{router: r, node: node, s: s, d: d, from: &unnamed, to: &unnamed}
 	if node != "" {
 		h.rec = r.ix.nodes[node]
 	}
@@ -222,7 +225,7 @@ type hop struct {
 	s, d *End
 	in   link // by which the packet comes in; none for what the node sends itself
 	// from and to are where it comes in and leaves, as far as its flow names that.
-	from, to way
+	from, to *way
 }
 
 // beforeRouting adds the stages before routing of the host endpoint that guards the
@@ -348,14 +351,14 @@ func (h *hop) inLink(own netip.Addr) link {
 	if !h.from.named {
 		return h.linkTo(h.s, own, true)
 	}
-	return h.linkBy(&h.from, h.s, own, true)
+	return h.linkBy(h.from, h.s, own, true)
 }
 
 func (h *hop) outLink(own netip.Addr) link {
 	if !h.to.named {
 		return h.linkTo(h.d, own, false)
 	}
-	return h.linkBy(&h.to, h.d, own, false)
+	return h.linkBy(h.to, h.d, own, false)
 }
 
 // linkTo is the interface of the node that leads to an end. own is the node's own

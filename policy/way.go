@@ -27,6 +27,16 @@ type way struct {
 	elsewhere bool
 }
 
+// unnamed is the way of packets that come and leave as their addresses say.
+var unnamed way
+
+// crossing is how a packet crosses a node where its flow names that, and whose its
+// addresses are then.
+type crossing struct {
+	from, to way
+	s, d     End
+}
+
 // byLinks adds the stops of a connection of which the flow names where it comes in or
 // leaves: those of the node where it comes in, then those of the node where it leaves.
 func (r *router) byLinks(s, d *End) {
@@ -75,18 +85,22 @@ func (r *router) nodeAt(named model.Ref, e *End) (node string, ok bool) {
 	return "", false
 }
 
-// enter determines where a packet comes into the node and leaves it, and whose its
-// addresses are then. It is done if that alone decides. Ends is where it puts ends that
-// are others than those by address.
-func (h *hop) enter(ends *[2]End, before *End) (done bool) {
+// cross determines where a packet comes into the node and leaves it.
+func (h *hop) cross(x *crossing) {
 	f := h.flow
-	h.from, h.to = h.way(f.In, h.s.addr), h.way(f.Out, h.d.addr)
-	here := f.In.Kind != "" && !h.from.elsewhere
-	if here && toItsNode(f) {
-		h.to = way{named: true, own: true}
+	x.from, x.to = h.way(f.In, h.s.addr), h.way(f.Out, h.d.addr)
+	if h.comesHere(&x.from) && toItsNode(f) {
+		x.to = way{named: true, own: true}
 	}
-	ends[0], ends[1] = h.end(*h.s, &h.from), h.end(*h.d, &h.to)
-	h.s, h.d = &ends[0], &ends[1]
+	h.from, h.to = &x.from, &x.to
+}
+
+// comesHere reports whether the flow names this node as that where it comes in by a way.
+func (h *hop) comesHere(from *way) bool { return h.flow.In.Kind != "" && !from.elsewhere }
+
+// enter adds what is decided by where a packet comes in alone, and reports whether that
+// is all.
+func (h *hop) enter(before *End) (done bool) {
 	if !h.from.named || h.from.own {
 		if h.s.on(h.node, endPod) && h.s.pod == h.d.pod && before.addr != h.d.addr {
 			h.beforeRouting(before)
@@ -98,15 +112,15 @@ func (h *hop) enter(ends *[2]End, before *End) (done bool) {
 		h.deny(model.GuardSourceName)
 		return true
 	}
-	return here && !h.from.own && h.discovery()
+	return h.comesHere(h.from) && !h.from.own && h.discovery()
 }
 
 // end is whose an address is at a node where its packet comes or leaves by a way.
-func (h *hop) end(e End, w *way) End {
+func (w *way) end(e End, node string) End {
 	switch {
 	case w.own && e.kind != endPod:
-		return End{addr: e.addr, kind: endHost, node: h.node, ofNode: e.ofNode}
-	case w.named && !w.own && e.on(h.node, endHost): // the node's own, but not there
+		return End{addr: e.addr, kind: endHost, node: node, ofNode: e.ofNode}
+	case w.named && !w.own && e.on(node, endHost): // the node's own, but not there
 		return End{addr: e.addr, ofNode: e.ofNode}
 	}
 	return e
