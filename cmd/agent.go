@@ -232,7 +232,7 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 		log.Warn("the node has the addresses of its Node object only, and where its pods are attached is not known", "error", err)
 	} else {
 		defer own.Close()
-		o.Links = own
+		o.Links = early.follow(own)
 	}
 	o.Audit = backend.audit
 	if w, err := backend.watcher(); err != nil {

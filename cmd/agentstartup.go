@@ -11,6 +11,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/controllers/nri"
 	"github.com/tierwall/tierwall/controllers/startup"
+	"github.com/tierwall/tierwall/dataplane/links"
 )
 
 // Values of --nri that are no sockets.
@@ -27,6 +28,8 @@ type earlyPods struct {
 	run []func(context.Context) error
 	// attach says which agent it is.
 	attach func(*agent.Agent)
+	// follow returns what the agent reads its links by.
+	follow func(links.Reader) links.Reader
 }
 
 // startup puts what has new pods known early before a source. Where there is no
@@ -34,7 +37,7 @@ type earlyPods struct {
 // it still listens to the agents of other nodes.
 func (f *agentFlags) startup(log *slog.Logger, from agent.Source) (*earlyPods, error) {
 	if f.from != "" {
-		return &earlyPods{source: from, attach: func(*agent.Agent) {}}, nil
+		return &earlyPods{source: from, attach: func(*agent.Agent) {}, follow: func(r links.Reader) links.Reader { return r }}, nil
 	}
 	config, err := f.clusterConfig()
 	if err != nil {
@@ -53,8 +56,8 @@ func (f *agentFlags) startup(log *slog.Logger, from agent.Source) (*earlyPods, e
 		return nil, err
 	}
 	e := &earlyPods{
-		source: overlay, attach: func(a *agent.Agent) { overlay.Attach(a) },
-		collect: []prometheus.Collector{announcer}, run: []func(context.Context) error{announcer.Run},
+		source: overlay, attach: func(a *agent.Agent) { overlay.Attach(a) }, follow: overlay.Follow,
+		collect: []prometheus.Collector{announcer, overlay}, run: []func(context.Context) error{announcer.Run},
 	}
 	if f.nri == nriOff {
 		return e, nil

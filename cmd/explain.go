@@ -398,6 +398,8 @@ func reasonText(v *model.Verdict) string {
 		return fmt.Sprintf("%s of Tierwall/default: %s", g.Setting(), g.Text())
 	case model.ReasonLinkService:
 		return "what a link cannot work without: neighbour discovery, multicast listeners, DHCP"
+	case model.ReasonGhost:
+		return "a pod whose object is gone and which may still run: it sends and gets nothing"
 	}
 	if v.Action == model.NoAction {
 		return "nothing matched: the next stage decides"

@@ -250,7 +250,7 @@ func (ix *Index) dropEffective(e *effRec) bool {
 // buildEffective merges policies, which come in order, into chains.
 func buildEffective(id uint64, kind ownerKind, recs []*policyRec) *Effective {
 	e := &Effective{ID: id, Host: kind.host(), DefaultAction: model.Allow}
-	if kind == ownerHostDeny {
+	if kind == ownerHostDeny || kind == ownerGhost {
 		e.DefaultAction = model.Deny
 	}
 	add := func(c *Chain, rec *policyRec) {

@@ -15,8 +15,8 @@ type Effective struct {
 	ID uint64
 	// Host is true for host endpoints.
 	Host bool
-	// DefaultAction after the last tier: Allow for pods; for host endpoints that
-	// of the object, and it holds for local traffic only.
+	// DefaultAction after the last tier: Allow for pods, Deny for ghosts; for host
+	// endpoints that of the object, and it holds for local traffic only.
 	DefaultAction model.Action
 	// Ingress and Egress are the normal policies.
 	Ingress, Egress Chain

@@ -11,7 +11,7 @@ type endKind uint8
 
 const (
 	endOutside endKind = iota // nobody's that is known
-	endPod                    // a pod's
+	endPod                    // a pod's, or its ghost's
 	endHost                   // a node's own
 	endUnknown                // nobody's, in the pod blocks of a node
 )
@@ -29,7 +29,7 @@ type End struct {
 	ofNode bool
 }
 
-// Pod is the pod that has the address; zero where none has.
+// Pod is the pod or the ghost that has the address; zero where none has.
 func (e *End) Pod() model.Ref {
 	if e.kind == endPod {
 		return e.pod.ref()
@@ -55,11 +55,11 @@ func (e *End) on(node string, k endKind) bool { return e.kind == k && e.node == 
 // of several the first by name each. A node or host endpoint of the given node,
 // if not empty, comes first.
 func (ix *Index) holders(a netip.Addr, prefer string) (pod, host *owner, node string) {
-	first := func(o, than *owner) bool { return than == nil || o.ref().Compare(than.ref()) < 0 }
+	first := func(o, than *owner) bool { return than == nil || before(o, than) }
 	own := false
 	ix.addrs.holders(single(a), func(o *owner) bool {
 		switch {
-		case o.ls.kind == ownerPod:
+		case o.workload():
 			if first(o, pod) {
 				pod = o
 			}

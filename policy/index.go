@@ -46,6 +46,7 @@ type Index struct {
 	pods        map[podKey]*owner
 	hosts       map[string]*owner
 	networkSets map[model.Ref]*owner
+	ghosts      map[model.Ref]*owner
 	nodes       map[string]*nodeRec
 	// clusterAddrs are the nodes' addresses; nil: to be gathered anew.
 	clusterAddrs []netip.Addr
@@ -110,6 +111,7 @@ func New(o Options) *Index {
 		pods:           map[podKey]*owner{},
 		hosts:          map[string]*owner{},
 		networkSets:    map[model.Ref]*owner{},
+		ghosts:         map[model.Ref]*owner{},
 		nodes:          map[string]*nodeRec{},
 		services:       map[model.ServiceRef]*service{},
 		slices:         map[model.Ref]*model.ServiceSlice{},
@@ -170,6 +172,8 @@ func (ix *Index) Delete(r model.Ref) {
 		ix.deletePod(r.Namespace, r.Name)
 	case model.KindHostEndpoint:
 		ix.deleteHost(r.Name)
+	case model.KindPodGhost:
+		ix.deleteGhost(r)
 	case model.KindGlobalNetworkSet, model.KindNetworkSet:
 		ix.deleteNetworkSet(r)
 	case model.KindNamespace:
@@ -206,6 +210,8 @@ func (ix *Index) find(r model.Ref) *owner {
 		}
 	case model.KindHostEndpoint:
 		return ix.hosts[r.Name]
+	case model.KindPodGhost:
+		return ix.ghosts[r]
 	}
 	return nil
 }
@@ -246,14 +252,17 @@ func (ix *Index) Endpoint(r model.Ref) (*model.Endpoint, bool) {
 	return e, true
 }
 
-// Endpoints returns the refs of all endpoints, sorted.
+// Endpoints returns the refs of all endpoints, ghosts among them, sorted.
 func (ix *Index) Endpoints() []model.Ref {
-	out := make([]model.Ref, 0, len(ix.pods)+len(ix.hosts))
+	out := make([]model.Ref, 0, len(ix.pods)+len(ix.hosts)+len(ix.ghosts))
 	for _, o := range ix.pods {
 		out = append(out, o.ref())
 	}
 	for _, o := range ix.hosts {
 		out = append(out, o.ref())
+	}
+	for r := range ix.ghosts {
+		out = append(out, r)
 	}
 	slices.SortFunc(out, model.Ref.Compare)
 	return out
@@ -278,7 +287,7 @@ func (ix *Index) NetworkSet(r model.Ref) []netip.Prefix {
 }
 
 // ownerOf returns the pod that has an address, or else the host endpoint, or
-// nil. Of several the first by name counts.
+// nil. Of several the first by name counts; of ghosts and pods see Index.before.
 func (ix *Index) ownerOf(a netip.Addr) *owner {
 	a = a.Unmap()
 	if !a.IsValid() {
@@ -293,7 +302,7 @@ func (ix *Index) ownerOf(a netip.Addr) *owner {
 		case best == nil, best.host() != nil && o.host() == nil:
 			best = o
 		case best.host() == nil && o.host() != nil:
-		case o.ref().Compare(best.ref()) < 0:
+		case before(o, best):
 			best = o
 		}
 		return true

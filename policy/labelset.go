@@ -20,6 +20,7 @@ const (
 	ownerHostAllow
 	ownerNetworkSet
 	ownerNode
+	ownerGhost
 )
 
 func (k ownerKind) host() bool { return k == ownerHostDeny || k == ownerHostAllow }
@@ -32,6 +33,8 @@ func (k ownerKind) label() string {
 		return model.OwnerHostEndpoint
 	case ownerNetworkSet:
 		return model.OwnerNetworkSet
+	case ownerGhost:
+		return model.OwnerGhost
 	}
 	return model.OwnerNode
 }

@@ -32,7 +32,12 @@ type sel struct {
 func (s *sel) peer() bool    { return s.addrs != nil || len(s.ports) > 0 }
 func (s *sel) subject() bool { return len(s.policies) > 0 }
 
+// wants reports whether the selector has to be evaluated for a label set. Ghosts are
+// neither subjects nor peers of any.
 func (s *sel) wants(ls *labelSet) bool {
+	if ls.kind == ownerGhost {
+		return false
+	}
 	return s.peer() || s.subject() && ls.local > 0
 }
 

@@ -53,14 +53,18 @@ func (ix *Index) deleteNode(name string) {
 
 func (ix *Index) upsertLinks(l *model.Links) {
 	rec := ix.nodeRec(l.Node)
+	before := rec.links
 	rec.links = newLinkTable(l)
 	ix.rejoin(rec)
+	ix.reportGhosts(before, rec.links)
 }
 
 func (ix *Index) deleteLinks(node string) {
 	if rec := ix.nodes[node]; rec != nil && rec.links != nil {
+		before := rec.links
 		rec.links = nil
 		ix.rejoin(rec)
+		ix.reportGhosts(before, nil)
 	}
 }
 

@@ -4,12 +4,13 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // owner is something that has addresses and labels: a pod, a host endpoint, a
-// network set or a node.
+// network set or a node. Or it is a pod's ghost, which has no labels.
 type owner struct {
 	name  string
 	ls    *labelSet
@@ -66,6 +67,9 @@ func (o *owner) ref() model.Ref {
 		return model.Ref{Kind: model.KindHostEndpoint, Name: o.name}
 	case ownerNode:
 		return model.Ref{Kind: model.KindNode, Name: o.name}
+	case ownerGhost:
+		namespace, name, _ := strings.Cut(o.name, "/")
+		return model.Ref{Kind: model.KindPodGhost, Namespace: namespace, Name: name}
 	}
 	if o.ls.ns != nil {
 		return model.Ref{Kind: model.KindNetworkSet, Namespace: o.ls.ns.name, Name: o.name}
@@ -73,7 +77,10 @@ func (o *owner) ref() model.Ref {
 	return model.Ref{Kind: model.KindGlobalNetworkSet, Name: o.name}
 }
 
-func (o *owner) endpoint() bool { return o.ls.kind == ownerPod || o.ls.kind.host() }
+func (o *owner) endpoint() bool { return o.workload() || o.ls.kind.host() }
+
+// workload reports whether an owner is a pod or a pod's ghost.
+func (o *owner) workload() bool { return o.ls.kind == ownerPod || o.ls.kind == ownerGhost }
 
 // single is an address as the block that holds only it.
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
@@ -131,6 +138,10 @@ type podKey struct {
 }
 
 func (ix *Index) upsertEndpoint(e *model.Endpoint) {
+	if e.Ref.Kind == model.KindPodGhost {
+		ix.upsertGhost(e)
+		return
+	}
 	o := &owner{
 		name: e.Ref.Name, node: e.Node, addrs: sortedAddrs(e.Addrs),
 		local: ix.local == nil || ix.local(e.Node),

@@ -170,6 +170,12 @@ func (r *router) toItself(pod *owner) {
 
 // normal adds the stage of an endpoint's own policy, which has a default.
 func (r *router) normal(o *owner, stage model.Stage, dir model.Direction, unless Settled) {
+	if o.ls.kind == ownerGhost {
+		if o.local {
+			r.fixed(o.ref(), stage, dir, model.Deny, model.ReasonGhost)
+		}
+		return
+	}
 	if e := o.effective(); e != nil {
 		r.add(Stop{Endpoint: o.ref(), StageChain: e.of(stage, dir), Unless: unless})
 	}

@@ -21,7 +21,7 @@ type suspect struct {
 // not take. Pods and the like are too many to remember and too plain to be at fault.
 func blamable(k model.Kind) bool {
 	switch k {
-	case model.KindPod, model.KindNode, model.KindNamespace, model.KindServiceAccount, model.KindService, model.KindEndpointSlice:
+	case model.KindPod, model.KindPodGhost, model.KindNode, model.KindNamespace, model.KindServiceAccount, model.KindService, model.KindEndpointSlice:
 		return false
 	}
 	return true

@@ -96,16 +96,20 @@ func (a *Agent) noteLocalPods(ch *dataplane.Change) {
 	}
 }
 
-// localPods are the addresses of the node's pods.
+// localPods are the addresses of the node's pods and ghosts.
 func (a *Agent) localPods() links.Pods {
 	out := links.Pods{}
 	for _, e := range a.comp.Endpoints() {
 		if e.Host != nil {
 			continue
 		}
+		ref := e.Ref
+		if pod, ok := ref.GhostOf(); ok {
+			ref = pod // whose seat at a bridge it keeps
+		}
 		for _, addr := range e.Addrs {
 			if _, twice := out[addr]; !twice {
-				out[addr] = e.Ref
+				out[addr] = ref
 			}
 		}
 	}

@@ -29,6 +29,7 @@ func lean(o runtime.Object) (runtime.Object, bool) {
 		if uid, ok := o.Annotations[corev1.MirrorPodAnnotationKey]; ok {
 			p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: uid}
 		}
+		p.Spec.TerminationGracePeriodSeconds = grace(o)
 		p.Status.Phase = "" // no news as long as it has not ended
 		return p, true
 	case *discoveryv1.EndpointSlice:
@@ -37,6 +38,16 @@ func lean(o runtime.Object) (runtime.Object, bool) {
 		}
 	}
 	return source.Trim(o), true
+}
+
+// grace is how long a pod may take to end after its deletion, in seconds: what its spec
+// says, or the deletion where that grants more; nil: what the API defaults to.
+func grace(o *corev1.Pod) *int64 {
+	s, d := o.Spec.TerminationGracePeriodSeconds, o.DeletionGracePeriodSeconds
+	if d != nil && (s == nil || *d > *s) {
+		return d
+	}
+	return s
 }
 
 // stripCustom takes from a custom resource what no one reads, in place. Of the

@@ -91,6 +91,7 @@ func (p *Plugin) connect(ctx context.Context) (accepted bool, err error) {
 	p.opts.Log.Info("the container runtime has new pods wait for their policy", "runtime", h.runtime, "socket", p.opts.Socket, "required", p.opts.Require)
 	p.metrics.connected.Set(1)
 	defer p.metrics.connected.Set(0)
+	defer p.opts.Pods.Lost()
 	select {
 	case err = <-ended:
 	case <-ctx.Done():

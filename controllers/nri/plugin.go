@@ -43,6 +43,8 @@ type Pods interface {
 	Started(context.Context, startup.Sandbox) error
 	// Stopped says that one has stopped.
 	Stopped(startup.Sandbox)
+	// Lost says that the runtime reports nothing until Running is called again.
+	Lost()
 }
 
 var _ Pods = (*startup.Overlay)(nil)
@@ -178,7 +180,7 @@ func (h *handler) RemovePodSandbox(ctx context.Context, pod *api.PodSandbox) err
 // sandboxOf is what counts of a sandbox. Its labels and annotations do not: who
 // can talk to the runtime chooses them.
 func sandboxOf(p *api.PodSandbox) startup.Sandbox {
-	s := startup.Sandbox{ID: p.GetId(), Namespace: p.GetNamespace(), Name: p.GetName(), UID: p.GetUid()}
+	s := startup.Sandbox{ID: p.GetId(), Namespace: p.GetNamespace(), Name: p.GetName(), UID: p.GetUid(), Running: p.GetPid() != 0}
 	for _, ip := range p.GetIps() {
 		if a, err := netip.ParseAddr(ip); err == nil {
 			s.Addrs = append(s.Addrs, a)

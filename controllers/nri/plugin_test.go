@@ -8,6 +8,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -29,6 +30,7 @@ type fakePods struct {
 	events chan string
 	// answer is what Started returns; nil: nothing.
 	answer func(ctx context.Context, s startup.Sandbox) error
+	lost   atomic.Int32 // calls of Lost
 }
 
 func newFakePods() *fakePods { return &fakePods{events: make(chan string, 100)} }
@@ -48,6 +50,8 @@ func (f *fakePods) Started(ctx context.Context, s startup.Sandbox) error {
 	}
 	return f.answer(ctx, s)
 }
+
+func (f *fakePods) Lost() { f.lost.Add(1) }
 
 func (f *fakePods) Stopped(s startup.Sandbox) { f.events <- "stopped " + text(s) }
 
@@ -347,6 +351,9 @@ func TestReconnects(t *testing.T) {
 	runtimenri.SetPluginRequestTimeout(runtimenri.DefaultPluginRequestTimeout)
 	close(block)
 	pods.next(t, "running s1 a/p u1 10.0.0.1")
+	if got := pods.lost.Load(); got != 1 {
+		t.Errorf("lost %d times, want 1", got)
+	}
 	if log.count("WARN connection to the container runtime is lost") == 0 {
 		t.Errorf("nothing said: %v", log.text)
 	}

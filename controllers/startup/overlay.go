@@ -8,6 +8,7 @@ import (
 	"slices"
 	"sync"
 
+	"github.com/prometheus/client_golang/prometheus"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/utils/clock"
@@ -73,6 +74,7 @@ type Overlay struct {
 	announced []v1alpha1.StartedPod
 	batch     []change
 	unknown   unknown
+	graves    graves
 }
 
 // pod is what the API server says of a pod.
@@ -111,10 +113,15 @@ func New(o Options) (*Overlay, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Overlay{
+	out := &Overlay{
 		opts: o, pods: map[key]*pod{}, boxes: map[key]*box{}, reports: map[string]map[key]started{},
-		claims: map[netip.Addr]key{}, changed: make(chan struct{}),
-	}, nil
+		claims: map[netip.Addr]key{}, changed: make(chan struct{}), graves: newGraves(o.Node),
+	}
+	out.graves.count = prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "tierwall_agent_ghost_addresses",
+		Help: "Addresses of this node's ghosts: pods whose object is gone and whose sandbox may still run. They are denied.",
+	}, out.countGhosts)
+	return out, nil
 }
 
 // Attach says whose kernel it is: the agent that runs this source.
@@ -142,6 +149,8 @@ type filter struct {
 func (f *filter) Synced() {
 	f.o.mu.Lock()
 	f.o.unknown.synced = true
+	f.o.adopt()
+	f.o.flush()
 	f.o.mu.Unlock()
 	f.Sink.Synced()
 }
@@ -168,6 +177,10 @@ func (f *filter) Update(upserts []runtime.Object, deletes []model.Ref) {
 			o.upserted(obj)
 		case *v1alpha1.PodAddressReport:
 			o.reported(obj.Name, obj.Pods)
+		case *corev1.Node:
+			o.nodeUpserted(obj)
+			o.unknown.upserted(obj, o.opts.Node)
+			o.batch = append(o.batch, change{object: obj})
 		default:
 			o.unknown.upserted(obj, o.opts.Node)
 			o.batch = append(o.batch, change{object: obj})
@@ -187,6 +200,9 @@ func (o *Overlay) upserted(obj *corev1.Pod) {
 	p := o.pods[k]
 	if !local && p == nil && (obj.Status.PodIP != "" || len(obj.Status.PodIPs) > 0) && len(o.claims) == 0 {
 		o.batch = append(o.batch, change{podRef(k), obj}) // almost all are like this
+		if o.graves.book.Len() > 0 {
+			o.owned(statusAddrs(obj), false)
+		}
 		return
 	}
 	status := statusAddrs(obj)
@@ -194,6 +210,7 @@ func (o *Overlay) upserted(obj *corev1.Pod) {
 		before := p
 		p = &pod{}
 		if before != nil {
+			o.bury(k, before)
 			p.claims = before.claims
 		}
 	}
@@ -217,6 +234,7 @@ func (o *Overlay) removed(r model.Ref) {
 	if p == nil {
 		return
 	}
+	o.bury(k, p)
 	delete(o.pods, k)
 	if b := o.boxes[k]; b != nil && b.ended {
 		delete(o.boxes, k)
@@ -304,6 +322,7 @@ func (o *Overlay) resolve(k key, p *pod) {
 			}
 		}
 	}
+	o.owned(has, p.local)
 	before := p.claims
 	p.claims = early
 	for _, a := range early {
@@ -418,6 +437,7 @@ func (o *Overlay) noteLocal() {
 
 // flush hands on what has changed; of several changes of one object the last counts.
 func (o *Overlay) flush() {
+	o.settleGhosts()
 	if o.to == nil || len(o.batch) == 0 {
 		return
 	}

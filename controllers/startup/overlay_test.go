@@ -3,8 +3,10 @@ package startup
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/netip"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +19,8 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent"
+	"github.com/tierwall/tierwall/dataplane/links"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -33,12 +37,13 @@ type world struct {
 	announced []v1alpha1.StartedPod
 	updates   int
 	settle    error
+	ghosts    map[string]string // namespace/name@uid → addresses
 	clock     *clocktesting.FakeClock
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, pods: map[string]string{}, nodeOf: map[string]string{}, nodes: map[string]string{}, clock: clocktesting.NewFakeClock(time.Unix(1, 0))}
+	w := &world{t: t, ghosts: map[string]string{}, pods: map[string]string{}, nodeOf: map[string]string{}, nodes: map[string]string{}, clock: clocktesting.NewFakeClock(time.Unix(1, 0))}
 	o, err := New(Options{Node: "n1", Source: w, Herald: w, Clock: w.clock})
 	if err != nil {
 		t.Fatal(err)
@@ -66,9 +71,16 @@ func (s *sink) Report(...error) {}
 func (s *sink) Update(upserts []runtime.Object, deletes []model.Ref) {
 	s.updates++
 	for _, r := range deletes {
+		if r.Kind == model.KindPodGhost {
+			delete(s.ghosts, r.Namespace+"/"+r.Name)
+		}
 		delete(s.pods, r.Namespace+"/"+r.Name)
 	}
 	for _, o := range upserts {
+		if g, ok := o.(*convert.Ghost); ok {
+			s.ghosts[g.Ref().Namespace+"/"+g.Ref().Name] = strings.Trim(fmt.Sprint(g.Addrs), "[]")
+			continue
+		}
 		p, ok := o.(*corev1.Pod)
 		if !ok {
 			continue
@@ -157,12 +169,45 @@ func (w *world) do(step string) {
 		_ = w.Started(ctx, sandboxText(rest))
 	case "stop":
 		w.Stopped(sandboxText(rest))
-	case "running":
+	case "running", "alive":
 		var all []Sandbox
 		for _, s := range list(rest) {
-			all = append(all, sandboxText(s))
+			box := sandboxText(s)
+			box.Running = verb == "alive"
+			all = append(all, box)
 		}
 		w.Running(all)
+	case "lost":
+		w.Lost()
+	case "grace": // SECONDS of api pod
+		seconds, pod, _ := strings.Cut(rest, " ")
+		n, err := strconv.ParseInt(seconds, 10, 64)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		p := apiPod(pod)
+		p.Spec.TerminationGracePeriodSeconds = &n
+		w.below.Update([]runtime.Object{p}, nil)
+	case "links": // of pods: "ns/name address interface-or-none, …"
+		asked, l := links.Pods{}, model.Links{}
+		for _, e := range list(rest) {
+			f := strings.Fields(e)
+			a := netip.MustParseAddr(f[1])
+			asked[a] = podRef(splitKey(f[0]))
+			if f[2] != "none" {
+				l.Pods = append(l.Pods, model.PodLink{Addr: a, Interface: f[2]})
+			}
+		}
+		kernel := &links.Fake{}
+		kernel.Set(l)
+		if _, err := w.Follow(kernel).Read(asked); err != nil {
+			w.t.Fatal(err)
+		}
+	case "addresses": // of a Node
+		name, addr, _ := strings.Cut(rest, " ")
+		n := &corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: name}}
+		n.Status.Addresses = []corev1.NodeAddress{{Type: corev1.NodeInternalIP, Address: addr}}
+		w.below.Update([]runtime.Object{n}, nil)
 	case "report":
 		node, pods, _ := strings.Cut(rest, " ")
 		r := &v1alpha1.PodAddressReport{ObjectMeta: metav1.ObjectMeta{Name: node}}
@@ -191,12 +236,23 @@ func (w *world) do(step string) {
 			w.t.Fatal(err)
 		}
 		w.clock.Step(d)
+		for w.due() {
+			time.Sleep(time.Millisecond) // it is dealt with in a goroutine
+		}
 	case "node":
 		name, addr, _ := strings.Cut(rest, " ")
 		w.nodes[addr] = name
 	default:
 		w.t.Fatalf("no such step: %s", step)
 	}
+}
+
+// due reports whether a ghost's time is over and it has not been dealt with.
+func (w *world) due() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	at := w.graves.at
+	return !at.IsZero() && !at.After(w.clock.Now())
 }
 
 // have are the pods that have addresses.

@@ -16,6 +16,9 @@ type Sandbox struct {
 	Namespace, Name, UID string
 	// Addrs that the runtime has given it.
 	Addrs []netip.Addr
+	// Running: its process runs. Of a sandbox that is listed and not running, nothing
+	// is known. Started takes it for granted.
+	Running bool
 }
 
 func (s *Sandbox) key() key { return key{s.Namespace, s.Name} }

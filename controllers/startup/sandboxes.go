@@ -41,6 +41,7 @@ func (o *Overlay) Running(list []Sandbox) {
 			o.resolve(k, p)
 		}
 	}
+	o.listed(list)
 	o.noteLocal()
 	o.flush()
 }
@@ -57,6 +58,7 @@ func (o *Overlay) Started(ctx context.Context, s Sandbox) error {
 	k := s.key()
 	o.mu.Lock()
 	o.boxes[k] = &box{Sandbox: s}
+	o.graves.sandboxes[s.ID] = s
 	if p := o.pods[k]; p != nil && p.local {
 		o.resolve(k, p)
 	}
@@ -123,9 +125,12 @@ func (o *Overlay) look(k key, id string) (known, stopped bool, changed <-chan st
 func (o *Overlay) Stopped(s Sandbox) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	delete(o.graves.sandboxes, s.ID)
+	o.graves.book.Stopped(s.ID)
 	k := s.key()
 	b := o.boxes[k]
 	if b == nil || b.ID != s.ID {
+		o.flush()
 		return
 	}
 	b.ended = true

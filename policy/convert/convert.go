@@ -77,6 +77,8 @@ func Object(o runtime.Object) (obj model.Object, problems []model.Problem, known
 	case *v1alpha1.NodeReport:
 		r.checkMeta(o, false)
 		obj = nodeLinks(o, r)
+	case *Ghost:
+		obj = ghost(o)
 	}
 	if p, ok := obj.(*model.Policy); ok {
 		p.Problems = r.list
@@ -131,6 +133,11 @@ func RefOf(o runtime.Object) (model.Ref, bool) {
 		return clusterWide(model.KindTierwall, o, o != nil)
 	case *v1alpha1.NodeReport:
 		return clusterWide(model.KindNodeLinks, o, o != nil)
+	case *Ghost:
+		if o == nil {
+			return model.Ref{}, false
+		}
+		return o.Ref(), true
 	}
 	return model.Ref{}, false
 }

@@ -57,6 +57,8 @@ func describe(v *model.Verdict) string {
 		s = fmt.Sprintf("unknownWorkloads for %s (the address is in a pod CIDR and no pod has it)", v.Direction)
 	case model.ReasonGuard:
 		s = fmt.Sprintf("the %s guard for %s", v.Policy.Name, v.Direction)
+	case model.ReasonGhost:
+		s = "what always holds: a pod whose object is gone sends and gets nothing"
 	default:
 		s = fmt.Sprintf("%s: %s", v.Direction, v.Reason)
 	}

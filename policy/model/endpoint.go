@@ -6,9 +6,10 @@ import (
 )
 
 // Endpoint is a pod or a host endpoint: something that policies select and
-// that rules' selectors match.
+// that rules' selectors match. Or it is the ghost of a pod, which has addresses and
+// no labels: no selector matches it, and it may neither send nor get anything.
 type Endpoint struct {
-	// Ref is Pod/namespace/name or HostEndpoint/name.
+	// Ref is Pod/namespace/name, HostEndpoint/name or a GhostRef.
 	Ref Ref
 	// Node that the endpoint is on; empty if unknown.
 	Node string

@@ -26,6 +26,16 @@ type Links struct {
 	Pods []PodLink
 	// Tunnels are the encapsulating interfaces of the node. Sorted.
 	Tunnels []Tunnel
+	// Ghosts of the node's pods, as a NodeReport lists them; an agent knows those of
+	// its own node otherwise. Sorted by address.
+	Ghosts []Ghost
+}
+
+// Ghost is an address of a pod whose object is gone and whose sandbox may still run.
+type Ghost struct {
+	Addr netip.Addr
+	// Ref is a GhostRef.
+	Ref Ref
 }
 
 // LinkAddr is an address of the node's own and the interface that bears it.

@@ -204,6 +204,7 @@ const (
 	OwnerHostEndpoint = "hostendpoint"
 	OwnerNetworkSet   = "networkset"
 	OwnerNode         = "node"
+	OwnerGhost        = "ghost" // no selector is evaluated for it
 )
 
 // Matches says whether an ICMP type and code match.

@@ -33,6 +33,10 @@ const (
 	KindTierwall                  Kind = "Tierwall"
 	// KindNodeLinks is Links; in the API it is part of a NodeReport.
 	KindNodeLinks Kind = "NodeReport"
+	// KindPodGhost is a pod whose object is gone and whose sandbox may still run; no
+	// object of the API. Its name is that of GhostRef. It sorts behind KindPod: where
+	// the first of several counts, a pod comes first.
+	KindPodGhost Kind = "PodGhost"
 	// KindGuard is one of the Guards, by its GuardName; no object of the API.
 	KindGuard Kind = "Guard"
 	// KindInterface is an interface of a node; no object of the API.
@@ -75,6 +79,20 @@ func (r Ref) String() string {
 		return string(r.Kind) + "/" + r.Name
 	}
 	return string(r.Kind) + "/" + r.Namespace + "/" + r.Name
+}
+
+// GhostRef names the ghost of a pod, whose name another pod may have by now.
+func GhostRef(namespace, name, uid string) Ref {
+	return Ref{Kind: KindPodGhost, Namespace: namespace, Name: name + "@" + uid}
+}
+
+// GhostOf names the pod that a ghost was; ok is false for any other Ref.
+func (r Ref) GhostOf() (pod Ref, ok bool) {
+	name, _, _ := strings.Cut(r.Name, "@")
+	if r.Kind != KindPodGhost {
+		return Ref{}, false
+	}
+	return Ref{Kind: KindPod, Namespace: r.Namespace, Name: name}, true
 }
 
 // ParseRef reads what String writes.

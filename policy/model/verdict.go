@@ -84,6 +84,8 @@ const (
 	// ReasonLinkService: what a link cannot work without passes before policy: neighbour
 	// discovery, multicast listeners, DHCP.
 	ReasonLinkService Reason = "LinkService"
+	// ReasonGhost: the pod's object is gone and its sandbox may still run.
+	ReasonGhost Reason = "Ghost"
 )
 
 // RuleIndex is the index of a rule from 0, or one of the two values below.

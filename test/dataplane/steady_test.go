@@ -10,6 +10,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/fleet"
@@ -26,6 +27,8 @@ type cluster struct {
 	// tunnels are reported as the nodes', whatever the kernel has.
 	tunnels []model.Tunnel
 	objects map[model.Ref]runtime.Object
+	// change of the agents' options; see fleet.Options.
+	change func(*agent.Options) (func(*agent.Agent), error)
 }
 
 // found builds the lab of manifests and runs the agents.
@@ -57,7 +60,7 @@ func (c *cluster) run() {
 		list = append(list, o)
 	}
 	var err error
-	c.fleet, err = fleet.Start(context.Background(), c.lab, nodes, list, fleet.Options{Backend: c.plane.backend, Tunnels: c.tunnels})
+	c.fleet, err = fleet.Start(context.Background(), c.lab, nodes, list, fleet.Options{Backend: c.plane.backend, Tunnels: c.tunnels, Change: c.change})
 	Expect(err).NotTo(HaveOccurred())
 }
 

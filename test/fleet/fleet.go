@@ -62,6 +62,9 @@ type Options struct {
 	// Tunnels are reported as the nodes' beside those that they have: the kernel at
 	// hand may lack devices of the kind.
 	Tunnels []model.Tunnel
+	// Change changes the options of an agent before it is made, and returns what is to
+	// be told of the agent, or nil; nil: they stay as they are.
+	Change func(*agent.Options) (made func(*agent.Agent), err error)
 }
 
 // tunnelled reports tunnels beside those of the kernel.
@@ -155,8 +158,21 @@ func (m *member) open(o Options) error {
 		}
 		options.Logs, options.Lines = m.logs, o.Lines
 	}
-	m.agent, err = agent.New(options)
-	return err
+	made := func(*agent.Agent) {}
+	if o.Change != nil {
+		change, err := o.Change(&options)
+		if err != nil {
+			return err
+		}
+		if change != nil {
+			made = change
+		}
+	}
+	if m.agent, err = agent.New(options); err != nil {
+		return err
+	}
+	made(m.agent)
+	return nil
 }
 
 func (f *Fleet) ended(node string, err error) {

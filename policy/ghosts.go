@@ -1,0 +1,62 @@
+package policy
+
+import (
+	"net/netip"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// The ghost of a pod has addresses, and a policy that denies all. It has no labels:
+// no policy selects it and no set has it, so no rule of another endpoint's policy
+// matches it where a known pod would be matched. Other nodes do not know ghosts at
+// all. That is why a ghost does not keep the policies that its pod had: a rule that
+// denies by the pod's labels, on another node, would not be met any more.
+
+func (ix *Index) upsertGhost(e *model.Endpoint) {
+	o := &owner{
+		name: e.Ref.Namespace + "/" + e.Ref.Name, node: e.Node, addrs: sortedAddrs(e.Addrs),
+		local: ix.isLocal(e.Node),
+	}
+	ix.replace(ix.ghosts[e.Ref], o, ownerGhost, nil, nil, nil)
+	ix.ghosts[e.Ref] = o
+}
+
+func (ix *Index) deleteGhost(r model.Ref) {
+	if o := ix.ghosts[r]; o != nil {
+		delete(ix.ghosts, r)
+		ix.detach(o)
+	}
+}
+
+// reportGhosts replaces the ghosts that a node's Links list; either may be nil.
+func (ix *Index) reportGhosts(before, now *linkTable) {
+	if before != nil {
+		for _, g := range before.Ghosts {
+			ix.deleteGhost(g.Ref)
+		}
+	}
+	if now == nil {
+		return
+	}
+	addrs := map[model.Ref][]netip.Addr{}
+	for _, g := range now.Ghosts {
+		addrs[g.Ref] = append(addrs[g.Ref], g.Addr)
+	}
+	for r, list := range addrs {
+		ix.upsertGhost(&model.Endpoint{Ref: r, Node: now.Node, Addrs: list})
+	}
+}
+
+// before reports whether the first of two endpoints with one address is the one that
+// counts: pods of local nodes come before ghosts, and these, which are local, before
+// pods of other nodes. Of two of a kind the first by name counts.
+func before(o, than *owner) bool {
+	ghost, thanGhost := o.ls.kind == ownerGhost, than.ls.kind == ownerGhost
+	switch {
+	case ghost && !thanGhost:
+		return !than.local && !than.ls.kind.host()
+	case thanGhost && !ghost:
+		return o.local || o.ls.kind.host()
+	}
+	return o.ref().Compare(than.ref()) < 0
+}
