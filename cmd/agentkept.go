@@ -21,6 +21,7 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/controllers/agent/kept"
+	"github.com/tierwall/tierwall/controllers/startup"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nftables"
@@ -46,6 +47,15 @@ func (f *agentFlags) kept(log *slog.Logger) *agent.Boot {
 		s.Cluster = clusterOf(config)
 	}
 	return &agent.Boot{Store: s, Holds: kernelHolds}
+}
+
+// keeper returns what keeps the node's pods for the next agent; nil: nothing does.
+func (f *agentFlags) keeper(config *rest.Config) startup.Keeper {
+	boot, err := os.ReadFile(bootIDFile)
+	if f.stateDir == "" || err != nil {
+		return nil
+	}
+	return &startup.File{Dir: f.stateDir, Cluster: clusterOf(config), Node: f.node, Boot: strings.TrimSpace(string(boot))}
 }
 
 // clusterOf is what tells a cluster from others without asking it: the certificates
@@ -92,7 +102,7 @@ func (f forgetting) Cleanup(ctx context.Context) error {
 	if f.dir == "" {
 		return err
 	}
-	return errors.Join(err, (&kept.Store{Dir: f.dir}).Remove())
+	return errors.Join(err, (&kept.Store{Dir: f.dir}).Remove(), startup.Forget(f.dir))
 }
 
 // restore puts the kept state into the kernel once.

@@ -51,7 +51,7 @@ func (f *agentFlags) startup(log *slog.Logger, from agent.Source) (*earlyPods, e
 	if err != nil {
 		return nil, err
 	}
-	overlay, err := startup.New(startup.Options{Node: f.node, Source: from, Herald: announcer, Log: log})
+	overlay, err := startup.New(startup.Options{Node: f.node, Source: from, Herald: announcer, Keeper: f.keeper(config), Log: log})
 	if err != nil {
 		return nil, err
 	}

@@ -293,3 +293,15 @@ func TestWantsAgent(t *testing.T) {
 		}
 	}
 }
+
+// Ghosts are no fault: status names them.
+func TestStatusOfGhosts(t *testing.T) {
+	r := gathered(t, installed(nil), linuxNode("a", nil), nodeReport("a", func(s *v1alpha1.NodeState) {
+		s.Counts.Ghosts = 2
+		s.Ghosts = []v1alpha1.ReportedGhost{{Address: "198.18.0.7", Pod: "PodGhost/shop/web@u1"}, {Address: "fd00::7", Pod: "PodGhost/shop/web@u1"}}
+	}))
+	want := "Node/a: addresses of pods without an object that may still run, which send and get nothing: 2, among them PodGhost/shop/web@u1 (198.18.0.7), PodGhost/shop/web@u1 (fd00::7)"
+	if !r.Healthy || len(r.Notes) != 1 || r.Notes[0] != want {
+		t.Errorf("healthy %v, notes %q", r.Healthy, r.Notes)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -114,6 +115,9 @@ func (r *statusReport) agent(o *v1alpha1.NodeReport, now time.Time) {
 	case len(o.Report.Errors)+len(o.Report.Failed) > 0:
 		a.State = agentErrors
 	}
+	if n := o.Report.Counts.Ghosts; n > 0 {
+		r.Notes = append(r.Notes, fmt.Sprintf("%s: addresses of pods without an object that may still run, which send and get nothing: %d%s", name, n, ghostNames(o.Report.Ghosts)))
+	}
 	for _, e := range o.Report.Errors {
 		r.problem(name, "%s: %s", e.Kind, e.Message)
 	}
@@ -124,6 +128,19 @@ func (r *statusReport) agent(o *v1alpha1.NodeReport, now time.Time) {
 		}
 	}
 	r.Agents = append(r.Agents, a)
+}
+
+// ghostNames names the first of a node's ghosts.
+func ghostNames(list []v1alpha1.ReportedGhost) string {
+	const most = 3
+	var names []string
+	for _, g := range list[:min(len(list), most)] {
+		names = append(names, fmt.Sprintf("%s (%s)", plain(g.Pod), plain(g.Address)))
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return ", among them " + strings.Join(names, ", ")
 }
 
 // policies reads the status of the policies.

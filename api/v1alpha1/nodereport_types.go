@@ -20,6 +20,8 @@ const (
 	MaxReportedRoutes = 64
 	// MaxReportedTunnels is how many tunnels of the node a report lists.
 	MaxReportedTunnels = 32
+	// MaxReportedGhosts is how many addresses of ghosts a report lists.
+	MaxReportedGhosts = 64
 )
 
 // NodeState is what a node's agent says about its node.
@@ -88,6 +90,25 @@ type NodeState struct {
 	// agent cannot read it.
 	// +optional
 	Links *NodeLinks `json:"links,omitempty"`
+	// Ghosts are addresses of pods of the node whose object is gone and whose sandbox
+	// may still run: they send and get nothing. At most 64; Counts has their number.
+	// +optional
+	// +listType=atomic
+	// +kubebuilder:validation:MaxItems=64
+	Ghosts []ReportedGhost `json:"ghosts,omitempty"`
+}
+
+// ReportedGhost is an address of a pod whose object is gone and whose sandbox may
+// still run.
+type ReportedGhost struct {
+	// Address, IPv4 or IPv6.
+	// +required
+	// +kubebuilder:validation:MaxLength=45
+	Address string `json:"address"`
+	// Pod that has it, as PodGhost/namespace/name@uid.
+	// +required
+	// +kubebuilder:validation:MaxLength=400
+	Pod string `json:"pod"`
 }
 
 // NodeLinks are a node's own addresses, routes and tunnels, as far as they decide
@@ -181,6 +202,9 @@ type ReportCounts struct {
 	// widens access.
 	// +optional
 	InvalidObjects int32 `json:"invalidObjects,omitempty"`
+	// Ghosts counts addresses of pods whose object is gone and whose sandbox may still run.
+	// +optional
+	Ghosts int32 `json:"ghosts,omitempty"`
 }
 
 // ReportedError is something that is wrong on a node.

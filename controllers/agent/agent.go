@@ -122,6 +122,7 @@ type Agent struct {
 	foreign  foreign
 	links    nodeLinks
 	guards   nodeGuards
+	ghosts   ghosts
 	// What a Status says beside.
 	ledger      ledger
 	nodes       map[string]struct{}

@@ -43,6 +43,9 @@ type Status struct {
 	Guards *model.Guards
 	// GuardPackets are what the guards had met within the last minute or so; nil: not known.
 	GuardPackets map[model.GuardName]model.GuardPackets
+	// Ghosts are the addresses of pods of the node whose object is gone and whose
+	// sandbox may still run; sorted.
+	Ghosts []model.Ghost
 	// Source is what is wrong with the source.
 	Source []error
 	// Invalid counts objects that are not as they should be.
@@ -160,7 +163,7 @@ func (a *Agent) tell(ctx context.Context) {
 		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate, Err: a.lagging, Took: a.took,
 		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Invalid: len(a.problems), Nodes: len(a.nodes),
 		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err,
-		Guards: a.guards.modes, GuardPackets: a.guards.packets,
+		Ghosts: a.ghosts.sorted(), Guards: a.guards.modes, GuardPackets: a.guards.packets,
 		Endpoints: c.endpoints, Policies: len(a.ledger.active), Rules: c.rules, Sets: len(a.metrics.memberCount), Members: c.members,
 	}
 	a.took = 0

@@ -81,6 +81,10 @@ func (a *Agent) feed(c change) {
 	if blamable(c.ref.Kind) {
 		a.suspect(c.ref, o)
 	}
+	if c.ref.Kind == model.KindPodGhost {
+		e, _ := o.(*model.Endpoint) // nil: gone
+		a.ghosts.note(c.ref, e)
+	}
 	if c.ref.Kind == model.KindPod {
 		e, _ := o.(*model.Endpoint) // nil: gone
 		a.noteForeign(c.ref, e)

@@ -34,6 +34,12 @@ type graves struct {
 	timer clock.Timer
 	at    time.Time
 
+	// former are pods that the agent before this one has kept, until the source is in sync.
+	former []ghosts.Pod
+	// keeping: what is known is to be kept soon; failed is the error of the last time.
+	keeping bool
+	failed  string
+
 	count  prometheus.GaugeFunc
 	ended  *prometheus.CounterVec
 	number int // of addresses that ghosts have, for count
@@ -228,6 +234,9 @@ func (o *Overlay) settleGhosts() {
 		o.opts.Log.Log(context.Background(), slog.LevelInfo, "addresses of a pod without an object are free", "ghost", e.Ref.String(), "addresses", e.Addrs, "reason", string(e.End))
 	}
 	g.number = g.book.Len()
+	if len(upserts)+len(deletes) > 0 {
+		o.planKeep()
+	}
 	next := g.book.Next()
 	if next.Equal(g.at) {
 		return

@@ -1,11 +1,14 @@
 package startup
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
 
 	"github.com/prometheus/client_golang/prometheus/testutil"
+
+	"github.com/tierwall/tierwall/controllers/startup/ghosts"
 )
 
 type ghostsOf = map[string]string
@@ -126,5 +129,67 @@ func TestGhostEnds(t *testing.T) {
 		if got := testutil.ToFloat64(w.graves.ended.WithLabelValues(reason)); got != want {
 			t.Errorf("%s: %v, want %v", reason, got, want)
 		}
+	}
+}
+
+// An agent that starts knows the pods of the one before it: those whose object has
+// gone meanwhile or before, and only those, are ghosts.
+func TestGhostsOutliveTheAgent(t *testing.T) {
+	dir := t.TempDir()
+	keeper := func(boot string) *File { return &File{Dir: dir, Cluster: "c", Node: "n1", Boot: boot} }
+	first := keptWorld(t, keeper("b1"))
+	for _, step := range []string{
+		"api a/p u1 n1 10.0.0.1", "api a/q u2 n1 10.0.0.2", "api a/old u3 n1 10.0.0.3", "api a/far u4 n2 10.0.2.1",
+		"links a/q 10.0.0.2 veth2", "synced", "gone a/old",
+	} {
+		first.do(step)
+	}
+	first.Overlay.keep()
+	for _, c := range []struct {
+		name, boot, steps string
+		want              ghostsOf
+	}{
+		{"nothing has happened", "b1", "api a/p u1 n1 10.0.0.1; api a/q u2 n1 10.0.0.2; synced", ghostsOf{"a/old@u3": "10.0.0.3"}},
+		{"a pod has gone meanwhile", "b1", "api a/p u1 n1 10.0.0.1; synced", ghostsOf{"a/old@u3": "10.0.0.3", "a/q@u2": "10.0.0.2"}},
+		{"and stays while its interface is there", "b1", "api a/p u1 n1 10.0.0.1; synced; wait 48h", ghostsOf{"a/q@u2": "10.0.0.2"}},
+		{"not longer", "b1", "api a/p u1 n1 10.0.0.1; synced; links a/q 10.0.0.2 none", ghostsOf{"a/old@u3": "10.0.0.3"}},
+		{"one of its name has come", "b1", "api a/p u9 n1; api a/q u2 n1 10.0.0.2; synced", ghostsOf{"a/old@u3": "10.0.0.3", "a/p@u1": "10.0.0.1"}},
+		{"with its address", "b1", "api a/p u9 n1 10.0.0.1; api a/q u2 n1 10.0.0.2; synced", ghostsOf{"a/old@u3": "10.0.0.3"}},
+		{"not before all is known", "b1", "api a/p u1 n1 10.0.0.1", ghostsOf{}},
+		{"no sandbox outlives a boot", "b2", "synced", ghostsOf{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := keptWorld(t, keeper(c.boot))
+			for step := range strings.SplitSeq(c.steps, ";") {
+				w.do(strings.TrimLeft(step, " "))
+			}
+			if got := w.ghosts; !reflect.DeepEqual(got, c.want) {
+				t.Errorf("ghosts are %v, want %v", got, c.want)
+			}
+		})
+	}
+	if err := Forget(dir); err != nil {
+		t.Error(err)
+	}
+	if list, err := keeper("b1").Load(); err != nil || list != nil {
+		t.Errorf("kept are %v, %v", list, err)
+	}
+}
+
+// unwritable is a Keeper that fails.
+type unwritable struct{}
+
+func (u *unwritable) Load() ([]ghosts.Pod, error) { return nil, errors.New("no space left on device") }
+func (u *unwritable) Save([]ghosts.KeptPod) error { return errors.New("no space left on device") }
+
+// What cannot be kept costs nothing but that.
+func TestGhostsWithoutASpareByte(t *testing.T) {
+	w := keptWorld(t, &unwritable{})
+	w.do("api a/p u1 n1 10.0.0.1")
+	w.do("synced")
+	w.Overlay.keep()
+	w.do("gone a/p")
+	if got := (ghostsOf{"a/p@u1": "10.0.0.1"}); !reflect.DeepEqual(w.ghosts, got) {
+		t.Errorf("ghosts are %v", w.ghosts)
 	}
 }

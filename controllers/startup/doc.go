@@ -18,6 +18,10 @@
 // their status, and not for addresses that belong to pods of other nodes, or to
 // nodes.
 //
+// A pod of this node ends with its sandbox, and not with its object: until then it is
+// a ghost, whose addresses are denied (bury.go and attach.go, package ghosts). What is
+// known of the node's pods is kept for the next agent (keep.go).
+//
 // Not here: talking to the container runtime (package nri), and how packets of
 // addresses are judged that nobody knows (dataplane, unknownWorkloads).
 package startup

@@ -42,13 +42,16 @@ type Herald interface {
 
 var _ Herald = (*Announcer)(nil)
 
-// Options of an Overlay. All but Log are needed.
+// Options of an Overlay. Node, Source and Herald are needed.
 type Options struct {
 	// Node is the agent's own node.
 	Node string
 	// Source of the objects, pods without addresses and PodAddressReports among them.
 	Source agent.Source
 	Herald Herald
+	// Keeper of this node's pods, so that the next agent knows which of them have lost
+	// their object; nil: nothing is kept.
+	Keeper Keeper
 	// Clock; nil: the real one.
 	Clock clock.WithDelayedExecution
 	// Log; nil: none.
@@ -75,6 +78,8 @@ type Overlay struct {
 	batch     []change
 	unknown   unknown
 	graves    graves
+
+	saving sync.Mutex // held while the Keeper is at work
 }
 
 // pod is what the API server says of a pod.
@@ -135,6 +140,7 @@ func (o *Overlay) Attach(k Kernel) {
 func (o *Overlay) Run(ctx context.Context, to agent.Sink) error {
 	o.mu.Lock()
 	o.to = to
+	o.recall()
 	o.mu.Unlock()
 	return o.opts.Source.Run(ctx, &filter{to, o})
 }
@@ -149,7 +155,9 @@ type filter struct {
 func (f *filter) Synced() {
 	f.o.mu.Lock()
 	f.o.unknown.synced = true
+	f.o.remember()
 	f.o.adopt()
+	f.o.planKeep()
 	f.o.flush()
 	f.o.mu.Unlock()
 	f.Sink.Synced()
@@ -414,6 +422,7 @@ func (o *Overlay) release(k key, p *pod) {
 
 // noteLocal announces what has changed, and wakes who waits.
 func (o *Overlay) noteLocal() {
+	o.planKeep()
 	close(o.changed)
 	o.changed = make(chan struct{})
 	var list []v1alpha1.StartedPod

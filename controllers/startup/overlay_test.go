@@ -43,8 +43,14 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return keptWorld(t, nil)
+}
+
+// keptWorld is a world whose overlay keeps its pods.
+func keptWorld(t *testing.T, keeper Keeper) *world {
+	t.Helper()
 	w := &world{t: t, ghosts: map[string]string{}, pods: map[string]string{}, nodeOf: map[string]string{}, nodes: map[string]string{}, clock: clocktesting.NewFakeClock(time.Unix(1, 0))}
-	o, err := New(Options{Node: "n1", Source: w, Herald: w, Clock: w.clock})
+	o, err := New(Options{Node: "n1", Source: w, Herald: w, Keeper: keeper, Clock: w.clock})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 	"strings"
@@ -155,8 +156,32 @@ func nodeLinks(o *v1alpha1.NodeReport, r *report) model.Object {
 		}
 		l.Tunnels = append(l.Tunnels, model.Tunnel{Interface: x.Interface, Protocol: p, Port: uint16(x.Port)})
 	}
+	l.Ghosts = ghostsOf(o, r)
 	sortLinks(l)
 	return l
+}
+
+// ghostsOf reads the ghosts that an agent has reported.
+func ghostsOf(o *v1alpha1.NodeReport, r *report) (out []model.Ghost) {
+	path := field.NewPath("report", "ghosts")
+	for i, x := range o.Report.Ghosts {
+		a, err := parseAddr(x.Address)
+		if err != nil {
+			r.warnf(path.Index(i).Child("address"), "%v; the address is left out", err)
+			continue
+		}
+		ref, err := model.ParseRef(x.Pod)
+		if err == nil && ref.Kind != model.KindPodGhost {
+			err = fmt.Errorf("%q is no ghost of a pod", x.Pod)
+		}
+		if err != nil {
+			r.warnf(path.Index(i).Child("pod"), "%v; the address is left out", err)
+			continue
+		}
+		out = append(out, model.Ghost{Addr: a, Ref: ref})
+	}
+	slices.SortFunc(out, func(a, b model.Ghost) int { return cmp.Or(a.Addr.Compare(b.Addr), a.Ref.Compare(b.Ref)) })
+	return slices.CompactFunc(out, func(a, b model.Ghost) bool { return a.Addr == b.Addr })
 }
 
 func sortLinks(l *model.Links) {

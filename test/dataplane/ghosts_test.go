@@ -116,7 +116,8 @@ var _ = onEach("A pod whose object is gone", func(p *plane) {
 		becomes(c.lab, tcp(roamer, citizen, 80), false)
 		c.apply(pod("heir", "citizen", 1, roamer, roamer6))
 		becomes(c.lab, tcp(roamer, abroad, 80), true)
-		c.passes(honest(tcp(roamer6, abroad6, 80), tcp(citizen, roamer, 22), tcp(outside, roamer, 80))...)
+		becomes(c.lab, tcp(roamer6, abroad6, 80), true)
+		c.passes(honest(tcp(citizen, roamer, 22), tcp(outside, roamer, 80))...)
 	})
 })
 

@@ -179,14 +179,27 @@ func (s *Store) Save(st *State) (small bool, err error) {
 
 // write replaces the file.
 func (s *Store) write(content []byte) error {
-	if err := os.MkdirAll(s.Dir, 0o700); err != nil {
-		return err
-	}
-	name := s.path() + ".new"
 	create := s.create
 	if create == nil {
-		create = func(name string) (file, error) { return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600) }
+		create = createFile
 	}
+	return replace(s.path(), content, create)
+}
+
+func createFile(name string) (file, error) {
+	return os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+}
+
+// Replace replaces the file of a state folder, which it makes if need be: all of the
+// new content is there or, after an error, the old one.
+func Replace(path string, content []byte) error { return replace(path, content, createFile) }
+
+func replace(path string, content []byte, create func(name string) (file, error)) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	name := path + ".new"
 	f, err := create(name)
 	if err != nil {
 		return err
@@ -198,11 +211,11 @@ func (s *Store) write(content []byte) error {
 	if err := errors.Join(err, f.Close()); err != nil {
 		return errors.Join(err, os.Remove(name))
 	}
-	if err := os.Rename(name, s.path()); err != nil {
+	if err := os.Rename(name, path); err != nil {
 		return err
 	}
 	// The name is on the disk only with the folder.
-	d, err := os.Open(s.Dir)
+	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}

@@ -54,10 +54,11 @@ func content(o *Options, s *agent.Status, took *durations, before *v1alpha1.Node
 		InSync:       s.InSync,
 		Counts: v1alpha1.ReportCounts{
 			Endpoints: int32(s.Endpoints), Policies: int32(s.Policies), Rules: int32(s.Rules),
-			Sets: int32(s.Sets), SetMembers: int32(s.Members), InvalidObjects: int32(s.Invalid),
+			Sets: int32(s.Sets), SetMembers: int32(s.Members), InvalidObjects: int32(s.Invalid), Ghosts: int32(len(s.Ghosts)),
 		},
 		Errors:       errorList(s),
 		Links:        nodeLinks(s.Links),
+		Ghosts:       nodeGhosts(s.Ghosts),
 		LastApply:    duration(took.last),
 		SlowestApply: duration(took.slowest(now)),
 	}

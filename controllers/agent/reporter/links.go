@@ -25,6 +25,14 @@ func nodeLinks(l *model.Links) *v1alpha1.NodeLinks {
 	return out
 }
 
+// nodeGhosts lists ghosts' addresses, as many as may be.
+func nodeGhosts(list []model.Ghost) (out []v1alpha1.ReportedGhost) {
+	for _, g := range list[:min(len(list), v1alpha1.MaxReportedGhosts)] {
+		out = append(out, v1alpha1.ReportedGhost{Address: g.Addr.String(), Pod: g.Ref.String()})
+	}
+	return out
+}
+
 // first returns so many of a list, and whether that or a list before was cut.
 func first[T any](list []T, most int, cut bool) ([]T, bool) {
 	if len(list) <= most {

@@ -90,3 +90,18 @@ func TestMergeRoutes(t *testing.T) {
 		}
 	}
 }
+
+// TestNodeGhosts holds that ghosts are listed, as many as may be.
+func TestNodeGhosts(t *testing.T) {
+	if got := nodeGhosts(nil); got != nil {
+		t.Errorf("of none: %v", got)
+	}
+	var list []model.Ghost
+	for i := range 100 {
+		list = append(list, model.Ghost{Addr: netip.AddrFrom4([4]byte{198, 18, 0, byte(i)}), Ref: model.GhostRef("shop", "web", fmt.Sprint(i))})
+	}
+	got := nodeGhosts(list)
+	if len(got) != v1alpha1.MaxReportedGhosts || got[3] != (v1alpha1.ReportedGhost{Address: "198.18.0.3", Pod: "PodGhost/shop/web@3"}) {
+		t.Errorf("%d, the fourth %+v", len(got), got[3])
+	}
+}

@@ -61,6 +61,7 @@ var _ = Describe("Tierwall", Ordered, ContinueOnFailure, func() {
 	Describe("Services", serviceSpecs)
 	Describe("host endpoints", hostSpecs)
 	Describe("owners of tiers", Label("short"), ownerSpecs)
+	Describe("pods without an object", ghostSpecs)
 	Describe("the operator", operatorSpecs)
 	Describe("agents under traffic", restartSpecs)
 	Describe("what fails", outageSpecs)

@@ -1,0 +1,114 @@
+package ghosts
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+)
+
+// State is what an agent keeps of its node's pods for the one after it: those that it
+// knows and those that are ghosts. A pod of it that the API server does not list when
+// the next agent starts has lost its object meanwhile or before.
+type State struct {
+	// Cluster, Node and Boot that it is of; see kept.Store.
+	Cluster string `json:"cluster"`
+	Node    string `json:"node"`
+	Boot    string `json:"boot"`
+	// Pods sorted by namespace, name and UID.
+	Pods []KeptPod `json:"pods"`
+}
+
+// KeptPod is a Pod as a State has it.
+type KeptPod struct {
+	Namespace string       `json:"namespace"`
+	Name      string       `json:"name"`
+	UID       string       `json:"uid"`
+	Addrs     []netip.Addr `json:"addrs"`
+	Linked    []netip.Addr `json:"linked,omitempty"`
+	// Seconds of grace.
+	Seconds int64 `json:"seconds"`
+}
+
+// Errors of Decode.
+var (
+	// ErrOther: it is of another cluster, node, boot or version.
+	ErrOther = errors.New("it is of another cluster, node, boot or version")
+	// ErrDamaged: it is not what was written.
+	ErrDamaged = errors.New("it is damaged")
+)
+
+const stateFormat = "tierwall pods 1 sha256:"
+
+// Keep returns a pod as a State has it.
+func Keep(p Pod) KeptPod {
+	return KeptPod{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Addrs: p.Addrs, Linked: p.Linked, Seconds: int64(p.Grace / time.Second)}
+}
+
+// Pod returns the pod that was kept, of whose sandbox nothing is known.
+func (k *KeptPod) Pod() Pod {
+	seconds := min(max(k.Seconds, 0), int64(Longest/time.Second))
+	return Pod{Namespace: k.Namespace, Name: k.Name, UID: k.UID, Addrs: k.Addrs, Linked: k.Linked, Grace: time.Duration(seconds) * time.Second}
+}
+
+// Kept returns the ghosts of a book as a State has them, sorted.
+func (b *Book) Kept() []KeptPod {
+	var out []KeptPod
+	for _, g := range b.sorted() {
+		k := Keep(g.pod)
+		k.Addrs, k.Linked = g.addrs(), nil
+		for i := range g.places {
+			if g.places[i].linked {
+				k.Linked = append(k.Linked, g.places[i].addr)
+			}
+		}
+		out = append(out, k)
+	}
+	return out
+}
+
+// Encode writes a State: the same State, the same bytes.
+func (s *State) Encode() ([]byte, error) {
+	data, err := json.Marshal(s)
+	if err != nil {
+		return nil, err
+	}
+	sum := sha256.Sum256(data)
+	return append([]byte(stateFormat+hex.EncodeToString(sum[:])+"\n"), data...), nil
+}
+
+// Decode reads the State of a cluster, node and boot.
+func Decode(content []byte, cluster, node, boot string) ([]Pod, error) {
+	line, data, _ := bytes.Cut(content, []byte("\n"))
+	sum, ours := strings.CutPrefix(string(line), stateFormat)
+	if !ours && strings.HasPrefix(string(line), "tierwall pods ") {
+		return nil, ErrOther
+	}
+	if want := sha256.Sum256(data); !ours || sum != hex.EncodeToString(want[:]) {
+		return nil, fmt.Errorf("%w: its checksum is not right", ErrDamaged)
+	}
+	var s State
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&s); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if s.Cluster != cluster || s.Node != node || s.Boot != boot {
+		return nil, ErrOther
+	}
+	var out []Pod
+	for i := range s.Pods {
+		p := s.Pods[i].Pod()
+		if slices.ContainsFunc(p.Addrs, func(a netip.Addr) bool { return !a.IsValid() || a.Zone() != "" || a.Is4In6() }) {
+			return nil, fmt.Errorf("%w: pod %d has an address that no pod has", ErrDamaged, i)
+		}
+		out = append(out, p)
+	}
+	return out, nil
+}

@@ -1,0 +1,154 @@
+//go:build e2e
+
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"strings"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	. "github.com/onsi/gomega"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/utils/ptr"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/test/cluster/probe"
+)
+
+const (
+	// roaming is a block of pods' addresses that is in no node's podCIDR.
+	roaming = "10.230.1.0/24"
+	// staying is how long the pod takes to end, in seconds.
+	staying = 90
+)
+
+// roam has the next pods of a node get addresses of block roaming until the spec is
+// over, as where the pod network has an IPAM of its own, and leads the others there.
+func roam(ctx SpecContext, node string) {
+	GinkgoHelper()
+	const config = "/etc/cni/net.d/10-pods.conflist"
+	sh := func(ctx context.Context, machine, script string) {
+		GinkgoHelper()
+		out, err := run(ctx, machine, "bash", "-ec", script)
+		Expect(err).NotTo(HaveOccurred(), "%s: %s", machine, out)
+	}
+	n := nodeObject(ctx, node)
+	own := ""
+	for _, c := range n.Spec.PodCIDRs {
+		if p, err := netip.ParsePrefix(c); err == nil && p.Addr().Is4() {
+			own = p.String()
+		}
+	}
+	gateway := ""
+	for _, a := range n.Status.Addresses {
+		if ip, err := netip.ParseAddr(a.Address); err == nil && ip.Is4() && a.Type == corev1.NodeInternalIP {
+			gateway = ip.String()
+		}
+	}
+	Expect(own).NotTo(BeEmpty())
+	Expect(gateway).NotTo(BeEmpty())
+	swap := func(from, to string) string {
+		return fmt.Sprintf("sed 's|%s|%s|' %s >/tmp/roam.$$ && cat /tmp/roam.$$ >%s; rm /tmp/roam.$$; grep -q '%s' %s", from, to, config, config, to, config)
+	}
+	others := append([]string{"cp"}, bed.Nodes()...)
+	DeferCleanup(func(ctx SpecContext) {
+		sh(ctx, node, swap(roaming, own))
+		for _, o := range others {
+			if o != node {
+				sh(ctx, o, "ip route del "+roaming)
+			}
+		}
+	}, NodeTimeout(minute))
+	sh(ctx, node, swap(own, roaming))
+	for _, o := range others {
+		if o != node {
+			sh(ctx, o, fmt.Sprintf("ip route add %s via %s", roaming, gateway))
+		}
+	}
+	time.Sleep(2 * time.Second) // the runtime reads the folder when it is told of a change
+}
+
+func nodeObject(ctx context.Context, name string) *corev1.Node {
+	GinkgoHelper()
+	var n corev1.Node
+	Expect(admin.Get(ctx, client.ObjectKey{Name: name}, &n)).To(Succeed())
+	return &n
+}
+
+// ghostSpecs are about pods whose object is gone while their containers run on.
+func ghostSpecs() {
+	It("denies a pod that was deleted by force until its sandbox has stopped, outside podCIDRs", Label("ghosts"), func(ctx SpecContext) {
+		node := bed.Nodes()[0]
+		roam(ctx, node)
+		apply(ctx, `
+apiVersion: tierwall.io/v1alpha1
+kind: Tier
+metadata: {name: security}
+spec: {order: 10}
+---
+apiVersion: tierwall.io/v1alpha1
+kind: GlobalNetworkPolicy
+metadata: {name: roamers}
+spec:
+  tier: security
+  selector: role == 'roamer'
+  types: [Egress]
+  egress: [{action: Deny, destination: {notSelector: role == 'db'}}, {action: Pass}]
+`)
+		By("a pod that takes long to end")
+		pod := probePod("alpha", "roamer", node, "roamer", fmt.Sprint(port80))
+		pod.Labels = map[string]string{"team": "alpha", "role": "roamer"}
+		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](staying)
+		pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: staying}}}
+		create(ctx, pod)
+		p := &place{name: "alpha/roamer", node: node, pod: client.ObjectKeyFromObject(pod), probe: probe.NewClient(control("roamer"))}
+		Eventually(ctx, func(g Gomega) {
+			var now corev1.Pod
+			g.Expect(admin.Get(ctx, p.pod, &now)).To(Succeed())
+			g.Expect(now.Status.PodIP).NotTo(BeEmpty())
+			p.addresses = []netip.Addr{netip.MustParseAddr(now.Status.PodIP)}
+			_, err := p.probe.Seen(ctx, "nothing")
+			g.Expect(err).NotTo(HaveOccurred())
+		}).WithTimeout(2 * minute).Should(Succeed())
+		Expect(netip.MustParsePrefix(roaming).Contains(p.addresses[0])).To(BeTrue(), "%v", p.addresses)
+		out := v4(flows([]*place{p}, pods.pods, tcp(80), udp(80)))
+		in := v4(flows(pods.pods, []*place{p}, tcp(80), udp(80)))
+		expect(ctx, out, func(f flow) bool { return strings.HasSuffix(f.to.name, "/db") })
+
+		By("its object goes, and it runs on")
+		gone := time.Now()
+		Expect(admin.Delete(ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
+		Eventually(ctx, func() bool {
+			return apierrors.IsNotFound(admin.Get(ctx, p.pod, &corev1.Pod{}))
+		}).Should(BeTrue())
+		for round := 0; time.Since(gone) < staying/2*time.Second; round++ {
+			expectDenied(ctx, out) // by probes of its own: it runs
+			expectDenied(ctx, in)
+		}
+
+		By("its sandbox stops, and nothing is left of it")
+		Eventually(ctx, func(g Gomega) {
+			var r v1alpha1.NodeReport
+			g.Expect(admin.Get(ctx, client.ObjectKey{Name: node}, &r)).To(Succeed())
+			g.Expect(r.Report.RenewTime.Time).To(BeTemporally(">", gone.Add(staying*time.Second)))
+			g.Expect(r.Report.Counts.Ghosts).To(BeZero())
+			g.Expect(r.Report.Ghosts).To(BeEmpty())
+		}).WithTimeout(4 * minute).Should(Succeed())
+	}, SpecTimeout(10*minute))
+}
+
+// v4 leaves out flows of IPv6.
+func v4(all []flow) []flow {
+	var out []flow
+	for _, f := range all {
+		if f.address.Is4() {
+			out = append(out, f)
+		}
+	}
+	return out
+}
