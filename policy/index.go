@@ -287,7 +287,7 @@ func (ix *Index) NetworkSet(r model.Ref) []netip.Prefix {
 }
 
 // ownerOf returns the pod that has an address, or else the host endpoint, or
-// nil. Of several the first by name counts; of ghosts and pods see Index.before.
+// nil. Of several the first by name counts; of ghosts and pods see before.
 func (ix *Index) ownerOf(a netip.Addr) *owner {
 	a = a.Unmap()
 	if !a.IsValid() {
