@@ -82,6 +82,7 @@ var _ = onEach("A pod whose object is gone", func(p *plane) {
 		By("the object goes by force, and its containers run on")
 		c.remove("Pod/app/roamer")
 		becomes(c.lab, tcp(roamer, citizen, 80), false) // it was allowed
+		becomes(c.lab, tcp(roamer6, citizen6, 80), false)
 		c.stops(outgoing...)
 		c.stops(incoming...)
 		c.passes(honest(tcp("192.0.2.1", roamer, 80), tcp(citizen, abroad, 80), tcp(citizen6, abroad6, 80), tcp(outside, citizen, 80))...)
@@ -98,6 +99,7 @@ var _ = onEach("A pod whose object is gone", func(p *plane) {
 		c.run()
 		overlays["n1"].Running([]startup.Sandbox{{ID: "s1", Namespace: "app", Name: "roamer", UID: "u1", Addrs: addrs(roamer, roamer6), Running: true}})
 		becomes(c.lab, tcp(roamer, abroad, 80), false)
+		becomes(c.lab, tcp(roamer6, abroad6, 80), false) // iptables writes one family after the other
 		c.stops(outgoing...)
 		c.stops(incoming...)
 
