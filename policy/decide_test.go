@@ -65,6 +65,47 @@ func TestUnknownWorkloadsOfOtherNodes(t *testing.T) {
 	}
 }
 
+// TestLocalHolderWins holds that a pod of another node that claims an address of this
+// node takes neither its pod's policy away nor the node's own address, whatever the
+// pod is called.
+func TestLocalHolderWins(t *testing.T) {
+	claim := func(addr string) *model.Endpoint {
+		return &model.Endpoint{
+			Ref: model.Ref{Kind: model.KindPod, Namespace: "aaa", Name: "liar"}, Node: "n2", Addrs: []netip.Addr{netip.MustParseAddr(addr)},
+		}
+	}
+	flow := func(src, dst string, port uint16) model.Flow {
+		return model.Flow{Src: netip.MustParseAddr(src), Dst: netip.MustParseAddr(dst), Protocol: model.TCP, SrcPort: 40000, DstPort: port}
+	}
+	web := netip.MustParseAddr("10.1.1.5")
+	const outside = "203.0.113.1"
+	for _, local := range []string{"n1", ""} {
+		ix := twoNodes(local, claim("10.1.1.5"))
+		if d := ix.DecideAt("n1", flow(outside, "10.1.1.5", 81)); d.Action != model.Deny {
+			t.Errorf("agent of %q: %+v", local, d)
+		}
+		if d := ix.DecideAt("n1", flow(outside, "10.1.1.5", 80)); d.Action != model.Allow {
+			t.Errorf("agent of %q: %+v", local, d)
+		}
+	}
+	ix := twoNodes("n1", claim("10.1.1.5"))
+	if got := ix.Owner(web); got.Name != "web" {
+		t.Errorf("the owner is %s", got)
+	}
+	if mine, theirs, ok := ix.Clash(web); !ok || mine.Name != "web" || theirs.Name != "liar" {
+		t.Errorf("clash of %s and %s: %v", mine, theirs, ok)
+	}
+	if _, _, ok := twoNodes("n1").Clash(web); ok {
+		t.Error("a clash without a claim")
+	}
+	// The node's own address: what the pod may do is decided as for a host.
+	with := twoNodes("n1", claim("192.0.2.1")).DecideAt("n1", flow("10.1.1.5", "192.0.2.1", 22))
+	without := twoNodes("n1").DecideAt("n1", flow("10.1.1.5", "192.0.2.1", 22))
+	if fmt.Sprintf("%+v", with) != fmt.Sprintf("%+v", without) {
+		t.Errorf("a claim of the node's address: %+v, without %+v", with, without)
+	}
+}
+
 // hep is a host endpoint on n3.
 func hep(name, iface string, addrs ...string) *model.Endpoint {
 	e := &model.Endpoint{

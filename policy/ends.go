@@ -52,15 +52,17 @@ func (e *End) IsUnknownWorkload() bool { return e.kind == endUnknown }
 func (e *End) on(node string, k endKind) bool { return e.kind == k && e.node == node }
 
 // holders are those who have an address: the pod, the host endpoint and the node,
-// of several the first by name each. A node or host endpoint of the given node,
-// if not empty, comes first.
+// of several the first by name each. A pod, a node or a host endpoint of the given
+// node, if not empty, comes first, and a pod of a local node before others: what
+// another node's kubelet reports takes no address away from a pod that is here.
 func (ix *Index) holders(a netip.Addr, prefer string) (pod, host *owner, node string) {
 	first := func(o, than *owner) bool { return than == nil || before(o, than) }
+	here := func(o *owner) bool { return prefer != "" && o.node == prefer }
 	own := false
 	ix.addrs.holders(single(a), func(o *owner) bool {
 		switch {
 		case o.workload():
-			if first(o, pod) {
+			if pod == nil || here(o) && !here(pod) || here(o) == here(pod) && before(o, pod) {
 				pod = o
 			}
 		case o.ls.kind == ownerNode:
@@ -104,9 +106,9 @@ func (ix *Index) End(a netip.Addr) End {
 func (ix *Index) endAt(at string, rec *nodeRec, a netip.Addr) End {
 	pod, host, node := ix.holders(a, at)
 	switch {
-	case pod != nil:
+	case pod != nil && (pod.node == at || node != at):
 		return End{addr: a, kind: endPod, pod: pod, node: pod.node}
-	case node != "" && node == at:
+	case node != "" && node == at: // also if another node's pod claims the address
 		return End{addr: a, kind: endHost, node: at, ofNode: true}
 	case node == "" && host != nil && host.node == at, a.IsLoopback():
 		return End{addr: a, kind: endHost, node: at}

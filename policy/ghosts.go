@@ -46,17 +46,3 @@ func (ix *Index) reportGhosts(before, now *linkTable) {
 		ix.upsertGhost(&model.Endpoint{Ref: r, Node: now.Node, Addrs: list})
 	}
 }
-
-// before reports whether the first of two endpoints with one address is the one that
-// counts: pods of local nodes come before ghosts, and these, which are local, before
-// pods of other nodes. Of two of a kind the first by name counts.
-func before(o, than *owner) bool {
-	ghost, thanGhost := o.ls.kind == ownerGhost, than.ls.kind == ownerGhost
-	switch {
-	case ghost && !thanGhost:
-		return !than.local && !than.ls.kind.host()
-	case thanGhost && !ghost:
-		return o.local || o.ls.kind.host()
-	}
-	return o.ref().Compare(than.ref()) < 0
-}

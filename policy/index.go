@@ -287,7 +287,7 @@ func (ix *Index) NetworkSet(r model.Ref) []netip.Prefix {
 }
 
 // ownerOf returns the pod that has an address, or else the host endpoint, or
-// nil. Of several the first by name counts; of ghosts and pods see before.
+// nil. Which of several counts: see before.
 func (ix *Index) ownerOf(a netip.Addr) *owner {
 	a = a.Unmap()
 	if !a.IsValid() {
@@ -311,12 +311,32 @@ func (ix *Index) ownerOf(a netip.Addr) *owner {
 }
 
 // Owner returns the pod that has an address, or else the host endpoint, or the
-// zero Ref. Of several the first by name counts.
+// zero Ref. Of several a local one counts, and of these the first by name.
 func (ix *Index) Owner(a netip.Addr) model.Ref {
 	if o := ix.ownerOf(a); o != nil {
 		return o.ref()
 	}
 	return model.Ref{}
+}
+
+// Clash returns a local pod that has an address and a pod of another node that
+// claims it, each the first by name; ok is false where there are not both.
+func (ix *Index) Clash(a netip.Addr) (local, other model.Ref, ok bool) {
+	var mine, theirs *owner
+	ix.addrs.holders(single(a.Unmap()), func(o *owner) bool {
+		side := &theirs
+		if o.local {
+			side = &mine
+		}
+		if o.ls.kind == ownerPod && (*side == nil || before(o, *side)) {
+			*side = o
+		}
+		return true
+	})
+	if mine == nil || theirs == nil {
+		return model.Ref{}, model.Ref{}, false
+	}
+	return mine.ref(), theirs.ref(), true
 }
 
 // Node returns a node by name, or nil. Its addresses are those of its object,

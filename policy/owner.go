@@ -82,6 +82,23 @@ func (o *owner) endpoint() bool { return o.workload() || o.ls.kind.host() }
 // workload reports whether an owner is a pod or a pod's ghost.
 func (o *owner) workload() bool { return o.ls.kind == ownerPod || o.ls.kind == ownerGhost }
 
+// before reports whether the first of two endpoints with one address is the one that
+// counts: those of local nodes come before ghosts, and these, which are local, before
+// those of other nodes. Of two of a kind the first by name counts.
+func before(o, than *owner) bool {
+	return cmp.Or(cmp.Compare(o.standing(), than.standing()), o.ref().Compare(than.ref())) < 0
+}
+
+func (o *owner) standing() int {
+	switch {
+	case o.ls.kind == ownerGhost:
+		return 1
+	case o.local:
+		return 0
+	}
+	return 2
+}
+
 // single is an address as the block that holds only it.
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 

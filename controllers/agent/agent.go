@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"math/rand/v2"
+	"net/netip"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -120,6 +121,7 @@ type Agent struct {
 	held     map[model.Ref]error // objects that the kernel did not take, and why
 	problems map[model.Ref]int
 	foreign  foreign
+	clashes  map[netip.Addr]clash
 	links    nodeLinks
 	guards   nodeGuards
 	ghosts   ghosts
@@ -182,7 +184,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}), progress: newProgress(),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), links: newNodeLinks(), full: true,
+		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true,
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()

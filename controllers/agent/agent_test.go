@@ -177,6 +177,22 @@ spec: {endpointToHostAction: Drop}
 		Expect(c.World.Foreign).To(BeEmpty())
 	})
 
+	It("keeps a local pod's address for it when a pod of another node claims it, and reports the clash", func() {
+		rec := &recorder{}
+		clashes := func() string { return rec.last().Clashes }
+		r := settled(func(o *Options) { o.Reporter = rec })
+		r.to.Update(objects(strings.Replace(pod("aaa", "10.0.0.1"), "nodeName: node", "nodeName: other", 1)), nil)
+		r.to.Update(objects(pod("new", "10.0.0.3")), nil)
+		r.next()
+		Eventually(clashes).Should(Equal("Pod/shop/aaa of another node claims address 10.0.0.1 of local Pod/shop/web, which keeps it"))
+		who, node := r.Holder(netip.MustParseAddr("10.0.0.1"))
+		Expect(who).To(Equal(ref("Pod/shop/web")))
+		Expect(node).To(Equal("node"))
+		r.to.Update(objects(pod("newer", "10.0.0.4")), []model.Ref{ref("Pod/shop/aaa")})
+		r.next()
+		Eventually(clashes).Should(BeEmpty())
+	})
+
 	It("does nothing where nothing changes", func() {
 		r := settled(nil)
 		r.to.Update(objects(join(world, pod("web", "10.0.0.1"), pod("db", "10.0.0.2"))), nil)

@@ -35,6 +35,7 @@ type metrics struct {
 	rules        prometheus.Gauge
 	ownAddresses prometheus.Gauge
 	podLinks     prometheus.Gauge
+	clashes      prometheus.Gauge
 
 	// Of the compiler, counted by Run.
 	memberCount map[string]int // by set
@@ -78,6 +79,7 @@ func newMetrics() *metrics {
 		rules:        gauge("rules", "Rules of the policies that select endpoints of this node."),
 		ownAddresses: gauge("node_addresses", "Addresses of the node's own, of all interfaces."),
 		podLinks:     gauge("pod_links", "Addresses of this node's pods whose interface or bridge port is known."),
+		clashes:      gauge("address_clashes", "Addresses of this node's pods that pods of other nodes claim; the local pods keep them."),
 		memberCount:  map[string]int{}, policyRefs: map[*policy.Policy]int{},
 	}
 	for _, k := range errorKinds {
@@ -89,7 +91,7 @@ func newMetrics() *metrics {
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.latency, m.sweeps, m.errors, m.resyncs, m.swept, m.lastSuccess, m.invalid, m.held, m.sourceErrors,
-		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules, m.ownAddresses, m.podLinks,
+		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules, m.ownAddresses, m.podLinks, m.clashes,
 	}
 }
 

@@ -48,6 +48,9 @@ type Status struct {
 	Ghosts []model.Ghost
 	// Source is what is wrong with the source.
 	Source []error
+	// Clashes describes the addresses of local pods that other nodes' pods claim;
+	// empty: none.
+	Clashes string
 	// Invalid counts objects that are not as they should be.
 	Invalid int
 	// Sizes of what the kernel should hold.
@@ -161,7 +164,7 @@ func (a *Agent) tell(ctx context.Context) {
 	c := &a.metrics.counts
 	r := &Status{
 		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate, Err: a.lagging, Took: a.took,
-		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Invalid: len(a.problems), Nodes: len(a.nodes),
+		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Clashes: a.clashing(), Invalid: len(a.problems), Nodes: len(a.nodes),
 		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err,
 		Ghosts: a.ghosts.sorted(), Guards: a.guards.modes, GuardPackets: a.guards.packets,
 		Endpoints: c.endpoints, Policies: len(a.ledger.active), Rules: c.rules, Sets: len(a.metrics.memberCount), Members: c.members,

@@ -58,7 +58,7 @@ func (a *Agent) Settled(ctx context.Context) error {
 }
 
 // Holder says who has an address: the pod and its node, else the node twice, else
-// the zero Ref. Of several the first by name counts. Safe for concurrent use.
+// the zero Ref. Of several pods a local one counts, and of these the first by name. Safe for concurrent use.
 func (a *Agent) Holder(addr netip.Addr) (who model.Ref, node string) {
 	a.ixMu.RLock()
 	defer a.ixMu.RUnlock()

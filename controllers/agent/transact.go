@@ -99,6 +99,10 @@ func (a *Agent) feed(c change) {
 		}
 	}
 	a.put(c.ref, o)
+	if c.ref.Kind == model.KindPod {
+		e, _ := o.(*model.Endpoint)
+		a.noteClashes(c.ref, e)
+	}
 }
 
 // put replaces or, with nil, removes an object of the index.

@@ -75,6 +75,11 @@ const (
 	CodeDuplicateInterface = "duplicate-interface"
 	// CodeExpectedIPsDisagree: expectedIPs are not the addresses of the interface.
 	CodeExpectedIPsDisagree = "expected-ips-disagree"
+	// CodeNamespacedSet: whether the rule of a global policy counts NetworkSets of
+	// namespaces depends on a setting.
+	CodeNamespacedSet = "namespaced-set"
+	// CodeAddressClash: pods of two nodes have one address.
+	CodeAddressClash = "address-clash"
 	// CodeEmptySet: a network set without addresses.
 	CodeEmptySet = "empty-set"
 )

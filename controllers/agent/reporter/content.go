@@ -26,7 +26,7 @@ const (
 // awaited says whether the newer status says something that people wait for.
 func awaited(said, s *agent.Status) bool {
 	return said.Synced != s.Synced || said.InSync != s.InSync || said.Version != s.Version ||
-		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || said.Invalid != s.Invalid ||
+		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || said.Clashes != s.Clashes || said.Invalid != s.Invalid ||
 		!slices.EqualFunc(said.Source, s.Source, func(a, b error) bool { return text(a) == text(b) }) ||
 		!slices.EqualFunc(said.Failed, s.Failed, sameFailure) || !slices.EqualFunc(said.Held, s.Held, sameFailure) ||
 		!sameModes(said.Guards, s.Guards)
@@ -162,6 +162,9 @@ func errorList(s *agent.Status) []v1alpha1.ReportedError {
 	}
 	for _, err := range s.Source {
 		add(kindSource, text(err))
+	}
+	if s.Clashes != "" {
+		add(kindObject, s.Clashes)
 	}
 	for _, f := range s.Held {
 		add(kindObject, f.Ref.String()+": "+message(f))
