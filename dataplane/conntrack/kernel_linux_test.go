@@ -152,7 +152,7 @@ func TestHalfOpen(t *testing.T) {
 	w := newWorld(t)
 	w.policy()
 	var c net.PacketConn // not connected: it hears of no errors
-	w.in(w.client, func() (err error) { c, err = net.ListenPacket("udp4", "10.1.0.2:4000"); return err })
+	w.client.In(func() (err error) { c, err = net.ListenPacket("udp4", "10.1.0.2:4000"); return err })
 	defer func() { _ = c.Close() }()
 	ask := func() {
 		if _, err := c.WriteTo([]byte("anyone?"), &net.UDPAddr{IP: net.IPv4(10, 2, 0, 99), Port: 53}); err != nil {
@@ -184,7 +184,7 @@ func TestProtocols(t *testing.T) {
 	w := newWorld(t)
 	w.policy()
 	send := func(network, to string, packet []byte) {
-		w.in(w.client, func() error {
+		w.client.In(func() error {
 			c, err := net.Dial(network, to)
 			if err != nil {
 				return err

@@ -15,10 +15,10 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/namespace"
 )
 
 // Types of SCTP chunks, RFC 9260, section 3.2.
@@ -53,10 +53,10 @@ type peer struct {
 }
 
 // sctpPeer is an end at an address that the namespace gets if it does not have it.
-func (w *world) sctpPeer(ns netns.NsHandle, at string) *peer {
+func (w *world) sctpPeer(ns *namespace.Namespace, at string) *peer {
 	w.t.Helper()
 	p := &peer{addr: netip.MustParseAddrPort(at)}
-	w.in(ns, func() error {
+	ns.In(func() error {
 		l, err := netlink.LinkByName("eth0")
 		if err != nil {
 			return err
@@ -177,7 +177,7 @@ func layIPTables(w *world) {
 // run runs a command in the router.
 func (w *world) run(args ...string) {
 	w.t.Helper()
-	w.in(w.router, func() error {
+	w.router.In(func() error {
 		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
 			return fmt.Errorf("%v: %w: %s", args, err, out)
 		}
@@ -330,11 +330,11 @@ func TestUDPReopen(t *testing.T) {
 			}
 			// Another flow of the server's own.
 			var in, out net.Conn
-			w.in(w.client, func() (err error) {
+			w.client.In(func() (err error) {
 				in, err = net.ListenUDP("udp4", &net.UDPAddr{IP: net.IPv4(10, 1, 0, 2), Port: 99})
 				return err
 			})
-			w.in(w.server, func() (err error) { out, err = net.Dial("udp4", "10.1.0.2:99"); return err })
+			w.server.In(func() (err error) { out, err = net.Dial("udp4", "10.1.0.2:99"); return err })
 			defer func() { _, _ = in.Close(), out.Close() }()
 			w.passes(out, in)
 		})

@@ -8,15 +8,15 @@ import (
 	"net/netip"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
+
+	"github.com/tierwall/tierwall/test/namespace"
 )
 
 // world is a client and a server with a router between them, each a network
@@ -25,20 +25,20 @@ import (
 //	client 10.1.0.2, fd00:1::2 ── router .1, ::1 ── server 10.2.0.2, fd00:2::2
 type world struct {
 	t                      *testing.T
-	client, router, server netns.NsHandle
+	client, router, server *namespace.Namespace
 	table                  *Kernel
 }
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, client: newNS(t), router: newNS(t), server: newNS(t)}
+	w := &world{t: t, client: namespace.New(t), router: namespace.New(t), server: namespace.New(t)}
 	w.link(w.client, "1")
 	w.link(w.server, "2")
-	for n, ns := range map[string]netns.NsHandle{"1": w.client, "2": w.server} {
-		w.in(w.router, func() error { return ready("to"+n, "fd00:"+n+"::1") })
-		w.in(ns, func() error { return ready("eth0", "fd00:"+n+"::2") })
+	for n, ns := range map[string]*namespace.Namespace{"1": w.client, "2": w.server} {
+		w.router.In(func() error { return ready("to"+n, "fd00:"+n+"::1") })
+		ns.In(func() error { return ready("eth0", "fd00:"+n+"::2") })
 	}
-	w.in(w.router, func() error {
+	w.router.In(func() error {
 		for _, f := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
 			if err := os.WriteFile("/proc/sys/net/"+f, []byte("1"), 0); err != nil {
 				return err
@@ -52,52 +52,15 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func newNS(t *testing.T) netns.NsHandle {
-	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = home.Close() }()
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatalf("network namespaces need root: %v", err)
-	}
-	t.Cleanup(func() { _ = ns.Close() })
-	if err := netns.Set(home); err != nil {
-		t.Fatal(err)
-	}
-	return ns
-}
-
-// in runs f on a thread of the namespace.
-func (w *world) in(ns netns.NsHandle, f func() error) {
-	w.t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := netns.Set(ns)
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		w.t.Fatal(err)
-	}
-}
-
 // link joins a namespace to the router by a veth pair.
-func (w *world) link(ns netns.NsHandle, n string) {
-	w.in(w.router, func() error {
+func (w *world) link(ns *namespace.Namespace, n string) {
+	w.router.In(func() error {
 		return netlink.LinkAdd(&netlink.Veth{
-			LinkAttrs: netlink.LinkAttrs{Name: "to" + n}, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns),
+			LinkAttrs: netlink.LinkAttrs{Name: "to" + n}, PeerName: "eth0", PeerNamespace: netlink.NsFd(ns.Handle),
 		})
 	})
-	w.in(w.router, func() error { return address("to"+n, "10."+n+".0.1/24", "fd00:"+n+"::1/64") })
-	w.in(ns, func() error {
+	w.router.In(func() error { return address("to"+n, "10."+n+".0.1/24", "fd00:"+n+"::1/64") })
+	ns.In(func() error {
 		if err := address("eth0", "10."+n+".0.2/24", "fd00:"+n+"::2/64"); err != nil {
 			return err
 		}
@@ -155,7 +118,7 @@ func ready(name, address string) error {
 func (w *world) nft(script string) string {
 	w.t.Helper()
 	var out []byte
-	w.in(w.router, func() error {
+	w.router.In(func() error {
 		c := exec.Command("nft", "-f", "-")
 		c.Stdin = strings.NewReader(script)
 		var err error
@@ -233,9 +196,9 @@ func (w *world) open(network, dial, listen string) *pair {
 	p := &pair{}
 	if strings.HasPrefix(network, "tcp") {
 		var l net.Listener
-		w.in(w.server, func() (err error) { l, err = net.Listen(network, listen); return err })
+		w.server.In(func() (err error) { l, err = net.Listen(network, listen); return err })
 		defer func() { _ = l.Close() }()
-		w.in(w.client, func() (err error) { p.client, err = net.Dial(network, dial); return err })
+		w.client.In(func() (err error) { p.client, err = net.Dial(network, dial); return err })
 		var err error
 		if p.server, err = l.Accept(); err != nil {
 			w.t.Fatal(err)
@@ -243,8 +206,8 @@ func (w *world) open(network, dial, listen string) *pair {
 	} else {
 		// The server answers from a connected socket, so that both ends look alike.
 		var first net.PacketConn
-		w.in(w.server, func() (err error) { first, err = net.ListenPacket(network, listen); return err })
-		w.in(w.client, func() (err error) { p.client, err = net.Dial(network, dial); return err })
+		w.server.In(func() (err error) { first, err = net.ListenPacket(network, listen); return err })
+		w.client.In(func() (err error) { p.client, err = net.Dial(network, dial); return err })
 		if _, err := p.client.Write([]byte("hello")); err != nil {
 			w.t.Fatal(err)
 		}
@@ -255,7 +218,7 @@ func (w *world) open(network, dial, listen string) *pair {
 		}
 		_ = first.Close()
 		local := net.UDPAddrFromAddrPort(netip.MustParseAddrPort(listen))
-		w.in(w.server, func() (err error) { p.server, err = net.DialUDP(network, local, peer.(*net.UDPAddr)); return err })
+		w.server.In(func() (err error) { p.server, err = net.DialUDP(network, local, peer.(*net.UDPAddr)); return err })
 	}
 	w.t.Cleanup(func() { _, _ = p.client.Close(), p.server.Close() })
 	w.passes(p.client, p.server)

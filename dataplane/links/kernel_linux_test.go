@@ -13,59 +13,27 @@ import (
 	"time"
 
 	"github.com/vishvananda/netlink"
-	"github.com/vishvananda/netns"
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/namespace"
 )
 
-// namespace is a network namespace without a name, which ends with the test.
-type namespace struct {
-	t      *testing.T
-	handle netns.NsHandle
+// place is a network namespace, which ends with the test.
+type place struct {
+	*namespace.Namespace
+	t *testing.T
 }
 
-func newNamespace(t *testing.T) *namespace {
+func newPlace(t *testing.T) *place {
 	t.Helper()
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	home, err := netns.Get()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = home.Close() }()
-	ns, err := netns.New()
-	if err != nil {
-		t.Fatalf("network namespaces need root: %v", err)
-	}
-	t.Cleanup(func() { _ = ns.Close() })
-	if err := netns.Set(home); err != nil {
-		t.Fatal(err)
-	}
-	return &namespace{t, ns}
-}
-
-// in runs f on a thread of the namespace.
-func (n *namespace) in(f func() error) {
-	n.t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-		err := netns.Set(n.handle)
-		if err == nil {
-			err = f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		n.t.Fatal(err)
-	}
+	return &place{namespace.New(t), t}
 }
 
 // ip runs commands of the program ip, a line each.
-func (n *namespace) ip(script string) {
+func (n *place) ip(script string) {
 	n.t.Helper()
-	n.in(func() error {
+	n.In(func() error {
 		c := exec.Command("ip", "-force", "-batch", "-")
 		c.Stdin = strings.NewReader(script)
 		if out, err := c.CombinedOutput(); err != nil {
@@ -75,20 +43,20 @@ func (n *namespace) ip(script string) {
 	})
 }
 
-func (n *namespace) reader() *Kernel {
+func (n *place) reader() *Kernel {
 	n.t.Helper()
 	var k *Kernel
-	n.in(func() (err error) { k, err = New(); return err })
+	n.In(func() (err error) { k, err = New(); return err })
 	n.t.Cleanup(k.Close)
 	return k
 }
 
 // pod makes a namespace with an eth0 whose peer is here.
-func (n *namespace) pod(peer string, addrs ...string) *namespace {
+func (n *place) pod(peer string, addrs ...string) *place {
 	n.t.Helper()
-	p := newNamespace(n.t)
-	n.in(func() error {
-		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: peer}, PeerName: "eth0", PeerNamespace: netlink.NsFd(p.handle)})
+	p := newPlace(n.t)
+	n.In(func() error {
+		return netlink.LinkAdd(&netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: peer}, PeerName: "eth0", PeerNamespace: netlink.NsFd(p.Handle)})
 	})
 	script := "link set eth0 up\n"
 	for _, a := range addrs {
@@ -118,7 +86,7 @@ func check(t *testing.T, got map[string][]string, what string, want ...string) {
 }
 
 func TestKernel(t *testing.T) {
-	n := newNamespace(t)
+	n := newPlace(t)
 	n.ip(`link set lo up
 link add eth0 type veth peer name wire
 link set wire up
@@ -149,8 +117,8 @@ link add idle type vxlan id 4097 dstport 4790 dev eth0`)
 }
 
 // bridged is a node whose pods are on a bridge.
-func bridged(t *testing.T) *namespace {
-	n := newNamespace(t)
+func bridged(t *testing.T) *place {
+	n := newPlace(t)
 	n.ip(`link add cni0 type bridge
 link set cni0 up
 addr add 10.1.1.1/24 dev cni0
@@ -190,8 +158,8 @@ func TestKernelNeighbours(t *testing.T) {
 	n.ip("link set veth1 master cni0\nlink set veth2 master cni0")
 	pods := podsOf("10.1.1.10")
 	check(t, k.shown(t, pods), "pods")
-	send := func(from *namespace) {
-		from.in(func() error {
+	send := func(from *place) {
+		from.In(func() error {
 			c, err := net.Dial("udp", "10.1.1.1:9")
 			if err != nil {
 				return err
@@ -211,7 +179,7 @@ func TestKernelNeighbours(t *testing.T) {
 	check(t, k.shown(t, pods), "pods", "10.1.1.10 cni0 veth1")
 	// The other pod takes over address and MAC.
 	var m net.HardwareAddr
-	p.in(func() error {
+	p.In(func() error {
 		l, err := netlink.LinkByName("eth0")
 		if err == nil {
 			m = l.Attrs().HardwareAddr
