@@ -131,6 +131,7 @@ func sameSettings(a, b *model.Settings) bool {
 	x, y := *a, *b
 	return slices.Equal(x.FailsafeInbound, y.FailsafeInbound) && slices.Equal(x.FailsafeOutbound, y.FailsafeOutbound) &&
 		x.EndpointToHost == y.EndpointToHost && x.UnknownWorkloads == y.UnknownWorkloads && x.AutoHostEndpoints == y.AutoHostEndpoints &&
+		x.NamespacedSetsEverywhere == y.NamespacedSetsEverywhere &&
 		x.Guards == y.Guards && x.Marks == y.Marks
 }
 

@@ -160,7 +160,7 @@ func (ix *Index) Upsert(o model.Object) {
 	case *model.Tier:
 		ix.upsertTier(o)
 	case *model.Settings:
-		ix.settings = o
+		ix.setSettings(o)
 	}
 }
 
@@ -189,7 +189,7 @@ func (ix *Index) Delete(r model.Ref) {
 	case model.KindTier:
 		ix.deleteTier(r.Name)
 	case model.KindTierwall:
-		ix.settings = model.DefaultSettings()
+		ix.setSettings(model.DefaultSettings())
 	default:
 		ix.deletePolicy(r)
 	}

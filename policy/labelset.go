@@ -19,6 +19,7 @@ const (
 	ownerHostDeny
 	ownerHostAllow
 	ownerNetworkSet
+	ownerNamespacedSet
 	ownerNode
 	ownerGhost
 )
@@ -33,6 +34,8 @@ func (k ownerKind) label() string {
 		return model.OwnerHostEndpoint
 	case ownerNetworkSet:
 		return model.OwnerNetworkSet
+	case ownerNamespacedSet:
+		return model.OwnerNamespacedSet
 	case ownerGhost:
 		return model.OwnerGhost
 	}

@@ -239,7 +239,7 @@ func (ix *Index) upsertNetworkSet(s *model.NetworkSet) {
 	pairs := ix.ownPairs(ix.pairBuf[:0], s.Labels)
 	slices.Sort(pairs)
 	ix.pairBuf = pairs
-	ix.replace(ix.networkSets[s.Ref], o, ownerNetworkSet, ns, nil, pairs)
+	ix.replace(ix.networkSets[s.Ref], o, ix.setKind(ns), ns, nil, pairs)
 	ix.networkSets[s.Ref] = o
 }
 

@@ -96,6 +96,15 @@ type TierwallSpec struct {
 	// +kubebuilder:default=Auto
 	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
 	WildcardGuard GuardMode `json:"wildcardGuard,omitempty"`
+	// NamespacedSets is in which rules of global policies NetworkSets count. Selected:
+	// where a namespaceSelector on the same side of the rule matches their namespace.
+	// Everywhere: also where a rule has a selector or notSelector and no
+	// namespaceSelector, so that whoever may write NetworkSets in any namespace decides
+	// which addresses it means. Auto (default) is what status.namespacedSets has.
+	// +optional
+	// +kubebuilder:default=Auto
+	// +kubebuilder:validation:Enum=Auto;Selected;Everywhere
+	NamespacedSets NamespacedSets `json:"namespacedSets,omitempty"`
 	// Marks are the bits of the packet mark that Tierwall may use, as a hexadecimal
 	// number with at least two bits set; default 0x30000000. All other bits stay as
 	// they are. Choose bits that neither the pod network nor others on the nodes use;
@@ -199,6 +208,13 @@ type LoggingSpec struct {
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	RatePerRule *int32 `json:"ratePerRule,omitempty"`
+	// RatePerNode is the number of log lines a second of all rules of a node together,
+	// 1–100,000; default 1,000. Rules of policies in namespaces have half of them at most.
+	// +optional
+	// +kubebuilder:default=1000
+	// +kubebuilder:validation:Minimum=1
+	// +kubebuilder:validation:Maximum=100000
+	RatePerNode *int32 `json:"ratePerNode,omitempty"`
 	// Format: JSON (default) or Text.
 	// +optional
 	// +kubebuilder:default=JSON
@@ -266,7 +282,14 @@ type TierwallStatus struct {
 	// +optional
 	// +kubebuilder:validation:Enum=Enforce;Count
 	Guards GuardMode `json:"guards,omitempty"`
-	// Conditions are Available, Progressing, Degraded, GuardsEnforced and TunnelFailsafe.
+	// NamespacedSets is what Auto means for spec.namespacedSets in this installation:
+	// Selected, or Everywhere where it was upgraded from a version without the setting.
+	// The operator sets it once.
+	// +optional
+	// +kubebuilder:validation:Enum=Selected;Everywhere
+	NamespacedSets NamespacedSets `json:"namespacedSets,omitempty"`
+	// Conditions are Available, Progressing, Degraded, GuardsEnforced, TunnelFailsafe and
+	// NamespacedSetsSelected.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

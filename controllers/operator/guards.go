@@ -1,6 +1,7 @@
 package operator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -32,12 +33,13 @@ const (
 	ReasonOpenByDefault        = "OpenByDefault"
 )
 
-// decideGuards writes what Auto means for the guards of this installation, once:
-// Enforce in a new one, Count where a version without guards has been installed
-// before. It comes before the agents are installed, so that their DaemonSet does
-// not hide that the installation is new.
-func (r *reconciler) decideGuards(ctx context.Context, tw *v1alpha1.Tierwall) error {
-	if tw.Status.Guards != "" {
+// decide writes what Auto means in this installation, once: in a new one guards
+// enforce and NetworkSets count where they are selected; where a version without the
+// setting has been installed before, guards count only, and NetworkSets everywhere.
+// It comes before the agents are installed, so that their DaemonSet does not hide
+// that the installation is new.
+func (r *reconciler) decide(ctx context.Context, tw *v1alpha1.Tierwall) error {
+	if tw.Status.Guards != "" && tw.Status.NamespacedSets != "" {
 		return nil
 	}
 	upgraded, err := r.upgraded(ctx, tw)
@@ -45,10 +47,12 @@ func (r *reconciler) decideGuards(ctx context.Context, tw *v1alpha1.Tierwall) er
 		return err
 	}
 	before := tw.DeepCopy()
-	tw.Status.Guards = v1alpha1.GuardEnforce
+	guards, sets := v1alpha1.GuardEnforce, v1alpha1.NamespacedSetsSelected
 	if upgraded {
-		tw.Status.Guards = v1alpha1.GuardCount
+		guards, sets = v1alpha1.GuardCount, v1alpha1.NamespacedSetsEverywhere
 	}
+	tw.Status.Guards = cmp.Or(tw.Status.Guards, guards)
+	tw.Status.NamespacedSets = cmp.Or(tw.Status.NamespacedSets, sets)
 	// The lock refuses a decision that rests on an object from a cache that lags
 	// behind: the decision may have been written already, and agents installed.
 	patch := client.MergeFromWithOptions(before, client.MergeFromWithOptimisticLock{})

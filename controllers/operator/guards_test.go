@@ -49,6 +49,91 @@ func TestDecideGuards(t *testing.T) {
 	}
 }
 
+func TestDecideNamespacedSets(t *testing.T) {
+	agents := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: DefaultNamespace, Name: AgentName}}
+	for _, tt := range []struct {
+		name    string
+		status  v1alpha1.TierwallStatus
+		objects []client.Object
+		want    v1alpha1.NamespacedSets
+	}{
+		{"a new installation", v1alpha1.TierwallStatus{}, nil, v1alpha1.NamespacedSetsSelected},
+		{"agents are there", v1alpha1.TierwallStatus{}, []client.Object{agents}, v1alpha1.NamespacedSetsEverywhere},
+		{"guards were decided by a version before", v1alpha1.TierwallStatus{Guards: v1alpha1.GuardEnforce, ObservedGeneration: 1}, []client.Object{agents},
+			v1alpha1.NamespacedSetsEverywhere},
+		{"decided before", v1alpha1.TierwallStatus{NamespacedSets: v1alpha1.NamespacedSetsSelected, ObservedGeneration: 1}, []client.Object{agents},
+			v1alpha1.NamespacedSetsSelected},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			guards := tt.status.Guards
+			tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}, Status: tt.status}
+			r, c := rig(t, interceptor.Funcs{}, append(tt.objects, tw)...)
+			for range 2 {
+				if _, err := r.Reconcile(t.Context(), theOne); err != nil {
+					t.Fatal(err)
+				}
+				got := &v1alpha1.Tierwall{}
+				if err := c.Get(t.Context(), theOne.NamespacedName, got); err != nil || got.Status.NamespacedSets != tt.want {
+					t.Errorf("status.namespacedSets %q, want %q; %v", got.Status.NamespacedSets, tt.want, err)
+				}
+				if guards != "" && got.Status.Guards != guards {
+					t.Errorf("guards were decided again: %s", got.Status.Guards)
+				}
+			}
+		})
+	}
+}
+
+// TestNamespacedSetsCondition: an upgraded installation names the rules that a switch
+// changes, and no others, before the switch.
+func TestNamespacedSetsCondition(t *testing.T) {
+	p := &v1alpha1.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "known-bad"}}
+	p.Spec.Types = []v1alpha1.PolicyType{v1alpha1.PolicyTypeEgress}
+	p.Spec.Egress = []v1alpha1.Rule{
+		{Action: v1alpha1.Deny, Destination: v1alpha1.EntityRule{Selector: "threat == 'bad'"}},
+		{Action: v1alpha1.Deny, Destination: v1alpha1.EntityRule{Selector: "threat == 'bad'", NamespaceSelector: "all()"}},
+		{Action: v1alpha1.Allow, Destination: v1alpha1.EntityRule{NotSelector: "threat == 'bad'"}},
+		{Action: v1alpha1.Allow, Destination: v1alpha1.EntityRule{Selector: "threat == 'other'"}},
+	}
+	set := &v1alpha1.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "feed", Labels: map[string]string{"threat": "bad"}}}
+	set.Spec.Nets = []string{"203.0.113.0/24"}
+	tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}}
+	tw.Status = v1alpha1.TierwallStatus{ObservedGeneration: 1}
+	r, c := rig(t, interceptor.Funcs{}, tw, p, set)
+	look := func() string {
+		t.Helper()
+		if _, err := r.Reconcile(t.Context(), theOne); err != nil {
+			t.Fatal(err)
+		}
+		got := &v1alpha1.Tierwall{}
+		if err := c.Get(t.Context(), theOne.NamespacedName, got); err != nil {
+			t.Fatal(err)
+		}
+		cond := meta.FindStatusCondition(got.Status.Conditions, ConditionNamespacedSets)
+		if cond == nil {
+			t.Fatal("no condition")
+		}
+		return string(cond.Status) + " " + cond.Reason + ": " + cond.Message
+	}
+	want := "False EverywhereSinceUpgrade: NetworkSets of all namespaces count in rules of global policies that do not say of which namespaces, so that whoever may write one widens such rules; " +
+		"before you set spec.namespacedSets to Selected, give these a namespaceSelector or do without the sets: " +
+		"GlobalNetworkPolicy/known-bad spec.egress[0].destination.selector, GlobalNetworkPolicy/known-bad spec.egress[2].destination.notSelector (tierwall lint names the sets)"
+	if got := look(); got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	if err := c.Get(t.Context(), theOne.NamespacedName, tw); err != nil {
+		t.Fatal(err)
+	}
+	tw.Spec.NamespacedSets = v1alpha1.NamespacedSetsSelected
+	if err := c.Update(t.Context(), tw); err != nil {
+		t.Fatal(err)
+	}
+	r.reported = r.reported.Add(-affectedEvery)
+	if got, want := look(), "True Selected: rules of global policies count NetworkSets only where they say of which namespaces"; got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+}
+
 // While the decision cannot be written nothing is installed: with the agents
 // there, a new installation would pass for an upgraded one.
 func TestNothingIsInstalledBeforeGuardsAreDecided(t *testing.T) {

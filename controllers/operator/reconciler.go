@@ -33,6 +33,7 @@ type reconciler struct {
 	cleanupTimeout        time.Duration
 	noDefault             bool
 	reported              time.Time // when the status was last written
+	affected              affected
 }
 
 // counter counts repairs by kind.
@@ -55,7 +56,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	if err := r.hold(ctx, tw); err != nil {
 		return reconcile.Result{}, err
 	}
-	if err := r.decideGuards(ctx, tw); err != nil {
+	if err := r.decide(ctx, tw); err != nil {
 		return reconcile.Result{}, err
 	}
 	applyErr := r.install(ctx, tw)
@@ -66,8 +67,12 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	now := situation{generation: tw.Generation, ds: ds, pods: pods, applyErr: applyErr, now: r.clock.Now()}
 	conditions, again := assess(now)
 	conditions = append(conditions, guardConditions(now, tw)...)
+	sets, soon, setsErr := r.namespacedSets(ctx, now, tw)
+	if setsErr == nil {
+		conditions = append(conditions, sets)
+	}
 	later, err := r.report(ctx, tw, conditions, len(pods))
-	return reconcile.Result{RequeueAfter: sooner(again, later)}, errors.Join(applyErr, err)
+	return reconcile.Result{RequeueAfter: sooner(sooner(again, later), soon)}, errors.Join(applyErr, setsErr, err)
 }
 
 // hold puts the finalizer on the object, before anything is installed that it stands for.

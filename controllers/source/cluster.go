@@ -114,6 +114,9 @@ func (l *lister) finish() (*Result, error) {
 
 func (l *lister) notes(notes []translate.Note) {
 	for _, n := range notes {
+		if n.Spelling {
+			continue
+		}
 		l.res.Warnings = append(l.res.Warnings, Warning{Object: n.Object, Field: n.Field, Message: n.Message})
 	}
 }

@@ -273,6 +273,9 @@ func (l *loader) translate(f *file, n *yaml.Node, o any, name string) {
 		return
 	}
 	for _, note := range res.Notes {
+		if note.Spelling {
+			continue
+		}
 		l.res.Warnings = append(l.res.Warnings, Warning{
 			File: f.name, Line: lineOf(n, note.Field), Object: note.Object, Field: note.Field, Message: note.Message,
 		})

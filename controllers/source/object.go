@@ -1,6 +1,7 @@
 package source
 
 import (
+	"cmp"
 	"fmt"
 
 	"k8s.io/apimachinery/pkg/runtime"
@@ -113,9 +114,10 @@ func (r *Result) Overlay(with *Result) {
 func keepStatus(o Object, replaced runtime.Object) Object {
 	file, ok := o.Object.(*v1alpha1.Tierwall)
 	live, known := replaced.(*v1alpha1.Tierwall)
-	if ok && known && file.Status.Guards == "" && live.Status.Guards != "" {
+	if ok && known {
 		file = file.DeepCopy()
-		file.Status.Guards = live.Status.Guards
+		file.Status.Guards = cmp.Or(file.Status.Guards, live.Status.Guards)
+		file.Status.NamespacedSets = cmp.Or(file.Status.NamespacedSets, live.Status.NamespacedSets)
 		o.Object = file
 	}
 	return o

@@ -41,6 +41,9 @@ var (
 	// notNode matches all owners that ordinary selectors may match. Nodes are
 	// reachable by the nodes peers of ClusterNetworkPolicies alone.
 	notNode = selector.NotEqual(model.LabelKind, model.OwnerNode)
+	// notOfNamespaces matches those of them that rules of global policies mean without
+	// a namespaceSelector: NetworkSets of namespaces, which others write, are left out.
+	notOfNamespaces = selector.NotIn(model.LabelKind, model.OwnerNode, model.OwnerNamespacedSet)
 	// inSomeNamespace matches owners in any namespace; its opposite is what
 	// global() means.
 	inSomeNamespace = selector.Has(model.LabelNamespace)
@@ -162,25 +165,41 @@ func (r *report) policyScope(path *field.Path, spec *v1alpha1.GlobalNetworkPolic
 // sideScope is what the selectors of one side of a Tierwall rule mean: the
 // set that the address must be in and the set that it must not be in. Either is
 // nil if the side does not ask for it. Both are scoped alike: by the side's
-// namespaceSelector, or else by the namespace of a namespaced policy.
+// namespaceSelector, or else by the namespace of a namespaced policy. Without either,
+// NetworkSets of namespaces do not count, unless the selector itself names the
+// label of namespaces.
 func (r *report) sideScope(path *field.Path, e *v1alpha1.EntityRule, namespaced bool) (in, notIn *selector.Selector) {
-	scope := []*selector.Selector{notNode}
+	var namespaces *selector.Selector // nil: any, and none
+	said := true                      // it is said of which namespaces things are meant
 	positive := false
 	switch {
 	case e.NamespaceSelector != "":
 		positive = true
-		if s := r.parseNamespaces(path.Child("namespaceSelector"), e.NamespaceSelector); s != nil {
-			scope = append(scope, s)
-		}
+		namespaces = r.parseNamespaces(path.Child("namespaceSelector"), e.NamespaceSelector)
 	case namespaced:
-		scope = append(scope, inNamespace(r.ref.Namespace))
+		namespaces = inNamespace(r.ref.Namespace)
+	default:
+		said = false
 	}
-	terms := slices.Clone(scope)
+	scope := func(s *selector.Selector) []*selector.Selector {
+		terms := []*selector.Selector{notNode}
+		if !said && !namesNamespaces(s) {
+			terms[0] = notOfNamespaces
+		}
+		if namespaces != nil {
+			terms = append(terms, namespaces)
+		}
+		return terms
+	}
+	var terms []*selector.Selector
 	if e.Selector != "" {
 		positive = true
 		if s := r.parse(path.Child("selector"), e.Selector); s != nil {
-			terms = append(terms, ownLabels(s))
+			terms = append(scope(s), ownLabels(s))
 		}
+	}
+	if terms == nil {
+		terms = scope(nil)
 	}
 	if e.ServiceAccounts != nil {
 		positive = true
@@ -188,13 +207,19 @@ func (r *report) sideScope(path *field.Path, e *v1alpha1.EntityRule, namespaced 
 	}
 	if e.NotSelector != "" {
 		if s := r.parse(path.Child("notSelector"), e.NotSelector); s != nil {
-			notIn = selector.And(append(scope, ownLabels(s))...)
+			notIn = selector.And(append(scope(s), ownLabels(s))...)
 		}
 	}
 	if positive {
 		in = selector.And(terms...)
 	}
 	return in, notIn
+}
+
+// namesNamespaces reports whether a selector, as it is written, names the label of
+// namespaces or has global(): then it says itself of which namespaces things are meant.
+func namesNamespaces(s *selector.Selector) bool {
+	return s != nil && (s.HasGlobal() || slices.ContainsFunc(s.Keys(), func(k string) bool { return canonicalKey(k) == model.LabelNamespace }))
 }
 
 // serviceAccounts matches the pods that run as certain service accounts.

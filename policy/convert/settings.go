@@ -55,6 +55,7 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	default:
 		r.errorf(path.Child("unknownWorkloads"), "%s is no action here: want %s; it is read as Deny", quote(string(a)), list(v1alpha1.Allow, v1alpha1.Deny))
 	}
+	s.NamespacedSetsEverywhere = namespacedSets(path, o, r)
 	s.Guards = guards(path, o, r)
 	s.Marks = marks(path.Child("marks"), spec.Marks, r)
 	s.Logging = logging(path.Child("logging"), &spec.Logging, r)
@@ -66,16 +67,41 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	return s
 }
 
+// namespacedSets reports whether NetworkSets count everywhere. Auto is what the
+// status has: the operator knows whether the installation is new.
+func namespacedSets(spec *field.Path, o *v1alpha1.Tierwall, r *report) bool {
+	path, mode := spec.Child("namespacedSets"), o.Spec.NamespacedSets
+	if mode == "" || mode == v1alpha1.NamespacedSetsAuto {
+		path, mode = field.NewPath("status", "namespacedSets"), o.Status.NamespacedSets
+	}
+	switch mode {
+	case "", v1alpha1.NamespacedSetsSelected:
+	case v1alpha1.NamespacedSetsEverywhere:
+		return true
+	default:
+		r.errorf(path, "unsupported value %s: want %s; it is read as Selected", quote(string(mode)),
+			list(v1alpha1.NamespacedSetsSelected, v1alpha1.NamespacedSetsEverywhere))
+	}
+	return false
+}
+
 // logging reads how Log rules are written of. What is invalid takes the default:
 // no verdict hangs on it.
 func logging(path *field.Path, in *v1alpha1.LoggingSpec, r *report) model.Logging {
-	out := model.Logging{RatePerRule: model.DefaultRatePerRule, Text: in.Format == "Text"}
+	out := model.Logging{RatePerRule: model.DefaultRatePerRule, RatePerNode: model.DefaultRatePerNode, Text: in.Format == "Text"}
 	switch n := in.RatePerRule; {
 	case n == nil:
 	case *n < 0:
 		r.errorf(path.Child("ratePerRule"), "%d is negative: want 0 or more lines a second", *n)
 	default:
 		out.RatePerRule = int(*n)
+	}
+	switch n := in.RatePerNode; {
+	case n == nil:
+	case *n < 1:
+		r.errorf(path.Child("ratePerNode"), "invalid value %d: want 1 or more lines a second", *n)
+	default:
+		out.RatePerNode = int(*n)
 	}
 	switch in.Format {
 	case "", "JSON", "Text":

@@ -376,7 +376,7 @@ func TestRules(t *testing.T) {
 		// Selectors (their meaning is tested in scope_test.go).
 		{
 			in:   `source: {selector: a == 'b'}, destination: {notSelector: c == 'd'}`,
-			want: `from[:kind != 'node' && a == 'b'] to[not (:kind != 'node' && c == 'd')]`,
+			want: `from[:kind not in {'netset', 'node'} && a == 'b'] to[not (:kind not in {'netset', 'node'} && c == 'd')]`,
 		},
 
 		// Services of ingress rules.

@@ -306,6 +306,7 @@ func (l *linter) hasSlice(s model.ServiceRef) bool {
 func readable(s string) string {
 	s = strings.NewReplacer(
 		// What goes without saying of a peer.
+		model.LabelKind+" not in {'"+model.OwnerNamespacedSet+"', '"+model.OwnerNode+"'} && ", "",
 		model.LabelKind+" != '"+model.OwnerNode+"' && ", "", model.LabelKind+" == '"+model.OwnerPod+"' && ", "",
 		"ns:tierwall.io/name", "namespace name", "sa:tierwall.io/name", "service account name",
 		"ns:", "namespace label ", "sa:", "service account label ",

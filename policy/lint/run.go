@@ -34,6 +34,8 @@ func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services
 	l.contradictions()
 	l.guardsNotEnforced()
 	l.interfaces()
+	l.clashes()
+	l.namespacedSets()
 	if len(l.parties) > 0 {
 		l.subjects()
 		l.references()

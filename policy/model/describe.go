@@ -43,7 +43,7 @@ func (w *selectorWords) add(c *selector.Selector) {
 		w.noun = "nodes"
 	case text == kindIsEndpoint:
 		w.noun = "endpoints"
-	case text == kindIsNoNode && w.noun == "":
+	case (text == kindIsNoNode || text == kindIsGlobal) && w.noun == "":
 		// Endpoints and network sets, the usual meaning of a selector.
 	case text == hasNamespace:
 		w.inNamespace = true
@@ -107,6 +107,7 @@ var (
 	kindIsPod      = selector.Equal(LabelKind, OwnerPod).String()
 	kindIsNode     = selector.Equal(LabelKind, OwnerNode).String()
 	kindIsNoNode   = selector.NotEqual(LabelKind, OwnerNode).String()
+	kindIsGlobal   = selector.NotIn(LabelKind, OwnerNode, OwnerNamespacedSet).String()
 	kindIsEndpoint = selector.In(LabelKind, OwnerPod, OwnerHostEndpoint).String()
 	hasNamespace   = selector.Has(LabelNamespace).String()
 	noNamespace    = selector.Not(selector.Has(LabelNamespace)).String()

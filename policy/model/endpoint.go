@@ -116,6 +116,9 @@ type Settings struct {
 	UnknownWorkloads Action
 	// AutoHostEndpoints: one host endpoint "*" a node.
 	AutoHostEndpoints bool
+	// NamespacedSetsEverywhere: NetworkSets of namespaces count in rules of global
+	// policies without a namespaceSelector too.
+	NamespacedSetsEverywhere bool
 	// Guards deny what no policy names.
 	Guards Guards
 	// Marks are the bits of the packet mark that are Tierwall's; 0 means DefaultMarks.
@@ -150,12 +153,17 @@ func (s *Settings) MarkBits() (accepted, early uint32) {
 type Logging struct {
 	// RatePerRule is the number of lines a second and rule; 0 means none.
 	RatePerRule int
+	// RatePerNode is the number of lines a second of all rules together, at least 1.
+	RatePerNode int
 	// Text lines instead of JSON.
 	Text bool
 }
 
 // DefaultRatePerRule is the Logging's rate unless it is set.
 const DefaultRatePerRule = 10
+
+// DefaultRatePerNode is the Logging's rate of a node unless it is set.
+const DefaultRatePerNode = 1000
 
 // Key implements Object.
 func (s *Settings) Key() Ref { return Ref{Kind: KindTierwall, Name: "default"} }
@@ -195,5 +203,5 @@ func DefaultSettings() *Settings {
 	for _, p := range []uint16{179, 2379, 2380, 5473, 6443, 6666, 6667} {
 		out = append(out, FailsafePort{Protocol: TCP, Port: p})
 	}
-	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny, Logging: Logging{RatePerRule: DefaultRatePerRule}}
+	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny, Logging: Logging{RatePerRule: DefaultRatePerRule, RatePerNode: DefaultRatePerNode}}
 }

@@ -203,8 +203,12 @@ const (
 	OwnerPod          = "pod"
 	OwnerHostEndpoint = "hostendpoint"
 	OwnerNetworkSet   = "networkset"
-	OwnerNode         = "node"
-	OwnerGhost        = "ghost" // no selector is evaluated for it
+	// OwnerNamespacedSet is a NetworkSet of a namespace, unless
+	// Settings.NamespacedSetsEverywhere makes it an OwnerNetworkSet. Selectors of
+	// global policies without a namespaceSelector leave it out.
+	OwnerNamespacedSet = "netset"
+	OwnerNode          = "node"
+	OwnerGhost         = "ghost" // no selector is evaluated for it
 )
 
 // Matches says whether an ICMP type and code match.

@@ -110,6 +110,59 @@ func (t *translation) calicoEntity(field string, e *v1alpha1.EntityRule, namespa
 		t.explain(field+".notSelector", "written out with selector all(): in Calico it is limited to endpoints of the namespaces in scope")
 	}
 	e.NamespaceSelector = t.namespaceSelector(field+".namespaceSelector", e.NamespaceSelector)
+	if !namespaced && e.NamespaceSelector == "" {
+		t.everywhere(field, e)
+	}
+}
+
+// anywhere matches what is in any namespace and what is in none.
+const anywhere = "all() || global()"
+
+// maxSelector is the length that the API takes, in bytes.
+const maxSelector = 8192
+
+// anyNamespace is true, and names the label of namespaces.
+const anyNamespace = "(has(tierwall.io/namespace) || !has(tierwall.io/namespace))"
+
+// everywhere writes out that in Calico the selectors of a global rule without a
+// namespaceSelector also match the NetworkSets of all namespaces; here only those
+// do that say of which namespaces things are meant. Beside a namespaceSelector, a
+// notSelector alone would match known things only, so it says so itself.
+func (t *translation) everywhere(field string, e *v1alpha1.EntityRule) {
+	if e.ServiceAccounts != nil || podsOnlySelector(e.Selector) {
+		return // no set matches
+	}
+	const follows = "in Calico it also matches NetworkSets of all namespaces, so that whoever may write one decides what it means; take that off if it is not meant"
+	switch {
+	case e.Selector != "":
+		e.NamespaceSelector = anywhere
+		t.spell(field+".selector", "written out with namespaceSelector %s: "+follows, anywhere)
+	case e.NotSelector == "":
+	case len(e.NotSelector)+len(anyNamespace) > maxSelector-10:
+		t.lose(field+".notSelector", "in Calico it also excludes NetworkSets of all namespaces; it is too long for that to be written out, and excludes none of them here")
+	default:
+		e.NotSelector = "(" + e.NotSelector + ") && " + anyNamespace
+		t.spell(field+".notSelector", "written out with %s: "+follows, anyNamespace)
+	}
+}
+
+// podsOnlySelector reports whether a selector matches neither network sets nor host
+// endpoints, whatever their labels.
+func podsOnlySelector(s string) bool {
+	sel, err := selector.Parse(s)
+	if s == "" || err != nil {
+		return false
+	}
+	if sel.MatchesNothing() {
+		return true
+	}
+	for _, c := range sel.Constraints() {
+		switch c.Key {
+		case "projectcalico.org/orchestrator", "projectcalico.org/serviceaccount", "tierwall.io/orchestrator", "tierwall.io/serviceaccount":
+			return true
+		}
+	}
+	return false
 }
 
 // namespaceSelector writes out that in Calico a selector of namespaces that

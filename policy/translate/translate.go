@@ -41,6 +41,9 @@ type Note struct {
 	// Lossy notes tell of something that the translation enforces differently
 	// or not at all; others only explain.
 	Lossy bool
+	// Spelling notes tell how the translated object spells what means the same: they
+	// are for readers of that object, not of what it evaluates to.
+	Spelling bool
 }
 
 // String is "object: field: message".
@@ -124,6 +127,12 @@ func (t *translation) add(o runtime.Object) { t.Objects = append(t.Objects, o) }
 // explain adds a note that tells of no difference in what is enforced.
 func (t *translation) explain(field, format string, args ...any) {
 	t.Notes = append(t.Notes, Note{Object: t.object, Field: field, Message: fmt.Sprintf(format, args...)})
+}
+
+// spell adds a note for readers of the translated object.
+func (t *translation) spell(field, format string, args ...any) {
+	t.explain(field, format, args...)
+	t.Notes[len(t.Notes)-1].Spelling = true
 }
 
 // lose adds a note about something that is enforced differently or not at all.

@@ -43,8 +43,13 @@ func (w *World) place(a netip.Addr) place {
 // placeAt is where an address is as one node sees it, which knows its own addresses
 // and pods.
 func (w *World) placeAt(node string, a netip.Addr) place {
-	p := w.place(a)
-	if p.pod != nil {
+	for _, p := range w.pods {
+		if p.has(a) && p.node == node {
+			return place{addr: a, pod: p, node: node}
+		}
+	}
+	// What another node's pod claims takes no address away from the node itself.
+	if p := w.place(a); p.pod != nil && !slices.ContainsFunc(w.nodeOwners, func(n *owner) bool { return n.node == node && n.has(a) }) {
 		return p
 	}
 	owned := false

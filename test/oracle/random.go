@@ -44,6 +44,7 @@ type Stream struct {
 	cfg     Config
 	objects map[string]runtime.Object
 	slots   []slot
+	events  int // so far
 }
 
 // slot is an object that may or may not be there.
@@ -111,6 +112,7 @@ func (s *Stream) fillSlots() {
 
 // Next changes the world by one object and says how.
 func (s *Stream) Next() Event {
+	s.events++
 	sl := s.slots[s.rng.IntN(len(s.slots))]
 	old, ok := s.objects[sl.key]
 	switch {

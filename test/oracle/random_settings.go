@@ -13,6 +13,9 @@ func (s *Stream) tierwall() runtime.Object {
 		t.Name = "other"
 	}
 	t.Spec.EndpointToHostAction = pick(s, "", v1alpha1.EndpointToHostAccept, v1alpha1.EndpointToHostDrop, v1alpha1.EndpointToHostReturn)
+	// By when it is made, so that what is random elsewhere stays what it was.
+	sets := []v1alpha1.NamespacedSets{"", v1alpha1.NamespacedSetsSelected, v1alpha1.NamespacedSetsEverywhere, v1alpha1.NamespacedSetsAuto}
+	t.Spec.NamespacedSets, t.Status.NamespacedSets = sets[s.events%4], sets[s.events/4%3]
 	t.Spec.UnknownWorkloads = pick(s, "", v1alpha1.Allow, v1alpha1.Deny)
 	list := func() *[]v1alpha1.FailsafePort {
 		if s.chance(0.5) {

@@ -326,8 +326,17 @@ func (w *World) side(namespace string, e v1alpha1.EntityRule, proto model.Protoc
 	case namespace != "":
 		scope = func(o *owner) bool { return o.namespace == namespace }
 	}
+	// "A namespaced set counts in a global rule only where the rule has a
+	// namespaceSelector", or a selector that names the label of namespaces.
+	scoped := func(text string) func(*owner) bool {
+		x, err := parseSelector(text)
+		if namespace != "" || e.NamespaceSelector != "" || w.settings.setsEverywhere || err == nil && x.namespaces {
+			return scope
+		}
+		return func(o *owner) bool { return o.ref.Kind != model.KindNetworkSet && scope(o) }
+	}
 	if e.Selector != "" || e.ServiceAccounts != nil || e.NamespaceSelector != "" {
-		positive := []func(*owner) bool{notNode, scope}
+		positive := []func(*owner) bool{notNode, scoped(e.Selector)}
 		m, err := ownSelector(e.Selector)
 		if err != nil {
 			return nil, err
@@ -345,7 +354,7 @@ func (w *World) side(namespace string, e v1alpha1.EntityRule, proto model.Protoc
 		if err != nil {
 			return nil, err
 		}
-		s.negative = allOf([]func(*owner) bool{notNode, scope, m})
+		s.negative = allOf([]func(*owner) bool{notNode, scoped(e.NotSelector), m})
 	}
 	return s, nil
 }

@@ -28,6 +28,8 @@ type expr struct {
 	match func(labels) bool
 	// global is true if global() occurs anywhere in it.
 	global bool
+	// namespaces is true if the label of namespaces occurs anywhere in it.
+	namespaces bool
 }
 
 // parseSelector understands the grammar of DESIGN 4 by recursive descent. The
@@ -45,12 +47,12 @@ func parseSelector(text string) (expr, error) {
 	if p.rest != "" {
 		return expr{}, fmt.Errorf("%q is left over", p.rest)
 	}
-	return expr{match: m, global: p.global}, nil
+	return expr{match: m, global: p.global, namespaces: p.namespaces}, nil
 }
 
 type parser struct {
-	rest   string
-	global bool
+	rest               string
+	global, namespaces bool
 }
 
 type matcher = func(labels) bool
@@ -117,6 +119,11 @@ func (p *parser) word() string {
 	return w
 }
 
+// name notes a label that the selector names.
+func (p *parser) name(key string) {
+	p.namespaces = p.namespaces || key == "tierwall.io/namespace" || key == "projectcalico.org/namespace"
+}
+
 func (p *parser) term() (matcher, error) {
 	key := p.word()
 	if key == "" {
@@ -125,6 +132,7 @@ func (p *parser) term() (matcher, error) {
 	if p.take("(") {
 		return p.call(key)
 	}
+	p.name(key)
 	if p.take("==") {
 		v, err := p.text()
 		return func(l labels) bool { got, ok := l.get(key); return ok && got == v }, err
@@ -166,11 +174,12 @@ func (p *parser) call(name string) (matcher, error) {
 	}
 	switch {
 	case name == "has" && arg != "":
+		p.name(arg)
 		return func(l labels) bool { _, ok := l.get(arg); return ok }, nil
 	case name == "all" && arg == "":
 		return func(labels) bool { return true }, nil
 	case name == "global" && arg == "":
-		p.global = true
+		p.global, p.namespaces = true, true
 		return func(l labels) bool { return l.global }, nil
 	}
 	return nil, fmt.Errorf("no function %s(%s)", name, arg)

@@ -40,6 +40,7 @@ type settings struct {
 	// What each guard does, and whether tunnels between nodes are no failsafe ports.
 	source, link, encapsulation, wildcard model.Guard
 	noTunnels                             bool
+	setsEverywhere                        bool // NetworkSets count in global rules without a namespaceSelector
 }
 
 type failsafe struct {
@@ -323,6 +324,11 @@ func readSettings(t *v1alpha1.Tierwall) settings {
 	if t.Spec.EndpointToHostAction != "" {
 		s.toHost = t.Spec.EndpointToHostAction
 	}
+	mode := t.Spec.NamespacedSets
+	if mode == "" || mode == v1alpha1.NamespacedSetsAuto {
+		mode = t.Status.NamespacedSets
+	}
+	s.setsEverywhere = mode == v1alpha1.NamespacedSetsEverywhere
 	s.allowUnknownWorkloads = t.Spec.UnknownWorkloads == v1alpha1.Allow
 	guard := func(m v1alpha1.GuardMode) model.Guard {
 		if m == "" || m == v1alpha1.GuardAuto { // "what Auto means in this installation"

@@ -1,0 +1,104 @@
+package policy_test
+
+import (
+	"net/netip"
+	"testing"
+
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// TestTenantsObjects holds what the objects that a namespace's editors and admins can
+// write do to a rule of a global policy of somebody else's, which guards pay/db and
+// lets one peer in. Namespace shop is the peer's, namespace evil the tenant's.
+func TestTenantsObjects(t *testing.T) {
+	const db, attacker, outside = "10.0.0.1", "10.0.0.66", "203.0.113.1"
+	meta := func(namespace, name string, labels map[string]string) metav1.ObjectMeta {
+		return metav1.ObjectMeta{Namespace: namespace, Name: name, Labels: labels}
+	}
+	pod := func(namespace, name, account, addr string, labels map[string]string) *corev1.Pod {
+		return &corev1.Pod{
+			ObjectMeta: meta(namespace, name, labels), Spec: corev1.PodSpec{NodeName: "n", ServiceAccountName: account},
+			Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: addr}}},
+		}
+	}
+	slice := func(namespace, service string, addrs ...string) *discoveryv1.EndpointSlice {
+		return &discoveryv1.EndpointSlice{
+			ObjectMeta:  meta(namespace, service+"-x", map[string]string{discoveryv1.LabelServiceName: service}),
+			AddressType: discoveryv1.AddressTypeIPv4, Endpoints: []discoveryv1.Endpoint{{Addresses: addrs}},
+		}
+	}
+	account := func(namespace string) *corev1.ServiceAccount {
+		return &corev1.ServiceAccount{ObjectMeta: meta(namespace, "scraper", map[string]string{"role": "scraper"})}
+	}
+	const opens, harmless = true, false
+	for _, tt := range []struct {
+		name   string
+		peer   v1alpha1.EntityRule
+		object []runtime.Object
+		from   string
+		want   bool
+	}{
+		// Labels that Tierwall gives itself are not taken from objects.
+		{"a pod that says it is in shop", v1alpha1.EntityRule{Selector: "projectcalico.org/namespace == 'shop'"},
+			[]runtime.Object{pod("evil", "p", "default", attacker, map[string]string{"projectcalico.org/namespace": "shop", "tierwall.io/namespace": "shop"})}, attacker, harmless},
+		{"a pod that says it runs as an account", v1alpha1.EntityRule{ServiceAccounts: &v1alpha1.ServiceAccountMatch{Names: []string{"scraper"}}},
+			[]runtime.Object{pod("evil", "p", "default", attacker, map[string]string{"projectcalico.org/serviceaccount": "scraper"})}, attacker, harmless},
+		{"a pod of the label in another namespace than the rule's", v1alpha1.EntityRule{Selector: "app == 'web'", NamespaceSelector: "kubernetes.io/metadata.name == 'shop'"},
+			[]runtime.Object{pod("evil", "p", "default", attacker, map[string]string{"app": "web"})}, attacker, harmless},
+		// What labels alone decide, whoever labels pods decides: documented, and no other meaning is there.
+		{"a pod of the label, where the rule asks for nothing else", v1alpha1.EntityRule{Selector: "app == 'web'"},
+			[]runtime.Object{pod("evil", "p", "default", attacker, map[string]string{"app": "web"})}, attacker, opens},
+		// Services are named with their namespace.
+		{"a slice of that Service's name in another namespace", v1alpha1.EntityRule{Services: &v1alpha1.ServiceMatch{Namespace: "shop", Name: "web"}},
+			[]runtime.Object{slice("evil", "web", attacker, outside)}, attacker, harmless},
+		{"the same, of an address outside", v1alpha1.EntityRule{Services: &v1alpha1.ServiceMatch{Namespace: "shop", Name: "web"}},
+			[]runtime.Object{slice("evil", "web", attacker, outside)}, outside, harmless},
+		{"a slice in the Service's own namespace", v1alpha1.EntityRule{Services: &v1alpha1.ServiceMatch{Namespace: "shop", Name: "web"}},
+			[]runtime.Object{slice("shop", "web", outside)}, outside, opens},
+		// Service accounts: names and labels mean those of the namespaces that the rule selects.
+		{"an account of the name in another namespace than the rule's", v1alpha1.EntityRule{
+			ServiceAccounts: &v1alpha1.ServiceAccountMatch{Names: []string{"scraper"}}, NamespaceSelector: "kubernetes.io/metadata.name == 'shop'"},
+			[]runtime.Object{account("evil"), pod("evil", "p", "scraper", attacker, nil)}, attacker, harmless},
+		{"an account of the labels in another namespace than the rule's", v1alpha1.EntityRule{
+			ServiceAccounts: &v1alpha1.ServiceAccountMatch{Selector: "role == 'scraper'"}, NamespaceSelector: "kubernetes.io/metadata.name == 'shop'"},
+			[]runtime.Object{account("evil"), pod("evil", "p", "scraper", attacker, nil)}, attacker, harmless},
+		{"an account of the name, where the rule names no namespace", v1alpha1.EntityRule{ServiceAccounts: &v1alpha1.ServiceAccountMatch{Names: []string{"scraper"}}},
+			[]runtime.Object{account("evil"), pod("evil", "p", "scraper", attacker, nil)}, attacker, opens},
+		// Sets: see TestNamespacedSetsAreNoGlobalPeers.
+		{"a set of the labels", v1alpha1.EntityRule{Selector: "app == 'web'"},
+			[]runtime.Object{&v1alpha1.NetworkSet{ObjectMeta: meta("evil", "s", map[string]string{"app": "web"}), Spec: v1alpha1.NetworkSetSpec{Nets: []string{outside + "/32"}}}}, outside, harmless},
+		// A policy of tier default comes after the guard.
+		{"a policy of the tenant's", v1alpha1.EntityRule{Selector: "app == 'web'"},
+			[]runtime.Object{&v1alpha1.NetworkPolicy{ObjectMeta: meta("pay", "open", nil), Spec: v1alpha1.NetworkPolicySpec{Ingress: []v1alpha1.Rule{{Action: v1alpha1.Allow}}}}}, outside, harmless},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			order := 100.0
+			objects := append([]runtime.Object{
+				&v1alpha1.Tier{ObjectMeta: meta("", "security", nil), Spec: v1alpha1.TierSpec{Order: &order}},
+				&v1alpha1.GlobalNetworkPolicy{ObjectMeta: meta("", "guard", nil), Spec: v1alpha1.GlobalNetworkPolicySpec{
+					Tier: "security", Selector: "app == 'db'", Ingress: []v1alpha1.Rule{{Action: v1alpha1.Allow, Source: tt.peer}},
+				}},
+				pod("pay", "db", "default", db, map[string]string{"app": "db"}),
+			}, tt.object...)
+			ix := policy.New(policy.Options{})
+			for _, o := range objects {
+				if m, _, _ := convert.Object(o); m != nil {
+					ix.Upsert(m)
+				}
+			}
+			ix.Flush()
+			d := ix.Decide(model.Flow{Src: netip.MustParseAddr(tt.from), Dst: netip.MustParseAddr(db), Protocol: model.TCP, SrcPort: 40000, DstPort: 5432})
+			if got := d.Action == model.Allow; got != tt.want {
+				t.Errorf("allowed %v, want %v: %+v", got, tt.want, d)
+			}
+		})
+	}
+}
