@@ -93,6 +93,13 @@ bench-dataplane: ## Run the benchmarks of the data plane that match BENCH; all o
 lint: $(GOLANGCI_LINT) ## Run the linters of .golangci.yml.
 	@for m in $(MODULES); do echo "lint $$m"; (cd $$m && $(abspath $(GOLANGCI_LINT)) run ./...) || status=1; done; exit $$status
 
+# Its database has to be reached: .github/workflows/vulnerabilities.yml runs it.
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.9.0
+
+.PHONY: vulnerabilities
+vulnerabilities: ## Look for known vulnerabilities in what the program calls.
+	go run $(GOVULNCHECK) ./...
+
 # The test cluster: a real Kubernetes on this machine; see test/cluster/README.md.
 CLUSTER ?= /tmp/tierwall-cluster
 NODES   ?= 3

@@ -59,7 +59,8 @@ type packetLog struct {
 	text   slog.Handler
 	// whose says who has an address, or "".
 	whose  func(netip.Addr) string
-	rate   atomic.Int64
+	rate   atomic.Int64 // a rule's lines in logWindow
+	all    atomic.Int64 // the node's
 	asText atomic.Bool
 
 	// questions go to Run, which alone may ask the backend.
@@ -74,7 +75,8 @@ type packetLog struct {
 	order   []string // of the prefixes that wait
 	waits   int      // packets
 	windows map[string]*window
-	ends    []*window // the same, by their end
+	whole   nodeWindow // nil window: none is open
+	ends    []*window  // all of them, by their end
 	told    uint64    // of the lost packets
 	toldAt  time.Time
 }
@@ -95,6 +97,8 @@ type answer struct {
 type named struct {
 	attrs  []slog.Attr
 	labels []string
+	// tenant: the policy is in a namespace.
+	tenant bool
 }
 
 // window is the time of a rule's lines, from its first packet on.
@@ -104,6 +108,27 @@ type window struct {
 	end        time.Time
 	lines      int64
 	suppressed int
+}
+
+// nodeWindow is the time of all lines of the node, from the first packet on. It bounds
+// what many rules write together. Policies in namespaces may have half of the lines
+// at most, so that they cannot silence the rules of global policies.
+type nodeWindow struct {
+	*window
+	tenants int64 // lines of policies in namespaces
+}
+
+// take reports whether a rule may have a line, of at most limit, and counts it.
+func (w *nodeWindow) take(r named, limit int64) bool {
+	if w.lines >= limit || r.tenant && w.tenants >= (limit+1)/2 {
+		w.suppressed++
+		return false
+	}
+	w.lines++
+	if r.tenant {
+		w.tenants++
+	}
+	return true
 }
 
 var logLabels = []string{"tier", "policy", "direction", "rule"}
@@ -127,7 +152,7 @@ func newPacketLog(o *Options, whose func(netip.Addr) string) *packetLog {
 		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: "tierwall_" + name, Help: help}, logLabels)
 	}
 	l.packets = counter("logged_packets_total", "Packets that a Log rule has handed over to the agent.")
-	l.suppressed = counter("logged_packets_suppressed_total", "Those of tierwall_logged_packets_total that have no line, because the rule had as many as spec.logging.ratePerRule allows.")
+	l.suppressed = counter("logged_packets_suppressed_total", "Those of tierwall_logged_packets_total that have no line, because the rule or the node had as many as spec.logging allows.")
 	l.lost = prometheus.NewCounterFunc(prometheus.CounterOpts{
 		Name: "tierwall_logged_packets_lost_total", Help: "Packets that Log rules have matched and that the kernel could not hand over, because they came faster than they were read.",
 	}, func() float64 { return float64(o.Logs.Lost()) })
@@ -138,6 +163,7 @@ func newPacketLog(o *Options, whose func(netip.Addr) string) *packetLog {
 // configure takes what Tierwall/default says. Safe for concurrent use.
 func (l *packetLog) configure(s *model.Settings) {
 	l.rate.Store(int64(s.Logging.RatePerRule))
+	l.all.Store(int64(s.Logging.RatePerNode))
 	l.asText.Store(s.Logging.Text)
 }
 
@@ -249,6 +275,7 @@ func (l *packetLog) answered(a answer) {
 		}
 		o := a.origin
 		r = ruleNamed(o.Tier, o.Policy.String(), o.Direction.String(), o.Rule.String())
+		r.tenant = o.Policy.Namespace != ""
 		l.known[a.prefix] = r
 	}
 	l.release(a.prefix, r)
@@ -284,15 +311,14 @@ func unnamed(prefix string) named {
 	return r
 }
 
-// packet counts a packet, and writes its line if the rule has one left.
+// packet counts a packet, and writes its line if the rule and the node have one left.
 func (l *packetLog) packet(p *nflog.Packet, r named) {
 	l.packets.WithLabelValues(r.labels...).Inc()
 	now := l.clock.Now()
-	w := l.windows[p.Prefix]
-	if w != nil && !w.end.After(now) {
+	if len(l.ends) > 0 && !l.ends[0].end.After(now) {
 		l.tick()
-		w = nil
 	}
+	w := l.windows[p.Prefix]
 	if w == nil {
 		w = &window{prefix: p.Prefix, rule: r, end: now.Add(logWindow)}
 		l.windows[p.Prefix] = w
@@ -300,6 +326,14 @@ func (l *packetLog) packet(p *nflog.Packet, r named) {
 	}
 	if w.lines >= l.rate.Load() {
 		w.suppressed++
+		l.suppressed.WithLabelValues(r.labels...).Inc()
+		return
+	}
+	if l.whole.window == nil {
+		l.whole = nodeWindow{window: &window{end: now.Add(logWindow)}}
+		l.ends = append(l.ends, l.whole.window)
+	}
+	if !l.whole.take(r, l.all.Load()) {
 		l.suppressed.WithLabelValues(r.labels...).Inc()
 		return
 	}
@@ -362,7 +396,11 @@ func (l *packetLog) tick() {
 	for len(l.ends) > 0 && !l.ends[0].end.After(now) {
 		w := l.ends[0]
 		l.ends = l.ends[1:]
-		delete(l.windows, w.prefix)
+		if w == l.whole.window {
+			l.whole = nodeWindow{}
+		} else {
+			delete(l.windows, w.prefix)
+		}
 		l.close(now, w)
 	}
 	if lost := l.source.Lost(); lost > l.told && now.Sub(l.toldAt) >= lossPause {
@@ -371,13 +409,17 @@ func (l *packetLog) tick() {
 	}
 }
 
-// close says how many lines were left out. A rate of 0 is no line at all.
+// close reports how many lines were left out. A rate of 0 is no line at all.
 func (l *packetLog) close(now time.Time, w *window) {
 	if w.suppressed == 0 || w.lines == 0 {
 		return
 	}
 	attrs := append(append([]slog.Attr{}, w.rule.attrs...), slog.Int("suppressed", w.suppressed))
-	l.line(now, fmt.Sprintf("%d more suppressed", w.suppressed), attrs)
+	text := fmt.Sprintf("%d more suppressed", w.suppressed)
+	if w.rule.labels == nil {
+		text += " by spec.logging.ratePerNode"
+	}
+	l.line(now, text, attrs)
 }
 
 // timer fires when the next window ends.

@@ -21,18 +21,22 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// naming is a backend that names rules by the number behind "rule-".
+// naming is a backend that names rules by the number behind "rule-", or "tenant-" for
+// those of a policy in a namespace.
 type naming struct{ *fake.Backend }
 
 var _ Namer = naming{}
 
 func (naming) Origin(prefix string) (dataplane.Origin, bool) {
 	var n int
-	if _, err := fmt.Sscanf(prefix, "rule-%d", &n); err != nil {
+	policy := ref("GlobalNetworkPolicy/watch")
+	if _, err := fmt.Sscanf(prefix, "tenant-%d", &n); err == nil {
+		policy = ref("NetworkPolicy.tierwall.io/shop/watch")
+	} else if _, err := fmt.Sscanf(prefix, "rule-%d", &n); err != nil {
 		return dataplane.Origin{}, false
 	}
 	return dataplane.Origin{
-		Tier: "security", Policy: ref("GlobalNetworkPolicy/watch"), Direction: model.Ingress, Rule: model.RuleIndex(n), Action: model.Log,
+		Tier: "security", Policy: policy, Direction: model.Ingress, Rule: model.RuleIndex(n), Action: model.Log,
 	}, true
 }
 
@@ -208,6 +212,22 @@ var _ = Describe("logged packets", func() {
 		Expect(l.page.lines()).To(BeEmpty())
 	})
 
+	It("are no more lines than the node has, however many rules there are, and namespaces have half of them", func() {
+		l := newLogRig().start("format: Text, ratePerRule: 100, ratePerNode: 10")
+		for i := range 20 {
+			l.packets.Send(logged(fmt.Sprintf("tenant-%d", i), 80))
+		}
+		Eventually(l.page.lines).Should(HaveLen(5))
+		for i := range 20 {
+			l.packets.Send(logged(fmt.Sprintf("rule-%d", i), 80))
+		}
+		Eventually(l.page.lines).Should(HaveLen(10))
+		Eventually(l.counted("19")).Should(Equal([]float64{1, 1}))
+		l.clock.Step(logWindow)
+		Eventually(l.page.lines).Should(HaveLen(11))
+		Expect(l.page.lines()[10]).To(HaveSuffix(`msg="30 more suppressed by spec.logging.ratePerNode" node=node suppressed=30`))
+	})
+
 	It("say what was suppressed when the agent ends", func() {
 		l := newLogRig().start("ratePerRule: 1")
 		l.packets.Send(logged("rule-1", 1), logged("rule-1", 2))
@@ -253,7 +273,7 @@ var _ = Describe("logged packets", func() {
 		}
 		Eventually(l.page.lines).Should(HaveLen(1))
 		Expect(l.page.lines()[0]).To(ContainSubstring(`"logPrefix":"GlobalNetworkPolicy/gone ingress 0","action":"Log"`))
-		l.to.Update(objects(small), nil)
+		l.to.Update(objects(join(small, tierwall("ratePerNode: 10000"))), nil)
 		l.to.Synced()
 		Eventually(l.page.lines).Should(HaveLen(waitMany + 1))
 		Expect(testutil.ToFloat64(l.Agent.logs.packets.WithLabelValues("", "unknown", "", ""))).To(Equal(waitMany + 1.0))

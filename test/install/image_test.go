@@ -4,6 +4,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -21,9 +22,15 @@ func TestDockerfile(t *testing.T) {
 	}
 	stages := strings.Split("\n"+string(text), "\nFROM ")
 	build, final := stages[1], stages[len(stages)-1]
-	for _, want := range []string{"--platform=$BUILDPLATFORM golang:1.26 ", "CGO_ENABLED=0", "GOARCH=$TARGETARCH", "ARG TARGETARCH", "cmd.Version=$VERSION"} {
+	for _, want := range []string{"--platform=$BUILDPLATFORM golang:1.26.", "CGO_ENABLED=0", "GOARCH=$TARGETARCH", "ARG TARGETARCH", "cmd.Version=$VERSION"} {
 		if !strings.Contains(build, want) {
 			t.Errorf("the building stage lacks %q", want)
+		}
+	}
+	pinned := regexp.MustCompile(`@sha256:[0-9a-f]{64}( AS \w+)?$`)
+	for _, stage := range stages[1:] {
+		if from, _, _ := strings.Cut(stage, "\n"); from != "scratch" && !pinned.MatchString(from) {
+			t.Errorf("base image %q is not pinned by its digest", from)
 		}
 	}
 	var program, entry string

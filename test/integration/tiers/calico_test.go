@@ -25,8 +25,9 @@ func calico(kind, namespace, name, tier string) *unstructured.Unstructured {
 var _ = Describe("tier ownership of Calico's kinds, where Tierwall serves them", func() {
 	// Users carl and cleo may do everything with Calico's policies; cleo has tier security.
 	BeforeEach(func() {
-		Expect(server.Apply(ctx(), "config/calico/globalnetworkpolicies.yaml", "config/calico/networkpolicies.yaml", "config/admission/calico/tier-ownership.yaml")).To(Succeed())
-		write := rbacv1.PolicyRule{APIGroups: []string{"projectcalico.org"}, Resources: []string{globals, policies}, Verbs: anything}
+		Expect(server.Apply(ctx(), "config/calico/globalnetworkpolicies.yaml", "config/calico/networkpolicies.yaml", "config/calico/stagedglobalnetworkpolicies.yaml",
+			"config/calico/stagednetworkpolicies.yaml", "config/admission/calico/tier-ownership.yaml")).To(Succeed())
+		write := rbacv1.PolicyRule{APIGroups: []string{"projectcalico.org"}, Resources: []string{globals, policies, "staged" + globals, "staged" + policies}, Verbs: anything}
 		tier := rule([]string{"create", "update", "delete"}, []string{"tiers/" + policies, "tiers/" + globals}, "security")
 		for user, rules := range map[string][]rbacv1.PolicyRule{"carl": {write}, "cleo": {write, tier}} {
 			made(&rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: user}, Rules: rules})
@@ -43,6 +44,22 @@ var _ = Describe("tier ownership of Calico's kinds, where Tierwall serves them",
 		Eventually(func() error {
 			return as("cleo").Create(ctx(), calico("NetworkPolicy", "shop", "probe", "security"), client.DryRunAll)
 		}).Should(Succeed())
+		Eventually(func() error {
+			return as("cleo").Create(ctx(), calico("StagedNetworkPolicy", "shop", "probe", "security"), client.DryRunAll)
+		}).Should(Succeed())
+		Eventually(func() error {
+			return as("cleo").Create(ctx(), calico("StagedGlobalNetworkPolicy", "", "probe", "security"), client.DryRunAll)
+		}).Should(Succeed())
+	})
+
+	It("asks for the tiers of staged policies too", func() {
+		carl, cleo := as("carl"), as("cleo")
+		Expect(carl.Create(ctx(), calico("StagedNetworkPolicy", "shop", "web", "security"), client.DryRunAll)).To(refused("carl", "create", "security", policies))
+		Expect(carl.Create(ctx(), calico("StagedGlobalNetworkPolicy", "", "web", "security"), client.DryRunAll)).To(refused("carl", "create", "security", globals))
+		Expect(cleo.Create(ctx(), calico("StagedGlobalNetworkPolicy", "", "web", ""), client.DryRunAll)).To(refused("cleo", "create", "default", globals))
+		made(calico("StagedGlobalNetworkPolicy", "", "security.web", "security"))
+		Expect(carl.Delete(ctx(), calico("StagedGlobalNetworkPolicy", "", "security.web", ""))).To(refused("carl", "delete", "security", globals))
+		Expect(cleo.Delete(ctx(), calico("StagedGlobalNetworkPolicy", "", "security.web", ""))).To(Succeed())
 	})
 
 	It("asks for the same tiers", func() {
