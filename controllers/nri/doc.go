@@ -10,4 +10,9 @@
 // whether there is one, and connects again whenever the connection is lost.
 //
 // Not here: what the addresses of a sandbox are used for (package startup).
+//
+// A WebAssembly runtime (wazero) is linked with it and never run. NRI's package api
+// holds the messages and, in the same package, the generated host side of plugins in
+// WebAssembly (api_host.pb.go), which only GOOS=wasip1 leaves out; stub needs api. What
+// the linker keeps of wazero is package initialization.
 package nri
