@@ -16,7 +16,14 @@ type blockMap struct {
 	ranges []blockRange // sorted
 	lasts  []addrKey    // of the ranges, to search in
 	combos [][]uint32   // sets' numbers, sorted
+	// crowded is true if the blocks lie in so many sets at once that nothing is cut:
+	// there are no ranges.
+	crowded bool
 }
+
+// crowd is how many sets the ranges of some edges of blocks may be in, all
+// together, so that they are cut: a few each, and more where they are few.
+func crowd(edges int) int { return 4*edges + 1<<18 }
 
 // blockRange is a range of addresses, both ends included, of a combination of sets.
 type blockRange struct {
@@ -103,6 +110,7 @@ func (c *Compiler) newBlockMap(sets []uint32, f int) *blockMap {
 	m := &blockMap{}
 	combos := map[string]uint32{}
 	open := map[uint32]int{}
+	room := crowd(len(edges))
 	for i := 0; i < len(edges); {
 		at := edges[i].at
 		for ; i < len(edges) && edges[i].at == at; i++ {
@@ -115,6 +123,9 @@ func (c *Compiler) newBlockMap(sets []uint32, f int) *blockMap {
 		}
 		if len(open) == 0 {
 			continue
+		}
+		if room -= len(open); room < 0 {
+			return &blockMap{crowded: true}
 		}
 		last := maxAddr(families[f])
 		if i < len(edges) {

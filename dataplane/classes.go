@@ -148,7 +148,7 @@ func (c *Compiler) Classes(f Family) iter.Seq2[netip.Addr, uint32] {
 }
 
 // Classed says whether the table is to be held by class: it has many addresses
-// and no blocks.
+// and no blocks, and is not Linear.
 func (s *TableState) Classed() bool { return s.classed }
 
 // EachClass visits the classes of a classed table that have an entry, each with
@@ -190,7 +190,7 @@ func (s *TableState) AtClass(number uint32) *Rest {
 func (c *Compiler) form(tables map[*tableRec]struct{}, out map[*tableRec]*TableChange) {
 	for t := range tables {
 		s := t.state
-		if t.refs <= 0 {
+		if t.refs <= 0 || s.linear {
 			continue
 		}
 		if s.around != nil {

@@ -19,7 +19,20 @@ type Options struct {
 	// Classed is how many addresses make a table classed (TableState.Classed). -1
 	// means that none is, 0 means DefaultClassed.
 	Classed int
+	// Budget is how large a table may get and not be linear (TableState.Linear),
+	// besides a few times what its own rules come to: a rule that remains for some
+	// peers counts one for each combination of sets that these peers are in, and so
+	// does each of its ranges of ports. -1 means without limit, 0 means DefaultBudget.
+	Budget int
+	// NodeBudget is how large all tables together may get, those left out that are no
+	// larger than a few times their own rules and a sixteenth of the Budget. Beyond it
+	// the largest tables are linear. -1 means without limit, 0 means
+	// DefaultNodeBudget.
+	NodeBudget int
 
+	// spread is how often a table may hold its own rules, besides the budget; 0:
+	// defaultSpread, -1: never.
+	spread int
 	// homes is how many numbers classes first ask for; 0: all that there are.
 	homes uint32
 }
@@ -55,8 +68,12 @@ type Compiler struct {
 	// What is new while a Delta is applied.
 	freshTables []*tableRec
 	// unformed are tables that may be classed now, or not any more.
-	unformed      map[*tableRec]struct{}
+	unformed map[*tableRec]struct{}
+	// charged are the tables that are charged to the node's budget.
+	charged       map[*tableRec]struct{}
 	freshLiterals []*setRec
+	// ranged is what lists of ports come to, while a list of rules is made.
+	ranged map[portList]portRanges
 }
 
 type programRec struct {
@@ -75,6 +92,15 @@ func NewCompiler(o Options) *Compiler {
 	if o.Classed == 0 {
 		o.Classed = DefaultClassed
 	}
+	if o.Budget == 0 {
+		o.Budget = DefaultBudget
+	}
+	if o.NodeBudget == 0 {
+		o.NodeBudget = DefaultNodeBudget
+	}
+	if o.spread == 0 {
+		o.spread = defaultSpread
+	}
 	c := &Compiler{
 		opts:     o,
 		sets:     map[string]*setRec{},
@@ -86,6 +112,7 @@ func NewCompiler(o Options) *Compiler {
 		programs: map[string]*programRec{},
 		ends:     map[model.Ref]Endpoint{},
 		unformed: map[*tableRec]struct{}{},
+		charged:  map[*tableRec]struct{}{},
 	}
 	for i, f := range families {
 		c.spaces[i] = newSpace(f, func(n uint32) *setRec { return c.numbered[n] }, o.homes)
@@ -126,8 +153,9 @@ type Endpoint struct {
 // Change is what a kernel has to learn. Lists are sorted.
 type Change struct {
 	// Sets of the core that are new, changed or gone, those among them that no
-	// program asks for too (Program.Sets): they only make up tables. Sets of
-	// literal blocks are found in the programs that ask for them.
+	// program asks for too (Program.Sets): they only make up tables, and are asked for
+	// where these are linear (Table.Rules). Sets of literal blocks are found in the
+	// programs that ask for them.
 	Sets []SetChange
 	// Programs that are new or gone; what is new in tables is in Tables.
 	Added, Removed []*Program
@@ -155,9 +183,9 @@ type TableChange struct {
 	Addrs []netip.Addr
 	// Blocks is true if the blocks changed.
 	Blocks bool
-	// Reformed is true if the table is classed now and was not, or the reverse. A
-	// table that is classed and was has in Classes the numbers whose entry may have
-	// changed: to TableState.AtClass, or to nothing.
+	// Reformed is true if the table is classed or linear now and was not, or the
+	// reverse: all of State counts. A table that is classed and was has in Classes the
+	// numbers whose entry may have changed: to TableState.AtClass, or to nothing.
 	Reformed bool
 	Classes  []uint32
 }
@@ -179,15 +207,19 @@ func (c *Compiler) Apply(d *policy.Delta) *Change {
 			ch.Sets = append(ch.Sets, c.applySet(sd, &members))
 		}
 	}
-	touched := c.retable(&members)
+	touched, pending := c.retable(&members)
 	for _, e := range d.Added {
 		c.compile(e, ch)
 	}
-	c.fillTables()
+	c.measureTables()
 	for i := range d.Endpoints {
 		c.applyEndpoint(&d.Endpoints[i], ch)
 	}
 	c.release(d, ch)
+	for _, t := range c.freshTables {
+		pending[t] = struct{}{}
+	}
+	c.admit(pending, touched)
 	c.classify(ch, touched)
 	for rec, tc := range touched {
 		if rec.refs > 0 {

@@ -2,6 +2,7 @@ package dataplane
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
@@ -20,12 +21,7 @@ func (c *Compiler) Decide(p *Program, f *model.Flow) Leaf {
 			if s.Table.Side == CondDstAddr {
 				peer = f.Dst
 			}
-			rest := c.tables[s.Table.ID].state.Rest(peer)
-			if rest.Ports != nil {
-				l = rest.Ports.Leaf(f)
-			} else {
-				l = c.try(rest.Rules, f)
-			}
+			l = c.look(s.Table, peer, f)
 		}
 		if l.Verdict == Continue {
 			l = s.End
@@ -35,6 +31,19 @@ func (c *Compiler) Decide(p *Program, f *model.Flow) Leaf {
 		}
 	}
 	return p.Default
+}
+
+// look returns the leaf to which a table leads.
+func (c *Compiler) look(t *Table, peer netip.Addr, f *model.Flow) Leaf {
+	s := c.tables[t.ID].state
+	if s.Linear() {
+		return c.try(slices.Collect(t.Rules()), f)
+	}
+	rest := s.Rest(peer)
+	if rest.Ports != nil {
+		return rest.Ports.Leaf(f)
+	}
+	return c.try(rest.Rules, f)
 }
 
 // try returns the leaf of the first rule that decides, or one that continues.

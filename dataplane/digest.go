@@ -55,17 +55,44 @@ func (c *content) conds(conds []Cond) {
 		*c = append(*c, byte(cond.Kind), byte(cond.Protocol), cond.Type, cond.Code)
 		c.flag(cond.Not)
 		c.flag(cond.HasCode)
-		c.number(uint64(len(cond.Ports)))
-		for _, r := range cond.Ports {
-			c.number(uint64(r.First))
-			c.number(uint64(r.Last))
-		}
+		c.ports(cond)
 		if cond.Set == nil {
 			c.text("")
 		} else {
 			c.text(cond.Set.ID)
 		}
 	}
+}
+
+// manyPorts is more ranges than a content holds as they are.
+const manyPorts = 64
+
+// ports stand for themselves, or where they are many for their hash.
+func (c *content) ports(cond *Cond) {
+	c.number(uint64(len(cond.Ports)))
+	if cond.hash != nil {
+		c.digest(cond.hash)
+		return
+	}
+	c.ranges(cond.Ports)
+}
+
+func (c *content) ranges(ports []PortRange) {
+	for _, r := range ports {
+		c.number(uint64(r.First))
+		c.number(uint64(r.Last))
+	}
+}
+
+// hashOf returns what many ranges stand for in contents, or nil if they are few.
+func hashOf(ports []PortRange) *digest {
+	if len(ports) <= manyPorts {
+		return nil
+	}
+	all := content("ports")
+	all.ranges(ports)
+	d := all.sum()
+	return &d
 }
 
 func (c *content) leaf(l *Leaf) {

@@ -129,8 +129,8 @@ func (c *Compiler) addresses(conds []Cond, p *model.Peer, s *policy.PeerSets, f 
 // without ports has one way, which asks for nothing.
 func (c *Compiler) portAlternatives(p *model.Peer, s *policy.PeerSets, ports, named CondKind) [][]Cond {
 	var not []Cond
-	if r := ranges(p.NotPorts); len(r) > 0 {
-		not = append(not, Cond{Kind: ports, Not: true, Ports: r})
+	if r := c.ranges(p.NotPorts); len(r.list) > 0 {
+		not = append(not, Cond{Kind: ports, Not: true, Ports: r.list, hash: r.hash})
 	}
 	for _, set := range s.NotNamedPorts {
 		not = append(not, Cond{Kind: named, Not: true, Set: c.set(set)})
@@ -139,11 +139,30 @@ func (c *Compiler) portAlternatives(p *model.Peer, s *policy.PeerSets, ports, na
 		return [][]Cond{not}
 	}
 	var out [][]Cond
-	if r := ranges(p.Ports); len(r) > 0 {
-		out = append(out, append(slices.Clone(not), Cond{Kind: ports, Ports: r}))
+	if r := c.ranges(p.Ports); len(r.list) > 0 {
+		out = append(out, append(slices.Clone(not), Cond{Kind: ports, Ports: r.list, hash: r.hash}))
 	}
 	for _, set := range s.NamedPorts {
 		out = append(out, append(slices.Clone(not), Cond{Kind: named, Set: c.set(set)}))
+	}
+	return out
+}
+
+// portRanges are the numbers among ports, merged.
+type portRanges struct {
+	list []PortRange
+	hash *digest // Cond.hash
+}
+
+// ranges returns the numbers among ports. Rules with one list of ports get one list
+// of ranges.
+func (c *Compiler) ranges(ports []model.Port) portRanges {
+	key := portListOf(ports)
+	out, ok := c.ranged[key]
+	if !ok {
+		out.list = ranges(ports)
+		out.hash = hashOf(out.list)
+		c.ranged[key] = out
 	}
 	return out
 }

@@ -146,6 +146,8 @@ type Cond struct {
 	HasCode    bool
 	Ports      []PortRange // sorted, disjoint, not adjacent
 	Set        *Set
+
+	hash *digest // of the Ports, if they are many
 }
 
 // PortRange is inclusive.

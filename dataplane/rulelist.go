@@ -14,6 +14,9 @@ type ruleList struct {
 	digest digest
 	// sets are those that the rules' other conditions ask for.
 	sets []*Set
+	// size is how many rules and ranges of ports there are. Ranges that rules share
+	// count once.
+	size int
 }
 
 // flatRule is a rule of a ruleList.
@@ -28,6 +31,9 @@ type flatRule struct {
 	// true if rest asks for nothing else.
 	protocol model.Protocol
 	whole    bool
+	// weight is what the rule adds to a rest that it is part of: one, and one for
+	// each range of ports.
+	weight int
 }
 
 func (r *flatRule) rule() Rule      { return Rule{Conds: r.conds, Leaf: *r.leaf} }
@@ -91,6 +97,9 @@ func (c *Compiler) list(p *policy.Policy, dir model.Direction, f Family) *ruleLi
 func (c *Compiler) newRuleList(rec *policyRec, p *policy.Policy, rules []policy.Rule, dir model.Direction, f Family) *ruleList {
 	l := &ruleList{}
 	var whole content
+	c.ranged = map[portList]portRanges{}
+	counted := map[*PortRange]struct{}{}
+	rules = unite(rules, dir, f, max(c.opts.Linear, 1))
 	for i := range rules {
 		leaf, ok := leafOf(p, &rules[i], dir)
 		if !ok {
@@ -98,8 +107,10 @@ func (c *Compiler) newRuleList(rec *policyRec, p *policy.Policy, rules []policy.
 		}
 		for _, conds := range c.conditions(&rules[i], f) {
 			l.add(conds, &leaf, peerSide(dir), &whole)
+			l.size += sizeOf(conds, counted)
 		}
 	}
+	c.ranged = nil
 	l.digest = whole.sum()
 	c.keepLiterals(rec, l)
 	return l
@@ -129,6 +140,10 @@ func (l *ruleList) add(conds []Cond, leaf *Leaf, side CondKind, whole *content) 
 		}
 	}
 	r.protocol, _ = protocolOf(r.rest)
+	r.weight = 1
+	for i := range r.rest {
+		r.weight += len(r.rest[i].Ports)
+	}
 	r.whole = len(r.rest) == 0 || len(r.rest) == 1 && r.protocol != 0
 	var rest content
 	rest.conds(r.rest)
@@ -137,6 +152,21 @@ func (l *ruleList) add(conds []Cond, leaf *Leaf, side CondKind, whole *content) 
 	whole.conds(conds)
 	whole.digest(&r.digest)
 	l.rules = append(l.rules, r)
+}
+
+// sizeOf is what a rule adds to the size of a list. Ranges that are counted already
+// count no more.
+func sizeOf(conds []Cond, counted map[*PortRange]struct{}) int {
+	size := 1
+	for i := range conds {
+		if p := conds[i].Ports; len(p) > 0 {
+			if _, ok := counted[&p[0]]; !ok {
+				counted[&p[0]] = struct{}{}
+				size += len(p)
+			}
+		}
+	}
+	return size
 }
 
 // familyFree says whether rules are the same for both families.

@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"iter"
 	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
@@ -24,6 +25,10 @@ type Table struct {
 	// byFirst are the rules that ask for a set before any other, by its number;
 	// after the last of them those that ask for none, though they may exclude some.
 	byFirst [][]uint32
+	// weights are those of the rules in each list of byFirst, size is what the rules
+	// come to where they are written once (ruleList.size).
+	weights []int
+	size    int
 	// lasts are the last rules that ask for a protocol; that of 0 is the last one
 	// that asks for none or more than one.
 	lasts map[model.Protocol]int
@@ -76,6 +81,7 @@ func newTable(id string, lists []*ruleList, side CondKind, linear int) *Table {
 	for _, l := range lists {
 		rules += len(l.rules)
 		asked += l.asked
+		t.size += l.size
 		t.others = append(t.others, l.sets...)
 	}
 	t.rules = make([]tableRule, 0, rules)
@@ -132,9 +138,33 @@ func (t *Table) index() {
 	for n, count := range counts {
 		t.byFirst[n], room = room[:0:count], room[count:]
 	}
+	t.weights = make([]int, len(counts))
 	for i := range t.rules {
 		n := place(&t.rules[i])
 		t.byFirst[n] = append(t.byFirst[n], uint32(i))
+		t.weights[n] += t.rules[i].weight
+	}
+}
+
+// weight is how much of the rules can be part of the rest for these numbers, each
+// of which is there once. The rest may hold less, never more.
+func (t *Table) weight(numbers []uint16) int {
+	w := t.weights[len(t.Sets)]
+	for _, n := range numbers {
+		w += t.weights[n]
+	}
+	return w
+}
+
+// Rules are the rules of the segment, with their conditions on the peer's
+// address: what a backend writes where TableState.Linear.
+func (t *Table) Rules() iter.Seq[Rule] {
+	return func(yield func(Rule) bool) {
+		for i := range t.rules {
+			if !yield(t.rules[i].rule()) {
+				return
+			}
+		}
 	}
 }
 

@@ -11,6 +11,16 @@ type tableRec struct {
 	state *TableState
 	refs  int
 	fresh bool // no backend knows it yet
+	// blocks are those of the table's sets, also where it is linear; tally is what it
+	// holds, nil where most tells that it is small, and where it is linear.
+	blocks *blockMap
+	tally  *tally
+	// charge is what the table is charged to the node's budget, 0 where it is small,
+	// tooLarge where it is beyond its own limit.
+	charge int
+	// heaviest and around are the largest weight of the rests for blocks alone, and
+	// the sum of all of them.
+	heaviest, around int
 }
 
 // hold keeps a table and what it holds, shared by all programs that have an
@@ -30,7 +40,7 @@ func (c *Compiler) newTableRec(t *Table, f Family) *tableRec {
 	s := &TableState{
 		Table: t, family: f, space: c.spaces[familyIndex(f)],
 		sets: make([]*setRec, len(t.Sets)), locals: make([]localSet, len(t.Sets)), rests: map[string]*Rest{},
-		count: unknown,
+		count: unknown, linear: true,
 	}
 	rec := &tableRec{state: s, fresh: true}
 	for n, set := range t.Sets {
@@ -45,8 +55,9 @@ func (c *Compiler) newTableRec(t *Table, f Family) *tableRec {
 	return rec
 }
 
-// fillTables gives the new tables their contents.
-func (c *Compiler) fillTables() {
+// measureTables measures what the new tables would hold. Until it is known whether
+// that is too much they are linear.
+func (c *Compiler) measureTables() {
 	if len(c.freshTables) == 0 {
 		return
 	}
@@ -61,9 +72,8 @@ func (c *Compiler) fillTables() {
 	}
 	c.settle(&ch)
 	for _, t := range c.freshTables {
-		s := t.state
-		s.Empty = s.restOf(nil)
-		s.setBlocks(c.blockMapOf(s.setNumbers(), familyIndex(s.family)))
+		c.holdBlocks(t)
+		c.measure(t)
 	}
 }
 
@@ -82,7 +92,8 @@ func (c *Compiler) drop(t *tableRec, out *Change, ch *changes) {
 		return
 	}
 	delete(c.tables, t.state.Table.ID)
-	c.releaseBlocks(t.state.around)
+	delete(c.charged, t)
+	c.releaseBlocks(t.blocks)
 	if t.state.classed {
 		c.askByClass(t, false)
 	}
@@ -98,36 +109,57 @@ func (c *Compiler) drop(t *tableRec, out *Change, ch *changes) {
 	}
 }
 
-// retable makes changes of membership hold and says what changes in tables.
-func (c *Compiler) retable(ch *changes) map[*tableRec]*TableChange {
+// retable makes changes of membership hold and says what changes in tables, and
+// whose forms may.
+func (c *Compiler) retable(ch *changes) (changes map[*tableRec]*TableChange, pending map[*tableRec]struct{}) {
 	u := update{changes: map[*tableRec]*TableChange{}, before: map[*tableRec]*blockMap{}, moved: map[*tableRec]map[uint32]bool{}}
+	touched := map[*tableRec]struct{}{}
+	held := make([]*blockMap, 0, len(ch.blocks))
 	for t := range ch.blocks {
-		s := t.state
-		s.count = unknown
-		c.unformed[t] = struct{}{}
-		u.before[t], u.moved[t] = s.around, map[uint32]bool{}
-		blocks := s.Blocks
-		s.setBlocks(c.blockMapOf(s.setNumbers(), familyIndex(s.family)))
-		if !slices.EqualFunc(blocks, s.Blocks, sameBlock) {
-			u.of(t).Blocks = true
+		touched[t] = struct{}{}
+		held = append(held, t.blocks)
+		c.holdBlocks(t)
+	}
+	moves := c.moves(ch, touched)
+	tabled := c.shrink(touched, &u)
+	for t := range ch.blocks {
+		if _, ok := tabled[t]; ok {
+			u.reblock(t)
+			c.unformed[t] = struct{}{}
 		}
 	}
-	for f, space := range c.spaces {
-		for _, m := range space.apply(ch.addrs[f]) {
-			for t := range c.askers(m, families[f]) {
-				u.move(t, m)
+	for _, m := range moves {
+		for t := range m.tables {
+			if _, ok := tabled[t]; ok {
+				u.move(t, m.move)
 			}
 		}
 	}
 	for t, blocks := range ch.blocks {
-		u.stay(t, blocks)
-		c.releaseBlocks(u.before[t])
+		if _, ok := tabled[t]; ok {
+			u.stay(t, blocks)
+		}
+	}
+	for _, m := range held {
+		c.releaseBlocks(m)
 	}
 	for t := range u.changes {
 		c.unformed[t] = struct{}{}
 		t.state.forgetRests()
 	}
-	return u.changes
+	return u.changes, touched
+}
+
+// reblock gives a table the blocks that its sets have now.
+func (u *update) reblock(t *tableRec) {
+	s := t.state
+	u.before[t], u.moved[t] = s.around, map[uint32]bool{}
+	blocks := s.Blocks
+	s.count = unknown
+	s.setBlocks(t.blocks)
+	if !slices.EqualFunc(blocks, s.Blocks, sameBlock) {
+		u.of(t).Blocks = true
+	}
 }
 
 func sameBlock(a, b Block) bool {

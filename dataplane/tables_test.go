@@ -1,6 +1,7 @@
 package dataplane
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -19,11 +20,12 @@ type tableCopy struct {
 	addrs   map[netip.Addr]string
 	blocks  string
 	classed bool
+	linear  bool
 	classes map[uint32]string
 }
 
 func copyTable(s *TableState) tableCopy {
-	out := tableCopy{addrs: map[netip.Addr]string{}}
+	out := tableCopy{addrs: map[netip.Addr]string{}, linear: s.Linear()}
 	for a, r := range s.EachAddr() {
 		out.addrs[a] = r.ID
 	}
@@ -48,6 +50,8 @@ type tablesWorld struct {
 	before map[string]tableCopy
 	// classes are those that the Changes so far lead to.
 	classes map[netip.Addr]uint32
+	// turned are the tables that became linear in the last step, or ceased to be.
+	turned map[string]bool
 	// most is how many groups asked for one number at once.
 	most int
 }
@@ -55,13 +59,21 @@ type tablesWorld struct {
 // TestTables holds tables, after each of many changes, to what the members of
 // their sets make of them, and Changes to what has changed.
 func TestTables(t *testing.T) {
-	var counts struct{ addrs, blocks, fresh, gone, around, classed, reformed, classes, numbers, crowded int }
+	var counts struct{ addrs, blocks, fresh, gone, around, classed, reformed, classes, numbers, crowded, linear, turned int }
 	for seed := uint64(1); seed <= 120 && !t.Failed(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0x7461626c6573))
 		w := tablesWorld{
 			stream: oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(5), Shared: rng.IntN(4) == 0}),
-			ix:     policy.New(policy.Options{}), c: NewCompiler(Options{Linear: -1, Classed: 1 + rng.IntN(5), homes: uint32(seed % 4)}), sets: map[string]*policy.Set{}, classes: map[netip.Addr]uint32{},
+			ix:     policy.New(policy.Options{}), sets: map[string]*policy.Set{}, classes: map[netip.Addr]uint32{},
 		}
+		o := Options{Linear: -1, Classed: 1 + rng.IntN(5), homes: uint32(seed % 4)}
+		if seed%3 == 0 {
+			o.Budget, o.NodeBudget, o.spread = 1+rng.IntN(40), -1, -1
+			if seed%2 == 0 {
+				o.NodeBudget = 1 + rng.IntN(80)
+			}
+		}
+		w.c = NewCompiler(o)
 		for range 80 {
 			ch, err := w.step(1 + rng.IntN(3))
 			if err != nil {
@@ -76,6 +88,12 @@ func TestTables(t *testing.T) {
 				}
 				if tc.State.Classed() {
 					counts.classed++
+				}
+				if tc.State.Linear() {
+					counts.linear++
+				}
+				if tc.Reformed && w.turned[tc.State.Table.ID] {
+					counts.turned++
 				}
 				switch {
 				case tc.New:
@@ -105,7 +123,7 @@ func TestTables(t *testing.T) {
 	}
 	t.Logf("%+v", counts)
 	if counts.addrs < 500 || counts.blocks < 100 || counts.fresh < 1000 || counts.gone < 1000 || counts.around < 1000 ||
-		counts.classed < 500 || counts.reformed < 50 || counts.classes < 500 || counts.numbers < 200 || counts.crowded < 20 {
+		counts.classed < 500 || counts.reformed < 50 || counts.classes < 500 || counts.numbers < 200 || counts.crowded < 20 || counts.linear < 500 || counts.turned < 50 {
 		t.Errorf("the worlds have gone blind: %+v", counts)
 	}
 }
@@ -127,12 +145,24 @@ func (w *tablesWorld) step(events int) (*Change, error) {
 			delete(w.sets, sd.Set.ID())
 		}
 	}
-	now := map[string]tableCopy{}
+	now, sizes := map[string]tableCopy{}, map[*tableRec]int{}
+	w.turned = map[string]bool{}
 	for id, rec := range w.c.tables {
 		now[id] = copyTable(rec.state)
-		if err := checkTable(rec.state, expect(rec.state, w.sets), now[id]); err != nil {
+		if b, was := w.before[id]; was && b.linear != now[id].linear {
+			w.turned[id] = true
+		}
+		e := expect(rec.state, w.sets)
+		sizes[rec] = e.size()
+		if rec.state.Linear() {
+			continue
+		}
+		if err := checkTable(rec.state, e, now[id]); err != nil {
 			return nil, fmt.Errorf("table %s: %w", id, err)
 		}
+	}
+	if err := w.c.checkForms(sizes); err != nil {
+		return nil, err
 	}
 	for id, s := range w.sets {
 		if got := w.c.Members(w.c.sets[id].set); !slices.Equal(got, s.Members()) {
@@ -142,6 +172,25 @@ func (w *tablesWorld) step(events int) (*Change, error) {
 	err := errors.Join(checkChange(ch, w.before, now), w.checkClasses(ch))
 	w.before = now
 	return ch, err
+}
+
+// checkForms holds which tables are linear to their sizes.
+func (c *Compiler) checkForms(sizes map[*tableRec]int) error {
+	tables := slices.SortedFunc(maps.Keys(sizes), func(a, b *tableRec) int {
+		return cmp.Or(cmp.Compare(sizes[a], sizes[b]), cmp.Compare(a.state.Table.ID, b.state.Table.ID))
+	})
+	sum := 0
+	for _, t := range tables {
+		want := c.opts.Budget > 0 && sizes[t] > c.limitOf(t.state.Table)
+		if !want && c.opts.Budget > 0 && sizes[t] > c.freeOf(t.state.Table) {
+			sum += sizes[t]
+			want = c.opts.NodeBudget > 0 && sum > c.opts.NodeBudget
+		}
+		if t.state.Linear() != want {
+			return fmt.Errorf("table %s of size %d is linear: %v", t.state.Table.ID, sizes[t], t.state.Linear())
+		}
+	}
+	return nil
 }
 
 // checkClasses holds classes to what the Changes so far have told, to the places
@@ -162,7 +211,7 @@ func (w *tablesWorld) checkClasses(ch *Change) error {
 	}
 	for id, rec := range w.c.tables {
 		s := rec.state
-		if want := s.around == nil && s.Len() >= w.c.opts.Classed; s.Classed() != want {
+		if want := !s.Linear() && s.around == nil && s.Len() >= w.c.opts.Classed; s.Classed() != want {
 			return fmt.Errorf("table %s of %d addresses is classed: %v", id, s.Len(), s.Classed())
 		}
 		if !s.Classed() {
@@ -257,15 +306,48 @@ func expect(s *TableState, sets map[string]*policy.Set) *expected {
 	return e
 }
 
-// around returns the ID of the rest for the blocks around an address, and with
-// own numbers that of its own.
-func (e *expected) around(a netip.Addr, own ...uint16) string {
-	numbers := slices.Clone(own)
+// size is how large the table would be, each combination of sets that is there
+// counted once.
+func (e *expected) size() int {
+	sum, seen := 0, map[string]bool{}
+	add := func(numbers []uint16) {
+		slices.Sort(numbers)
+		numbers = slices.Compact(numbers)
+		if key := fmt.Sprint(numbers); !seen[key] {
+			seen[key] = true
+			sum += max(e.table.weight(numbers), 1)
+		}
+	}
+	add(nil)
+	for a, own := range e.singles {
+		add(append(e.blocksAround(a), own...))
+	}
+	for n := range e.blocks {
+		for _, p := range e.blocks[n] {
+			for _, a := range []netip.Addr{p.Addr(), LastAddr(p).Next()} {
+				if a.IsValid() {
+					add(e.blocksAround(a))
+				}
+			}
+		}
+	}
+	return sum
+}
+
+// blocksAround returns the numbers of the sets with blocks around an address.
+func (e *expected) blocksAround(a netip.Addr) (numbers []uint16) {
 	for n := range e.blocks {
 		if slices.ContainsFunc(e.blocks[n], func(p netip.Prefix) bool { return p.Contains(a) }) {
 			numbers = append(numbers, uint16(n))
 		}
 	}
+	return numbers
+}
+
+// around returns the ID of the rest for the blocks around an address, and with
+// own numbers that of its own.
+func (e *expected) around(a netip.Addr, own ...uint16) string {
+	numbers := append(e.blocksAround(a), own...)
 	slices.Sort(numbers)
 	return e.table.rest(slices.Compact(numbers)).ID
 }
@@ -342,6 +424,12 @@ func checkChange(ch *Change, before, now map[string]tableCopy) error {
 			return fmt.Errorf("table %s: change %+v, was there: %v", id, tc, was)
 		}
 		if !was {
+			continue
+		}
+		if b.linear || n.linear {
+			if tc.Reformed != (b.linear != n.linear) {
+				return fmt.Errorf("table %s: linear %v, was %v, told %v", id, n.linear, b.linear, tc.Reformed)
+			}
 			continue
 		}
 		var changed []netip.Addr

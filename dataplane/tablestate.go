@@ -16,7 +16,7 @@ import (
 // not work; a State that a TableChange says is Gone holds nothing to read.
 type TableState struct {
 	Table *Table
-	// Empty is the rest for addresses in none of the sets.
+	// Empty is the rest for addresses in none of the sets; nil if the table is Linear.
 	Empty *Rest
 	// Blocks are disjoint ranges, sorted; ranges with the Empty rest are left out.
 	Blocks []Block
@@ -27,8 +27,8 @@ type TableState struct {
 	locals []localSet // the same by the sets' own numbers, sorted
 	around *blockMap  // blocks of the sets
 	// count is Len where there are no blocks, or unknown.
-	count   int
-	classed bool
+	count           int
+	classed, linear bool
 
 	mu sync.Mutex
 	// rests by the numbers of the table's sets; old ones may have had their day.
@@ -54,7 +54,7 @@ type Block struct {
 // rest differs from that of the block around it; nil for all others.
 func (s *TableState) At(a netip.Addr) *Rest {
 	cl := s.space.classOf(a)
-	if cl == nil {
+	if cl == nil || s.linear {
 		return nil
 	}
 	return s.entry(cl, s.around, s.around.find(a))
@@ -63,6 +63,9 @@ func (s *TableState) At(a netip.Addr) *Rest {
 // EachAddr visits the addresses that have an entry of their own, in any order.
 func (s *TableState) EachAddr() iter.Seq2[netip.Addr, *Rest] {
 	return func(yield func(netip.Addr, *Rest) bool) {
+		if s.linear {
+			return
+		}
 		for cl := range s.relevant() {
 			rests := s.entries(cl)
 			for _, n := range cl.members {
@@ -77,6 +80,9 @@ func (s *TableState) EachAddr() iter.Seq2[netip.Addr, *Rest] {
 
 // Len is how many addresses have an entry of their own.
 func (s *TableState) Len() (n int) {
+	if s.linear {
+		return 0
+	}
 	for cl := range s.relevant() {
 		if s.around == nil {
 			if s.entry(cl, nil, noCombo) != nil {
@@ -96,6 +102,9 @@ func (s *TableState) Len() (n int) {
 
 // Rests returns the rests that a table's addresses, blocks and all others lead to, by ID.
 func (s *TableState) Rests() []*Rest {
+	if s.linear {
+		return nil
+	}
 	seen := map[string]*Rest{s.Empty.ID: s.Empty}
 	for cl := range s.relevant() {
 		rests := s.entries(cl)
@@ -114,8 +123,11 @@ func (s *TableState) Rests() []*Rest {
 	return slices.SortedFunc(maps.Values(seen), func(a, b *Rest) int { return cmp.Compare(a.ID, b.ID) })
 }
 
-// Rest returns the rest for an address.
+// Rest returns the rest for an address; nil if the table is Linear.
 func (s *TableState) Rest(a netip.Addr) *Rest {
+	if s.linear {
+		return nil
+	}
 	if r := s.At(a); r != nil {
 		return r
 	}

@@ -18,7 +18,7 @@ import (
 
 // TestPrograms holds compiled programs, kept up to date change by change, to
 // the core's own evaluation on random worlds: with tables for everything, for
-// nothing, and where they pay. TIERWALL_SEED runs one world alone.
+// nothing, where they pay, and with budgets so small that they are linear every now and then. TIERWALL_SEED runs one world alone.
 func TestPrograms(t *testing.T) {
 	first, last := uint64(1), uint64(400)
 	if s := os.Getenv("TIERWALL_SEED"); s != "" {
@@ -28,7 +28,7 @@ func TestPrograms(t *testing.T) {
 		}
 		first, last = n, n
 	}
-	var counts struct{ flows, tables, classed, ports, accepted, dropped int }
+	var counts struct{ flows, tables, classed, linear, ports, accepted, dropped int }
 	for seed := first; seed <= last && !t.Failed(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0x636f6d70696c65))
 		stream := oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0})
@@ -36,6 +36,7 @@ func TestPrograms(t *testing.T) {
 		compilers := []*Compiler{
 			NewCompiler(Options{Linear: -1, Classed: 1 + rng.IntN(4), homes: uint32(rng.IntN(4))}),
 			NewCompiler(Options{Linear: 2, Classed: 1}), NewCompiler(Options{Linear: 1000}),
+			NewCompiler(Options{Linear: -1, Classed: 2, Budget: 1 + rng.IntN(40), NodeBudget: 1 + rng.IntN(80), spread: -1}),
 		}
 		for range 60 + rng.IntN(60) {
 			ev := stream.Next()
@@ -76,6 +77,10 @@ func TestPrograms(t *testing.T) {
 				if tr.state.Classed() {
 					counts.classed++
 				}
+				if tr.state.Linear() {
+					counts.linear++
+					continue
+				}
 				for _, r := range tr.state.rests {
 					if r.Ports != nil {
 						counts.ports++
@@ -111,7 +116,7 @@ func TestPrograms(t *testing.T) {
 		}
 	}
 	t.Logf("%+v", counts)
-	if last > first && (counts.tables < 1000 || counts.classed < 500 || counts.ports < 1000 || counts.accepted < 1000 || counts.dropped < 1000) {
+	if last > first && (counts.tables < 1000 || counts.classed < 500 || counts.linear < 500 || counts.ports < 1000 || counts.accepted < 1000 || counts.dropped < 1000) {
 		t.Errorf("the worlds have gone blind: %+v", counts)
 	}
 }
@@ -175,6 +180,9 @@ func dump(s *TableState) string {
 		addrs = append(addrs, a)
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
+	if s.Linear() {
+		return "linear"
+	}
 	out := fmt.Sprintf("empty %s classed %v", s.Empty.ID, s.Classed())
 	for _, a := range addrs {
 		out += fmt.Sprintf("\n%s %s", a, s.At(a).ID)

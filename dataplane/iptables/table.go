@@ -39,6 +39,9 @@ func (g *generator) table(t *dataplane.Table, end *dataplane.Leaf) string {
 			direction = "dst"
 		}
 		s := g.state.Compiled.Table(t.ID)
+		if s.Linear() {
+			return g.inTurn(t, end)
+		}
 		found := g.peers(s)
 		l := lookup{g, t.ID, direction, end, s.Empty, restsOf(s.Empty, found.nets), nil}
 		if len(found.nets) == 0 {
@@ -49,6 +52,15 @@ func (g *generator) table(t *dataplane.Table, end *dataplane.Leaf) string {
 		rules = append(rules, l.rules("b", typeNets, found.nets, 0)...)
 		return append(rules, l.anyOther())
 	})
+}
+
+// inTurn is the rules of a linear table, and the end of its tier.
+func (g *generator) inTurn(t *dataplane.Table, end *dataplane.Leaf) []rule {
+	var rules []rule
+	for r := range t.Rules() {
+		rules = append(rules, g.rule(&r)...)
+	}
+	return append(rules, g.end(end)...)
 }
 
 // peers returns the addresses and blocks of a table.

@@ -104,6 +104,9 @@ func (b *builder) ports(field, is string, ports []dataplane.PortRange) []string 
 	if len(ports) == 1 {
 		return []string{field + " " + is + portText(ports[0].First, ports[0].Last)}
 	}
+	if name, ok := b.portSets[&ports[0]]; ok {
+		return []string{field + " " + is + "@" + name}
+	}
 	s := &set{types: "inet_service", elems: map[string]string{}}
 	s.interval = slices.ContainsFunc(ports, func(p dataplane.PortRange) bool { return p.First != p.Last })
 	for _, p := range ports {
@@ -115,6 +118,10 @@ func (b *builder) ports(field, is string, ports []dataplane.PortRange) []string 
 	}
 	s.name = "o-" + dataplane.Hash(sortedKeys(s.elems)...)
 	b.u.use(b.w.hold(s.name, func(u *unit) { b.w.ownSet(u, s) }))
+	if b.portSets == nil {
+		b.portSets = map[*dataplane.PortRange]string{}
+	}
+	b.portSets[&ports[0]] = s.name
 	return []string{field + " " + is + "@" + s.name}
 }
 

@@ -110,6 +110,8 @@ type builder struct {
 	family dataplane.Family
 	spare  base.Sparing
 	rules  []rule
+	// portSets are the sets of the lists of ports that rules of the chain share.
+	portSets map[*dataplane.PortRange]string
 	// unmarked is true where an accept is no more than a return.
 	unmarked bool
 }

@@ -17,13 +17,14 @@ import (
 // leads straight back to the program, past the other look-ups. The end of the
 // tier is part of the rests, which is why a table exists once for each end that
 // it has in a program; equal rules nearly always have equal ends.
-
 //
 // A table of many addresses is classed (dataplane.TableState.Classed): one map
 // for each family leads from addresses to numbers of classes, and a small map of
 // the table from these to rests. For whenever a verdict comes or goes the kernel
 // looks at all verdicts of the table `inet tierwall`, a million where a hundred
 // tables have ten thousand addresses each; maps without verdicts it leaves alone.
+//
+// A linear table (dataplane.TableState.Linear) is a chain of the rules themselves.
 
 // tableUnit is one rendered form of a table.
 type tableUnit struct {
@@ -32,8 +33,8 @@ type tableUnit struct {
 	family dataplane.Family
 	end    dataplane.Leaf
 	spare  base.Sparing
-	// classed says which of its two forms it has.
-	classed bool
+	// classed and linear tell which of its three forms it has.
+	classed, linear bool
 	// other is the chain of the rest for peers in none of the maps.
 	other string
 }
@@ -117,7 +118,11 @@ func (w *world) table(t *dataplane.Table, end dataplane.Leaf, f dataplane.Family
 
 // writeTable writes a table's chain and maps, in the form that it is to have.
 func (w *world) writeTable(u *unit, tu *tableUnit, s *dataplane.TableState) {
-	tu.classed = s.Classed()
+	tu.classed, tu.linear = s.Classed(), s.Linear()
+	if tu.linear {
+		w.writeRules(u, tu, s.Table)
+		return
+	}
 	tu.other = u.use(w.rest(s.Empty, tu)).name
 	goTo := w.rests(tu)
 	if tu.classed {
@@ -140,6 +145,17 @@ func (w *world) writeTable(u *unit, tu *tableUnit, s *dataplane.TableState) {
 		w.ownSet(u, tu.blockMap(blocks))
 	}
 	w.own(u, tu.chain(len(blocks) > 0))
+}
+
+// writeRules writes the chain of a linear table: the rules themselves, and the end
+// of the tier. The chain has no maps.
+func (w *world) writeRules(u *unit, tu *tableUnit, t *dataplane.Table) {
+	b := builder{w: w, u: u, family: tu.family}
+	for r := range t.Rules() {
+		b.rule(&r)
+	}
+	b.end(&tu.end)
+	w.own(u, &chain{name: tu.name, comment: "in turn: too many combinations of peers for rules by peer", rules: b.rules})
 }
 
 // tableVerdicts returns the verdicts in a table's maps, each of which holds its rest.
@@ -217,8 +233,9 @@ func (w *world) changeClasses(changes []dataplane.ClassChange) {
 func (w *world) changeTable(tc *dataplane.TableChange) {
 	for u, tu := range w.tables[tc.State.Table.ID] {
 		switch {
-		case tu.classed != tc.State.Classed():
+		case tu.classed != tc.State.Classed() || tu.linear != tc.State.Linear():
 			w.reformTable(u, tu, tc.State)
+		case tu.linear: // its sets are kept up to date by themselves
 		case tu.classed:
 			for _, n := range tc.Classes {
 				w.place(tu.classes(), classKey(n), tc.State.AtClass(n), tu)
