@@ -17,6 +17,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/model"
 )
 
 // Worlds in which one tenant, of namespace evil, has written what costs a node
@@ -347,6 +348,53 @@ func (c *Compiler) heldSize() (h heldSize) {
 	return h
 }
 
+// flowsInto are connections to local endpoints from where the corpus has peers.
+func flowsInto(ix *policy.Index) (out []model.Flow) {
+	rng := rand.New(rand.NewPCG(13, 14))
+	for _, ref := range ix.Endpoints() {
+		e, _ := ix.Endpoint(ref)
+		for _, dst := range e.Addrs {
+			for range max(200/len(ix.Endpoints()), 4) {
+				f := model.Flow{Dst: dst, Protocol: model.TCP, DstPort: uint16(1000 + rng.IntN(500))}
+				switch {
+				case !dst.Is4():
+					f.Src = netip.MustParseAddr(fmt.Sprintf("fd00:9::%x", rng.IntN(400)))
+				case rng.IntN(2) == 0:
+					f.Src = netip.AddrFrom4([4]byte{198, 18, byte(rng.IntN(2)), byte(rng.IntN(256))})
+				default:
+					f.Src = netip.AddrFrom4([4]byte{198, byte(rng.IntN(256)), byte(rng.IntN(256)), byte(rng.IntN(256))})
+				}
+				if rng.IntN(3) == 0 {
+					f.DstPort = uint16(rng.IntN(16_000)*4 + 1)
+				}
+				out = append(out, f)
+			}
+		}
+	}
+	return out
+}
+
+// holdToCore compares what the programs of the endpoint that a flow leads to make
+// of it with what the core makes of it.
+func (c *Compiler) holdToCore(ix *policy.Index, f *model.Flow) error {
+	for _, ref := range ix.Endpoints() {
+		if pod, _ := ix.Endpoint(ref); !slices.Contains(pod.Addrs, f.Dst) {
+			continue
+		}
+		e := ix.Effective(ref)
+		for _, st := range e.Stages() {
+			if st.Direction != model.Ingress {
+				continue
+			}
+			want := st.Chain.Evaluate(f, st.Direction, st.EndOfTier, st.Default)
+			if err := sameVerdict(c.Decide(c.policies[e].Program(st.Stage, st.Direction, FamilyOf(f.Src)), f), want); err != nil {
+				return fmt.Errorf("%s, flow %+v: %w", ref, *f, err)
+			}
+		}
+	}
+	return nil
+}
+
 // TestAdversaries holds what is compiled for adversarial worlds to a size, and to
 // the core's own evaluation.
 func TestAdversaries(t *testing.T) {
@@ -354,12 +402,22 @@ func TestAdversaries(t *testing.T) {
 		t.Run(a.name, func(t *testing.T) {
 			ix := localIndex()
 			feed(t, ix, slices.Concat(goodObjects(80), a.objects()))
+			d := ix.Flush()
 			c := NewCompiler(Options{})
-			c.Apply(ix.Flush())
+			c.Apply(d)
 			h := c.heldSize()
 			t.Logf("%+v", h)
 			if h.sum() > a.most {
 				t.Errorf("it holds %d rules, entries and ranges of ports, want no more than %d", h.sum(), a.most)
+			}
+			small := NewCompiler(Options{Linear: -1, Budget: 1, NodeBudget: 1, Spread: -1})
+			small.Apply(d)
+			for _, f := range flowsInto(ix) {
+				for _, c := range []*Compiler{c, small} {
+					if err := c.holdToCore(ix, &f); err != nil {
+						t.Fatal(err)
+					}
+				}
 			}
 		})
 	}

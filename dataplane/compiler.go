@@ -20,19 +20,18 @@ type Options struct {
 	// means that none is, 0 means DefaultClassed.
 	Classed int
 	// Budget is how large a table may get and not be linear (TableState.Linear),
-	// besides a few times what its own rules come to: a rule that remains for some
+	// besides Spread times what its own rules come to: a rule that remains for some
 	// peers counts one for each combination of sets that these peers are in, and so
 	// does each of its ranges of ports. -1 means without limit, 0 means DefaultBudget.
 	Budget int
+	// Spread is how often a table may hold its own rules besides its Budget. -1 means
+	// never, 0 means DefaultSpread.
+	Spread int
 	// NodeBudget is how large all tables together may get, those left out that are no
-	// larger than a few times their own rules and a sixteenth of the Budget. Beyond it
+	// larger than Spread times their own rules and a sixteenth of the Budget. Beyond it
 	// the largest tables are linear. -1 means without limit, 0 means
 	// DefaultNodeBudget.
 	NodeBudget int
-
-	// spread is how often a table may hold its own rules, besides the budget; 0:
-	// defaultSpread, -1: never.
-	spread int
 	// homes is how many numbers classes first ask for; 0: all that there are.
 	homes uint32
 }
@@ -98,8 +97,8 @@ func NewCompiler(o Options) *Compiler {
 	if o.NodeBudget == 0 {
 		o.NodeBudget = DefaultNodeBudget
 	}
-	if o.spread == 0 {
-		o.spread = defaultSpread
+	if o.Spread == 0 {
+		o.Spread = DefaultSpread
 	}
 	c := &Compiler{
 		opts:     o,

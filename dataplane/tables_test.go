@@ -68,7 +68,7 @@ func TestTables(t *testing.T) {
 		}
 		o := Options{Linear: -1, Classed: 1 + rng.IntN(5), homes: uint32(seed % 4)}
 		if seed%3 == 0 {
-			o.Budget, o.NodeBudget, o.spread = 1+rng.IntN(40), -1, -1
+			o.Budget, o.NodeBudget, o.Spread = 1+rng.IntN(40), -1, -1
 			if seed%2 == 0 {
 				o.NodeBudget = 1 + rng.IntN(80)
 			}

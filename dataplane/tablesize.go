@@ -29,9 +29,9 @@ const DefaultBudget = 1 << 14
 // than their rules; see Options.NodeBudget.
 const DefaultNodeBudget = 1 << 16
 
-// defaultSpread is how often a table may hold its rules, besides its budget:
+// DefaultSpread is how often a table may hold its rules, besides its budget:
 // where there are many rules, and each is about peers of its own, none is copied.
-const defaultSpread = 3
+const DefaultSpread = 3
 
 // Linear reports whether the table's rules are to be tried in turn (Table.Rules),
 // because rests for its peers would be larger than its limit. Such a table holds
@@ -68,12 +68,12 @@ func (ty *tally) add(t *Table, numbers []uint16, n int) {
 
 // limitOf is how large a table may get.
 func (c *Compiler) limitOf(t *Table) int {
-	return c.opts.Budget + max(c.opts.spread, 0)*t.size
+	return c.opts.Budget + max(c.opts.Spread, 0)*t.size
 }
 
 // freeOf is how large a table may get without being charged to the node's budget.
 func (c *Compiler) freeOf(t *Table) int {
-	return c.opts.Budget/16 + max(c.opts.spread, 0)*t.size
+	return c.opts.Budget/16 + max(c.opts.Spread, 0)*t.size
 }
 
 // tooLarge is the charge of a table beyond its limit.

@@ -36,7 +36,7 @@ func TestPrograms(t *testing.T) {
 		compilers := []*Compiler{
 			NewCompiler(Options{Linear: -1, Classed: 1 + rng.IntN(4), homes: uint32(rng.IntN(4))}),
 			NewCompiler(Options{Linear: 2, Classed: 1}), NewCompiler(Options{Linear: 1000}),
-			NewCompiler(Options{Linear: -1, Classed: 2, Budget: 1 + rng.IntN(40), NodeBudget: 1 + rng.IntN(80), spread: -1}),
+			NewCompiler(Options{Linear: -1, Classed: 2, Budget: 1 + rng.IntN(40), NodeBudget: 1 + rng.IntN(80), Spread: -1}),
 		}
 		for range 60 + rng.IntN(60) {
 			ev := stream.Next()

@@ -27,7 +27,7 @@ func TestFull(t *testing.T) {
 	if before.Entries == 0 || before.Limit != limit(t) || before.Dropped != 0 {
 		t.Fatalf("before: %+v", before)
 	}
-	w.in(w.router, func() error { return fill(before.Limit) })
+	w.router.In(func() error { return fill(before.Limit) })
 	full, err := w.table.Usage()
 	if err != nil {
 		t.Fatal(err)
@@ -37,7 +37,7 @@ func TestFull(t *testing.T) {
 	}
 	w.passes(known.client, known.server)
 	w.passes(known.server, known.client)
-	w.in(w.client, func() error {
+	w.client.In(func() error {
 		for _, to := range []string{"10.2.0.2:81", "10.2.0.2:80"} {
 			c, err := net.DialTimeout("tcp4", to, 300*time.Millisecond)
 			if err == nil {

@@ -1,6 +1,7 @@
 package nftables
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tierwall/tierwall/test/worlds"
@@ -9,7 +10,7 @@ import (
 // TestIncremental holds a world that took change by change to one made of the
 // last state alone, and what it says it has touched to what has changed.
 func TestIncremental(t *testing.T) {
-	var sum struct{ steps, tables, classed, reformed, classes, rests, ports, hosts, changes int }
+	var sum struct{ steps, tables, classed, linear, reformed, turned, classes, rests, ports, hosts, changes int }
 	for _, seed := range worlds.Seeds(t, 150) {
 		f := worlds.New(seed, worlds.Options{})
 		_, s := f.Step(40)
@@ -21,6 +22,11 @@ func TestIncremental(t *testing.T) {
 			w.apply(ch, s)
 			sum.steps++
 			sum.reformed += reformed(before, w.ruleset)
+			for name := range w.ruleset.chains {
+				if before.chains[name] != nil && isLinear(before, name) != isLinear(w.ruleset, name) {
+					sum.turned++
+				}
+			}
 			for _, d := range []string{"4", "6"} {
 				if before.sets[mapClasses+d] != nil && w.ruleset.sets[mapClasses+d] != nil {
 					sum.classes += len(w.touchedElems[mapClasses+d])
@@ -52,6 +58,9 @@ func TestIncremental(t *testing.T) {
 				if w.ruleset.sets[key+"-c"] != nil {
 					sum.classed++
 				}
+				if isLinear(w.ruleset, key) {
+					sum.linear++
+				}
 			case "r-":
 				sum.rests++
 			case "l-":
@@ -61,7 +70,7 @@ func TestIncremental(t *testing.T) {
 		sum.hosts += len(w.hosts)
 	}
 	t.Logf("%+v", sum)
-	if sum.tables == 0 || sum.classed < 100 || sum.reformed < 50 || sum.classes < 100 || sum.rests == 0 || sum.ports == 0 || sum.hosts == 0 || sum.changes == 0 {
+	if sum.tables == 0 || sum.classed < 100 || sum.linear < 50 || sum.turned < 20 || sum.reformed < 50 || sum.classes < 100 || sum.rests == 0 || sum.ports == 0 || sum.hosts == 0 || sum.changes == 0 {
 		t.Errorf("the worlds have gone blind: %+v", sum)
 	}
 }
@@ -76,6 +85,11 @@ func reformed(a, b *ruleset) (n int) {
 		}
 	}
 	return n
+}
+
+// isLinear reports whether a chain is that of a linear table.
+func isLinear(r *ruleset, name string) bool {
+	return strings.HasPrefix(name, "t-") && r.sets[name+"-a"] == nil && r.sets[name+"-c"] == nil
 }
 
 // copyOf copies a ruleset.
