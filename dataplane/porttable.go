@@ -26,7 +26,8 @@ type PortEntry struct {
 }
 
 // newPortTable returns the table of what rules ask for besides the peer, or nil
-// if they are no more than linear or ask for something else. Leaves with Verdict
+// if they are no more than linear, ask for something else, or the table would be
+// much larger than the rules. Leaves with Verdict
 // Continue stand for the end of the rules.
 func newPortTable(rules []*flatRule, linear int) *PortTable {
 	if len(rules) <= linear {
@@ -49,12 +50,33 @@ func newPortTable(rules []*flatRule, linear int) *PortTable {
 			return nil // ports of any protocol: convert does not make such rules
 		}
 	}
-	t := &PortTable{Other: leafAmong(rules)}
 	slices.Sort(protocols)
-	for _, p := range slices.Compact(protocols) {
+	protocols = slices.Compact(protocols)
+	if multiplies(rules, len(protocols)) {
+		return nil
+	}
+	t := &PortTable{Other: leafAmong(rules)}
+	for _, p := range protocols {
 		t.sweep(rules, p)
 	}
 	return t
+}
+
+// multiplies reports whether a table of rules for so many protocols would take
+// more than a few times what the rules take: each entry has the marks of all rules
+// that a packet meets before it is decided, and each rule that asks for no protocol
+// is part of all of them.
+func multiplies(rules []*flatRule, protocols int) bool {
+	const times, few = 8, 1 << 13
+	marks, entries := 0, 0
+	for _, r := range rules {
+		entries += 2 * r.weight
+		if r.leaf.Verdict == Continue {
+			marks++
+		}
+	}
+	room := times*entries + few
+	return marks*entries > room || protocols*len(rules) > room
 }
 
 // protocolOf returns the protocol that conditions ask for.

@@ -18,7 +18,7 @@ func TestPortTables(t *testing.T) {
 		edges := []uint16{0, 1, maxPort - 1, maxPort}
 		for i := range rules {
 			leaf := &Leaf{Verdict: Verdict(rng.IntN(4)), Origin: Origin{Tier: strconv.Itoa(rng.IntN(10))}, Log: rng.IntN(3) == 0}
-			rules[i] = &flatRule{leaf: leaf, rest: randomConds(rng, protocols, &edges)}
+			rules[i] = &flatRule{leaf: leaf, rest: randomConds(rng, protocols, &edges), weight: 1}
 		}
 		table := newPortTable(rules, 0)
 		if table == nil {
@@ -45,6 +45,41 @@ func TestPortTables(t *testing.T) {
 	}
 	if looked < 100_000 {
 		t.Errorf("looked up only %d times", looked)
+	}
+}
+
+// TestPortTablesThatMultiply has rules whose table would be much larger than they are.
+func TestPortTablesThatMultiply(t *testing.T) {
+	marks := func(n int, v Verdict) (rules []*flatRule) {
+		for i := range n {
+			conds := []Cond{{Kind: CondProtocol, Protocol: model.TCP}, {Kind: CondDstPorts, Ports: []PortRange{{uint16(i), uint16(40_000 + i)}}}}
+			rules = append(rules, &flatRule{rest: conds, leaf: &Leaf{Verdict: v}, weight: 2})
+		}
+		return rules
+	}
+	protocols := func(n, more int) (rules []*flatRule) {
+		for i := range n {
+			rules = append(rules, &flatRule{rest: []Cond{{Kind: CondProtocol, Protocol: model.Protocol(1 + i)}}, leaf: &Leaf{Verdict: Drop}, weight: 1})
+		}
+		for range more {
+			rules = append(rules, &flatRule{leaf: &Leaf{Verdict: Accept}, weight: 1})
+		}
+		return rules
+	}
+	for _, tc := range []struct {
+		name  string
+		rules []*flatRule
+		none  bool
+	}{
+		{"rules that decide", marks(10_000, Accept), false},
+		{"few that go on", marks(20, Continue), false},
+		{"many that go on", marks(2000, Continue), true},
+		{"few protocols", protocols(10, 100), false},
+		{"many protocols", protocols(200, 4000), true},
+	} {
+		if got := newPortTable(tc.rules, 0) == nil; got != tc.none {
+			t.Errorf("%s: no table: %v, want %v", tc.name, got, tc.none)
+		}
 	}
 }
 

@@ -130,6 +130,9 @@ func (r *report) nativeRule(path *field.Path, peersField string, index int, in [
 		}
 	}
 	protocols := r.nativePorts(path.Child("ports"), ports)
+	for i := range protocols {
+		r.combine(path.Child("ports"), len(peers), names(protocols[i].ports))
+	}
 	if r.errors > before {
 		return []model.Rule{failClosed(rule)}
 	}
@@ -200,6 +203,11 @@ func contains(a, b netip.Prefix) bool {
 func (r *report) nativePorts(path *field.Path, in []networkingv1.NetworkPolicyPort) []protocolPorts {
 	var out []protocolPorts
 	all := map[model.Protocol]bool{}
+	type one struct {
+		protocol model.Protocol
+		port     model.Port
+	}
+	seen := map[one]bool{}
 	for i := range in {
 		at := path.Index(i)
 		protocol := model.TCP
@@ -220,9 +228,10 @@ func (r *report) nativePorts(path *field.Path, in []networkingv1.NetworkPolicyPo
 		case failed: // reported
 		case whole:
 			all[protocol] = true
-		case slices.Contains(out[g].ports, port):
+		case seen[one{protocol, port}]:
 			r.warnf(at, "is there twice")
 		default:
+			seen[one{protocol, port}] = true
 			out[g].ports = append(out[g].ports, port)
 		}
 	}

@@ -2,7 +2,6 @@ package convert
 
 import (
 	"fmt"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -102,14 +101,16 @@ func (r *report) ports(side *field.Path, name string, in []intstr.IntOrString) [
 	path := side.Child(name)
 	r.atMost(side, name, len(in), maxPorts)
 	var out []model.Port
+	seen := map[model.Port]bool{}
 	for i, v := range in {
 		p, err := parsePort(v)
 		switch {
 		case err != nil:
 			r.errorf(path.Index(i), "%v", err)
-		case slices.Contains(out, p):
+		case seen[p]:
 			r.warnf(path.Index(i), "%s is there twice", v.String())
 		default:
+			seen[p] = true
 			out = append(out, p)
 		}
 	}

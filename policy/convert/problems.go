@@ -23,6 +23,12 @@ const (
 	maxRuleName    = 100
 )
 
+// maxNamed is how many combinations with named ports a policy may have in all:
+// each of a native rule's peers with each name, and each name of a rule's source
+// ports with each of its destination ports. A name is looked up for each pod that
+// a peer selects, so every combination is a set of its own.
+const maxNamed = 1 << 16
+
 // report collects the problems of one object.
 type report struct {
 	ref  model.Ref
@@ -30,6 +36,26 @@ type report struct {
 	// errors counts the problems that are not warnings: a part is invalid if
 	// the count grew while it was converted.
 	errors int
+	// named counts combinations with named ports; see maxNamed.
+	named int
+}
+
+// combine counts combinations with named ports, and reports an error where the
+// policy has too many.
+func (r *report) combine(p *field.Path, a, b int) {
+	if r.named += a * b; a*b > 0 && r.named > maxNamed {
+		r.errorf(p, "too many: %d combinations with named ports here, the policy must have at most %d", a*b, maxNamed)
+	}
+}
+
+// names counts the names among ports.
+func names(ports []model.Port) (n int) {
+	for i := range ports {
+		if ports[i].Name != "" {
+			n++
+		}
+	}
+	return n
 }
 
 // errorf reports what is wrong with a field. A nil path is the object as a whole.

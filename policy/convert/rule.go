@@ -67,6 +67,7 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 			}
 		}
 	}
+	r.combine(path.Child("source", "ports"), names(m.Source.Ports), names(m.Destination.Ports))
 	if m.Source.Nets == nil && m.Destination.Nets == nil {
 		// Blocks make a rule one of their family. Nets see to that themselves; an
 		// Allow with notNets of IPv4 alone would otherwise open all of IPv6.
