@@ -107,7 +107,7 @@ func (c *Compiler) changeBlocks(rec *setRec, f int, gone, come []netip.Prefix, c
 			if ch.blocks == nil {
 				ch.blocks = map[*tableRec][]netip.Prefix{}
 			}
-			ch.blocks[t] = slices.Concat(ch.blocks[t], gone, come)
+			ch.blocks[t] = append(append(ch.blocks[t], gone...), come...)
 		}
 	}
 }
