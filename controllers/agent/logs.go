@@ -77,7 +77,7 @@ type packetLog struct {
 	windows map[string]*window
 	whole   nodeWindow // nil window: none is open
 	ends    []*window  // all of them, by their end
-	told    uint64    // of the lost packets
+	told    uint64     // of the lost packets
 	toldAt  time.Time
 }
 
