@@ -11,5 +11,6 @@
 // remains of the segment's rules for that peer. So the first packet of a
 // connection costs about the same under ten rules and under ten thousand. Tables of
 // many addresses are classed (classes.go), so that a backend may hold each
-// address once for all of them.
+// address once for all of them. A table that would be much larger than its rules is
+// linear (tablesize.go): its rules are tried in turn after all.
 package dataplane

@@ -18,6 +18,8 @@ type tableRec struct {
 	// charge is what the table is charged to the node's budget, 0 where it is small,
 	// tooLarge where it is beyond its own limit.
 	charge int
+	// inTurn is its size if it is linear, where it is charged.
+	inTurn int
 	// heaviest and around are the largest weight of the rests for blocks alone, and
 	// the sum of all of them.
 	heaviest, around int

@@ -16,6 +16,9 @@ import (
 // with its sets as conditions, and tried in turn. That is slower for new
 // connections of the endpoints that have these rules, and for nobody else.
 //
+// A linear table needs its sets in the kernel. Where they hold many addresses of few
+// combinations that would be larger still, and the table is not linear.
+//
 // Whether a table is linear follows from the rules and from what their sets hold
 // at the time, and from nothing else: a restart finds in the kernel what it would
 // write. The program that asks for the table stays the same.
@@ -34,7 +37,7 @@ const DefaultNodeBudget = 1 << 16
 const DefaultSpread = 3
 
 // Linear reports whether the table's rules are to be tried in turn (Table.Rules),
-// because rests for its peers would be larger than its limit. Such a table holds
+// because rests for its peers would be larger than its limit, and than its sets. Such a table holds
 // no addresses, blocks or rests.
 func (s *TableState) Linear() bool { return s.linear }
 
@@ -83,8 +86,8 @@ const tooLarge = math.MaxInt
 // charged with: its size, or nothing if it is small. A bound that follows from how
 // many classes are in each set comes first, and is all that most tables need.
 func (c *Compiler) measure(t *tableRec) {
-	limit, free := c.limitOf(t.state.Table), c.freeOf(t.state.Table)
-	t.charge = 0
+	free := c.freeOf(t.state.Table)
+	t.charge, t.inTurn = 0, 0
 	delete(c.charged, t)
 	switch {
 	case c.opts.Budget < 0:
@@ -96,6 +99,8 @@ func (c *Compiler) measure(t *tableRec) {
 		t.tally = nil
 		return
 	}
+	t.inTurn = t.linearSize()
+	limit := max(c.limitOf(t.state.Table), t.inTurn)
 	if t.tally == nil {
 		t.tally = t.count(limit)
 	}
@@ -108,9 +113,23 @@ func (c *Compiler) measure(t *tableRec) {
 	}
 }
 
+// linearSize is how large the table is if it is linear: the sets themselves are in
+// the kernel then.
+func (t *tableRec) linearSize() int {
+	f := familyIndex(t.state.family)
+	size := t.state.Table.size
+	for _, rec := range t.state.sets {
+		size += len(rec.blocks[f].nets)
+		for _, cl := range rec.classes[f] {
+			size += len(cl.members)
+		}
+	}
+	return size
+}
+
 // admit decides, when all else of a change is known, which tables are linear:
 // those beyond their limits, and of those that are charged to the node's budget
-// the largest, until the others fit.
+// the largest, until the others fit. None is that would only be larger for it.
 func (c *Compiler) admit(pending map[*tableRec]struct{}, out map[*tableRec]*TableChange) {
 	charged := slices.SortedFunc(maps.Keys(c.charged), func(a, b *tableRec) int {
 		return cmp.Or(cmp.Compare(a.charge, b.charge), cmp.Compare(a.state.Table.ID, b.state.Table.ID))
@@ -119,7 +138,7 @@ func (c *Compiler) admit(pending map[*tableRec]struct{}, out map[*tableRec]*Tabl
 	for _, t := range charged {
 		sum += t.charge
 		delete(pending, t)
-		c.take(t, c.opts.NodeBudget >= 0 && sum > c.opts.NodeBudget, out)
+		c.take(t, c.opts.NodeBudget >= 0 && sum > c.opts.NodeBudget && t.inTurn < t.charge, out)
 	}
 	for t := range pending {
 		if t.refs > 0 {
