@@ -94,7 +94,6 @@ var _ = Describe("The manager's token", Ordered, ContinueOnFailure, func() {
 		var err error
 		thief, err = server.Client(managerUser())
 		Expect(err).NotTo(HaveOccurred())
-		Expect(apply(installed...)).To(Succeed())
 		for _, o := range operator.Desired(&v1alpha1.Tierwall{}, operator.Settings{}) {
 			if role, ok := o.(*rbacv1.ClusterRole); ok {
 				Expect(admin.Create(ctx(), role)).To(Succeed())
