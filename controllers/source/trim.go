@@ -43,7 +43,7 @@ func Trim(o runtime.Object) runtime.Object {
 	case *networkingv1.NetworkPolicy:
 		return &networkingv1.NetworkPolicy{ObjectMeta: policyMeta(&o.ObjectMeta), Spec: o.Spec}
 	case *v1alpha1.NodeReport:
-		return &v1alpha1.NodeReport{ObjectMeta: leastMeta(&o.ObjectMeta), Report: v1alpha1.NodeState{Links: o.Report.Links}}
+		return &v1alpha1.NodeReport{ObjectMeta: leastMeta(&o.ObjectMeta), Report: v1alpha1.NodeState{Links: o.Report.Links, Ghosts: o.Report.Ghosts}}
 	}
 	if m, err := meta.Accessor(o); err == nil {
 		m.SetManagedFields(nil)
