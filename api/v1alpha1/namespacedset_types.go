@@ -9,10 +9,10 @@ const (
 	// has been upgraded from a version without the setting it is Everywhere:
 	// status.namespacedSets has it.
 	NamespacedSetsAuto NamespacedSets = "Auto"
-	// NamespacedSetsSelected: they count where a rule has a namespaceSelector on the
+	// NamespacedSetsSelected has them count where a rule has a namespaceSelector on the
 	// same side that matches their namespace.
 	NamespacedSetsSelected NamespacedSets = "Selected"
-	// NamespacedSetsEverywhere: they also count where a rule has a selector or
+	// NamespacedSetsEverywhere has them count also where a rule has a selector or
 	// notSelector and no namespaceSelector. Editors of any namespace then decide which
 	// addresses such a rule means.
 	NamespacedSetsEverywhere NamespacedSets = "Everywhere"

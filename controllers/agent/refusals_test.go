@@ -237,7 +237,7 @@ var _ = Describe("an object that the kernel does not take", func() {
 	It("is not looked for when the agent may not write", func() {
 		r := newRig(nil)
 		denied := 12
-		r.backend.Before = func(_ fake.Op, s *dataplane.State) error {
+		r.backend.Before = func(fake.Op, *dataplane.State) error {
 			if denied--; denied >= 0 {
 				return fmt.Errorf("nft: %w", syscall.EPERM)
 			}

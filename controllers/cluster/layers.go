@@ -219,6 +219,8 @@ func (l *layers) rederive(upserts []runtime.Object, deletes []model.Ref) {
 			deletes = append(deletes, r)
 		}
 	}
+	// What an object of the cluster's own has covered comes back in its place.
+	deletes = slices.DeleteFunc(deletes, func(r model.Ref) bool { return now[r] != nil })
 	l.derived = now
 	if len(upserts)+len(deletes) > 0 {
 		l.to.Update(upserts, deletes)

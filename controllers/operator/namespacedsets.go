@@ -16,7 +16,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// ConditionNamespacedSets: rules of global policies count NetworkSets only where they
+// ConditionNamespacedSets is True if rules of global policies count NetworkSets only where they
 // say of which namespaces.
 const ConditionNamespacedSets = "NamespacedSetsSelected"
 

@@ -26,8 +26,7 @@ const acceptRetry = 100 * time.Millisecond
 
 // run accepts connections until the listener is closed.
 func (s *splitter) run() {
-	defer s.local.Close()
-	defer s.remote.Close()
+	defer func() { _, _ = s.local.Close(), s.remote.Close() }()
 	for {
 		c, err := s.from.Accept()
 		switch {

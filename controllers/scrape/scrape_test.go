@@ -385,8 +385,12 @@ func TestConnectionsAreLimited(t *testing.T) {
 				t.Fatal(err)
 			}
 			conns = append(conns, c)
-			defer func() { _ = c.Close() }()
 		}
+		defer func() {
+			for _, c := range conns {
+				_ = c.Close()
+			}
+		}()
 		for _, c := range conns {
 			_, _ = io.WriteString(c, "GET /readyz HTTP/1.1\r\nHost: x\r\n\r\n")
 			if _, err := c.Read(make([]byte, 1)); err == nil {

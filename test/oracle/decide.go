@@ -152,11 +152,12 @@ func (d *decision) hop(node string, src, dst place) {
 		d.unknownWorkload(model.Egress)
 	case fromSelf:
 		guardOut := d.guardOut(node, &out, dst, src.addr, true)
-		if guardOut == nil {
+		switch {
+		case guardOut == nil:
 			d.add(plain(model.Allow, model.Egress, model.ReasonNoEndpoint), model.StageHost, src.ref())
-		} else if d.safe(node, model.Egress, src, dst) {
+		case d.safe(node, model.Egress, src, dst):
 			d.add(plain(model.Allow, model.Egress, model.ReasonFailsafe), model.StageHost, guardOut.ref)
-		} else if !d.optional(guardOut, model.Egress, untracked) {
+		case !d.optional(guardOut, model.Egress, untracked):
 			d.host(guardOut, model.Egress)
 		}
 	}
@@ -202,7 +203,8 @@ func (d *decision) hop(node string, src, dst place) {
 // is the node's own address on it, if it sends it; all: "*" guards pods' interfaces too.
 func (d *decision) guardOut(node string, out *crossing, dst place, own netip.Addr, all bool) *owner {
 	w := d.world
-	iface, pods := "", dst.pod != nil && dst.node == node
+	var iface string
+	pods := dst.pod != nil && dst.node == node
 	switch {
 	case out.named && out.away:
 		iface = w.outsideInterface(node, dst, own, false)

@@ -185,7 +185,7 @@ func (a *attacker) forged(p lab.Pod, family int) (attempt, bool) {
 // fromOutside is a packet of a host outside with a pod's source.
 func (a *attacker) fromOutside(family int) (attempt, bool) {
 	f := model.Flow{Src: a.of(pick(a.feed, a.pods...).Addrs, family)}
-	node, iface := "", ""
+	var node, iface string
 	if a.feed.Rand.IntN(2) == 0 {
 		p := pick(a.feed, a.pods...)
 		f.Dst, node = a.of(p.Addrs, family), p.Node
