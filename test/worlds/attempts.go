@@ -65,9 +65,10 @@ func newAttacker(f *Feed, l *lab.Lab, spec lab.Spec) (*attacker, error) {
 
 // tunnel gives a node a tunnel of which nothing comes out.
 func tunnel(l *lab.Lab, node string) error {
-	out, err := l.Command(node, "ip", "link", "add", "vx", "type", "vxlan", "id", "7", "dstport", "4789", "dev", "lo").CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("node %s: %w: %s", node, err, out)
+	for _, args := range [][]string{{"link", "add", "vx", "type", "vxlan", "id", "7", "dstport", "4789"}, {"link", "set", "vx", "up"}} {
+		if out, err := l.Command(node, "ip", args...).CombinedOutput(); err != nil {
+			return fmt.Errorf("node %s: %w: %s", node, err, out)
+		}
 	}
 	return nil
 }
