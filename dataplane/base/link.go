@@ -149,7 +149,10 @@ func HasPorts(s *dataplane.State) bool {
 func (b *builder) encapsulation() []Rule {
 	var rules []Rule
 	for _, t := range b.tunnels() {
-		rules = append(rules, b.encapsulated(append(t, on(SrcIn, Pods), on(DstIn, Nodes)))...)
+		rules = append(rules, b.encapsulated(slices.Concat(t, where(on(SrcIn, Pods), on(DstIn, Nodes))))...)
+		if Links(b.state) { // with a source that is forged
+			rules = append(rules, b.encapsulated(slices.Concat(t, where(notIn(SrcIn, Pods), on(DstIn, Nodes), is(FromLink))))...)
+		}
 	}
 	return rules
 }
