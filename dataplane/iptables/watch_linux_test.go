@@ -91,9 +91,10 @@ func TestWatcher(t *testing.T) {
 		w.mu.Lock()
 		clear(w.seen)
 		w.look()
+		told := w.told
 		w.mu.Unlock()
-		if len(changes) > 0 || w.told != "" {
-			t.Errorf("told of what is no news: %s", w.told)
+		if len(changes) > 0 || told != "" {
+			t.Errorf("told of what is no news: %s", told)
 		}
 		cancel()
 		if err := <-over; err != nil {

@@ -96,7 +96,8 @@ var _ = Describe("Source", Ordered, func() {
 			ObjectMeta: metav1.ObjectMeta{Namespace: "kinds", Name: "p", UID: p.UID, Labels: map[string]string{"app": "p"}},
 			Spec: corev1.PodSpec{
 				NodeName: "kinds-node", ServiceAccountName: p.Spec.ServiceAccountName, DeprecatedServiceAccount: p.Spec.DeprecatedServiceAccount,
-				Containers: []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}}}},
+				TerminationGracePeriodSeconds: p.Spec.TerminationGracePeriodSeconds,
+				Containers:                    []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "web", ContainerPort: 8080, Protocol: corev1.ProtocolTCP}}}},
 			},
 			Status: corev1.PodStatus{PodIP: "10.9.0.5", PodIPs: []corev1.PodIP{{IP: "10.9.0.5"}}},
 		}))
