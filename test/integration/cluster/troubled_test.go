@@ -125,7 +125,7 @@ var _ = Describe("An API server in trouble", Ordered, func() {
 	another := func() int {
 		GinkgoHelper()
 		pods++
-		pod("troubled", fmt.Sprint("pod-", pods), node, fmt.Sprint("10.9.0.", pods), nil)
+		pod("troubled", fmt.Sprint("pod-", pods), node, fmt.Sprint("10.77.0.", pods), nil)
 		return pods
 	}
 	endpoints := func() int { return len(kernel.World().Endpoints) }
