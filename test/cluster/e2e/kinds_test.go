@@ -38,7 +38,7 @@ kind: GlobalNetworkPolicy
 metadata: {name: known-bad}
 spec:
   selector: has(role)
-  ingress: [{action: Deny, source: {selector: list == 'bad'}}, {action: Allow}]
+  ingress: [{action: Deny, source: {selector: list == 'bad', namespaceSelector: all() || global()}}, {action: Allow}]
 `)
 		sources := append([]*place{pods.cp}, pods.pods...)
 		expect(ctx, flows(sources, pods.pods, tcp(80)), func(f flow) bool {
