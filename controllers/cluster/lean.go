@@ -51,13 +51,16 @@ func grace(o *corev1.Pod) *int64 {
 }
 
 // stripCustom takes from a custom resource what no one reads, in place. Of the
-// status only what Auto means for guards is read: all the rest, which changes all
-// the time, must be no news.
+// status only what Auto means in this installation is read: all the rest, which
+// changes all the time, must be no news.
 func stripCustom(fields map[string]any, k *kind) {
 	status, _ := fields["status"].(map[string]any)
 	delete(fields, "status")
-	if guards, ok := status["guards"]; ok && k.ref == model.KindTierwall {
-		fields["status"] = map[string]any{"guards": guards}
+	if k.ref == model.KindTierwall {
+		maps.DeleteFunc(status, func(key string, _ any) bool { return key != "guards" && key != "namespacedSets" })
+		if len(status) > 0 {
+			fields["status"] = status
+		}
 	}
 	meta, _ := fields["metadata"].(map[string]any)
 	annotations, _ := meta["annotations"].(map[string]any)

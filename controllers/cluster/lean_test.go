@@ -16,6 +16,11 @@ func TestStripCustom(t *testing.T) {
 			want: `{"kind":"Tierwall","metadata":{"name":"default"},"spec":{},"status":{"guards":"Count"}}`,
 		},
 		{
+			name: "so is what it means for NetworkSets of namespaces",
+			in:   `{"kind":"Tierwall","metadata":{"name":"default"},"spec":{},"status":{"namespacedSets":"Everywhere","guards":"Count","silentNodes":3}}`,
+			want: `{"kind":"Tierwall","metadata":{"name":"default"},"spec":{},"status":{"guards":"Count","namespacedSets":"Everywhere"}}`,
+		},
+		{
 			name: "before it is decided",
 			in:   `{"kind":"Tierwall","metadata":{"name":"default"},"spec":{},"status":{"observedGeneration":3}}`,
 			want: `{"kind":"Tierwall","metadata":{"name":"default"},"spec":{}}`,
