@@ -49,7 +49,7 @@ func readCustom(k *kind, raw runtime.Object) (func() (any, error), uint64, bool)
 		return func() (any, error) { return nil, err }, 0, true
 	}
 	return func() (any, error) {
-		o, unknown := convert.Decode(u.Object, k.fresh)
+		o, unknown := convert.Decode(data, k.fresh)
 		if o == nil {
 			return unreadable(k, u), unknown
 		}

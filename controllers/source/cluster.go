@@ -17,7 +17,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
-	"sigs.k8s.io/json"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
@@ -166,24 +165,18 @@ func (l *lister) kind(ctx context.Context, k *kind) error {
 // decode reads an object as agents do. Fields of a policy that are not known are a
 // warning, and it fails closed.
 func (l *lister) decode(item []byte, kind string, fresh func() any) (any, error) {
-	var object map[string]any
-	if err := json.UnmarshalCaseSensitivePreserveInts(item, &object); err != nil {
-		return nil, fmt.Errorf("%s: cannot be decoded: %w", itemName(item, kind), err)
-	}
-	o, err := convert.Decode(object, fresh)
+	o, err := convert.Decode(item, fresh)
 	var unknown *convert.UnknownFieldsError
-	switch {
-	case !errors.As(err, &unknown):
-		if err != nil {
-			err = fmt.Errorf("%s: %w", itemName(item, kind), err)
+	if errors.As(err, &unknown) {
+		if unknown.Closed {
+			l.res.Warnings = append(l.res.Warnings, Warning{Object: itemName(item, kind), Message: unknown.Error()})
 		}
-	case unknown.Closed:
-		l.res.Warnings = append(l.res.Warnings, Warning{Object: itemName(item, kind), Message: unknown.Error()})
-		err = nil
-	default:
-		err = nil
+		return o, nil
 	}
-	return o, err
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", itemName(item, kind), err)
+	}
+	return o, nil
 }
 
 // foreignGroup lists the objects of all kinds of a group that can be translated.

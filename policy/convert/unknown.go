@@ -32,8 +32,8 @@ func (e *UnknownFieldsError) Error() string {
 	return text + ": a version that does not know it leaves it out"
 }
 
-// Decode reads an object, as JSON has it, into the type that fresh makes, with the
-// names of fields as they are written. It changes object.
+// Decode reads an object's JSON into the type that fresh makes, with the names of
+// fields as they are written.
 //
 // Fields in its spec that the type does not have are an UnknownFieldsError beside
 // the result. If the object is a policy (its spec has ingress or egress) the rules
@@ -42,31 +42,37 @@ func (e *UnknownFieldsError) Error() string {
 // policy's spec may narrow what it governs, and closes all of its rules.
 //
 // Any other error has no result.
-func Decode(object map[string]any, fresh func() any) (any, error) {
-	o, unknown, err := decodeStrictly(object, fresh())
+func Decode(data []byte, fresh func() any) (any, error) {
+	o := fresh()
+	unknown, err := decodeStrictly(data, o)
 	if err != nil {
 		return nil, err
 	}
 	if len(unknown) == 0 {
 		return o, nil
 	}
+	var object map[string]any
+	if err := json.UnmarshalCaseSensitivePreserveInts(data, &object); err != nil {
+		return nil, fmt.Errorf("cannot be decoded: %w", err)
+	}
 	closed := closeUnknown(object, unknown)
 	if closed {
-		if o, _, err = decodeStrictly(object, fresh()); err != nil {
+		o = fresh()
+		if data, err = stdjson.Marshal(object); err == nil {
+			_, err = decodeStrictly(data, o)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
 	return o, &UnknownFieldsError{Fields: unknown, Closed: closed}
 }
 
-func decodeStrictly(object map[string]any, into any) (o any, unknown []string, err error) {
-	data, err := stdjson.Marshal(object)
+// decodeStrictly decodes, and returns the fields of the spec that the type lacks.
+func decodeStrictly(data []byte, into any) (unknown []string, err error) {
+	strict, err := json.UnmarshalStrict(data, into, json.DisallowUnknownFields)
 	if err != nil {
-		return nil, nil, err
-	}
-	strict, err := json.UnmarshalStrict(data, into)
-	if err != nil {
-		return nil, nil, fmt.Errorf("cannot be decoded: %w", err)
+		return nil, fmt.Errorf("cannot be decoded: %w", err)
 	}
 	for _, e := range strict {
 		var f json.FieldError
@@ -74,7 +80,7 @@ func decodeStrictly(object map[string]any, into any) (o any, unknown []string, e
 			unknown = append(unknown, f.FieldPath())
 		}
 	}
-	return into, unknown, nil
+	return unknown, nil
 }
 
 // closeUnknown has the rules of a policy fail closed that unknown fields may concern,

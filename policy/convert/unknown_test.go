@@ -1,7 +1,6 @@
 package convert
 
 import (
-	"encoding/json"
 	"errors"
 	"slices"
 	"testing"
@@ -57,11 +56,7 @@ func TestDecodeUnknown(t *testing.T) {
 		},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			var object map[string]any
-			if err := json.Unmarshal([]byte(c.object), &object); err != nil {
-				t.Fatal(err)
-			}
-			o, err := Decode(object, c.fresh)
+			o, err := Decode([]byte(c.object), c.fresh)
 			var unknown *UnknownFieldsError
 			if errors.As(err, &unknown); unknown == nil && err != nil {
 				t.Fatal(err)
@@ -96,11 +91,7 @@ func FuzzDecode(f *testing.F) {
 	f.Add([]byte(`{"spec":{"ingress":[{"action":"Allow","wish":{}}],"egress":[null,1,{"action":7}]}}`))
 	f.Add([]byte(`{"spec":{"ingress":{"a":1}}}`))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var object map[string]any
-		if json.Unmarshal(data, &object) != nil {
-			return
-		}
-		o, err := Decode(object, newGlobal)
+		o, err := Decode(data, newGlobal)
 		if o == nil && err == nil {
 			t.Error("neither object nor error")
 		}
