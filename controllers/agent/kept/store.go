@@ -2,20 +2,18 @@ package kept
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
-	"strings"
 	"syscall"
+
+	"github.com/tierwall/tierwall/controllers/sealed"
 )
 
-// format is the first line's beginning of a file. The number changes with State.
-const format = "tierwall kept state 1 sha256:"
+// format of the file. Its version changes with State.
+var format = sealed.Format{Name: "tierwall kept state", Version: 1}
 
 // FileName is the file's name in the state folder.
 const FileName = "boot.state"
@@ -86,32 +84,15 @@ func (s *Store) limit() int {
 
 // encode returns a file's content: the same State, the same bytes.
 func (s *Store) encode(st *State) ([]byte, error) {
-	data, err := json.Marshal(body{s.Cluster, s.Node, s.Boot, st})
-	if err != nil {
-		return nil, err
-	}
-	return seal(data), nil
-}
-
-func seal(data []byte) []byte {
-	sum := sha256.Sum256(data)
-	return append([]byte(format+hex.EncodeToString(sum[:])+"\n"), data...)
+	return format.Seal(body{s.Cluster, s.Node, s.Boot, st})
 }
 
 // decode reads a file's content.
 func (s *Store) decode(content []byte) (*Kept, error) {
-	line, data, found := bytes.Cut(content, []byte("\n"))
-	sum, ours := strings.CutPrefix(string(line), format)
-	if !ours && strings.HasPrefix(string(line), "tierwall kept state ") {
-		return nil, fmt.Errorf("%w: %q", ErrOther, line[:min(len(line), 40)])
-	}
-	if want := sha256.Sum256(data); !ours || !found || sum != hex.EncodeToString(want[:]) {
-		return nil, fmt.Errorf("%w: its checksum is not right", ErrDamaged)
-	}
 	var b body
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&b); err != nil {
+	if err := format.Open(content, &b); errors.Is(err, sealed.ErrVersion) {
+		return nil, fmt.Errorf("%w: %w", ErrOther, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	switch {

@@ -1,16 +1,13 @@
 package ghosts
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
-	"strings"
 	"time"
+
+	"github.com/tierwall/tierwall/controllers/sealed"
 )
 
 // State is what an agent keeps of its node's pods for the one after it: those that it
@@ -44,7 +41,8 @@ var (
 	ErrDamaged = errors.New("it is damaged")
 )
 
-const stateFormat = "tierwall pods 1 sha256:"
+// stateFormat is the form of a State in a file. Its version changes with State.
+var stateFormat = sealed.Format{Name: "tierwall pods", Version: 1}
 
 // Keep returns a pod as a State has it.
 func Keep(p Pod) KeptPod {
@@ -74,29 +72,14 @@ func (b *Book) Kept() []KeptPod {
 }
 
 // Encode writes a State: the same State, the same bytes.
-func (s *State) Encode() ([]byte, error) {
-	data, err := json.Marshal(s)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256(data)
-	return append([]byte(stateFormat+hex.EncodeToString(sum[:])+"\n"), data...), nil
-}
+func (s *State) Encode() ([]byte, error) { return stateFormat.Seal(s) }
 
 // Decode reads the State of a cluster, node and boot.
 func Decode(content []byte, cluster, node, boot string) ([]Pod, error) {
-	line, data, _ := bytes.Cut(content, []byte("\n"))
-	sum, ours := strings.CutPrefix(string(line), stateFormat)
-	if !ours && strings.HasPrefix(string(line), "tierwall pods ") {
-		return nil, ErrOther
-	}
-	if want := sha256.Sum256(data); !ours || sum != hex.EncodeToString(want[:]) {
-		return nil, fmt.Errorf("%w: its checksum is not right", ErrDamaged)
-	}
 	var s State
-	d := json.NewDecoder(bytes.NewReader(data))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&s); err != nil {
+	if err := stateFormat.Open(content, &s); errors.Is(err, sealed.ErrVersion) {
+		return nil, fmt.Errorf("%w: %w", ErrOther, err)
+	} else if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
 	}
 	if s.Cluster != cluster || s.Node != node || s.Boot != boot {

@@ -79,7 +79,7 @@ func FuzzDecode(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(content)
-	f.Add([]byte(stateFormat + strings.Repeat("0", 64) + "\n{}"))
+	f.Add([]byte("tierwall pods 1 sha256:" + strings.Repeat("0", 64) + "\n{}"))
 	f.Fuzz(func(t *testing.T, content []byte) {
 		list, err := Decode(content, "c", "n1", "b1")
 		if err != nil {
