@@ -3,20 +3,15 @@ package policy
 import (
 	"net/netip"
 	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
 )
 
 // ClusterAddrs returns the addresses of all nodes, sorted. The caller does not
 // change them; they are the same slice until a node changes.
 func (ix *Index) ClusterAddrs() []netip.Addr {
 	if ix.clusterAddrs == nil {
-		out := make([]netip.Addr, 0, 2*len(ix.nodes))
-		for _, rec := range ix.nodes {
-			if rec.node != nil {
-				out = append(out, rec.node.Addrs...)
-			}
-		}
-		slices.SortFunc(out, netip.Addr.Compare)
-		ix.clusterAddrs = slices.Compact(out)
+		ix.clusterAddrs = ofNodes(ix, func(n *model.Node) []netip.Addr { return n.Addrs }, netip.Addr.Compare)
 	}
 	return ix.clusterAddrs
 }
@@ -25,14 +20,19 @@ func (ix *Index) ClusterAddrs() []netip.Addr {
 // The caller does not change them; they are the same slice until a node changes.
 func (ix *Index) ClusterBlocks() []netip.Prefix {
 	if ix.clusterBlocks == nil {
-		out := make([]netip.Prefix, 0, 2*len(ix.nodes))
-		for _, rec := range ix.nodes {
-			if rec.node != nil {
-				out = append(out, rec.node.PodCIDRs...)
-			}
-		}
-		slices.SortFunc(out, netip.Prefix.Compare)
-		ix.clusterBlocks = slices.Compact(out)
+		ix.clusterBlocks = ofNodes(ix, func(n *model.Node) []netip.Prefix { return n.PodCIDRs }, netip.Prefix.Compare)
 	}
 	return ix.clusterBlocks
+}
+
+// ofNodes gathers what nodes have, sorted, each once; never nil.
+func ofNodes[T comparable](ix *Index, have func(*model.Node) []T, compare func(a, b T) int) []T {
+	out := make([]T, 0, 2*len(ix.nodes))
+	for _, rec := range ix.nodes {
+		if rec.node != nil {
+			out = append(out, have(rec.node)...)
+		}
+	}
+	slices.SortFunc(out, compare)
+	return slices.Compact(out)
 }
