@@ -38,7 +38,7 @@ type reviewer struct {
 	slots   chan struct{}
 }
 
-// answer is what a request is told; code 200: it is let through.
+// answer is the status and text of a refusal; code 200: the request is let through.
 type answer struct {
 	code int
 	text string

@@ -80,7 +80,7 @@ func TestPageIsGatheredForAll(t *testing.T) {
 }
 
 // A request whose time is over while others are written to, or metrics are
-// gathered, is told to come again.
+// gathered, is answered with 503 and Retry-After.
 func TestPageIsCapped(t *testing.T) {
 	over, cancel := context.WithCancel(t.Context())
 	cancel()

@@ -10,7 +10,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"syscall"
 	"time"
 
@@ -167,10 +166,9 @@ func (o *Overlay) keep() {
 	defer o.mu.Unlock()
 	text := ""
 	if err != nil {
-		text = err.Error()
+		if text = err.Error(); text != o.graves.failed {
+			o.opts.Log.Warn("the pods of this node cannot be kept for the next agent", "error", err)
+		}
 	}
-	if text != o.graves.failed && err != nil {
-		o.opts.Log.Warn("the pods of this node cannot be kept for the next agent", "error", err)
-	}
-	o.graves.failed = strings.Clone(text)
+	o.graves.failed = text
 }

@@ -83,9 +83,10 @@ type Book struct {
 	ghosts map[model.Ref]*ghost
 	// holders are the ghosts by address, of which each is one ghost's.
 	holders map[netip.Addr]*ghost
-	// dirty are the ghosts that have changed, told what was last said of each.
-	dirty, told map[model.Ref]struct{}
-	events      []Event
+	// dirty are the ghosts that have changed since Changes, known those that it has returned
+	// and not removed.
+	dirty, known map[model.Ref]struct{}
+	events       []Event
 }
 
 // ghost is a pod that may still run. The one of more has addresses of several pods.
@@ -110,7 +111,7 @@ var more = Pod{Name: "more"}
 func New(node string) *Book {
 	return &Book{
 		node: node, ghosts: map[model.Ref]*ghost{}, holders: map[netip.Addr]*ghost{},
-		dirty: map[model.Ref]struct{}{}, told: map[model.Ref]struct{}{},
+		dirty: map[model.Ref]struct{}{}, known: map[model.Ref]struct{}{},
 	}
 }
 
@@ -352,13 +353,13 @@ func (b *Book) Changes() (upserts []*convert.Ghost, deletes []model.Ref) {
 	slices.SortFunc(refs, model.Ref.Compare)
 	for _, r := range refs {
 		g := b.ghosts[r]
-		_, told := b.told[r]
+		_, known := b.known[r]
 		switch {
 		case g != nil:
-			b.told[r] = struct{}{}
+			b.known[r] = struct{}{}
 			upserts = append(upserts, &convert.Ghost{Namespace: g.pod.Namespace, Name: g.pod.Name, UID: g.pod.UID, Node: b.node, Addrs: g.addrs()})
-		case told:
-			delete(b.told, r)
+		case known:
+			delete(b.known, r)
 			deletes = append(deletes, r)
 		}
 	}
