@@ -34,18 +34,30 @@ func TestDecideGuards(t *testing.T) {
 		{"decided before, in an upgrade", v1alpha1.TierwallStatus{Guards: v1alpha1.GuardCount}, nil, v1alpha1.GuardCount},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}, Status: tt.status}
-			r, c := rig(t, interceptor.Funcs{}, append(tt.objects, tw)...)
-			for range 2 {
-				if _, err := r.Reconcile(t.Context(), theOne); err != nil {
-					t.Fatal(err)
+			decidedTwice(t, tt.status, tt.objects, func(got *v1alpha1.TierwallStatus) {
+				if got.Guards != tt.want {
+					t.Errorf("status.guards %q, want %q", got.Guards, tt.want)
 				}
-				got := &v1alpha1.Tierwall{}
-				if err := c.Get(t.Context(), theOne.NamespacedName, got); err != nil || got.Status.Guards != tt.want {
-					t.Errorf("status.guards %q, want %q; %v", got.Status.Guards, tt.want, err)
-				}
-			}
+			})
 		})
+	}
+}
+
+// decidedTwice reconciles Tierwall/default with a status beside objects, twice, and
+// checks the status that it has then.
+func decidedTwice(t *testing.T, status v1alpha1.TierwallStatus, objects []client.Object, check func(*v1alpha1.TierwallStatus)) {
+	t.Helper()
+	tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}, Status: status}
+	r, c := rig(t, interceptor.Funcs{}, append(objects, tw)...)
+	for range 2 {
+		if _, err := r.Reconcile(t.Context(), theOne); err != nil {
+			t.Fatal(err)
+		}
+		got := &v1alpha1.Tierwall{}
+		if err := c.Get(t.Context(), theOne.NamespacedName, got); err != nil {
+			t.Fatal(err)
+		}
+		check(&got.Status)
 	}
 }
 
@@ -65,21 +77,14 @@ func TestDecideNamespacedSets(t *testing.T) {
 			v1alpha1.NamespacedSetsSelected},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			guards := tt.status.Guards
-			tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}, Status: tt.status}
-			r, c := rig(t, interceptor.Funcs{}, append(tt.objects, tw)...)
-			for range 2 {
-				if _, err := r.Reconcile(t.Context(), theOne); err != nil {
-					t.Fatal(err)
+			decidedTwice(t, tt.status, tt.objects, func(got *v1alpha1.TierwallStatus) {
+				if got.NamespacedSets != tt.want {
+					t.Errorf("status.namespacedSets %q, want %q", got.NamespacedSets, tt.want)
 				}
-				got := &v1alpha1.Tierwall{}
-				if err := c.Get(t.Context(), theOne.NamespacedName, got); err != nil || got.Status.NamespacedSets != tt.want {
-					t.Errorf("status.namespacedSets %q, want %q; %v", got.Status.NamespacedSets, tt.want, err)
+				if tt.status.Guards != "" && got.Guards != tt.status.Guards {
+					t.Errorf("guards were decided again: %s", got.Guards)
 				}
-				if guards != "" && got.Status.Guards != guards {
-					t.Errorf("guards were decided again: %s", got.Status.Guards)
-				}
-			}
+			})
 		})
 	}
 }
