@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	. "github.com/onsi/ginkgo/v2"
@@ -73,6 +74,14 @@ func (p *process) ready() {
 func (p *process) kill() {
 	_ = p.Process.Kill() // it may be over
 	_ = p.Wait()
+}
+
+// halted does something while the agent is halted by SIGSTOP.
+func (p *process) halted(do func()) {
+	GinkgoHelper()
+	Expect(p.Process.Signal(syscall.SIGSTOP)).To(Succeed())
+	defer func() { Expect(p.Process.Signal(syscall.SIGCONT)).To(Succeed()) }()
+	do()
 }
 
 // folder is a folder with the manifests of a world.

@@ -17,6 +17,9 @@ type deed struct {
 	// commands of the plane's variant. PEERS is the set of the servers' clients,
 	// OWN the address of the node's own server.
 	script string
+	// halted: the agent is halted meanwhile. Its repairs would come between the
+	// steps of the script, the last of which needs what the first has left.
+	halted bool
 	// after, if not empty, must succeed when it is repaired: what is others' stays.
 	after string
 }
@@ -38,7 +41,7 @@ var deedsOnNFTables = []deed{
 // deedsOnIPTables are done with iptables and ipset.
 var deedsOnIPTables = []deed{
 	{text: "all rules and chains of both families", script: "IPTABLES -F; IPTABLES -X; IP6TABLES -F; IP6TABLES -X"},
-	{text: "all rules, chains and sets", script: "for c in IPTABLES-restore IP6TABLES-restore; do printf '*raw\\nCOMMIT\\n*filter\\nCOMMIT\\n' | $c; done; " + destroyAll},
+	{text: "all rules, chains and sets", halted: true, script: "for c in IPTABLES-restore IP6TABLES-restore; do printf '*raw\\nCOMMIT\\n*filter\\nCOMMIT\\n' | $c; done; " + destroyAll},
 	{text: "a table as it was long ago", script: "printf '*filter\\nCOMMIT\\n' | IPTABLES-restore"},
 	{text: "our jump", script: "IPTABLES -D FORWARD 1"},
 	{text: "all of a built-in chain", script: "IP6TABLES -F FORWARD; IPTABLES -F INPUT"},
@@ -110,7 +113,11 @@ var _ = onEach("Agents that are programs of their own", func(p *plane) {
 			done[n]++
 			t.openWindow()
 			began := time.Now()
-			p.do(l, n, d.script)
+			if d.halted {
+				agents[n].halted(func() { p.do(l, n, d.script) })
+			} else {
+				p.do(l, n, d.script)
+			}
 			Eventually(func() string { return p.table(l, n) }).WithPolling(10*time.Millisecond).Should(Equal(want[n]), d.text)
 			took := time.Since(began)
 			t.closeWindow()
