@@ -111,8 +111,12 @@ var _ = onEach("Agents that are programs of their own", func(p *plane) {
 			d := deeds[i%len(deeds)]
 			By(n + ": " + d.text)
 			done[n]++
-			t.openWindow()
+			// What a look at the kernel takes now, on a machine that may be busy elsewhere.
 			began := time.Now()
+			p.table(l, n)
+			look := time.Since(began)
+			t.openWindow()
+			began = time.Now()
 			if d.halted {
 				agents[n].halted(func() { p.do(l, n, d.script) })
 			} else {
@@ -125,7 +129,7 @@ var _ = onEach("Agents that are programs of their own", func(p *plane) {
 				p.do(l, n, d.after)
 			}
 			slowest = max(slowest, took)
-			if took > time.Second {
+			if took > time.Second+5*look {
 				late++
 			}
 			// Packets go by the repaired rules now.
