@@ -25,28 +25,32 @@ type certificates struct {
 
 	mu      sync.Mutex
 	current *tls.Certificate
-	renewAt time.Time
+	// begins is when the current one becomes valid, renewAt when there is to be another.
+	begins, renewAt time.Time
 }
 
 // get implements tls.Config's GetCertificate.
 func (c *certificates) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := c.clock.Now()
-	if c.current != nil && now.Before(c.renewAt) {
+	// Without its monotonic reading: those who connect compare what the clock shows,
+	// which may have been set since.
+	now := c.clock.Now().Round(0)
+	if c.current != nil && !now.Before(c.begins) && now.Before(c.renewAt) {
 		return c.current, nil
 	}
-	made, err := selfSigned(now)
+	begins := now.Add(-time.Hour)
+	made, err := selfSigned(begins, now.Add(validity))
 	if err != nil {
 		return nil, fmt.Errorf("certificate for metrics: %w", err)
 	}
-	c.current, c.renewAt = made, now.Add(validity/2)
+	c.current, c.begins, c.renewAt = made, begins, now.Add(validity/2)
 	return made, nil
 }
 
 // selfSigned makes a certificate with a key on P-256: it is signed with in well
 // under a tenth of the time that RSA takes.
-func selfSigned(now time.Time) (*tls.Certificate, error) {
+func selfSigned(begins, ends time.Time) (*tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return nil, err
@@ -57,7 +61,7 @@ func selfSigned(now time.Time) (*tls.Certificate, error) {
 	}
 	template := &x509.Certificate{
 		SerialNumber: serial, Subject: pkix.Name{CommonName: "tierwall-metrics"}, DNSNames: []string{"tierwall-metrics"},
-		NotBefore: now.Add(-time.Hour), NotAfter: now.Add(validity),
+		NotBefore: begins, NotAfter: ends,
 		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)

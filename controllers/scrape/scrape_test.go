@@ -450,8 +450,17 @@ func TestCertificates(t *testing.T) {
 		t.Error("made twice")
 	}
 	clock.SetTime(clock.Now().Add(validity / 2))
-	if next, _ := c.get(nil); next == first {
+	next, _ := c.get(nil)
+	if next == first {
 		t.Error("not renewed")
+	}
+	clock.SetTime(clock.Now().Add(-59 * time.Minute))
+	if same, _ := c.get(nil); same != next {
+		t.Error("made anew for a clock that was set back a little")
+	}
+	clock.SetTime(clock.Now().Add(-time.Hour))
+	if early, _ := c.get(nil); early == next {
+		t.Error("a certificate that is not valid yet is kept after the clock was set back")
 	}
 }
 
