@@ -34,7 +34,7 @@ kind: List
 items:
 - apiVersion: crd.projectcalico.org/v1
   kind: GlobalNetworkPolicy
-  metadata: {name: security.quarantine}
+  metadata: {name: quarantine}
   spec: {tier: security, order: 1000000, selector: quarantine == 'true', types: [Ingress]}
 - apiVersion: crd.projectcalico.org/v1
   kind: GlobalNetworkPolicy
@@ -68,9 +68,9 @@ func TestConvert(t *testing.T) {
 		t.Fatalf("status %d\n%s", status, errOut)
 	}
 	for _, want := range []string{
-		"name: security.quarantine\n", "name: quarantine\n", // the tier stays where names collide
+		"name: quarantine-security\n", "name: quarantine\n", // the tier is put behind a name that another tier has
 		"autoHostEndpoints: true\n  endpointToHostAction: Drop\n", // from two objects
-		"order: 1000000\n", "kind: PolicyTest\n", "# From GlobalNetworkPolicy.crd.projectcalico.org/security.quarantine (",
+		"order: 1000000\n", "kind: PolicyTest\n", "# From GlobalNetworkPolicy.crd.projectcalico.org/quarantine (",
 	} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)

@@ -21,9 +21,9 @@ type Replaced struct {
 // one; false if there is none.
 type OwnTier func(model.Ref) (tier string, there bool)
 
-// Identify makes sure that no policy takes the place of one in another tier. Names
-// of translated policies have lost their tier, so another policy may have the name:
-// then the translated one is qualified (translate.Qualify). Within one tier, the
+// Identify makes sure that no policy takes the place of one in another tier: where
+// one there has the name of a translated policy, the translated one is qualified
+// (translate.Qualify). Within one tier, the
 // Tierwall policy replaces the translated one; of two translated ones, the first
 // remains.
 //

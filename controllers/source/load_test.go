@@ -493,7 +493,7 @@ func TestIdentity(t *testing.T) {
 		slices.Sort(out)
 		return strings.Join(out, ", ")
 	}
-	theirs := policy("calico", "shop", "security", "security.p")
+	theirs := policy("calico", "shop", "security", "p")
 	tests := []struct {
 		name, files, over string // over is what is laid over files
 		want              string
@@ -501,7 +501,7 @@ func TestIdentity(t *testing.T) {
 		{name: "alone", files: theirs, want: "tierwall.io/shop/p security"},
 		{name: "beside one of another tier", files: theirs + policy("tierwall", "shop", "default", "p"),
 			want: "projectcalico.org/shop/security:p security, tierwall.io/shop/p default"},
-		{name: "beside a translated one of another tier", files: theirs + policy("calico", "shop", "default", "default.p"),
+		{name: "beside a translated one of another tier", files: theirs + policy("calico", "shop", "default", "p"),
 			want: "projectcalico.org/shop/default:p default, projectcalico.org/shop/security:p security"},
 		{name: "in another namespace", files: theirs + policy("tierwall", "pay", "default", "p"),
 			want: "tierwall.io/pay/p default, tierwall.io/shop/p security"},

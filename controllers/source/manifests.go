@@ -30,6 +30,9 @@ type Manifest struct {
 	Objects []runtime.Object
 	// Notes on what of a foreign object has no equivalent.
 	Notes []translate.Note
+
+	// written is what Fields decode to; nil for a foreign object.
+	written runtime.Object
 }
 
 // Manifests is what ReadManifests has read.
@@ -87,7 +90,8 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 	switch {
 	case known:
 		m.Name = objectName(n, string(k.ref), k.namespaced)
-		if !l.decode(f, n, k.fresh(), m.Name, k.strict) {
+		m.written = k.fresh()
+		if !l.decode(f, n, m.written, m.Name, k.strict) {
 			return true
 		}
 	case gvk == policyTestGVK:
@@ -134,12 +138,15 @@ func untranslatable(f *file, n *yaml.Node, name string, err error) *Error {
 func (l *loader) reconcileManifests() {
 	ms := *l.manifests
 	written := false
-	var all []runtime.Object
+	var all, own []runtime.Object
 	for i := range ms {
 		all = append(all, ms[i].Objects...)
+		if ms[i].written != nil {
+			own = append(own, ms[i].written)
+		}
 		written = written || ms[i].Name == string(model.KindTierwall)+"/"+v1alpha1.TierwallName
 	}
-	kept, notes := translate.Reconcile(all)
+	kept, notes := translate.Reconcile(all, own)
 	remains := make(map[runtime.Object]bool, len(kept))
 	for _, o := range kept {
 		remains[o] = true

@@ -88,9 +88,13 @@ type Policy struct {
 func (p *Policy) Key() Ref { return p.Ref }
 
 // ComparePolicies is the order of policies within a tier: by order, ties by
-// kind, namespace and name.
+// kind, namespace and name. The kind and name are those of the object: that a policy
+// of another tier makes the Ref tell more does not move a policy.
 func ComparePolicies(a, b *Policy) int {
-	return cmp.Or(cmp.Compare(a.Order, b.Order), a.Ref.Compare(b.Ref))
+	if c := cmp.Compare(a.Order, b.Order); c != 0 {
+		return c
+	}
+	return cmp.Or(a.Ref.ofObject().Compare(b.Ref.ofObject()), a.Ref.Compare(b.Ref))
 }
 
 // Problem is one thing that is wrong with an object.

@@ -60,6 +60,23 @@ type Ref struct {
 // Calico kinds. No object of the API can have such a name, for ":" is in none.
 func TierName(tier, name string) string { return tier + ":" + name }
 
+// ofObject is the Ref that a policy of one of the Calico kinds would have if no other
+// policy had its name.
+func (r Ref) ofObject() Ref {
+	switch r.Kind {
+	case KindCalicoGlobalNetworkPolicy:
+		r.Kind = KindGlobalNetworkPolicy
+	case KindCalicoNetworkPolicy:
+		r.Kind = KindTierwallNetworkPolicy
+	default:
+		return r
+	}
+	if _, name, ok := strings.Cut(r.Name, ":"); ok {
+		r.Name = name
+	}
+	return r
+}
+
 // IsPolicy reports whether objects of the kind are policies.
 func (k Kind) IsPolicy() bool {
 	switch k {

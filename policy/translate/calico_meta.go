@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"maps"
@@ -33,18 +34,13 @@ func (t *translation) cleanMeta(tm *metav1.TypeMeta, om *metav1.ObjectMeta) (met
 		Labels:       maps.Clone(om.Labels),
 		Annotations:  maps.Clone(om.Annotations),
 	}
-	packed, ok := om.Annotations[calicoMetadata]
-	if ok && tm.GroupVersionKind().Group == calicoCRDGroup {
-		var m metav1.ObjectMeta
-		if err := json.Unmarshal([]byte(packed), &m); err != nil {
-			return out, fmt.Errorf("metadata.annotations[%s]: %w", calicoMetadata, err)
-		}
-		out.Labels = merged(out.Labels, m.Labels)
-		out.Annotations = merged(out.Annotations, m.Annotations)
-		if m.Name != "" {
-			out.Name = m.Name
-		}
+	packed, err := packedMeta(tm, om)
+	if err != nil {
+		return out, err
 	}
+	out.Labels = merged(out.Labels, packed.Labels)
+	out.Annotations = merged(out.Annotations, packed.Annotations)
+	out.Name = cmp.Or(packed.Name, out.Name)
 	delete(out.Annotations, calicoMetadata)
 	delete(out.Annotations, lastApplied)
 	if len(out.Labels) == 0 {
@@ -60,6 +56,41 @@ func (t *translation) cleanMeta(tm *metav1.TypeMeta, om *metav1.ObjectMeta) (met
 		t.explain("metadata.finalizers", "left out")
 	}
 	return out, nil
+}
+
+// packedMeta is what the annotation of the crd spelling keeps of the v3 metadata; the
+// zero value for objects without it.
+func packedMeta(tm *metav1.TypeMeta, om *metav1.ObjectMeta) (m metav1.ObjectMeta, err error) {
+	text, ok := om.Annotations[calicoMetadata]
+	if !ok || tm.GroupVersionKind().Group != calicoCRDGroup {
+		return m, nil
+	}
+	if err := json.Unmarshal([]byte(text), &m); err != nil {
+		return m, fmt.Errorf("metadata.annotations[%s]: %w", calicoMetadata, err)
+	}
+	return m, nil
+}
+
+// policyMeta is cleanMeta for policies, whose names stay as people know them, tier and
+// all: ties go by name. Old objects of the crd spelling were stored with the default
+// tier before the name, whichever their tier, and without the annotation that keeps
+// the name. It returns nil for Calico's images of native policies.
+func (t *translation) policyMeta(tm *metav1.TypeMeta, om *metav1.ObjectMeta) (*metav1.ObjectMeta, error) {
+	if kind, name := syncedKind(om.Name); kind != "" {
+		t.lose("", "left out: it is Calico's image of a native object; translate or apply %s %s itself", kind, name)
+		return nil, nil
+	}
+	meta, err := t.cleanMeta(tm, om)
+	if err != nil {
+		return nil, err
+	}
+	packed, err := packedMeta(tm, om)
+	if err == nil && packed.Name == "" && tm.GroupVersionKind().Group == calicoCRDGroup {
+		if n, ok := strings.CutPrefix(meta.Name, v1alpha1.DefaultTier+"."); ok && n != "" {
+			meta.Name = n
+		}
+	}
+	return &meta, err
 }
 
 // merged adds the entries of b to a; a may be nil and is changed.
@@ -92,19 +123,6 @@ func syncedKind(name string) (kind, native string) {
 		}
 	}
 	return "", ""
-}
-
-// untieredName takes the tier that Calico requires as the first part of a
-// policy's name off it, as Tierwall's names need none. In the crd spelling also
-// names in other tiers can bear the prefix of the default tier.
-func untieredName(name, tier string, crd bool) string {
-	if n, ok := strings.CutPrefix(name, tier+"."); ok && n != "" {
-		return n
-	}
-	if n, ok := strings.CutPrefix(name, v1alpha1.DefaultTier+"."); ok && crd && n != "" {
-		return n
-	}
-	return name
 }
 
 // Tiers that every Tierwall cluster has, and Calico's names for them.

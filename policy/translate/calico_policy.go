@@ -85,7 +85,7 @@ func (t *translation) explainStaged(name string) {
 // globalPolicy translates what the enforced and the staged global kind share.
 // It returns nil for a policy that is not to be translated.
 func (t *translation) globalPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMeta, s *calicoPolicySpec, g *calicoGlobalSpec) (*v1alpha1.GlobalNetworkPolicy, error) {
-	meta, err := t.policyMeta(tm, om, s.Tier)
+	meta, err := t.policyMeta(tm, om)
 	if meta == nil || err != nil {
 		return nil, err
 	}
@@ -111,7 +111,7 @@ func (t *translation) globalPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMeta, s
 // namespacedPolicy translates what the enforced and the staged namespaced kind
 // share. It returns nil for a policy that is not to be translated.
 func (t *translation) namespacedPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMeta, s *calicoPolicySpec) (*v1alpha1.NetworkPolicy, error) {
-	meta, err := t.policyMeta(tm, om, s.Tier)
+	meta, err := t.policyMeta(tm, om)
 	if meta == nil || err != nil {
 		return nil, err
 	}
@@ -126,24 +126,6 @@ func (t *translation) namespacedPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMet
 			PerformanceHints: c.PerformanceHints,
 		},
 	}, nil
-}
-
-// policyMeta is cleanMeta with the name freed of the tier. It returns nil for
-// Calico's images of native policies.
-func (t *translation) policyMeta(tm *metav1.TypeMeta, om *metav1.ObjectMeta, tier string) (*metav1.ObjectMeta, error) {
-	if kind, name := syncedKind(om.Name); kind != "" {
-		t.lose("", "left out: it is Calico's image of a native object; translate or apply %s %s itself", kind, name)
-		return nil, nil
-	}
-	meta, err := t.cleanMeta(tm, om)
-	if err != nil {
-		return nil, err
-	}
-	if tier == "" {
-		tier = v1alpha1.DefaultTier
-	}
-	meta.Name = untieredName(meta.Name, tier, tm.GroupVersionKind().Group == calicoCRDGroup)
-	return &meta, nil
 }
 
 // policySpec translates the fields that all policy kinds share.

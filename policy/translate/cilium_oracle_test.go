@@ -252,7 +252,7 @@ func TestCiliumOracle(t *testing.T) {
 			lossy = lossy || res.Lossy()
 			objects = append(objects, res.Objects...)
 		}
-		objects, _ = Reconcile(objects)
+		objects, _ = Reconcile(objects, nil)
 		ix := world(t, objects)
 		if !lossy {
 			exact++

@@ -109,7 +109,7 @@ func TestGolden(t *testing.T) {
 				all = append(all, r.Objects...)
 			}
 			if strings.HasPrefix(filepath.Base(in), "reconcile") {
-				kept, notes := Reconcile(all)
+				kept, notes := Reconcile(all, nil)
 				b.WriteString("# after Reconcile\n")
 				for _, n := range notes {
 					fmt.Fprintf(&b, "# %s\n", n)

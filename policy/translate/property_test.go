@@ -262,6 +262,6 @@ func FuzzTranslate(f *testing.F) {
 		if err != nil || !reflect.DeepEqual(r, again) {
 			t.Errorf("a second translation differs: %v\n%v\n%v", err, r, again)
 		}
-		Reconcile(append(r.Objects, again.Objects...))
+		Reconcile(append(r.Objects, again.Objects...), nil)
 	})
 }

@@ -14,12 +14,13 @@ import (
 // Reconcile settles what only shows among several translated objects, for objects
 // that are to be written: Merge, and names that an API server takes.
 //
-// Names: where two policies have one name since only their tiers told them
-// apart, those that are not in the default tier get the tier back in front of
-// their names. Objects that have one name for another reason are left alone.
-func Reconcile(objects []runtime.Object) ([]runtime.Object, []Note) {
+// Names: where policies of several tiers have one name, those that are not in the
+// default tier get the tier behind it, and so do all whose name a policy of another
+// tier has that needed no translation (written). Objects that have one name for another
+// reason are left alone.
+func Reconcile(objects, written []runtime.Object) ([]runtime.Object, []Note) {
 	kept := Merge(objects)
-	return kept, restoreTierNames(kept)
+	return kept, separateTiers(kept, written)
 }
 
 // Merge settles which of several translated objects remain. Call it, or Reconcile,
@@ -100,51 +101,83 @@ func mergeSettings(objects []runtime.Object) []runtime.Object {
 	return kept
 }
 
-// restoreTierNames renames policies that collide across tiers.
-func restoreTierNames(objects []runtime.Object) []Note {
+// policyID is what an API server tells policies apart by.
+type policyID struct{ kind, namespace, name string }
+
+func (id policyID) String() string {
+	if id.namespace == "" {
+		return id.kind + "/" + id.name
+	}
+	return id.kind + "/" + id.namespace + "/" + id.name
+}
+
+// namedPolicy is a policy whose name may change, or not, where others have it too.
+type namedPolicy struct {
+	id      policyID
+	name    *string
+	tier    string
+	written bool
+}
+
+func policyOf(o runtime.Object) (p namedPolicy, ok bool) {
+	switch o := o.(type) {
+	case *v1alpha1.GlobalNetworkPolicy:
+		p = namedPolicy{id: policyID{"GlobalNetworkPolicy", "", o.Name}, name: &o.Name, tier: o.Spec.Tier}
+	case *v1alpha1.NetworkPolicy:
+		p = namedPolicy{id: policyID{"NetworkPolicy.tierwall.io", o.Namespace, o.Name}, name: &o.Name, tier: o.Spec.Tier}
+	default:
+		return namedPolicy{}, false
+	}
+	p.tier = cmp.Or(p.tier, v1alpha1.DefaultTier)
+	return p, true
+}
+
+// separateTiers renames translated policies that have the name of one in another tier.
+// Ties go by name, so a new name stands where the old one stood among the policies of
+// its tier.
+func separateTiers(objects, written []runtime.Object) []Note {
+	var policies []namedPolicy
+	for i, o := range slices.Concat(written, objects) {
+		if p, ok := policyOf(o); ok {
+			p.written = i < len(written)
+			policies = append(policies, p)
+		}
+	}
+	keepers := map[policyID]namedPolicy{}
+	for _, p := range policies {
+		k, ok := keepers[p.id]
+		if !ok || !k.written && k.tier != v1alpha1.DefaultTier && p.tier == v1alpha1.DefaultTier {
+			keepers[p.id] = p
+		}
+	}
 	var notes []Note
-	type key struct{ kind, namespace, name string }
-	type policy struct {
-		name *string
-		tier string
-	}
-	byKey := map[key][]policy{}
-	var order []key
-	for _, o := range objects {
-		var k key
-		var p policy
-		switch o := o.(type) {
-		case *v1alpha1.GlobalNetworkPolicy:
-			k, p = key{"GlobalNetworkPolicy", "", o.Name}, policy{&o.Name, o.Spec.Tier}
-		case *v1alpha1.NetworkPolicy:
-			k, p = key{"NetworkPolicy.tierwall.io", o.Namespace, o.Name}, policy{&o.Name, o.Spec.Tier}
-		default:
+	for i, p := range policies {
+		if p.written || keepers[p.id].tier == p.tier {
 			continue
 		}
-		if len(byKey[k]) == 0 {
-			order = append(order, k)
-		}
-		byKey[k] = append(byKey[k], p)
-	}
-	for _, k := range order {
-		group := byKey[k]
-		if !slices.ContainsFunc(group, func(p policy) bool { return p.tier != group[0].tier }) {
-			continue
-		}
-		name := k.kind + "/" + k.name
-		if k.namespace != "" {
-			name = k.kind + "/" + k.namespace + "/" + k.name
-		}
-		for _, p := range group {
-			if p.tier == v1alpha1.DefaultTier {
-				continue
-			}
-			*p.name = p.tier + "." + k.name
-			notes = append(notes, Note{
-				Object: name, Field: "metadata.name",
-				Message: "policies of this name are in several tiers; that of tier " + p.tier + " is called " + *p.name,
-			})
-		}
+		name := nameBeside(policies, p)
+		notes = append(notes, Note{
+			Object: p.id.String(), Field: "metadata.name",
+			Message: "policies of this name are in several tiers; that of tier " + p.tier + " is called " + name,
+		})
+		*p.name = name
+		policies[i].id.name = name
 	}
 	return notes
+}
+
+// nameBeside is a name that nobody has and that sorts next to a policy's own among
+// those of its kind, namespace and tier: the name, dashes and the tier. (A dash sorts
+// before whatever else a name can go on with.)
+func nameBeside(policies []namedPolicy, p namedPolicy) string {
+	for dashes := "-"; ; dashes += "-" {
+		name := p.id.name + dashes + p.tier
+		free := !slices.ContainsFunc(policies, func(o namedPolicy) bool {
+			return o.id.kind == p.id.kind && o.id.namespace == p.id.namespace &&
+				(o.id.name == name || o.tier == p.tier && p.id.name < o.id.name && o.id.name < name)
+		})
+		if free {
+			return name
+		}
+	}
 }

@@ -98,7 +98,7 @@ func translateAll(t *testing.T, docs string) []runtime.Object {
 		}
 		objects = append(objects, r.Objects...)
 	}
-	objects, _ = Reconcile(objects)
+	objects, _ = Reconcile(objects, nil)
 	return objects
 }
 

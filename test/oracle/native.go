@@ -20,8 +20,9 @@ import (
 // nativePolicy reads a Kubernetes NetworkPolicy: tier default, order 1000
 // (DESIGN 3, "Conversion of native policies").
 func (w *World) nativePolicy(o *networkingv1.NetworkPolicy) *policy {
+	ref := model.Ref{Kind: model.KindNetworkPolicy, Namespace: o.Namespace, Name: o.Name}
 	p := &policy{
-		ref:   model.Ref{Kind: model.KindNetworkPolicy, Namespace: o.Namespace, Name: o.Name},
+		ref: ref, tie: ref,
 		tier:  "default",
 		order: 1000,
 		audit: o.Annotations[v1alpha1.EnforcementAnnotation] == string(v1alpha1.Audit),
@@ -230,8 +231,9 @@ func labelSelector(s metav1.LabelSelector) (func(map[string]string) bool, error)
 // clusterPolicy reads a ClusterNetworkPolicy: tier kube-admin or kube-baseline,
 // priority as order (DESIGN 3, Sorting).
 func (w *World) clusterPolicy(o *cnpv1alpha2.ClusterNetworkPolicy) *policy {
+	ref := model.Ref{Kind: model.KindClusterNetworkPolicy, Name: o.Name}
 	p := &policy{
-		ref:   model.Ref{Kind: model.KindClusterNetworkPolicy, Name: o.Name},
+		ref: ref, tie: ref,
 		tier:  "kube-" + strings.ToLower(string(o.Spec.Tier)),
 		order: float64(o.Spec.Priority),
 		governs: [2]bool{

@@ -23,6 +23,7 @@ func (w *World) globalPolicy(o *v1alpha1.GlobalNetworkPolicy) *policy {
 	if p.tier == "" {
 		p.tier = v1alpha1.DefaultTier
 	}
+	p.tie = p.ref
 	p.ref = qualified(p, o.APIVersion)
 	valid := true
 	scope := []func(*owner) bool{anyOwner}
@@ -73,6 +74,7 @@ func (w *World) namespacedPolicy(o *v1alpha1.NetworkPolicy) *policy {
 	if p.tier == "" {
 		p.tier = v1alpha1.DefaultTier
 	}
+	p.tie = p.ref
 	p.ref = qualified(p, o.APIVersion)
 	valid := true
 	scope := []func(*owner) bool{podsOf(o.Namespace)}

@@ -77,6 +77,7 @@ const (
 // policy is a policy of any kind with its selectors and rules understood.
 type policy struct {
 	ref     model.Ref
+	tie     model.Ref // of the object, whatever else is there
 	tier    string
 	order   float64
 	selects func(*owner) bool // asked of pods and host endpoints only

@@ -129,7 +129,7 @@ func New(objects []runtime.Object) *World {
 	w.tiers = tiersOf(objects, w.policies)
 	slices.SortStableFunc(w.policies, func(a, b *policy) int {
 		// DESIGN 3, Sorting: by order ascending, nil last, ties by kind, namespace, name.
-		return cmp.Or(cmp.Compare(a.order, b.order), a.ref.Compare(b.ref))
+		return cmp.Or(cmp.Compare(a.order, b.order), a.tie.Compare(b.tie), a.ref.Compare(b.ref))
 	})
 	return w
 }

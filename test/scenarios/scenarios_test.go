@@ -19,7 +19,7 @@ import (
 // the one warning says. No other scenario, and no sample, may cause a warning or
 // a problem.
 var warned = map[string]string{
-	"calico-v3":             "becomes on-trial-staged with enforcement Audit",
+	"calico-v3":             "becomes default.on-trial-staged with enforcement Audit",
 	"implicit-labels":       "Tierwall sets this label itself",
 	"k8s-policy-types":      "policyTypes does not have Ingress",
 	"tier-end-by-direction": "types does not have Ingress",
