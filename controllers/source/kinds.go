@@ -1,10 +1,6 @@
 package source
 
 import (
-	"fmt"
-	"slices"
-	"strings"
-
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -16,7 +12,6 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/nearest"
 )
 
 // kind is what this package must know about a kind that it reads.
@@ -96,42 +91,4 @@ var foreignKinds = map[schema.GroupKind]string{
 	{Group: "kustomize.config.k8s.io", Kind: "Component"}:           "pass the output of kustomize build",
 	{Group: "crd.antrea.io", Kind: "ClusterNetworkPolicy"}:          "Antrea's own policies are not evaluated",
 	{Group: "crd.antrea.io", Kind: "NetworkPolicy"}:                 "Antrea's own policies are not evaluated",
-}
-
-// wrongVersion explains a kind that is surely meant to be read and is not: of a
-// Tierwall or policy group with an unknown kind or version, or a kind under the
-// wrong apiVersion. It returns "" for kinds that may be skipped.
-func wrongVersion(gvk schema.GroupVersionKind) (field, message string) {
-	if _, ok := foreignKinds[gvk.GroupKind()]; ok {
-		return "", ""
-	}
-	var sameKind, sameGroup []string
-	for _, k := range kinds {
-		if k.gvk.Kind == gvk.Kind {
-			sameKind = append(sameKind, k.gvk.GroupVersion().String())
-		}
-		if k.gvk.Group == gvk.Group && k.gvk.Group != "" && k.strict {
-			sameGroup = append(sameGroup, k.gvk.Kind)
-		}
-	}
-	switch {
-	case gvk.Group == v1alpha1.GroupName && !slices.Contains(sameGroup, gvk.Kind) && gvk.Kind != policyTestGVK.Kind:
-		return "kind", fmt.Sprintf("%s has no kind %s%s", gvk.Group, quote(gvk.Kind), nearest.Clause(gvk.Kind, append(sameGroup, policyTestGVK.Kind)))
-	case gvk.Group == v1alpha1.GroupName:
-		return "apiVersion", fmt.Sprintf("%s has no version %s; want %s", gvk.Group, quote(gvk.Version), v1alpha1.GroupVersion)
-	case slices.Contains(sameGroup, gvk.Kind) || len(sameKind) > 0 && (gvk.Group == "" || gvk.Group == "extensions" || nearGroup(gvk.Group)):
-		slices.Sort(sameKind)
-		return "apiVersion", fmt.Sprintf("%s is not read as %s; want %s", gvk.Kind, gvk.GroupVersion(), strings.Join(sameKind, " or "))
-	}
-	return "", ""
-}
-
-// nearGroup says whether a group is one of ours, or looks like a slip for one.
-func nearGroup(group string) bool {
-	for _, k := range kinds {
-		if k.gvk.Group == group || k.gvk.Group != "" && len(group) > 3 && nearest.Distance(k.gvk.Group, group) <= 2 {
-			return true
-		}
-	}
-	return false
 }

@@ -139,7 +139,7 @@ func (l *loader) file(f *file) {
 func (l *loader) document(f *file, n *yaml.Node) {
 	apiVersion, kind := text(n, "apiVersion"), text(n, "kind")
 	switch {
-	case l.testsOnly && kind != policyTestGVK.Kind && !strings.HasSuffix(kind, "List"):
+	case l.testsOnly && !meantAsTest(n, apiVersion, kind) && !strings.HasSuffix(kind, "List"):
 	case n.Kind != yaml.MappingNode || apiVersion == "" && kind == "" || kind == "" && !f.named && value(n, "metadata") == nil:
 		// A folder may hold a chart's values, its Chart.yaml (which has an
 		// apiVersion) and the like; a file that the user has named should be what
@@ -161,7 +161,7 @@ func (l *loader) document(f *file, n *yaml.Node) {
 // typed reads an object or list of a known apiVersion and kind.
 func (l *loader) typed(f *file, n *yaml.Node, apiVersion, kind string, depth int) {
 	switch {
-	case l.testsOnly && kind != policyTestGVK.Kind && !strings.HasSuffix(kind, "List"):
+	case l.testsOnly && !meantAsTest(n, apiVersion, kind) && !strings.HasSuffix(kind, "List"):
 		return
 	case apiVersion == "":
 		l.errs.add(&Error{File: f.name, Line: n.Line, Object: objectName(n, kind, false), Field: "apiVersion", Message: "is missing"})
@@ -180,7 +180,7 @@ func (l *loader) typed(f *file, n *yaml.Node, apiVersion, kind string, depth int
 		l.list(f, n, items, apiVersion, strings.TrimSuffix(kind, "List"), depth)
 		return
 	}
-	if !l.testsOnly || kind == policyTestGVK.Kind {
+	if !l.testsOnly || meantAsTest(n, apiVersion, kind) {
 		l.object(f, n, gv.WithKind(kind))
 	}
 }
@@ -246,7 +246,7 @@ func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 
 // skip leaves out an object of an unknown kind, unless the kind is surely a slip.
 func (l *loader) skip(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
-	if field, message := wrongVersion(gvk); message != "" {
+	if field, message := slip(gvk); message != "" {
 		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Object: objectName(n, gvk.Kind, false), Field: field, Message: message})
 		return
 	}

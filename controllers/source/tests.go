@@ -1,7 +1,6 @@
 package source
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -24,9 +23,10 @@ type Test struct {
 }
 
 // FindTests finds the PolicyTests in files, in folders with all below them, and
-// on standard input ("-"), and reads nothing else. Files of a folder that do not
-// hold the word PolicyTest are not even parsed, so that a folder may hold
-// templates and the like. The error is as that of Load.
+// on standard input ("-"), and reads nothing else. Files of a folder that hold no
+// kind like PolicyTest are not even parsed, so that a folder may hold templates and
+// the like. What is nearly a PolicyTest, such as one of a misspelt kind, is an
+// error. The error is as that of Load.
 func FindTests(paths []string, opts Options) ([]Test, error) {
 	l := &loader{res: &Result{}, testsOnly: true}
 	for _, f := range findFiles(paths, &l.errs) {
@@ -34,7 +34,7 @@ func FindTests(paths []string, opts Options) ([]Test, error) {
 		switch {
 		case err != nil:
 			l.errs.add(err)
-		case f.named || bytes.Contains(file.data, []byte(policyTestGVK.Kind)):
+		case f.named || mayHoldTests(file.data):
 			l.file(file)
 		}
 	}

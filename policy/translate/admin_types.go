@@ -74,13 +74,10 @@ type adminPort struct {
 	} `json:"portRange,omitempty"`
 }
 
-// newAdmin returns a fresh struct for one of the kinds, or nil.
-func newAdmin(kind string) foreign {
-	switch kind {
-	case "AdminNetworkPolicy", "BaselineAdminNetworkPolicy":
-		return &adminNetworkPolicy{}
-	}
-	return nil
+// adminKinds are the kinds that ClusterNetworkPolicy has replaced.
+var adminKinds = map[string]func() foreign{
+	"AdminNetworkPolicy":         func() foreign { return &adminNetworkPolicy{} },
+	"BaselineAdminNetworkPolicy": func() foreign { return &adminNetworkPolicy{} },
 }
 
 func (o *adminNetworkPolicy) meta() (*metav1.TypeMeta, *metav1.ObjectMeta) {

@@ -196,35 +196,20 @@ type calicoAutoHostEndpoints struct {
 	Templates                 []any  `json:"templates,omitempty"`
 }
 
-// newCalico returns a fresh struct for one of Calico's kinds, or nil.
-func newCalico(kind string) foreign {
-	switch kind {
-	case "Tier":
-		return &calicoTier{}
-	case "GlobalNetworkPolicy":
-		return &calicoGlobalNetworkPolicy{}
-	case "NetworkPolicy":
-		return &calicoNetworkPolicy{}
-	case "StagedGlobalNetworkPolicy":
-		return &calicoStagedGlobalNetworkPolicy{}
-	case "StagedNetworkPolicy":
-		return &calicoStagedNetworkPolicy{}
-	case "StagedKubernetesNetworkPolicy":
-		return &calicoStagedKubernetesNetworkPolicy{}
-	case "GlobalNetworkSet":
-		return &calicoGlobalNetworkSet{}
-	case "NetworkSet":
-		return &calicoNetworkSet{}
-	case "HostEndpoint":
-		return &calicoHostEndpoint{}
-	case "Profile":
-		return &calicoProfile{}
-	case "FelixConfiguration":
-		return &calicoFelixConfiguration{}
-	case "KubeControllersConfiguration":
-		return &calicoKubeControllersConfiguration{}
-	}
-	return nil
+// calicoKinds are Calico's kinds, of both groups.
+var calicoKinds = map[string]func() foreign{
+	"Tier":                          func() foreign { return &calicoTier{} },
+	"GlobalNetworkPolicy":           func() foreign { return &calicoGlobalNetworkPolicy{} },
+	"NetworkPolicy":                 func() foreign { return &calicoNetworkPolicy{} },
+	"StagedGlobalNetworkPolicy":     func() foreign { return &calicoStagedGlobalNetworkPolicy{} },
+	"StagedNetworkPolicy":           func() foreign { return &calicoStagedNetworkPolicy{} },
+	"StagedKubernetesNetworkPolicy": func() foreign { return &calicoStagedKubernetesNetworkPolicy{} },
+	"GlobalNetworkSet":              func() foreign { return &calicoGlobalNetworkSet{} },
+	"NetworkSet":                    func() foreign { return &calicoNetworkSet{} },
+	"HostEndpoint":                  func() foreign { return &calicoHostEndpoint{} },
+	"Profile":                       func() foreign { return &calicoProfile{} },
+	"FelixConfiguration":            func() foreign { return &calicoFelixConfiguration{} },
+	"KubeControllersConfiguration":  func() foreign { return &calicoKubeControllersConfiguration{} },
 }
 
 func (o *calicoTier) meta() (*metav1.TypeMeta, *metav1.ObjectMeta) {

@@ -141,15 +141,11 @@ type ciliumCIDRGroup struct {
 	Status any `json:"status,omitempty"`
 }
 
-// newCilium returns a fresh struct for one of Cilium's kinds, or nil.
-func newCilium(kind string) foreign {
-	switch kind {
-	case "CiliumNetworkPolicy", "CiliumClusterwideNetworkPolicy":
-		return &ciliumPolicy{}
-	case "CiliumCIDRGroup":
-		return &ciliumCIDRGroup{}
-	}
-	return nil
+// ciliumKinds are Cilium's kinds, of both versions.
+var ciliumKinds = map[string]func() foreign{
+	"CiliumNetworkPolicy":            func() foreign { return &ciliumPolicy{} },
+	"CiliumClusterwideNetworkPolicy": func() foreign { return &ciliumPolicy{} },
+	"CiliumCIDRGroup":                func() foreign { return &ciliumCIDRGroup{} },
 }
 
 func (o *ciliumPolicy) meta() (*metav1.TypeMeta, *metav1.ObjectMeta) {

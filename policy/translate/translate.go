@@ -1,8 +1,10 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"reflect"
+	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -60,24 +62,38 @@ type foreign interface {
 	meta() (*metav1.TypeMeta, *metav1.ObjectMeta)
 }
 
+// translators make a fresh struct of each kind that is translated.
+var translators = map[schema.GroupVersion]map[string]func() foreign{
+	{Group: calicoGroup, Version: "v3"}:                      calicoKinds,
+	{Group: calicoCRDGroup, Version: "v1"}:                   calicoKinds,
+	{Group: "policy.networking.k8s.io", Version: "v1alpha1"}: adminKinds,
+	{Group: "cilium.io", Version: "v2"}:                      ciliumKinds,
+	{Group: "cilium.io", Version: "v2alpha1"}:                ciliumKinds,
+}
+
+// Kinds lists the kinds that New knows, sorted.
+func Kinds() []schema.GroupVersionKind {
+	var out []schema.GroupVersionKind
+	for gv, kinds := range translators {
+		for kind := range kinds {
+			out = append(out, gv.WithKind(kind))
+		}
+	}
+	slices.SortFunc(out, func(a, b schema.GroupVersionKind) int {
+		return cmp.Or(cmp.Compare(a.Group, b.Group), cmp.Compare(a.Version, b.Version), cmp.Compare(a.Kind, b.Kind))
+	})
+	return out
+}
+
 // New returns a fresh struct for the kind, to be decoded from JSON, or nil if
 // the kind is not one that this package translates. The struct knows all the
 // fields of the kind, so a strict decoder finds misspelt ones.
 func New(gvk schema.GroupVersionKind) any {
-	var f foreign
-	switch gvk.GroupVersion() {
-	case schema.GroupVersion{Group: "projectcalico.org", Version: "v3"},
-		schema.GroupVersion{Group: "crd.projectcalico.org", Version: "v1"}:
-		f = newCalico(gvk.Kind)
-	case schema.GroupVersion{Group: "policy.networking.k8s.io", Version: "v1alpha1"}:
-		f = newAdmin(gvk.Kind)
-	case schema.GroupVersion{Group: "cilium.io", Version: "v2"},
-		schema.GroupVersion{Group: "cilium.io", Version: "v2alpha1"}:
-		f = newCilium(gvk.Kind)
-	}
-	if f == nil {
+	fresh := translators[gvk.GroupVersion()][gvk.Kind]
+	if fresh == nil {
 		return nil
 	}
+	f := fresh()
 	t, _ := f.meta()
 	t.APIVersion, t.Kind = gvk.ToAPIVersionAndKind()
 	return f
