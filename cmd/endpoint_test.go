@@ -15,16 +15,16 @@ items:
   status: {addresses: [{type: InternalIP, address: 192.0.2.1}]}
 - apiVersion: v1
   kind: Pod
-  metadata: {name: web, namespace: n}
+  metadata: {name: web, namespace: 'n'}
   spec: {nodeName: k}
   status: {podIP: 10.0.0.1}
 - apiVersion: v1
   kind: Pod
-  metadata: {name: agent, namespace: n}
+  metadata: {name: agent, namespace: 'n'}
   spec: {hostNetwork: true, nodeName: k}
 - apiVersion: v1
   kind: Pod
-  metadata: {name: job, namespace: n}
+  metadata: {name: job, namespace: 'n'}
   status: {phase: Succeeded, podIP: 10.0.0.2}
 - apiVersion: tierwall.io/v1alpha1
   kind: HostEndpoint

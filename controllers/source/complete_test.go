@@ -58,13 +58,13 @@ func completed(t *testing.T, text string) (lines []string, r *Result) {
 }
 
 func podYAML(name, rest string) string {
-	return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", namespace: n, labels: {app: " + name + "}}\n" + rest
+	return "---\napiVersion: v1\nkind: Pod\nmetadata: {name: " + name + ", namespace: 'n', labels: {app: " + name + "}}\n" + rest
 }
 
-const namespaceYAML = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n"
+const namespaceYAML = "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: 'n'}\n"
 
 func workloadYAML(apiVersion, kind, name, spec string) string {
-	return "---\napiVersion: " + apiVersion + "\nkind: " + kind + "\nmetadata: {name: " + name + ", namespace: n}\nspec: " + spec + "\n"
+	return "---\napiVersion: " + apiVersion + "\nkind: " + kind + "\nmetadata: {name: " + name + ", namespace: 'n'}\nspec: " + spec + "\n"
 }
 
 func TestComplete(t *testing.T) {
@@ -77,7 +77,7 @@ func TestComplete(t *testing.T) {
 		want       []string
 	}{
 		{"namespaces of objects", podYAML("a", "status: {podIP: 10.1.1.1}\n"), []string{"+ Namespace/n", "Pod/n/a [10.1.1.1]"}},
-		{"no namespace of a name that none can have", strings.ReplaceAll(podYAML("a", "status: {podIP: 10.1.1.1}\n"), "namespace: n", `namespace: "{{ .ns }}"`), []string{"Pod/{{ .ns }}/a [10.1.1.1]"}},
+		{"no namespace of a name that none can have", strings.ReplaceAll(podYAML("a", "status: {podIP: 10.1.1.1}\n"), "namespace: 'n'", `namespace: "{{ .ns }}"`), []string{"Pod/{{ .ns }}/a [10.1.1.1]"}},
 		{"addresses by name, not by place; those that are taken or mentioned are left out",
 			namespaceYAML + podYAML("c", "") + podYAML("b", "") + podYAML("a", "") + podYAML("z", "status: {podIPs: [{ip: 10.244.0.11}]}\n") +
 				"---\napiVersion: tierwall.io/v1alpha1\nkind: GlobalNetworkSet\nmetadata: {name: s}\nspec: {nets: [10.244.0.12/30, 10.0.0.0/8, 10.244.0.16]}\n",
@@ -116,8 +116,8 @@ func TestComplete(t *testing.T) {
 			[]string{"Pod/n/a [10.244.0.10]"}},
 		{"no pod for a workload that has one by its owners, and none for a workload of a workload",
 			namespaceYAML + workloadYAML("batch/v1", "CronJob", "cj", "{jobTemplate: {spec: {template: "+template+"}}}") +
-				"---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: cj-1, namespace: n, ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: cj, uid: x}]}\nspec: {template: " + template + "}\n" +
-				"---\napiVersion: v1\nkind: Pod\nmetadata: {name: cj-1-p, namespace: n, ownerReferences: [{apiVersion: batch/v1, kind: Job, name: cj-1, uid: x}]}\n",
+				"---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: cj-1, namespace: 'n', ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: cj, uid: x}]}\nspec: {template: " + template + "}\n" +
+				"---\napiVersion: v1\nkind: Pod\nmetadata: {name: cj-1-p, namespace: 'n', ownerReferences: [{apiVersion: batch/v1, kind: Job, name: cj-1, uid: x}]}\n",
 			[]string{"Pod/n/cj-1-p [10.244.0.10]"}},
 		{"two workloads of one name",
 			namespaceYAML + workloadYAML("apps/v1", "Deployment", "d", selected) + workloadYAML("apps/v1", "StatefulSet", "d", selected),
@@ -126,17 +126,17 @@ func TestComplete(t *testing.T) {
 			namespaceYAML + podYAML("a", "spec: {containers: [{name: c, ports: [{name: http, containerPort: 80}]}]}\nstatus: {podIPs: [{ip: 10.1.1.1}, {ip: \"fd00::1\"}]}\n") +
 				strings.Replace(podYAML("b", "spec: {containers: [{name: c, ports: [{name: http, containerPort: 81}]}]}\nstatus: {podIP: 10.1.1.2}\n"), "app: b", "app: a", 1) +
 				strings.Replace(podYAML("c", "status: {podIP: 10.1.1.3}\n"), "app: c", "app: a", 1) +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n}\nspec: {selector: {app: a}, ports: [{name: x, port: 1, targetPort: http}]}\n" +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: u, namespace: n}\nspec: {selector: {app: c}, ports: [{port: 1}]}\n" +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: v, namespace: n}\nspec: {ports: [{port: 1}]}\n" +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: e, namespace: n}\nspec: {type: ExternalName, selector: {app: a}, externalName: x.y}\n",
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: 'n'}\nspec: {selector: {app: a}, ports: [{name: x, port: 1, targetPort: http}]}\n" +
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: u, namespace: 'n'}\nspec: {selector: {app: c}, ports: [{port: 1}]}\n" +
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: v, namespace: 'n'}\nspec: {ports: [{port: 1}]}\n" +
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: e, namespace: 'n'}\nspec: {type: ExternalName, selector: {app: a}, externalName: x.y}\n",
 			[]string{"+ EndpointSlice/n/s-ipv4 of s 10.1.1.1 TCP:80", "+ EndpointSlice/n/s-ipv4-2 of s 10.1.1.2 TCP:81", "+ EndpointSlice/n/s-ipv6 of s fd00::1 TCP:80",
 				"Pod/n/a [10.1.1.1 fd00::1]", "Pod/n/b [10.1.1.2]", "Pod/n/c [10.1.1.3]"}},
 		{"a Service that has a slice keeps it; a host-network pod is reached at its node",
 			namespaceYAML + podYAML("a", "spec: {hostNetwork: true, nodeName: k}\n") + "---\napiVersion: v1\nkind: Node\nmetadata: {name: k}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n" +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n}\nspec: {selector: {app: a}, ports: [{port: 1, targetPort: 9, protocol: UDP}]}\n" +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: t, namespace: n}\nspec: {selector: {app: a}, ports: [{port: 1}]}\n" +
-				"---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: t-x, namespace: n, labels: {kubernetes.io/service-name: t}}\naddressType: IPv4\nendpoints: []\n",
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: 'n'}\nspec: {selector: {app: a}, ports: [{port: 1, targetPort: 9, protocol: UDP}]}\n" +
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: t, namespace: 'n'}\nspec: {selector: {app: a}, ports: [{port: 1}]}\n" +
+				"---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: t-x, namespace: 'n', labels: {kubernetes.io/service-name: t}}\naddressType: IPv4\nendpoints: []\n",
 			[]string{"+ EndpointSlice/n/s-ipv4 of s 192.0.2.1 UDP:9", "EndpointSlice/n/t-x of t", "Node/k [192.0.2.1]", "Pod/n/a [] on k"}},
 	}
 	for _, tt := range tests {
@@ -177,24 +177,24 @@ func TestSharedAddressWarning(t *testing.T) {
 
 func TestServices(t *testing.T) {
 	const pods = `
-{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: n, labels: {app: a}}, spec: {nodeName: k, containers: [{name: c, image: i, ports: [{name: http, containerPort: 8080}]}]}, status: {podIPs: [{ip: 10.1.1.1}, {ip: "fd00::1"}]}}
+{apiVersion: v1, kind: Pod, metadata: {name: a, namespace: 'n', labels: {app: a}}, spec: {nodeName: k, containers: [{name: c, image: i, ports: [{name: http, containerPort: 8080}]}]}, status: {podIPs: [{ip: 10.1.1.1}, {ip: "fd00::1"}]}}
 ---
 `
 	for _, tt := range []struct{ name, text, want string }{
-		{"no cluster address", `{apiVersion: v1, kind: Service, metadata: {name: s, namespace: n}, spec: {clusterIP: None, selector: {app: a}, ports: [{port: 80}]}}`, ""},
+		{"no cluster address", `{apiVersion: v1, kind: Service, metadata: {name: s, namespace: 'n'}, spec: {clusterIP: None, selector: {app: a}, ports: [{port: 80}]}}`, ""},
 		{
 			"ports by name and number",
-			`{apiVersion: v1, kind: Service, metadata: {name: s, namespace: n}, spec: {clusterIPs: [10.96.0.1, "fd00:96::1"], selector: {app: a}, ports: [{name: w, port: 80, targetPort: http}, {name: x, protocol: UDP, port: 53}]}}`,
+			`{apiVersion: v1, kind: Service, metadata: {name: s, namespace: 'n'}, spec: {clusterIPs: [10.96.0.1, "fd00:96::1"], selector: {app: a}, ports: [{name: w, port: 80, targetPort: http}, {name: x, protocol: UDP, port: 53}]}}`,
 			"Service/n/s [10.96.0.1 fd00:96::1] TCP 80 [10.1.1.1:8080 [fd00::1]:8080] UDP 53 [10.1.1.1:53 [fd00::1]:53]",
 		},
 		{
 			"a slice without names, as of a live cluster",
-			`{apiVersion: v1, kind: Service, metadata: {name: s, namespace: n}, spec: {clusterIP: 10.96.0.1, ports: [{name: w, port: 80, targetPort: 8080}, {name: x, port: 81, targetPort: y}, {name: z, protocol: UDP, port: 53}]}}
+			`{apiVersion: v1, kind: Service, metadata: {name: s, namespace: 'n'}, spec: {clusterIP: 10.96.0.1, ports: [{name: w, port: 80, targetPort: 8080}, {name: x, port: 81, targetPort: "y"}, {name: z, protocol: UDP, port: 53}]}}
 ---
-{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: s-1, namespace: n, labels: {kubernetes.io/service-name: s}}, addressType: IPv4, endpoints: [{addresses: [203.0.113.9]}], ports: [{port: 8080, protocol: TCP}, {port: 9090, protocol: TCP}, {port: 53, protocol: UDP}]}`,
+{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {name: s-1, namespace: 'n', labels: {kubernetes.io/service-name: s}}, addressType: IPv4, endpoints: [{addresses: [203.0.113.9]}], ports: [{port: 8080, protocol: TCP}, {port: 9090, protocol: TCP}, {port: 53, protocol: UDP}]}`,
 			"Service/n/s [10.96.0.1] TCP 80 [203.0.113.9:8080] TCP 81 [203.0.113.9:8080 203.0.113.9:9090] UDP 53 [203.0.113.9:53]",
 		},
-		{"no endpoints", `{apiVersion: v1, kind: Service, metadata: {name: s, namespace: n}, spec: {clusterIP: 10.96.0.1, selector: {app: none}, ports: [{port: 80}]}}`, "Service/n/s [10.96.0.1] TCP 80 []"},
+		{"no endpoints", `{apiVersion: v1, kind: Service, metadata: {name: s, namespace: 'n'}, spec: {clusterIP: 10.96.0.1, selector: {app: none}, ports: [{port: 80}]}}`, "Service/n/s [10.96.0.1] TCP 80 []"},
 	} {
 		r, err := LoadBytes("x.yaml", []byte(pods+tt.text))
 		if err != nil {

@@ -18,14 +18,13 @@ import (
 // all are in memory at once: trees without aliases, empty documents left out. A
 // document that cannot be read is an error; the others are read all the same.
 func parse(f *file, errs *errorList, each func(*yaml.Node)) {
-	data := bytes.TrimPrefix(f.data, []byte("\xef\xbb\xbf"))
-	if docs, ok := parseJSON(f.name, data, errs); ok {
+	if docs, ok := parseJSON(f.name, f.data, errs); ok {
 		for _, n := range docs {
 			each(n)
 		}
 		return
 	}
-	for _, d := range splitYAML(data) {
+	for _, d := range splitYAML(f.data) {
 		if n := parseYAML(f.name, d, errs); n != nil {
 			each(n)
 		}

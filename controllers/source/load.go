@@ -78,6 +78,8 @@ type loader struct {
 	// foreign are translated objects, which are added last: some of them only
 	// find their form among the others.
 	foreign []foreignObject
+	// generated counts the objects of each generateName, by objectName.
+	generated map[string]int
 }
 
 // foreignObject is a translated object and the document that it comes from.
@@ -214,6 +216,7 @@ func (l *loader) list(f *file, n, items *yaml.Node, apiVersion, kind string, dep
 
 // object reads one object.
 func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
+	l.generateName(n, gvk)
 	if l.manifests != nil {
 		if !l.manifest(f, n, gvk) {
 			l.skip(f, n, gvk)
@@ -242,6 +245,26 @@ func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 		}
 	}
 	l.skip(f, n, gvk)
+}
+
+// generateName names an object as an API server would that creates it: an object
+// without a name may have a generateName, of which several may be alike.
+func (l *loader) generateName(n *yaml.Node, gvk schema.GroupVersionKind) {
+	m := value(n, "metadata")
+	prefix := text(m, "generateName")
+	if prefix == "" || value(m, "name") != nil {
+		return
+	}
+	if l.generated == nil {
+		l.generated = map[string]int{}
+	}
+	key := gvk.GroupKind().String() + "\x00" + text(m, "namespace") + "\x00" + prefix
+	l.generated[key]++
+	at := value(m, "generateName")
+	m.Content = append(m.Content,
+		&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "name", Line: at.Line, Column: at.Column},
+		&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Line: at.Line, Column: at.Column,
+			Value: fmt.Sprintf("%s%05d", prefix, l.generated[key])})
 }
 
 // skip leaves out an object of an unknown kind, unless the kind is surely a slip.

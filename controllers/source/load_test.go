@@ -77,7 +77,7 @@ func TestLoad(t *testing.T) {
 		{
 			name:  "lists, typed and not, nested",
 			paths: []string{"-"},
-			stdin: "apiVersion: v1\nkind: List\nitems:\n- apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicyList\n  items:\n  - metadata: {name: p, namespace: n}\n    spec: {podSelector: {}}\n- {apiVersion: v1, kind: Namespace, metadata: {name: n}}\n",
+			stdin: "apiVersion: v1\nkind: List\nitems:\n- apiVersion: networking.k8s.io/v1\n  kind: NetworkPolicyList\n  items:\n  - metadata: {name: p, namespace: 'n'}\n    spec: {podSelector: {}}\n- {apiVersion: v1, kind: Namespace, metadata: {name: 'n'}}\n",
 			want:  "stdin:7 NetworkPolicy/n/p\nstdin:9 Namespace/n",
 		},
 		{
@@ -95,13 +95,13 @@ func TestLoad(t *testing.T) {
 		{
 			name:  "aliases and merge keys",
 			paths: []string{"-"},
-			stdin: "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels: &l {x: y}\n  annotations: {<<: *l, z: w}\n",
+			stdin: "apiVersion: v1\nkind: Pod\nmetadata:\n  name: a\n  labels: &l {x: 'y'}\n  annotations: {<<: *l, z: w}\n",
 			want:  "stdin:1 Pod/default/a",
 		},
 		{
 			name:  "Calico's spellings",
 			paths: []string{"-"},
-			stdin: "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: a}\nspec: {selector: all()}\n---\napiVersion: crd.projectcalico.org/v1\nkind: NetworkPolicy\nmetadata: {name: default.b, namespace: n}\nspec: {tier: default}\n",
+			stdin: "apiVersion: projectcalico.org/v3\nkind: GlobalNetworkPolicy\nmetadata: {name: a}\nspec: {selector: all()}\n---\napiVersion: crd.projectcalico.org/v1\nkind: NetworkPolicy\nmetadata: {name: default.b, namespace: 'n'}\nspec: {tier: default}\n",
 			want:  "stdin:1 GlobalNetworkPolicy/a\nstdin:6 NetworkPolicy.tierwall.io/n/b",
 		},
 	}
@@ -139,7 +139,7 @@ func TestLoadErrors(t *testing.T) {
 			want: "a.yaml:4: GlobalNetworkPolicy/x: spec.a [31m b: unknown field"},
 		{name: "nothing near", text: gnp + "metadata: {name: x}\nspec: {xylophone: 1}\n",
 			want: `a.yaml:4: GlobalNetworkPolicy/x: spec.xylophone: unknown field`},
-		{name: "field of the wrong level", text: "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x, namespace: n}\nspec:\n  podSelector: {app: x}\n",
+		{name: "field of the wrong level", text: "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x, namespace: 'n'}\nspec:\n  podSelector: {app: x}\n",
 			want: `a.yaml:5: NetworkPolicy/n/x: spec.podSelector.app: unknown field`},
 		{name: "text for a number", text: gnp + "metadata: {name: x}\nspec: {order: \"5\"}\n",
 			want: `a.yaml:4: GlobalNetworkPolicy/x: spec.order: want a number, not the text "5"`},
@@ -209,7 +209,7 @@ func TestLoadErrors(t *testing.T) {
 		{name: "broken JSON", files: map[string]string{"b.json": "{\n\"a\": ]}"}, paths: []string{"b.json"}, want: `b.json:2: not valid JSON: invalid character ']' looking for beginning of value`},
 		{name: "JSON that ends too early", files: map[string]string{"b.json": "{\n\"a\": 1"}, paths: []string{"b.json"}, want: `b.json:2: not valid JSON: it ends too early`},
 		{name: "duplicate key in JSON", files: map[string]string{"b.json": "{\"a\": 1,\n\"a\": 2}"}, paths: []string{"b.json"}, want: `b.json:2: duplicate key "a", first in line 1`},
-		{name: "Calico's unknown field", text: "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: x, namespace: n}\nspec: {selectr: all()}\n",
+		{name: "Calico's unknown field", text: "apiVersion: projectcalico.org/v3\nkind: NetworkPolicy\nmetadata: {name: x, namespace: 'n'}\nspec: {selectr: all()}\n",
 			want: `a.yaml:4: NetworkPolicy.projectcalico.org/n/x: spec.selectr: unknown field; did you mean "selector"?`},
 		{name: "a test without cases", text: "apiVersion: tierwall.io/v1alpha1\nkind: PolicyTest\nmetadata: {name: x}\nspec:\n  cases: []\n",
 			want: `a.yaml:5: PolicyTest/x: spec.cases: is empty`},
@@ -341,11 +341,11 @@ metadata: {name: x}
 ---
 apiVersion: v1
 kind: ConfigMap
-metadata: {name: y}
+metadata: {name: 'y'}
 ---
 apiVersion: cilium.io/v2
 kind: CiliumNetworkPolicy
-metadata: {name: y}
+metadata: {name: 'y'}
 ---
 replicas: 3
 `, "d/chart/Chart.yaml": "apiVersion: v2\nname: shop\nversion: 0.1.0\n"})
@@ -460,7 +460,7 @@ func TestOverlay(t *testing.T) {
 		}
 		return r
 	}
-	a := load(gnp + "metadata: {name: x}\nspec: {order: 1}\n---\n" + gnp + "metadata: {name: y}\n")
+	a := load(gnp + "metadata: {name: x}\nspec: {order: 1}\n---\n" + gnp + "metadata: {name: 'y'}\n")
 	a.Overlay(load("\n" + gnp + "metadata: {name: x}\nspec: {order: 2}\n---\n" + gnp + "metadata: {name: z}\n"))
 	want := "a.yaml:2 GlobalNetworkPolicy/x\na.yaml:6 GlobalNetworkPolicy/y\na.yaml:7 GlobalNetworkPolicy/z"
 	if got := refs(a); got != want {

@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"unicode/utf8"
 )
 
 // MaxFileSize is the size of the largest file that is read, in bytes.
@@ -162,30 +161,15 @@ func readAll(name string, named bool, r io.Reader) (*file, *Error) {
 	if len(data) > MaxFileSize {
 		return nil, &Error{File: name, Message: fmt.Sprintf("more than the limit of %d MiB", MaxFileSize>>20)}
 	}
+	data, ok := decodeUTF16(data)
+	if !ok {
+		return nil, &Error{File: name, Line: 1, Message: "not UTF-8 or UTF-16 text"}
+	}
 	if i := invalidUTF8(data); i >= 0 {
 		return nil, &Error{File: name, Line: 1 + strings.Count(string(data[:i]), "\n"), Message: "not UTF-8 text"}
 	}
+	data = dropByteOrderMarks(data)
 	return &file{name: name, named: named, data: data}, nil
-}
-
-// invalidUTF8 returns the offset of the first byte that is not UTF-8, or of the
-// first NUL, or -1.
-func invalidUTF8(b []byte) int {
-	for i := 0; i < len(b); {
-		if b[i] < utf8.RuneSelf {
-			if b[i] == 0 {
-				return i
-			}
-			i++
-			continue
-		}
-		r, size := utf8.DecodeRune(b[i:])
-		if r == utf8.RuneError && size <= 1 {
-			return i
-		}
-		i += size
-	}
-	return -1
 }
 
 // reason is the cause of a file error without the path, which the message has already.

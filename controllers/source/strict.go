@@ -87,6 +87,9 @@ func (c *checker) checkMap(n *yaml.Node, t reflect.Type, path string) {
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
+		if what, becomes := misreadKey(k); becomes != "" {
+			c.bad(k, path+"["+k.Value+"]", fmt.Sprintf("the key %s is %s, and without quotes becomes %q", oneLine(k.Value), what, becomes))
+		}
 		if isNull(v) && t.Elem().Kind() == reflect.String {
 			continue
 		}
@@ -207,6 +210,9 @@ func describe(n *yaml.Node) string {
 	case yaml.SequenceNode:
 		return "a list"
 	}
+	if _, ok := yaml11Bool(n); ok {
+		return "the boolean " + n.Value
+	}
 	switch n.ShortTag() {
 	case "!!int", "!!float":
 		return "the number " + n.Value
@@ -221,7 +227,8 @@ func describe(n *yaml.Node) string {
 }
 
 func isText(n *yaml.Node) bool {
-	return n.Kind == yaml.ScalarNode && slices.Contains([]string{"!!str", "!!timestamp", "!!binary"}, n.ShortTag())
+	_, boolean := yaml11Bool(n)
+	return !boolean && n.Kind == yaml.ScalarNode && slices.Contains([]string{"!!str", "!!timestamp", "!!binary"}, n.ShortTag())
 }
 
 func (c *checker) checkString(n *yaml.Node, path string) {
@@ -235,15 +242,9 @@ func (c *checker) checkString(n *yaml.Node, path string) {
 	c.wrong(n, path, want)
 }
 
-// checkBool takes what YAML 1.1 takes, because kubectl does: yes, no, on, off.
 func (c *checker) checkBool(n *yaml.Node, path string) {
-	if n.Kind == yaml.ScalarNode && n.Style == 0 && n.ShortTag() == "!!str" {
-		switch strings.ToLower(n.Value) {
-		case "yes", "on":
-			n.Tag, n.Value = "!!bool", "true"
-		case "no", "off":
-			n.Tag, n.Value = "!!bool", "false"
-		}
+	if v, ok := yaml11Bool(n); ok {
+		n.Tag, n.Value = "!!bool", strconv.FormatBool(v)
 	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
 		c.wrong(n, path, "true or false")
