@@ -2,9 +2,9 @@ package source
 
 import (
 	"bytes"
-	"encoding/binary"
-	"unicode/utf16"
 	"unicode/utf8"
+
+	"golang.org/x/text/encoding/unicode"
 )
 
 // byteOrderMark is the mark in UTF-8.
@@ -22,39 +22,23 @@ func dropByteOrderMarks(data []byte) []byte {
 }
 
 // decodeUTF16 turns UTF-16 text, which PowerShell writes, into UTF-8, and leaves other
-// data as it is. It is told by its byte order mark, or by a first letter with a
-// zero byte. It returns false for UTF-16 that is not valid or holds a NUL.
+// data as it is. UTF-16 has a byte order mark, or a first letter with a zero byte. It
+// returns false for UTF-16 that is not valid or holds a NUL.
 func decodeUTF16(data []byte) ([]byte, bool) {
 	if len(data) < 2 {
 		return data, true
 	}
-	var order binary.ByteOrder
+	order := unicode.LittleEndian
 	switch {
 	case data[0] == 0xff && data[1] == 0xfe, data[0] != 0 && data[1] == 0:
-		order = binary.LittleEndian
 	case data[0] == 0xfe && data[1] == 0xff, data[0] == 0 && data[1] != 0:
-		order = binary.BigEndian
+		order = unicode.BigEndian
 	default:
 		return data, true
 	}
-	if len(data)%2 != 0 {
+	out, err := unicode.UTF16(order, unicode.UseBOM).NewDecoder().Bytes(data)
+	if err != nil || bytes.ContainsAny(out, "\x00\uFFFD") { // the latter stands for half a letter
 		return nil, false
-	}
-	out := make([]byte, 0, len(data))
-	for i := 0; i < len(data); i += 2 {
-		r := rune(order.Uint16(data[i:]))
-		if utf16.IsSurrogate(r) {
-			if i += 2; i >= len(data) {
-				return nil, false
-			}
-			if r = utf16.DecodeRune(r, rune(order.Uint16(data[i:]))); r == utf8.RuneError {
-				return nil, false
-			}
-		}
-		if r == 0 {
-			return nil, false
-		}
-		out = utf8.AppendRune(out, r)
 	}
 	return out, true
 }
