@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 	"k8s.io/utils/clock"
 
 	"github.com/tierwall/tierwall/controllers/agent"
@@ -170,7 +171,7 @@ func (f *agentFlags) source(log *slog.Logger) (agent.Source, error) {
 // not look for a kubeconfig that is not named.
 func (f *agentFlags) clusterConfig() (*rest.Config, error) {
 	if f.kubeconfig != "" {
-		return source.ClusterConfig(f.kubeconfig, f.context)
+		return source.ClusterConfig(f.kubeconfig, &clientcmd.ConfigOverrides{CurrentContext: f.context})
 	}
 	config, err := rest.InClusterConfig()
 	if errors.Is(err, rest.ErrNotInCluster) {

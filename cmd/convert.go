@@ -15,6 +15,7 @@ import (
 )
 
 func newConvertCommand(s streams) *cobra.Command {
+	var in inputFlags
 	out := outputFlag{format: formatYAML, allowed: []string{formatYAML, formatJSON}}
 	c := &cobra.Command{
 		Use:   "convert PATH...",
@@ -23,8 +24,8 @@ func newConvertCommand(s streams) *cobra.Command {
 
   Calico    projectcalico.org/v3 and crd.projectcalico.org/v1
   native    AdminNetworkPolicy and BaselineAdminNetworkPolicy v1alpha1
-  Cilium    CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy, CiliumCIDRGroup,
-            as far as layers 3 and 4 go
+  Cilium    CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and
+            CiliumCIDRGroup, as far as layers 3 and 4 go
 
 Other native objects and Tierwall's own pass through unchanged. What has no exact
 equivalent is listed on standard error, "WARNING object: field: message", and
@@ -38,9 +39,10 @@ was of an unknown kind of one of these systems, 2 if the input is unusable.`,
   kubectl get ciliumnetworkpolicies -A -o yaml | tierwall convert -`,
 		Args: pathArgs,
 		RunE: func(_ *cobra.Command, paths []string) error {
-			return convertManifests(s, &out, paths)
+			return convertManifests(s, &out, append(in.filenames, paths...))
 		},
 	}
+	in.registerFiles(c.Flags())
 	c.Flags().VarP(&out, "output", "o", "output format: yaml, json (a List, without comments)")
 	return c
 }

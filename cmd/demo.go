@@ -22,16 +22,16 @@ import (
 
 func newDemoCommand(s streams) *cobra.Command {
 	var keep bool
-	var files []string
+	var in inputFlags
 	var dataplane string
 	c := &cobra.Command{
 		Use:   "demo",
-		Short: "Enforce the sample policies in this machine's kernel, in a small world of network namespaces",
+		Short: "Enforce the sample policies in this machine's kernel",
 		Long: `Demo brings up the samples' cluster as network namespaces of this machine: nodes,
 pods, hosts outside. It sends packets from everybody to everybody, without and
 with the policies, which an agent on each node programs into the kernel; explains
 one denied packet down to the rule and the kernel's counter; shows a policy
-change cutting an established connection; and takes everything down.
+change cutting an established connection; and takes everything down. With -f it takes other manifests than the samples.
 
 It needs root, or a kernel that lets users make user namespaces, and nft. It does
 not touch the machine's own network. Nothing is left behind, even if it is killed.`,
@@ -50,11 +50,11 @@ not touch the machine's own network. Nothing is left behind, even if it is kille
 			if dataplane == "iptables" {
 				d.backend, d.list = newIPTables, "iptables-save"
 			}
-			err := d.run(c.Context(), files, keep)
+			err := d.run(c.Context(), in.filenames, keep)
 			return errors.Join(err, d.close())
 		},
 	}
-	c.Flags().StringArrayVarP(&files, "filename", "f", nil, "file or folder with manifests in the place of the samples; may be repeated")
+	in.registerFiles(c.Flags())
 	c.Flags().StringVar(&dataplane, "dataplane", "nftables", "what the agents program: nftables or iptables")
 	c.Flags().BoolVar(&keep, "keep", false, "leave the world up, and say how to play with it, until interrupted")
 	return c

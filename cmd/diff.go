@@ -62,12 +62,11 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 	}
 	fs := c.Flags()
 	in.registerCluster(fs)
-	fs.StringArrayVarP(&in.filenames, "filename", "f", nil,
-		`file or folder to apply over the live cluster, or "-" for standard input; may be repeated`)
-	fs.BoolVar(&in.allowInvalid, "allow-invalid", false,
-		"evaluate invalid objects as the agent would, failing closed, instead of refusing them")
+	in.registerFiles(fs)
+	in.registerAllowInvalid(fs)
 	fs.BoolVar(&opts.Decisions, "decisions", false, "report traffic, too, whose outcome is the same and that another rule decides")
 	out.register(fs)
+	completeContexts(c, &in.cluster)
 	return c
 }
 
@@ -109,7 +108,7 @@ func diffCluster(ctx context.Context, s streams, in *inputFlags) (before, after 
 	if err != nil {
 		return world{}, world{}, err
 	}
-	config, err := source.ClusterConfig(in.kubeconfig, in.context)
+	config, err := in.cluster.config()
 	if err != nil {
 		return world{}, world{}, err
 	}

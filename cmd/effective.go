@@ -2,6 +2,7 @@ package cmd
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -38,6 +39,8 @@ type chainView struct {
 	Direction model.Direction `json:"direction"`
 	Tiers     []tierView      `json:"tiers,omitempty"`
 	Default   string          `json:"default,omitempty"`
+	// partial: other tiers are left out.
+	partial bool
 }
 
 // tierView is one tier of a chain. End is empty where the end of the tier has
@@ -75,7 +78,9 @@ type setView struct {
 func newEffectiveCommand(s streams) *cobra.Command {
 	var in inputFlags
 	var out outputFlag
+	var choose selectionFlags
 	var all bool
+	var only effectiveFilter
 	c := &cobra.Command{
 		Use:   "effective [ENDPOINT]",
 		Short: "Show the merged, ordered policy of an endpoint",
@@ -84,13 +89,16 @@ tiers, policies, rules, the sets that the rules refer to with their sizes, and
 what ends each tier and each direction.
 
 ENDPOINT is NAMESPACE/POD, pod:NAMESPACE/POD, hostEndpoint:NAME, or a reference
-as Tierwall prints it, such as Pod/shop/frontend. With --all every distinct
-effective policy is shown once, with the endpoints that share it.`,
+as Tierwall prints it, such as Pod/shop/frontend. With --all, or what -n, -A and
+-l choose, every distinct effective policy is shown once, with the endpoints that
+share it.`,
 		Example: `  tierwall effective -f config/samples shop/frontend
+  tierwall effective -f config/samples -n shop -l app=frontend
   tierwall effective -f config/samples --all -o json`,
 		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 1 || all == (len(args) == 1) {
-				return fmt.Errorf("want one ENDPOINT or --all")
+			switch several := all || choose.all || only.policy != "" || choose.selector.text != ""; {
+			case len(args) > 1, several && len(args) == 1, len(args) == 0 && !several && choose.namespace.name == "":
+				return fmt.Errorf("want one ENDPOINT, or --all, -n, -A or -l")
 			}
 			return nil
 		},
@@ -100,20 +108,28 @@ effective policy is shown once, with the endpoints that share it.`,
 				return err
 			}
 			ix.Flush()
-			refs := ix.Endpoints()
-			if !all {
-				r, err := parseEndpoint(args[0])
+			var refs []model.Ref
+			if len(args) == 1 {
+				r, err := parseEndpoint(qualify(choose.namespace.of(&in), args[0]))
 				if err != nil {
 					return err
 				}
-				if !slices.Contains(refs, r) {
-					return fmt.Errorf("%s: %s", r, whyNoEndpoint(r, refs, objects))
+				if all := ix.Endpoints(); !slices.Contains(all, r) {
+					return fmt.Errorf("%s: %s", r, whyNoEndpoint(r, all, objects))
 				}
 				refs = []model.Ref{r}
+			} else if refs, err = choose.endpoints(ix); err != nil {
+				return err
+			} else if len(refs) == 0 {
+				return errors.New("there are no such endpoints")
+			}
+			if refs, err = only.apply(ix, refs); err != nil {
+				return err
 			}
 			views := effectiveViews(ix, refs)
+			only.trim(views)
 			if !out.text() {
-				if !all {
+				if len(args) == 1 {
 					return out.write(s.out, views[0])
 				}
 				return out.write(s.out, views)
@@ -122,9 +138,80 @@ effective policy is shown once, with the endpoints that share it.`,
 		},
 	}
 	in.register(c.Flags())
+	choose.register(c.Flags())
 	out.register(c.Flags())
 	c.Flags().BoolVar(&all, "all", false, "show every distinct effective policy with its endpoints")
+	c.Flags().StringVar(&only.tier, "tier", "", "show only what this tier holds")
+	c.Flags().StringVar(&only.policy, "policy", "", "only the endpoints that this policy governs; implies --all without an ENDPOINT")
+	complete := completer{s, &in}
+	complete.register(c)
+	complete.flag(c, "tier", tierNames)
+	complete.flag(c, "policy", policyNames)
+	c.ValidArgsFunction = complete.values(endpointNames)
 	return c
+}
+
+// effectiveFilter leaves out what was not asked for. The zero value keeps all.
+type effectiveFilter struct{ tier, policy string }
+
+// apply returns the endpoints that the policy governs.
+func (f *effectiveFilter) apply(ix *policy.Index, refs []model.Ref) ([]model.Ref, error) {
+	if f.tier != "" && !slices.Contains(tierNames(ix), f.tier) {
+		return nil, fmt.Errorf("--tier: there is no tier %q%s", f.tier, nearest.Clause(f.tier, tierNames(ix)))
+	}
+	if f.policy == "" {
+		return refs, nil
+	}
+	if known := policyNames(ix); !slices.Contains(known, f.policy) {
+		return nil, fmt.Errorf("--policy: there is no %s%s", f.policy, nearest.Clause(f.policy, known))
+	}
+	var out []model.Ref
+	for _, ref := range refs {
+		if governs(ix.Effective(ref), f.policy) {
+			out = append(out, ref)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("--policy: %s governs none of these endpoints", f.policy)
+	}
+	return out, nil
+}
+
+// governs reports whether a policy is part of an effective policy.
+func governs(e *policy.Effective, name string) bool {
+	for _, st := range e.Stages() {
+		for i := range st.Chain {
+			if slices.ContainsFunc(st.Chain[i].Policies, func(p *policy.Policy) bool { return p.Ref.String() == name }) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// trim leaves out the other tiers, and the sets that their rules refer to.
+func (f *effectiveFilter) trim(views []*effectiveView) {
+	if f.tier == "" {
+		return
+	}
+	for _, v := range views {
+		used := map[string]bool{}
+		for i := range v.Chains {
+			c := &v.Chains[i]
+			c.partial, c.Default = true, ""
+			c.Tiers = slices.DeleteFunc(c.Tiers, func(t tierView) bool { return t.Name != f.tier })
+			for _, t := range c.Tiers {
+				for _, p := range t.Policies {
+					for _, r := range p.Rules {
+						for _, id := range r.Sets {
+							used[id] = true
+						}
+					}
+				}
+			}
+		}
+		v.Sets = slices.DeleteFunc(v.Sets, func(s setView) bool { return !used[s.ID] })
+	}
 }
 
 // whyNoEndpoint says why there is no endpoint of a name.
@@ -333,6 +420,8 @@ func printChain(w io.Writer, paint colours, c *chainView) {
 		}
 	}
 	switch {
+	case c.partial:
+		fmt.Fprintln(w, "    other tiers are left out")
 	case c.Default == "":
 		fmt.Fprintln(w, "    else: the next stage decides")
 	case len(c.Tiers) == 0:

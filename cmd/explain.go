@@ -21,6 +21,7 @@ import (
 func newExplainCommand(s streams) *cobra.Command {
 	var in inputFlags
 	var out outputFlag
+	var ns namespaceFlag
 	var from, to, port, comes, leaves string
 	var icmpType, icmpCode, ipVersion int
 	var brief bool
@@ -49,7 +50,8 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
   tierwall explain --in pod:shop/frontend --from ip:fe80::a --to ip:ff02::fb --port 5353/UDP --out pod:shop/cart`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			pc, err := explainCase(from, to, port)
+			namespace := ns.of(&in)
+			pc, err := explainCase(qualify(namespace, from), qualify(namespace, to), port)
 			if err != nil {
 				return err
 			}
@@ -65,10 +67,10 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 			if err != nil {
 				return explainFault(err)
 			}
-			if f.In, err = parseLink(ix, "--in", comes); err != nil {
+			if f.In, err = parseLink(ix, "--in", qualify(namespace, comes)); err != nil {
 				return err
 			}
-			if f.Out, err = parseLink(ix, "--out", leaves); err != nil {
+			if f.Out, err = parseLink(ix, "--out", qualify(namespace, leaves)); err != nil {
 				return err
 			}
 			e := ix.Explain(f)
@@ -84,6 +86,7 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 		},
 	}
 	in.register(c.Flags())
+	ns.register(c.Flags())
 	out.register(c.Flags())
 	c.Flags().StringVar(&from, "from", "", "sender: pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME or node:NAME")
 	c.Flags().StringVar(&to, "to", "", "receiver, likewise")
@@ -94,6 +97,11 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 	c.Flags().IntVar(&icmpCode, "icmp-code", 0, "ICMP code; default 0")
 	c.Flags().IntVar(&ipVersion, "ip-version", 0, "4 or 6, for peers that have both; default 4 where both have it")
 	c.Flags().BoolVar(&brief, "brief", false, "leave out the rules that were passed over")
+	complete := completer{s, &in}
+	complete.register(c)
+	for _, f := range []string{"from", "to", "in", "out"} {
+		complete.flag(c, f, peerNames)
+	}
 	for _, f := range []string{"from", "to", "port"} {
 		_ = c.MarkFlagRequired(f) // fails only for a flag that does not exist
 	}

@@ -16,28 +16,41 @@ import (
 // folders or standard input ("-"), else from a live cluster.
 type inputFlags struct {
 	filenames    []string
-	kubeconfig   string
-	context      string
+	cluster      clusterFlags
 	fromCluster  bool
 	allowInvalid bool
 }
 
-// register adds -f, --kubeconfig, --context, --from-cluster and --allow-invalid.
+// register adds -f, --from-cluster, --allow-invalid and the flags of the cluster.
 func (f *inputFlags) register(fs *pflag.FlagSet) {
-	fs.StringArrayVarP(&f.filenames, "filename", "f", nil,
-		`file or folder with manifests, or "-" for standard input; may be repeated; without it the live cluster is read`)
+	f.registerFiles(fs)
 	f.registerCluster(fs)
-	fs.BoolVar(&f.fromCluster, "from-cluster", false, "read the live cluster, besides the files if -f is given")
+	f.registerFromCluster(fs)
+	f.registerAllowInvalid(fs)
+}
+
+// registerFiles adds -f, which means the same in every command: the manifests
+// that the command reads. Where a command takes paths as arguments, both mean
+// the same.
+func (f *inputFlags) registerFiles(fs *pflag.FlagSet) {
+	fs.StringArrayVarP(&f.filenames, "filename", "f", nil,
+		`manifests to read: a file, a folder, or "-" for standard input; may be repeated`)
+}
+
+// registerCluster adds the flags of the cluster only.
+func (f *inputFlags) registerCluster(fs *pflag.FlagSet) { f.cluster.register(fs) }
+
+func (f *inputFlags) registerFromCluster(fs *pflag.FlagSet) {
+	fs.BoolVar(&f.fromCluster, "from-cluster", false, "read the live cluster, too, with the manifests of -f laid over it; without -f it is read anyway")
+}
+
+func (f *inputFlags) registerAllowInvalid(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.allowInvalid, "allow-invalid", false,
 		"evaluate invalid objects as the agent would, failing closed, instead of refusing them")
 }
 
-// registerCluster adds --kubeconfig and --context only, for commands that take
-// their files as arguments.
-func (f *inputFlags) registerCluster(fs *pflag.FlagSet) {
-	fs.StringVar(&f.kubeconfig, "kubeconfig", "", "kubeconfig file; default $KUBECONFIG, then ~/.kube/config")
-	fs.StringVar(&f.context, "context", "", "context of the kubeconfig; default the current one")
-}
+// live reports whether the live cluster is read.
+func (f *inputFlags) live() bool { return len(f.filenames) == 0 || f.fromCluster }
 
 // load reads the objects and prints warnings. They are completed (source.Result.Complete)
 // but not converted. Errors are of unusable input.
@@ -49,7 +62,7 @@ func (f *inputFlags) load(ctx context.Context, s streams) (*source.Result, error
 			return nil, err
 		}
 	}
-	if r == nil || f.fromCluster {
+	if f.live() {
 		live, err := f.readCluster(ctx)
 		if err != nil {
 			return nil, err
@@ -84,9 +97,12 @@ func loadPaths(s streams, paths []string) (*source.Result, error) {
 }
 
 func (f *inputFlags) readCluster(ctx context.Context) (*source.Result, error) {
-	config, err := source.ClusterConfig(f.kubeconfig, f.context)
-	if err != nil {
+	config, err := f.cluster.config()
+	if err != nil && len(f.filenames) == 0 {
 		return nil, fmt.Errorf("no files (-f) and no cluster: %w", err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return source.FromCluster(ctx, config)
 }

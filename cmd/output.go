@@ -77,14 +77,22 @@ func (o *outputFlag) write(w io.Writer, v any) error {
 // colours paints text for terminals; the zero value paints nothing.
 type colours struct{ on bool }
 
-// coloursFor paints if w is a terminal that shows colours and the environment
-// does not forbid it (NO_COLOR, TERM=dumb).
+// coloursFor paints if w is a terminal that shows colours. NO_COLOR, set to
+// anything, forbids colours; else FORCE_COLOR asks for them wherever w leads, and
+// FORCE_COLOR=0 forbids them, too.
 func coloursFor(w io.Writer) colours {
-	f, ok := w.(*os.File)
-	if !ok || os.Getenv("NO_COLOR") != "" || os.Getenv("TERM") == "dumb" {
+	if os.Getenv("NO_COLOR") != "" {
 		return colours{}
 	}
-	return colours{on: term.IsTerminal(int(f.Fd()))}
+	switch os.Getenv("FORCE_COLOR") {
+	case "":
+	case "0", "false":
+		return colours{}
+	default:
+		return colours{on: true}
+	}
+	f, ok := w.(*os.File)
+	return colours{on: ok && os.Getenv("TERM") != "dumb" && term.IsTerminal(int(f.Fd()))}
 }
 
 func (c colours) paint(code, s string) string {

@@ -63,6 +63,9 @@ output is what "nft -f" reads, or with --dataplane iptables what "ipset restore"
 	in.register(c.Flags())
 	c.Flags().StringVar(&node, "node", "", "the node")
 	c.Flags().StringVar(&backend, "dataplane", "nftables", "what to render for: nftables or iptables")
+	complete := completer{s, &in}
+	complete.register(c)
+	complete.flag(c, "node", nodeNames)
 	_ = c.MarkFlagRequired("node") // fails only for a flag that does not exist
 	return c
 }

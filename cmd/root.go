@@ -40,15 +40,16 @@ func (s streams) warn(format string, args ...any) {
 
 // commands lists the constructors of all commands, in the order of the help text.
 var commands = []func(streams) *cobra.Command{
-	newTestCommand,
-	newEffectiveCommand,
 	newExplainCommand,
+	newEffectiveCommand,
+	newTestCommand,
 	newDiffCommand,
 	newLintCommand,
-	newStatusCommand,
 	newConvertCommand,
+	newStatusCommand,
 	newManagerCommand,
 	newVersionCommand,
+	newOptionsCommand,
 }
 
 // Main runs the command that args (args[0] is the program's name) call for and
@@ -114,7 +115,6 @@ tiered policies, and says what they allow, what decides it and why.`,
 	root.SetIn(s.in)
 	root.SetOut(s.out)
 	root.SetErr(s.errOut)
-	root.CompletionOptions.HiddenDefaultCmd = true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
 		return fmt.Errorf("%w (see %s --help)", err, c.CommandPath())
 	})
@@ -123,12 +123,15 @@ tiered policies, and says what they allow, what decides it and why.`,
 		c.Example = strings.ReplaceAll(c.Example, "tierwall ", name+" ")
 		root.AddCommand(c)
 	}
+	root.Version = currentVersion().String()
+	root.SetVersionTemplate("{{.Version}}\n")
+	setHelp(root)
 	return root
 }
 
-// pathArgs wants at least one argument.
+// pathArgs wants at least one argument, or -f.
 func pathArgs(c *cobra.Command, args []string) error {
-	if len(args) == 0 {
+	if len(args) == 0 && !c.Flags().Changed("filename") {
 		return fmt.Errorf("want a PATH: a file, a folder, or \"-\" for standard input (see %s --help)", c.CommandPath())
 	}
 	return nil

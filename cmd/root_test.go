@@ -54,9 +54,14 @@ func TestUsage(t *testing.T) {
 		{"unknown flag", []string{"version", "--colour"}, exitUnusable, "error: unknown flag: --colour (see tierwall version --help)\n"},
 		{"unknown format", []string{"version", "-o", "xml"}, exitUnusable, "want one of text, json, yaml"},
 		{"test without a path", []string{"test"}, exitUnusable, "error: want a PATH: a file, a folder, or \"-\" for standard input (see tierwall test --help)\n"},
-		{"effective of two", []string{"effective", "a/b", "a/c"}, exitUnusable, "error: want one ENDPOINT or --all\n"},
-		{"effective of none", []string{"effective"}, exitUnusable, "error: want one ENDPOINT or --all\n"},
-		{"effective of one and all", []string{"effective", "--all", "a/b"}, exitUnusable, "error: want one ENDPOINT or --all\n"},
+		{"effective of two", []string{"effective", "a/b", "a/c"}, exitUnusable, "error: want one ENDPOINT, or --all, -n, -A or -l\n"},
+		{"effective of none", []string{"effective"}, exitUnusable, "error: want one ENDPOINT, or --all, -n, -A or -l\n"},
+		{"effective of one and all", []string{"effective", "--all", "a/b"}, exitUnusable, "error: want one ENDPOINT, or --all, -n, -A or -l\n"},
+		{"effective of one and labels", []string{"effective", "-l", "a=b", "a/b"}, exitUnusable, "error: want one ENDPOINT, or --all, -n, -A or -l\n"},
+		{"effective of a namespace and all", []string{"effective", "-A", "-n", "a", "-f", "../config/samples"}, exitUnusable, "error: --namespace cannot be combined with --all-namespaces\n"},
+		{"a broken label selector", []string{"effective", "-l", "a in b"}, exitUnusable, "error: invalid argument \"a in b\" for \"-l, --selector\" flag: "},
+		{"the version by flag", []string{"--version"}, exitOK, ""},
+		{"options", []string{"options"}, exitOK, ""},
 		{"an argument too many", []string{"version", "x"}, exitUnusable, "error: "},
 	}
 	for _, tt := range tests {

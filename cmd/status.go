@@ -17,53 +17,52 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
 )
 
 func newStatusCommand(s streams) *cobra.Command {
-	var in inputFlags
+	var cluster clusterFlags
 	var out outputFlag
+	var watch bool
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Say how the agents of a cluster are doing, and which policies are not enforced",
+		Short: "Say how agents are doing, and which policies are not enforced",
 		Long: `Status reads the live cluster: the Tierwall object, the reports of the agents and
 the status of the policies. It prints one line for each node (its agent's
 version, whether the kernel is in sync, how long transactions take), then what
 guards have dropped or only counted, then the policies that are not enforced as
 they are written, then what is wrong.
 
+With -w it goes on until it is interrupted, and prints the report again whenever
+something but the ages has changed. No answer is waited for longer than
+--request-timeout.
+
 The exit status is 1 if something is wrong, and 2 if the cluster cannot be read.
 Policies with enforcement Audit, and those that select no endpoint at present,
 are not wrong.`,
 		Example: `  tierwall status
+  tierwall status -w
   tierwall status -o json`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
-			config, err := source.ClusterConfig(in.kubeconfig, in.context)
+			config, err := cluster.config()
 			if err != nil {
 				return err
 			}
-			cluster, err := statusClient(config)
+			reader, err := statusClient(config)
 			if err != nil {
 				return err
 			}
-			r, err := gatherStatus(c.Context(), cluster, clock.RealClock{}.Now())
-			if err != nil {
-				return err
+			p := statusPrinter{streams: s, out: &out, reader: reader, clock: clock.RealClock{}}
+			if watch {
+				return p.watch(c.Context())
 			}
-			if out.text() {
-				err = printStatus(s, r)
-			} else {
-				err = out.write(s.out, r)
-			}
-			if err == nil && !r.Healthy {
-				err = errNegative
-			}
-			return err
+			return p.once(c.Context())
 		},
 	}
-	in.registerCluster(c.Flags())
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "go on, and print the report again whenever it changes")
+	cluster.register(c.Flags())
 	out.register(c.Flags())
+	completeContexts(c, &cluster)
 	return c
 }
 

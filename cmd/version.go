@@ -38,6 +38,11 @@ func currentVersion() versionInfo {
 	return v
 }
 
+// String is the line that people read.
+func (v versionInfo) String() string {
+	return fmt.Sprintf("tierwall %s (%s, %s)", v.Version, v.Go, v.Platform)
+}
+
 func newVersionCommand(s streams) *cobra.Command {
 	var output outputFlag
 	c := &cobra.Command{
@@ -49,7 +54,7 @@ func newVersionCommand(s streams) *cobra.Command {
 			if !output.text() {
 				return output.write(s.out, v)
 			}
-			_, err := fmt.Fprintf(s.out, "tierwall %s (%s, %s)\n", v.Version, v.Go, v.Platform)
+			_, err := fmt.Fprintln(s.out, v)
 			return err
 		},
 	}

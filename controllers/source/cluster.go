@@ -16,7 +16,6 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/runtime/serializer"
 	"k8s.io/client-go/rest"
-	"k8s.io/client-go/tools/clientcmd"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
@@ -26,22 +25,6 @@ import (
 
 // pageSize is the number of objects that one request lists.
 const pageSize = 500
-
-// ClusterConfig finds the cluster that kubectl would talk to. An empty
-// kubeconfig means $KUBECONFIG, then ~/.kube/config, then the service account of
-// the pod that the process runs in; an empty context the current one.
-func ClusterConfig(kubeconfig, context string) (*rest.Config, error) {
-	rules := clientcmd.NewDefaultClientConfigLoadingRules()
-	rules.ExplicitPath = kubeconfig
-	config, err := clientcmd.NewNonInteractiveDeferredLoadingClientConfig(rules, &clientcmd.ConfigOverrides{CurrentContext: context}).ClientConfig()
-	switch {
-	case clientcmd.IsEmptyConfig(err):
-		return nil, errors.New("no kubeconfig found: set --kubeconfig or KUBECONFIG")
-	case err != nil:
-		return nil, fmt.Errorf("kubeconfig: %w", err)
-	}
-	return config, nil
-}
 
 // FromCluster lists all objects of a live cluster that bear on verdicts. Kinds
 // that the cluster does not have (no Tierwall, no Calico, no

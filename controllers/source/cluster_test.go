@@ -229,14 +229,3 @@ func TestFromClusterErrors(t *testing.T) {
 		}
 	})
 }
-
-func TestClusterConfig(t *testing.T) {
-	t.Setenv("KUBECONFIG", t.TempDir()+"/none")
-	t.Setenv("KUBERNETES_SERVICE_HOST", "")
-	if _, err := ClusterConfig("", ""); err == nil || !strings.Contains(err.Error(), "no kubeconfig") {
-		t.Errorf("got %v", err)
-	}
-	if _, err := ClusterConfig("/does/not/exist", ""); err == nil || !strings.Contains(err.Error(), "/does/not/exist") {
-		t.Errorf("got %v", err)
-	}
-}

@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 // child is an agent as `tierwall agent` runs it, but that it reaches the API
 // server from the namespace it is started in.
 func child(kubeconfig, node string) error {
-	config, err := source.ClusterConfig(kubeconfig, "")
+	config, err := source.ClusterConfig(kubeconfig, nil)
 	if err != nil {
 		return err
 	}

@@ -67,7 +67,7 @@ type usage struct {
 // usage, anything else with what it has seen since.
 func child(kubeconfig string) error {
 	began := time.Now()
-	config, err := source.ClusterConfig(kubeconfig, "")
+	config, err := source.ClusterConfig(kubeconfig, nil)
 	if err != nil {
 		return err
 	}

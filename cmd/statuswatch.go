@@ -1,0 +1,99 @@
+package cmd
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/utils/clock"
+	"sigs.k8s.io/controller-runtime/pkg/client"
+)
+
+// watchInterval is how often `status -w` looks.
+const watchInterval = 2 * time.Second
+
+// statusPrinter reads a cluster and prints its status.
+type statusPrinter struct {
+	streams
+	out    *outputFlag
+	reader client.Reader
+	clock  clock.Clock
+}
+
+// once prints the report once. The error is errNegative if something is wrong.
+func (p *statusPrinter) once(ctx context.Context) error {
+	r, err := gatherStatus(ctx, p.reader, p.clock.Now())
+	if err != nil {
+		return err
+	}
+	return p.print(r)
+}
+
+func (p *statusPrinter) print(r *statusReport) error {
+	var err error
+	if p.out.text() {
+		err = printStatus(p.streams, r)
+	} else {
+		err = p.out.write(p.streams.out, r)
+	}
+	if err == nil && !r.Healthy {
+		err = errNegative
+	}
+	return err
+}
+
+// watch prints the report whenever it changes, until the context ends, and
+// returns what once would have returned last. A cluster that cannot be read is a
+// warning, unless it never could be.
+func (p *statusPrinter) watch(ctx context.Context) error {
+	var last []byte
+	var outcome error
+	for {
+		r, err := gatherStatus(ctx, p.reader, p.clock.Now())
+		switch {
+		case ctx.Err() != nil:
+			return outcome
+		case err != nil && last == nil:
+			return err
+		case err != nil:
+			p.warn("%s", err)
+		default:
+			now, err := withoutAges(r)
+			if err != nil {
+				return err
+			}
+			if !bytes.Equal(now, last) {
+				if last != nil && p.out.text() {
+					if _, err := p.streams.out.Write([]byte("\n" + p.clock.Now().Format(time.RFC3339) + "\n")); err != nil {
+						return err
+					}
+				}
+				if outcome = p.print(r); outcome != nil && outcome != errNegative {
+					return outcome
+				}
+				last = now
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return outcome
+		case <-p.clock.After(watchInterval):
+		}
+	}
+}
+
+// withoutAges is what of a report counts as a change: all but how old the agents'
+// reports are, and what grows as long as they live.
+func withoutAges(r *statusReport) ([]byte, error) {
+	stable := *r
+	stable.Agents = make([]statusAgent, len(r.Agents))
+	for i := range r.Agents {
+		a := r.Agents[i]
+		a.AgeSeconds, a.Report.RenewTime, a.Report.LastSuccessTime = 0, metav1.Time{}, nil
+		a.Report.LastApply, a.Report.SlowestApply = nil, nil
+		stable.Agents[i] = a
+	}
+	return json.Marshal(&stable)
+}
