@@ -47,7 +47,7 @@ func TestNothingForgesLines(t *testing.T) {
 				// The other file has what the cases and the flags speak of.
 				inFolder(t, map[string]string{
 					"a.yaml":  fill(text),
-					"ok.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: y, namespace: 'n'}\nstatus: {podIP: 10.0.0.9}\n",
+					"ok.yaml": "apiVersion: v1\nkind: Pod\nmetadata: {name: 'y', namespace: 'n'}\nstatus: {podIP: 10.0.0.9}\n",
 				})
 				got := runMain(t, "", strings.Fields(command)...)
 				if command == "convert a.yaml" {
