@@ -80,6 +80,8 @@ type loader struct {
 	foreign []foreignObject
 	// generated counts the objects of each generateName, by objectName.
 	generated map[string]int
+	// generatedNames are the names that come of them, by metadata, for ReadManifests.
+	generatedNames map[*yaml.Node]*yaml.Node
 }
 
 // foreignObject is a translated object and the document that it comes from.
@@ -123,8 +125,10 @@ func (l *loader) file(f *file) {
 	docs, beside := 0, 0
 	parse(f, &l.errs, func(n *yaml.Node) {
 		docs++
-		if text(n, "kind") != policyTestGVK.Kind {
-			beside++
+		for _, o := range objectsIn(n) {
+			if text(o, "kind") != policyTestGVK.Kind {
+				beside++
+			}
 		}
 		l.document(f, n)
 	})
@@ -139,6 +143,10 @@ func (l *loader) file(f *file) {
 
 // document reads one document: an object or a list of objects.
 func (l *loader) document(f *file, n *yaml.Node) {
+	if objectList(n) {
+		l.list(f, n, n, "", "", 0)
+		return
+	}
 	apiVersion, kind := text(n, "apiVersion"), text(n, "kind")
 	switch {
 	case l.testsOnly && !meantAsTest(n, apiVersion, kind) && !strings.HasSuffix(kind, "List"):
@@ -158,6 +166,27 @@ func (l *loader) document(f *file, n *yaml.Node) {
 	default:
 		l.typed(f, n, apiVersion, kind, 0)
 	}
+}
+
+// objectsIn are the objects of a document: itself, or the items of a list of objects.
+func objectsIn(n *yaml.Node) []*yaml.Node {
+	if objectList(n) {
+		return n.Content
+	}
+	return []*yaml.Node{n}
+}
+
+// objectList reports whether a document is a list of objects without a List around them.
+func objectList(n *yaml.Node) bool {
+	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
+		return false
+	}
+	for _, item := range n.Content {
+		if item.Kind != yaml.MappingNode || text(item, "apiVersion") == "" || text(item, "kind") == "" {
+			return false
+		}
+	}
+	return true
 }
 
 // typed reads an object or list of a known apiVersion and kind.
@@ -256,15 +285,24 @@ func (l *loader) generateName(n *yaml.Node, gvk schema.GroupVersionKind) {
 		return
 	}
 	if l.generated == nil {
-		l.generated = map[string]int{}
+		l.generated, l.generatedNames = map[string]int{}, map[*yaml.Node]*yaml.Node{}
 	}
 	key := gvk.GroupKind().String() + "\x00" + text(m, "namespace") + "\x00" + prefix
 	l.generated[key]++
 	at := value(m, "generateName")
-	m.Content = append(m.Content,
-		&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "name", Line: at.Line, Column: at.Column},
-		&yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Line: at.Line, Column: at.Column,
-			Value: fmt.Sprintf("%s%05d", prefix, l.generated[key])})
+	name := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Line: at.Line, Column: at.Column,
+		Value: fmt.Sprintf("%s%05d", prefix, l.generated[key])}
+	m.Content = append(m.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "name", Line: at.Line, Column: at.Column}, name)
+	if l.manifests != nil {
+		l.generatedNames[m] = name
+	}
+}
+
+// isGenerated reports whether generateName has named an object.
+func (l *loader) isGenerated(n *yaml.Node) bool {
+	m := value(n, "metadata")
+	at := value(m, "name")
+	return at != nil && at == l.generatedNames[m]
 }
 
 // skip leaves out an object of an unknown kind, unless the kind is surely a slip.
@@ -317,6 +355,14 @@ func (l *loader) reconcile() {
 		}
 		objects = append(objects, o.o)
 	}
+	names, others := map[runtime.Object]string{}, make([]runtime.Object, 0, len(l.res.Objects))
+	for _, o := range l.foreign {
+		names[o.o] = text(value(o.node, "metadata"), "name")
+	}
+	for i := range l.res.Objects {
+		others = append(others, l.res.Objects[i].Object)
+	}
+	translate.SeparateDerived(objects, names, others)
 	// What has one name and one tier is defined twice, which add reports.
 	objects = qualify(translate.Merge(objects), l.res.policyTier)
 	origin := make(map[runtime.Object]foreignObject, len(l.foreign))

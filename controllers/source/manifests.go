@@ -31,6 +31,8 @@ type Manifest struct {
 	// Notes on what of a foreign object has no equivalent.
 	Notes []translate.Note
 
+	own string // the name in the metadata of a foreign object
+
 	// written is what Fields decode to; nil for a foreign object.
 	written runtime.Object
 }
@@ -82,7 +84,7 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 			l.errs.add(untranslatable(f, n, m.Name, err))
 			return true
 		}
-		m.Objects, m.Notes = r.Objects, r.Notes
+		m.Objects, m.Notes, m.own = r.Objects, r.Notes, text(value(n, "metadata"), "name")
 		*l.manifests = append(*l.manifests, m)
 		return true
 	}
@@ -114,6 +116,9 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 	}
 	// Items of a typed list may leave these out.
 	m.Fields["apiVersion"], m.Fields["kind"] = gvk.ToAPIVersionAndKind()
+	if written, ok := m.Fields["metadata"].(map[string]any); ok && l.isGenerated(n) {
+		delete(written, "name")
+	}
 	*l.manifests = append(*l.manifests, m)
 	return true
 }
@@ -139,14 +144,20 @@ func (l *loader) reconcileManifests() {
 	ms := *l.manifests
 	written := false
 	var all, own []runtime.Object
+	names := map[runtime.Object]string{}
 	for i := range ms {
 		all = append(all, ms[i].Objects...)
+		for _, o := range ms[i].Objects {
+			names[o] = ms[i].own
+		}
 		if ms[i].written != nil {
 			own = append(own, ms[i].written)
 		}
 		written = written || ms[i].Name == string(model.KindTierwall)+"/"+v1alpha1.TierwallName
 	}
+	renamed := translate.SeparateDerived(all, names, own)
 	kept, notes := translate.Reconcile(all, own)
+	notes = append(renamed, notes...)
 	remains := make(map[runtime.Object]bool, len(kept))
 	for _, o := range kept {
 		remains[o] = true

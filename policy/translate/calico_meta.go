@@ -41,6 +41,9 @@ func (t *translation) cleanMeta(tm *metav1.TypeMeta, om *metav1.ObjectMeta) (met
 	out.Labels = merged(out.Labels, packed.Labels)
 	out.Annotations = merged(out.Annotations, packed.Annotations)
 	out.Name = cmp.Or(packed.Name, out.Name)
+	if out.Name != "" {
+		out.GenerateName = "" // it has done its work
+	}
 	delete(out.Annotations, calicoMetadata)
 	delete(out.Annotations, lastApplied)
 	if len(out.Labels) == 0 {

@@ -286,33 +286,48 @@ func (t *translation) ciliumCIDRSet(at string, r *ciliumCIDRRule, sc *ciliumScop
 		}
 		return out, nil
 	}
-	if len(r.Except) > 0 {
-		if sc.allow {
-			t.lose(at+".except", "beside a group has no equivalent; the group is not allowed")
-			return nil, nil
-		}
-		t.lose(at+".except", "beside a group has no equivalent; the whole group is denied")
-	}
 	side := sc.outside()
-	if r.CIDRGroupRef != "" {
-		if errs := validation.IsValidLabelValue(r.CIDRGroupRef); len(errs) > 0 {
-			if sc.allow {
-				t.lose(at+".cidrGroupRef", "the name is no label value, so no rule can select the network set; it is not allowed")
-				return nil, nil
-			}
-			t.lose(at+".cidrGroupRef", "the name is no label value, so no rule can select the network set; all such sets are denied")
-			side.entity.Selector = "has(" + ciliumGroupLabel + ") && global()"
-			return []ciliumSide{side}, nil
+	switch {
+	case r.CIDRGroupSelector != nil:
+		terms, err := labelTerms(r.CIDRGroupSelector)
+		if err != nil {
+			return nil, fmt.Errorf("%s.cidrGroupSelector.%w", at, err)
 		}
+		side.entity.Selector = join(append(terms, "has("+ciliumGroupLabel+")", "global()"))
+	case len(validation.IsValidLabelValue(r.CIDRGroupRef)) == 0:
 		side.entity.Selector = ciliumGroupLabel + " == '" + r.CIDRGroupRef + "' && global()"
-		return []ciliumSide{side}, nil
+	case sc.allow:
+		t.lose(at+".cidrGroupRef", "the name is no label value, so no rule can select the network set; it is not allowed")
+		return nil, nil
+	default:
+		t.lose(at+".cidrGroupRef", "the name is no label value, so no rule can select the network set; all such sets are denied")
+		side.entity.Selector = "has(" + ciliumGroupLabel + ") && global()"
 	}
-	terms, err := labelTerms(r.CIDRGroupSelector)
-	if err != nil {
-		return nil, fmt.Errorf("%s.cidrGroupSelector.%w", at, err)
+	return groupWithout(at, side, r.Except)
+}
+
+// groupWithout leaves address blocks out of a group: one side of each family that the
+// blocks are of, for a rule is of the family of its blocks, and one of the other.
+func groupWithout(at string, group ciliumSide, except []string) ([]ciliumSide, error) {
+	if len(except) == 0 {
+		return []ciliumSide{group}, nil
 	}
-	side.entity.Selector = join(append(terms, "has("+ciliumGroupLabel+")", "global()"))
-	return []ciliumSide{side}, nil
+	out := make([]ciliumSide, 2)
+	for i, version := range []int{4, 6} {
+		out[i] = ciliumSide{entity: *group.entity.DeepCopy(), ipVersion: version}
+	}
+	for i, x := range except {
+		p, err := netip.ParsePrefix(x)
+		if err != nil {
+			return nil, fmt.Errorf("%s.except[%d]: %w", at, i, err)
+		}
+		side := &out[0]
+		if !p.Addr().Is4() {
+			side = &out[1]
+		}
+		side.entity.NotNets = append(side.entity.NotNets, p.Masked().String())
+	}
+	return out, nil
 }
 
 func (t *translation) ciliumServices(at string, s *ciliumService, sc *ciliumScope) ([]ciliumSide, error) {
