@@ -147,8 +147,11 @@ type Agent struct {
 	// cuts are what sweeps have cut, and what stays so.
 	cuts cuts
 
-	// lastTook is when what was in the queue had last been dealt with.
+	// lastTook is when what was taken of the queue had last been dealt with; left is
+	// how many changes waited on.
 	lastTook time.Time
+	left     int
+	pace     pace
 	// Deadlines; zero: none.
 	applyAt, sweepAt, auditAt, reconsiderAt time.Time
 	lastTry, lastResync                     time.Time
@@ -184,7 +187,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}), progress: newProgress(),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true,
+		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true, pace: newPace(),
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()

@@ -162,7 +162,7 @@ spec: {endpointToHostAction: Drop}
 		r := newRig(nil).run()
 		r.to.Update(far("early", "10.0.0.50"), nil)
 		r.to.Update(far("outside", "10.0.1.50"), nil)
-		Eventually(func() int { r.queue.mu.Lock(); defer r.queue.mu.Unlock(); return len(r.queue.order) }).Should(BeZero())
+		Eventually(func() int { r.queue.mu.Lock(); defer r.queue.mu.Unlock(); return len(r.queue.backlogs) }).Should(BeZero())
 		r.to.Update(objects(small), nil)
 		r.to.Synced()
 		Expect(r.next().World.Foreign).To(ConsistOf(netip.MustParseAddr("10.0.0.50")))

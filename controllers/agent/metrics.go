@@ -36,6 +36,7 @@ type metrics struct {
 	ownAddresses prometheus.Gauge
 	podLinks     prometheus.Gauge
 	clashes      prometheus.Gauge
+	waiting      prometheus.Gauge
 
 	// Of the compiler, counted by Run.
 	memberCount map[string]int // by set
@@ -80,6 +81,7 @@ func newMetrics() *metrics {
 		ownAddresses: gauge("node_addresses", "Addresses of the node's own, of all interfaces."),
 		podLinks:     gauge("pod_links", "Addresses of this node's pods whose interface or bridge port is known."),
 		clashes:      gauge("address_clashes", "Addresses of this node's pods that pods of other nodes claim; the local pods keep them."),
+		waiting:      gauge("waiting_changes", "Changes of objects that wait while others' go first."),
 		memberCount:  map[string]int{}, policyRefs: map[*policy.Policy]int{},
 	}
 	for _, k := range errorKinds {
@@ -91,7 +93,7 @@ func newMetrics() *metrics {
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.latency, m.sweeps, m.errors, m.resyncs, m.swept, m.lastSuccess, m.invalid, m.held, m.sourceErrors,
-		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules, m.ownAddresses, m.podLinks, m.clashes,
+		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules, m.ownAddresses, m.podLinks, m.clashes, m.waiting,
 	}
 }
 

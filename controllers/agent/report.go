@@ -163,7 +163,7 @@ func (a *Agent) tell(ctx context.Context) {
 	}
 	c := &a.metrics.counts
 	r := &Status{
-		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate, Err: a.lagging, Took: a.took,
+		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate && a.left == 0, Err: a.lagging, Took: a.took,
 		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Clashes: a.clashing(), Invalid: len(a.problems), Nodes: len(a.nodes),
 		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err,
 		Ghosts: a.ghosts.sorted(), Guards: a.guards.modes, GuardPackets: a.guards.packets,

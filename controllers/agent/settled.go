@@ -3,7 +3,9 @@ package agent
 import (
 	"context"
 	"errors"
+	"maps"
 	"net/netip"
+	"slices"
 	"sync"
 
 	"github.com/tierwall/tierwall/policy/model"
@@ -12,39 +14,56 @@ import (
 // progress is how far the kernel has come: how many deliveries of the source it
 // holds what they say of.
 type progress struct {
-	mu      sync.Mutex
-	count   uint64
-	changed chan struct{} // closed when count changes
+	mu    sync.Mutex
+	count uint64
+	// waiting is, by writer, the first delivery that something waits of (round.waiting).
+	waiting map[string]uint64
+	changed chan struct{} // closed when it changes
 }
 
 func newProgress() *progress { return &progress{changed: make(chan struct{})} }
 
-// advance notes that the kernel holds all that n deliveries have said.
-func (s *progress) advance(n uint64) {
+// advance notes that the kernel holds all that n deliveries have said, but for what waits.
+func (s *progress) advance(n uint64, waiting map[string]uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if n == s.count {
+	if n == s.count && maps.Equal(s.waiting, waiting) {
 		return
 	}
-	s.count = n
+	s.count, s.waiting = n, waiting
 	close(s.changed)
 	s.changed = make(chan struct{})
 }
 
-func (s *progress) now() (count uint64, changed <-chan struct{}) {
+// holds reports whether the kernel holds what so many deliveries have said of writers;
+// none are named: of all. The channel is closed when that may have changed.
+func (s *progress) holds(deliveries uint64, writers []string) (yes bool, changed <-chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.count, s.changed
+	if s.count < deliveries {
+		return false, s.changed
+	}
+	for w, first := range s.waiting {
+		if first <= deliveries && (len(writers) == 0 || slices.Contains(writers, w)) {
+			return false, s.changed
+		}
+	}
+	return true, s.changed
 }
 
 // Settled waits until the kernel holds what the source has delivered before the
-// call (or, of an object that it does not take, what is held in its place). The
+// call (or, of an object that it does not take, what is held in its place): of a
+// namespace and of cluster-wide objects or, if it is empty, of all. The
 // error is the context's, or says that the agent has ended. Safe for concurrent use.
-func (a *Agent) Settled(ctx context.Context) error {
+func (a *Agent) Settled(ctx context.Context, namespace string) error {
 	want := a.queue.delivered()
+	var writers []string
+	if namespace != "" {
+		writers = []string{"", namespace}
+	}
 	for {
-		count, changed := a.progress.now()
-		if count >= want && want > 0 {
+		held, changed := a.progress.holds(want, writers)
+		if held && want > 0 {
 			return nil
 		}
 		select {

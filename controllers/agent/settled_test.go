@@ -19,20 +19,20 @@ var _ = Describe("whoever waits for the kernel", func() {
 		over := make(chan error, 1)
 		ctx, cancel := context.WithCancel(context.Background())
 		DeferCleanup(cancel)
-		go func() { over <- r.Settled(ctx) }()
+		go func() { over <- r.Settled(ctx, "") }()
 		return over
 	}
 
 	It("waits until it holds what was delivered before", func() {
 		r := newRig(nil).run()
-		Expect(r.Settled(short())).To(MatchError(context.DeadlineExceeded), "nothing has been delivered")
+		Expect(r.Settled(short(), "")).To(MatchError(context.DeadlineExceeded), "nothing has been delivered")
 		r.to.Update(objects(small), nil)
 		over := wait(r)
 		Consistently(over, 50*time.Millisecond).ShouldNot(Receive(), "the source is not in sync")
 		r.to.Synced()
 		Eventually(over).Should(Receive(BeNil()))
 		Expect(r.next().Op).To(Equal(fake.Sync))
-		Expect(r.Settled(context.Background())).To(Succeed())
+		Expect(r.Settled(context.Background(), "")).To(Succeed())
 	})
 
 	It("and not while a transaction is under way or has failed", func() {
@@ -55,7 +55,7 @@ var _ = Describe("whoever waits for the kernel", func() {
 	It("for something that changes nothing too", func() {
 		r := settled(nil)
 		r.to.Update(objects(pod("web", "10.0.0.1")), nil)
-		Expect(r.Settled(context.Background())).To(Succeed())
+		Expect(r.Settled(context.Background(), "")).To(Succeed())
 		Expect(r.backend.Done).NotTo(Receive())
 	})
 

@@ -11,21 +11,33 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// transact takes what waits in the queue and brings the kernel up to date.
+// transact takes the next round of what waits in the queue and brings the kernel up
+// to date. All that there is before the first transaction is part of it.
 func (a *Agent) transact(ctx context.Context) {
-	changes, calls, synced, reports, said := a.queue.take()
+	slice := -1
+	if a.synced {
+		slice = a.pace.slice
+	}
+	began := a.clock.Now()
+	r := a.queue.take(slice)
+	a.left = r.left
+	a.metrics.waiting.Set(float64(r.left))
 	defer func() {
+		a.pace.note(r, a.clock.Since(began))
 		if a.synced && !a.dirty {
-			a.progress.advance(calls)
+			a.progress.advance(r.calls, r.waiting)
+		}
+		if r.left > 0 {
+			a.queue.ring()
 		}
 	}()
-	if said {
-		a.report(reports)
+	if r.said {
+		a.report(r.reports)
 	}
-	for _, c := range changes {
+	for _, c := range r.changes {
 		a.feed(c)
 	}
-	first := synced && !a.synced
+	first := r.synced && !a.synced
 	if first {
 		a.synced, a.dirty = true, true
 		a.log.Info("source in sync", "problems", len(a.problems))
@@ -87,6 +99,7 @@ func (a *Agent) feed(c change) {
 	}
 	if c.ref.Kind == model.KindPod {
 		e, _ := o.(*model.Endpoint) // nil: gone
+		a.evict(e)
 		a.noteForeign(c.ref, e)
 	}
 	if c.ref.Kind == model.KindNode {
@@ -102,6 +115,31 @@ func (a *Agent) feed(c change) {
 	if c.ref.Kind == model.KindPod {
 		e, _ := o.(*model.Endpoint)
 		a.noteClashes(c.ref, e)
+	}
+}
+
+// evict takes addresses of a pod from another one that has lost them, as a change of
+// it that waits says: until that is taken, the other has none.
+func (a *Agent) evict(e *model.Endpoint) {
+	if e == nil || a.left == 0 {
+		return
+	}
+	for _, addr := range e.Addrs {
+		r := a.ix.Owner(addr)
+		if r.Kind != model.KindPod || r == e.Ref {
+			continue
+		}
+		later, waits := a.queue.waiting(r)
+		if !waits {
+			continue
+		}
+		o, _, _ := convert.Object(later)
+		if p, ok := o.(*model.Endpoint); ok && slices.Contains(p.Addrs, addr) {
+			continue
+		}
+		a.put(r, nil)
+		a.noteForeign(r, nil)
+		a.noteClashes(r, nil)
 	}
 }
 

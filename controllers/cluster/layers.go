@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strings"
 	"sync"
 
 	corev1 "k8s.io/api/core/v1"
@@ -222,8 +223,44 @@ func (l *layers) rederive(upserts []runtime.Object, deletes []model.Ref) {
 	// What an object of the cluster's own has covered comes back in its place.
 	deletes = slices.DeleteFunc(deletes, func(r model.Ref) bool { return now[r] != nil })
 	l.derived = now
-	if len(upserts)+len(deletes) > 0 {
-		l.to.Update(upserts, deletes)
+	l.deliver(upserts, deletes)
+}
+
+// deliver hands changes on: in one call what is about one name, for that is what
+// takes another name or another's place, and the rest of a tenant's in calls of its
+// own, so that others' changes need not wait for all of it. The lock is held.
+func (l *layers) deliver(upserts []runtime.Object, deletes []model.Ref) {
+	type call struct {
+		upserts []runtime.Object
+		deletes []model.Ref
+	}
+	type name struct{ namespace, name string }
+	calls := map[name]*call{}
+	var order []*call
+	of := func(r model.Ref) *call {
+		_, bare, qualified := strings.Cut(r.Name, ":") // see model.TierName
+		if !qualified {
+			bare = r.Name
+		}
+		n := name{r.Namespace, bare}
+		if calls[n] == nil {
+			calls[n] = &call{}
+			order = append(order, calls[n])
+		}
+		return calls[n]
+	}
+	for _, o := range upserts {
+		if r, known := convert.RefOf(o); known {
+			c := of(r)
+			c.upserts = append(c.upserts, o)
+		}
+	}
+	for _, r := range deletes {
+		c := of(r)
+		c.deletes = append(c.deletes, r)
+	}
+	for _, c := range order {
+		l.to.Update(c.upserts, c.deletes)
 	}
 }
 

@@ -23,8 +23,9 @@ const reportKind model.Kind = "PodAddressReport"
 
 // Kernel is what the agent says of itself.
 type Kernel interface {
-	// Settled waits until the kernel holds what was delivered before the call.
-	Settled(ctx context.Context) error
+	// Settled waits until the kernel holds what was delivered before the call of a
+	// namespace and of cluster-wide objects.
+	Settled(ctx context.Context, namespace string) error
 	// Holder says who has an address, and on which node; the zero Ref: nobody.
 	Holder(addr netip.Addr) (model.Ref, string)
 }

@@ -100,7 +100,7 @@ func (s *sink) Update(upserts []runtime.Object, deletes []model.Ref) {
 }
 
 // Settled and Holder implement Kernel.
-func (w *world) Settled(context.Context) error { return w.settle }
+func (w *world) Settled(context.Context, string) error { return w.settle }
 func (w *world) Holder(a netip.Addr) (model.Ref, string) {
 	for name, ips := range w.pods {
 		if ips != "" && strings.Contains(" "+ips+" ", " "+a.String()+" ") {

@@ -78,7 +78,7 @@ func (o *Overlay) Started(ctx context.Context, s Sandbox) error {
 	if kernel == nil {
 		return &Late{name, MissingKernel, errors.New("there is no agent")}
 	}
-	if err := kernel.Settled(ctx); err != nil {
+	if err := kernel.Settled(ctx, s.Namespace); err != nil {
 		return &Late{name, MissingKernel, err}
 	}
 	if err := o.opts.Herald.Announced(ctx); err != nil {

@@ -1,0 +1,187 @@
+package agent
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/nftables"
+)
+
+// BenchmarkNeighbour writes policies of 500 rules in one namespace, all at once, and
+// changes the policy of another namespace meanwhile, 50 times. It reports how long
+// such a change takes until it is enforced, before and beside them.
+func BenchmarkNeighbour(b *testing.B) {
+	for _, kernel := range []string{"none", "nftables"} {
+		for _, policies := range []int{100, 2000} {
+			b.Run(fmt.Sprintf("%s/policies=%d", kernel, policies), func(b *testing.B) {
+				for b.Loop() {
+					benchNeighbour(b, kernel, policies)
+				}
+			})
+		}
+	}
+}
+
+func benchNeighbour(b *testing.B, kernel string, policies int) {
+	n := newNeighbour(b, kernel)
+	defer n.stop()
+	alone := n.changes(50)
+	for i := range policies {
+		n.to.Update([]kruntime.Object{blockPolicy(i, 500)}, nil)
+	}
+	start := time.Now()
+	beside := n.changes(50)
+	ctx, cancel := context.WithTimeout(b.Context(), 9*time.Minute)
+	defer cancel()
+	if err := n.agent.Settled(ctx, ""); err != nil {
+		b.Fatal(err)
+	}
+	b.ReportMetric(time.Since(start).Seconds(), "all-s")
+	slices.Sort(alone)
+	slices.Sort(beside)
+	ms := func(list []time.Duration, at int) float64 { return list[at].Seconds() * 1000 }
+	b.ReportMetric(ms(alone, 25), "alone-p50-ms")
+	b.ReportMetric(ms(alone, 49), "alone-max-ms")
+	b.ReportMetric(ms(beside, 25), "p50-ms")
+	b.ReportMetric(ms(beside, 49), "max-ms")
+	b.ReportMetric(float64(beside[49])/float64(alone[49]), "worst-ratio")
+}
+
+// neighbour is an agent with two tenants.
+type neighbour struct {
+	b     *testing.B
+	agent *Agent
+	to    Sink
+	stop  func()
+
+	mu         sync.Mutex
+	generation int64
+	enforced   map[int64]time.Time
+}
+
+// Report implements StatusReporter.
+func (n *neighbour) Report(s *Status) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	g, now := s.Enforced[ref("NetworkPolicy/good/web")], time.Now()
+	if _, known := n.enforced[g]; g > 0 && !known {
+		n.enforced[g] = now
+	}
+}
+
+func (n *neighbour) changes(times int) (out []time.Duration) {
+	for range times {
+		n.generation++
+		start := time.Now()
+		n.to.Update([]kruntime.Object{goodPolicy(n.generation)}, nil)
+		for {
+			n.mu.Lock()
+			at, done := n.enforced[n.generation]
+			n.mu.Unlock()
+			if done {
+				out = append(out, at.Sub(start))
+				break
+			}
+			if time.Since(start) > 5*time.Minute {
+				n.b.Fatal("not enforced")
+			}
+			time.Sleep(200 * time.Microsecond)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return out
+}
+
+type nullBackend struct{}
+
+func (nullBackend) Sync(context.Context, *dataplane.State) error                     { return nil }
+func (nullBackend) Apply(context.Context, *dataplane.Change, *dataplane.State) error { return nil }
+func (nullBackend) Cleanup(context.Context) error                                    { return nil }
+func (nullBackend) Counters(context.Context) (map[dataplane.Origin]dataplane.Count, error) {
+	return nil, nil
+}
+
+func newNeighbour(b *testing.B, kernel string) *neighbour {
+	n := &neighbour{b: b, enforced: map[int64]time.Time{}}
+	src := newScript()
+	ctx, cancel := context.WithCancel(context.Background())
+	made, over := make(chan error), make(chan struct{})
+	go func() {
+		defer close(over)
+		o := Options{Node: "node", Source: src, Backend: nullBackend{}, Reporter: n}
+		var err error
+		if kernel == "nftables" {
+			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+			if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+				o.Backend, err = nftables.New(nftables.Options{})
+			}
+		}
+		if err == nil {
+			n.agent, err = New(o)
+		}
+		made <- err
+		if err == nil {
+			_ = n.agent.Run(ctx)
+		}
+	}()
+	if err := <-made; err != nil {
+		b.Fatal(err)
+	}
+	n.stop = func() {
+		cancel()
+		<-over
+	}
+	n.to = <-src.sink
+	objects := []kruntime.Object{
+		&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}, Spec: corev1.NodeSpec{PodCIDRs: []string{"10.0.0.0/16"}}},
+	}
+	for i, ns := range []string{"evil", "good"} {
+		objects = append(objects,
+			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}},
+			&corev1.Pod{
+				ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web", Labels: map[string]string{"app": "web"}},
+				Spec:       corev1.PodSpec{NodeName: "node"},
+				Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: fmt.Sprintf("10.0.%d.1", i)}}},
+			})
+	}
+	n.to.Update(objects, nil)
+	n.to.Synced()
+	return n
+}
+
+func blockPolicy(i, rules int) *networkingv1.NetworkPolicy {
+	p := &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "evil", Name: fmt.Sprintf("p%d", i), Generation: 1},
+	}
+	for r := range rules {
+		port := intstr.FromInt(1 + (i*rules+r)%65535)
+		p.Spec.Ingress = append(p.Spec.Ingress, networkingv1.NetworkPolicyIngressRule{
+			From:  []networkingv1.NetworkPolicyPeer{{IPBlock: &networkingv1.IPBlock{CIDR: fmt.Sprintf("198.%d.%d.0/24", r>>8, (i+r)&255)}}},
+			Ports: []networkingv1.NetworkPolicyPort{{Port: &port}},
+		})
+	}
+	return p
+}
+
+func goodPolicy(generation int64) *networkingv1.NetworkPolicy {
+	port := intstr.FromInt(int(8000 + generation))
+	return &networkingv1.NetworkPolicy{
+		ObjectMeta: metav1.ObjectMeta{Namespace: "good", Name: "web", Generation: generation},
+		Spec: networkingv1.NetworkPolicySpec{Ingress: []networkingv1.NetworkPolicyIngressRule{{
+			Ports: []networkingv1.NetworkPolicyPort{{Port: &port}},
+		}}},
+	}
+}

@@ -1,0 +1,389 @@
+package agent
+
+import (
+	"cmp"
+	"maps"
+	"math"
+	"slices"
+	"sync"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// queue holds what the source has delivered and the agent has not yet taken, by
+// writer. The agent takes it in rounds. All that waits is one round, unless it is
+// more work than a slice: then writers with little waiting go first, and a writer
+// with much has a slice of it in every second round.
+//
+// A writer's changes are taken in the order in which they came, and what one call
+// said of its objects is taken together. So a cut shows a state that the writer's
+// objects have had: a policy that takes another's place is there before that goes,
+// and a pod does not come before policies of its namespace that are older. Between
+// writers there is no order where there is a cut, as there is none between the kinds
+// that an API server is watched for.
+//
+// What frees an address goes with every round, before all else: another pod that has
+// the address by now must not be taken for the one that had it.
+type queue struct {
+	wake chan struct{} // of room 1
+
+	mu       sync.Mutex
+	backlogs map[string]*backlog
+	freed    []*entry
+	touched  []*backlog // by the call at hand
+	served   uint64     // rounds of slices
+	heavy    bool       // the next round is one of them, if there is need
+	calls    uint64     // of Update and Synced
+	synced   bool
+	reports  []error
+	said     bool // reports are new
+}
+
+// backlog is what waits of one writer: whoever writes the objects of a namespace or,
+// under an empty name, those without one. Namespaces and nodes are among the latter:
+// the labels by which a cluster's owner sets a namespace apart do not wait for what
+// its tenant has written. Services, EndpointSlices and service accounts are among
+// the former.
+type backlog struct {
+	name    string
+	entries []*entry
+	last    map[model.Ref]*entry // the latest of each object
+	work    int
+	served  uint64 // when it last had a slice
+}
+
+// entry is a change that waits.
+type entry struct {
+	change
+	// before is the change of the same object that waits ahead of it; nil: none does.
+	before *entry
+	// call is the delivery that brought it, unit what it is taken together with.
+	call, unit uint64
+	work       int
+	over       bool // something later stands for it
+}
+
+// change is an object that is new or changed or, with a nil object, gone.
+type change struct {
+	ref    model.Ref
+	object runtime.Object
+}
+
+// staleMost is how many changes of a writer may wait, for each object that waits,
+// before only the last ones of each count.
+const staleMost = 2
+
+func newQueue() *queue {
+	return &queue{wake: make(chan struct{}, 1), backlogs: map[string]*backlog{}}
+}
+
+// Update implements Sink.
+func (q *queue) Update(upserts []runtime.Object, deletes []model.Ref) {
+	if len(upserts) == 0 && len(deletes) == 0 {
+		return
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.calls++
+	for _, r := range deletes {
+		q.put(change{ref: r})
+	}
+	for _, o := range upserts {
+		if r, known := convert.RefOf(o); known {
+			q.put(change{r, o})
+		}
+	}
+	for _, b := range q.touched {
+		b.bound()
+	}
+	q.touched = q.touched[:0]
+	q.ring()
+}
+
+// writerOf names the backlog that changes of an object wait in.
+func writerOf(r model.Ref) string {
+	switch r.Kind {
+	case model.KindNamespace, model.KindNode, model.KindNodeLinks:
+		return ""
+	}
+	return r.Namespace
+}
+
+// frees reports whether a change goes ahead of its writer's others.
+func (c *change) frees() bool {
+	return c.ref.Kind == model.KindPodGhost || c.ref.Kind == model.KindPod && c.object == nil
+}
+
+func (q *queue) put(c change) {
+	w := writerOf(c.ref)
+	b := q.backlogs[w]
+	if b == nil {
+		b = &backlog{name: w, last: map[model.Ref]*entry{}}
+		q.backlogs[w] = b
+	}
+	e := &entry{change: c, call: q.calls, unit: q.calls, work: workOf(c.object)}
+	if c.frees() {
+		b.drop(c.ref)
+		q.freed = append(q.freed, e)
+		return
+	}
+	b.put(e)
+	if n := len(q.touched); n == 0 || q.touched[n-1] != b {
+		q.touched = append(q.touched, b)
+	}
+}
+
+func (b *backlog) put(e *entry) {
+	if n := len(b.entries); n > 0 {
+		if at := b.entries[n-1]; !at.over && at.ref == e.ref && (n == 1 || b.entries[n-2].unit != at.unit) {
+			// Nothing is between the two: the newer stands for both.
+			b.work += e.work - at.work
+			at.object, at.work, at.unit = e.object, e.work, e.unit
+			return
+		}
+	}
+	e.before = b.last[e.ref]
+	b.entries, b.last[e.ref] = append(b.entries, e), e
+	b.work += e.work
+}
+
+// bound unites what waits if there is much that something later stands for.
+func (b *backlog) bound() {
+	if len(b.entries) <= staleMost*len(b.last)+64 {
+		return
+	}
+	b.entries = slices.DeleteFunc(b.entries, func(e *entry) bool { return e.over })
+	if len(b.entries) > staleMost*len(b.last)+32 {
+		b.unite()
+	}
+}
+
+// drop forgets what waits of an object.
+func (b *backlog) drop(r model.Ref) {
+	for e := b.last[r]; e != nil && !e.over; e = e.before {
+		b.work -= e.work
+		e.over = true
+	}
+	delete(b.last, r)
+}
+
+// unite makes one unit of all that waits, in which only the last change of each
+// object counts: a writer who changes the same objects again and again must not
+// fill the agent's memory, and what lies between two changes of one may not be cut.
+func (b *backlog) unite() {
+	first := uint64(math.MaxUint64)
+	var kept []*entry
+	for _, e := range b.entries {
+		first = min(first, e.call)
+		if b.last[e.ref] == e {
+			kept = append(kept, e)
+		} else {
+			b.work -= e.work
+			e.over = true
+		}
+	}
+	for _, e := range kept {
+		e.call, e.unit, e.before = first, first, nil
+	}
+	b.entries = kept
+}
+
+// Synced implements Sink.
+func (q *queue) Synced() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.synced = true
+	q.calls++
+	q.ring()
+}
+
+// Report implements Sink.
+func (q *queue) Report(errs ...error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.reports, q.said = errs, true
+	q.ring()
+}
+
+func (q *queue) ring() {
+	select {
+	case q.wake <- struct{}{}:
+	default:
+	}
+}
+
+// delivered is how often the source has delivered something.
+func (q *queue) delivered() uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.calls
+}
+
+// waiting returns the last change of an object that waits.
+func (q *queue) waiting(r model.Ref) (runtime.Object, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	b := q.backlogs[writerOf(r)]
+	if b == nil || b.last[r] == nil {
+		return nil, false
+	}
+	return b.last[r].object, true
+}
+
+// round is what the agent takes at once.
+type round struct {
+	// changes of an object each.
+	changes []change
+	// work is what they are estimated at.
+	work int
+	// calls is how many deliveries there had been, waiting which of them is the
+	// first of each writer's that something is left of.
+	calls   uint64
+	waiting map[string]uint64
+	// left is how many changes wait on.
+	left int
+	// slice is true if it is a slice of what one writer has waiting.
+	slice  bool
+	writer string
+	synced bool
+	// reports are the source's; nil unless new ones have come, in which case said is
+	// true.
+	reports []error
+	said    bool
+}
+
+// take returns the next round: no more work than the slice of a writer, where one
+// unit is not more already. A negative slice means all.
+func (q *queue) take(slice int) *round {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	r := &round{calls: q.calls, synced: q.synced, reports: q.reports, said: q.said, waiting: map[string]uint64{}}
+	q.reports, q.said = nil, false
+	for _, e := range q.freed {
+		r.changes = append(r.changes, e.change)
+		r.work += e.work
+	}
+	q.freed = nil
+	lists := slices.SortedFunc(maps.Values(q.backlogs), func(x, y *backlog) int {
+		return cmp.Or(cmp.Compare(rankOf(x), rankOf(y)), cmp.Compare(x.work, y.work), cmp.Compare(x.name, y.name))
+	})
+	all := 0
+	for _, b := range lists {
+		all += b.work
+	}
+	switch {
+	case slice < 0 || all <= slice:
+		for _, b := range lists {
+			r.add(b, math.MaxInt)
+		}
+		q.heavy = false
+	default:
+		q.cut(r, lists, slice)
+	}
+	for _, b := range lists {
+		if e := b.first(); e != nil {
+			r.waiting[b.name] = e.call
+			r.left += len(b.last)
+		} else {
+			delete(q.backlogs, b.name)
+		}
+	}
+	return r
+}
+
+// rankOf puts what has no namespace first.
+func rankOf(b *backlog) int {
+	if b.name == "" {
+		return 0
+	}
+	return 1
+}
+
+// cut takes a part of what waits: of those without a namespace a slice, then of
+// others, whole, as many as are a slice together; or else, and in every second
+// round, a slice of the writer whose turn it is.
+func (q *queue) cut(r *round, lists []*backlog, slice int) {
+	var much []*backlog
+	for _, b := range lists {
+		if b.name != "" && b.work > slice {
+			much = append(much, b)
+		}
+	}
+	if !q.heavy || len(much) == 0 {
+		room, took := slice, false
+		for _, b := range lists {
+			switch {
+			case b.first() == nil:
+			case b.name == "":
+				took = true
+				r.add(b, slice)
+			case b.work <= room:
+				took = true
+				room -= b.work
+				r.add(b, math.MaxInt)
+			}
+		}
+		if q.heavy = true; took {
+			return
+		}
+	}
+	b := slices.MinFunc(much, func(x, y *backlog) int { return cmp.Compare(x.served, y.served) })
+	q.served++
+	q.heavy, b.served = false, q.served
+	r.slice, r.writer = true, b.name
+	r.add(b, slice)
+}
+
+// first is the first change that waits, without those that something stands for.
+func (b *backlog) first() *entry {
+	for len(b.entries) > 0 && b.entries[0].over {
+		b.entries = b.entries[1:]
+	}
+	if len(b.entries) == 0 {
+		b.entries = nil
+		return nil
+	}
+	return b.entries[0]
+}
+
+// add moves units of a backlog to the round: as many as are no more work than the
+// limit, and one at least. Of several changes of an object the last is moved.
+func (r *round) add(b *backlog, limit int) {
+	n, sum := 0, 0
+	for n < len(b.entries) {
+		end, work := n, 0
+		for ; end < len(b.entries) && b.entries[end].unit == b.entries[n].unit; end++ {
+			if !b.entries[end].over {
+				work += b.entries[end].work
+			}
+		}
+		if n > 0 && sum > 0 && sum+work > limit {
+			break
+		}
+		n, sum = end, sum+work
+	}
+	latest := make(map[model.Ref]*entry, n)
+	for _, e := range b.entries[:n] {
+		if !e.over {
+			latest[e.ref] = e
+		}
+	}
+	for _, e := range b.entries[:n] {
+		if e.over {
+			continue
+		}
+		if latest[e.ref] == e {
+			r.changes = append(r.changes, e.change)
+		}
+		if b.last[e.ref] == e {
+			delete(b.last, e.ref)
+		}
+		b.work -= e.work
+		e.over, e.before = true, nil
+	}
+	b.entries = b.entries[n:]
+	r.work += sum
+}

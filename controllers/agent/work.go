@@ -1,0 +1,67 @@
+package agent
+
+import (
+	discoveryv1 "k8s.io/api/discovery/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	clusterv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+)
+
+// workOf estimates what an object costs: one, and one for each rule, peer, block,
+// port and address that it lists. It reads lengths only.
+func workOf(o runtime.Object) int {
+	n := 1
+	switch o := o.(type) {
+	case *networkingv1.NetworkPolicy:
+		for i := range o.Spec.Ingress {
+			n += nativeWork(o.Spec.Ingress[i].From, o.Spec.Ingress[i].Ports)
+		}
+		for i := range o.Spec.Egress {
+			n += nativeWork(o.Spec.Egress[i].To, o.Spec.Egress[i].Ports)
+		}
+	case *v1alpha1.NetworkPolicy:
+		n += rulesWork(o.Spec.Ingress) + rulesWork(o.Spec.Egress)
+	case *v1alpha1.GlobalNetworkPolicy:
+		n += rulesWork(o.Spec.Ingress) + rulesWork(o.Spec.Egress)
+	case *clusterv1alpha2.ClusterNetworkPolicy:
+		for i := range o.Spec.Ingress {
+			n += 1 + len(o.Spec.Ingress[i].From) + len(o.Spec.Ingress[i].Protocols)
+		}
+		for i := range o.Spec.Egress {
+			n += 1 + len(o.Spec.Egress[i].Protocols)
+			for j := range o.Spec.Egress[i].To {
+				n += 1 + len(o.Spec.Egress[i].To[j].Networks)
+			}
+		}
+	case *v1alpha1.NetworkSet:
+		n += len(o.Spec.Nets)
+	case *v1alpha1.GlobalNetworkSet:
+		n += len(o.Spec.Nets)
+	case *discoveryv1.EndpointSlice:
+		n += len(o.Endpoints)
+	}
+	return n
+}
+
+func nativeWork(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) int {
+	n := 1 + len(ports)
+	for i := range peers {
+		if n++; peers[i].IPBlock != nil {
+			n += len(peers[i].IPBlock.Except)
+		}
+	}
+	return n
+}
+
+func rulesWork(rules []v1alpha1.Rule) int {
+	n := 0
+	for i := range rules {
+		n++
+		for _, e := range []*v1alpha1.EntityRule{&rules[i].Source, &rules[i].Destination} {
+			n += len(e.Nets) + len(e.NotNets) + len(e.Ports) + len(e.NotPorts)
+		}
+	}
+	return n
+}
