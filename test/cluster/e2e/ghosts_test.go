@@ -13,7 +13,6 @@ import (
 	. "github.com/onsi/gomega"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
@@ -24,8 +23,8 @@ import (
 const (
 	// roaming is a block of pods' addresses that is in no node's podCIDR.
 	roaming = "10.230.1.0/24"
-	// staying is how long the pod takes to end, in seconds.
-	staying = 180
+	// staying is how long the pod runs on at least.
+	staying = 20 * time.Second
 )
 
 // roam has the next pods of a node get addresses of block roaming until the spec is
@@ -74,6 +73,22 @@ func roam(ctx SpecContext, node string) {
 	time.Sleep(2 * time.Second) // the runtime reads the folder when it is told of a change
 }
 
+// halt stops a node's kubelet, as one that hangs, until the returned function is
+// called or the spec is over. One that runs ends a pod without an object in seconds,
+// whatever its grace period.
+func halt(ctx SpecContext, node string) (goOn func()) {
+	GinkgoHelper()
+	signal := func(ctx context.Context, name string) {
+		GinkgoHelper()
+		out, err := run(ctx, node, "bash", "-c", fmt.Sprintf(
+			`for p in /proc/[0-9]*; do [ "$(cat $p/comm 2>/dev/null)" = kubelet ] && kill -%s ${p#/proc/} && found=1; done; test -n "$found"`, name))
+		Expect(err).NotTo(HaveOccurred(), "%s: %s", node, out)
+	}
+	signal(ctx, "STOP")
+	DeferCleanup(func(ctx SpecContext) { signal(ctx, "CONT") }, NodeTimeout(minute))
+	return func() { signal(ctx, "CONT") }
+}
+
 func nodeObject(ctx context.Context, name string) *corev1.Node {
 	GinkgoHelper()
 	var n corev1.Node
@@ -104,11 +119,9 @@ spec:
   types: [Egress]
   egress: [{action: Deny, destination: {notSelector: role == 'db'}}, {action: Pass}]
 `)
-		By("a pod that takes long to end")
+		By("a pod")
 		pod := probePod("alpha", "roamer", node, "roamer", fmt.Sprint(port80))
 		pod.Labels = map[string]string{"team": "alpha", "role": "roamer"}
-		pod.Spec.TerminationGracePeriodSeconds = ptr.To[int64](staying)
-		pod.Spec.Containers[0].Lifecycle = &corev1.Lifecycle{PreStop: &corev1.LifecycleHandler{Sleep: &corev1.SleepAction{Seconds: staying}}}
 		create(ctx, pod)
 		p := &place{name: "alpha/roamer", node: node, pod: client.ObjectKeyFromObject(pod), probe: probe.NewClient(control("roamer"))}
 		Eventually(ctx, func(g Gomega) {
@@ -125,12 +138,13 @@ spec:
 		expect(ctx, out, func(f flow) bool { return strings.HasSuffix(f.to.name, "/db") })
 
 		By("its object goes, and it runs on")
+		goOn := halt(ctx, node)
 		gone := time.Now()
 		Expect(admin.Delete(ctx, pod, client.GracePeriodSeconds(0))).To(Succeed())
 		Eventually(ctx, func() bool {
 			return apierrors.IsNotFound(admin.Get(ctx, p.pod, &corev1.Pod{}))
 		}).Should(BeTrue())
-		for time.Since(gone) < staying/4*time.Second {
+		for time.Since(gone) < staying {
 			expectDenied(ctx, out) // by probes of its own: it runs
 			expectDenied(ctx, in)
 		}
@@ -143,10 +157,12 @@ spec:
 		expectDenied(ctx, out)
 
 		By("its sandbox stops, and nothing is left of it")
+		goOn()
+		ending := time.Now()
 		Eventually(ctx, func(g Gomega) {
 			var r v1alpha1.NodeReport
 			g.Expect(admin.Get(ctx, client.ObjectKey{Name: node}, &r)).To(Succeed())
-			g.Expect(r.Report.RenewTime.Time).To(BeTemporally(">", gone.Add(staying*time.Second)))
+			g.Expect(r.Report.RenewTime.Time).To(BeTemporally(">", ending))
 			g.Expect(r.Report.Counts.Ghosts).To(BeZero())
 			g.Expect(r.Report.Ghosts).To(BeEmpty())
 		}).WithTimeout(4 * minute).Should(Succeed())
