@@ -17,6 +17,7 @@ import (
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
+	"github.com/tierwall/tierwall/policy/policytest"
 )
 
 // effectiveView is what `effective` prints of one class of endpoints.
@@ -89,9 +90,9 @@ tiers, policies, rules, the sets that the rules refer to with their sizes, and
 what ends each tier and each direction.
 
 ENDPOINT is NAMESPACE/POD, pod:NAMESPACE/POD, hostEndpoint:NAME, or a reference
-as Tierwall prints it, such as Pod/shop/frontend. With --all, or what -n, -A and
--l choose, every distinct effective policy is shown once, with the endpoints that
-share it.`,
+as Tierwall prints it, such as Pod/shop/frontend. The name of a workload stands
+for its pods. With --all, or what -n, -A and -l choose, every distinct effective
+policy is shown once, with the endpoints that share it.`,
 		Example: `  tierwall effective -f config/samples shop/frontend
   tierwall effective -f config/samples -n shop -l app=frontend
   tierwall effective -f config/samples --all -o json`,
@@ -113,6 +114,9 @@ share it.`,
 				r, err := parseEndpoint(qualify(choose.namespace.of(&in), args[0]))
 				if err != nil {
 					return err
+				}
+				if r.Kind == model.KindPod {
+					r, _ = policytest.NewWorld(ix, objectsOf(objects)).Pod(r)
 				}
 				if all := ix.Endpoints(); !slices.Contains(all, r) {
 					return fmt.Errorf("%s: %s", r, whyNoEndpoint(r, all, objects))

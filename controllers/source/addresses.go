@@ -9,6 +9,7 @@ import (
 	clusterv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/workload"
 )
 
 // The blocks that addresses come from where nothing says otherwise.
@@ -38,7 +39,7 @@ func (r *Result) completeAddresses() {
 		blocks[n.v.Name] = podBlocks(n.v)
 	}
 	for _, p := range all[*corev1.Pod](r) {
-		if !p.o.fromFile() || p.v.Spec.HostNetwork || !runs(p.v) || len(podAddrs(p.v)) > 0 ||
+		if !p.o.fromFile() || p.v.Spec.HostNetwork || !workload.Runs(p.v) || len(podAddrs(p.v)) > 0 ||
 			p.v.Status.PodIP != "" || len(p.v.Status.PodIPs) > 0 {
 			continue
 		}
@@ -60,7 +61,7 @@ func (r *Result) completeAddresses() {
 func (r *Result) warnSharedAddresses() {
 	first := map[netip.Addr]*Object{}
 	for _, p := range all[*corev1.Pod](r) {
-		if p.v.Spec.HostNetwork || !runs(p.v) || !p.o.fromFile() {
+		if p.v.Spec.HostNetwork || !workload.Runs(p.v) || !p.o.fromFile() {
 			continue
 		}
 		for _, addr := range podAddrs(p.v) {

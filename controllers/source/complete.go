@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"slices"
 
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
@@ -14,7 +13,9 @@ import (
 // Complete adds to objects from files what manifests leave out and a cluster
 // would fill in, so that they can be evaluated:
 //
-//   - a pod for each workload (Deployment, CronJob and so on) that has none;
+//   - a pod for each workload (Deployment, CronJob and so on) that has none which runs,
+//     with the labels that its controller gives;
+//   - labels that a kubelet gives its node;
 //   - the service account "default" of pods that name none, and the node of pods
 //     where there is only one;
 //   - namespaces that objects live in and no file defines;
@@ -27,6 +28,7 @@ import (
 // A second call changes nothing.
 func (r *Result) Complete() {
 	r.completeWorkloads()
+	r.completeNodes()
 	r.completePods()
 	r.completeNamespaces()
 	r.completeAddresses()
@@ -67,9 +69,4 @@ func (r *Result) addMade(obj runtime.Object, gvk schema.GroupVersionKind, ref mo
 		made.File, made.Line, made.outline = from.File, from.Line, from.outline
 	}
 	r.add(made)
-}
-
-// runs says whether a pod has not finished.
-func runs(p *corev1.Pod) bool {
-	return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
 }

@@ -103,7 +103,7 @@ func TestComplete(t *testing.T) {
 			"apiVersion: tierwall.io/v1alpha1\nkind: Tierwall\nmetadata: {name: default}\nspec: {autoHostEndpoints: true}\n" +
 				"---\napiVersion: v1\nkind: Node\nmetadata: {name: k, labels: {a: b}}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n---\napiVersion: v1\nkind: Node\nmetadata: {name: l}\n" +
 				"---\napiVersion: tierwall.io/v1alpha1\nkind: HostEndpoint\nmetadata: {name: l-auto-hep}\nspec: {node: l, interfaceName: eth0}\n",
-			[]string{"+ HostEndpoint/k-auto-hep *[192.0.2.1] map[a:b]", "HostEndpoint/l-auto-hep eth0[] map[]", "Node/k [192.0.2.1]", "Node/l [172.30.0.10]"}},
+			[]string{"+ HostEndpoint/k-auto-hep *[192.0.2.1] map[a:b kubernetes.io/hostname:k kubernetes.io/os:linux]", "HostEndpoint/l-auto-hep eth0[] map[]", "Node/k [192.0.2.1]", "Node/l [172.30.0.10]"}},
 		{"a pod for each kind of workload",
 			namespaceYAML + workloadYAML("apps/v1", "Deployment", "d", selected) + workloadYAML("apps/v1", "StatefulSet", "s", selected) +
 				workloadYAML("apps/v1", "DaemonSet", "ds", selected) + workloadYAML("apps/v1", "ReplicaSet", "rs", selected) +
@@ -112,8 +112,23 @@ func TestComplete(t *testing.T) {
 				workloadYAML("batch/v1", "CronJob", "cj", "{schedule: x, jobTemplate: {spec: {template: "+template+"}}}"),
 			[]string{"+ Pod/n/cj [10.244.0.10]", "+ Pod/n/d [10.244.0.11]", "+ Pod/n/ds [10.244.0.12]", "+ Pod/n/j [10.244.0.13]", "+ Pod/n/rc [10.244.0.14]", "+ Pod/n/rs [10.244.0.15]", "+ Pod/n/s [10.244.0.16]"}},
 		{"no pod for a workload that has one by its labels",
-			namespaceYAML + workloadYAML("apps/v1", "Deployment", "d", "{selector: {matchLabels: {app: a}}, template: "+template+"}") + podYAML("a", ""),
+			namespaceYAML + workloadYAML("apps/v1", "Deployment", "d", "{selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a}}, spec: {containers: []}}}") + podYAML("a", ""),
 			[]string{"Pod/n/a [10.244.0.10]"}},
+		{"a pod for a workload of which one has finished, and one bears the labels of the selector alone",
+			namespaceYAML + workloadYAML("apps/v1", "Deployment", "d", "{selector: {matchLabels: {app: a}}, template: {metadata: {labels: {app: a, v: w}}, spec: {containers: []}}}") +
+				podYAML("a", "") + strings.Replace(podYAML("d", "status: {phase: Failed, reason: Evicted}\n"), "app: d", "app: a, v: w", 1),
+			[]string{"+ Pod/n/d-deployment [10.244.0.11]", "Pod/n/a [10.244.0.10]", "Pod/n/d []"}},
+		{"a pod for a CronJob between two runs",
+			namespaceYAML + workloadYAML("batch/v1", "CronJob", "cj", "{jobTemplate: {spec: {template: "+template+"}}}") +
+				"---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: cj-1, namespace: n, ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: cj, uid: x}]}\nspec: {template: " + template + "}\n" +
+				"---\napiVersion: v1\nkind: Pod\nmetadata: {name: cj-1-p, namespace: n, ownerReferences: [{apiVersion: batch/v1, kind: Job, name: cj-1, uid: x}]}\nstatus: {phase: Succeeded}\n",
+			[]string{"+ Pod/n/cj [10.244.0.10]", "Pod/n/cj-1-p []"}},
+		{"a pod for each replica of a StatefulSet",
+			namespaceYAML + workloadYAML("apps/v1", "StatefulSet", "s", "{replicas: 3, selector: {matchLabels: {app: x}}, template: "+template+"}"),
+			[]string{"+ Pod/n/s [10.244.0.10]", "+ Pod/n/s-1 [10.244.0.11]", "+ Pod/n/s-2 [10.244.0.12]"}},
+		{"a pod for a workload whose name and the next are taken",
+			namespaceYAML + workloadYAML("apps/v1", "Deployment", "d", selected) + podYAML("d", "") + podYAML("d-deployment", ""),
+			[]string{"+ Pod/n/d-deployment-2 [10.244.0.12]", "Pod/n/d [10.244.0.10]", "Pod/n/d-deployment [10.244.0.11]"}},
 		{"no pod for a workload that has one by its owners, and none for a workload of a workload",
 			namespaceYAML + workloadYAML("batch/v1", "CronJob", "cj", "{jobTemplate: {spec: {template: "+template+"}}}") +
 				"---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: cj-1, namespace: 'n', ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: cj, uid: x}]}\nspec: {template: " + template + "}\n" +

@@ -15,6 +15,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/workload"
 )
 
 // completeServices makes the EndpointSlices of Services that have a selector
@@ -27,7 +28,7 @@ func (r *Result) completeServices() {
 	}
 	pods := map[string][]*corev1.Pod{} // by namespace
 	for _, p := range all[*corev1.Pod](r) {
-		if runs(p.v) {
+		if workload.Runs(p.v) {
 			pods[p.v.Namespace] = append(pods[p.v.Namespace], p.v)
 		}
 	}
@@ -218,7 +219,7 @@ func resolvePorts(s *corev1.Service, p *corev1.Pod) (ports []discoveryv1.Endpoin
 		number := int32(0)
 		switch {
 		case sp.TargetPort.Type == intstr.String && sp.TargetPort.StrVal != "":
-			number = containerPort(p, sp.TargetPort.StrVal, protocol)
+			number = workload.NamedPort(p, sp.TargetPort.StrVal, protocol)
 		case sp.TargetPort.IntVal != 0:
 			number = sp.TargetPort.IntVal
 		default:
@@ -232,18 +233,4 @@ func resolvePorts(s *corev1.Service, p *corev1.Pod) (ports []discoveryv1.Endpoin
 		key += fmt.Sprintf("/%s:%s:%d", name, protocol, number)
 	}
 	return ports, key
-}
-
-// containerPort finds a named port of a pod; 0 if it has none.
-func containerPort(p *corev1.Pod, name string, protocol corev1.Protocol) int32 {
-	for _, containers := range [][]corev1.Container{p.Spec.Containers, p.Spec.InitContainers} {
-		for _, c := range containers {
-			for _, port := range c.Ports {
-				if port.Name == name && cmp.Or(port.Protocol, corev1.ProtocolTCP) == protocol {
-					return port.ContainerPort
-				}
-			}
-		}
-	}
-	return 0
 }

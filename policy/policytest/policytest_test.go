@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -234,6 +236,57 @@ func TestCompare(t *testing.T) {
 	} {
 		if got := Describe(&tt.d); got != tt.want {
 			t.Errorf("Describe: got %q, want %q", got, tt.want)
+		}
+	}
+}
+
+// TestNamesOfWorkloads: the name of a workload stands for a pod of it.
+func TestNamesOfWorkloads(t *testing.T) {
+	labels := map[string]string{"app": "web", "tier": "front"}
+	deployment := func(ns string) *appsv1.Deployment {
+		return &appsv1.Deployment{
+			ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: "web"},
+			Spec:       appsv1.DeploymentSpec{Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: labels}}},
+		}
+	}
+	pod := func(ns, name, ip string, phase corev1.PodPhase, labels map[string]string) *corev1.Pod {
+		p := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: ns, Name: name, Labels: labels}}
+		p.Status.Phase, p.Status.PodIP = phase, ip
+		return p
+	}
+	running := pod("q", "web-1", "10.0.0.1", corev1.PodRunning, labels)
+	for _, test := range []struct {
+		name, ask, want string
+		objects         []runtime.Object
+	}{
+		{"a pod by its own name", "q/web-1", "10.0.0.1", []runtime.Object{deployment("q"), running}},
+		{"a workload", "q/web", "10.0.0.1", []runtime.Object{deployment("q"), running}},
+		{"a workload by its kind", "deploy/web", "10.0.0.1", []runtime.Object{deployment("q"), running}},
+		{"a workload by its kind, spelled out", "Deployments/web", "10.0.0.1", []runtime.Object{deployment("q"), running}},
+		{"a workload beside a finished pod of its name", "q/web", "10.0.0.1", []runtime.Object{deployment("q"), running, pod("q", "web", "", corev1.PodFailed, labels)}},
+		{"a pod before a workload of its name", "q/web", "10.0.0.2", []runtime.Object{deployment("q"), running, pod("q", "web", "10.0.0.2", corev1.PodRunning, nil)}},
+		{"a pod in a namespace called like a kind", "deploy/web", "10.0.0.3", []runtime.Object{deployment("q"), running, pod("deploy", "web", "10.0.0.3", corev1.PodRunning, nil)}},
+		{"finished", "q/web", "from.pod: q/web: the pod has finished (phase Failed): it sends and receives nothing", []runtime.Object{pod("q", "web", "", corev1.PodFailed, labels)}},
+		{"of two namespaces", "deploy/web", "from.pod: deploy/web: namespaces q and r both have a Deployment of this name; want NAMESPACE/web", []runtime.Object{deployment("q"), deployment("r"), running}},
+		{"nobody", "sts/web", "from.pod: sts/web: there is no such pod", []runtime.Object{deployment("q"), running}},
+	} {
+		ix := policy.New(policy.Options{})
+		for _, o := range test.objects {
+			if m, _, ok := convert.Object(o); ok && m != nil {
+				ix.Upsert(m)
+			}
+		}
+		ix.Flush()
+		port := intstr.FromInt32(80)
+		c := &v1alpha1.PolicyTestCase{Name: "x", Expect: v1alpha1.Allow, From: v1alpha1.PolicyTestPeer{Pod: test.ask}}
+		c.To.IP, c.To.Port = "192.0.2.1", &port
+		f, err := NewWorld(ix, test.objects).Resolve(c)
+		got := f.Src.String()
+		if err != nil {
+			got = err.Error()
+		}
+		if got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package policytest
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
 	"slices"
 
@@ -11,6 +12,7 @@ import (
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
+	"github.com/tierwall/tierwall/policy/workload"
 )
 
 // World is what the names in cases are looked up in.
@@ -18,15 +20,16 @@ type World struct {
 	// Index holds the objects, flushed.
 	Index *policy.Index
 
-	pods map[model.Ref]*corev1.Pod
+	pods      map[model.Ref]*corev1.Pod
+	workloads *workload.Set
 }
 
 // NewWorld returns a World. The objects are those that the index was made from:
 // of them it keeps the pods that are no endpoints (on the host's network,
 // finished, without an address), so that a case that names one can be resolved
-// or refused with the reason.
+// or refused with the reason, and the workloads, whose names stand for their pods.
 func NewWorld(ix *policy.Index, objects []runtime.Object) *World {
-	w := &World{Index: ix, pods: map[model.Ref]*corev1.Pod{}}
+	w := &World{Index: ix, pods: map[model.Ref]*corev1.Pod{}, workloads: workload.NewSet(objects)}
 	for _, o := range objects {
 		if p, ok := o.(*corev1.Pod); ok {
 			w.pods[model.Ref{Kind: model.KindPod, Namespace: p.Namespace, Name: p.Name}] = p
@@ -52,22 +55,19 @@ func (w *World) hostParty(node string, addrs []netip.Addr, ports []model.NamedPo
 // pod finds the addresses and ports of a pod, of a host-network pod those of its
 // node. why says what keeps a pod from having any.
 func (w *World) pod(ref model.Ref) (p party, why string) {
+	if ref, why = w.Pod(ref); why != "" {
+		return party{}, why
+	}
 	if e, ok := w.Index.Endpoint(ref); ok {
 		return party{addrs: e.Addrs, ports: e.Ports}, ""
 	}
-	pod, ok := w.pods[ref]
-	switch {
-	case !ok:
-		why = "there is no such pod"
-		if n, ok := nearest.Ref(ref, w.podNames()); ok {
-			why += "; did you mean " + n.Namespace + "/" + n.Name + "?"
-		}
-		return party{}, why
+	switch pod := w.pods[ref]; {
 	case pod.Status.Phase == corev1.PodSucceeded || pod.Status.Phase == corev1.PodFailed:
 		return party{}, "the pod has finished (phase " + string(pod.Status.Phase) + "): it sends and receives nothing"
 	case !pod.Spec.HostNetwork:
 		return party{}, "the pod has no address"
 	}
+	pod := w.pods[ref]
 	var addrs []netip.Addr
 	for _, ip := range append([]corev1.PodIP{{IP: pod.Status.PodIP}}, pod.Status.PodIPs...) {
 		if a, err := netip.ParseAddr(ip.IP); err == nil && !slices.Contains(addrs, a.Unmap()) {
@@ -81,9 +81,39 @@ func (w *World) pod(ref model.Ref) (p party, why string) {
 	return p, ""
 }
 
+// Pod returns the pod that a name stands for: the pod of that name, or, where none of it
+// runs, one of the workload of that name. The namespace may be a kind of workload in
+// kubectl's words, as in deploy/web, where only one workload is meant then. why says
+// that there is none.
+func (w *World) Pod(ref model.Ref) (pod model.Ref, why string) {
+	exact, there := w.pods[ref]
+	if _, ok := w.Index.Endpoint(ref); ok || there && workload.Runs(exact) {
+		return ref, ""
+	}
+	found := w.workloads.Named(ref.Namespace, ref.Name)
+	if kind, ok := workload.KindOf(ref.Namespace); ok && len(found) == 0 && !there {
+		if found = w.workloads.OfKind(kind, ref.Name); len(found) > 1 {
+			return ref, fmt.Sprintf("namespaces %s and %s both have a %s of this name; want NAMESPACE/%s", found[0].Ref.Namespace, found[1].Ref.Namespace, kind, ref.Name)
+		}
+	}
+	for _, x := range found {
+		if pods := w.workloads.Pods(x); len(pods) > 0 {
+			return model.Ref{Kind: model.KindPod, Namespace: pods[0].Namespace, Name: pods[0].Name}, ""
+		}
+	}
+	if there {
+		return ref, ""
+	}
+	why = "there is no such pod"
+	if n, ok := nearest.Ref(ref, w.podNames()); ok {
+		why += "; did you mean " + n.Namespace + "/" + n.Name + "?"
+	}
+	return ref, why
+}
+
 func containerPorts(pod *corev1.Pod) []model.NamedPort {
 	var out []model.NamedPort
-	for _, c := range pod.Spec.Containers {
+	for _, c := range workload.Containers(pod) {
 		for _, p := range c.Ports {
 			protocol, err := model.ParseProtocol(string(cmp.Or(p.Protocol, corev1.ProtocolTCP)))
 			if err == nil && p.Name != "" && p.ContainerPort > 0 && p.ContainerPort <= 65535 {

@@ -1,0 +1,36 @@
+package workload
+
+import corev1 "k8s.io/api/core/v1"
+
+// NamedPort finds a port of a pod by its name; 0 if there is none. The ports of an
+// ordinary init container are not there any more when others can reach the pod; those
+// of one that is started anew, a sidecar, are.
+func NamedPort(p *corev1.Pod, name string, protocol corev1.Protocol) int32 {
+	for _, c := range Containers(p) {
+		for _, port := range c.Ports {
+			if port.Name == name && protocolOf(port) == protocol {
+				return port.ContainerPort
+			}
+		}
+	}
+	return 0
+}
+
+// Containers are those that run while a pod does: the containers, and the init
+// containers that are started anew when they end.
+func Containers(p *corev1.Pod) []corev1.Container {
+	out := p.Spec.Containers[:len(p.Spec.Containers):len(p.Spec.Containers)]
+	for _, c := range p.Spec.InitContainers {
+		if c.RestartPolicy != nil && *c.RestartPolicy == corev1.ContainerRestartPolicyAlways {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+func protocolOf(p corev1.ContainerPort) corev1.Protocol {
+	if p.Protocol == "" {
+		return corev1.ProtocolTCP
+	}
+	return p.Protocol
+}

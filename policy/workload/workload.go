@@ -1,0 +1,222 @@
+// Package workload reads the objects that controllers make pods from, and finds their
+// pods. It is pure.
+package workload
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// The kinds of workloads.
+const (
+	KindDeployment            model.Kind = "Deployment"
+	KindStatefulSet           model.Kind = "StatefulSet"
+	KindDaemonSet             model.Kind = "DaemonSet"
+	KindReplicaSet            model.Kind = "ReplicaSet"
+	KindReplicationController model.Kind = "ReplicationController"
+	KindJob                   model.Kind = "Job"
+	KindCronJob               model.Kind = "CronJob"
+)
+
+// KindOf reads a kind as kubectl does: its name, plural or short name, in any case.
+func KindOf(word string) (model.Kind, bool) {
+	k, ok := kindWords[strings.ToLower(word)]
+	return k, ok
+}
+
+var kindWords = map[string]model.Kind{
+	"deploy": KindDeployment, "deployment": KindDeployment, "deployments": KindDeployment,
+	"sts": KindStatefulSet, "statefulset": KindStatefulSet, "statefulsets": KindStatefulSet,
+	"ds": KindDaemonSet, "daemonset": KindDaemonSet, "daemonsets": KindDaemonSet,
+	"rs": KindReplicaSet, "replicaset": KindReplicaSet, "replicasets": KindReplicaSet,
+	"rc": KindReplicationController, "replicationcontroller": KindReplicationController, "replicationcontrollers": KindReplicationController,
+	"job": KindJob, "jobs": KindJob,
+	"cj": KindCronJob, "cronjob": KindCronJob, "cronjobs": KindCronJob,
+}
+
+// Workload is an object that a controller makes pods from.
+type Workload struct {
+	Ref    model.Ref
+	UID    types.UID
+	Owners []metav1.OwnerReference
+	// Template of the pods. Never nil.
+	Template *corev1.PodTemplateSpec
+	// Path of the template in the object.
+	Path string
+	// Object it was read from.
+	Object runtime.Object
+}
+
+// Of reads a workload; false for objects of other kinds and for those without a
+// template.
+func Of(o runtime.Object) (w Workload, ok bool) {
+	w = Workload{Path: "spec.template", Object: o}
+	var m *metav1.ObjectMeta
+	switch v := o.(type) {
+	case *appsv1.Deployment:
+		w.Ref.Kind, m, w.Template = KindDeployment, &v.ObjectMeta, &v.Spec.Template
+	case *appsv1.StatefulSet:
+		w.Ref.Kind, m, w.Template = KindStatefulSet, &v.ObjectMeta, &v.Spec.Template
+	case *appsv1.DaemonSet:
+		w.Ref.Kind, m, w.Template = KindDaemonSet, &v.ObjectMeta, &v.Spec.Template
+	case *appsv1.ReplicaSet:
+		w.Ref.Kind, m, w.Template = KindReplicaSet, &v.ObjectMeta, &v.Spec.Template
+	case *corev1.ReplicationController:
+		if v.Spec.Template == nil {
+			return Workload{}, false
+		}
+		w.Ref.Kind, m, w.Template = KindReplicationController, &v.ObjectMeta, v.Spec.Template
+	case *batchv1.Job:
+		w.Ref.Kind, m, w.Template = KindJob, &v.ObjectMeta, &v.Spec.Template
+	case *batchv1.CronJob:
+		w.Ref.Kind, m, w.Template = KindCronJob, &v.ObjectMeta, &v.Spec.JobTemplate.Spec.Template
+		w.Path = "spec.jobTemplate.spec.template"
+	default:
+		return Workload{}, false
+	}
+	w.Ref.Namespace, w.Ref.Name, w.UID, w.Owners = m.Namespace, m.Name, m.UID, m.OwnerReferences
+	return w, true
+}
+
+// Runs reports whether a pod has not finished.
+func Runs(p *corev1.Pod) bool {
+	return p.Status.Phase != corev1.PodSucceeded && p.Status.Phase != corev1.PodFailed
+}
+
+// Set is the workloads and the running pods of a set of objects.
+type Set struct {
+	workloads map[model.Ref]Workload
+	pods      map[string][]*corev1.Pod // by namespace
+}
+
+// NewSet reads objects of all kinds.
+func NewSet(objects []runtime.Object) *Set {
+	s := &Set{workloads: map[model.Ref]Workload{}, pods: map[string][]*corev1.Pod{}}
+	for _, o := range objects {
+		if p, ok := o.(*corev1.Pod); ok && Runs(p) {
+			s.pods[p.Namespace] = append(s.pods[p.Namespace], p)
+		} else if w, ok := Of(o); ok {
+			s.workloads[w.Ref] = w
+		}
+	}
+	for _, list := range s.pods {
+		slices.SortFunc(list, func(a, b *corev1.Pod) int { return cmp.Compare(a.Name, b.Name) })
+	}
+	return s
+}
+
+// Find returns a workload by its reference.
+func (s *Set) Find(r model.Ref) (Workload, bool) {
+	w, ok := s.workloads[r]
+	return w, ok
+}
+
+// Named returns the workloads of a name that no other workload of the set makes, by
+// kind.
+func (s *Set) Named(namespace, name string) []Workload {
+	var out []Workload
+	for _, k := range []model.Kind{KindCronJob, KindDaemonSet, KindDeployment, KindJob, KindReplicaSet, KindReplicationController, KindStatefulSet} {
+		if w, ok := s.workloads[model.Ref{Kind: k, Namespace: namespace, Name: name}]; ok && !s.Made(w) {
+			out = append(out, w)
+		}
+	}
+	return out
+}
+
+// OfKind returns the workloads of a kind and name in all namespaces, by namespace.
+func (s *Set) OfKind(k model.Kind, name string) []Workload {
+	var out []Workload
+	for ref, w := range s.workloads {
+		if ref.Kind == k && ref.Name == name {
+			out = append(out, w)
+		}
+	}
+	slices.SortFunc(out, func(a, b Workload) int { return a.Ref.Compare(b.Ref) })
+	return out
+}
+
+// Made reports whether a workload is made by another one of the set, as a
+// Deployment's ReplicaSets are in the export of a namespace.
+func (s *Set) Made(w Workload) bool {
+	return slices.ContainsFunc(w.Owners, func(o metav1.OwnerReference) bool {
+		_, ok := s.owner(w.Ref.Namespace, o)
+		return ok
+	})
+}
+
+// Pods returns the running pods that belong to a workload, by name: those that it
+// owns, directly or through a workload that it makes. Where the set does not hold that
+// one, its name tells. Of a pod without an owner, and where the name leaves it open, the
+// labels decide: it has all those of the template.
+func (s *Set) Pods(w Workload) []*corev1.Pod {
+	var out []*corev1.Pod
+	for _, p := range s.pods[w.Ref.Namespace] {
+		if s.belongs(p, w) {
+			out = append(out, p)
+		}
+	}
+	return out
+}
+
+func (s *Set) belongs(p *corev1.Pod, w Workload) bool {
+	if len(p.OwnerReferences) == 0 {
+		return w.labels(p)
+	}
+	for _, o := range p.OwnerReferences {
+		if w.is(o) {
+			return true
+		}
+		if between, ok := s.owner(p.Namespace, o); ok {
+			if slices.ContainsFunc(between.Owners, w.is) {
+				return true
+			}
+		} else if w.made(o, p) {
+			return true
+		}
+	}
+	return false
+}
+
+// owner returns the workload that an owner reference names.
+func (s *Set) owner(namespace string, o metav1.OwnerReference) (Workload, bool) {
+	w, ok := s.workloads[model.Ref{Kind: model.Kind(o.Kind), Namespace: namespace, Name: o.Name}]
+	return w, ok && w.is(o)
+}
+
+// is reports whether an owner reference names the workload. Manifests have no UIDs.
+func (w Workload) is(o metav1.OwnerReference) bool {
+	return model.Kind(o.Kind) == w.Ref.Kind && o.Name == w.Ref.Name && (o.UID == "" || w.UID == "" || o.UID == w.UID)
+}
+
+// made reports whether the workload made the owner of a pod, by the owner's kind and
+// name: a ReplicaSet has the hash of its template behind that of the Deployment, a Job
+// its time behind that of the CronJob.
+func (w Workload) made(o metav1.OwnerReference, p *corev1.Pod) bool {
+	rest, ok := strings.CutPrefix(o.Name, w.Ref.Name+"-")
+	switch kind := model.Kind(o.Kind); {
+	case !ok || rest == "":
+		return false
+	case w.Ref.Kind == KindDeployment && kind == KindReplicaSet:
+		return rest == p.Labels[labelTemplateHash] || p.Labels[labelTemplateHash] == "" && w.labels(p)
+	case w.Ref.Kind == KindCronJob && kind == KindJob:
+		return strings.Trim(rest, "0123456789") == "" || w.labels(p)
+	}
+	return false
+}
+
+// labels reports whether a pod has all labels of the template, of which there is one
+// at least.
+func (w Workload) labels(p *corev1.Pod) bool {
+	return len(w.Template.Labels) > 0 && labels.SelectorFromSet(w.Template.Labels).Matches(labels.Set(p.Labels))
+}
