@@ -30,12 +30,15 @@ func (o *calicoTier) translate(t *translation) error {
 			t.lose("spec.order", "the order of tier %s is always %s, not %s; compare it with the orders of your other tiers",
 				meta.Name, number(fixed.order), number(*o.Spec.Order))
 		}
-		if a := o.Spec.DefaultAction; a != nil && *a != fixed.action {
+		if a := o.Spec.DefaultAction; a != nil && ruleAction(*a) != fixed.action {
 			t.lose("spec.defaultAction", "tier %s always ends with %s, not %s", meta.Name, fixed.action, *a)
 		}
 		return nil
 	}
 	spec := o.Spec.DeepCopy()
+	if a := spec.DefaultAction; a != nil {
+		*a = ruleAction(*a)
+	}
 	t.add(&v1alpha1.Tier{
 		TypeMeta:   typeMeta(v1alpha1.GroupVersion, "Tier"),
 		ObjectMeta: meta,

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"slices"
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -65,8 +66,8 @@ func (o *calicoStagedNetworkPolicy) translate(t *translation) error {
 // staged says whether a staged policy is one to be evaluated; for the other
 // actions it notes what becomes of them.
 func (t *translation) staged(action string) bool {
-	switch action {
-	case "", "Set", "Learn":
+	switch stagedActions[strings.ToLower(action)] {
+	case "Set", "Learn":
 		return true
 	case "Delete":
 		t.lose("spec.stagedAction", "Delete previews the removal of the enforced policy of the same name, which has no equivalent; compare the manifests with and without that policy by `tierwall diff`")
@@ -77,6 +78,9 @@ func (t *translation) staged(action string) bool {
 	}
 	return false
 }
+
+// stagedActions are what a staged policy can be for, in any case; unset means Set.
+var stagedActions = map[string]string{"": "Set", "set": "Set", "learn": "Learn", "delete": "Delete", "ignore": "Ignore"}
 
 func (t *translation) explainStaged(name string) {
 	t.explain("metadata.name", "becomes %s with enforcement Audit, since staged and enforced policies are of one kind", name)
@@ -90,6 +94,7 @@ func (t *translation) globalPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMeta, s
 		return nil, err
 	}
 	c := t.policySpec(s, false)
+	c.Types = t.policyTypes(tm, s.Types, g.PreDNAT)
 	p := &v1alpha1.GlobalNetworkPolicy{
 		TypeMeta:   typeMeta(v1alpha1.GroupVersion, "GlobalNetworkPolicy"),
 		ObjectMeta: *meta,
@@ -116,6 +121,7 @@ func (t *translation) namespacedPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMet
 		return nil, err
 	}
 	c := t.policySpec(s, true)
+	c.Types = t.policyTypes(tm, s.Types, false)
 	return &v1alpha1.NetworkPolicy{
 		TypeMeta:   typeMeta(v1alpha1.GroupVersion, "NetworkPolicy"),
 		ObjectMeta: *meta,
@@ -141,11 +147,36 @@ func (t *translation) policySpec(s *calicoPolicySpec, namespaced bool) calicoPol
 	}
 	t.checkSelector("spec.selector", s.Selector)
 	t.checkSelector("spec.serviceAccountSelector", s.ServiceAccountSelector)
-	out.Types = append([]v1alpha1.PolicyType(nil), s.Types...)
 	out.PerformanceHints = append([]string(nil), s.PerformanceHints...)
 	out.Ingress = t.calicoRules("spec.ingress", s.Ingress, namespaced)
 	out.Egress = t.calicoRules("spec.egress", s.Egress, namespaced)
 	return out
+}
+
+// policyTypes are the directions that a policy governs, in the case that Tierwall takes.
+// Where they are unset, the v3 API fills them in from the rules, as Tierwall does. In
+// the crd spelling they are as they were stored, and nobody has: then Calico has the
+// policy govern both, whatever its rules. What happens before DNAT is ingress alone.
+func (t *translation) policyTypes(tm *metav1.TypeMeta, in []v1alpha1.PolicyType, preDNAT bool) []v1alpha1.PolicyType {
+	var out []v1alpha1.PolicyType
+	for _, ty := range in {
+		for _, known := range []v1alpha1.PolicyType{v1alpha1.PolicyTypeIngress, v1alpha1.PolicyTypeEgress} {
+			if strings.EqualFold(string(ty), string(known)) {
+				ty = known
+			}
+		}
+		if !slices.Contains(out, ty) {
+			out = append(out, ty)
+		}
+	}
+	switch {
+	case len(out) > 0 || tm.GroupVersionKind().Group != calicoCRDGroup:
+		return out
+	case preDNAT:
+		return []v1alpha1.PolicyType{v1alpha1.PolicyTypeIngress}
+	}
+	t.spell("spec.types", "unset: as data of Calico the policy governs Ingress and Egress, whatever its rules; `calicoctl` and the v3 API would have filled in fewer")
+	return []v1alpha1.PolicyType{v1alpha1.PolicyTypeIngress, v1alpha1.PolicyTypeEgress}
 }
 
 // checkSelector notes labels in a selector that only Calico gives to endpoints.

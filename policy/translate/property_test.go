@@ -137,6 +137,8 @@ func randomSpec(r *rand.Rand, kind string) (map[string]any, string) {
 		}
 		spec[d] = rules
 	}
+	// Unset ones differ: as data nobody has filled them in.
+	spec["types"] = [][]string{{"Ingress"}, {"egress"}, {"Ingress", "EGRESS"}, {"ingress", "Ingress"}}[r.IntN(4)]
 	return spec, tier
 }
 

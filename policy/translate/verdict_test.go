@@ -110,6 +110,74 @@ func TestVerdicts(t *testing.T) {
 		allow, deny []string
 	}{
 		{
+			name: "Calico's data: without types a policy governs both directions",
+			docs: `
+apiVersion: crd.projectcalico.org/v1
+kind: NetworkPolicy
+metadata: {name: default.back, namespace: shop}
+spec:
+  selector: app == 'back'
+  ingress: [{action: allow, source: {selector: app == 'front'}}]
+---
+apiVersion: crd.projectcalico.org/v1
+kind: GlobalNetworkPolicy
+metadata: {name: default.front}
+spec: {namespaceSelector: projectcalico.org/name == 'other', selector: app == 'front', egress: [{action: Allow}]}
+---
+apiVersion: crd.projectcalico.org/v1
+kind: GlobalNetworkPolicy
+metadata: {name: default.dns}
+spec: {selector: app == 'dns'}
+`,
+			allow: []string{"shop/front > shop/back 80", "other/front > outside 443"},
+			deny: []string{
+				"shop/back > outside 443", "shop/evil > shop/back 80", "outside > other/front 80", "shop/front > other/front 80",
+				"kube-system/dns > outside 53", "shop/front > kube-system/dns 53",
+			},
+		},
+		{
+			name: "Calico's data: with types it governs what they say, in any case",
+			docs: `
+apiVersion: crd.projectcalico.org/v1
+kind: NetworkPolicy
+metadata: {name: default.back, namespace: shop}
+spec: {selector: app == 'back', types: [ingress], ingress: [{action: deny, source: {selector: app == 'evil'}}]}
+---
+apiVersion: crd.projectcalico.org/v1
+kind: NetworkPolicy
+metadata: {name: default.front, namespace: shop}
+spec: {selector: app == 'front', types: [EGRESS, Egress], egress: [{action: LOG}, {action: deny, protocol: tCP, destination: {ports: ["80"]}}, {action: alloW}]}
+`,
+			allow: []string{"shop/back > outside 443", "outside > shop/front 80", "shop/front > outside 443"},
+			deny:  []string{"shop/evil > shop/back 80", "shop/front > outside 80"},
+		},
+		{
+			name: "Calico: without types its API fills them in",
+			docs: `
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: back, namespace: shop}
+spec: {selector: app == 'back', ingress: [{action: deny, protocol: udp}, {action: Allow, source: {selector: app == 'front'}}]}
+---
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: front, namespace: shop}
+spec: {selector: app == 'front', types: [ingress]}
+---
+apiVersion: projectcalico.org/v3
+kind: Tier
+metadata: {name: sec}
+spec: {order: 1, defaultAction: pass}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: sec.none}
+spec: {tier: sec, selector: app == 'evil', types: [Ingress]}
+`,
+			allow: []string{"shop/front > shop/back 80", "shop/back > outside 443", "shop/front > outside 443", "outside > shop/evil 80"},
+			deny:  []string{"shop/evil > shop/back 80", "outside > shop/front 80"},
+		},
+		{
 			name: "Calico: a negative selector in a namespaced policy means the namespace",
 			docs: `
 apiVersion: projectcalico.org/v3
