@@ -2,11 +2,14 @@ package cmd
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
+	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy/lint"
@@ -15,15 +18,24 @@ import (
 
 // located is a finding at its place in the input.
 type located struct {
-	File string `json:"file,omitempty"`
-	Line int    `json:"line,omitempty"`
-	lint.Finding
+	File     string        `json:"file,omitempty"`
+	Line     int           `json:"line,omitempty"`
+	Column   int           `json:"column,omitempty"`
+	Severity lint.Severity `json:"severity"`
+	Code     string        `json:"code"`
+	// Object as Kind/name or Kind/namespace/name; empty if what is found is of no object.
+	Object  string         `json:"object,omitempty"`
+	Field   string         `json:"field,omitempty"`
+	Message string         `json:"message"`
+	Related []lint.Related `json:"related,omitempty"`
 }
 
 // lintReport is what `lint` prints in JSON and YAML.
 type lintReport struct {
-	Findings []located   `json:"findings"`
-	Summary  lintSummary `json:"summary"`
+	APIVersion string      `json:"apiVersion"`
+	Kind       string      `json:"kind"`
+	Findings   []located   `json:"findings"`
+	Summary    lintSummary `json:"summary"`
 }
 
 type lintSummary struct {
@@ -31,77 +43,147 @@ type lintSummary struct {
 	Errors   int `json:"errors"`
 	Warnings int `json:"warnings"`
 	Infos    int `json:"infos"`
+	// Ignored counts the findings that an annotation or a flag has silenced.
+	Ignored int `json:"ignored"`
+	// Unreadable says that some of the input could not be read, so that only what
+	// shows in one object alone has been looked for.
+	Unreadable bool `json:"unreadable,omitempty"`
+}
+
+// lintFlags are the flags of `lint` beside those of its input.
+type lintFlags struct {
+	strict bool
+	level  levelFlag
+	ignore codesFlag
+	out    outputFlag
 }
 
 func newLintCommand(s streams) *cobra.Command {
 	var in inputFlags
-	var out outputFlag
-	var strict bool
-	level := levelFlag(lint.Info)
+	f := lintFlags{level: levelFlag(lint.Info)}
 	c := &cobra.Command{
 		Use:   "lint [PATH...]",
 		Short: "Find what is invalid, hidden, useless or surprising in manifests",
 		Long: `Lint reads files and folders, or the live cluster if none are given, and reports
 invalid objects, missing tiers, rules that never match or that earlier rules hide,
 selectors that match nothing, pods that are cut off from DNS, and host policies
-that failsafe ports overrule; each with its file, line, object and field.
+that failsafe ports overrule; each with its file, line, column, object and field.
+
+An annotation of an object silences findings about it, and --ignore all of a code:
+
+  metadata: {annotations: {tierwall.io/lint-ignore: "selects-nothing,no-dns"}}
 
 The exit status is 1 if there are errors, or with --strict warnings, and 2 if the
 input cannot be read.`,
 		Example: `  tierwall lint config/samples
-  tierwall lint --strict --level warning policies/`,
+  tierwall lint --strict --level warning policies/
+  tierwall lint -o sarif policies/ > lint.sarif`,
 		RunE: func(c *cobra.Command, args []string) error {
 			in.filenames = append(in.filenames, args...)
-			r, err := in.load(c.Context(), s)
+			r, unreadable, err := readAll(c.Context(), s, &in)
 			if err != nil {
 				return err
 			}
-			report := lintResult(r, lint.Severity(level))
-			if out.text() {
-				err = printFindings(s, report)
-			} else {
-				err = out.write(s.out, report)
+			report := f.run(r, unreadable)
+			if err := f.print(s, report); err != nil {
+				return err
 			}
-			if err == nil && (report.Summary.Errors > 0 || strict && report.Summary.Warnings > 0) {
-				err = errNegative
+			switch {
+			case report.Summary.Unreadable:
+				return errUnreadable
+			case report.Summary.Errors > 0 || f.strict && report.Summary.Warnings > 0:
+				return errNegative
 			}
-			return err
+			return nil
 		},
 	}
 	fs := c.Flags()
 	in.registerCluster(fs)
 	fs.StringArrayVarP(&in.filenames, "filename", "f", nil, `file or folder, or "-" for standard input; the same as an argument`)
-	fs.BoolVar(&strict, "strict", false, "exit with status 1 on warnings too")
-	fs.Var(&level, "level", "least severity to report: error, warning, info")
-	out.register(fs)
+	fs.BoolVar(&f.strict, "strict", false, "exit with status 1 on warnings too")
+	fs.Var(&f.level, "level", "least severity to report: error, warning, info")
+	fs.Var(&f.ignore, "ignore", "codes of findings that are not reported, separated by commas; may be repeated")
+	f.out.register(fs, formatSARIF, formatGitHub)
 	return c
 }
 
-// lintResult runs the linter and finds the place of what it has found.
-func lintResult(r *source.Result, level lint.Severity) lintReport {
-	ix, problems := r.Index()
-	known := make([]model.Ref, len(r.Objects))
-	for i := range r.Objects {
-		known[i] = r.Objects[i].Ref
-	}
-	report := lintReport{Findings: []located{}, Summary: lintSummary{Objects: len(r.Objects)}}
-	for _, f := range lint.Run(ix, problems, known, r.ServiceAddrs()) {
-		switch f.Severity {
-		case lint.Error:
-			report.Summary.Errors++
-		case lint.Warning:
-			report.Summary.Warnings++
-		default:
-			report.Summary.Infos++
+// readAll reads what `lint` looks at. Texts that cannot be read as manifests are
+// findings; the error is of files, folders and clusters that cannot be read at all.
+func readAll(ctx context.Context, s streams, in *inputFlags) (r *source.Result, unreadable []located, err error) {
+	if len(in.filenames) == 0 {
+		if r, err = in.readCluster(ctx); err != nil {
+			return nil, nil, err
 		}
-		if !f.Severity.AtLeast(level) {
+		r.Complete()
+		return r, nil, nil
+	}
+	r, wrong, dropped := source.LoadAll(in.filenames, source.Options{Stdin: s.in})
+	var errs []error
+	for _, e := range wrong {
+		if e.Unread {
+			errs = append(errs, e)
 			continue
 		}
-		l := located{Finding: f}
-		if o, ok := r.Lookup(f.Object); ok {
-			l.File, l.Line = o.File, o.LineOf(f.Field)
+		unreadable = append(unreadable, atPlace(e, lint.Error, lint.CodeUnreadable))
+	}
+	if len(errs) > 0 {
+		return nil, nil, errors.Join(errs...)
+	}
+	if dropped > 0 {
+		unreadable = append(unreadable, located{Severity: lint.Error, Code: lint.CodeUnreadable, Message: fmt.Sprintf("and %d more errors", dropped)})
+	}
+	r.Complete()
+	return r, unreadable, nil
+}
+
+// atPlace is an error or warning of the input as a finding.
+func atPlace(e *source.Error, severity lint.Severity, code string) located {
+	return located{File: e.File, Line: e.Line, Column: e.Column, Severity: severity, Code: code, Object: e.Object, Field: e.Field, Message: e.Message}
+}
+
+// run runs the linter and finds the place of what it has found.
+func (f *lintFlags) run(r *source.Result, unreadable []located) lintReport {
+	report := lintReport{APIVersion: reportVersion, Kind: "LintReport", Findings: []located{}, Summary: lintSummary{Objects: len(r.Objects), Unreadable: len(unreadable) > 0}}
+	found := unreadable
+	for i := range r.Warnings {
+		w := source.Error(r.Warnings[i])
+		found = append(found, atPlace(&w, cmp.Or(w.Severity, lint.Warning), cmp.Or(w.Code, lint.CodeInvalid)))
+	}
+	ignored := map[string][]string{} // by object
+	for i := range r.Objects {
+		o := &r.Objects[i]
+		codes, refused := ignoredBy(o)
+		if refused != "" {
+			found = append(found, place(r, lint.Finding{Severity: lint.Warning, Code: lint.CodeInvalid, Object: o.Ref,
+				Field: "metadata.annotations[" + lint.IgnoreAnnotation + "]", Message: refused}))
 		}
-		report.Findings = append(report.Findings, l)
+		if len(codes) > 0 {
+			ignored[o.Ref.String()] = codes
+		}
+	}
+	ix, problems := r.Index()
+	if report.Summary.Unreadable {
+		for _, finding := range lint.Problems(problems) {
+			found = append(found, place(r, finding))
+		}
+	} else {
+		known := make([]model.Ref, len(r.Objects))
+		for i := range r.Objects {
+			known[i] = r.Objects[i].Ref
+		}
+		for _, finding := range lint.Run(ix, problems, known, r.ServiceAddrs()) {
+			found = append(found, place(r, finding))
+		}
+	}
+	for _, l := range found {
+		if slices.Contains(f.ignore.codes, l.Code) || slices.Contains(ignored[l.Object], l.Code) {
+			report.Summary.Ignored++
+			continue
+		}
+		report.Summary.count(l.Severity)
+		if l.Severity.AtLeast(lint.Severity(f.level)) {
+			report.Findings = append(report.Findings, l)
+		}
 	}
 	slices.SortStableFunc(report.Findings, func(a, b located) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
@@ -109,49 +191,52 @@ func lintResult(r *source.Result, level lint.Severity) lintReport {
 	return report
 }
 
-func printFindings(s streams, r lintReport) error {
-	c := coloursFor(s.out)
-	for _, f := range r.Findings {
-		place := ""
-		switch {
-		case f.File != "" && f.Line > 0:
-			place = fmt.Sprintf("%s:%d: ", plain(f.File), f.Line)
-		case f.File != "":
-			place = plain(f.File) + ": "
-		}
-		severity := string(f.Severity)
-		switch f.Severity {
-		case lint.Error:
-			severity = c.red(severity)
-		case lint.Warning:
-			severity = c.yellow(severity)
-		default:
-			severity = c.dim(severity)
-		}
-		field := ""
-		if f.Field != "" {
-			field = f.Field + ": "
-		}
-		if _, err := fmt.Fprintf(s.out, "%s%s: %s: %s%s (%s)\n", place, severity, f.Object, field, f.Message, f.Code); err != nil {
-			return err
-		}
+// place finds where a finding is in the input.
+func place(r *source.Result, f lint.Finding) located {
+	l := located{Severity: f.Severity, Code: f.Code, Object: f.Object.String(), Field: f.Field, Message: f.Message, Related: f.Related}
+	if o, ok := r.Lookup(f.Object); ok {
+		l.File = o.File
+		l.Line, l.Column = o.PositionOf(f.Field)
 	}
-	_, err := fmt.Fprintln(s.out, r.Summary)
-	return err
+	return l
+}
+
+// ignoredBy reads the annotation that silences findings about an object.
+func ignoredBy(o *source.Object) (codes []string, refused string) {
+	m, err := meta.Accessor(o.Object)
+	if err != nil || o.Added {
+		return nil, ""
+	}
+	return lint.ParseCodes(m.GetAnnotations()[lint.IgnoreAnnotation])
+}
+
+func (s *lintSummary) count(severity lint.Severity) {
+	switch severity {
+	case lint.Error:
+		s.Errors++
+	case lint.Warning:
+		s.Warnings++
+	default:
+		s.Infos++
+	}
 }
 
 // String is the last line of the text.
 func (s lintSummary) String() string {
-	count := func(n int, noun string) string {
-		if n == 1 {
-			return "1 " + noun
-		}
-		return fmt.Sprintf("%d %ss", n, noun)
-	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s: ", count(s.Objects, "object"))
 	if s.Errors+s.Warnings+s.Infos == 0 {
-		return count(s.Objects, "object") + ": nothing found."
+		b.WriteString("nothing found")
+	} else {
+		fmt.Fprintf(&b, "%s, %s, %s", count(s.Errors, "error"), count(s.Warnings, "warning"), count(s.Infos, "info"))
 	}
-	return fmt.Sprintf("%s: %s, %s, %s.", count(s.Objects, "object"), count(s.Errors, "error"), count(s.Warnings, "warning"), count(s.Infos, "info"))
+	if s.Ignored > 0 {
+		fmt.Fprintf(&b, ", %d ignored", s.Ignored)
+	}
+	if s.Unreadable {
+		b.WriteString("; what takes all objects to see has not been looked for, since some cannot be read")
+	}
+	return b.String() + "."
 }
 
 // levelFlag is the flag --level.
@@ -171,4 +256,23 @@ func (l *levelFlag) Set(v string) error {
 		return nil
 	}
 	return errors.New("want error, warning or info")
+}
+
+// codesFlag is the flag --ignore.
+type codesFlag struct{ codes []string }
+
+// String implements pflag.Value.
+func (c *codesFlag) String() string { return strings.Join(c.codes, ",") }
+
+// Type implements pflag.Value.
+func (c *codesFlag) Type() string { return "codes" }
+
+// Set implements pflag.Value.
+func (c *codesFlag) Set(v string) error {
+	codes, refused := lint.ParseCodes(v)
+	if refused != "" {
+		return errors.New(refused)
+	}
+	c.codes = append(c.codes, codes...)
+	return nil
 }

@@ -26,6 +26,10 @@ const (
 // Nothing more is printed, and the exit status is 1.
 var errNegative = errors.New("negative result")
 
+// errUnreadable is returned by a command that has printed what of its input cannot
+// be used. Nothing more is printed, and the exit status is 2.
+var errUnreadable = errors.New("unusable input")
+
 // streams are what a command reads and writes.
 type streams struct {
 	in     io.Reader
@@ -72,6 +76,8 @@ func Main(args []string, in io.Reader, out, errOut io.Writer) int {
 		return exitOK
 	case errors.Is(err, errNegative):
 		return exitNegative
+	case errors.Is(err, errUnreadable):
+		return exitUnusable
 	}
 	printError(errOut, err)
 	return exitUnusable

@@ -66,7 +66,7 @@ func (r *Result) warnSharedAddresses() {
 		}
 		for _, addr := range podAddrs(p.v) {
 			if f, ok := first[addr]; ok && f != p.o {
-				r.warn(p.o, "status.podIPs", "the address %s is also that of %s (%s)", addr, f.Ref, f.Place())
+				r.warnClash(p.o, "status.podIPs", "the address %s is also that of %s (%s)", addr, f.Ref, f.Place())
 				continue
 			}
 			first[addr] = p.o

@@ -19,6 +19,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
 )
@@ -99,7 +100,7 @@ func (l *lister) notes(notes []translate.Note) {
 		if n.Spelling {
 			continue
 		}
-		l.res.Warnings = append(l.res.Warnings, Warning{Object: n.Object, Field: n.Field, Message: n.Message})
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: n.Object, Field: n.Field, Message: n.Message, Code: codeOf(n), Severity: severityOf(n)})
 	}
 }
 
@@ -112,7 +113,7 @@ func (l *lister) add(o runtime.Object) error {
 	}
 	ref := k.refOf(o, m)
 	if _, ok := l.res.Lookup(ref); ok {
-		l.res.Warnings = append(l.res.Warnings, Warning{Object: ref.String(),
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: ref.String(), Code: lint.CodeReplaced, Severity: lint.Info,
 			Message: "there is a Tierwall object and a Calico object of this name; the Calico object is left out"})
 		return nil
 	}
@@ -138,7 +139,7 @@ func (l *lister) kind(ctx context.Context, k *kind) error {
 		}
 	}
 	if k.aid && len(l.denied) > denied {
-		l.res.Warnings = append(l.res.Warnings, Warning{Object: k.gvk.Kind,
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: k.gvk.Kind, Code: lint.CodeSkipped, Severity: lint.Info,
 			Message: "not read, since the permission to list " + k.resource + " is missing: nodes count with the addresses of their Node objects only"})
 		l.denied = l.denied[:denied]
 	}
@@ -152,7 +153,7 @@ func (l *lister) decode(item []byte, kind string, fresh func() any) (any, error)
 	var unknown *convert.UnknownFieldsError
 	if errors.As(err, &unknown) {
 		if unknown.Closed {
-			l.res.Warnings = append(l.res.Warnings, Warning{Object: itemName(item, kind), Message: unknown.Error()})
+			l.res.Warnings = append(l.res.Warnings, Warning{Object: itemName(item, kind), Message: unknown.Error(), Code: lint.CodeUnknownField, Severity: lint.Warning})
 		}
 		return o, nil
 	}

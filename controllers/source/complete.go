@@ -66,7 +66,7 @@ func (r *Result) addMade(obj runtime.Object, gvk schema.GroupVersionKind, ref mo
 	obj.GetObjectKind().SetGroupVersionKind(gvk)
 	made := Object{Object: obj, Ref: ref, Added: true}
 	if from != nil {
-		made.File, made.Line, made.outline = from.File, from.Line, from.outline
+		made.File, made.Line, made.Column, made.outline = from.File, from.Line, from.Column, from.outline
 	}
 	r.add(made)
 }

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+
+	"github.com/tierwall/tierwall/policy/lint"
 )
 
 // maxErrors is the number of errors that one Load reports; the rest is counted.
@@ -15,13 +17,19 @@ const maxErrors = 50
 type Error struct {
 	// File as it was named or found; "stdin" for standard input; empty for a live object.
 	File string
-	// Line from 1; 0 if unknown.
-	Line int
+	// Line and Column from 1; 0 if unknown. Columns count characters.
+	Line, Column int
 	// Object as Kind/name or Kind/namespace/name; empty if it has not come to that.
 	Object string
 	// Field path as in spec.ingress[0].source.nets[1]; empty for the object as a whole.
 	Field   string
 	Message string
+	// Code sorts errors and warnings as package lint sorts its findings.
+	Code string
+	// Severity of a warning as a finding.
+	Severity lint.Severity
+	// Unread says that a file or folder could not be read at all.
+	Unread bool
 }
 
 // Error is "file:line: object: field: message" without the parts that are empty.

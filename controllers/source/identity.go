@@ -4,6 +4,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
 )
@@ -90,8 +91,8 @@ func qualify(objects []runtime.Object, own OwnTier) []runtime.Object {
 // warnings report the replacement on both policies.
 func (r Replaced) warnings() []Warning {
 	return []Warning{
-		{Object: r.By.String(), Message: "replaces " + r.Policy.String() + ", which has the same name and tier"},
-		{Object: r.Policy.String(), Message: "is not evaluated: " + r.By.String() + " has the same name and tier, and replaces it"},
+		{Object: r.By.String(), Code: lint.CodeReplaced, Severity: lint.Info, Message: "replaces " + r.Policy.String() + ", which has the same name and tier"},
+		{Object: r.Policy.String(), Code: lint.CodeReplaced, Severity: lint.Warning, Message: "is not evaluated: " + r.By.String() + " has the same name and tier, and replaces it"},
 	}
 }
 

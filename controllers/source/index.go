@@ -21,7 +21,8 @@ func (r *Result) Locate(problems []model.Problem) []Located {
 	for _, p := range problems {
 		e := &Error{Object: p.Object.String(), Field: p.Field, Message: p.Message}
 		if o, ok := r.Lookup(p.Object); ok {
-			e.File, e.Line = o.File, o.LineOf(p.Field)
+			e.File = o.File
+			e.Line, e.Column = o.PositionOf(p.Field)
 		}
 		out = append(out, Located{Error: e, Problem: p, Warning: p.Warning})
 	}

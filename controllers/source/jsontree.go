@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"unicode/utf8"
 
 	"go.yaml.in/yaml/v3"
 )
@@ -19,6 +20,8 @@ type jsonReader struct {
 	// lines are counted up to offset at.
 	at    int64
 	lines int
+	// begin is where the current line begins.
+	begin int64
 }
 
 func newJSONReader(data []byte) *jsonReader {
@@ -32,29 +35,48 @@ func (r *jsonReader) line() int {
 	to := min(r.dec.InputOffset(), int64(len(r.data)))
 	if to > r.at {
 		r.lines += bytes.Count(r.data[r.at:to], []byte("\n"))
+		if i := bytes.LastIndexByte(r.data[r.at:to], '\n'); i >= 0 {
+			r.begin = r.at + int64(i) + 1
+		}
 		r.at = to
 	}
 	return r.lines
 }
 
+// token reads the next token; column is where it begins, from 1.
+func (r *jsonReader) token() (t json.Token, column int, err error) {
+	from := r.dec.InputOffset()
+	if t, err = r.dec.Token(); err != nil {
+		return nil, 0, err
+	}
+	for from < int64(len(r.data)) && bytes.IndexByte([]byte(" \t\r\n,:"), r.data[from]) >= 0 {
+		from++
+	}
+	r.line()
+	if from < r.begin {
+		return t, 0, nil
+	}
+	return t, utf8.RuneCount(r.data[r.begin:from]) + 1, nil
+}
+
 // document reads the next document; io.EOF if there is none.
 func (r *jsonReader) document() (*yaml.Node, error) {
-	t, err := r.dec.Token()
+	t, column, err := r.token()
 	if err != nil {
 		return nil, err
 	}
-	n, err := r.value(t, 0)
+	n, err := r.value(t, column, 0)
 	if errors.Is(err, io.EOF) {
 		err = io.ErrUnexpectedEOF
 	}
 	return n, err
 }
 
-func (r *jsonReader) value(t json.Token, depth int) (*yaml.Node, error) {
+func (r *jsonReader) value(t json.Token, column, depth int) (*yaml.Node, error) {
 	if depth > maxDepth {
 		return nil, fmt.Errorf("nested deeper than %d levels", maxDepth)
 	}
-	n := &yaml.Node{Kind: yaml.ScalarNode, Line: r.line()}
+	n := &yaml.Node{Kind: yaml.ScalarNode, Line: r.line(), Column: column}
 	switch v := t.(type) {
 	case nil:
 		n.Tag, n.Value = "!!null", "null"
@@ -73,11 +95,11 @@ func (r *jsonReader) value(t json.Token, depth int) (*yaml.Node, error) {
 			n.Kind, n.Tag = yaml.SequenceNode, "!!seq"
 		}
 		for r.dec.More() {
-			t, err := r.dec.Token()
+			t, column, err := r.token()
 			if err != nil {
 				return nil, err
 			}
-			c, err := r.value(t, depth+1)
+			c, err := r.value(t, column, depth+1)
 			if err != nil {
 				return nil, err
 			}

@@ -1,6 +1,8 @@
 package source
 
 import (
+	"strings"
+
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -80,6 +82,12 @@ var kindByGVK = func() map[schema.GroupVersionKind]*kind {
 	}
 	return out
 }()
+
+// speaksOfPolicy reports whether a kind that is not read says what traffic may pass.
+func speaksOfPolicy(gvk schema.GroupVersionKind) bool {
+	_, known := foreignKinds[gvk.GroupKind()]
+	return known || strings.Contains(gvk.Kind, "NetworkPolicy") || strings.Contains(gvk.Kind, "NetworkPolicies")
+}
 
 // foreignKinds have a place in another command.
 var foreignKinds = map[schema.GroupKind]string{

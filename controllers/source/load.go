@@ -16,6 +16,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
 )
@@ -39,10 +40,19 @@ func Load(paths []string, opts Options) (*Result, error) {
 	return l.finish()
 }
 
+// LoadAll is Load, but returns what could be read along with what could not. dropped
+// counts the errors beyond the cap.
+func LoadAll(paths []string, opts Options) (r *Result, errs []*Error, dropped int) {
+	l := &loader{res: &Result{}}
+	l.paths(paths, opts)
+	_, _ = l.finish() // joins the same errors
+	return l.res, l.errs.errs, l.errs.dropped
+}
+
 // paths reads all files.
 func (l *loader) paths(paths []string, opts Options) {
 	if len(paths) == 0 {
-		l.errs.add(&Error{Message: "no files are named"})
+		l.errs.add(&Error{Message: "no files are named", Unread: true})
 	}
 	for _, f := range findFiles(paths, &l.errs) {
 		file, err := readFile(f, opts)
@@ -97,6 +107,8 @@ type unknownKind struct {
 	count int
 	file  string
 	line  int
+	// column of the first object.
+	column int
 }
 
 func (l *loader) finish() (*Result, error) {
@@ -110,7 +122,11 @@ func (l *loader) finish() (*Result, error) {
 		if hint != "" {
 			hint = "; " + hint
 		}
-		l.res.Warnings = append(l.res.Warnings, Warning{File: u.file, Line: u.line,
+		severity := lint.Info
+		if speaksOfPolicy(u.gvk) {
+			severity = lint.Warning
+		}
+		l.res.Warnings = append(l.res.Warnings, Warning{File: u.file, Line: u.line, Column: u.column, Code: lint.CodeSkipped, Severity: severity,
 			Message: fmt.Sprintf("%d %s of unknown kind %s (%s) skipped%s", u.count, objects, oneLine(u.gvk.Kind), oneLine(u.gvk.GroupVersion().String()), hint)})
 	}
 	if err := l.errs.join(); err != nil {
@@ -159,10 +175,10 @@ func (l *loader) document(f *file, n *yaml.Node) {
 			message = "not a Kubernetes object: no kind and no metadata"
 		}
 		if f.named {
-			l.errs.add(&Error{File: f.name, Line: n.Line, Message: message})
+			l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Message: message})
 			return
 		}
-		l.res.Warnings = append(l.res.Warnings, Warning{File: f.name, Line: n.Line, Message: message + "; skipped"})
+		l.res.Warnings = append(l.res.Warnings, Warning{File: f.name, Line: n.Line, Column: n.Column, Code: lint.CodeSkipped, Severity: lint.Info, Message: message + "; skipped"})
 	default:
 		l.typed(f, n, apiVersion, kind, 0)
 	}
@@ -195,15 +211,15 @@ func (l *loader) typed(f *file, n *yaml.Node, apiVersion, kind string, depth int
 	case l.testsOnly && !meantAsTest(n, apiVersion, kind) && !strings.HasSuffix(kind, "List"):
 		return
 	case apiVersion == "":
-		l.errs.add(&Error{File: f.name, Line: n.Line, Object: objectName(n, kind, false), Field: "apiVersion", Message: "is missing"})
+		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Object: objectName(n, kind, false), Field: "apiVersion", Message: "is missing"})
 		return
 	case kind == "":
-		l.errs.add(&Error{File: f.name, Line: n.Line, Field: "kind", Message: "is missing"})
+		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Field: "kind", Message: "is missing"})
 		return
 	}
 	gv, err := schema.ParseGroupVersion(apiVersion)
 	if err != nil {
-		l.errs.add(&Error{File: f.name, Line: lineOf(n, "apiVersion"), Object: objectName(n, kind, false), Field: "apiVersion",
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, "apiVersion"), Column: columnOf(n, "apiVersion"), Object: objectName(n, kind, false), Field: "apiVersion",
 			Message: quote(apiVersion) + " is not group/version"})
 		return
 	}
@@ -223,16 +239,16 @@ func (l *loader) list(f *file, n, items *yaml.Node, apiVersion, kind string, dep
 	case items == nil || isNull(items):
 		return
 	case items.Kind != yaml.SequenceNode:
-		l.errs.add(&Error{File: f.name, Line: items.Line, Object: kind + "List", Field: "items", Message: "want a list, not " + describe(items)})
+		l.errs.add(&Error{File: f.name, Line: items.Line, Column: items.Column, Object: kind + "List", Field: "items", Message: "want a list, not " + describe(items)})
 		return
 	case depth > maxDepth:
-		l.errs.add(&Error{File: f.name, Line: n.Line, Message: "lists nested too deep"})
+		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Message: "lists nested too deep"})
 		return
 	}
 	for i, item := range items.Content {
 		at := fmt.Sprintf("items[%d]", i)
 		if item.Kind != yaml.MappingNode {
-			l.errs.add(&Error{File: f.name, Line: item.Line, Object: kind + "List", Field: at, Message: "want an object, not " + describe(item)})
+			l.errs.add(&Error{File: f.name, Line: item.Line, Column: item.Column, Object: kind + "List", Field: at, Message: "want an object, not " + describe(item)})
 			continue
 		}
 		itemVersion, itemKind := text(item, "apiVersion"), text(item, "kind")
@@ -308,7 +324,7 @@ func (l *loader) isGenerated(n *yaml.Node) bool {
 // skip leaves out an object of an unknown kind, unless the kind is surely a slip.
 func (l *loader) skip(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 	if field, message := slip(gvk); message != "" {
-		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Object: objectName(n, gvk.Kind, false), Field: field, Message: message})
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Column: columnOf(n, field), Object: objectName(n, gvk.Kind, false), Field: field, Message: message})
 		return
 	}
 	for _, u := range l.unknown {
@@ -317,7 +333,7 @@ func (l *loader) skip(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 			return
 		}
 	}
-	l.unknown = append(l.unknown, &unknownKind{gvk: gvk, count: 1, file: f.name, line: n.Line})
+	l.unknown = append(l.unknown, &unknownKind{gvk: gvk, count: 1, file: f.name, line: n.Line, column: n.Column})
 }
 
 // translated says whether objects of a foreign kind are read as what they
@@ -338,7 +354,8 @@ func (l *loader) translate(f *file, n *yaml.Node, o any, name string) {
 			continue
 		}
 		l.res.Warnings = append(l.res.Warnings, Warning{
-			File: f.name, Line: lineOf(n, note.Field), Object: note.Object, Field: note.Field, Message: note.Message,
+			File: f.name, Line: lineOf(n, note.Field), Column: columnOf(n, note.Field), Object: note.Object, Field: note.Field, Message: note.Message,
+			Code: codeOf(note), Severity: severityOf(note),
 		})
 	}
 	for _, t := range res.Objects {
@@ -378,7 +395,7 @@ func (l *loader) reconcile() {
 		// have written for Tierwall count instead of them, not against them.
 		if t, ok := o.(*v1alpha1.Tierwall); ok {
 			if written, ok := l.res.Lookup(model.Ref{Kind: model.KindTierwall, Name: t.Name}); ok {
-				l.res.Warnings = append(l.res.Warnings, Warning{File: from.file.name, Line: from.node.Line,
+				l.res.Warnings = append(l.res.Warnings, Warning{File: from.file.name, Line: from.node.Line, Column: from.node.Column, Code: lint.CodeReplaced, Severity: lint.Info,
 					Message: "the settings are left out, since " + written.Ref.String() + " is there (" + written.Place() + ")"})
 				continue
 			}
@@ -395,7 +412,7 @@ func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) 
 	ok := true
 	fail := func(at *yaml.Node, path, message string) {
 		ok = false
-		l.errs.add(&Error{File: f.name, Line: at.Line, Object: name, Field: path, Message: message})
+		l.errs.add(&Error{File: f.name, Line: at.Line, Column: at.Column, Object: name, Field: path, Message: message})
 	}
 	c := checker{bad: fail, unknown: func(at *yaml.Node, path, message string) {
 		// Exports hold the status of kinds that had one once. It says nothing.
@@ -405,7 +422,8 @@ func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) 
 	}}
 	if !strict {
 		c.unknown = func(at *yaml.Node, path, message string) {
-			l.res.Warnings = append(l.res.Warnings, Warning{File: f.name, Line: at.Line, Object: name, Field: path, Message: message})
+			l.res.Warnings = append(l.res.Warnings, Warning{File: f.name, Line: at.Line, Column: at.Column, Object: name, Field: path, Message: message,
+				Code: lint.CodeUnknownField, Severity: lint.Warning})
 		}
 	}
 	c.check(n, reflect.TypeOf(o), "")
@@ -425,12 +443,30 @@ func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) 
 	return ok
 }
 
+// codeOf and severityOf say what a note is as a finding.
+func codeOf(n translate.Note) string {
+	if n.Lossy {
+		return lint.CodeUntranslated
+	}
+	return lint.CodeTranslated
+}
+
+func severityOf(n translate.Note) lint.Severity {
+	switch {
+	case n.FailsClosed:
+		return lint.Error
+	case n.Lossy:
+		return lint.Warning
+	}
+	return lint.Info
+}
+
 // add puts a decoded object into the result, unless there is one of its name. It
 // returns false if it has reported an error.
 func (l *loader) add(o runtime.Object, f *file, n *yaml.Node) bool {
 	k, m, err := describeObject(o)
 	if err != nil {
-		l.errs.add(&Error{File: f.name, Line: n.Line, Message: err.Error()})
+		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Message: err.Error()})
 		return false
 	}
 	if k.namespaced && m.GetNamespace() == "" {
@@ -440,14 +476,14 @@ func (l *loader) add(o runtime.Object, f *file, n *yaml.Node) bool {
 	// Other bad names are the converter's to report. These would be printed
 	// wherever the object is spoken of, and could pass for lines of output.
 	if field := unprintableName(ref); field != "" {
-		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Object: ref.String(), Field: field, Message: mustBePrintable})
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, field), Column: columnOf(n, field), Object: ref.String(), Field: field, Message: mustBePrintable})
 		return false
 	}
 	if first, ok := l.res.Lookup(ref); ok {
-		l.errs.add(&Error{File: f.name, Line: n.Line, Object: ref.String(), Message: "defined twice; first at " + first.Place()})
+		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Object: ref.String(), Message: "defined twice; first at " + first.Place()})
 		return false
 	}
-	l.res.add(Object{Object: o, Ref: ref, File: f.name, Line: n.Line, outline: outlineOf(n)})
+	l.res.add(Object{Object: o, Ref: ref, File: f.name, Line: n.Line, Column: n.Column, outline: outlineOf(n)})
 	return true
 }
 

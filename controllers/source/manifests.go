@@ -111,7 +111,7 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 		err = d.Decode(&m.Fields)
 	}
 	if err != nil {
-		l.errs.add(&Error{File: f.name, Line: n.Line, Object: m.Name, Message: err.Error()})
+		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Object: m.Name, Message: err.Error()})
 		return true
 	}
 	// Items of a typed list may leave these out.
@@ -126,12 +126,12 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 // untranslatable is the error of an object that package translate refuses. Its
 // text begins with the object, and mostly goes on with the field.
 func untranslatable(f *file, n *yaml.Node, name string, err error) *Error {
-	e := &Error{File: f.name, Line: n.Line, Object: name, Message: strings.TrimPrefix(err.Error(), name+": ")}
+	e := &Error{File: f.name, Line: n.Line, Column: n.Column, Object: name, Message: strings.TrimPrefix(err.Error(), name+": ")}
 	field, message, ok := strings.Cut(e.Message, ": ")
 	if ok && (strings.HasPrefix(field, "spec") || strings.HasPrefix(field, "metadata.")) {
 		e.Field, e.Message = field, message
 		if line := lineOf(n, field); line > 0 {
-			e.Line = line
+			e.Line, e.Column = line, columnOf(n, field)
 		}
 	}
 	return e

@@ -7,6 +7,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -20,8 +21,8 @@ type Object struct {
 	// object of a live cluster. An object that Complete has added has the place
 	// of the object that it was made from, if there is one.
 	File string
-	// Line of the object in the file, from 1; 0 if unknown.
-	Line int
+	// Line and Column of the object in the file, from 1; 0 if unknown.
+	Line, Column int
 	// Added says that Complete made the object; no file and no cluster holds it.
 	Added bool
 
@@ -41,6 +42,16 @@ func (o *Object) LineOf(fieldPath string) int {
 		return line
 	}
 	return o.Line
+}
+
+// PositionOf is LineOf with the column, which is 0 if it is unknown.
+func (o *Object) PositionOf(fieldPath string) (line, column int) {
+	if o.outline != nil {
+		if at := o.outline.find(fieldPath); at.line > 0 {
+			return int(at.line), int(at.column)
+		}
+	}
+	return o.Line, o.Column
 }
 
 // Place is "file:line" of the object, for people; it says so if the object is
@@ -123,10 +134,11 @@ func keepStatus(o Object, replaced runtime.Object) Object {
 	return o
 }
 
-// warn adds a warning about a field of an object.
-func (r *Result) warn(o *Object, field, format string, args ...any) {
+// warnClash adds a warning about an address of an object.
+func (r *Result) warnClash(o *Object, field, format string, args ...any) {
+	line, column := o.PositionOf(field)
 	r.Warnings = append(r.Warnings, Warning{
-		File: o.File, Line: o.LineOf(field), Object: o.Ref.String(), Field: field,
-		Message: fmt.Sprintf(format, args...),
+		File: o.File, Line: line, Column: column, Object: o.Ref.String(), Field: field,
+		Message: fmt.Sprintf(format, args...), Code: lint.CodeAddressClash, Severity: lint.Warning,
 	})
 }

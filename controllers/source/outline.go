@@ -1,6 +1,7 @@
 package source
 
 import (
+	"math"
 	"strconv"
 	"strings"
 	"unique"
@@ -16,9 +17,11 @@ type outline struct {
 	key unique.Handle[string]
 	// line from 1. The key's line where there is a key, not the value's: of a
 	// nested mapping the value starts a line later than people look.
-	line  int32
-	kind  yaml.Kind
-	parts []outline // entries of a mapping, items of a sequence
+	line int32
+	// column from 1, the key's where there is a key; of a line longer than that, 65535.
+	column uint16
+	kind   uint8     // a yaml.Kind
+	parts  []outline // entries of a mapping, items of a sequence
 }
 
 // outlineOf returns the outline of a tree without aliases.
@@ -28,13 +31,13 @@ func outlineOf(n *yaml.Node) *outline {
 }
 
 func outlined(n *yaml.Node) outline {
-	o := outline{kind: n.Kind, line: int32(n.Line)}
+	o := outline{kind: uint8(n.Kind), line: int32(n.Line), column: columnIn(n)}
 	switch n.Kind {
 	case yaml.MappingNode:
 		o.parts = make([]outline, 0, len(n.Content)/2)
 		for i := 0; i+1 < len(n.Content); i += 2 {
 			entry := outlined(n.Content[i+1])
-			entry.key, entry.line = unique.Make(n.Content[i].Value), int32(n.Content[i].Line)
+			entry.key, entry.line, entry.column = unique.Make(n.Content[i].Value), int32(n.Content[i].Line), columnIn(n.Content[i])
 			o.parts = append(o.parts, entry)
 		}
 	case yaml.SequenceNode:
@@ -46,15 +49,22 @@ func outlined(n *yaml.Node) outline {
 	return o
 }
 
-// lineOf is the line of a field in a tree; see outline.lineOf.
+func columnIn(n *yaml.Node) uint16 { return uint16(min(n.Column, math.MaxUint16)) }
+
+// lineOf and columnOf are the place of a field in a tree; see outline.find.
 func lineOf(n *yaml.Node, path string) int { return outlineOf(n).lineOf(path) }
 
-// lineOf walks a field path down and returns the line of the last part that is
-// there. A missing field has the line of what it is missing from.
-func (o *outline) lineOf(path string) int {
+func columnOf(n *yaml.Node, path string) int { return int(outlineOf(n).find(path).column) }
+
+// lineOf is the line of find.
+func (o *outline) lineOf(path string) int { return int(o.find(path).line) }
+
+// find walks a field path down and returns the last part that is there. A missing
+// field has the place of what it is missing from.
+func (o *outline) find(path string) *outline {
 	for path != "" {
 		var next *outline
-		switch o.kind {
+		switch yaml.Kind(o.kind) {
 		case yaml.MappingNode:
 			next, path = o.entry(path)
 		case yaml.SequenceNode:
@@ -65,7 +75,7 @@ func (o *outline) lineOf(path string) int {
 		}
 		o = next
 	}
-	return int(o.line)
+	return o
 }
 
 // entry finds the entry of a mapping that a path starts with. Keys may hold dots
@@ -100,7 +110,7 @@ func (o *outline) at(path string) *outline {
 	for _, name := range strings.Split(path, ".") {
 		var next *outline
 		for i := range o.parts {
-			if o.kind == yaml.MappingNode && o.parts[i].key.Value() == name {
+			if yaml.Kind(o.kind) == yaml.MappingNode && o.parts[i].key.Value() == name {
 				next = &o.parts[i]
 				break
 			}

@@ -69,13 +69,13 @@ func findFiles(paths []string, errs *errorList) []found {
 		info, err := os.Stat(path)
 		switch {
 		case path == "":
-			errs.add(&Error{Message: "a path is empty"})
+			errs.add(&Error{Message: "a path is empty", Unread: true})
 		case err != nil:
-			errs.add(&Error{File: path, Message: reason(err)})
+			errs.add(&Error{File: path, Message: reason(err), Unread: true})
 		case info.IsDir():
 			files := findBelow(path, errs)
 			if len(files) == 0 {
-				errs.add(&Error{File: path, Message: "the folder holds no *.yaml, *.yml or *.json files"})
+				errs.add(&Error{File: path, Message: "the folder holds no *.yaml, *.yml or *.json files", Unread: true})
 			}
 			for _, f := range files {
 				add(f, false)
@@ -94,7 +94,7 @@ func findBelow(root string, errs *errorList) []string {
 	err := filepath.WalkDir(root+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
 		path = filepath.Clean(path)
 		if err != nil {
-			errs.add(&Error{File: path, Message: reason(err)})
+			errs.add(&Error{File: path, Message: reason(err), Unread: true})
 			if d != nil && d.IsDir() {
 				return fs.SkipDir
 			}
@@ -114,7 +114,7 @@ func findBelow(root string, errs *errorList) []string {
 		// in a folder do not.
 		info, err := os.Stat(path)
 		if err != nil {
-			errs.add(&Error{File: path, Message: reason(err)})
+			errs.add(&Error{File: path, Message: reason(err), Unread: true})
 			return nil
 		}
 		if info.Mode().IsRegular() {
@@ -123,7 +123,7 @@ func findBelow(root string, errs *errorList) []string {
 		return nil
 	})
 	if err != nil {
-		errs.add(&Error{File: root, Message: reason(err)})
+		errs.add(&Error{File: root, Message: reason(err), Unread: true})
 	}
 	slices.Sort(files)
 	return files
@@ -133,21 +133,21 @@ func findBelow(root string, errs *errorList) []string {
 func readFile(f found, opts Options) (*file, *Error) {
 	if f.path == Stdin {
 		if opts.Stdin == nil {
-			return nil, &Error{File: stdinName, Message: "there is no standard input"}
+			return nil, &Error{File: stdinName, Message: "there is no standard input", Unread: true}
 		}
 		return readAll(stdinName, true, opts.Stdin)
 	}
 	r, err := os.Open(f.path)
 	if err != nil {
-		return nil, &Error{File: f.path, Message: reason(err)}
+		return nil, &Error{File: f.path, Message: reason(err), Unread: true}
 	}
 	defer func() { _ = r.Close() }() // nothing was written
 	info, err := r.Stat()
 	if err != nil {
-		return nil, &Error{File: f.path, Message: reason(err)}
+		return nil, &Error{File: f.path, Message: reason(err), Unread: true}
 	}
 	if info.Mode().IsRegular() && info.Size() > MaxFileSize {
-		return nil, &Error{File: f.path, Message: fmt.Sprintf("%d bytes are more than the limit of %d MiB", info.Size(), MaxFileSize>>20)}
+		return nil, &Error{File: f.path, Message: fmt.Sprintf("%d bytes are more than the limit of %d MiB", info.Size(), MaxFileSize>>20), Unread: true}
 	}
 	return readAll(f.path, f.named, r)
 }
@@ -156,10 +156,10 @@ func readFile(f found, opts Options) (*file, *Error) {
 func readAll(name string, named bool, r io.Reader) (*file, *Error) {
 	data, err := io.ReadAll(io.LimitReader(r, MaxFileSize+1))
 	if err != nil {
-		return nil, &Error{File: name, Message: reason(err)}
+		return nil, &Error{File: name, Message: reason(err), Unread: true}
 	}
 	if len(data) > MaxFileSize {
-		return nil, &Error{File: name, Message: fmt.Sprintf("more than the limit of %d MiB", MaxFileSize>>20)}
+		return nil, &Error{File: name, Message: fmt.Sprintf("more than the limit of %d MiB", MaxFileSize>>20), Unread: true}
 	}
 	data, ok := decodeUTF16(data)
 	if !ok {

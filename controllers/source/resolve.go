@@ -18,7 +18,7 @@ const (
 // resolve returns the tree with aliases replaced by copies of what they stand
 // for and merge keys (<<) merged. It refuses duplicate keys, keys that are no
 // plain text, aliases of themselves, and what is too deep or grows too large.
-// Only Line and Message of the error are set.
+// Only Line, Column and Message of the error are set.
 //
 // The lines of the tree, and of the error, are those of n plus offset.
 func resolve(n *yaml.Node, offset int) (*yaml.Node, *Error) {
@@ -39,7 +39,7 @@ type resolver struct {
 
 func (r *resolver) fail(n *yaml.Node, format string, args ...any) *yaml.Node {
 	if r.err == nil {
-		r.err = &Error{Line: n.Line + r.offset, Message: fmt.Sprintf(format, args...)}
+		r.err = &Error{Line: n.Line + r.offset, Column: n.Column, Message: fmt.Sprintf(format, args...)}
 	}
 	return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!null", Line: n.Line}
 }
@@ -137,6 +137,6 @@ func (r *resolver) merge(c, source *yaml.Node, have map[string]int) {
 // failMerge reports a resolved node, whose line is shifted already.
 func (r *resolver) failMerge(n *yaml.Node) {
 	if r.err == nil {
-		r.err = &Error{Line: n.Line, Message: "a merge key (<<) takes an object or a list of objects"}
+		r.err = &Error{Line: n.Line, Column: n.Column, Message: "a merge key (<<) takes an object or a list of objects"}
 	}
 }

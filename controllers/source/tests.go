@@ -99,16 +99,16 @@ func (l *loader) test(f *file, n *yaml.Node) {
 		return
 	}
 	if !isPrintable(t.Name) {
-		l.errs.add(&Error{File: f.name, Line: lineOf(n, "metadata.name"), Object: name, Field: "metadata.name", Message: mustBePrintable})
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, "metadata.name"), Column: columnOf(n, "metadata.name"), Object: name, Field: "metadata.name", Message: mustBePrintable})
 		return
 	}
 	if len(t.Spec.Cases) == 0 {
-		l.errs.add(&Error{File: f.name, Line: lineOf(n, "spec.cases"), Object: name, Field: "spec.cases", Message: "is empty"})
+		l.errs.add(&Error{File: f.name, Line: lineOf(n, "spec.cases"), Column: columnOf(n, "spec.cases"), Object: name, Field: "spec.cases", Message: "is empty"})
 		return
 	}
 	l.res.Tests = append(l.res.Tests, Test{
 		PolicyTest: t, file: f,
-		Object: Object{Ref: model.Ref{Kind: model.Kind(policyTestGVK.Kind), Name: t.Name}, File: f.name, Line: n.Line, outline: outlineOf(n)},
+		Object: Object{Ref: model.Ref{Kind: model.Kind(policyTestGVK.Kind), Name: t.Name}, File: f.name, Line: n.Line, Column: n.Column, outline: outlineOf(n)},
 	})
 }
 

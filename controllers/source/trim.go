@@ -10,6 +10,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/lint"
 )
 
 // Trim returns a copy of an object of a live cluster that holds only what is
@@ -68,8 +69,13 @@ func nodeMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 func policyMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 	out := leastMeta(m)
 	out.UID, out.Generation = m.UID, m.Generation
-	if v, ok := m.Annotations[v1alpha1.EnforcementAnnotation]; ok {
-		out.Annotations = map[string]string{v1alpha1.EnforcementAnnotation: v}
+	for _, key := range []string{v1alpha1.EnforcementAnnotation, lint.IgnoreAnnotation} {
+		if v, ok := m.Annotations[key]; ok {
+			if out.Annotations == nil {
+				out.Annotations = map[string]string{}
+			}
+			out.Annotations[key] = v
+		}
 	}
 	return out
 }

@@ -82,6 +82,22 @@ const (
 	CodeAddressClash = "address-clash"
 	// CodeEmptySet: a network set without addresses.
 	CodeEmptySet = "empty-set"
+	// CodeDeniesEverything: a policy without a selector or rules denies all that there is.
+	CodeDeniesEverything = "denies-everything"
+	// CodeBypassesNative: an Allow or Pass before the native policies covers their denies.
+	CodeBypassesNative = "bypasses-native"
+	// CodeUnreadable: the text is no manifest that an API server would take.
+	CodeUnreadable = "unreadable"
+	// CodeSkipped: an object of a kind that is not read.
+	CodeSkipped = "skipped"
+	// CodeUnknownField: a field that the kind is not known to have.
+	CodeUnknownField = "unknown-field"
+	// CodeUntranslated: something of a foreign object has no exact equivalent.
+	CodeUntranslated = "untranslated"
+	// CodeTranslated: how a foreign object is read.
+	CodeTranslated = "translated"
+	// CodeReplaced: another object of the name and tier counts instead.
+	CodeReplaced = "replaced"
 )
 
 // Finding is one thing that the linter has found.

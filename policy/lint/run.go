@@ -21,13 +21,7 @@ import (
 func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services map[model.Ref][]netip.Addr) []Finding {
 	l := newLinter(ix, known)
 	l.services = services
-	for _, p := range problems {
-		s := Error
-		if p.Warning {
-			s = Warning
-		}
-		l.add(Finding{Severity: s, Code: CodeInvalid, Object: p.Object, Field: p.Field, Message: p.Message})
-	}
+	l.findings = Problems(problems)
 	l.tiers()
 	l.sets()
 	l.orders()
@@ -47,6 +41,19 @@ func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services
 	}
 	slices.SortFunc(l.findings, compareFindings)
 	return slices.CompactFunc(l.findings, func(a, b Finding) bool { return compareFindings(a, b) == 0 })
+}
+
+// Problems are the problems of the conversion as findings. They are part of Run.
+func Problems(problems []model.Problem) []Finding {
+	var out []Finding
+	for _, p := range problems {
+		s := Error
+		if p.Warning {
+			s = Warning
+		}
+		out = append(out, Finding{Severity: s, Code: CodeInvalid, Object: p.Object, Field: p.Field, Message: p.Message})
+	}
+	return out
 }
 
 type linter struct {

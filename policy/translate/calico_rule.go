@@ -125,6 +125,7 @@ func (t *translation) failClosed(field string, r *v1alpha1.Rule, missing ...stri
 	}
 	for _, m := range missing {
 		t.lose(field+"."+m, "has no equivalent; %s", consequence)
+		t.Notes[len(t.Notes)-1].FailsClosed = true
 	}
 	if r.Metadata == nil {
 		r.Metadata = &v1alpha1.RuleMetadata{}

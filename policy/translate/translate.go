@@ -43,6 +43,9 @@ type Note struct {
 	// Lossy notes tell of something that the translation enforces differently
 	// or not at all; others only explain.
 	Lossy bool
+	// FailsClosed notes are Lossy, and tell of a rule that allows or logs nothing, or
+	// denies without regard to some of its criteria.
+	FailsClosed bool
 	// Spelling notes tell how the translated object spells what means the same: they
 	// are for readers of that object, not of what it evaluates to.
 	Spelling bool

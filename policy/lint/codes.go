@@ -1,0 +1,88 @@
+package lint
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy/nearest"
+)
+
+// IgnoreAnnotation on an object names the codes of findings that are meant to be so and
+// are not reported of it, separated by commas.
+const IgnoreAnnotation = "tierwall.io/lint-ignore"
+
+// Code is a kind of finding.
+type Code struct {
+	Name string
+	// Summary says in a few words what such findings tell of.
+	Summary string
+}
+
+// Codes are all kinds of findings, by name.
+var Codes = []Code{
+	{CodeAddressClash, "pods have one address"},
+	{CodeBypassesNative, "a rule before the native policies takes effect in their place"},
+	{CodeDeniesEverything, "a policy denies everything of every endpoint"},
+	{CodeDuplicateInterface, "two host endpoints name one interface"},
+	{CodeDuplicateOrder, "policies of equal order contradict each other"},
+	{CodeEmptySet, "a network set has no addresses"},
+	{CodeExpectedIPsDisagree, "expectedIPs are not the addresses of the interface"},
+	{CodeFailsafeOverlap, "failsafe ports overrule a rule"},
+	{CodeGuardNotEnforced, "a guard counts only, or is off"},
+	{CodeHostDeniesAll, "a host endpoint denies everything but failsafe ports"},
+	{CodeHostUnknownAddresses, "no address of a host endpoint is known"},
+	{CodeInvalid, "a part of an object cannot be understood, or is odd"},
+	{CodeMissingTier, "a policy's tier does not exist"},
+	{CodeNamespacedSet, "whether a global rule counts NetworkSets of namespaces depends on a setting"},
+	{CodeUnknownPort, "no endpoint has a port of the name"},
+	{CodeNeverMatches, "a rule can match nothing"},
+	{CodeNoDNS, "pods may not resolve names"},
+	{CodePeerMatchesNothing, "nothing is what a rule asks for as its peer"},
+	{CodeReplaced, "another object counts instead"},
+	{CodeSelectsNothing, "a policy selects no endpoint"},
+	{CodeShadowedPolicy, "earlier rules decide everything that a policy matches"},
+	{CodeShadowedRule, "earlier rules decide everything that a rule matches"},
+	{CodeSkipped, "an object is not read"},
+	{CodeTranslated, "how a foreign object is read"},
+	{CodeTunnelsClosed, "a host endpoint closes tunnels between nodes"},
+	{CodeUnknownField, "a field is not known"},
+	{CodeUnknownService, "a rule names a Service that does not exist"},
+	{CodeUnknownServiceAccount, "a rule names a service account that does not exist"},
+	{CodeUnreadable, "a file holds no manifest that an API server would take"},
+	{CodeUntrackedReplies, "replies to what an untracked rule allows are denied"},
+	{CodeUntrackedWildcard, "an untracked policy meets pods' packets"},
+	{CodeUntranslated, "something of a foreign object has no exact equivalent"},
+	{CodeWildcardDeniesDNS, "a policy of a host endpoint * denies pods' DNS"},
+	{CodeWildcardMeetsPods, "a policy of a host endpoint * denies pods' packets"},
+}
+
+// ParseCodes reads a list of codes that are separated by commas and may be ignored.
+// refused says of the others why they are not taken; it is empty if there are none.
+func ParseCodes(text string) (codes []string, refused string) {
+	for word := range strings.SplitSeq(text, ",") {
+		word = strings.TrimSpace(word)
+		switch {
+		case word == "":
+		case word == CodeInvalid || word == CodeUnreadable:
+			refused = "findings of code " + word + " cannot be ignored: mend what they name"
+		case slices.ContainsFunc(Codes, func(c Code) bool { return c.Name == word }):
+			codes = append(codes, word)
+		default:
+			names := make([]string, len(Codes))
+			for i, c := range Codes {
+				names[i] = c.Name
+			}
+			refused = "there is no code " + quoted(word) + nearest.Clause(word, names)
+		}
+	}
+	return codes, refused
+}
+
+// quoted is a word of the input for a message, cut if it is long.
+func quoted(word string) string {
+	const limit = 60
+	if len(word) > limit {
+		word = strings.ToValidUTF8(word[:limit], "") + "…"
+	}
+	return `"` + word + `"`
+}
