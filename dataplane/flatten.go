@@ -195,7 +195,7 @@ func ofFamily(nets []netip.Prefix, f Family) []netip.Prefix {
 			out = append(out, p.Masked())
 		}
 	}
-	slices.SortFunc(out, comparePrefixes)
+	slices.SortFunc(out, netip.Prefix.Compare)
 	kept := out[:0]
 	for _, p := range out {
 		if n := len(kept); n == 0 || !kept[n-1].Contains(p.Addr()) {
@@ -203,10 +203,4 @@ func ofFamily(nets []netip.Prefix, f Family) []netip.Prefix {
 		}
 	}
 	return kept
-}
-
-// comparePrefixes orders blocks by address, larger blocks first: a block comes
-// before those inside it.
-func comparePrefixes(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }

@@ -128,7 +128,7 @@ type layer struct{ nets, notNets []netip.Prefix }
 // holds the other: so a walk through them, sorted, is always within a chain of
 // blocks, each in the one before.
 func layersOf(edges []netEdge, peers int) []layer {
-	slices.SortFunc(edges, func(a, b netEdge) int { return comparePrefixes(a.net, b.net) })
+	slices.SortFunc(edges, func(a, b netEdge) int { return a.net.Compare(b.net) })
 	w := layerWalk{within: make([]int, peers), excepted: make([]int, peers)}
 	for i := 0; i < len(edges); {
 		at := edges[i].net

@@ -117,13 +117,13 @@ func (c *Compiler) changeBlocks(rec *setRec, f int, gone, come []netip.Prefix, c
 func mergeBlocks(have, gone, come []netip.Prefix) []netip.Prefix {
 	out := make([]netip.Prefix, 0, len(have)+len(come))
 	for _, p := range have {
-		for len(come) > 0 && comparePrefixes(come[0], p) < 0 {
+		for len(come) > 0 && come[0].Compare(p) < 0 {
 			out, come = append(out, come[0]), come[1:]
 		}
 		if len(come) > 0 && come[0] == p {
 			come = come[1:]
 		}
-		for len(gone) > 0 && comparePrefixes(gone[0], p) < 0 {
+		for len(gone) > 0 && gone[0].Compare(p) < 0 {
 			gone = gone[1:]
 		}
 		if len(gone) == 0 || gone[0] != p {

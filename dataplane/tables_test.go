@@ -342,7 +342,7 @@ func (e *expected) linearSize() int {
 		size += len(slices.Compact(slices.Clone(numbers)))
 	}
 	for _, nets := range e.blocks {
-		slices.SortFunc(nets, comparePrefixes)
+		slices.SortFunc(nets, netip.Prefix.Compare)
 		size += len(slices.Compact(slices.Clone(nets)))
 	}
 	return size

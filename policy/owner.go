@@ -128,12 +128,8 @@ func sortedNets(in []netip.Prefix) []netip.Prefix {
 	for i, p := range in {
 		out[i] = p.Masked()
 	}
-	slices.SortFunc(out, comparePrefixes)
+	slices.SortFunc(out, netip.Prefix.Compare)
 	return slices.Clip(slices.Compact(out))
-}
-
-func comparePrefixes(a, b netip.Prefix) int {
-	return cmp.Or(a.Addr().Compare(b.Addr()), cmp.Compare(a.Bits(), b.Bits()))
 }
 
 func sortedPorts(in []model.NamedPort) []model.NamedPort {

@@ -64,7 +64,7 @@ func newSet(ix *Index, kind SetKind, text string) *Set {
 
 // Compare orders members by address, length, protocol and port.
 func (m Member) Compare(o Member) int {
-	return cmp.Or(comparePrefixes(m.Prefix, o.Prefix), cmp.Compare(m.Protocol, o.Protocol), cmp.Compare(m.Port, o.Port))
+	return cmp.Or(m.Prefix.Compare(o.Prefix), cmp.Compare(m.Protocol, o.Protocol), cmp.Compare(m.Port, o.Port))
 }
 
 // addrSet returns the set of the addresses that a selector matches and takes a

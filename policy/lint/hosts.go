@@ -50,6 +50,7 @@ func (l *linter) hosts() {
 		}
 		l.deniesAll(r, eff)
 	}
+	l.closedByTier()
 	l.failsafes()
 	l.untracked()
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/translate"
 )
 
 // directions of a policy with its rules.
@@ -42,12 +43,19 @@ func (l *linter) contradictions() {
 						break
 					}
 				}
-				if why != "" {
+				if why != "" && !onPurpose(&g.rules[0]) {
 					l.add(Finding{Severity: Warning, Code: CodeNeverMatches, Object: p.Ref, Field: ruleField(dir, g.index), Message: "never matches: " + why})
 				}
 			}
 		}
 	}
+}
+
+// onPurpose reports whether a rule has been made to match nothing by a translation,
+// which has said so itself.
+func onPurpose(r *model.Rule) bool {
+	_, ok := r.Annotations[translate.UntranslatedAnnotation]
+	return ok
 }
 
 // ruleGroup is the rules of the model that stand for one rule of an object.
@@ -77,11 +85,33 @@ func contradiction(m *model.Match) string {
 	case space.Static(m).IsEmpty():
 		return "its protocols, ports and types exclude each other"
 	}
+	var families []uint8
+	for _, v := range []uint8{4, 6} {
+		if m.IPVersion == 0 || m.IPVersion == v {
+			families = append(families, v)
+		}
+	}
+	for _, p := range []*model.Peer{&m.Source, &m.Destination} {
+		if p.Nets != nil {
+			families = slices.DeleteFunc(families, func(v uint8) bool {
+				return !slices.ContainsFunc(p.Nets, func(n netip.Prefix) bool { return n.Addr().Is4() == (v == 4) })
+			})
+		}
+	}
+	if len(families) == 1 && space.Static(m).Intersect(space.Family(families[0])).IsEmpty() {
+		return fmt.Sprintf("there is no %s in IPv%d", m.Protocol, families[0])
+	}
 	for _, side := range []struct {
 		name string
 		peer *model.Peer
 	}{{"source", &m.Source}, {"destination", &m.Destination}} {
+		if s := side.peer.Selector; s != nil && s.MatchesNothing() {
+			return fmt.Sprintf("the conditions of the %s selectors exclude each other", side.name)
+		}
 		if side.peer.Nets == nil {
+			if coversAll(side.peer.NotNets, families) {
+				return fmt.Sprintf("the %s notNets are all addresses", side.name)
+			}
 			continue
 		}
 		var in, not []space.Range
@@ -101,6 +131,24 @@ func contradiction(m *model.Match) string {
 		}
 	}
 	return ""
+}
+
+// coversAll reports whether address blocks are all addresses of the families.
+func coversAll(nets []netip.Prefix, families []uint8) bool {
+	var not []space.Range
+	for _, n := range nets {
+		not = append(not, space.RangeOf(n))
+	}
+	for _, v := range families {
+		whole := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
+		if v == 6 {
+			whole = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
+		}
+		if len(space.Without([]space.Range{space.RangeOf(whole)}, not)) > 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // references reports what rules refer to and nothing is.

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/nearest"
 	"github.com/tierwall/tierwall/policy/space"
 )
 
@@ -25,7 +26,10 @@ func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services
 	l.tiers()
 	l.sets()
 	l.orders()
+	l.impossible()
 	l.contradictions()
+	l.deniesEverything()
+	l.bypassesNative()
 	l.guardsNotEnforced()
 	l.interfaces()
 	l.clashes()
@@ -69,6 +73,8 @@ type linter struct {
 	// resolved are the policies that apply to any endpoint, with their sets.
 	resolved map[model.Ref]*policy.Policy
 	chains   []ownChain
+	// endpointLabels are the labels of all endpoints with their values; nil until asked for.
+	endpointLabels map[string][]string
 }
 
 // ownChain is a chain and the addresses of the endpoints that have it.
@@ -159,14 +165,18 @@ func (c *ownChain) endOfTier() bool { return c.Default != model.NoAction }
 // tiers reports policies whose tier does not exist.
 func (l *linter) tiers() {
 	missing := map[string]bool{}
+	var there []string
 	for _, t := range l.ix.Tiers() {
 		missing[t.Name] = t.Missing
+		if !t.Missing {
+			there = append(there, t.Name)
+		}
 	}
 	for _, p := range l.ix.Policies() {
 		if missing[p.Tier] {
 			l.add(Finding{
 				Severity: Error, Code: CodeMissingTier, Object: p.Ref, Field: "spec.tier",
-				Message: fmt.Sprintf("tier %q does not exist: the policy is evaluated after all tiers, in a tier of its own that denies by default", p.Tier),
+				Message: fmt.Sprintf("tier %q does not exist: the policy is evaluated after all tiers, in a tier of its own that denies by default%s", p.Tier, nearest.Clause(p.Tier, there)),
 				Related: []Related{{Object: model.Ref{Kind: model.KindTier, Name: p.Tier}}},
 			})
 		}
@@ -178,15 +188,6 @@ func (l *linter) sets() {
 	for _, r := range l.ix.NetworkSets() {
 		if len(l.ix.NetworkSet(r)) == 0 {
 			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: rules that select it match nothing by it"})
-		}
-	}
-}
-
-// subjects reports policies that select no endpoint.
-func (l *linter) subjects() {
-	for _, p := range l.ix.Policies() {
-		if len(l.ix.Selected(p.Ref)) == 0 {
-			l.add(Finding{Severity: Warning, Code: CodeSelectsNothing, Object: p.Ref, Message: "selects no endpoint"})
 		}
 	}
 }
