@@ -16,22 +16,27 @@ func newDiffCommand(s streams) *cobra.Command {
 	var in inputFlags
 	var out outputFlag
 	var opts diff.Options
+	var enforce bool
 	c := &cobra.Command{
-		Use:   "diff A B | diff -f PATH",
+		Use:   "diff A B | diff -f PATH | diff --enforce-audited [A]",
 		Short: "Say what connectivity changes between two sets of manifests",
 		Long: `Diff compares what is allowed with the manifests in A and with those in B (files
 or folders): who loses, who gains, on which protocols and ports, and what decides
 before and after; DNS comes first. With -f it compares the live cluster with the
-same cluster after the files have been applied to it. The comparison is exact: every
+same cluster after the files have been applied to it. With --enforce-audited the
+policies with enforcement Audit are enforced on the second side; without a second
+side, that is what A, or the live cluster, is compared with. The comparison is exact: every
 address, port and protocol is covered, none is sampled.
 
 The exit status is 0 if nothing changes, 1 if something does.`,
 		Example: `  tierwall diff main/policies branch/policies
-  tierwall diff -f quarantine.yaml`,
+  tierwall diff -f quarantine.yaml
+  tierwall diff --enforce-audited policies/`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(in.filenames) > 0 && len(args) > 0:
 				return fmt.Errorf("want either A and B or -f PATH, not both")
+			case enforce && len(args) < 2:
 			case len(in.filenames) == 0 && len(args) != 2:
 				return fmt.Errorf("want two arguments, A and B, or -f PATH to compare with the live cluster")
 			}
@@ -40,13 +45,23 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 		RunE: func(c *cobra.Command, args []string) error {
 			var before, after world
 			var err error
-			if len(args) == 2 {
+			switch {
+			case len(args) == 2:
 				before, after, err = diffPaths(s, args[0], args[1], in.allowInvalid)
-			} else {
+			case len(in.filenames) > 0:
 				before, after, err = diffCluster(c.Context(), s, &in)
+			default:
+				alone := in
+				alone.filenames = args
+				// What a live cluster has of invalid objects is what its agents enforce.
+				alone.allowInvalid = in.allowInvalid || len(args) == 0
+				before, after, err = diffItself(c.Context(), s, &alone)
 			}
 			if err != nil {
 				return err
+			}
+			if enforce {
+				after.index = enforceAudited(after.objects)
 			}
 			r := compare(before, after, opts)
 			if out.text() {
@@ -64,6 +79,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 	in.registerCluster(fs)
 	in.registerFiles(fs)
 	in.registerAllowInvalid(fs)
+	fs.BoolVar(&enforce, "enforce-audited", false, "on the second side, enforce the policies with enforcement Audit")
 	fs.BoolVar(&opts.Decisions, "decisions", false, "report traffic, too, whose outcome is the same and that another rule decides")
 	out.register(fs)
 	completeContexts(c, &in.cluster)
@@ -73,6 +89,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 // world is one side of a comparison.
 type world struct {
 	index    *policy.Index
+	objects  *source.Result
 	services []space.Service
 }
 
@@ -93,12 +110,22 @@ func diffPaths(s streams, a, b string, allowInvalid bool) (before, after world, 
 		if err != nil {
 			return world{}, world{}, err
 		}
-		found[i].services = r.Services()
+		found[i].objects, found[i].services = r, r.Services()
 		if found[i].index, err = buildIndex(s, r, allowInvalid); err != nil {
 			return world{}, world{}, err
 		}
 	}
 	return found[0], found[1], nil
+}
+
+// diffItself reads one set of objects, which is both sides.
+func diffItself(ctx context.Context, s streams, in *inputFlags) (before, after world, err error) {
+	ix, r, err := in.index(ctx, s)
+	w := world{index: ix, objects: r}
+	if err == nil {
+		w.services = r.Services()
+	}
+	return w, w, err
 }
 
 // diffCluster reads the live cluster, and what it would be with the files applied.
@@ -134,6 +161,7 @@ func overlayWorlds(s streams, live, files *source.Result, allowInvalid bool) (be
 		s.warn("%s", w)
 	}
 	before.services, after.services = live.Services(), both.Services()
+	before.objects, after.objects = live, both
 	before.index, _ = live.Index()
 	mine := &source.Result{}
 	mine.Overlay(files)

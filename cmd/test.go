@@ -1,16 +1,19 @@
 package cmd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 )
@@ -57,17 +60,24 @@ func runnerFor(dataplane string) (testRunner, error) {
 
 func newTestCommand(s streams) *cobra.Command {
 	var (
-		output       outputFlag
-		dataplane    string
-		allowInvalid bool
+		in        inputFlags
+		output    outputFlag
+		dataplane string
+		run       string
 	)
 	c := &cobra.Command{
 		Use:   "test PATH...",
 		Short: "Run policy tests",
 		Long: `Run all PolicyTests in the files, and in the folders with all below them, and
-print one line a case. The exit status is 0 if all cases pass, 1 if one fails,
-and 2 if the input cannot be used or there is no test.`,
+print one line a case. With --from-cluster the cases are tried on the objects of
+the live cluster, in the place of those that the tests name.
+
+What cannot be read stops nothing else: the tests of all other files are run, and
+reported in every format. The exit status is 0 if all cases pass, 1 if one fails,
+and 2 if something of the input cannot be used or there is no test.`,
 		Example: `  tierwall test config/samples
+  tierwall test --run 'shop/.*payments' config/samples
+  tierwall test --from-cluster tests/
   tierwall test -o junit tests/ > report.xml`,
 		Args: pathArgs,
 		RunE: func(c *cobra.Command, args []string) error {
@@ -75,18 +85,20 @@ and 2 if the input cannot be used or there is no test.`,
 			if err != nil {
 				return err
 			}
-			tests, err := source.FindTests(args, source.Options{Stdin: s.in})
+			only, err := regexp.Compile(run)
 			if err != nil {
-				return err
+				return fmt.Errorf("--run: %w", err)
 			}
-			if len(tests) == 0 {
-				return fmt.Errorf("no PolicyTest found in %s", strings.Join(args, ", "))
+			t := testRun{streams: s, runner: runner, only: only, allowInvalid: in.allowInvalid, warned: map[string]bool{}}
+			if in.fromCluster {
+				if t.live, err = in.readCluster(c.Context()); err != nil {
+					return err
+				}
 			}
-			t := testRun{streams: s, runner: runner, allowInvalid: allowInvalid, warned: map[string]bool{}}
 			if output.text() {
 				t.print = &testPrinter{w: s.out, colours: coloursFor(s.out)}
 			}
-			report, err := t.all(c.Context(), tests)
+			report, err := t.paths(c.Context(), append(in.filenames, args...))
 			if writeErr := writeTestReport(s.out, &output, report); writeErr != nil {
 				return writeErr
 			}
@@ -101,8 +113,12 @@ and 2 if the input cannot be used or there is no test.`,
 	}
 	output.register(c.Flags(), formatJUnit)
 	c.Flags().StringVar(&dataplane, "dataplane", "core", "what decides: core (evaluation, no packets), nftables or iptables (real packets in network namespaces)")
-	c.Flags().BoolVar(&allowInvalid, "allow-invalid", false,
-		"evaluate invalid objects as the agent would, failing closed, instead of refusing them")
+	c.Flags().StringVar(&run, "run", "", "run only the cases whose TEST/CASE, the two names, match this regular expression")
+	c.Flags().BoolVar(&in.fromCluster, "from-cluster", false, "try the cases on the live cluster, in the place of the objects that tests name")
+	in.registerFiles(c.Flags())
+	in.registerAllowInvalid(c.Flags())
+	in.registerCluster(c.Flags())
+	completeContexts(c, &in.cluster)
 	return c
 }
 
@@ -110,6 +126,8 @@ and 2 if the input cannot be used or there is no test.`,
 type testRun struct {
 	streams
 	runner       testRunner
+	only         *regexp.Regexp
+	live         *source.Result // in the place of the tests' resources; nil: those
 	allowInvalid bool
 	print        *testPrinter // nil: no lines while it runs
 	warned       map[string]bool
@@ -118,6 +136,50 @@ type testRun struct {
 	key     string
 	objects *source.Result
 	world   *policytest.World
+	audited *policy.Index // the world's, with audited policies enforced; nil: not made yet
+}
+
+// paths finds the tests and runs them. The report is there whatever the error.
+func (t *testRun) paths(ctx context.Context, paths []string) (*testReport, error) {
+	tests, found := source.FindTests(paths, source.Options{Stdin: t.in})
+	chosen := t.choose(tests)
+	switch {
+	case found != nil:
+	case len(tests) == 0:
+		found = fmt.Errorf("no PolicyTest found in %s", strings.Join(paths, ", "))
+	case len(chosen) == 0:
+		found = fmt.Errorf("--run %q matches no case", t.only)
+	}
+	report, err := t.all(ctx, chosen)
+	report.unreadable(found)
+	if t.print != nil && len(chosen) > 0 {
+		t.print.summary(report)
+	}
+	return report, errors.Join(found, err)
+}
+
+// choose leaves out the cases that --run does not match, and tests without any.
+func (t *testRun) choose(tests []source.Test) []source.Test {
+	var out []source.Test
+	for i := range tests {
+		test := tests[i]
+		for j := range test.Spec.Cases {
+			if t.runs(&test, j) {
+				out = append(out, test)
+				break
+			}
+		}
+	}
+	return out
+}
+
+func (t *testRun) runs(test *source.Test, i int) bool {
+	return t.only.MatchString(test.Name + "/" + caseName(test, i))
+}
+
+// caseName is the name of a case, or its place where it has none.
+func caseName(test *source.Test, i int) string {
+	return cmp.Or(test.Spec.Cases[i].Name, fmt.Sprintf("spec.cases[%d]", i))
 }
 
 // all runs all tests. The error joins what is wrong with the input; the report
@@ -141,9 +203,6 @@ func (t *testRun) all(ctx context.Context, tests []source.Test) (*testReport, er
 		}
 		report.add(r)
 	}
-	if t.print != nil {
-		t.print.summary(report)
-	}
 	return report, errors.Join(errs...)
 }
 
@@ -162,6 +221,9 @@ func (t *testRun) test(ctx context.Context, test *source.Test) (*testResult, err
 	}
 	var errs []error
 	for i := range test.Spec.Cases {
+		if !t.runs(test, i) {
+			continue
+		}
 		c, err := t.testCase(ctx, session, test, i)
 		if err != nil {
 			errs = append(errs, err)
@@ -176,6 +238,12 @@ func (t *testRun) test(ctx context.Context, test *source.Test) (*testResult, err
 
 // load reads the objects of a test, unless they are those of the one before.
 func (t *testRun) load(test *source.Test) error {
+	if t.live != nil {
+		if t.world != nil {
+			return nil
+		}
+		return t.use(t.live)
+	}
 	paths, err := test.Resources()
 	if err != nil {
 		return err
@@ -192,6 +260,11 @@ func (t *testRun) load(test *source.Test) error {
 	if err != nil {
 		return err
 	}
+	return t.use(r)
+}
+
+// use makes objects the world of the tests that come.
+func (t *testRun) use(r *source.Result) error {
 	r.Complete()
 	for _, w := range r.Warnings {
 		if line := w.String(); !t.warned[line] {
@@ -203,48 +276,98 @@ func (t *testRun) load(test *source.Test) error {
 	if err != nil {
 		return err
 	}
-	objects := make([]runtime.Object, 0, len(r.Objects))
-	for i := range r.Objects {
-		objects = append(objects, r.Objects[i].Object)
-	}
-	t.objects, t.world = r, policytest.NewWorld(ix, objects)
+	t.objects, t.world, t.audited = r, policytest.NewWorld(ix, objectsOf(r)), nil
 	return nil
+}
+
+// enforced returns the index with all audited policies enforced.
+func (t *testRun) enforced() *policy.Index {
+	if t.audited == nil {
+		t.audited = enforceAudited(t.objects)
+	}
+	return t.audited
 }
 
 // testCase runs one case. The error says that the case itself is wrong.
 func (t *testRun) testCase(ctx context.Context, session testSession, test *source.Test, i int) (caseResult, error) {
 	c := &test.Spec.Cases[i]
 	field := fmt.Sprintf("spec.cases[%d]", i)
-	out := caseResult{Name: c.Name, Line: test.Object.LineOf(field), Expected: string(c.Expect)}
-	if out.Name == "" {
-		out.Name = field
-	}
-	invalid := func(field, message string) (caseResult, error) {
-		err := test.Error(field, message)
+	out := caseResult{Name: caseName(test, i), Line: test.Object.LineOf(field), Expected: string(c.Expect), Result: resultPass}
+	invalid := func(err error) (caseResult, error) {
+		place, message := field, err.Error()
+		var f *policytest.FieldError
+		if errors.As(err, &f) {
+			place, message = field+"."+f.Field, f.Message
+		}
+		err = test.Error(place, message)
 		out.Result, out.Error = resultError, err.Error()
 		return out, err
 	}
+	connections, err := t.world.Expand(c)
+	if err != nil {
+		return invalid(err)
+	}
+	for _, one := range connections {
+		r, err := t.connection(ctx, session, one)
+		if err != nil {
+			return invalid(err)
+		}
+		out.add(r, len(connections))
+	}
+	return out, nil
+}
+
+// connection decides one connection of a case. An error of the case is a
+// *policytest.FieldError.
+func (t *testRun) connection(ctx context.Context, session testSession, c *v1alpha1.PolicyTestCase) (connectionResult, error) {
+	r := connectionResult{Connection: policytest.Connection(c)}
 	flow, err := t.world.Resolve(c)
 	if err != nil {
-		var f *policytest.FieldError
-		if errors.As(err, &f) {
-			return invalid(field+"."+f.Field, f.Message)
+		return r, err
+	}
+	for _, way := range []struct {
+		field, text string
+		set         *model.Ref
+	}{{"in", c.In, &flow.In}, {"out", c.Out, &flow.Out}} {
+		if way.text == "" {
+			continue
 		}
-		return invalid(field, err.Error())
+		if _, core := t.runner.(coreRunner); !core {
+			return r, &policytest.FieldError{Field: way.field, Message: "cannot be combined with --dataplane: packets of the lab come and leave as their addresses say"}
+		}
+		if *way.set, err = parseLink(t.world.Index, way.field, way.text); err != nil {
+			return r, &policytest.FieldError{Field: way.field, Message: strings.TrimPrefix(err.Error(), way.field+" ")}
+		}
 	}
 	d, err := session.decide(ctx, flow)
 	if err != nil {
-		return invalid(field, err.Error())
+		return r, err
 	}
-	out.Got = d.Action.String()
-	out.DecidedBy = policytest.Describe(&d)
-	out.Decision = &d
-	out.Differences = policytest.Compare(c, &d)
-	out.Result = resultPass
-	if len(out.Differences) > 0 {
-		out.Result = resultFail
+	r.Got, r.DecidedBy, r.decision = d.Action.String(), policytest.Describe(&d), &d
+	r.Differences = policytest.Compare(c, &d)
+	if c.ExpectAudited != "" {
+		d := t.enforced().Decide(flow)
+		r.GotAudited = d.Action.String()
+		if r.GotAudited != string(c.ExpectAudited) {
+			r.Differences = append(r.Differences, fmt.Sprintf("with audited policies enforced: expected %s, got %s: %s", c.ExpectAudited, r.GotAudited, policytest.Describe(&d)))
+		}
 	}
-	return out, nil
+	return r, nil
+}
+
+// enforceAudited returns an index of the objects in which policies with
+// enforcement Audit are enforced.
+func enforceAudited(r *source.Result) *policy.Index {
+	ix, _ := r.Index()
+	for _, p := range ix.Policies() {
+		if p.Audit {
+			enforced := *p
+			enforced.Audit = false
+			ix.Upsert(&enforced)
+		}
+	}
+	ix.Flush()
+	return ix
 }
 
 // writeTestReport writes the report in formats other than text.

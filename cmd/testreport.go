@@ -2,10 +2,12 @@ package cmd
 
 import (
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 
+	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -49,6 +51,66 @@ type caseResult struct {
 	Differences []string        `json:"differences,omitempty"`
 	Error       string          `json:"error,omitempty"`
 	Decision    *model.Decision `json:"decision,omitempty"`
+	// Connections that the case stands for, where there are several. Got, DecidedBy,
+	// Differences and Decision are then of the first that failed, or of the first.
+	Connections int `json:"connections,omitempty"`
+	// Failed are the connections that failed, of several; at most maxFailed.
+	Failed []connectionResult `json:"failed,omitempty"`
+	// failed counts them all.
+	failed int
+}
+
+// maxFailed is how many failed connections a case lists.
+const maxFailed = 100
+
+// connectionResult is one connection of a case.
+type connectionResult struct {
+	Connection  string   `json:"connection"`
+	Got         string   `json:"got"`
+	GotAudited  string   `json:"gotAudited,omitempty"`
+	DecidedBy   string   `json:"decidedBy"`
+	Differences []string `json:"differences,omitempty"`
+
+	decision *model.Decision
+}
+
+// add adds the result of one of a case's connections.
+func (c *caseResult) add(r connectionResult, of int) {
+	failed := len(r.Differences) > 0
+	if c.Decision == nil || failed && c.failed == 0 {
+		c.Got, c.DecidedBy, c.Decision, c.Differences = r.Got, r.DecidedBy, r.decision, r.Differences
+	}
+	if of > 1 {
+		c.Connections = of
+	}
+	if !failed {
+		return
+	}
+	c.Result = resultFail
+	c.failed++
+	if of > 1 && len(c.Failed) < maxFailed {
+		c.Failed = append(c.Failed, r)
+	}
+}
+
+// unreadable adds the files that hold no test that can be read.
+func (r *testReport) unreadable(err error) {
+	if err == nil {
+		return
+	}
+	errs := []error{err}
+	if joined, ok := err.(interface{ Unwrap() []error }); ok {
+		errs = joined.Unwrap()
+	}
+	for _, err := range errs {
+		t := &testResult{Error: err.Error(), Cases: []caseResult{}}
+		var at *source.Error
+		if errors.As(err, &at) {
+			t.File, t.Line, t.Name = at.File, at.Line, at.File
+		}
+		r.Tests = append(r.Tests, t)
+		r.Errors++
+	}
 }
 
 func (r *testReport) add(t *testResult) {
@@ -78,6 +140,10 @@ func (p *testPrinter) test(t *testResult) {
 func (p *testPrinter) testCase(t *testResult, c *caseResult) {
 	switch c.Result {
 	case resultPass:
+		if c.Connections > 0 {
+			fmt.Fprintf(p.w, "%s %s  expected %s, got it for all %d connections\n", p.green(resultPass), plain(c.Name), c.Expected, c.Connections)
+			break
+		}
 		fmt.Fprintf(p.w, "%s %s  expected %s, got %s: %s\n", p.green(resultPass), plain(c.Name), c.Expected, c.Got, c.DecidedBy)
 	case resultFail:
 		fmt.Fprintf(p.w, "%s %s  %s (%s:%d)\n", p.red(resultFail), plain(c.Name), c.failure(), plain(t.File), c.Line)
@@ -90,6 +156,9 @@ func (p *testPrinter) testCase(t *testResult, c *caseResult) {
 // decidedBy differ.
 func (c *caseResult) failure() string {
 	s := fmt.Sprintf("expected %s, got %s: %s", c.Expected, c.Got, c.DecidedBy)
+	if len(c.Failed) > 0 {
+		s = fmt.Sprintf("%d of %d connections fail, such as %s: %s", c.failed, c.Connections, c.Failed[0].Connection, s)
+	}
 	var more []string
 	for _, d := range c.Differences {
 		if !strings.HasPrefix(d, "expected ") {

@@ -32,13 +32,22 @@ type PolicyTestCase struct {
 	From PolicyTestPeer `json:"from"`
 	// To is the receiver, with protocol and port.
 	To PolicyTestTarget `json:"to"`
-	// Expect is Allow or Deny.
+	// Expect is Allow or Deny: the fate of every connection that the case stands for.
 	Expect Action `json:"expect"`
+	// ExpectAudited is Allow or Deny: what the fate would be if all policies with
+	// enforcement Audit were enforced; empty: not compared.
+	ExpectAudited Action `json:"expectAudited,omitempty"`
+	// In is where the packet comes in, as pod:namespace/name, interface:node/name or
+	// node:name; empty: as the sender's address says.
+	In string `json:"in,omitempty"`
+	// Out is where it leaves, likewise; empty: as the receiver's address says.
+	Out string `json:"out,omitempty"`
 	// DecidedBy is what must have decided, in either direction; unset fields are not compared.
 	DecidedBy *DecidedBy `json:"decidedBy,omitempty"`
 }
 
-// PolicyTestPeer names an endpoint; exactly one field is set.
+// PolicyTestPeer names an endpoint, or several pods: exactly one field is set, but
+// for Namespace and Selector, which go together.
 type PolicyTestPeer struct {
 	// Pod as namespace/name.
 	Pod string `json:"pod,omitempty"`
@@ -48,6 +57,12 @@ type PolicyTestPeer struct {
 	HostEndpoint string `json:"hostEndpoint,omitempty"`
 	// Node by name.
 	Node string `json:"node,omitempty"`
+	// Namespace stands for each pod in it that has an address of its own; with
+	// Selector, for those that it selects.
+	Namespace string `json:"namespace,omitempty"`
+	// Selector, as policies have them, stands for each pod that it selects by the
+	// pod's labels: in Namespace, or if that is empty in all namespaces.
+	Selector string `json:"selector,omitempty"`
 }
 
 // PolicyTestTarget is a peer and what is sent to it.
@@ -57,6 +72,8 @@ type PolicyTestTarget struct {
 	Protocol *intstr.IntOrString `json:"protocol,omitempty"`
 	// Port number or the name of a port of the receiver, for TCP, UDP and SCTP.
 	Port *intstr.IntOrString `json:"port,omitempty"`
+	// Ports stand for a connection to each of them; they cannot be combined with Port.
+	Ports []intstr.IntOrString `json:"ports,omitempty"`
 	// SourcePort of the sender; unset means an ephemeral one.
 	SourcePort *int32 `json:"sourcePort,omitempty"`
 	// ICMPType of an ICMP probe; default echo request.

@@ -26,7 +26,7 @@ type Test struct {
 // on standard input ("-"), and reads nothing else. Files of a folder that hold no
 // kind like PolicyTest are not even parsed, so that a folder may hold templates and
 // the like. What is nearly a PolicyTest, such as one of a misspelt kind, is an
-// error. The error is as that of Load.
+// error. The error is as that of Load; the tests that can be read are returned beside it.
 func FindTests(paths []string, opts Options) ([]Test, error) {
 	l := &loader{res: &Result{}, testsOnly: true}
 	for _, f := range findFiles(paths, &l.errs) {
@@ -38,11 +38,8 @@ func FindTests(paths []string, opts Options) ([]Test, error) {
 			l.file(file)
 		}
 	}
-	res, err := l.finish()
-	if err != nil {
-		return nil, err
-	}
-	return res.Tests, nil
+	_, err := l.finish()
+	return l.res.Tests, err
 }
 
 // Resources returns the paths of the files and folders that the test's objects

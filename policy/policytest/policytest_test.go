@@ -89,7 +89,7 @@ func TestResolve(t *testing.T) {
 		{"a host endpoint at its node's address", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{HostEndpoint: "h"}, Port: name("ssh")}, "TCP 10.0.0.4:49152 > 192.0.2.1:22"},
 		{"a pod on the host's network", peer{Pod: "n/host"}, target{PolicyTestPeer: peer{Pod: "n/host"}, Port: name("x")}, "TCP 192.0.2.1:49152 > 192.0.2.1:9"},
 
-		{"no sender", peer{}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from: names nobody: want one of pod, ip, hostEndpoint, node"},
+		{"no sender", peer{}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from: names nobody: want one of pod, ip, hostEndpoint, node, or namespace or selector"},
 		{"two receivers", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k", IP: "1.1.1.1"}, Port: number(1)}, "to: has ip and node: want exactly one"},
 		{"a pod without namespace", peer{Pod: "four"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, `from.pod: "four" is not namespace/name`},
 		{"an unknown pod", peer{Pod: "n/fuor"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: n/fuor: there is no such pod; did you mean n/four?"},

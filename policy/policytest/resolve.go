@@ -75,6 +75,10 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 		return &FieldError{"expect", "is missing: want Allow or Deny"}
 	case c.Expect != v1alpha1.Allow && c.Expect != v1alpha1.Deny:
 		return &FieldError{"expect", strconv.Quote(string(c.Expect)) + " is neither Allow nor Deny"}
+	case c.ExpectAudited != "" && c.ExpectAudited != v1alpha1.Allow && c.ExpectAudited != v1alpha1.Deny:
+		return &FieldError{"expectAudited", strconv.Quote(string(c.ExpectAudited)) + " is neither Allow nor Deny"}
+	case c.To.Port != nil && len(c.To.Ports) > 0:
+		return &FieldError{"to.ports", "cannot be combined with port"}
 	}
 	if err := validatePeer(&c.From, "from"); err != nil {
 		return err
@@ -116,9 +120,12 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 			set = append(set, v.name)
 		}
 	}
+	if p.Namespace != "" || p.Selector != "" {
+		set = append(set, several)
+	}
 	switch len(set) {
 	case 0:
-		return &FieldError{field, "names nobody: want one of pod, ip, hostEndpoint, node"}
+		return &FieldError{field, "names nobody: want one of pod, ip, hostEndpoint, node, or namespace or selector"}
 	case 1:
 	default:
 		return &FieldError{field, "has " + strings.Join(set, " and ") + ": want exactly one"}
