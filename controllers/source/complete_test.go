@@ -120,8 +120,8 @@ func TestComplete(t *testing.T) {
 			[]string{"+ Pod/n/d-deployment [10.244.0.11]", "Pod/n/a [10.244.0.10]", "Pod/n/d []"}},
 		{"a pod for a CronJob between two runs",
 			namespaceYAML + workloadYAML("batch/v1", "CronJob", "cj", "{jobTemplate: {spec: {template: "+template+"}}}") +
-				"---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: cj-1, namespace: n, ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: cj, uid: x}]}\nspec: {template: " + template + "}\n" +
-				"---\napiVersion: v1\nkind: Pod\nmetadata: {name: cj-1-p, namespace: n, ownerReferences: [{apiVersion: batch/v1, kind: Job, name: cj-1, uid: x}]}\nstatus: {phase: Succeeded}\n",
+				"---\napiVersion: batch/v1\nkind: Job\nmetadata: {name: cj-1, namespace: 'n', ownerReferences: [{apiVersion: batch/v1, kind: CronJob, name: cj, uid: x}]}\nspec: {template: " + template + "}\n" +
+				"---\napiVersion: v1\nkind: Pod\nmetadata: {name: cj-1-p, namespace: 'n', ownerReferences: [{apiVersion: batch/v1, kind: Job, name: cj-1, uid: x}]}\nstatus: {phase: Succeeded}\n",
 			[]string{"+ Pod/n/cj [10.244.0.10]", "Pod/n/cj-1-p []"}},
 		{"a pod for each replica of a StatefulSet",
 			namespaceYAML + workloadYAML("apps/v1", "StatefulSet", "s", "{replicas: 3, selector: {matchLabels: {app: x}}, template: "+template+"}"),
