@@ -97,6 +97,7 @@ type statusReport struct {
 	Installation statusInstallation `json:"installation"`
 	Agents       []statusAgent      `json:"agents"`
 	Guards       statusGuards       `json:"guards"`
+	Budgets      statusBudgets      `json:"budgets"`
 	Policies     statusPolicies     `json:"policies"`
 	Problems     []statusProblem    `json:"problems"`
 	// Notes say what could not be looked at.
@@ -167,6 +168,7 @@ func gatherStatus(ctx context.Context, c client.Reader, now time.Time) (*statusR
 		return nil, err
 	}
 	r.guards(settings)
+	r.budgets(settings)
 	if err := r.policies(ctx, c); err != nil {
 		return nil, err
 	}

@@ -164,6 +164,32 @@ nothing is wrong
 	}
 }
 
+// Budgets that only count are no fault: status says what is past them, and what to do.
+func TestStatusOfBudgets(t *testing.T) {
+	r := gathered(t,
+		installed(func(tw *v1alpha1.Tierwall) {
+			tw.Status.Conditions = append(tw.Status.Conditions, metav1.Condition{
+				Type: "BudgetsEnforced", Status: "False", Reason: "CountingSinceUpgrade", Message: "budgets count only since the upgrade",
+			})
+		}),
+		linuxNode("a", nil), nodeReport("a", func(s *v1alpha1.NodeState) { s.Counts.PastBudget = 3 }),
+		linuxNode("b", nil), nodeReport("b", nil),
+	)
+	var out bytes.Buffer
+	if err := printStatus(streams{out: &out, errOut: &out}, r); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+budgets count only since the upgrade (docs/budgets.md)
+NODE  PAST BUDGET
+a     3
+nothing is wrong
+`
+	if !strings.HasSuffix(out.String(), want) || !r.Healthy {
+		t.Errorf("healthy %v, got\n%s\nwant\n%s", r.Healthy, out.String(), want)
+	}
+}
+
 func TestStatusIsSilentOfGuardsThatHaveMetNothing(t *testing.T) {
 	r := gathered(t, installed(nil), linuxNode("a", nil), nodeReport("a", func(s *v1alpha1.NodeState) {
 		s.Guards = map[string]v1alpha1.ReportedGuard{"source": {Mode: v1alpha1.GuardEnforce}}

@@ -205,6 +205,14 @@ type ReportCounts struct {
 	// Ghosts counts addresses of pods whose object is gone and whose sandbox may still run.
 	// +optional
 	Ghosts int32 `json:"ghosts,omitempty"`
+	// PastBudget counts policies, NetworkSets and pods past a budget (spec.budgets): they
+	// deny what they govern or keep what was in force or, where budgets only count, are
+	// enforced all the same.
+	// +optional
+	PastBudget int32 `json:"pastBudget,omitempty"`
+	// WaitingChanges of objects had not been taken yet, because others' went first.
+	// +optional
+	WaitingChanges int32 `json:"waitingChanges,omitempty"`
 }
 
 // ReportedError is something that is wrong on a node.

@@ -96,6 +96,10 @@ type TierwallSpec struct {
 	// +kubebuilder:default=Auto
 	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
 	WildcardGuard GuardMode `json:"wildcardGuard,omitempty"`
+	// Budgets bound what the objects of a namespace may cost each node.
+	// +optional
+	// +kubebuilder:default={}
+	Budgets BudgetsSpec `json:"budgets,omitempty,omitzero"`
 	// NamespacedSets is in which rules of global policies NetworkSets count. Selected:
 	// where a namespaceSelector on the same side of the rule matches their namespace.
 	// Everywhere: also where a rule has a selector or notSelector and no
@@ -126,6 +130,32 @@ type TierwallSpec struct {
 	// Agent is how the node agents run.
 	// +optional
 	Agent AgentSpec `json:"agent,omitempty,omitzero"`
+}
+
+// BudgetsSpec bounds what the objects of a namespace may cost each node. It counts
+// entries: one for each object, and one for each rule, peer, block, port and address
+// that it lists.
+type BudgetsSpec struct {
+	// Mode is what becomes of objects past a budget. Enforce: they deny what they govern,
+	// or keep the form that is in force. Count: they are reported, and enforced all the
+	// same. Off: neither. Auto (default) is what status.budgets has.
+	// +optional
+	// +kubebuilder:default=Auto
+	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
+	Mode GuardMode `json:"mode,omitempty"`
+	// Namespace is how many entries the policies and NetworkSets of a namespace may have
+	// together; default 10000. NetworkSets count first, then policies, the oldest first.
+	// +optional
+	// +kubebuilder:default=10000
+	// +kubebuilder:validation:Minimum=1
+	Namespace *int32 `json:"namespace,omitempty"`
+	// Node is how many entries the policies of namespaces may have on a node, where those
+	// of each group of pods that the same policies select count; default 200000. Where
+	// they have more, each namespace may have an equal share. Global policies do not count.
+	// +optional
+	// +kubebuilder:default=200000
+	// +kubebuilder:validation:Minimum=1
+	Node *int32 `json:"node,omitempty"`
 }
 
 // PodStartup says what the start of a pod waits for.
@@ -282,14 +312,19 @@ type TierwallStatus struct {
 	// +optional
 	// +kubebuilder:validation:Enum=Enforce;Count
 	Guards GuardMode `json:"guards,omitempty"`
+	// Budgets is what Auto means for spec.budgets in this installation: Enforce, or Count
+	// where it was upgraded from a version without budgets. The operator sets it once.
+	// +optional
+	// +kubebuilder:validation:Enum=Enforce;Count
+	Budgets GuardMode `json:"budgets,omitempty"`
 	// NamespacedSets is what Auto means for spec.namespacedSets in this installation:
 	// Selected, or Everywhere where it was upgraded from a version without the setting.
 	// The operator sets it once.
 	// +optional
 	// +kubebuilder:validation:Enum=Selected;Everywhere
 	NamespacedSets NamespacedSets `json:"namespacedSets,omitempty"`
-	// Conditions are Available, Progressing, Degraded, GuardsEnforced, TunnelFailsafe and
-	// NamespacedSetsSelected.
+	// Conditions are Available, Progressing, Degraded, GuardsEnforced, TunnelFailsafe,
+	// BudgetsEnforced and NamespacedSetsSelected.
 	// +optional
 	// +listType=map
 	// +listMapKey=type

@@ -125,6 +125,7 @@ type Agent struct {
 	links    nodeLinks
 	guards   nodeGuards
 	ghosts   ghosts
+	budgets  budgets
 	// What a Status says beside.
 	ledger      ledger
 	nodes       map[string]struct{}
@@ -147,10 +148,8 @@ type Agent struct {
 	// cuts are what sweeps have cut, and what stays so.
 	cuts cuts
 
-	// lastTook is when what was taken of the queue had last been dealt with; left is
-	// how many changes waited on.
+	// lastTook is when what was taken of the queue had last been dealt with.
 	lastTook time.Time
-	left     int
 	pace     pace
 	// Deadlines; zero: none.
 	applyAt, sweepAt, auditAt, reconsiderAt time.Time
@@ -187,7 +186,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}), progress: newProgress(),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true, pace: newPace(),
+		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true, pace: newPace(), budgets: newBudgets(),
 	}
 	a.ix = policy.New(policy.Options{Local: a.local})
 	a.metrics = newMetrics()

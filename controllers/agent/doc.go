@@ -6,8 +6,12 @@
 //
 // A [Source] delivers objects: from a folder ([Folder]) or from a cluster. One
 // goroutine, [Agent.Run], does all the rest. Objects that arrive while it is at
-// work wait in the queue, where only the last version of each counts, and
-// become one transaction afterwards.
+// work wait in the queue and become one transaction afterwards or, where they are
+// much, some rounds that are fair by writer (queue.go).
+//
+// Budgets. The objects of a namespace may have so many entries (budgets.go), and its
+// pods may cost the node so much (nodebudget.go); what is past that denies, or keeps
+// what is in force.
 //
 // Nothing is written before the source has said that it is in sync: an agent that
 // starts must not take what it has not seen yet for deleted. Until then, and

@@ -173,7 +173,7 @@ func (a *Agent) hold(list []model.Ref, cause error) {
 func (a *Agent) release(list []model.Ref) {
 	for _, r := range list {
 		delete(a.held, r)
-		a.put(r, a.objects[r])
+		a.put(r, a.formOf(r))
 	}
 }
 
@@ -191,6 +191,9 @@ func (a *Agent) standIn(r model.Ref) model.Object {
 }
 
 func (a *Agent) instead(r model.Ref) string {
+	if e := a.pastBudget(r); e != nil && a.held[r] == nil {
+		return e.insteadOf(a.objects[r])
+	}
 	switch o := a.standIn(r); o.(type) {
 	case nil:
 		return "nothing"

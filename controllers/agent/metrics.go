@@ -12,6 +12,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -37,6 +38,8 @@ type metrics struct {
 	podLinks     prometheus.Gauge
 	clashes      prometheus.Gauge
 	waiting      prometheus.Gauge
+	pastBudget   prometheus.Gauge
+	entries      *prometheus.GaugeVec
 
 	// Of the compiler, counted by Run.
 	memberCount map[string]int // by set
@@ -82,7 +85,11 @@ func newMetrics() *metrics {
 		podLinks:     gauge("pod_links", "Addresses of this node's pods whose interface or bridge port is known."),
 		clashes:      gauge("address_clashes", "Addresses of this node's pods that pods of other nodes claim; the local pods keep them."),
 		waiting:      gauge("waiting_changes", "Changes of objects that wait while others' go first."),
-		memberCount:  map[string]int{}, policyRefs: map[*policy.Policy]int{},
+		pastBudget:   gauge("objects_past_budget", "Policies and NetworkSets past the budget of their namespace."),
+		entries: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tierwall_agent_namespace_entries", Help: "Entries of the policies and NetworkSets of namespaces that have used half of their budget; the ten largest.",
+		}, []string{"namespace"}),
+		memberCount: map[string]int{}, policyRefs: map[*policy.Policy]int{},
 	}
 	for _, k := range errorKinds {
 		m.errors.WithLabelValues(k)
@@ -93,7 +100,23 @@ func newMetrics() *metrics {
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.latency, m.sweeps, m.errors, m.resyncs, m.swept, m.lastSuccess, m.invalid, m.held, m.sourceErrors,
-		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules, m.ownAddresses, m.podLinks, m.clashes, m.waiting,
+		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules, m.ownAddresses, m.podLinks, m.clashes, m.waiting, m.pastBudget, m.entries,
+	}
+}
+
+// largest is how many namespaces are reported by name.
+const largest = 10
+
+// budgets keeps what namespaces have used of their budgets.
+func (m *metrics) budgets(b *budget.Book, set model.Budgets, past int) {
+	m.pastBudget.Set(float64(past))
+	m.entries.Reset()
+	for i, ns := range b.Namespaces() {
+		if n := b.Entries(ns); i < largest && 2*n >= set.Namespace {
+			m.entries.WithLabelValues(ns).Set(float64(n))
+		} else {
+			return
+		}
 	}
 }
 

@@ -6,7 +6,7 @@ import "time"
 // slice: about as long as another writer's change may be held up.
 const roundTime = 50 * time.Millisecond
 
-// Bounds of a slice, in units of workOf. The kernel takes 50 µs a rule and more on a
+// Bounds of a slice, in entries (convert.Entries). The kernel takes 50 µs a rule and more on a
 // busy machine, and what belongs to a policy that only lists something costs less.
 const (
 	firstSlice = 1000
@@ -15,9 +15,12 @@ const (
 )
 
 // pace finds out how much work a round may be, by how long rounds take.
-type pace struct{ slice int }
+type pace struct {
+	slice int
+	left  int // how many changes waited on after the last round
+}
 
-func newPace() pace { return pace{firstSlice} }
+func newPace() pace { return pace{slice: firstSlice} }
 
 // note learns from a round that was a slice: other rounds say little, for what is
 // left of them by a cut may be next to nothing.

@@ -124,7 +124,7 @@ func (q *queue) put(c change) {
 		b = &backlog{name: w, last: map[model.Ref]*entry{}}
 		q.backlogs[w] = b
 	}
-	e := &entry{change: c, call: q.calls, unit: q.calls, work: workOf(c.object)}
+	e := &entry{change: c, call: q.calls, unit: q.calls, work: convert.Entries(c.object)}
 	if c.frees() {
 		b.drop(c.ref)
 		q.freed = append(q.freed, e)

@@ -26,7 +26,7 @@ type Status struct {
 	// known about what the kernel holds, and Enforced and Failed are empty.
 	Synced bool
 	// InSync: the kernel holds all that the source has said, but for what Failed
-	// and Held name.
+	// and Held name, and nothing waits.
 	InSync bool
 	// Err is why the kernel lags behind; nil if it does not.
 	Err error
@@ -53,6 +53,9 @@ type Status struct {
 	Clashes string
 	// Invalid counts objects that are not as they should be.
 	Invalid int
+	// PastBudget counts policies, NetworkSets and pods past a budget; Waiting the changes
+	// of objects that have not been taken yet, because others' went first.
+	PastBudget, Waiting int
 	// Sizes of what the kernel should hold.
 	Endpoints, Policies, Rules, Sets, Members int
 	// Nodes is how many nodes the source knows of.
@@ -131,9 +134,9 @@ func (l *ledger) count(e *policy.Effective, n int) {
 	}
 }
 
-// settle is called when the kernel is up to date; the policies that are held back
-// are not in it.
-func (l *ledger) settle(held map[model.Ref]error) {
+// settle is called when the kernel is up to date; policies that are not there as they
+// are written, in any version, are not in it.
+func (l *ledger) settle(asWritten func(model.Ref) bool) {
 	if len(l.touched) == 0 {
 		return
 	}
@@ -141,7 +144,7 @@ func (l *ledger) settle(held map[model.Ref]error) {
 		l.kernel, l.shared = maps.Clone(l.kernel), false
 	}
 	for r := range l.touched {
-		if p := l.active[r]; p != nil && held[r] == nil {
+		if p := l.active[r]; p != nil && asWritten(r) {
 			l.kernel[r] = p.Generation
 		} else {
 			delete(l.kernel, r)
@@ -158,14 +161,15 @@ func (a *Agent) tell(ctx context.Context) {
 	}
 	upToDate := a.synced && !a.dirty
 	if upToDate {
-		a.ledger.settle(a.held)
+		a.ledger.settle(a.asWritten)
 		a.lookAtGuards(ctx)
 	}
 	c := &a.metrics.counts
 	r := &Status{
-		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate && a.left == 0, Err: a.lagging, Took: a.took,
+		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate && a.pace.left == 0, Err: a.lagging, Took: a.took,
 		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Clashes: a.clashing(), Invalid: len(a.problems), Nodes: len(a.nodes),
 		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err,
+		PastBudget: a.budgets.count() + a.budgets.node.past, Waiting: a.pace.left,
 		Ghosts: a.ghosts.sorted(), Guards: a.guards.modes, GuardPackets: a.guards.packets,
 		Endpoints: c.endpoints, Policies: len(a.ledger.active), Rules: c.rules, Sets: len(a.metrics.memberCount), Members: c.members,
 	}
@@ -196,6 +200,8 @@ func (a *Agent) fillFailures(r *Status) {
 			}
 		}
 	}
+	a.budgetFailures(r)
+	a.deniedPods(r)
 	byRef := func(x, y Failure) int { return x.Ref.Compare(y.Ref) }
 	slices.SortFunc(r.Failed, byRef)
 	slices.SortFunc(r.Held, byRef)

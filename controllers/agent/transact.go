@@ -20,7 +20,7 @@ func (a *Agent) transact(ctx context.Context) {
 	}
 	began := a.clock.Now()
 	r := a.queue.take(slice)
-	a.left = r.left
+	a.pace.left = r.left
 	a.metrics.waiting.Set(float64(r.left))
 	defer func() {
 		a.pace.note(r, a.clock.Since(began))
@@ -37,6 +37,8 @@ func (a *Agent) transact(ctx context.Context) {
 	for _, c := range r.changes {
 		a.feed(c)
 	}
+	a.settleBudgets()
+	a.settleNodeBudget()
 	first := r.synced && !a.synced
 	if first {
 		a.synced, a.dirty = true, true
@@ -90,8 +92,13 @@ func (a *Agent) feed(c change) {
 		}
 	}
 	a.metrics.invalid.Set(float64(len(a.problems)))
+	before := a.objects[c.ref]
 	if blamable(c.ref.Kind) {
 		a.suspect(c.ref, o)
+	}
+	if budgeted(c.ref) {
+		a.charge(c.ref, before, o)
+		return
 	}
 	if c.ref.Kind == model.KindPodGhost {
 		e, _ := o.(*model.Endpoint) // nil: gone
@@ -100,6 +107,7 @@ func (a *Agent) feed(c change) {
 	if c.ref.Kind == model.KindPod {
 		e, _ := o.(*model.Endpoint) // nil: gone
 		a.evict(e)
+		a.notePod(c.ref, e)
 		a.noteForeign(c.ref, e)
 	}
 	if c.ref.Kind == model.KindNode {
@@ -121,7 +129,7 @@ func (a *Agent) feed(c change) {
 // evict takes addresses of a pod from another one that has lost them, as a change of
 // it that waits says: until that is taken, the other has none.
 func (a *Agent) evict(e *model.Endpoint) {
-	if e == nil || a.left == 0 {
+	if e == nil || a.pace.left == 0 {
 		return
 	}
 	for _, addr := range e.Addrs {
@@ -138,6 +146,7 @@ func (a *Agent) evict(e *model.Endpoint) {
 			continue
 		}
 		a.put(r, nil)
+		a.notePod(r, nil)
 		a.noteForeign(r, nil)
 		a.noteClashes(r, nil)
 	}

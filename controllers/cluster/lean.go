@@ -57,7 +57,7 @@ func stripCustom(fields map[string]any, k *kind) {
 	status, _ := fields["status"].(map[string]any)
 	delete(fields, "status")
 	if k.ref == model.KindTierwall {
-		maps.DeleteFunc(status, func(key string, _ any) bool { return key != "guards" && key != "namespacedSets" })
+		maps.DeleteFunc(status, func(key string, _ any) bool { return key != "guards" && key != "namespacedSets" && key != "budgets" })
 		if len(status) > 0 {
 			fields["status"] = status
 		}
@@ -66,7 +66,7 @@ func stripCustom(fields map[string]any, k *kind) {
 	annotations, _ := meta["annotations"].(map[string]any)
 	maps.DeleteFunc(meta, func(key string, _ any) bool {
 		switch key {
-		case "name", "namespace", "labels", "annotations", "uid", "generation":
+		case "name", "namespace", "labels", "annotations", "uid", "generation", "creationTimestamp":
 			return false
 		}
 		return true

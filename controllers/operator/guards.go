@@ -23,6 +23,8 @@ const (
 	// ConditionTunnelFailsafe: host endpoints' policies cannot close the tunnels of
 	// the pod network.
 	ConditionTunnelFailsafe = "TunnelFailsafe"
+	// ConditionBudgetsEnforced: what is past a budget is not enforced as it is written.
+	ConditionBudgetsEnforced = "BudgetsEnforced"
 )
 
 // The reasons of these conditions.
@@ -33,13 +35,14 @@ const (
 	ReasonOpenByDefault        = "OpenByDefault"
 )
 
-// decide writes what Auto means in this installation, once: in a new one guards
-// enforce and NetworkSets count where they are selected; where a version without the
-// setting has been installed before, guards count only, and NetworkSets everywhere.
+// decide writes what Auto means in this installation, once: in a new one guards and
+// budgets are enforced and NetworkSets count where they are selected; where a version
+// without the setting has been installed before, guards and budgets count only, and
+// NetworkSets everywhere.
 // It comes before the agents are installed, so that their DaemonSet does not hide
 // that the installation is new.
 func (r *reconciler) decide(ctx context.Context, tw *v1alpha1.Tierwall) error {
-	if tw.Status.Guards != "" && tw.Status.NamespacedSets != "" {
+	if tw.Status.Guards != "" && tw.Status.NamespacedSets != "" && tw.Status.Budgets != "" {
 		return nil
 	}
 	upgraded, err := r.upgraded(ctx, tw)
@@ -52,6 +55,7 @@ func (r *reconciler) decide(ctx context.Context, tw *v1alpha1.Tierwall) error {
 		guards, sets = v1alpha1.GuardCount, v1alpha1.NamespacedSetsEverywhere
 	}
 	tw.Status.Guards = cmp.Or(tw.Status.Guards, guards)
+	tw.Status.Budgets = cmp.Or(tw.Status.Budgets, guards)
 	tw.Status.NamespacedSets = cmp.Or(tw.Status.NamespacedSets, sets)
 	// The lock refuses a decision that rests on an object from a cache that lags
 	// behind: the decision may have been written already, and agents installed.
@@ -85,7 +89,20 @@ func guardConditions(s situation, tw *v1alpha1.Tierwall) []metav1.Condition {
 	if !ok {
 		return nil
 	}
-	return []metav1.Condition{guardsEnforced(s, tw, &settings.Guards), tunnelFailsafe(s, &settings.Guards)}
+	return []metav1.Condition{guardsEnforced(s, tw, &settings.Guards), tunnelFailsafe(s, &settings.Guards), budgetsEnforced(s, tw, &settings.Budgets)}
+}
+
+// budgetsEnforced reports what becomes of objects past a budget.
+func budgetsEnforced(s situation, tw *v1alpha1.Tierwall, b *model.Budgets) metav1.Condition {
+	switch {
+	case b.Mode == model.GuardEnforce:
+		return condition(s, ConditionBudgetsEnforced, true, ReasonEnforced,
+			fmt.Sprintf("the objects of a namespace may have %d entries, and those of all namespaces %d on a node", b.Namespace, b.Node))
+	case tw.Spec.Budgets.Mode == "" || tw.Spec.Budgets.Mode == v1alpha1.GuardAuto:
+		return condition(s, ConditionBudgetsEnforced, false, ReasonCountingSinceUpgrade,
+			"budgets count only since the upgrade: set spec.budgets.mode to Enforce to have what is past them deny")
+	}
+	return condition(s, ConditionBudgetsEnforced, false, ReasonSetInSpec, "spec.budgets.mode is "+b.Mode.String())
 }
 
 func guardsEnforced(s situation, tw *v1alpha1.Tierwall, g *model.Guards) metav1.Condition {

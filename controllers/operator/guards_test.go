@@ -61,6 +61,53 @@ func decidedTwice(t *testing.T, status v1alpha1.TierwallStatus, objects []client
 	}
 }
 
+func TestBudgetsCondition(t *testing.T) {
+	for _, tt := range []struct {
+		spec, auto v1alpha1.GuardMode
+		want       string
+	}{
+		{"", v1alpha1.GuardEnforce, "True Enforced: the objects of a namespace may have 10000 entries, and those of all namespaces 200000 on a node"},
+		{v1alpha1.GuardAuto, v1alpha1.GuardCount, "False CountingSinceUpgrade: budgets count only since the upgrade: set spec.budgets.mode to Enforce to have what is past them deny"},
+		{v1alpha1.GuardEnforce, v1alpha1.GuardCount, "True Enforced: the objects of a namespace may have 10000 entries, and those of all namespaces 200000 on a node"},
+		{v1alpha1.GuardCount, v1alpha1.GuardEnforce, "False SetInSpec: spec.budgets.mode is Count"},
+		{v1alpha1.GuardOff, v1alpha1.GuardEnforce, "False SetInSpec: spec.budgets.mode is Off"},
+	} {
+		tw := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}, Status: v1alpha1.TierwallStatus{Budgets: tt.auto}}
+		tw.Spec.Budgets.Mode = tt.spec
+		c := meta.FindStatusCondition(guardConditions(situation{now: noon}, tw), ConditionBudgetsEnforced)
+		if have := string(c.Status) + " " + c.Reason + ": " + c.Message; have != tt.want {
+			t.Errorf("%q, Auto %s: got\n%s\nwant\n%s", tt.spec, tt.auto, have, tt.want)
+		}
+	}
+}
+
+// Budgets start as guards do, and in an upgrade from a version that had decided on
+// guards already they count.
+func TestDecideBudgets(t *testing.T) {
+	agents := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: DefaultNamespace, Name: AgentName}}
+	for _, tt := range []struct {
+		name    string
+		status  v1alpha1.TierwallStatus
+		objects []client.Object
+		want    v1alpha1.GuardMode
+	}{
+		{"a new installation", v1alpha1.TierwallStatus{}, nil, v1alpha1.GuardEnforce},
+		{"agents are there", v1alpha1.TierwallStatus{}, []client.Object{agents}, v1alpha1.GuardCount},
+		{"guards were decided by a version before", v1alpha1.TierwallStatus{
+			Guards: v1alpha1.GuardEnforce, NamespacedSets: v1alpha1.NamespacedSetsSelected, ObservedGeneration: 1,
+		}, []client.Object{agents}, v1alpha1.GuardCount},
+		{"decided before", v1alpha1.TierwallStatus{Budgets: v1alpha1.GuardEnforce, ObservedGeneration: 1}, []client.Object{agents}, v1alpha1.GuardEnforce},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			decidedTwice(t, tt.status, tt.objects, func(got *v1alpha1.TierwallStatus) {
+				if got.Budgets != tt.want {
+					t.Errorf("status.budgets %q, want %q", got.Budgets, tt.want)
+				}
+			})
+		})
+	}
+}
+
 func TestDecideNamespacedSets(t *testing.T) {
 	agents := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: DefaultNamespace, Name: AgentName}}
 	for _, tt := range []struct {

@@ -101,7 +101,7 @@ func TestReconcileIsIdempotent(t *testing.T) {
 		writes = 0
 	}
 	tw := &v1alpha1.Tierwall{}
-	if err := c.Get(t.Context(), theOne.NamespacedName, tw); err != nil || tw.Status.ObservedGeneration != 1 || len(tw.Status.Conditions) != 6 || tw.Status.Guards != v1alpha1.GuardEnforce {
+	if err := c.Get(t.Context(), theOne.NamespacedName, tw); err != nil || tw.Status.ObservedGeneration != 1 || len(tw.Status.Conditions) != 7 || tw.Status.Budgets != v1alpha1.GuardEnforce || tw.Status.Guards != v1alpha1.GuardEnforce {
 		t.Errorf("%+v, %v", tw.Status, err)
 	}
 }

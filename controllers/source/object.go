@@ -128,6 +128,7 @@ func keepStatus(o Object, replaced runtime.Object) Object {
 	if ok && known {
 		file = file.DeepCopy()
 		file.Status.Guards = cmp.Or(file.Status.Guards, live.Status.Guards)
+		file.Status.Budgets = cmp.Or(file.Status.Budgets, live.Status.Budgets)
 		file.Status.NamespacedSets = cmp.Or(file.Status.NamespacedSets, live.Status.NamespacedSets)
 		o.Object = file
 	}

@@ -68,7 +68,7 @@ func nodeMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 // version of it is in force.
 func policyMeta(m *metav1.ObjectMeta) metav1.ObjectMeta {
 	out := leastMeta(m)
-	out.UID, out.Generation = m.UID, m.Generation
+	out.UID, out.Generation, out.CreationTimestamp = m.UID, m.Generation, m.CreationTimestamp
 	for _, key := range []string{v1alpha1.EnforcementAnnotation, lint.IgnoreAnnotation} {
 		if v, ok := m.Annotations[key]; ok {
 			if out.Annotations == nil {

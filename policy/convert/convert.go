@@ -81,7 +81,10 @@ func Object(o runtime.Object) (obj model.Object, problems []model.Problem, known
 		obj = ghost(o)
 	}
 	if p, ok := obj.(*model.Policy); ok {
-		p.Problems = r.list
+		p.Problems, p.Entries = r.list, Entries(o)
+		if m, ok := o.(metav1.Object); ok && !m.GetCreationTimestamp().Time.IsZero() {
+			p.Created = m.GetCreationTimestamp().Unix()
+		}
 	}
 	return obj, r.list, true
 }

@@ -38,6 +38,7 @@ var Codes = []Code{
 	{CodeNeverMatches, "a rule can match nothing"},
 	{CodeNoDNS, "pods may not resolve names"},
 	{CodePeerMatchesNothing, "nothing is what a rule asks for as its peer"},
+	{CodePolicyTooLarge, "a policy or NetworkSet is past the budget of its namespace"},
 	{CodeReplaced, "another object counts instead"},
 	{CodeSelectsNothing, "a policy selects no endpoint"},
 	{CodeShadowedPolicy, "earlier rules decide everything that a policy matches"},

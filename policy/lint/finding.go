@@ -63,6 +63,8 @@ const (
 	CodeDuplicateOrder = "duplicate-order"
 	// CodeGuardNotEnforced: a guard counts only, or is off.
 	CodeGuardNotEnforced = "guard-not-enforced"
+	// CodePolicyTooLarge: a policy or NetworkSet is past the budget of its namespace.
+	CodePolicyTooLarge = "policy-too-large"
 	// CodeUntrackedWildcard: a doNotTrack policy selects a host endpoint "*".
 	CodeUntrackedWildcard = "untracked-wildcard"
 	// CodeWildcardDeniesDNS: a policy of a host endpoint "*" denies what pods ask of the cluster's DNS.

@@ -31,6 +31,7 @@ func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services
 	l.deniesEverything()
 	l.bypassesNative()
 	l.guardsNotEnforced()
+	l.budgets()
 	l.interfaces()
 	l.clashes()
 	l.namespacedSets()

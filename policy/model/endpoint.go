@@ -121,6 +121,9 @@ type Settings struct {
 	NamespacedSetsEverywhere bool
 	// Guards deny what no policy names.
 	Guards Guards
+	// Budgets bound what the objects of namespaces cost. Who feeds an Index heeds them: a
+	// change of them alone is no change of the Settings to those who are told of changes.
+	Budgets Budgets
 	// Marks are the bits of the packet mark that are Tierwall's; 0 means DefaultMarks.
 	// At least two bits: the lowest one is Accepted, the next one Early.
 	Marks uint32
@@ -203,5 +206,5 @@ func DefaultSettings() *Settings {
 	for _, p := range []uint16{179, 2379, 2380, 5473, 6443, 6666, 6667} {
 		out = append(out, FailsafePort{Protocol: TCP, Port: p})
 	}
-	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny, Logging: Logging{RatePerRule: DefaultRatePerRule, RatePerNode: DefaultRatePerNode}}
+	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny, Budgets: Budgets{Namespace: DefaultNamespaceBudget, Node: DefaultNodeBudget}, Logging: Logging{RatePerRule: DefaultRatePerRule, RatePerNode: DefaultRatePerNode}}
 }

@@ -79,6 +79,10 @@ type Policy struct {
 	DoNotTrack, PreDNAT, ApplyOnForward bool
 	// Generation of the source object, for status.
 	Generation int64
+	// Created is when the source object was, in seconds of Unix time; 0: not known.
+	Created int64
+	// Entries is how large the source object is as it is written (see Budgets).
+	Entries int
 	// Problems are what was wrong with the source object. The policy is in a
 	// form that never widens access.
 	Problems []Problem

@@ -26,7 +26,7 @@ const (
 // awaited says whether the newer status says something that people wait for.
 func awaited(said, s *agent.Status) bool {
 	return said.Synced != s.Synced || said.InSync != s.InSync || said.Version != s.Version ||
-		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || said.Clashes != s.Clashes || said.Invalid != s.Invalid ||
+		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || said.Clashes != s.Clashes || said.Invalid != s.Invalid || said.PastBudget != s.PastBudget ||
 		!slices.EqualFunc(said.Source, s.Source, func(a, b error) bool { return text(a) == text(b) }) ||
 		!slices.EqualFunc(said.Failed, s.Failed, sameFailure) || !slices.EqualFunc(said.Held, s.Held, sameFailure) ||
 		!sameModes(said.Guards, s.Guards)
@@ -55,6 +55,7 @@ func content(o *Options, s *agent.Status, took *durations, before *v1alpha1.Node
 		Counts: v1alpha1.ReportCounts{
 			Endpoints: int32(s.Endpoints), Policies: int32(s.Policies), Rules: int32(s.Rules),
 			Sets: int32(s.Sets), SetMembers: int32(s.Members), InvalidObjects: int32(s.Invalid), Ghosts: int32(len(s.Ghosts)),
+			PastBudget: int32(s.PastBudget), WaitingChanges: int32(s.Waiting),
 		},
 		Errors:       errorList(s),
 		Links:        nodeLinks(s.Links),

@@ -1,4 +1,4 @@
-package agent
+package convert
 
 import (
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -9,22 +9,22 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// workOf estimates what an object costs: one, and one for each rule, peer, block,
-// port and address that it lists. It reads lengths only.
-func workOf(o runtime.Object) int {
+// Entries is how large an object is as it is written: one, and one for each rule,
+// peer, block, port and address that it lists. Budgets count in it (model.Budgets).
+func Entries(o runtime.Object) int {
 	n := 1
 	switch o := o.(type) {
 	case *networkingv1.NetworkPolicy:
 		for i := range o.Spec.Ingress {
-			n += nativeWork(o.Spec.Ingress[i].From, o.Spec.Ingress[i].Ports)
+			n += nativeEntries(o.Spec.Ingress[i].From, o.Spec.Ingress[i].Ports)
 		}
 		for i := range o.Spec.Egress {
-			n += nativeWork(o.Spec.Egress[i].To, o.Spec.Egress[i].Ports)
+			n += nativeEntries(o.Spec.Egress[i].To, o.Spec.Egress[i].Ports)
 		}
 	case *v1alpha1.NetworkPolicy:
-		n += rulesWork(o.Spec.Ingress) + rulesWork(o.Spec.Egress)
+		n += ruleEntries(o.Spec.Ingress) + ruleEntries(o.Spec.Egress)
 	case *v1alpha1.GlobalNetworkPolicy:
-		n += rulesWork(o.Spec.Ingress) + rulesWork(o.Spec.Egress)
+		n += ruleEntries(o.Spec.Ingress) + ruleEntries(o.Spec.Egress)
 	case *clusterv1alpha2.ClusterNetworkPolicy:
 		for i := range o.Spec.Ingress {
 			n += 1 + len(o.Spec.Ingress[i].From) + len(o.Spec.Ingress[i].Protocols)
@@ -45,7 +45,7 @@ func workOf(o runtime.Object) int {
 	return n
 }
 
-func nativeWork(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) int {
+func nativeEntries(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.NetworkPolicyPort) int {
 	n := 1 + len(ports)
 	for i := range peers {
 		if n++; peers[i].IPBlock != nil {
@@ -55,7 +55,7 @@ func nativeWork(peers []networkingv1.NetworkPolicyPeer, ports []networkingv1.Net
 	return n
 }
 
-func rulesWork(rules []v1alpha1.Rule) int {
+func ruleEntries(rules []v1alpha1.Rule) int {
 	n := 0
 	for i := range rules {
 		n++

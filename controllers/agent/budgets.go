@@ -1,0 +1,337 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/tierwall/tierwall/api/selector"
+	"github.com/tierwall/tierwall/policy/budget"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// budgets hold the objects of namespaces to their budget (model.Budgets). What is past
+// it is not put into the index as it is. It keeps the form that it had there and, for
+// what that does not govern, denies.
+type budgets struct {
+	book budget.Book
+	// open are the namespaces that are to be looked at again, changed the objects of
+	// theirs that are new versions: they are put once that is done.
+	open    map[string]struct{}
+	changed map[model.Ref]struct{}
+	// past are the objects past their budget, by namespace.
+	past map[string]map[model.Ref]*excess
+	set  model.Budgets // as of the last look
+	node nodeBudget
+}
+
+// most is how many entries of a namespace may be in the index: what counts, and what
+// stays in force beside it.
+func (b *budgets) most(ns string) int {
+	if b.set.Mode == model.GuardEnforce && len(b.past[ns]) > 0 {
+		return 2 * b.set.Namespace
+	}
+	return b.book.Entries(ns)
+}
+
+// excess is an object past its budget.
+type excess struct {
+	err error
+	// kept is the last form that was in force, nil: none.
+	kept model.Object
+	// put is what is in the index, and companion what is beside it; nil: nothing, and
+	// with says which object's stand-in says the same.
+	put, companion model.Object
+	with           model.Ref
+}
+
+// companionSuffix is behind the name of what denies where the kept form of a policy does
+// not govern. No object of the API has such a name.
+const companionSuffix = ":past-budget"
+
+func companionOf(r model.Ref) model.Ref {
+	r.Name += companionSuffix
+	return r
+}
+
+func newBudgets() budgets {
+	return budgets{
+		open: map[string]struct{}{}, changed: map[model.Ref]struct{}{}, past: map[string]map[model.Ref]*excess{},
+		set: model.DefaultSettings().Budgets, node: newNodeBudget(),
+	}
+}
+
+// budgeted reports whether objects of a name count for a budget.
+func budgeted(r model.Ref) bool {
+	return r.Namespace != "" && (r.Kind.IsPolicy() || r.Kind == model.KindNetworkSet)
+}
+
+// charge notes a new version of an object or, with nil, that it is gone. before is the
+// version before; nil: there was none. What is to be in the index follows in settleBudgets.
+func (a *Agent) charge(r model.Ref, before, o model.Object) {
+	b := &a.budgets
+	b.book.Delete(r)
+	if o != nil {
+		if i, ok := budget.ItemOf(o); ok {
+			b.book.Set(i)
+		}
+	}
+	b.open[r.Namespace] = struct{}{}
+	if _, twice := b.changed[r]; twice {
+		return
+	}
+	b.changed[r] = struct{}{}
+	if e := b.past[r.Namespace][r]; e == nil && before != nil {
+		// In case that the new version is past the budget.
+		if b.past[r.Namespace] == nil {
+			b.past[r.Namespace] = map[model.Ref]*excess{}
+		}
+		b.past[r.Namespace][r] = a.excessOf(before)
+	}
+}
+
+// excessOf is what is known of an object that is in the index as it is. Before the
+// first transaction that is in force nowhere.
+func (a *Agent) excessOf(o model.Object) *excess {
+	e := &excess{put: o}
+	if a.synced {
+		e.kept = o
+	}
+	return e
+}
+
+// settleBudgets puts objects of namespaces that have changed into the index, or what
+// stands in for them.
+func (a *Agent) settleBudgets() {
+	b := &a.budgets
+	if now := a.ix.Settings().Budgets; now != b.set {
+		b.set = now
+		for _, ns := range b.book.Namespaces() {
+			b.open[ns] = struct{}{}
+		}
+	}
+	if len(b.open) == 0 {
+		return
+	}
+	for ns := range b.open {
+		a.settleBudget(ns)
+		a.budgets.node.open[ns] = struct{}{}
+	}
+	clear(b.open)
+	clear(b.changed)
+	a.metrics.budgets(&b.book, b.set, b.count())
+}
+
+func (b *budgets) count() (n int) {
+	for _, past := range b.past {
+		n += len(past)
+	}
+	return n
+}
+
+func (a *Agent) settleBudget(ns string) {
+	b := &a.budgets
+	before := b.past[ns]
+	now := map[model.Ref]*excess{}
+	var items []budget.Item
+	if b.set.Mode != model.GuardOff {
+		items = b.book.Past(ns, b.set.Namespace)
+	}
+	err := fmt.Errorf("%w: the policies and NetworkSets of namespace %s have %d entries, more than its budget of %d", errPastBudget, ns, b.book.Entries(ns), b.set.Namespace)
+	for _, i := range items {
+		e := before[i.Ref]
+		if e == nil {
+			e = a.excessOf(a.objects[i.Ref])
+			if _, fresh := b.changed[i.Ref]; fresh {
+				e = &excess{} // it has never been there
+			}
+		}
+		e.err = err
+		now[i.Ref] = e
+	}
+	// First what is within the budget, or is gone.
+	for r := range b.changed {
+		if r.Namespace == ns && now[r] == nil {
+			a.unkeep(before[r])
+			a.put(r, a.objects[r])
+		}
+	}
+	for r, e := range before {
+		_, changed := b.changed[r]
+		if now[r] != nil || changed {
+			continue
+		}
+		a.unkeep(e)
+		if a.held[r] == nil && e.put != a.objects[r] {
+			a.put(r, a.objects[r])
+		}
+		a.log.Info("object is within the budget of its namespace again", "object", r.String())
+	}
+	if b.past[ns] = now; len(now) == 0 {
+		delete(b.past, ns)
+		return
+	}
+	kept := b.set.Namespace // at most as much again stays in force
+	stands := map[string]model.Ref{}
+	for _, i := range items {
+		if b.set.Mode == model.GuardCount {
+			a.let(now[i.Ref], i.Ref)
+			continue
+		}
+		a.replace(now[i.Ref], i.Ref, &kept, stands)
+		if _, known := before[i.Ref]; !known || before[i.Ref].err == nil {
+			a.log.Warn("object is past the budget of its namespace", "object", i.Ref.String(), "entries", i.Entries, "instead", a.instead(i.Ref), "reason", err)
+		}
+	}
+}
+
+// let puts an object past the budget into the index as it is.
+func (a *Agent) let(e *excess, r model.Ref) {
+	a.unkeep(e)
+	e.kept, e.with = a.objects[r], model.Ref{}
+	if a.held[r] == nil && e.put != e.kept {
+		a.put(r, e.kept)
+	}
+	e.put = e.kept
+}
+
+// unkeep takes out of the index what is there beside an object.
+func (a *Agent) unkeep(e *excess) {
+	if e != nil && e.companion != nil {
+		a.put(e.companion.Key(), nil)
+		e.companion = nil
+	}
+}
+
+// replace puts what stands in for an object past the budget into the index: the form
+// that was in force, as long as such forms are no more than another budget, and what
+// denies where that does not govern. Stand-ins that say the same are there once.
+func (a *Agent) replace(e *excess, r model.Ref, kept *int, stands map[string]model.Ref) {
+	if i, ok := budget.ItemOf(e.kept); e.kept != nil && ok {
+		if i.Entries > *kept {
+			e.kept = nil
+		} else {
+			*kept -= i.Entries
+		}
+	}
+	var put, beside model.Object
+	e.with = model.Ref{}
+	wanted, isPolicy := a.objects[r].(*model.Policy)
+	switch old, _ := e.kept.(*model.Policy); {
+	case !isPolicy:
+		put = e.kept
+	case old == nil:
+		p := denyAll(wanted)
+		p.Entries = 1
+		key := fmt.Sprint(p.Tier, p.Order, p.Selector, p.Ingress, p.Egress, p.Audit, p.DoNotTrack, p.PreDNAT, p.ApplyOnForward)
+		if first, there := stands[key]; there {
+			e.with = first
+		} else {
+			stands[key] = r
+			put = p
+		}
+	default:
+		put = old
+		if !sameScope(old, wanted) {
+			p := denyAll(wanted)
+			p.Ref, p.Entries = companionOf(r), 1
+			p.Selector = selector.And(wanted.Selector, selector.Not(old.Selector))
+			beside = p
+		}
+	}
+	if e.companion != nil && beside == nil {
+		a.unkeep(e)
+	}
+	if beside != nil {
+		a.put(beside.Key(), beside)
+		e.companion = beside
+	}
+	if a.held[r] == nil && !sameForm(e.put, put) {
+		a.put(r, put)
+		e.put = put
+	}
+}
+
+// sameScope reports whether two versions of a policy govern the same.
+func sameScope(x, y *model.Policy) bool {
+	return x.Selector.String() == y.Selector.String() && x.Tier == y.Tier && x.Order == y.Order && x.Ingress == y.Ingress && x.Egress == y.Egress && x.Audit == y.Audit
+}
+
+// sameForm reports whether what is in the index may stay.
+func sameForm(x, y model.Object) bool {
+	p, ok := x.(*model.Policy)
+	q, also := y.(*model.Policy)
+	if !ok || !also {
+		return x == y
+	}
+	deny := func(p *model.Policy) bool { return p.Entries == 1 && len(p.IngressRules)+len(p.EgressRules) > 0 }
+	return p == q || deny(p) && deny(q) && sameScope(p, q)
+}
+
+var errPastBudget = errors.New("past the budget")
+
+// pastBudget is what is wrong with an object that is past its budget; nil: it is not.
+func (a *Agent) pastBudget(r model.Ref) *excess {
+	if e := a.budgets.past[r.Namespace][r]; e != nil && e.err != nil {
+		return e
+	}
+	return nil
+}
+
+// asWritten reports whether the kernel, once up to date, holds an object as it is
+// written and not what stands in for it.
+func (a *Agent) asWritten(r model.Ref) bool {
+	if a.held[r] != nil || strings.HasSuffix(r.Name, companionSuffix) {
+		return false
+	}
+	e := a.pastBudget(r)
+	return e == nil || e.put != nil && e.put == e.kept
+}
+
+// formOf is what is in the index of an object that the kernel takes.
+func (a *Agent) formOf(r model.Ref) model.Object {
+	if e := a.pastBudget(r); e != nil {
+		return e.put
+	}
+	return a.objects[r]
+}
+
+// insteadOf describes what is in force of an object past its budget.
+func (e *excess) insteadOf(wanted model.Object) string {
+	_, isPolicy := wanted.(*model.Policy)
+	switch {
+	case e.kept == wanted:
+		return "the same, until the agent starts anew: then deny all that it governs"
+	case e.kept != nil && e.companion != nil:
+		return "its previous version, and deny what that does not govern"
+	case e.kept != nil:
+		return "its previous version"
+	case isPolicy:
+		return "deny all that it governs"
+	}
+	return "nothing"
+}
+
+// budgetFailures lists the objects past their budget.
+func (a *Agent) budgetFailures(r *Status) {
+	if a.budgets.set.Mode != model.GuardEnforce {
+		return
+	}
+	for _, past := range a.budgets.past {
+		for ref, e := range past {
+			if e.err == nil || a.held[ref] != nil {
+				continue
+			}
+			f := Failure{Ref: ref, Err: e.err, Instead: e.insteadOf(a.objects[ref])}
+			p, isPolicy := a.objects[ref].(*model.Policy)
+			switch in := cmp.Or(e.with, ref); {
+			case isPolicy && (a.ledger.active[in] != nil || a.ledger.active[companionOf(ref)] != nil):
+				f.Generation = p.Generation
+				r.Failed = append(r.Failed, f)
+			case !isPolicy:
+				r.Held = append(r.Held, f)
+			}
+		}
+	}
+}

@@ -1,0 +1,248 @@
+package agent
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// nodeBudget holds what pods of namespaces cost the node to its budget
+// (model.Budgets.Node): each group of pods that the same policies of their namespace
+// select has all rules of these. A pod whose group is past its namespace's share is
+// denied all, as a ghost is. Which ones are follows from the objects, but for pods that
+// are in force as they are: these come first.
+type nodeBudget struct {
+	// pods are the local ones, by namespace, and open the namespaces of which they or
+	// the policies have changed.
+	pods map[string]map[model.Ref]*model.Endpoint
+	open map[string]struct{}
+	// groups are what the pods of namespaces cost; nil where that does not matter.
+	groups map[string]*podGroups
+	// admitted are the pods that are in force, denied those past the budget, and why.
+	admitted map[model.Ref]struct{}
+	denied   map[model.Ref]error
+	past     int // pods past the budget, denied or not
+}
+
+// podGroups are the pods of a namespace by the policies that select them.
+type podGroups struct {
+	of   map[model.Ref]string // group of a pod that has policies
+	cost map[string]int
+	sum  int
+}
+
+func newNodeBudget() nodeBudget {
+	return nodeBudget{
+		pods: map[string]map[model.Ref]*model.Endpoint{}, open: map[string]struct{}{}, groups: map[string]*podGroups{},
+		admitted: map[model.Ref]struct{}{}, denied: map[model.Ref]error{},
+	}
+}
+
+// notePod takes a pod that is new, changed or, with nil, gone.
+func (a *Agent) notePod(r model.Ref, e *model.Endpoint) {
+	n := &a.budgets.node
+	pods := n.pods[r.Namespace]
+	if e == nil || !a.local(e.Node) {
+		if pods[r] == nil {
+			return
+		}
+		if delete(pods, r); len(pods) == 0 {
+			delete(n.pods, r.Namespace)
+		}
+		a.admitPod(r)
+		n.open[r.Namespace] = struct{}{}
+		return
+	}
+	if pods == nil {
+		pods = map[model.Ref]*model.Endpoint{}
+		n.pods[r.Namespace] = pods
+	}
+	pods[r] = e
+	n.open[r.Namespace] = struct{}{}
+}
+
+// pastBudgetGhost names what stands in for a pod past the budget.
+func pastBudgetGhost(r model.Ref) model.Ref {
+	return model.GhostRef(r.Namespace, r.Name, "past-budget")
+}
+
+// admitPod ends that a pod is denied; what there is of it is put into the index again.
+func (a *Agent) admitPod(r model.Ref) {
+	n := &a.budgets.node
+	if _, was := n.denied[r]; !was {
+		return
+	}
+	delete(n.denied, r)
+	a.put(pastBudgetGhost(r), nil)
+	if e := n.pods[r.Namespace][r]; e != nil {
+		a.put(r, e)
+	}
+}
+
+// denyPod has a pod denied all.
+func (a *Agent) denyPod(r model.Ref, why error) {
+	e := a.budgets.node.pods[r.Namespace][r]
+	a.budgets.node.denied[r] = why
+	a.put(r, nil)
+	a.put(pastBudgetGhost(r), &model.Endpoint{Ref: pastBudgetGhost(r), Node: e.Node, Addrs: e.Addrs})
+}
+
+// settleNodeBudget decides which pods are past the node's budget. The policies of their
+// namespaces are in the index as they are to be.
+func (a *Agent) settleNodeBudget() {
+	n, set := &a.budgets.node, a.budgets.set
+	if len(n.open) == 0 {
+		return
+	}
+	defer func() {
+		clear(n.open)
+		n.admit()
+	}()
+	most := 0 // that it can be
+	for ns, pods := range n.pods {
+		most += len(pods) * a.budgets.most(ns)
+	}
+	if set.Mode == model.GuardOff || most <= set.Node {
+		before := slices.SortedFunc(maps.Keys(n.denied), model.Ref.Compare)
+		for _, r := range before {
+			a.admitPod(r)
+		}
+		clear(n.groups)
+		n.past = 0
+		return
+	}
+	before := maps.Clone(n.denied)
+	for r := range before {
+		a.admitPod(r)
+		n.open[r.Namespace] = struct{}{}
+	}
+	a.groupPods()
+	share := n.share(set.Node)
+	n.past = 0
+	for ns, g := range n.groups {
+		if g.sum > share {
+			a.holdPods(ns, g, share)
+		}
+	}
+	for r, err := range n.denied {
+		if before[r] == nil {
+			a.log.Warn("pod is past the budget of the node and denied all", "pod", r.String(), "reason", err)
+		}
+	}
+}
+
+// groupPods brings the groups of namespaces that have changed up to date.
+func (a *Agent) groupPods() {
+	n := &a.budgets.node
+	maps.DeleteFunc(n.groups, func(ns string, _ *podGroups) bool { return n.pods[ns] == nil })
+	fresh := map[string]*podGroups{}
+	for ns := range n.pods {
+		if _, open := n.open[ns]; open || n.groups[ns] == nil {
+			fresh[ns] = &podGroups{of: map[model.Ref]string{}, cost: map[string]int{}}
+		}
+	}
+	costs := map[model.Ref]int{}
+	for ns, g := range fresh {
+		for i, p := range a.inForce(ns) {
+			for _, r := range a.ix.Selected(p.Ref) {
+				g.of[r] += fmt.Sprint(i, " ")
+				costs[r] += p.Entries
+			}
+		}
+	}
+	for ns, g := range fresh {
+		for r, key := range g.of {
+			if _, known := g.cost[key]; !known {
+				g.cost[key] = costs[r]
+				g.sum += costs[r]
+			}
+		}
+		n.groups[ns] = g
+	}
+}
+
+// inForce are the policies of a namespace that are in the index.
+func (a *Agent) inForce(ns string) (out []*model.Policy) {
+	for _, r := range a.budgets.book.Refs(ns) {
+		for _, r := range []model.Ref{r, companionOf(r)} {
+			if p := a.ix.Policy(r); p != nil {
+				out = append(out, p)
+			}
+		}
+	}
+	return out
+}
+
+// share is how much a namespace may have where all together may have so much: as much as
+// it wants where all do with it, and else the same for all that want more.
+func (n *nodeBudget) share(limit int) int {
+	var sums []int
+	for _, g := range n.groups {
+		sums = append(sums, g.sum)
+	}
+	slices.Sort(sums)
+	share := limit
+	for i, sum := range sums {
+		if share = limit / (len(sums) - i); sum > share {
+			return share
+		}
+		limit -= sum
+	}
+	return max(share, limit) // all fit
+}
+
+// holdPods denies the pods of a namespace that are past its share.
+func (a *Agent) holdPods(ns string, g *podGroups, share int) {
+	n := &a.budgets.node
+	rank := func(r model.Ref) int {
+		if _, in := n.admitted[r]; in && a.synced { // before, nothing is in force
+			return 0
+		}
+		return 1
+	}
+	list := slices.SortedFunc(maps.Keys(n.pods[ns]), func(x, y model.Ref) int {
+		return cmp.Or(cmp.Compare(rank(x), rank(y)), x.Compare(y))
+	})
+	why := fmt.Errorf("%w: the policies of namespace %s have %d entries on the node, for each group of pods that they select, more than its share of %d", errPastNodeBudget, ns, g.sum, share)
+	has := map[string]bool{}
+	left := share
+	for _, r := range list {
+		key, governed := g.of[r]
+		switch {
+		case !governed || has[key]:
+		case g.cost[key] <= left:
+			has[key] = true
+			left -= g.cost[key]
+		default:
+			n.past++
+			if a.budgets.set.Mode == model.GuardEnforce {
+				a.denyPod(r, why)
+			}
+		}
+	}
+}
+
+// admit notes which pods are in force.
+func (n *nodeBudget) admit() {
+	clear(n.admitted)
+	for _, pods := range n.pods {
+		for r := range pods {
+			if n.denied[r] == nil {
+				n.admitted[r] = struct{}{}
+			}
+		}
+	}
+}
+
+var errPastNodeBudget = errors.New("past the node's budget")
+
+// deniedPods lists the pods past the budget.
+func (a *Agent) deniedPods(r *Status) {
+	for ref, err := range a.budgets.node.denied {
+		r.Held = append(r.Held, Failure{Ref: ref, Err: err, Instead: "deny all"})
+	}
+}

@@ -1,0 +1,125 @@
+// Package budget says which objects of a namespace are past its budget
+// (model.Budgets). That follows from the objects alone: every node, every restart and
+// the linter come to the same.
+package budget
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Item is an object that counts.
+type Item struct {
+	Ref     model.Ref
+	Entries int
+	// Created in seconds of Unix time; 0: not known, and counted as the oldest.
+	Created int64
+}
+
+// ItemOf returns what an object of the model counts; ok is false for one that does not:
+// a global one is its writers' own affair, who may write for the whole cluster.
+func ItemOf(o model.Object) (i Item, ok bool) {
+	switch o := o.(type) {
+	case *model.Policy:
+		i = Item{o.Ref, o.Entries, o.Created}
+	case *model.NetworkSet:
+		i = Item{o.Ref, 1 + len(o.Nets), 0}
+	default:
+		return Item{}, false
+	}
+	return i, i.Ref.Namespace != ""
+}
+
+// compare is the order in which items count: sets before policies, for these rest on
+// them; then by age, kind and name.
+func compare(a, b Item) int {
+	rank := func(i Item) int {
+		if i.Ref.Kind == model.KindNetworkSet {
+			return 0
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Created, b.Created), a.Ref.Compare(b.Ref))
+}
+
+// Book keeps what counts, by namespace. The zero Book is empty. Not safe for
+// concurrent use.
+type Book struct{ namespaces map[string]*account }
+
+type account struct {
+	items map[model.Ref]Item
+	sum   int
+}
+
+// Set adds an item or replaces it.
+func (b *Book) Set(i Item) {
+	b.Delete(i.Ref)
+	if b.namespaces == nil {
+		b.namespaces = map[string]*account{}
+	}
+	a := b.namespaces[i.Ref.Namespace]
+	if a == nil {
+		a = &account{items: map[model.Ref]Item{}}
+		b.namespaces[i.Ref.Namespace] = a
+	}
+	a.items[i.Ref] = i
+	a.sum += i.Entries
+}
+
+// Delete removes an item. One that is not there is no error.
+func (b *Book) Delete(r model.Ref) {
+	a := b.namespaces[r.Namespace]
+	if a == nil {
+		return
+	}
+	a.sum -= a.items[r].Entries
+	if delete(a.items, r); len(a.items) == 0 {
+		delete(b.namespaces, r.Namespace)
+	}
+}
+
+// Entries is how many entries a namespace has.
+func (b *Book) Entries(namespace string) int {
+	if a := b.namespaces[namespace]; a != nil {
+		return a.sum
+	}
+	return 0
+}
+
+// Refs returns the names of a namespace's items, sorted.
+func (b *Book) Refs(namespace string) []model.Ref {
+	a := b.namespaces[namespace]
+	if a == nil {
+		return nil
+	}
+	return slices.SortedFunc(maps.Keys(a.items), model.Ref.Compare)
+}
+
+// Namespaces returns the namespaces that have entries, the largest first.
+func (b *Book) Namespaces() []string {
+	return slices.SortedFunc(maps.Keys(b.namespaces), func(x, y string) int {
+		return cmp.Or(cmp.Compare(b.namespaces[y].sum, b.namespaces[x].sum), cmp.Compare(x, y))
+	})
+}
+
+// Past returns the items of a namespace that are past a limit, in order: one counts if
+// it fits in what those that count before it leave.
+func (b *Book) Past(namespace string, limit int) []Item {
+	a := b.namespaces[namespace]
+	if a == nil || a.sum <= limit {
+		return nil
+	}
+	var past []Item
+	left := limit
+	for _, i := range slices.SortedFunc(maps.Values(a.items), compare) {
+		if i.Entries > left {
+			past = append(past, i)
+			continue
+		}
+		left -= i.Entries
+	}
+	return past
+}

@@ -1,0 +1,80 @@
+package budget
+
+import (
+	"fmt"
+	"net/netip"
+	"testing"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+func policy(name string, entries int, created int64) *model.Policy {
+	return &model.Policy{Ref: model.Ref{Kind: model.KindNetworkPolicy, Namespace: "a", Name: name}, Entries: entries, Created: created}
+}
+
+func TestPast(t *testing.T) {
+	for _, tc := range []struct {
+		name    string
+		objects []model.Object
+		limit   int
+		want    string
+	}{
+		{"all fit", []model.Object{policy("p", 60, 1), policy("q", 40, 2)}, 100, ""},
+		{"the youngest is past", []model.Object{policy("a-young", 60, 2), policy("old", 60, 1)}, 100, "a-young"},
+		{"of one age the last by name", []model.Object{policy("q", 60, 1), policy("p", 60, 1)}, 100, "q"},
+		{"a smaller one fits behind a large one", []model.Object{policy("p", 60, 1), policy("q", 60, 2), policy("r", 40, 3)}, 100, "q"},
+		{"an old one that grows takes the place of the young", []model.Object{policy("p", 90, 1), policy("q", 20, 2)}, 100, "q"},
+		{"sets count before policies", []model.Object{
+			policy("p", 60, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(59)},
+		}, 100, "p"},
+		{"global and other namespaces' ones do not count", []model.Object{
+			policy("p", 60, 1), &model.Policy{Ref: model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "g"}, Entries: 1000},
+			&model.Policy{Ref: model.Ref{Kind: model.KindNetworkPolicy, Namespace: "b", Name: "p"}, Entries: 1000},
+		}, 100, ""},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			var b Book
+			for range 2 { // replacing an item counts it once
+				for _, o := range tc.objects {
+					if i, ok := ItemOf(o); ok {
+						b.Set(i)
+					}
+				}
+			}
+			got := ""
+			for _, i := range b.Past("a", tc.limit) {
+				got += i.Ref.Name
+			}
+			if got != tc.want {
+				t.Errorf("past the limit: %q, want %q", got, tc.want)
+			}
+		})
+	}
+}
+
+func TestBook(t *testing.T) {
+	var b Book
+	for n := range 3 {
+		for i := range n + 1 {
+			b.Set(Item{Ref: model.Ref{Kind: model.KindNetworkPolicy, Namespace: fmt.Sprint(n), Name: fmt.Sprint(i)}, Entries: 10})
+		}
+	}
+	if got := fmt.Sprint(b.Namespaces()); got != "[2 1 0]" {
+		t.Errorf("namespaces %s", got)
+	}
+	for i := range 3 {
+		b.Delete(model.Ref{Kind: model.KindNetworkPolicy, Namespace: "2", Name: fmt.Sprint(i)})
+	}
+	if n := b.Entries("2"); n != 0 || len(b.Namespaces()) != 2 {
+		t.Errorf("%d entries are left of an empty namespace", n)
+	}
+	b.Delete(model.Ref{Namespace: "nowhere"})
+}
+
+func nets(n int) []netip.Prefix {
+	out := make([]netip.Prefix, n)
+	for i := range out {
+		out[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)
+	}
+	return out
+}
