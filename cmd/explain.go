@@ -33,9 +33,12 @@ what matched, what was passed over and for which reason, and what decided.
 
 X and Y are pod:NAMESPACE/NAME (or just NAMESPACE/NAME), ip:ADDRESS (or just the
 address), hostEndpoint:NAME or node:NAME, or references as Tierwall prints them,
-such as Pod/shop/frontend. PORT is a number or the name of one of
-the receiver's ports; PROTOCOL is TCP unless given. For protocols without ports
-give the protocol alone: --port ICMP, with --icmp-type and --icmp-code.
+such as Pod/shop/frontend. Y can be svc:NAMESPACE/NAME too. PORT is a number or the
+name of one of the receiver's ports; PROTOCOL is TCP unless given. For protocols
+without ports give the protocol alone: --port ICMP, with --icmp-type and --icmp-code.
+
+What is sent to an address of a Service (its cluster address, an external one, a node
+port) is explained for each of the Service's endpoints, as the cluster translates it.
 
 A packet need not come and leave as its addresses say. --in names where it comes in:
 pod:NAMESPACE/NAME for that pod's interface, interface:NODE/NAME for another one,
@@ -63,33 +66,28 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 				return err
 			}
 			ix.Flush()
-			f, err := policytest.NewWorld(ix, objectsOf(r)).Resolve(pc)
+			world := policytest.NewWorld(ix, objectsOf(r))
+			a, err := world.Attempt(pc)
 			if err != nil {
 				return explainFault(err)
 			}
-			if f.In, err = parseLink(ix, "--in", qualify(namespace, comes)); err != nil {
+			if a.Flow.In, err = parseLink(ix, "--in", qualify(namespace, comes)); err != nil {
 				return err
 			}
-			if f.Out, err = parseLink(ix, "--out", qualify(namespace, leaves)); err != nil {
+			if a.Flow.Out, err = parseLink(ix, "--out", qualify(namespace, leaves)); err != nil {
 				return err
 			}
-			e := ix.Explain(f)
-			if out.text() {
-				printExplanation(s.out, ix, e, brief)
-			} else if err := out.write(s.out, e); err != nil {
-				return err
+			if a.Flow.NamesLinks() { // what is asked about is the packet as it is there
+				a = policytest.Attempt{Flow: a.Flow}
 			}
-			if e.Action != model.Allow {
-				return errNegative
-			}
-			return nil
+			return writeExplanations(s, &out, ix, &a, world.Explain(&a), brief)
 		},
 	}
 	in.register(c.Flags())
 	ns.register(c.Flags())
 	out.register(c.Flags())
 	c.Flags().StringVar(&from, "from", "", "sender: pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME or node:NAME")
-	c.Flags().StringVar(&to, "to", "", "receiver, likewise")
+	c.Flags().StringVar(&to, "to", "", "receiver, likewise, or svc:NAMESPACE/NAME")
 	c.Flags().StringVar(&port, "port", "", "PORT/PROTOCOL, PORT (TCP), or a PROTOCOL without ports")
 	c.Flags().StringVar(&comes, "in", "", "where the packet comes in: pod:NAMESPACE/NAME, interface:NODE/NAME or node:NAME; default as the sender's address says")
 	c.Flags().StringVar(&leaves, "out", "", "where it leaves, likewise; default as the receiver's address says")
@@ -162,8 +160,13 @@ func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
 		// As Tierwall prints it. No namespace is called like a kind, with a capital.
 		if r, err := model.ParseRef(s); err == nil {
 			switch r.Kind {
-			case model.KindPod, model.KindHostEndpoint, model.KindNode:
+			case model.KindPod, model.KindHostEndpoint, model.KindNode, model.KindService:
 				kind, rest = string(r.Kind), strings.TrimPrefix(s, string(r.Kind)+"/")
+			case "svc", "service", "services": // as kubectl has it
+				kind = string(model.KindService)
+			}
+			if r.Kind == model.KindService && r.Namespace == "" {
+				rest = s
 			}
 		}
 	}
@@ -176,8 +179,10 @@ func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
 		p.HostEndpoint = rest
 	case "node":
 		p.Node = rest
+	case "svc", "service":
+		p.Service = rest
 	default:
-		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME or node:NAME", flag, s)
+		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME, node:NAME or svc:NAMESPACE/NAME", flag, s)
 	}
 	if rest == "" {
 		return p, fmt.Errorf("%s %q: the name is missing", flag, s)
@@ -241,6 +246,58 @@ func explainFault(err error) error {
 		flag = "--" + side
 	}
 	return fmt.Errorf("%s: %s", flag, fe.Message)
+}
+
+// serviceExplanation is what -o json and -o yaml print of what is sent to a Service.
+type serviceExplanation struct {
+	// Flow as it is sent.
+	Flow    model.Flow `json:"flow"`
+	Service model.Ref  `json:"service"`
+	Port    uint16     `json:"port"`
+	// Action is Allow where all endpoints get it.
+	Action    model.Action          `json:"action"`
+	Endpoints []*policy.Explanation `json:"endpoints"`
+}
+
+// writeExplanations writes what becomes of an attempt: at a Service, of each way on.
+func writeExplanations(s streams, out *outputFlag, ix *policy.Index, a *policytest.Attempt, list []*policy.Explanation, brief bool) error {
+	denied := 0
+	for _, e := range list {
+		if e.Action != model.Allow {
+			denied++
+		}
+	}
+	var err error
+	switch toService := a.Service != (model.Ref{}); {
+	case !out.text() && !toService:
+		err = out.write(s.out, list[0])
+	case !out.text():
+		action := model.Allow
+		if denied > 0 {
+			action = model.Deny
+		}
+		err = out.write(s.out, serviceExplanation{a.Flow, a.Service, a.Port, action, list})
+	case toService:
+		fmt.Fprintf(s.out, "%s port %d/%s", a.Service, a.Port, a.Flow.Protocol)
+		if a.Flow.Dst.IsValid() {
+			fmt.Fprintf(s.out, ", sent to %s", netip.AddrPortFrom(a.Flow.Dst, a.Flow.DstPort))
+		}
+		fmt.Fprintf(s.out, ": %s", count(len(a.Targets), "endpoint"))
+		if denied > 0 && denied < len(list) {
+			fmt.Fprintf(s.out, ", %d of them denied", denied)
+		}
+		fmt.Fprintln(s.out)
+		for _, e := range list {
+			fmt.Fprintln(s.out)
+			printExplanation(s.out, ix, e, brief)
+		}
+	default:
+		printExplanation(s.out, ix, list[0], brief)
+	}
+	if err == nil && denied > 0 {
+		err = errNegative
+	}
+	return err
 }
 
 func printExplanation(w io.Writer, ix *policy.Index, e *policy.Explanation, brief bool) {
@@ -315,6 +372,9 @@ func printSteps(w io.Writer, paint colours, steps []policy.Step, brief bool) {
 
 // party names one end of a flow.
 func party(ix *policy.Index, a netip.Addr) string {
+	if !a.IsValid() {
+		return "(no address)"
+	}
 	if r := ix.Owner(a); r != (model.Ref{}) {
 		return fmt.Sprintf("%s (%s)", r, a)
 	}
@@ -406,6 +466,8 @@ func reasonText(v *model.Verdict) string {
 		return fmt.Sprintf("%s of Tierwall/default: %s", g.Setting(), g.Text())
 	case model.ReasonLinkService:
 		return "what a link cannot work without: neighbour discovery, multicast listeners, DHCP"
+	case model.ReasonNoServiceEndpoint:
+		return "nothing takes what is sent there: the Service has no endpoint of this address family, or not this port"
 	case model.ReasonGhost:
 		return "a pod whose object is gone and which may still run: it sends and gets nothing"
 	}

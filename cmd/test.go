@@ -6,7 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -28,7 +30,8 @@ type testRunner interface {
 // testSession is a testRunner's hold on one set of objects.
 type testSession interface {
 	// decide returns the fate of a packet. A data plane may leave out Stages.
-	decide(ctx context.Context, f model.Flow) (model.Decision, error)
+	// decide decides an attempt: at a Service, once for each of its endpoints.
+	decide(ctx context.Context, a *policytest.Attempt) ([]*model.Decision, error)
 	close() error
 }
 
@@ -41,8 +44,8 @@ func (coreRunner) open(_ context.Context, _ *source.Result, w *policytest.World)
 	return coreSession{w}, nil
 }
 
-func (s coreSession) decide(_ context.Context, f model.Flow) (model.Decision, error) {
-	return s.world.Index.Decide(f), nil
+func (s coreSession) decide(_ context.Context, a *policytest.Attempt) ([]*model.Decision, error) {
+	return s.world.Decide(a), nil
 }
 
 func (coreSession) close() error { return nil }
@@ -136,7 +139,7 @@ type testRun struct {
 	key     string
 	objects *source.Result
 	world   *policytest.World
-	audited *policy.Index // the world's, with audited policies enforced; nil: not made yet
+	audited *policytest.World // the world with audited policies enforced; nil: not made yet
 }
 
 // paths finds the tests and runs them. The report is there whatever the error.
@@ -280,10 +283,10 @@ func (t *testRun) use(r *source.Result) error {
 	return nil
 }
 
-// enforced returns the index with all audited policies enforced.
-func (t *testRun) enforced() *policy.Index {
+// enforced returns the world with all audited policies enforced.
+func (t *testRun) enforced() *policytest.World {
 	if t.audited == nil {
-		t.audited = enforceAudited(t.objects)
+		t.audited = policytest.NewWorld(enforceAudited(t.objects), objectsOf(t.objects))
 	}
 	return t.audited
 }
@@ -321,14 +324,14 @@ func (t *testRun) testCase(ctx context.Context, session testSession, test *sourc
 // *policytest.FieldError.
 func (t *testRun) connection(ctx context.Context, session testSession, c *v1alpha1.PolicyTestCase) (connectionResult, error) {
 	r := connectionResult{Connection: policytest.Connection(c)}
-	flow, err := t.world.Resolve(c)
+	attempt, err := t.world.Attempt(c)
 	if err != nil {
 		return r, err
 	}
 	for _, way := range []struct {
 		field, text string
 		set         *model.Ref
-	}{{"in", c.In, &flow.In}, {"out", c.Out, &flow.Out}} {
+	}{{"in", c.In, &attempt.Flow.In}, {"out", c.Out, &attempt.Flow.Out}} {
 		if way.text == "" {
 			continue
 		}
@@ -339,20 +342,37 @@ func (t *testRun) connection(ctx context.Context, session testSession, c *v1alph
 			return r, &policytest.FieldError{Field: way.field, Message: strings.TrimPrefix(err.Error(), way.field+" ")}
 		}
 	}
-	d, err := session.decide(ctx, flow)
+	if attempt.Flow.NamesLinks() { // what is asked about is the packet as it is there
+		attempt = policytest.Attempt{Flow: attempt.Flow}
+	}
+	decisions, err := session.decide(ctx, &attempt)
 	if err != nil {
 		return r, err
 	}
-	r.Got, r.DecidedBy, r.decision = d.Action.String(), policytest.Describe(&d), &d
-	r.Differences = policytest.Compare(c, &d)
+	r.Differences = policytest.CompareAll(c, decisions)
+	d := telling(c, decisions)
+	r.Got, r.DecidedBy, r.decision = d.Action.String(), policytest.Describe(d), d
+	if attempt.Service != (model.Ref{}) && len(attempt.Targets) > 0 {
+		r.DecidedBy += fmt.Sprintf(" (%s port %d → %s)", attempt.Service, attempt.Port, netip.AddrPortFrom(d.Flow.Dst, d.Flow.DstPort))
+	}
 	if c.ExpectAudited != "" {
-		d := t.enforced().Decide(flow)
+		expected := &v1alpha1.PolicyTestCase{Expect: c.ExpectAudited}
+		d := telling(expected, t.enforced().Decide(&attempt))
 		r.GotAudited = d.Action.String()
 		if r.GotAudited != string(c.ExpectAudited) {
-			r.Differences = append(r.Differences, fmt.Sprintf("with audited policies enforced: expected %s, got %s: %s", c.ExpectAudited, r.GotAudited, policytest.Describe(&d)))
+			r.Differences = append(r.Differences, fmt.Sprintf("with audited policies enforced: expected %s, got %s: %s", c.ExpectAudited, r.GotAudited, policytest.Describe(d)))
 		}
 	}
 	return r, nil
+}
+
+// telling is the decision to show of those for several endpoints: one that differs from
+// what is expected, if there is one.
+func telling(c *v1alpha1.PolicyTestCase, decisions []*model.Decision) *model.Decision {
+	if i := slices.IndexFunc(decisions, func(d *model.Decision) bool { return len(policytest.Compare(c, d)) > 0 }); i >= 0 {
+		return decisions[i]
+	}
+	return decisions[0]
 }
 
 // enforceAudited returns an index of the objects in which policies with

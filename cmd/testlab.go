@@ -70,19 +70,30 @@ func nodesOf(spec lab.Spec) []string {
 
 // decide sends a probe. Packets do not say what decided: where they fare as the
 // core says, the core's stages tell the rest; where not, there are none.
-func (s *labSession) decide(ctx context.Context, f model.Flow) (model.Decision, error) {
-	r, err := s.lab.Probe(ctx, f, lab.Options{})
-	if err != nil {
-		return model.Decision{}, err
+//
+// A lab has no service proxy that picks one endpoint: the probes go to each of them.
+func (s *labSession) decide(ctx context.Context, a *policytest.Attempt) ([]*model.Decision, error) {
+	var out []*model.Decision
+	for _, e := range s.world.Explain(a) {
+		if a.Service != (model.Ref{}) && len(a.Targets) == 0 {
+			out = append(out, &e.Decision)
+			continue
+		}
+		r, err := s.lab.Probe(ctx, e.Flow, lab.Options{})
+		if err != nil {
+			return nil, err
+		}
+		action := model.Deny
+		if r.Delivered {
+			action = model.Allow
+		}
+		d := &e.Decision
+		if d.Action != action {
+			d = &model.Decision{Flow: e.Flow, Action: action}
+		}
+		out = append(out, d)
 	}
-	action := model.Deny
-	if r.Delivered {
-		action = model.Allow
-	}
-	if d := s.world.Index.Decide(f); d.Action == action {
-		return d, nil
-	}
-	return model.Decision{Flow: f, Action: action}, nil
+	return out, nil
 }
 
 func (s *labSession) close() error {

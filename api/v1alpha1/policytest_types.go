@@ -49,7 +49,7 @@ type PolicyTestCase struct {
 // PolicyTestPeer names an endpoint, or several pods: exactly one field is set, but
 // for Namespace and Selector, which go together.
 type PolicyTestPeer struct {
-	// Pod as namespace/name.
+	// Pod as namespace/name, or the name of a workload, which stands for its pods.
 	Pod string `json:"pod,omitempty"`
 	// IP address, known or not.
 	IP string `json:"ip,omitempty"`
@@ -63,6 +63,10 @@ type PolicyTestPeer struct {
 	// Selector, as policies have them, stands for each pod that it selects by the
 	// pod's labels: in Namespace, or if that is empty in all namespaces.
 	Selector string `json:"selector,omitempty"`
+	// Service as namespace/name; receivers only. The port is one of the Service's, by its
+	// number or name, and may be left out where it has one only. The case holds for
+	// each of its endpoints.
+	Service string `json:"service,omitempty"`
 }
 
 // PolicyTestTarget is a peer and what is sent to it.

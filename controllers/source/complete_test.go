@@ -196,7 +196,8 @@ func TestServices(t *testing.T) {
 ---
 `
 	for _, tt := range []struct{ name, text, want string }{
-		{"no cluster address", `{apiVersion: v1, kind: Service, metadata: {name: s, namespace: 'n'}, spec: {clusterIP: None, selector: {app: a}, ports: [{port: 80}]}}`, ""},
+		{"no cluster address", `{apiVersion: v1, kind: Service, metadata: {name: s, namespace: 'n'}, spec: {clusterIP: None, selector: {app: a}, ports: [{port: 80}]}}`, "Service/n/s [] TCP 80 [10.1.1.1:80 [fd00::1]:80]"},
+		{"no address of its own", `{apiVersion: v1, kind: Service, metadata: {name: s, namespace: 'n'}, spec: {type: ExternalName, externalName: x.y}}`, ""},
 		{
 			"ports by name and number",
 			`{apiVersion: v1, kind: Service, metadata: {name: s, namespace: 'n'}, spec: {clusterIPs: [10.96.0.1, "fd00:96::1"], selector: {app: a}, ports: [{name: w, port: 80, targetPort: http}, {name: x, protocol: UDP, port: 53}]}}`,

@@ -11,9 +11,11 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/service"
 	"github.com/tierwall/tierwall/policy/space"
 	"github.com/tierwall/tierwall/policy/workload"
 )
@@ -58,89 +60,21 @@ func (r *Result) completeServices() {
 // Service. Addresses that cannot be read are left out.
 func (r *Result) ServiceAddrs() map[model.Ref][]netip.Addr {
 	out := map[model.Ref][]netip.Addr{}
-	for _, s := range all[*corev1.Service](r) {
-		list := s.v.Spec.ClusterIPs
-		if len(list) == 0 {
-			list = []string{s.v.Spec.ClusterIP}
-		}
-		for _, text := range list {
-			if a, err := netip.ParseAddr(text); err == nil { // not of "None"
-				out[s.o.Ref] = append(out[s.o.Ref], a.Unmap())
-			}
+	for _, s := range r.Services() {
+		if len(s.Addrs) > 0 {
+			out[s.Ref] = s.Addrs
 		}
 	}
 	return out
 }
 
-// Services returns the Services that have cluster addresses, with the endpoints of
-// their ports, sorted. Addresses that cannot be read are left out. Where the slices
-// of a Service do not name their ports, a named target port stands for all ports of
-// its protocol.
+// Services are as of service.Read.
 func (r *Result) Services() []space.Service {
-	bySlice := map[model.Ref][]*discoveryv1.EndpointSlice{}
-	for _, s := range all[*discoveryv1.EndpointSlice](r) {
-		ref := model.Ref{Kind: model.KindService, Namespace: s.v.Namespace, Name: s.v.Labels[discoveryv1.LabelServiceName]}
-		bySlice[ref] = append(bySlice[ref], s.v)
+	objects := make([]runtime.Object, 0, len(r.Objects))
+	for i := range r.Objects {
+		objects = append(objects, r.Objects[i].Object)
 	}
-	addrs := r.ServiceAddrs()
-	var out []space.Service
-	for _, s := range all[*corev1.Service](r) {
-		if len(addrs[s.o.Ref]) == 0 {
-			continue
-		}
-		svc := space.Service{Ref: s.o.Ref, Addrs: addrs[s.o.Ref]}
-		for i := range s.v.Spec.Ports {
-			p := &s.v.Spec.Ports[i]
-			protocol, ok := servicePortProtocols[cmp.Or(p.Protocol, corev1.ProtocolTCP)]
-			if !ok || p.Port < 1 || p.Port > 65535 {
-				continue
-			}
-			svc.Ports = append(svc.Ports, space.ServicePort{Protocol: protocol, Port: uint16(p.Port), Endpoints: endpointsOf(p, bySlice[s.o.Ref])})
-		}
-		out = append(out, svc)
-	}
-	slices.SortFunc(out, func(a, b space.Service) int { return a.Ref.Compare(b.Ref) })
-	return out
-}
-
-// servicePortProtocols are the protocols of Services.
-var servicePortProtocols = map[corev1.Protocol]model.Protocol{
-	corev1.ProtocolTCP: model.TCP, corev1.ProtocolUDP: model.UDP, corev1.ProtocolSCTP: model.SCTP,
-}
-
-// endpointsOf are the endpoints of one port of a Service, sorted.
-func endpointsOf(p *corev1.ServicePort, list []*discoveryv1.EndpointSlice) []netip.AddrPort {
-	var out []netip.AddrPort
-	for _, s := range list {
-		for i := range s.Ports {
-			q := &s.Ports[i]
-			if q.Port == nil || *q.Port < 1 || *q.Port > 65535 || !leadsTo(p, q) {
-				continue
-			}
-			for j := range s.Endpoints {
-				for _, text := range s.Endpoints[j].Addresses {
-					if a, err := netip.ParseAddr(text); err == nil {
-						out = append(out, netip.AddrPortFrom(a.Unmap(), uint16(*q.Port)))
-					}
-				}
-			}
-		}
-	}
-	slices.SortFunc(out, netip.AddrPort.Compare)
-	return slices.Compact(out)
-}
-
-// leadsTo reports whether a port of a slice is that of a port of its Service: by name
-// where the slice has names, else as far as the numbers tell.
-func leadsTo(p *corev1.ServicePort, q *discoveryv1.EndpointPort) bool {
-	if q.Protocol != nil && *q.Protocol != cmp.Or(p.Protocol, corev1.ProtocolTCP) {
-		return false
-	}
-	if q.Name != nil {
-		return *q.Name == p.Name
-	}
-	named := p.TargetPort.Type == intstr.String && p.TargetPort.StrVal != ""
-	return named || *q.Port == cmp.Or(p.TargetPort.IntVal, p.Port)
+	return service.Read(objects)
 }
 
 // slicesOf makes the slices of one Service.

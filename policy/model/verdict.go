@@ -84,6 +84,9 @@ const (
 	// ReasonLinkService: what a link cannot work without passes before policy: neighbour
 	// discovery, multicast listeners, DHCP.
 	ReasonLinkService Reason = "LinkService"
+	// ReasonNoServiceEndpoint: what is sent to a Service's address gets to no endpoint: it
+	// has none, or not this port. The cluster's service proxy refuses or drops it.
+	ReasonNoServiceEndpoint Reason = "NoServiceEndpoint"
 	// ReasonGhost: the pod's object is gone and its sandbox may still run.
 	ReasonGhost Reason = "Ghost"
 )

@@ -112,6 +112,8 @@ func DescribeVerdict(v *model.Verdict) string {
 		return s + " unknown workload"
 	case model.ReasonGuard:
 		return s + " " + v.Policy.Name + " guard"
+	case model.ReasonNoServiceEndpoint:
+		return s + " no endpoint of " + v.Endpoint.String()
 	case model.ReasonGhost:
 		return s + " ghost"
 	}

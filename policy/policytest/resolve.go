@@ -31,13 +31,16 @@ type FieldError struct {
 func (e *FieldError) Error() string { return e.Field + ": " + e.Message }
 
 // Resolve turns a case into the packet that its verdict is about: names into
-// addresses and port numbers, and what is left out into its default. The error
-// is a *FieldError.
+// addresses and port numbers, and what is left out into its default. A Service is its
+// first address. The error is a *FieldError.
 func (w *World) Resolve(c *v1alpha1.PolicyTestCase) (model.Flow, error) {
+	a, err := w.Attempt(c)
+	return a.Flow, err
+}
+
+// packet is Resolve for a case that has been validated and names no Service.
+func (w *World) packet(c *v1alpha1.PolicyTestCase) (model.Flow, error) {
 	var f model.Flow
-	if err := Validate(c); err != nil {
-		return f, err
-	}
 	protocol, err := protocolOf(&c.To)
 	if err != nil {
 		return f, err
@@ -86,6 +89,9 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 	if err := validatePeer(&c.To.PolicyTestPeer, "to"); err != nil {
 		return err
 	}
+	if c.From.Service != "" {
+		return &FieldError{"from.service", c.From.Service + ": a Service sends nothing; name one of its pods"}
+	}
 	if c.DecidedBy == nil {
 		return nil
 	}
@@ -115,7 +121,7 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 // validatePeer wants exactly one way to name an endpoint.
 func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	var set []string
-	for _, v := range []struct{ name, value string }{{"pod", p.Pod}, {"ip", p.IP}, {"hostEndpoint", p.HostEndpoint}, {"node", p.Node}} {
+	for _, v := range []struct{ name, value string }{{"pod", p.Pod}, {"ip", p.IP}, {"hostEndpoint", p.HostEndpoint}, {"node", p.Node}, {"service", p.Service}} {
 		if v.value != "" {
 			set = append(set, v.name)
 		}
@@ -125,14 +131,18 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	}
 	switch len(set) {
 	case 0:
-		return &FieldError{field, "names nobody: want one of pod, ip, hostEndpoint, node, or namespace or selector"}
+		want := "pod, ip, hostEndpoint, node"
+		if field == "to" {
+			want += ", service"
+		}
+		return &FieldError{field, "names nobody: want one of " + want + ", or namespace or selector"}
 	case 1:
 	default:
 		return &FieldError{field, "has " + strings.Join(set, " and ") + ": want exactly one"}
 	}
-	if p.Pod != "" {
-		if ns, name, ok := strings.Cut(p.Pod, "/"); !ok || ns == "" || name == "" || strings.Contains(name, "/") {
-			return &FieldError{field + ".pod", strconv.Quote(p.Pod) + " is not namespace/name"}
+	for _, v := range []struct{ name, value string }{{"pod", p.Pod}, {"service", p.Service}} {
+		if ns, name, ok := strings.Cut(v.value, "/"); v.value != "" && (!ok || ns == "" || name == "" || strings.Contains(name, "/")) {
+			return &FieldError{field + "." + v.name, strconv.Quote(v.value) + " is not namespace/name"}
 		}
 	}
 	if p.IP != "" {

@@ -12,6 +12,8 @@ import (
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
+	"github.com/tierwall/tierwall/policy/service"
+	"github.com/tierwall/tierwall/policy/space"
 	"github.com/tierwall/tierwall/policy/workload"
 )
 
@@ -22,14 +24,16 @@ type World struct {
 
 	pods      map[model.Ref]*corev1.Pod
 	workloads *workload.Set
+	services  []space.Service
 }
 
 // NewWorld returns a World. The objects are those that the index was made from:
 // of them it keeps the pods that are no endpoints (on the host's network,
 // finished, without an address), so that a case that names one can be resolved
-// or refused with the reason, and the workloads, whose names stand for their pods.
+// or refused with the reason, the workloads, whose names stand for their pods, and
+// the Services, whose addresses stand for their endpoints.
 func NewWorld(ix *policy.Index, objects []runtime.Object) *World {
-	w := &World{Index: ix, pods: map[model.Ref]*corev1.Pod{}, workloads: workload.NewSet(objects)}
+	w := &World{Index: ix, pods: map[model.Ref]*corev1.Pod{}, workloads: workload.NewSet(objects), services: service.Read(objects)}
 	for _, o := range objects {
 		if p, ok := o.(*corev1.Pod); ok {
 			w.pods[model.Ref{Kind: model.KindPod, Namespace: p.Namespace, Name: p.Name}] = p

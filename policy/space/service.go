@@ -8,21 +8,42 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Service is a Service as pods use it: its own addresses, which their node
-// translates to those of an endpoint.
+// Service is a Service as its clients use it: its own addresses, which the node that
+// they are sent from, or come in at, translates to those of an endpoint.
 type Service struct {
 	Ref model.Ref
-	// Addrs are its cluster addresses, at most one of each family.
+	// Addrs are its cluster addresses, at most one of each family; empty where it has
+	// none, or where they are not known.
 	Addrs []netip.Addr
-	Ports []ServicePort
+	// External are its other addresses: external IPs and those of its load balancer.
+	External []netip.Addr
+	// Headless: it has no cluster address, and its name leads to the endpoints themselves.
+	Headless bool
+	// LocalInternal and LocalExternal: what is sent to the cluster address, or to one of
+	// the others and to node ports, gets to endpoints on the node that translates alone.
+	LocalInternal, LocalExternal bool
+	Ports                        []ServicePort
 }
 
 // ServicePort is a port of a Service.
 type ServicePort struct {
+	Name     string // empty where it has none
 	Protocol model.Protocol
 	Port     uint16
+	// NodePort on the addresses of all nodes; 0: none.
+	NodePort uint16
 	// Endpoints that it leads to, sorted; empty where none is known.
 	Endpoints []netip.AddrPort
+}
+
+// PortOf is the port of a Service of a protocol and number; nil where it has none.
+func (s *Service) PortOf(p model.Protocol, port uint16) *ServicePort {
+	for i := range s.Ports {
+		if q := &s.Ports[i]; q.Protocol == p && q.Port == port {
+			return q
+		}
+	}
+	return nil
 }
 
 // ResolvesNames reports whether pods use a Service to resolve names, by its name:

@@ -1,0 +1,278 @@
+package policytest
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/nearest"
+	"github.com/tierwall/tierwall/policy/service"
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+// Attempt is a connection attempt as a case names it.
+type Attempt struct {
+	// Flow as it is sent.
+	Flow model.Flow
+	// Service that takes it, and its port; zero where it is sent to no Service.
+	Service model.Ref
+	Port    uint16
+	// Targets are what it is translated to, one for each endpoint of the Service; empty
+	// where nothing takes it. A headless Service translates nothing: they are what is
+	// sent to each of its endpoints.
+	Targets []model.Flow
+	direct  bool
+}
+
+// Attempt resolves a case like Resolve, and finds the Service that takes what is sent to
+// the address. The error is a *FieldError.
+func (w *World) Attempt(c *v1alpha1.PolicyTestCase) (Attempt, error) {
+	if err := Validate(c); err != nil {
+		return Attempt{}, err
+	}
+	if c.To.Service != "" {
+		return w.toService(c)
+	}
+	f, err := w.packet(c)
+	if err != nil {
+		return Attempt{}, err
+	}
+	a := Attempt{Flow: f}
+	dst := w.Index.End(f.Dst)
+	if dst.Pod() != (model.Ref{}) {
+		return a, nil
+	}
+	if m, ok := service.Find(w.services, f.Dst, f.Protocol, f.DstPort, dst.IsHost()); ok {
+		w.translate(&a, m)
+	}
+	return a, nil
+}
+
+// translate fills in where a Service leads.
+func (w *World) translate(a *Attempt, m service.Match) {
+	a.Service, a.Port = m.Service.Ref, a.Flow.DstPort
+	if m.Port == nil {
+		return
+	}
+	a.Port = m.Port.Port
+	only := w.onlyNode(a, m)
+	for _, to := range m.Port.Endpoints {
+		if to.Addr().Is4() != a.Flow.Dst.Is4() {
+			continue
+		}
+		if end := w.Index.End(to.Addr()); only != nil && end.Node() != *only {
+			continue
+		}
+		f := a.Flow
+		f.Dst, f.DstPort = to.Addr(), to.Port()
+		a.Targets = append(a.Targets, f)
+	}
+}
+
+// onlyNode is the node whose endpoints alone get the traffic by the Service's traffic
+// policies; nil for all. What pods send to an address for clients outside gets to all.
+func (w *World) onlyNode(a *Attempt, m service.Match) *string {
+	src, dst := w.Index.End(a.Flow.Src), w.Index.End(a.Flow.Dst)
+	inside := src.Pod() != (model.Ref{}) || src.IsHost()
+	node := src.Node()
+	switch {
+	case m.Internal && m.Service.LocalInternal && inside:
+	case m.NodePort && m.Service.LocalExternal && !inside:
+		node = dst.Node()
+	default:
+		return nil
+	}
+	return &node
+}
+
+// toService resolves a case that names a Service.
+func (w *World) toService(c *v1alpha1.PolicyTestCase) (Attempt, error) {
+	svc, err := w.service(c.To.Service)
+	if err != nil {
+		return Attempt{}, err
+	}
+	port, err := servicePort(svc, &c.To)
+	if err != nil {
+		return Attempt{}, err
+	}
+	sent := c.DeepCopy()
+	number, protocol := intstr.FromInt32(int32(port.Port)), intstr.FromInt32(int32(port.Protocol))
+	sent.To.Port, sent.To.Protocol = &number, &protocol
+	from, err := w.party(&c.From, "from")
+	if err != nil {
+		return Attempt{}, err
+	}
+	addrs, direct := svc.Addrs, false
+	if len(addrs) == 0 {
+		direct = true // to the endpoints themselves: none of its addresses is known
+		for _, e := range port.Endpoints {
+			addrs = append(addrs, e.Addr())
+		}
+	}
+	a := Attempt{Service: svc.Ref, Port: port.Port, direct: direct}
+	if len(addrs) == 0 {
+		a.Flow = model.Flow{Src: firstAddr(from.addrs), Protocol: port.Protocol, SrcPort: EphemeralPort, DstPort: port.Port}
+		return a, nil
+	}
+	src, dst, err := chooseFamily(&sent.To, port.Protocol, from, party{addrs: addrs})
+	if err != nil {
+		return Attempt{}, err
+	}
+	a.Flow = model.Flow{Src: src, Dst: dst, Protocol: port.Protocol}
+	if err := setPorts(&a.Flow, &sent.To, party{}); err != nil {
+		return Attempt{}, err
+	}
+	w.translate(&a, service.Match{Service: svc, Port: port, Internal: !direct})
+	return a, nil
+}
+
+func firstAddr(addrs []netip.Addr) netip.Addr {
+	if len(addrs) == 0 {
+		return netip.Addr{}
+	}
+	return addrs[0]
+}
+
+// service finds a Service by namespace/name, or by name where the namespace is a word
+// for Services, as in svc/web, and only one has the name.
+func (w *World) service(name string) (*space.Service, error) {
+	ns, short, _ := strings.Cut(name, "/")
+	ref := model.Ref{Kind: model.KindService, Namespace: ns, Name: short}
+	var named []*space.Service
+	refs := make([]model.Ref, 0, len(w.services))
+	for i := range w.services {
+		s := &w.services[i]
+		if s.Ref == ref {
+			return s, nil
+		}
+		if refs = append(refs, s.Ref); s.Ref.Name == short {
+			named = append(named, s)
+		}
+	}
+	why := "there is no such Service"
+	if isServiceWord(ns) {
+		switch len(named) {
+		case 0:
+		case 1:
+			return named[0], nil
+		default:
+			why = fmt.Sprintf("namespaces %s and %s both have a Service of this name; want NAMESPACE/%s", named[0].Ref.Namespace, named[1].Ref.Namespace, short)
+		}
+	} else if n, ok := nearest.Ref(ref, refs); ok {
+		why += "; did you mean " + n.Namespace + "/" + n.Name + "?"
+	}
+	return nil, &FieldError{"to.service", name + ": " + why}
+}
+
+// isServiceWord reports whether kubectl takes a word for the kind Service.
+func isServiceWord(s string) bool {
+	return slices.Contains([]string{"svc", "service", "services"}, strings.ToLower(s))
+}
+
+// servicePort finds the port that a case means: by number or name, of the protocol if
+// the case gives one; a Service with one port needs none.
+func servicePort(s *space.Service, t *v1alpha1.PolicyTestTarget) (*space.ServicePort, error) {
+	var found []*space.ServicePort
+	var have []string
+	for i := range s.Ports {
+		p := &s.Ports[i]
+		text := fmt.Sprintf("%d/%s", p.Port, p.Protocol)
+		if p.Name != "" {
+			text = p.Name + " (" + text + ")"
+		}
+		have = append(have, text)
+		if t.Port != nil && t.Port.String() != p.Name && t.Port.String() != strconv.Itoa(int(p.Port)) {
+			continue
+		}
+		if t.Protocol != nil {
+			protocol, err := protocolOf(t)
+			if err != nil {
+				return nil, err
+			}
+			if protocol != p.Protocol {
+				continue
+			}
+		}
+		found = append(found, p)
+	}
+	if len(found) > 1 && t.Protocol == nil { // one number, of two protocols
+		if i := slices.IndexFunc(found, func(p *space.ServicePort) bool { return p.Protocol == model.TCP }); i >= 0 && t.Port != nil {
+			found = found[i : i+1]
+		}
+	}
+	switch {
+	case len(found) == 1:
+		return found[0], nil
+	case len(found) > 1:
+		return nil, &FieldError{"to.port", "is missing: " + s.Ref.String() + " has " + strings.Join(have, ", ")}
+	case len(have) == 0:
+		return nil, &FieldError{"to.service", s.Ref.String() + " has no ports"}
+	}
+	return nil, &FieldError{"to.port", s.Ref.String() + " has no such port; it has " + strings.Join(have, ", ")}
+}
+
+// Explain explains an attempt: one explanation, or one for each endpoint of the Service
+// that it is sent to.
+func (w *World) Explain(a *Attempt) []*policy.Explanation {
+	if a.Service == (model.Ref{}) {
+		return []*policy.Explanation{w.Index.Explain(a.Flow)}
+	}
+	if len(a.Targets) == 0 {
+		return []*policy.Explanation{refused(a)}
+	}
+	out := make([]*policy.Explanation, len(a.Targets))
+	for i, f := range a.Targets {
+		if a.direct {
+			out[i] = w.Index.Explain(f)
+		} else {
+			out[i] = w.Index.ExplainTranslated(a.Flow, f)
+		}
+	}
+	return out
+}
+
+// Decide is Explain without the rules that were tried.
+func (w *World) Decide(a *Attempt) []*model.Decision {
+	if a.Service == (model.Ref{}) {
+		d := w.Index.Decide(a.Flow)
+		return []*model.Decision{&d}
+	}
+	var out []*model.Decision
+	for _, e := range w.Explain(a) {
+		out = append(out, &e.Decision)
+	}
+	return out
+}
+
+// refused is what becomes of traffic that no endpoint takes.
+func refused(a *Attempt) *policy.Explanation {
+	v := model.Verdict{
+		Action: model.Deny, Direction: model.Ingress, Stage: model.StageWorkload, Endpoint: a.Service,
+		Reason: model.ReasonNoServiceEndpoint, Rule: model.RuleDefault,
+	}
+	return &policy.Explanation{
+		Decision: model.Decision{Flow: a.Flow, Action: model.Deny, Stages: []model.Verdict{v}},
+		Traces:   []policy.StageTrace{{Verdict: v}},
+	}
+}
+
+// CompareAll is Compare for each endpoint of a Service: the case has to hold for all.
+func CompareAll(c *v1alpha1.PolicyTestCase, decisions []*model.Decision) []string {
+	var out []string
+	for _, d := range decisions {
+		for _, text := range Compare(c, d) {
+			if len(decisions) > 1 {
+				text = d.Flow.Dst.String() + ": " + text
+			}
+			out = append(out, text)
+		}
+	}
+	return out
+}

@@ -1,0 +1,51 @@
+package service
+
+import (
+	"net/netip"
+
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+// Match is a Service that takes what is sent to an address.
+type Match struct {
+	Service *space.Service
+	// Port of it; nil where it has none for this protocol and number, so that nothing
+	// takes it.
+	Port *space.ServicePort
+	// Internal: it is sent to the cluster address.
+	Internal bool
+	// NodePort: it is sent to the address of a node.
+	NodePort bool
+}
+
+// Find returns the Service that takes what is sent to an address and port: to its
+// cluster address, another one of its own, or, where node says that the address is a
+// node's, to a node port. Protocols without ports are not translated.
+func Find(services []space.Service, dst netip.Addr, p model.Protocol, port uint16, node bool) (Match, bool) {
+	if !p.HasPorts() {
+		return Match{}, false
+	}
+	for i := range services {
+		s := &services[i]
+		for _, a := range s.Addrs {
+			if a == dst {
+				return Match{Service: s, Port: s.PortOf(p, port), Internal: true}, true
+			}
+		}
+	}
+	for i := range services {
+		s := &services[i]
+		for _, a := range s.External {
+			if found := s.PortOf(p, port); a == dst && found != nil {
+				return Match{Service: s, Port: found}, true
+			}
+		}
+		for j := range s.Ports {
+			if q := &s.Ports[j]; node && q.NodePort == port && port != 0 && q.Protocol == p {
+				return Match{Service: s, Port: q, NodePort: true}, true
+			}
+		}
+	}
+	return Match{}, false
+}

@@ -1,0 +1,96 @@
+package policy
+
+import "github.com/tierwall/tierwall/policy/model"
+
+// ExplainTranslated is Explain for a connection to an address of a Service, sent as
+// before says, that a node translates to after. What is sent to the address of a node
+// is translated there; what a pod or a node sends to any other, on its own node; and
+// what comes from outside, on the node that it comes in at, which is that of the
+// receiver as far as that is known. The source stays: where a node puts its own address
+// in its place, on the way to an endpoint on another one, policy there gets to see that.
+func (ix *Index) ExplainTranslated(before, after model.Flow) *Explanation {
+	before.Src, before.Dst = before.Src.Unmap(), before.Dst.Unmap()
+	after.Src, after.Dst = after.Src.Unmap(), after.Dst.Unmap()
+	d := decider{ix: ix, explain: true, before: before}
+	d.Flow, d.Action = after, model.Allow
+	s, dst, named := ix.End(after.Src), ix.End(after.Dst), ix.End(before.Dst)
+	for _, l := range legs(&s, &dst, &named) {
+		r := router{ix: ix}
+		l.route(&r, &s, &dst, &named)
+		leg := after
+		if l.sees == seesBefore {
+			leg = before
+		}
+		if d.before = before; l.sees == seesAfter {
+			d.before = after
+		}
+		if d.walk(leg, r.stops[:r.n]); d.Action == model.Deny {
+			break
+		}
+	}
+	d.Flow = after
+	return &Explanation{Decision: d.Decision, Traces: d.traces}
+}
+
+// sight is how a node sees a connection whose destination is translated on the way.
+type sight uint8
+
+const (
+	seesBefore sight = iota // it is translated later
+	translates              // before the stages behind routing
+	seesAfter               // it has been translated
+)
+
+// leg is one node on the way of a translated connection. The node is empty for what is
+// nowhere: an end outside.
+type leg struct {
+	node string
+	sees sight
+	end  *End // outside; else nil
+	dir  model.Direction
+}
+
+// legs are the nodes on the way, in order.
+func legs(s, d, named *End) []leg {
+	var out []leg
+	at := d.node
+	switch {
+	case named.kind == endHost:
+		if at = named.node; s.kind != endOutside && s.node != at {
+			out = append(out, leg{node: s.node, sees: seesBefore})
+		}
+	case s.kind != endOutside:
+		at = s.node
+	}
+	if s.kind == endOutside {
+		out = append(out, leg{end: s, dir: model.Egress})
+	}
+	if s.kind != endOutside || d.kind != endOutside || named.kind == endHost {
+		out = append(out, leg{node: at, sees: translates})
+	}
+	switch {
+	case d.kind == endOutside:
+		out = append(out, leg{end: d, dir: model.Ingress})
+	case d.node != at:
+		out = append(out, leg{node: d.node, sees: seesAfter})
+	}
+	return out
+}
+
+// route adds the stops of a leg.
+func (l *leg) route(r *router, s, d, named *End) {
+	switch {
+	case l.end != nil:
+		r.unguarded(l.end, l.dir)
+	case l.sees == seesBefore:
+		r.hop(l.node, s, named, named)
+	case l.sees == seesAfter:
+		r.hop(l.node, s, d, d)
+	case s.kind == endPod && s.pod == d.pod && s.node == l.node:
+		h := r.hopOf(l.node, s, d)
+		h.beforeRouting(named)
+		r.toItself(s.pod)
+	case s.node != l.node || !r.short(s, d):
+		r.hop(l.node, s, d, named)
+	}
+}
