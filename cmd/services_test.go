@@ -118,6 +118,26 @@ func TestServiceTargets(t *testing.T) {
 	}
 }
 
+// TestDiffOfServiceAddresses: a rule that names a Service's cluster address opens
+// nothing, and one for its endpoints does.
+func TestDiffOfServiceAddresses(t *testing.T) {
+	policy := func(to string) string {
+		return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: q}\nspec: {podSelector: {matchLabels: {app: a}}, policyTypes: [Egress], egress: [" + to + "]}\n"
+	}
+	files := writeFiles(t, servicesWorld+policy(""), servicesWorld+policy("{to: [{ipBlock: {cidr: 10.96.0.10/32}}]}"), servicesWorld+policy("{to: [{podSelector: {matchLabels: {app: dns}}}]}"))
+	if got := runMain(t, "", "diff", files[0], files[1]); got.status != exitOK {
+		t.Errorf("by the Service's address: status %d\n%s%s", got.status, got.out, got.errOut)
+	}
+	if got := runMain(t, "", "diff", files[0], files[2]); got.status != exitNegative || !strings.Contains(got.out, "Pod/q/dns") {
+		t.Errorf("by its endpoints: status %d\n%s%s", got.status, got.out, got.errOut)
+	}
+	for i, want := range []int{exitNegative, exitNegative, exitOK} {
+		if got := runMain(t, "", "explain", "-f", files[i], "--from", "q/a", "--to", "10.96.0.10", "--port", "53/UDP"); got.status != want {
+			t.Errorf("explain: status %d, want %d\n%s%s", got.status, want, got.out, got.errOut)
+		}
+	}
+}
+
 // TestServiceInPolicyTest: a case that names a Service holds for all of its endpoints.
 func TestServiceInPolicyTest(t *testing.T) {
 	cases := `

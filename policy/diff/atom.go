@@ -41,12 +41,12 @@ type worlds struct {
 	atoms  []atom
 }
 
-func newWorlds(a, b *policy.Index) *worlds {
+func newWorlds(a, b *policy.Index, o Options) *worlds {
 	t := space.NewTable()
 	w := &worlds{a: t.Evaluator(a), b: t.Evaluator(b)}
 	w.pods()
 	w.hosts()
-	w.groups = space.Cut(w.a, w.b)
+	w.groups = slices.DeleteFunc(space.Cut(w.a, w.b), neverArrivesAt(a, b, o))
 	for i, g := range w.groups {
 		w.atoms = append(w.atoms, atom{group: i, family: familyOf(g.Addr), a: w.a.Party(g.Addr), b: w.b.Party(g.Addr)})
 	}
@@ -54,6 +54,35 @@ func newWorlds(a, b *policy.Index) *worlds {
 		w.atoms[i].index = i
 	}
 	return w
+}
+
+// neverArrivesAt tells of a group of outside addresses whether all of them are cluster
+// addresses of Services in both worlds: what is sent there is translated before policies
+// see it, and compared as what it is then. Policies for what comes before translation
+// see it as it is; where there are some, no group is left out.
+func neverArrivesAt(a, b *policy.Index, o Options) func(space.External) bool {
+	for _, ix := range []*policy.Index{a, b} {
+		for _, r := range ix.Endpoints() {
+			if e := ix.Effective(r); r.Kind == model.KindHostEndpoint && e != nil && len(e.PreDNAT)+len(e.UntrackedIngress) > 0 {
+				return func(space.External) bool { return false }
+			}
+		}
+	}
+	inBoth := map[netip.Addr]int{}
+	for i, services := range [][]space.Service{o.ServicesBefore, o.ServicesAfter} {
+		for _, s := range services {
+			for _, addr := range s.Addrs {
+				inBoth[addr] |= 1 << i
+			}
+		}
+	}
+	var own []space.Range
+	for addr, in := range inBoth {
+		if in == 3 {
+			own = append(own, space.Range{From: addr, To: addr})
+		}
+	}
+	return func(g space.External) bool { return len(own) > 0 && len(space.Without(g.Ranges, own)) == 0 }
 }
 
 // pods adds the pods of both worlds. A pod is the same if its name is: its

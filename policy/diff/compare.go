@@ -11,7 +11,7 @@ import (
 // Compare reports what connectivity changes from world a to world b. Both are
 // read as of their last Flush, and all their endpoints must be local.
 func Compare(a, b *policy.Index, o Options) *Report {
-	d := &differ{worlds: newWorlds(a, b), opts: o, deltas: map[deltaKey][]delta{}}
+	d := &differ{worlds: newWorlds(a, b, o), opts: o, deltas: map[deltaKey][]delta{}}
 	classes := d.classes()
 	byChange := grouping{groups: map[string]*group{}, families: map[uint8][]*class{}}
 	for _, c := range classes {

@@ -99,7 +99,7 @@ func toItself(a, b *policy.Index, flows []model.Flow) []model.Flow {
 // self what pods send themselves.
 func checkFlows(t *testing.T, seed uint64, a, b *policy.Index, flows []model.Flow, kinds, self map[Kind]int) {
 	t.Helper()
-	w := newWorlds(a, b) // for the atoms of a flow; the report has its own
+	w := newWorlds(a, b, Options{}) // for the atoms of a flow; the report has its own
 	r := Compare(a, b, Options{Decisions: true})
 	find := func(addr netip.Addr) *atom {
 		for i := range w.atoms {

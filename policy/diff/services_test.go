@@ -86,7 +86,7 @@ func TestServicesAgainstSinglePackets(t *testing.T) {
 		setWildcard(a, []model.Guard{model.GuardEnforce, model.GuardOff}[seed%2])
 		setWildcard(b, []model.Guard{model.GuardEnforce, model.GuardCount}[seed/2%2])
 		r := Compare(a, b, Options{ServicesBefore: services, ServicesAfter: services})
-		w := newWorlds(a, b)
+		w := newWorlds(a, b, Options{})
 		for _, f := range flows {
 			i := slices.IndexFunc(w.atoms, func(x atom) bool {
 				return x.who.Kind == model.KindPod && x.a != nil && x.b != nil && x.a.Addr == f.Src && x.b.Addr == f.Src && x.a.Node != "" && x.b.Node != ""
