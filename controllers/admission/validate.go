@@ -99,7 +99,8 @@ func (v *validator) judge(ctx context.Context, o, old client.Object) (errs, warn
 		return errs, warnings
 	}
 	for _, f := range findings(p) {
-		if f.Severity.AtLeast(lint.Warning) {
+		// What denies everything depends on the other policies of the tier.
+		if f.Severity.AtLeast(lint.Warning) && f.Code != lint.CodeDeniesEverything {
 			warnings = append(warnings, model.Problem{Object: f.Object, Field: f.Field, Message: f.Message, Warning: true})
 		}
 	}

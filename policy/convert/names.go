@@ -16,6 +16,7 @@ var metadataPath = field.NewPath("metadata")
 // checkMeta reports names that no API server would take. The object stays in
 // force: its name is only how it is called.
 func (r *report) checkMeta(m metav1.Object, namespaced bool) {
+	r.checkTexts(m)
 	switch name := m.GetName(); {
 	case name == "":
 		r.errorf(metadataPath.Child("name"), "is missing")
