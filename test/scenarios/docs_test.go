@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/cmd"
+	"github.com/tierwall/tierwall/policy/lint"
 )
 
 // excerpt is a command in an HTML comment and the code block below it.
@@ -87,5 +88,44 @@ func TestLinks(t *testing.T) {
 	}
 	if n < 10 {
 		t.Errorf("found %d links, want at least 10", n)
+	}
+}
+
+// lintExample is a code of docs/lint.md, its example and the line about it.
+var lintExample = regexp.MustCompile("(?ms)^### ([a-z-]+)\n(.*?)^```yaml\n(.*?)^```\n\n```\n(.*?)\n```$")
+
+// TestLintPage holds docs/lint.md to the linter: every code is there, with an example
+// of which the linter says what the page shows.
+func TestLintPage(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "lint.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	documented := map[string]bool{}
+	for _, m := range lintExample.FindAllStringSubmatch(string(text), -1) {
+		code, about, example, want := m[1], m[2], m[3], m[4]
+		if documented[code] {
+			t.Errorf("%s is there twice", code)
+		}
+		documented[code] = true
+		var out, errOut bytes.Buffer
+		cmd.Main([]string{"tierwall", "lint", "-"}, strings.NewReader(example), &out, &errOut)
+		if !strings.HasSuffix(want, "("+code+")") || !strings.Contains("\n"+out.String(), "\n"+want+"\n") {
+			t.Errorf("%s: the page has\n%s\nand the linter says\n%s%s", code, want, out.String(), errOut.String())
+		}
+		severity := regexp.MustCompile(`^stdin[:0-9]*: ([a-z]+):`).FindStringSubmatch(want)
+		severities, _, _ := strings.Cut(strings.TrimSpace(about), ".")
+		if severity == nil || !strings.Contains(strings.ToLower(severities), severity[1]) {
+			t.Errorf("%s: the page says %q of %q", code, severities, want)
+		}
+	}
+	for _, c := range lint.Codes {
+		if !documented[c.Name] {
+			t.Errorf("%s is not documented", c.Name)
+		}
+		delete(documented, c.Name)
+	}
+	for code := range documented {
+		t.Errorf("there is no code %s", code)
 	}
 }
