@@ -225,7 +225,7 @@ NODE    STATE        VERSION  DATAPLANE  ENDPOINTS  POLICIES  LAST APPLY  SLOWES
 errors  errors       v1.2.3   NFTables   30         4         400µs       18ms           12s ago
 lags    not in sync  v1.2.2   NFTables   30         4         400µs       -              12s ago
 none    no report
-silent  silent       v1.2.3   NFTables   30         4         400µs       18ms           4m0s ago
+silent  silent       v1.2.3   NFTables   30         4         400µs       18ms           4m ago
 
 wrong:
   Tierwall/default: Degraded is True: AgentsFail: on b

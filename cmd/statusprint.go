@@ -8,6 +8,7 @@ import (
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/duration"
 )
 
 // printStatus prints for people.
@@ -87,7 +88,7 @@ func (r *statusReport) agentTable(c colours) *table {
 			policies += " (not all listed)"
 		}
 		t.row(plain(a.Node), state, dash(a.Report.AgentVersion), dash(a.Report.Dataplane), fmt.Sprint(a.Report.Counts.Endpoints), policies,
-			took(a.Report.LastApply), took(a.Report.SlowestApply), fmt.Sprintf("%s ago", (time.Duration(a.AgeSeconds)*time.Second)))
+			took(a.Report.LastApply), took(a.Report.SlowestApply), duration.HumanDuration(time.Duration(a.AgeSeconds)*time.Second)+" ago")
 	}
 	return t
 }

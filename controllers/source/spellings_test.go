@@ -153,3 +153,43 @@ a.yaml:14 GlobalNetworkPolicy/g-00001`
 		}
 	}
 }
+
+// Positions are those of the key of a field, in YAML, flow style, lists and JSON.
+func TestPositionOf(t *testing.T) {
+	yaml := "---\n" + gnp + "metadata: {name: x, labels: {grün: a, b: c}}\nspec:\n  ingress:\n  - action: Allow\n    source:\n      nets: [10.0.0.0/8, 11.0.0.0/8]\n"
+	json := "{\"apiVersion\": \"tierwall.io/v1alpha1\", \"kind\": \"GlobalNetworkPolicy\",\n  \"metadata\": {\"name\": \"x\", \"labels\": {\"gr\\u00fcn\": \"ä\", \"b\": \"c\"}},\n\t\"spec\": {\"ingress\": [{\"action\": \"Allow\",\n\"source\": {\"nets\": [\"10.0.0.0/8\",\"11.0.0.0/8\"]}}]}}"
+	tests := []struct {
+		name, file, text, field string
+		line, column            int
+	}{
+		{"the object", "a.yaml", yaml, "", 2, 1},
+		{"a field", "a.yaml", yaml, "spec.ingress", 6, 3},
+		{"an item", "a.yaml", yaml, "spec.ingress[0]", 7, 5},
+		{"an item in flow style", "a.yaml", yaml, "spec.ingress[0].source.nets[1]", 9, 26},
+		{"after letters of two bytes", "a.yaml", yaml, "metadata.labels[b]", 4, 39},
+		{"a field that is not there", "a.yaml", yaml, "spec.egress[0].action", 5, 1},
+		{"the JSON object", "a.json", json, "", 1, 1},
+		{"a JSON field", "a.json", json, "metadata", 2, 3},
+		{"a JSON field after letters of two bytes and escapes", "a.json", json, "metadata.labels[b]", 2, 58},
+		{"a JSON field after a tab", "a.json", json, "spec", 3, 2},
+		{"a JSON item", "a.json", json, "spec.ingress[0].source.nets[1]", 4, 34},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			r, err := LoadBytes(tt.file, []byte(tt.text))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if line, column := r.Objects[0].PositionOf(tt.field); line != tt.line || column != tt.column {
+				t.Errorf("got %d:%d, want %d:%d", line, column, tt.line, tt.column)
+			}
+		})
+	}
+	r, err := LoadBytes("a.yaml", []byte(gnp+"metadata: {name: x"+strings.Repeat(" ", 70_000)+", labels: {a: b}}\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if line, column := r.Objects[0].PositionOf("metadata.labels"); line != 3 || column != 65535 {
+		t.Errorf("a column beyond the limit: got %d:%d", line, column)
+	}
+}
