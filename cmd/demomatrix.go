@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strconv"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -100,30 +99,26 @@ func (m *matrix) took() string {
 	return fmt.Sprintf("(%d packets in %s)", m.probes, m.spent.Round(time.Millisecond))
 }
 
-// print draws the matrix; columns are numbered as the rows are.
+// print draws the matrix.
 func (m *matrix) print(w io.Writer, paint colours) {
-	var t table
-	head := []string{"", paint.dim("from \\ to")}
-	for j := range m.to {
-		head = append(head, paint.dim(strconv.Itoa(j+1)))
+	g := grid{legend: [3]string{"all ports of the pod", "some of them", "none"}}
+	for _, e := range m.from {
+		g.from = append(g.from, e.name)
 	}
-	t.row(head...)
-	for i, from := range m.from {
-		number := ""
-		if i > 0 {
-			number = strconv.Itoa(i)
-		}
-		row := []string{paint.dim(number), from.name}
-		for j := range m.to {
-			row = append(row, m.cells[i][j].mark(paint))
-		}
-		t.row(row...)
+	for _, e := range m.to {
+		g.to = append(g.to, e.name)
 	}
-	_ = t.writeTo(w, "  ")
-	fmt.Fprintf(w, "  %s all ports of the pod  %s some of them  %s none\n", paint.green("●"), paint.yellow("◐"), paint.red("·"))
+	for i := range m.cells {
+		row := make([]share, len(m.to))
+		for j := range row {
+			row[j] = m.cells[i][j].share()
+		}
+		g.cells = append(g.cells, row)
+	}
+	_ = g.print(w, paint)
 }
 
-func (c *cell) mark(paint colours) string {
+func (c *cell) share() share {
 	n := 0
 	for _, d := range c.delivered {
 		if d {
@@ -132,13 +127,13 @@ func (c *cell) mark(paint colours) string {
 	}
 	switch {
 	case len(c.delivered) == 0:
-		return ""
+		return shareUnasked
 	case n == 0:
-		return paint.red("·")
+		return shareNone
 	case n < len(c.delivered):
-		return paint.yellow("◐")
+		return shareSome
 	}
-	return paint.green("●")
+	return shareAll
 }
 
 // compare returns where the packets fared other than the core says.

@@ -53,6 +53,9 @@ var commands = []func(streams) *cobra.Command{
 	newStatusCommand,
 	newManagerCommand,
 	newVersionCommand,
+	newMatrixCommand,
+	newWhoCanCommand,
+	newWhatCanCommand,
 	newOptionsCommand,
 }
 

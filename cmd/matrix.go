@@ -1,0 +1,251 @@
+package cmd
+
+import (
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/reach"
+	"github.com/tierwall/tierwall/policy/space"
+)
+
+// The formats of pages.
+const (
+	formatTable    = "table"
+	formatHTML     = "html"
+	formatMarkdown = "md"
+)
+
+func newMatrixCommand(s streams) *cobra.Command {
+	var in inputFlags
+	var choose selectionFlags
+	var port portFlag
+	out := outputFlag{format: formatTable, allowed: []string{formatTable, formatJSON, formatYAML, formatHTML, formatMarkdown}}
+	c := &cobra.Command{
+		Use:   "matrix",
+		Short: "Draw who reaches whom",
+		Long: `Matrix draws who reaches whom: a row for each workload that sends, and for what is
+outside of the cluster, and a column for each workload that receives. A cell is
+about the ports that the receiver's pods name, about all traffic where they name
+none, or about --port. It is computed from the policies, exactly; no packet is
+sent. Pods of one workload that policies do not treat alike have rows of their own.
+
+-n, -A and -l choose the receivers; the senders are all pods. With -o json each cell
+has all the traffic that is allowed, and what allows it; html and md are pages.`,
+		Example: `  tierwall matrix -f config/samples
+  tierwall matrix -n shop -o html > matrix.html
+  tierwall matrix -f config/samples --port 443/TCP`,
+		Args: cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			asked, err := port.space()
+			if err != nil {
+				return err
+			}
+			ix, r, err := in.index(c.Context(), s)
+			if err != nil {
+				return err
+			}
+			ix.Flush()
+			m, err := newReachMatrix(ix, r, &choose, port.text, asked)
+			if err != nil {
+				return err
+			}
+			switch out.format {
+			case formatTable:
+				return m.grid().print(s.out, coloursFor(s.out))
+			case formatHTML:
+				return writePage(s.out, "Who reaches whom", m.html())
+			case formatMarkdown:
+				_, err := io.WriteString(s.out, m.markdown())
+				return err
+			}
+			return out.write(s.out, m)
+		},
+	}
+	in.register(c.Flags())
+	choose.register(c.Flags())
+	c.Flags().StringVar(&port.text, "port", "", "ask about this PORT/PROTOCOL, PORT (TCP) or PROTOCOL only")
+	c.Flags().VarP(&out, "output", "o", "output format: "+strings.Join(out.allowed, ", "))
+	completer{s, &in}.register(c)
+	return c
+}
+
+// reachMatrix is what `matrix` prints.
+type reachMatrix struct {
+	// Port is what was asked about; empty: the ports that receivers name.
+	Port  string      `json:"port,omitempty"`
+	From  []unitView  `json:"from"`
+	To    []unitView  `json:"to"`
+	Cells []reachCell `json:"cells"`
+
+	shares [][]share
+	texts  [][]string // what is open of what is asked about
+}
+
+// unitView is a row or a column.
+type unitView struct {
+	Name  string      `json:"name"`
+	Pods  []model.Ref `json:"pods,omitempty"`
+	Ports []string    `json:"ports,omitempty"`
+}
+
+// reachCell is a pair of which something is open.
+type reachCell struct {
+	From string    `json:"from"`
+	To   string    `json:"to"`
+	Open []wayView `json:"open"`
+}
+
+func newReachMatrix(ix *policy.Index, r *source.Result, choose *selectionFlags, port string, asked space.Space) (*reachMatrix, error) {
+	m := reach.New(ix, reach.Options{Workload: workloads(r)})
+	chosen, err := choose.endpoints(ix)
+	if err != nil {
+		return nil, err
+	}
+	out := &reachMatrix{Port: port, Cells: []reachCell{}}
+	to := slices.DeleteFunc(slices.Clone(m.Pods), func(u *reach.Unit) bool {
+		return !slices.ContainsFunc(u.Members, func(ref model.Ref) bool {
+			_, ok := slices.BinarySearchFunc(chosen, ref, model.Ref.Compare)
+			return ok
+		})
+	})
+	if len(to) == 0 {
+		return nil, errors.New("there are no such pods with addresses of their own")
+	}
+	from := slices.Concat(slices.DeleteFunc(slices.Clone(m.Outside), func(u *reach.Unit) bool {
+		return !strings.HasPrefix(u.Name, "anywhere outside")
+	}), m.Pods)
+	for _, u := range from {
+		out.From = append(out.From, viewUnit(u))
+	}
+	for _, u := range to {
+		out.To = append(out.To, viewUnit(u))
+	}
+	for _, f := range from {
+		shares, texts := make([]share, len(to)), make([]string, len(to))
+		for j, t := range to {
+			question := asked
+			if port == "" {
+				question = portsOf(t)
+			}
+			ways := m.Between(f, t)
+			shares[j] = shareOf(ways, question)
+			if f == t && len(f.Members) == 1 || !m.Comparable(f, t) {
+				shares[j] = shareUnasked
+			}
+			if shares[j] == shareSome || shares[j] == shareAll {
+				texts[j] = reach.Open(ways, true).Intersect(question).String()
+			}
+			if len(ways) > 0 {
+				out.Cells = append(out.Cells, reachCell{f.Name, t.Name, viewWays(ways)})
+			}
+		}
+		out.shares, out.texts = append(out.shares, shares), append(out.texts, texts)
+	}
+	return out, nil
+}
+
+func viewUnit(u *reach.Unit) unitView {
+	v := unitView{Name: u.Name, Pods: u.Members}
+	for _, p := range u.Ports {
+		v.Ports = append(v.Ports, fmt.Sprintf("%s %d", p.Protocol, p.Port))
+	}
+	return v
+}
+
+// portsOf is the traffic to the ports that a unit names; all traffic if it names none.
+func portsOf(u *reach.Unit) space.Space {
+	if len(u.Ports) == 0 {
+		return space.All()
+	}
+	var s space.Space
+	for _, p := range u.Ports {
+		s = s.Union(space.DstPorts(p.Protocol, p.Port, p.Port))
+	}
+	return s
+}
+
+// shareOf says how much of some traffic is open. Ping over the other IP version
+// does not count as missing.
+func shareOf(ways []reach.Way, question space.Space) share {
+	some := reach.Open(ways, true).Intersect(question)
+	everywhere := reach.Open(ways, false)
+	for _, p := range []model.Protocol{model.ICMPv4, model.ICMPv6} {
+		if everywhere.Intersect(space.Protocol(p)).IsEmpty() {
+			question = question.Subtract(space.Protocol(p))
+		}
+	}
+	switch {
+	case some.IsEmpty():
+		return shareNone
+	case everywhere.Covers(question):
+		return shareAll
+	}
+	return shareSome
+}
+
+func (m *reachMatrix) grid() *grid {
+	legend := [3]string{"all ports that it names, or all traffic", "some", "none"}
+	if m.Port != "" {
+		legend = [3]string{"all of " + m.Port, "some", "none"}
+	}
+	g := &grid{cells: m.shares, legend: legend}
+	for _, u := range m.From {
+		g.from = append(g.from, u.Name)
+	}
+	for _, u := range m.To {
+		g.to = append(g.to, u.Name)
+	}
+	return g
+}
+
+// markdown is a table with a heading for each column.
+func (m *reachMatrix) markdown() string {
+	var b strings.Builder
+	b.WriteString("| from \\ to |")
+	for _, u := range m.To {
+		fmt.Fprintf(&b, " %s |", escapeMarkdown(u.Name))
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(m.To)) + "\n")
+	for i, u := range m.From {
+		fmt.Fprintf(&b, "| %s |", escapeMarkdown(u.Name))
+		for j := range m.To {
+			fmt.Fprintf(&b, " %s |", strings.TrimSpace(m.shares[i][j].mark(colours{})+" "+escapeMarkdown(m.texts[i][j])))
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\n● " + m.grid().legend[0] + ", ◐ some, · none\n")
+	return b.String()
+}
+
+// html is a table with the traffic in each cell.
+func (m *reachMatrix) html() string {
+	var b strings.Builder
+	b.WriteString("<div class=\"wide\"><table class=\"matrix\">\n<thead><tr><th>from \\ to</th>")
+	for _, u := range m.To {
+		fmt.Fprintf(&b, "<th class=\"to\"><span>%s</span></th>", html.EscapeString(u.Name))
+	}
+	b.WriteString("</tr></thead>\n<tbody>\n")
+	for i, u := range m.From {
+		fmt.Fprintf(&b, "<tr><th>%s</th>", html.EscapeString(u.Name))
+		for j, to := range m.To {
+			class := [...]string{"none", "some", "all", "unasked"}[m.shares[i][j]]
+			title := u.Name + " → " + to.Name
+			if m.texts[i][j] != "" {
+				title += ": " + m.texts[i][j]
+			}
+			fmt.Fprintf(&b, "<td class=\"%s\" title=\"%s\">%s</td>", class, html.EscapeString(title), m.shares[i][j].mark(colours{}))
+		}
+		b.WriteString("</tr>\n")
+	}
+	fmt.Fprintf(&b, "</tbody></table></div>\n<p class=\"legend\">● %s &nbsp; ◐ some &nbsp; · none</p>\n", html.EscapeString(m.grid().legend[0]))
+	return b.String()
+}
