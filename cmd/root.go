@@ -49,6 +49,7 @@ var commands = []func(streams) *cobra.Command{
 	newTestCommand,
 	newDiffCommand,
 	newLintCommand,
+	newReportCommand,
 	newConvertCommand,
 	newStatusCommand,
 	newManagerCommand,
