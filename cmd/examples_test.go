@@ -145,6 +145,9 @@ func TestExamplesOpenNothing(t *testing.T) {
 	pages, _ := filepath.Glob("../docs/*.md")
 	fence := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```")
 	for _, path := range append(pages, "../README.md") {
+		if filepath.Base(path) == "lint.md" {
+			continue // what is wrong, each with the warning that it gets
+		}
 		b, err := os.ReadFile(path)
 		if err != nil {
 			t.Fatal(err)
