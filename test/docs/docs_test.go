@@ -1,4 +1,4 @@
-package scenarios
+package docs
 
 import (
 	"bytes"
@@ -46,23 +46,7 @@ func TestExcerpts(t *testing.T) {
 				t.Errorf("%s: %s: exit status 2: %s", page, m[1], errOut.String())
 				continue
 			}
-			got := strings.Split(out.String(), "\n")
-			gap := true // the block may start anywhere
-			for _, want := range strings.Split(m[2], "\n") {
-				if strings.TrimSpace(want) == "…" {
-					gap = true
-					continue
-				}
-				i := 0
-				for gap && i < len(got) && got[i] != want {
-					i++
-				}
-				if i >= len(got) || got[i] != want {
-					t.Errorf("%s: %s: the output does not have this line here:\n%s", page, m[1], want)
-					break
-				}
-				got, gap = got[i+1:], false
-			}
+			holds(t, page+": "+m[1], strings.Split(m[2], "\n"), out.String())
 		}
 	}
 	if n < 3 {
