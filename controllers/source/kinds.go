@@ -69,6 +69,8 @@ var kinds = []kind{
 	{gvk: corev1.SchemeGroupVersion.WithKind("ReplicationController"), namespaced: true, workload: true, ref: "ReplicationController", fresh: func() runtime.Object { return &corev1.ReplicationController{} }},
 	{gvk: batchv1.SchemeGroupVersion.WithKind("CronJob"), namespaced: true, workload: true, ref: "CronJob", fresh: func() runtime.Object { return &batchv1.CronJob{} }},
 	{gvk: batchv1.SchemeGroupVersion.WithKind("Job"), namespaced: true, workload: true, ref: "Job", fresh: func() runtime.Object { return &batchv1.Job{} }},
+	// Of files only, like workloads: a cluster mirrors them in EndpointSlices.
+	{gvk: corev1.SchemeGroupVersion.WithKind("Endpoints"), namespaced: true, workload: true, ref: "Endpoints", fresh: func() runtime.Object { return &corev1.Endpoints{} }}, //nolint:staticcheck // people still write them
 }
 
 // policyTestGVK is the kind of policy tests, which are no API objects.

@@ -20,9 +20,9 @@ import (
 	"github.com/tierwall/tierwall/policy/workload"
 )
 
-// completeServices makes the EndpointSlices of Services that have a selector
-// and no slice: one for each address family and each way in which the pods
-// resolve the named target ports.
+// completeServices makes the EndpointSlices of Services that have none. With a selector
+// there is one for each address family and each way in which the pods resolve the named
+// target ports; without one, those that mirror its Endpoints.
 func (r *Result) completeServices() {
 	have := map[model.ServiceRef]bool{}
 	for _, s := range all[*discoveryv1.EndpointSlice](r) {
@@ -41,11 +41,15 @@ func (r *Result) completeServices() {
 	var slicesMade []made
 	for _, s := range all[*corev1.Service](r) {
 		ref := model.ServiceRef{Namespace: s.v.Namespace, Name: s.v.Name}
-		if !s.o.fromFile() || len(s.v.Spec.Selector) == 0 || s.v.Spec.Type == corev1.ServiceTypeExternalName || have[ref] {
+		if !s.o.fromFile() || s.v.Spec.Type == corev1.ServiceTypeExternalName || have[ref] {
 			continue
 		}
-		for _, slice := range r.slicesOf(s.v, pods[s.v.Namespace]) {
-			slicesMade = append(slicesMade, made{slice, *s.o})
+		slices, from := r.slicesOf(s.v, pods[s.v.Namespace]), s.o
+		if len(s.v.Spec.Selector) == 0 {
+			slices, from = r.mirrored(ref)
+		}
+		for _, slice := range slices {
+			slicesMade = append(slicesMade, made{slice, *from})
 		}
 	}
 	for _, m := range slicesMade {
