@@ -171,7 +171,7 @@ func (f *lintFlags) run(r *source.Result, unreadable []located) lintReport {
 		for i := range r.Objects {
 			known[i] = r.Objects[i].Ref
 		}
-		for _, finding := range lint.Run(ix, problems, known, r.ServiceAddrs()) {
+		for _, finding := range lint.Run(ix, problems, known, r.Services()) {
 			found = append(found, place(r, finding))
 		}
 	}

@@ -162,3 +162,33 @@ spec:
 		t.Errorf("got\n%s", got.out)
 	}
 }
+
+// TestLintOfServices: addresses and ports of Services where those of endpoints belong.
+func TestLintOfServices(t *testing.T) {
+	egress := func(to, ports string) string {
+		return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: q}\nspec: {podSelector: {matchLabels: {app: a}}, policyTypes: [Egress], egress: [{to: [" + to + "], ports: [" + ports + "]}]}\n"
+	}
+	ingress := func(ports string) string {
+		return "---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: a, namespace: q}\nspec: {podSelector: {matchLabels: {app: dns}}, policyTypes: [Ingress], ingress: [{ports: [" + ports + "]}]}\n"
+	}
+	const pods = "{podSelector: {matchLabels: {app: dns}}}"
+	for _, test := range []struct{ name, policy, code string }{
+		{"the address", egress("{ipBlock: {cidr: 10.96.0.10/32}}", "{port: 53, protocol: UDP}"), "service-address"},
+		{"the block of all", egress("{ipBlock: {cidr: 10.96.0.0/12}}", "{port: 53, protocol: UDP}"), "service-address"},
+		{"a block with pods", egress("{ipBlock: {cidr: 10.0.0.0/8}}", "{port: 53, protocol: UDP}"), ""},
+		{"anything", egress("{ipBlock: {cidr: 0.0.0.0/0}}", "{port: 53, protocol: UDP}"), ""},
+		{"the Service's port, going out", egress(pods, "{port: 53, protocol: UDP}"), "service-port"},
+		{"the Service's port, coming in", ingress("{port: 80}"), "service-port"},
+		{"both ports", ingress("{port: 80}, {port: 8080}"), ""},
+		{"the endpoints' port", ingress("{port: 8080}"), ""},
+		{"the port's name", egress(pods, "{port: dns, protocol: UDP}"), ""},
+		{"a port that no Service has", ingress("{port: 81}"), ""},
+	} {
+		got := runMain(t, "", "lint", writeFiles(t, servicesWorld+test.policy)[0])
+		for _, code := range []string{"service-address", "service-port"} {
+			if found := strings.Contains(got.out, "("+code+")"); found != (code == test.code) {
+				t.Errorf("%s: %s %v\n%s%s", test.name, code, found, got.out, got.errOut)
+			}
+		}
+	}
+}

@@ -60,18 +60,6 @@ func (r *Result) completeServices() {
 	}
 }
 
-// ServiceAddrs returns the cluster addresses of the Services that have some, by
-// Service. Addresses that cannot be read are left out.
-func (r *Result) ServiceAddrs() map[model.Ref][]netip.Addr {
-	out := map[model.Ref][]netip.Addr{}
-	for _, s := range r.Services() {
-		if len(s.Addrs) > 0 {
-			out[s.Ref] = s.Addrs
-		}
-	}
-	return out
-}
-
 // Services are as of service.Read.
 func (r *Result) Services() []space.Service {
 	objects := make([]runtime.Object, 0, len(r.Objects))

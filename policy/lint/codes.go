@@ -41,6 +41,8 @@ var Codes = []Code{
 	{CodePolicyTooLarge, "a policy or NetworkSet is past the budget of its namespace"},
 	{CodeReplaced, "another object counts instead"},
 	{CodeSelectsNothing, "a policy selects no endpoint"},
+	{CodeServiceAddress, "a block holds cluster addresses of Services only, which policies do not see"},
+	{CodeServicePort, "a rule has the port of a Service where that of its endpoints belongs"},
 	{CodeShadowedPolicy, "earlier rules decide everything that a policy matches"},
 	{CodeShadowedRule, "earlier rules decide everything that a rule matches"},
 	{CodeSkipped, "an object is not read"},

@@ -82,6 +82,10 @@ const (
 	CodeNamespacedSet = "namespaced-set"
 	// CodeAddressClash: pods of two nodes have one address.
 	CodeAddressClash = "address-clash"
+	// CodeServiceAddress: a block holds cluster addresses of Services and nothing else.
+	CodeServiceAddress = "service-address"
+	// CodeServicePort: the rule has the port of a Service where that of its endpoints belongs.
+	CodeServicePort = "service-port"
 	// CodeEmptySet: a network set without addresses.
 	CodeEmptySet = "empty-set"
 	// CodeDeniesEverything: a policy without a selector or rules denies all that there is.

@@ -14,12 +14,12 @@ import (
 // Run looks at all objects of an Index as of its last Flush. All endpoints must
 // be local to it. problems are those of the conversion. known are the names of
 // all objects, those among them that the core has no use for (Services) too.
-// services are the addresses of Services, as far as they are known.
+// services are the Services with their endpoints, as far as they are known.
 //
 // Findings that need endpoints (selects-nothing and the like) are left out if
 // there are none: a folder of policies alone is no cluster. The result is
 // sorted by object and field.
-func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services map[model.Ref][]netip.Addr) []Finding {
+func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services []space.Service) []Finding {
 	l := newLinter(ix, known)
 	l.services = services
 	l.findings = Problems(problems)
@@ -43,6 +43,7 @@ func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services
 		l.hosts()
 		l.wildcards()
 		l.tunnels()
+		l.serviceSlips()
 	}
 	slices.SortFunc(l.findings, compareFindings)
 	return slices.CompactFunc(l.findings, func(a, b Finding) bool { return compareFindings(a, b) == 0 })
@@ -65,7 +66,7 @@ type linter struct {
 	ix       *policy.Index
 	e        *space.Evaluator
 	known    map[model.Ref]bool
-	services map[model.Ref][]netip.Addr
+	services []space.Service
 	findings []Finding
 
 	// parties are the addresses of endpoints and nodes; peers are these and one

@@ -248,8 +248,9 @@ func appendNew[T comparable](list []T, x T) []T {
 // dnsServices are the Services by which pods ask for names.
 func (l *linter) dnsServices() map[model.Ref][]netip.Addr {
 	out := map[model.Ref][]netip.Addr{}
-	for r, addrs := range l.services {
-		if space.ResolvesNames(r) {
+	for i := range l.services {
+		r, addrs := l.services[i].Ref, l.services[i].Addrs
+		if len(addrs) > 0 && space.ResolvesNames(r) {
 			out[r] = addrs
 		}
 	}
