@@ -309,6 +309,15 @@ status: {phase: Running, podIP: 10.0.0.%d, podIPs: [{ip: 10.0.0.%d}]}
 		Expect(denied(r.backend.World())).To(BeEmpty())
 	})
 
+	It("has no new pod take the place of one that is in force", func() {
+		r := newRig(nil).run()
+		r.to.Update(objects(join(append(evil(3), small, tierwall("Enforce", 35))...)), nil)
+		r.to.Synced()
+		Expect(denied(r.next().World)).To(BeEmpty())
+		r.to.Update(objects(join(labelled("evil", "a-new", 90), strings.ReplaceAll(native("young", "a-new", 2, 8, 9009), "namespace: shop", "namespace: evil"))), nil)
+		Expect(denied(r.next().World)).To(ConsistOf("a-new"))
+	})
+
 	It("comes to the same after a restart", func() {
 		var before []string
 		for range 2 {
@@ -326,6 +335,32 @@ status: {phase: Running, podIP: 10.0.0.%d, podIPs: [{ip: 10.0.0.%d}]}
 })
 
 var _ = Describe("a namespace that writes much at once", func() {
+	It("keeps no address that another pod has by now", func() {
+		gate := make(chan struct{})
+		r := newRig(nil)
+		r.backend.Before = func(fake.Op, *dataplane.State) error {
+			<-gate
+			return nil
+		}
+		r.run()
+		r.to.Update(objects(join(small, "{apiVersion: v1, kind: Namespace, metadata: {name: good}}", pod("old", "10.0.0.7"))), nil)
+		r.to.Synced()
+		for i := range 30 {
+			r.to.Update(objects(native(fmt.Sprintf("p%d", i), "db", i, 500, 8000+i)), nil)
+		}
+		r.to.Update(objects(pod("old", "10.0.0.8")), nil)
+		r.to.Update(objects(strings.ReplaceAll(pod("heir", "10.0.0.7"), "namespace: shop", "namespace: good")), nil)
+		close(gate)
+		Expect(r.next().World.Endpoints).To(HaveKey(ref("Pod/shop/old")))
+		w := r.next().World
+		for w.Endpoints[ref("Pod/good/heir")].Addrs == nil {
+			w = r.next().World
+		}
+		Expect(w.Endpoints).NotTo(HaveKey(ref("Pod/shop/old")), "it waits with its new address, and has lost the old one")
+		Expect(r.Settled(GinkgoT().Context(), "")).To(Succeed())
+		Expect(r.backend.World().Endpoints[ref("Pod/shop/old")].Addrs).To(HaveExactElements(HaveField("String()", "10.0.0.8")))
+	})
+
 	It("holds up no other's change for longer than a round of its own", func() {
 		gate := make(chan struct{})
 		r := newRig(nil)

@@ -64,6 +64,11 @@ func readCustom(k *kind, raw runtime.Object) (func() (any, error), uint64, bool)
 		if err != nil {
 			return unreadable(k, u), fmt.Errorf("cannot be translated: %w", err)
 		}
+		for _, o := range t.Objects {
+			if m, ok := o.(metav1.Object); ok {
+				m.SetCreationTimestamp(u.GetCreationTimestamp()) // budgets count the oldest first
+			}
+		}
 		return t, unknown
 	}, maphash.Bytes(seed, data), true
 }
@@ -76,7 +81,7 @@ func unreadable(k *kind, u *unstructured.Unstructured) any {
 		s, _, _ := unstructured.NestedString(u.Object, "spec", field)
 		return s
 	}
-	m := metav1.ObjectMeta{Namespace: u.GetNamespace(), Name: u.GetName(), Labels: u.GetLabels(), UID: u.GetUID(), Generation: u.GetGeneration()}
+	m := metav1.ObjectMeta{Namespace: u.GetNamespace(), Name: u.GetName(), Labels: u.GetLabels(), UID: u.GetUID(), Generation: u.GetGeneration(), CreationTimestamp: u.GetCreationTimestamp()}
 	rules := []v1alpha1.Rule{{Action: "Unreadable"}}
 	var o runtime.Object
 	switch {

@@ -198,3 +198,35 @@ func TestTiersDoNotShadow(t *testing.T) {
 		}
 	}
 }
+
+// calls is a sink that keeps what each call says.
+type calls struct {
+	sink
+	list []string
+}
+
+func (c *calls) Update(upserts []runtime.Object, deletes []model.Ref) {
+	text := ""
+	for _, r := range deletes {
+		text += "-" + r.String() + " "
+	}
+	for _, o := range upserts {
+		r, _ := convert.RefOf(o)
+		text += r.String() + " "
+	}
+	c.list = append(c.list, strings.TrimSpace(text))
+}
+
+// What is about one name comes in one call, and the rest apart.
+func TestDeliver(t *testing.T) {
+	to := &calls{sink: sink{}}
+	l := newLayers(to, slog.New(slog.DiscardHandler), func() {})
+	l.deliver(
+		[]runtime.Object{gnp("a", "", ""), gnp("b", "", ""), gnp("c", "", "")},
+		[]model.Ref{{Kind: model.KindCalicoGlobalNetworkPolicy, Name: model.TierName("security", "b")}, {Kind: model.KindGlobalNetworkPolicy, Name: "d"}},
+	)
+	want := []string{"GlobalNetworkPolicy/a", "-GlobalNetworkPolicy.projectcalico.org/security:b GlobalNetworkPolicy/b", "GlobalNetworkPolicy/c", "-GlobalNetworkPolicy/d"}
+	if !slices.Equal(to.list, want) {
+		t.Errorf("calls\n%q, want\n%q", to.list, want)
+	}
+}

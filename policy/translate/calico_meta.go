@@ -33,8 +33,6 @@ func (t *translation) cleanMeta(tm *metav1.TypeMeta, om *metav1.ObjectMeta) (met
 		Namespace:    om.Namespace,
 		Labels:       maps.Clone(om.Labels),
 		Annotations:  maps.Clone(om.Annotations),
-
-		CreationTimestamp: om.CreationTimestamp,
 	}
 	packed, err := packedMeta(tm, om)
 	if err != nil {

@@ -32,10 +32,10 @@ func tenant(name, address string) string {
 	return strings.Replace(pod(name, name, 2, address), "namespace: app", "namespace: tenant", 1)
 }
 
-// lets is a tenant's policy that lets the client and so many other addresses in to a pod,
+// lets is a tenant's policy that lets a pod of another namespace and so many other addresses in to a pod,
 // at webPort: of a minute of its own, which says how old it is.
 func lets(name string, minute, more int) string {
-	from := []string{"{ipBlock: {cidr: " + client + "/32}}"}
+	from := []string{"{ipBlock: {cidr: " + here + "/32}}"}
 	for i := range more {
 		from = append(from, fmt.Sprintf("{ipBlock: {cidr: 198.51.%d.%d/32}}", i>>8, i&255))
 	}
@@ -61,38 +61,38 @@ var _ = onEach("A tenant who fills a budget", func(p *plane) {
 	// other has another namespace's policy change, there and back.
 	other := func(c *cluster) {
 		GinkgoHelper()
-		c.apply(serversPolicy(fmt.Sprintf("ingress TCP %d client", extraPort)))
-		becomes(c.lab, tcp(client, near, extraPort), true)
-		c.apply(serversPolicy())
-		becomes(c.lab, tcp(client, near, extraPort), false)
+		for _, port := range []int{elsewhereB, elsewhereA} {
+			c.apply(elsewherePolicy(port))
+			becomes(c.lab, tcp(here, there, uint16(port)), true)
+		}
 	}
 
 	It("of a namespace is denied by what is past it, and nobody else is", item, func() {
 		c := found(p, world()+tenants+budgets(40, 100_000))
 		add(c, "first", first)
 		c.apply(lets("first", 1, 10))
-		becomes(c.lab, tcp(client, first, webPort), true)
+		becomes(c.lab, tcp(here, first, webPort), true)
 		becomes(c.lab, tcp(intruder, first, webPort), false)
 
 		add(c, "second", second)
-		becomes(c.lab, tcp(client, second, webPort), true) // no policy of its own
-		end := watchOver(c.lab, tcp(intruder, first, webPort), tcp(client, first, closedPort))
+		becomes(c.lab, tcp(here, second, webPort), true) // no policy of its own
+		end := watchOver(c.lab, tcp(intruder, first, webPort), tcp(here, first, closedPort))
 		c.apply(lets("second", 2, 60))
-		becomes(c.lab, tcp(client, second, webPort), false)
-		Expect(delivered(c.lab, tcp(client, first, webPort))).To(BeTrue())
+		becomes(c.lab, tcp(here, second, webPort), false)
+		Expect(delivered(c.lab, tcp(here, first, webPort))).To(BeTrue())
 		other(c)
 
 		// A new version past it: what is in force stays.
 		c.apply(lets("first", 1, 100))
 		other(c)
-		Expect(delivered(c.lab, tcp(client, first, webPort))).To(BeTrue())
+		Expect(delivered(c.lab, tcp(here, first, webPort))).To(BeTrue())
 		end()
 
 		c.remove("NetworkPolicy/tenant/first")
 		becomes(c.lab, tcp(intruder, first, webPort), true)
-		Expect(delivered(c.lab, tcp(client, second, webPort))).To(BeFalse(), "still past it alone")
+		Expect(delivered(c.lab, tcp(here, second, webPort))).To(BeFalse(), "still past it alone")
 		c.apply(lets("second", 2, 20))
-		becomes(c.lab, tcp(client, second, webPort), true)
+		becomes(c.lab, tcp(here, second, webPort), true)
 		becomes(c.lab, tcp(intruder, second, webPort), false)
 	})
 
@@ -100,17 +100,17 @@ var _ = onEach("A tenant who fills a budget", func(p *plane) {
 		c := found(p, world()+tenants+budgets(1000, 40)+lets("first", 1, 10)+lets("second", 1, 10)+lets("third", 1, 10))
 		add(c, "first", first)
 		add(c, "second", second)
-		becomes(c.lab, tcp(client, first, webPort), true)
-		becomes(c.lab, tcp(client, second, webPort), true)
+		becomes(c.lab, tcp(here, first, webPort), true)
+		becomes(c.lab, tcp(here, second, webPort), true)
 		add(c, "third", third)
 		other(c)
-		Expect(delivered(c.lab, tcp(client, third, webPort))).To(BeFalse())
+		Expect(delivered(c.lab, tcp(here, third, webPort))).To(BeFalse())
 		Expect(delivered(c.lab, tcp(third, outside, webPort))).To(BeFalse())
-		Expect(delivered(c.lab, tcp(client, first, webPort))).To(BeTrue())
+		Expect(delivered(c.lab, tcp(here, first, webPort))).To(BeTrue())
 
 		Expect(c.lab.RemovePod("tenant/first")).To(Succeed())
 		c.remove("Pod/tenant/first")
-		becomes(c.lab, tcp(client, third, webPort), true)
+		becomes(c.lab, tcp(here, third, webPort), true)
 		becomes(c.lab, tcp(intruder, third, webPort), false)
 	})
 })

@@ -97,9 +97,7 @@ func evilLarge() *networkingv1.NetworkPolicy {
 	p := &networkingv1.NetworkPolicy{ObjectMeta: in("evil", "large")}
 	var rule networkingv1.NetworkPolicyIngressRule
 	for i := range 8000 {
-		rule.From = append(rule.From, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{
-			CIDR: fmt.Sprintf("198.%d.%d.0/%d", i>>8&255, i&255, 16+i%9),
-		}})
+		rule.From = append(rule.From, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{CIDR: fmt.Sprintf("198.%d.%d.0/24", i>>8&255, i&255)}})
 	}
 	p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{rule}
 	return p

@@ -16,31 +16,107 @@ import (
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 )
 
-// BenchmarkNeighbour writes policies of 500 rules in one namespace, all at once, and
+// BenchmarkNeighbour has one namespace write what costs a node most, all at once, and
 // changes the policy of another namespace meanwhile, 50 times. It reports how long
-// such a change takes until it is enforced, before and beside them.
+// such a change takes until it is enforced, before and beside that.
 func BenchmarkNeighbour(b *testing.B) {
+	policies := func(n int) func() []kruntime.Object {
+		return func() (out []kruntime.Object) {
+			for i := range n {
+				out = append(out, blockPolicy(i, 500))
+			}
+			return out
+		}
+	}
 	for _, kernel := range []string{"none", "nftables"} {
-		for _, policies := range []int{100, 2000} {
-			b.Run(fmt.Sprintf("%s/policies=%d", kernel, policies), func(b *testing.B) {
+		for _, world := range []struct {
+			name    string
+			objects func() []kruntime.Object
+		}{
+			{"policies=100", policies(100)},
+			{"policies=2000", policies(2000)},
+			{"grid", gridObjects},
+			{"large", largePolicies},
+			{"labels", labelledPods},
+		} {
+			b.Run(kernel+"/"+world.name, func(b *testing.B) {
+				objects := world.objects()
 				for b.Loop() {
-					benchNeighbour(b, kernel, policies)
+					benchNeighbour(b, kernel, objects)
 				}
 			})
 		}
 	}
 }
 
-func benchNeighbour(b *testing.B, kernel string, policies int) {
+// gridObjects are a policy of 1,000 rules of a set each, and sets of half of 1,024
+// addresses that overlap.
+func gridObjects() (out []kruntime.Object) {
+	p := &v1alpha1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "evil", Name: "grid", Generation: 1}}
+	for i := range 1000 {
+		s := &v1alpha1.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: "evil", Name: fmt.Sprint(i), Labels: map[string]string{"set": fmt.Sprint(i)}}}
+		for a := range 1024 {
+			if (a*(i+7)+i)%31 < 15 {
+				s.Spec.Nets = append(s.Spec.Nets, fmt.Sprintf("198.18.%d.%d", a>>8, a&255))
+			}
+		}
+		p.Spec.Ingress = append(p.Spec.Ingress, v1alpha1.Rule{Action: v1alpha1.Allow, Source: v1alpha1.EntityRule{Selector: fmt.Sprintf("set == '%d'", i)}})
+		out = append(out, s)
+	}
+	return append(out, p)
+}
+
+// largePolicies are versions of one native policy of 1.4 MB, and another one between
+// each two: overlapping blocks with exceptions, and ports.
+func largePolicies() (out []kruntime.Object) {
+	for version := range int64(20) {
+		p := blockPolicy(0, 0)
+		p.Generation = version + 1
+		var rule networkingv1.NetworkPolicyIngressRule
+		for i := range 12_000 {
+			rule.From = append(rule.From, networkingv1.NetworkPolicyPeer{IPBlock: &networkingv1.IPBlock{
+				CIDR: fmt.Sprintf("198.%d.0.0/%d", i&255, 16+i>>8&7), Except: []string{fmt.Sprintf("198.%d.0.%d/32", i&255, i>>8)},
+			}})
+		}
+		for i := range 4000 {
+			port := intstr.FromInt(1 + 4*i + int(version))
+			rule.Ports = append(rule.Ports, networkingv1.NetworkPolicyPort{Port: &port})
+		}
+		p.Spec.Ingress = []networkingv1.NetworkPolicyIngressRule{rule}
+		out = append(out, p, blockPolicy(int(version)+1, 1))
+	}
+	return out
+}
+
+// labelledPods are 1,000 local pods of 50 labels each, and a policy of its own for each.
+func labelledPods() (out []kruntime.Object) {
+	for i := range 1000 {
+		labels := map[string]string{"app": fmt.Sprint("app-", i)}
+		for l := range 50 {
+			labels[fmt.Sprintf("l-%d-%d", i, l)] = "x"
+		}
+		p := blockPolicy(i, 3)
+		p.Spec.PodSelector.MatchLabels = map[string]string{"app": labels["app"]}
+		out = append(out, p, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "evil", Name: fmt.Sprint("pod-", i), Labels: labels},
+			Spec:       corev1.PodSpec{NodeName: "node"},
+			Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: fmt.Sprintf("10.0.%d.%d", 10+i>>8, i&255)}}},
+		})
+	}
+	return out
+}
+
+func benchNeighbour(b *testing.B, kernel string, objects []kruntime.Object) {
 	n := newNeighbour(b, kernel)
 	defer n.stop()
 	alone := n.changes(50)
-	for i := range policies {
-		n.to.Update([]kruntime.Object{blockPolicy(i, 500)}, nil)
+	for _, o := range objects {
+		n.to.Update([]kruntime.Object{o}, nil)
 	}
 	start := time.Now()
 	beside := n.changes(50)
