@@ -144,7 +144,8 @@ type BudgetsSpec struct {
 	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
 	Mode GuardMode `json:"mode,omitempty"`
 	// Namespace is how many entries the policies and NetworkSets of a namespace may have
-	// together; default 10000. NetworkSets count first, then policies, the oldest first.
+	// together; default 10000. Policies count in the order of their tiers, NetworkSets right
+	// before tier default, and of one tier the oldest first.
 	// +optional
 	// +kubebuilder:default=10000
 	// +kubebuilder:validation:Minimum=1

@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/tierwall/tierwall/api/selector"
@@ -16,14 +18,16 @@ import (
 // what that does not govern, denies.
 type budgets struct {
 	book budget.Book
-	// open are the namespaces that are to be looked at again, changed the objects of
-	// theirs that are new versions: they are put once that is done.
-	open    map[string]struct{}
-	changed map[model.Ref]struct{}
+	// open are the namespaces that are to be looked at again, each with its objects that
+	// are new versions: they are put once that is done.
+	open map[string]map[model.Ref]struct{}
+	// large are the namespaces that have used half of their budget.
+	large map[string]struct{}
 	// past are the objects past their budget, by namespace.
-	past map[string]map[model.Ref]*excess
-	set  model.Budgets // as of the last look
-	node nodeBudget
+	past  map[string]map[model.Ref]*excess
+	set   model.Budgets // as of the last look
+	tiers bool          // tiers have changed since
+	node  nodeBudget
 }
 
 // most is how many entries of a namespace may be in the index: what counts, and what
@@ -57,7 +61,7 @@ func companionOf(r model.Ref) model.Ref {
 
 func newBudgets() budgets {
 	return budgets{
-		open: map[string]struct{}{}, changed: map[model.Ref]struct{}{}, past: map[string]map[model.Ref]*excess{},
+		open: map[string]map[model.Ref]struct{}{}, large: map[string]struct{}{}, past: map[string]map[model.Ref]*excess{},
 		set: model.DefaultSettings().Budgets, node: newNodeBudget(),
 	}
 }
@@ -77,11 +81,13 @@ func (a *Agent) charge(r model.Ref, before, o model.Object) {
 			b.book.Set(i)
 		}
 	}
-	b.open[r.Namespace] = struct{}{}
-	if _, twice := b.changed[r]; twice {
+	if b.open[r.Namespace] == nil {
+		b.open[r.Namespace] = map[model.Ref]struct{}{}
+	}
+	if _, twice := b.open[r.Namespace][r]; twice {
 		return
 	}
-	b.changed[r] = struct{}{}
+	b.open[r.Namespace][r] = struct{}{}
 	if e := b.past[r.Namespace][r]; e == nil && before != nil {
 		// In case that the new version is past the budget.
 		if b.past[r.Namespace] == nil {
@@ -105,22 +111,27 @@ func (a *Agent) excessOf(o model.Object) *excess {
 // stands in for them.
 func (a *Agent) settleBudgets() {
 	b := &a.budgets
-	if now := a.ix.Settings().Budgets; now != b.set {
-		b.set = now
+	if now := a.ix.Settings().Budgets; now != b.set || b.tiers {
+		b.set, b.tiers = now, false
 		for _, ns := range b.book.Namespaces() {
-			b.open[ns] = struct{}{}
+			if b.open[ns] == nil {
+				b.open[ns] = map[model.Ref]struct{}{}
+			}
 		}
 	}
 	if len(b.open) == 0 {
 		return
 	}
-	for ns := range b.open {
-		a.settleBudget(ns)
-		a.budgets.node.open[ns] = struct{}{}
+	order := budget.OrderOf(a.ix.Tiers())
+	for _, ns := range slices.Sorted(maps.Keys(b.open)) {
+		a.settleBudget(ns, b.open[ns], order)
+		b.node.open[ns] = struct{}{}
+		if delete(b.large, ns); 2*b.book.Entries(ns) >= b.set.Namespace {
+			b.large[ns] = struct{}{}
+		}
 	}
 	clear(b.open)
-	clear(b.changed)
-	a.metrics.budgets(&b.book, b.set, b.count())
+	a.metrics.budgets(b)
 }
 
 func (b *budgets) count() (n int) {
@@ -130,20 +141,20 @@ func (b *budgets) count() (n int) {
 	return n
 }
 
-func (a *Agent) settleBudget(ns string) {
+func (a *Agent) settleBudget(ns string, changed map[model.Ref]struct{}, order budget.Order) {
 	b := &a.budgets
 	before := b.past[ns]
 	now := map[model.Ref]*excess{}
 	var items []budget.Item
 	if b.set.Mode != model.GuardOff {
-		items = b.book.Past(ns, b.set.Namespace)
+		items = b.book.Past(ns, b.set.Namespace, order)
 	}
 	err := fmt.Errorf("%w: the policies and NetworkSets of namespace %s have %d entries, more than its budget of %d", errPastBudget, ns, b.book.Entries(ns), b.set.Namespace)
 	for _, i := range items {
 		e := before[i.Ref]
 		if e == nil {
 			e = a.excessOf(a.objects[i.Ref])
-			if _, fresh := b.changed[i.Ref]; fresh {
+			if _, fresh := changed[i.Ref]; fresh {
 				e = &excess{} // it has never been there
 			}
 		}
@@ -151,15 +162,15 @@ func (a *Agent) settleBudget(ns string) {
 		now[i.Ref] = e
 	}
 	// First what is within the budget, or is gone.
-	for r := range b.changed {
-		if r.Namespace == ns && now[r] == nil {
+	for _, r := range slices.SortedFunc(maps.Keys(changed), model.Ref.Compare) {
+		if now[r] == nil {
 			a.unkeep(before[r])
 			a.put(r, a.objects[r])
 		}
 	}
-	for r, e := range before {
-		_, changed := b.changed[r]
-		if now[r] != nil || changed {
+	for _, r := range slices.SortedFunc(maps.Keys(before), model.Ref.Compare) {
+		e := before[r]
+		if _, done := changed[r]; done || now[r] != nil {
 			continue
 		}
 		a.unkeep(e)

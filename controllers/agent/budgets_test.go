@@ -150,6 +150,22 @@ var _ = Describe("a namespace past its budget", func() {
 		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8002: the same, until the agent starts anew: then deny all that it governs"))
 	})
 
+	It("keeps out no policy of an earlier tier", func() {
+		r, s := reported(native("fill", "web", 1, 90, 8001))
+		s.last()
+		w := update(r, join("{apiVersion: tierwall.io/v1alpha1, kind: Tier, metadata: {name: security}, spec: {order: 10}}", `
+apiVersion: tierwall.io/v1alpha1
+kind: NetworkPolicy
+metadata: {name: no, namespace: shop, creationTimestamp: "2026-01-02T00:00:00Z"}
+spec:
+  tier: security
+  selector: app == 'db'
+  ingress: [{action: Deny, protocol: TCP, destination: {ports: [7000, 7001, 7002, 7003, 7004, 7005, 7006]}}, {action: Pass}]
+`))
+		Expect(programsOf(w, "db")).To(ContainSubstring("dport 7000-7006 drop"))
+		Expect(failed(s.last())).To(ConsistOf("NetworkPolicy/shop/fill@8001: the same, until the agent starts anew: then deny all that it governs"))
+	})
+
 	It("keeps no more than another budget in force beside it", func() {
 		r, _ := reported(native("a", "web", 1, 90, 8001))
 		for i, name := range []string{"b", "c", "d"} {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"time"
@@ -12,7 +13,6 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy"
-	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -108,15 +108,14 @@ func (m *metrics) all() []prometheus.Collector {
 const largest = 10
 
 // budgets keeps what namespaces have used of their budgets.
-func (m *metrics) budgets(b *budget.Book, set model.Budgets, past int) {
-	m.pastBudget.Set(float64(past))
+func (m *metrics) budgets(b *budgets) {
+	m.pastBudget.Set(float64(b.count()))
 	m.entries.Reset()
-	for i, ns := range b.Namespaces() {
-		if n := b.Entries(ns); i < largest && 2*n >= set.Namespace {
-			m.entries.WithLabelValues(ns).Set(float64(n))
-		} else {
-			return
-		}
+	list := slices.SortedFunc(maps.Keys(b.large), func(x, y string) int {
+		return cmp.Or(cmp.Compare(b.book.Entries(y), b.book.Entries(x)), cmp.Compare(x, y))
+	})
+	for _, ns := range list[:min(len(list), largest)] {
+		m.entries.WithLabelValues(ns).Set(float64(b.book.Entries(ns)))
 	}
 }
 

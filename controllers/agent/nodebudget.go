@@ -22,10 +22,10 @@ type nodeBudget struct {
 	open map[string]struct{}
 	// groups are what the pods of namespaces cost; nil where that does not matter.
 	groups map[string]*podGroups
-	// admitted are the pods that are in force, denied those past the budget, and why.
-	admitted map[model.Ref]struct{}
-	denied   map[model.Ref]error
-	past     int // pods past the budget, denied or not
+	// fresh are the pods that are new in this round, denied those past the budget, and why.
+	fresh  map[model.Ref]struct{}
+	denied map[model.Ref]error
+	past   int // pods past the budget, denied or not
 }
 
 // podGroups are the pods of a namespace by the policies that select them.
@@ -38,7 +38,7 @@ type podGroups struct {
 func newNodeBudget() nodeBudget {
 	return nodeBudget{
 		pods: map[string]map[model.Ref]*model.Endpoint{}, open: map[string]struct{}{}, groups: map[string]*podGroups{},
-		admitted: map[model.Ref]struct{}{}, denied: map[model.Ref]error{},
+		fresh: map[model.Ref]struct{}{}, denied: map[model.Ref]error{},
 	}
 }
 
@@ -53,6 +53,7 @@ func (a *Agent) notePod(r model.Ref, e *model.Endpoint) {
 		if delete(pods, r); len(pods) == 0 {
 			delete(n.pods, r.Namespace)
 		}
+		delete(n.fresh, r)
 		a.admitPod(r)
 		n.open[r.Namespace] = struct{}{}
 		return
@@ -60,6 +61,9 @@ func (a *Agent) notePod(r model.Ref, e *model.Endpoint) {
 	if pods == nil {
 		pods = map[model.Ref]*model.Endpoint{}
 		n.pods[r.Namespace] = pods
+	}
+	if pods[r] == nil {
+		n.fresh[r] = struct{}{}
 	}
 	pods[r] = e
 	n.open[r.Namespace] = struct{}{}
@@ -100,15 +104,14 @@ func (a *Agent) settleNodeBudget() {
 	}
 	defer func() {
 		clear(n.open)
-		n.admit()
+		clear(n.fresh)
 	}()
 	most := 0 // that it can be
 	for ns, pods := range n.pods {
 		most += len(pods) * a.budgets.most(ns)
 	}
 	if set.Mode == model.GuardOff || most <= set.Node {
-		before := slices.SortedFunc(maps.Keys(n.denied), model.Ref.Compare)
-		for _, r := range before {
+		for _, r := range slices.SortedFunc(maps.Keys(n.denied), model.Ref.Compare) {
 			a.admitPod(r)
 		}
 		clear(n.groups)
@@ -116,16 +119,16 @@ func (a *Agent) settleNodeBudget() {
 		return
 	}
 	before := maps.Clone(n.denied)
-	for r := range before {
+	for _, r := range slices.SortedFunc(maps.Keys(before), model.Ref.Compare) {
 		a.admitPod(r)
 		n.open[r.Namespace] = struct{}{}
 	}
 	a.groupPods()
 	share := n.share(set.Node)
 	n.past = 0
-	for ns, g := range n.groups {
-		if g.sum > share {
-			a.holdPods(ns, g, share)
+	for _, ns := range slices.Sorted(maps.Keys(n.groups)) {
+		if g := n.groups[ns]; g.sum > share {
+			a.holdPods(ns, share, before)
 		}
 	}
 	for r, err := range n.denied {
@@ -195,12 +198,14 @@ func (n *nodeBudget) share(limit int) int {
 	return max(share, limit) // all fit
 }
 
-// holdPods denies the pods of a namespace that are past its share.
-func (a *Agent) holdPods(ns string, g *podGroups, share int) {
+// holdPods denies the pods of a namespace that are past its share; before are those that
+// have been denied.
+func (a *Agent) holdPods(ns string, share int, before map[model.Ref]error) {
 	n := &a.budgets.node
+	g := n.groups[ns]
 	rank := func(r model.Ref) int {
-		if _, in := n.admitted[r]; in && a.synced { // before, nothing is in force
-			return 0
+		if _, fresh := n.fresh[r]; a.synced && !fresh && before[r] == nil {
+			return 0 // it is in force
 		}
 		return 1
 	}
@@ -221,18 +226,6 @@ func (a *Agent) holdPods(ns string, g *podGroups, share int) {
 			n.past++
 			if a.budgets.set.Mode == model.GuardEnforce {
 				a.denyPod(r, why)
-			}
-		}
-	}
-}
-
-// admit notes which pods are in force.
-func (n *nodeBudget) admit() {
-	clear(n.admitted)
-	for _, pods := range n.pods {
-		for r := range pods {
-			if n.denied[r] == nil {
-				n.admitted[r] = struct{}{}
 			}
 		}
 	}

@@ -96,6 +96,9 @@ func (a *Agent) feed(c change) {
 	if blamable(c.ref.Kind) {
 		a.suspect(c.ref, o)
 	}
+	if c.ref.Kind == model.KindTier {
+		a.budgets.tiers = true
+	}
 	if budgeted(c.ref) {
 		a.charge(c.ref, before, o)
 		return

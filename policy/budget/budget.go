@@ -15,6 +15,8 @@ import (
 type Item struct {
 	Ref     model.Ref
 	Entries int
+	// Tier of a policy.
+	Tier string
 	// Created in seconds of Unix time; 0: not known, and counted as the oldest.
 	Created int64
 }
@@ -24,25 +26,41 @@ type Item struct {
 func ItemOf(o model.Object) (i Item, ok bool) {
 	switch o := o.(type) {
 	case *model.Policy:
-		i = Item{o.Ref, o.Entries, o.Created}
+		i = Item{o.Ref, o.Entries, o.Tier, o.Created}
 	case *model.NetworkSet:
-		i = Item{o.Ref, 1 + len(o.Nets), 0}
+		i = Item{Ref: o.Ref, Entries: 1 + len(o.Nets)}
 	default:
 		return Item{}, false
 	}
 	return i, i.Ref.Namespace != ""
 }
 
-// compare is the order in which items count: sets before policies, for these rest on
-// them; then by age, kind and name.
-func compare(a, b Item) int {
-	rank := func(i Item) int {
-		if i.Ref.Kind == model.KindNetworkSet {
-			return 0
-		}
-		return 1
+// Order is the order in which items count: policies by tier, for who may write in a
+// later one must not keep out what an earlier one says; NetworkSets right before tier
+// default, whose policies rest on them; then by age, kind and name.
+type Order map[string]int // by tier, as tiers are evaluated
+
+// OrderOf is the Order of tiers, which are sorted as they are evaluated.
+func OrderOf(tiers []*model.Tier) Order {
+	o := Order{}
+	for i, t := range tiers {
+		o[t.Name] = 2 * i
 	}
-	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a.Created, b.Created), a.Ref.Compare(b.Ref))
+	return o
+}
+
+func (o Order) rank(i Item) int {
+	if i.Ref.Kind == model.KindNetworkSet {
+		return o[model.TierDefault] - 1
+	}
+	if r, known := o[i.Tier]; known {
+		return r
+	}
+	return 2 * len(o) // nobody has made the tier
+}
+
+func (o Order) compare(a, b Item) int {
+	return cmp.Or(cmp.Compare(o.rank(a), o.rank(b)), cmp.Compare(a.Created, b.Created), a.Ref.Compare(b.Ref))
 }
 
 // Book keeps what counts, by namespace. The zero Book is empty. Not safe for
@@ -107,14 +125,14 @@ func (b *Book) Namespaces() []string {
 
 // Past returns the items of a namespace that are past a limit, in order: one counts if
 // it fits in what those that count before it leave.
-func (b *Book) Past(namespace string, limit int) []Item {
+func (b *Book) Past(namespace string, limit int, order Order) []Item {
 	a := b.namespaces[namespace]
 	if a == nil || a.sum <= limit {
 		return nil
 	}
 	var past []Item
 	left := limit
-	for _, i := range slices.SortedFunc(maps.Values(a.items), compare) {
+	for _, i := range slices.SortedFunc(maps.Values(a.items), order.compare) {
 		if i.Entries > left {
 			past = append(past, i)
 			continue

@@ -9,7 +9,7 @@ import (
 )
 
 func policy(name string, entries int, created int64) *model.Policy {
-	return &model.Policy{Ref: model.Ref{Kind: model.KindNetworkPolicy, Namespace: "a", Name: name}, Entries: entries, Created: created}
+	return &model.Policy{Ref: model.Ref{Kind: model.KindNetworkPolicy, Namespace: "a", Name: name}, Tier: model.TierDefault, Entries: entries, Created: created}
 }
 
 func TestPast(t *testing.T) {
@@ -24,6 +24,10 @@ func TestPast(t *testing.T) {
 		{"of one age the last by name", []model.Object{policy("q", 60, 1), policy("p", 60, 1)}, 100, "q"},
 		{"a smaller one fits behind a large one", []model.Object{policy("p", 60, 1), policy("q", 60, 2), policy("r", 40, 3)}, 100, "q"},
 		{"an old one that grows takes the place of the young", []model.Object{policy("p", 90, 1), policy("q", 20, 2)}, 100, "q"},
+		{"policies of an earlier tier count first, whatever their age", []model.Object{
+			policy("p", 60, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(59)},
+			&model.Policy{Ref: model.Ref{Kind: model.KindTierwallNetworkPolicy, Namespace: "a", Name: "first"}, Tier: "security", Entries: 90, Created: 9},
+		}, 100, "sp"},
 		{"sets count before policies", []model.Object{
 			policy("p", 60, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(59)},
 		}, 100, "p"},
@@ -42,7 +46,7 @@ func TestPast(t *testing.T) {
 				}
 			}
 			got := ""
-			for _, i := range b.Past("a", tc.limit) {
+			for _, i := range b.Past("a", tc.limit, OrderOf(append([]*model.Tier{{Name: "security"}}, model.BuiltinTiers()...))) {
 				got += i.Ref.Name
 			}
 			if got != tc.want {

@@ -26,8 +26,9 @@ func (l *linter) budgets() {
 	for _, r := range l.ix.NetworkSets() {
 		count(&model.NetworkSet{Ref: r, Nets: l.ix.NetworkSet(r)})
 	}
+	order := budget.OrderOf(l.ix.Tiers())
 	for _, ns := range book.Namespaces() {
-		for _, i := range book.Past(ns, set.Namespace) {
+		for _, i := range book.Past(ns, set.Namespace, order) {
 			f := Finding{
 				Severity: Error, Code: CodePolicyTooLarge, Object: i.Ref,
 				Message: fmt.Sprintf("has %d entries and is past the budget of namespace %s: its policies and NetworkSets have %d, and may have %d; %s", i.Entries, ns, book.Entries(ns), set.Namespace, pastBudget(i.Ref)),
