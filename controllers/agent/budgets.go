@@ -42,10 +42,10 @@ func (b *budgets) most(ns string) int {
 // excess is an object past its budget.
 type excess struct {
 	err error
-	// kept is the last form that was in force, nil: none.
+	// kept is the last form that was in force; nil: none was.
 	kept model.Object
-	// put is what is in the index, and companion what is beside it; nil: nothing, and
-	// with says which object's stand-in says the same.
+	// put is what is in the index in its place, and companion what is beside that; nil:
+	// nothing is. with is the object whose stand-in says the same, if there is one.
 	put, companion model.Object
 	with           model.Ref
 }

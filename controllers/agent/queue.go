@@ -247,7 +247,6 @@ type round struct {
 	left int
 	// slice is true if it is a slice of what one writer has waiting.
 	slice  bool
-	writer string
 	synced bool
 	// reports are the source's; nil unless new ones have come, in which case said is
 	// true.
@@ -333,7 +332,7 @@ func (q *queue) cut(r *round, lists []*backlog, slice int) {
 	b := slices.MinFunc(much, func(x, y *backlog) int { return cmp.Compare(x.served, y.served) })
 	q.served++
 	q.heavy, b.served = false, q.served
-	r.slice, r.writer = true, b.name
+	r.slice = true
 	r.add(b, slice)
 }
 
