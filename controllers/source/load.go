@@ -94,13 +94,6 @@ type loader struct {
 	generatedNames map[*yaml.Node]*yaml.Node
 }
 
-// foreignObject is a translated object and the document that it comes from.
-type foreignObject struct {
-	o    runtime.Object
-	file *file
-	node *yaml.Node
-}
-
 // unknownKind counts objects that are skipped.
 type unknownKind struct {
 	gvk   schema.GroupVersionKind
@@ -184,27 +177,6 @@ func (l *loader) document(f *file, n *yaml.Node) {
 	}
 }
 
-// objectsIn are the objects of a document: itself, or the items of a list of objects.
-func objectsIn(n *yaml.Node) []*yaml.Node {
-	if objectList(n) {
-		return n.Content
-	}
-	return []*yaml.Node{n}
-}
-
-// objectList reports whether a document is a list of objects without a List around them.
-func objectList(n *yaml.Node) bool {
-	if n.Kind != yaml.SequenceNode || len(n.Content) == 0 {
-		return false
-	}
-	for _, item := range n.Content {
-		if item.Kind != yaml.MappingNode || text(item, "apiVersion") == "" || text(item, "kind") == "" {
-			return false
-		}
-	}
-	return true
-}
-
 // typed reads an object or list of a known apiVersion and kind.
 func (l *loader) typed(f *file, n *yaml.Node, apiVersion, kind string, depth int) {
 	switch {
@@ -229,33 +201,6 @@ func (l *loader) typed(f *file, n *yaml.Node, apiVersion, kind string, depth int
 	}
 	if !l.testsOnly || meantAsTest(n, apiVersion, kind) {
 		l.object(f, n, gv.WithKind(kind))
-	}
-}
-
-// list reads the items of a List, or of a typed list such as a PodList, whose
-// items may leave out what the list's kind says.
-func (l *loader) list(f *file, n, items *yaml.Node, apiVersion, kind string, depth int) {
-	switch {
-	case items == nil || isNull(items):
-		return
-	case items.Kind != yaml.SequenceNode:
-		l.errs.add(&Error{File: f.name, Line: items.Line, Column: items.Column, Object: kind + "List", Field: "items", Message: "want a list, not " + describe(items)})
-		return
-	case depth > maxDepth:
-		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Message: "lists nested too deep"})
-		return
-	}
-	for i, item := range items.Content {
-		at := fmt.Sprintf("items[%d]", i)
-		if item.Kind != yaml.MappingNode {
-			l.errs.add(&Error{File: f.name, Line: item.Line, Column: item.Column, Object: kind + "List", Field: at, Message: "want an object, not " + describe(item)})
-			continue
-		}
-		itemVersion, itemKind := text(item, "apiVersion"), text(item, "kind")
-		if kind != "" && itemVersion == "" && itemKind == "" {
-			itemVersion, itemKind = apiVersion, kind
-		}
-		l.typed(f, item, itemVersion, itemKind, depth+1)
 	}
 }
 
@@ -292,35 +237,6 @@ func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 	l.skip(f, n, gvk)
 }
 
-// generateName names an object as an API server would that creates it: an object
-// without a name may have a generateName, of which several may be alike.
-func (l *loader) generateName(n *yaml.Node, gvk schema.GroupVersionKind) {
-	m := value(n, "metadata")
-	prefix := text(m, "generateName")
-	if prefix == "" || value(m, "name") != nil {
-		return
-	}
-	if l.generated == nil {
-		l.generated, l.generatedNames = map[string]int{}, map[*yaml.Node]*yaml.Node{}
-	}
-	key := gvk.GroupKind().String() + "\x00" + text(m, "namespace") + "\x00" + prefix
-	l.generated[key]++
-	at := value(m, "generateName")
-	name := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Style: yaml.DoubleQuotedStyle, Line: at.Line, Column: at.Column,
-		Value: fmt.Sprintf("%s%05d", prefix, l.generated[key])}
-	m.Content = append(m.Content, &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: "name", Line: at.Line, Column: at.Column}, name)
-	if l.manifests != nil {
-		l.generatedNames[m] = name
-	}
-}
-
-// isGenerated reports whether generateName has named an object.
-func (l *loader) isGenerated(n *yaml.Node) bool {
-	m := value(n, "metadata")
-	at := value(m, "name")
-	return at != nil && at == l.generatedNames[m]
-}
-
 // skip leaves out an object of an unknown kind, unless the kind is surely a slip.
 func (l *loader) skip(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 	if field, message := slip(gvk); message != "" {
@@ -334,76 +250,6 @@ func (l *loader) skip(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 		}
 	}
 	l.unknown = append(l.unknown, &unknownKind{gvk: gvk, count: 1, file: f.name, line: n.Line, column: n.Column})
-}
-
-// translated says whether objects of a foreign kind are read as what they
-// translate to. Others are for `tierwall convert` only.
-func translated(gvk schema.GroupVersionKind) bool {
-	return gvk.Group == calicoGroup || gvk.Group == calicoCRDGroup
-}
-
-// translate adds what a foreign object stands for.
-func (l *loader) translate(f *file, n *yaml.Node, o any, name string) {
-	res, err := translate.Translate(o)
-	if err != nil {
-		l.errs.add(untranslatable(f, n, name, err))
-		return
-	}
-	for _, note := range res.Notes {
-		if note.Spelling {
-			continue
-		}
-		l.res.Warnings = append(l.res.Warnings, Warning{
-			File: f.name, Line: lineOf(n, note.Field), Column: columnOf(n, note.Field), Object: note.Object, Field: note.Field, Message: note.Message,
-			Code: codeOf(note), Severity: severityOf(note),
-		})
-	}
-	for _, t := range res.Objects {
-		l.foreign = append(l.foreign, foreignObject{t, f, n})
-	}
-}
-
-// reconcile adds the translated objects of all files.
-func (l *loader) reconcile() {
-	objects := make([]runtime.Object, 0, len(l.foreign))
-	for _, o := range l.foreign {
-		if k, m, err := describeObject(o.o); err == nil && k.namespaced && m.GetNamespace() == "" {
-			m.SetNamespace(DefaultNamespace)
-		}
-		objects = append(objects, o.o)
-	}
-	names, others := map[runtime.Object]string{}, make([]runtime.Object, 0, len(l.res.Objects))
-	for _, o := range l.foreign {
-		names[o.o] = text(value(o.node, "metadata"), "name")
-	}
-	for i := range l.res.Objects {
-		others = append(others, l.res.Objects[i].Object)
-	}
-	translate.SeparateDerived(objects, names, others)
-	// What has one name and one tier is defined twice, which add reports.
-	objects = qualify(translate.Merge(objects), l.res.policyTier)
-	origin := make(map[runtime.Object]foreignObject, len(l.foreign))
-	for _, o := range l.foreign {
-		origin[o.o] = o
-	}
-	for _, o := range objects {
-		from, ok := origin[o]
-		if !ok {
-			continue
-		}
-		// Settings are spread over several foreign objects; those that people
-		// have written for Tierwall count instead of them, not against them.
-		if t, ok := o.(*v1alpha1.Tierwall); ok {
-			if written, ok := l.res.Lookup(model.Ref{Kind: model.KindTierwall, Name: t.Name}); ok {
-				l.res.Warnings = append(l.res.Warnings, Warning{File: from.file.name, Line: from.node.Line, Column: from.node.Column, Code: lint.CodeReplaced, Severity: lint.Info,
-					Message: "the settings are left out, since " + written.Ref.String() + " is there (" + written.Place() + ")"})
-				continue
-			}
-		}
-		if l.add(o, from.file, from.node) {
-			l.res.Objects[len(l.res.Objects)-1].translated = true
-		}
-	}
 }
 
 // decode checks a tree against the type of o and decodes it. It returns false
@@ -441,24 +287,6 @@ func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) 
 		fail(n, "", err.Error())
 	}
 	return ok
-}
-
-// codeOf and severityOf say what a note is as a finding.
-func codeOf(n translate.Note) string {
-	if n.Lossy {
-		return lint.CodeUntranslated
-	}
-	return lint.CodeTranslated
-}
-
-func severityOf(n translate.Note) lint.Severity {
-	switch {
-	case n.FailsClosed:
-		return lint.Error
-	case n.Lossy:
-		return lint.Warning
-	}
-	return lint.Info
 }
 
 // add puts a decoded object into the result, unless there is one of its name. It
