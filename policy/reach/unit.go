@@ -52,6 +52,7 @@ type Map struct {
 	Pods, Hosts, Outside []*Unit
 
 	ev      *space.Evaluator
+	halves  []int32 // of all policies that govern anything
 	classes map[string]int
 	between map[[2]int][]Way
 }
@@ -59,6 +60,7 @@ type Map struct {
 // New divides all addresses into units.
 func New(ix *policy.Index, o Options) *Map {
 	m := &Map{ev: space.NewEvaluator(ix), classes: map[string]int{}, between: map[[2]int][]Way{}}
+	m.halves = m.ev.Halves()
 	m.pods(ix, o.Workload)
 	m.hosts(ix)
 	for _, g := range space.Cut(m.ev) {
@@ -170,10 +172,9 @@ func (m *Map) member(ref model.Ref, addrs []netip.Addr) member {
 // class numbers how a member is treated.
 func (m *Map) class(x *member) int {
 	var key []byte
-	halves := m.ev.Halves()
 	for _, p := range x.parties {
 		key = append(key, byte(p.Addr.BitLen()))
-		key = m.ev.Sight(m.ev.Role(key, p), p, halves)
+		key = m.ev.Sight(m.ev.Role(key, p), p, m.halves)
 	}
 	id, ok := m.classes[string(key)]
 	if !ok {
