@@ -129,20 +129,25 @@ func newReachMatrix(ix *policy.Index, r *source.Result, choose *selectionFlags, 
 	for _, u := range to {
 		out.To = append(out.To, viewUnit(u))
 	}
+	questions := make([]space.Space, len(to))
+	for j, t := range to {
+		questions[j] = asked
+		if port == "" {
+			questions[j] = portsOf(t)
+		}
+	}
 	for _, f := range from {
 		shares, texts := make([]share, len(to)), make([]string, len(to))
 		for j, t := range to {
-			question := asked
-			if port == "" {
-				question = portsOf(t)
-			}
 			ways := m.Between(f, t)
-			shares[j] = shareOf(ways, question)
+			if len(ways) > 0 {
+				shares[j] = shareOf(ways, questions[j])
+			}
 			if f == t && len(f.Members) == 1 || !m.Comparable(f, t) {
 				shares[j] = shareUnasked
 			}
 			if shares[j] == shareSome || shares[j] == shareAll {
-				texts[j] = reach.Open(ways, true).Intersect(question).String()
+				texts[j] = reach.Open(ways, true).Intersect(questions[j]).String()
 			}
 			if len(ways) > 0 {
 				out.Cells = append(out.Cells, reachCell{f.Name, t.Name, viewWays(ways)})
