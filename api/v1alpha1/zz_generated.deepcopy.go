@@ -1209,6 +1209,11 @@ func (in *PolicyTestTarget) DeepCopyInto(out *PolicyTestTarget) {
 		*out = new(intstr.IntOrString)
 		**out = **in
 	}
+	if in.Ports != nil {
+		in, out := &in.Ports, &out.Ports
+		*out = make([]intstr.IntOrString, len(*in))
+		copy(*out, *in)
+	}
 	if in.SourcePort != nil {
 		in, out := &in.SourcePort, &out.SourcePort
 		*out = new(int32)
