@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
 )
@@ -67,6 +68,7 @@ func (l *linter) dns() {
 	}
 	found := map[cause][]model.Ref{}
 	memo := map[viewKey]answer{}
+	asked := map[int32][]seenAs{} // by number of a chain
 	for _, r := range l.ix.Endpoints() {
 		pod, ok := l.ix.Endpoint(r)
 		eff := l.ix.Effective(r)
@@ -74,6 +76,9 @@ func (l *linter) dns() {
 			continue
 		}
 		number := l.e.Number(eff.Egress, model.Egress)
+		if asked[number] == nil {
+			asked[number] = l.dnsTargets(eff.Egress, targets, len(servers) > 0)
+		}
 		var denied [2]*model.Verdict // UDP, TCP: the denial, if no server can be asked
 		var allowed [2]bool
 		for _, a := range pod.Addrs {
@@ -82,14 +87,15 @@ func (l *linter) dns() {
 				allowed = [2]bool{true, true}
 				break
 			}
-			for _, t := range targets {
+			view := l.e.View(eff.Egress, model.Egress, false, self)
+			for _, t := range asked[number] {
 				if t.Addr.Is4() != a.Is4() || t.Addr == a {
 					continue
 				}
-				k := viewKey{number, l.e.View(eff.Egress, model.Egress, false, self), l.e.View(eff.Egress, model.Egress, true, t)}
+				k := viewKey{number, view, t.view}
 				got, known := memo[k]
-				if !known || t.Pod != nil && len(t.Pod.Ports) > 0 {
-					got = l.ask(eff.Egress, self, t, len(servers) > 0)
+				if !known || len(servers) > 0 && t.Pod != nil && len(t.Pod.Ports) > 0 {
+					got = l.ask(eff.Egress, self, t.Party, len(servers) > 0)
 					memo[k] = got
 				}
 				for i := range got {
@@ -98,6 +104,9 @@ func (l *linter) dns() {
 					} else {
 						denied[i] = got[i]
 					}
+				}
+				if allowed[0] && allowed[1] {
+					break
 				}
 			}
 		}
@@ -117,12 +126,36 @@ func (l *linter) dns() {
 	}
 }
 
+// seenAs is a peer and what a chain sees of it.
+type seenAs struct {
+	*space.Party
+	view int32
+}
+
+// dnsTargets are the peers that pods with a chain ask. Of peers that the chain sees alike
+// two are enough, for one of them may be the pod itself; but servers have ports of their own.
+func (l *linter) dnsTargets(c policy.Chain, targets []*space.Party, servers bool) []seenAs {
+	type key struct {
+		view int32
+		is4  bool
+	}
+	out := make([]seenAs, 0, 8)
+	seen := map[key]int{}
+	for _, t := range targets {
+		k := key{l.e.View(c, model.Egress, true, t), t.Addr.Is4()}
+		if seen[k]++; servers || seen[k] <= 2 {
+			out = append(out, seenAs{t, k.view})
+		}
+	}
+	return out
+}
+
 type viewKey struct{ chain, src, dst int32 }
 
 // answer is the denials of DNS over UDP and over TCP, nil where it is allowed.
 type answer [2]*model.Verdict
 
-func noDNS(policy model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []model.Ref, servers []*space.Party) Finding {
+func noDNS(by model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []model.Ref, servers []*space.Party) Finding {
 	what, effect := "DNS", "they cannot resolve names"
 	if tcp {
 		what, effect = "DNS over TCP", "long answers cannot be resolved"
@@ -131,7 +164,7 @@ func noDNS(policy model.Ref, rule model.RuleIndex, tier string, tcp bool, pods [
 	if len(servers) > 0 {
 		to = "to the cluster's DNS"
 	}
-	f := Finding{Severity: Warning, Code: CodeNoDNS, Object: policy}
+	f := Finding{Severity: Warning, Code: CodeNoDNS, Object: by}
 	f.Message = fmt.Sprintf("%s %s is denied at the end of tier %s for %s: %s", what, to, tier, some(pods), effect)
 	if rule >= 0 {
 		// Somebody has written a rule that says so: it may well be meant.

@@ -59,15 +59,17 @@ func contradict(p, q *model.Policy) bool {
 		p.Egress && q.Egress && differ(p.EgressRules, q.EgressRules)
 }
 
-// meet says whether two policies select a common endpoint.
+// meet reports whether two policies select a common endpoint.
 func (l *linter) meet(p, q model.Ref) bool {
-	of := map[model.Ref]bool{}
-	for _, r := range l.ix.Selected(p) {
-		of[r] = true
-	}
-	for _, r := range l.ix.Selected(q) {
-		if of[r] {
+	a, b := l.selected(p), l.selected(q)
+	for len(a) > 0 && len(b) > 0 {
+		switch c := a[0].Compare(b[0]); {
+		case c == 0:
 			return true
+		case c < 0:
+			a = a[1:]
+		default:
+			b = b[1:]
 		}
 	}
 	return false

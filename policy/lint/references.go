@@ -258,7 +258,7 @@ func (l *linter) ports(p *model.Policy, dir model.Direction, r *model.Rule, reso
 func (l *linter) selects(p model.Ref, a netip.Addr) bool {
 	party := l.e.Party(a)
 	owner := l.ix.Owner(a)
-	selected := l.ix.Selected(p)
+	selected := l.selected(p)
 	has := func(r model.Ref) bool {
 		_, found := slices.BinarySearchFunc(selected, r, model.Ref.Compare)
 		return found

@@ -77,6 +77,8 @@ type linter struct {
 	chains   []ownChain
 	// endpointLabels are the labels of all endpoints with their values; nil until asked for.
 	endpointLabels map[string][]string
+	// selections are the endpoints that policies select, as far as it was asked.
+	selections map[model.Ref][]model.Ref
 }
 
 // ownChain is a chain and the addresses of the endpoints that have it.
@@ -85,10 +87,20 @@ type ownChain struct {
 	own []*space.Party
 }
 
+// selected returns the endpoints that a policy selects, sorted.
+func (l *linter) selected(p model.Ref) []model.Ref {
+	out, known := l.selections[p]
+	if !known {
+		out = l.ix.Selected(p)
+		l.selections[p] = out
+	}
+	return out
+}
+
 func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
 func newLinter(ix *policy.Index, known []model.Ref) *linter {
-	l := &linter{ix: ix, e: space.NewEvaluator(ix), known: map[model.Ref]bool{}, resolved: map[model.Ref]*policy.Policy{}}
+	l := &linter{ix: ix, e: space.NewEvaluator(ix), known: map[model.Ref]bool{}, resolved: map[model.Ref]*policy.Policy{}, selections: map[model.Ref][]model.Ref{}}
 	for _, r := range known {
 		l.known[r] = true
 	}

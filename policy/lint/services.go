@@ -90,7 +90,7 @@ func (l *linter) meansEndpoints(p *model.Policy, dir model.Direction, rule int, 
 	var to func(netip.Addr, *space.Party) bool
 	switch r := l.resolved[p.Ref]; {
 	case dir == model.Ingress:
-		selected := l.ix.Selected(p.Ref)
+		selected := l.selected(p.Ref)
 		to = func(_ netip.Addr, x *space.Party) bool { return slices.Contains(selected, x.Pod.Ref) }
 	case r == nil || rule >= len(r.Egress) || r.Egress[rule].Destination.Selector == nil:
 		return false

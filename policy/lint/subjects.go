@@ -23,7 +23,7 @@ func (l *linter) impossible() {
 // subjects reports policies that select no endpoint.
 func (l *linter) subjects() {
 	for _, p := range l.ix.Policies() {
-		if len(l.ix.Selected(p.Ref)) == 0 && !p.Selector.MatchesNothing() {
+		if len(l.selected(p.Ref)) == 0 && !p.Selector.MatchesNothing() {
 			l.add(Finding{Severity: Warning, Code: CodeSelectsNothing, Object: p.Ref, Message: "selects no endpoint" + l.unmet(p.Selector)})
 		}
 	}
