@@ -143,7 +143,7 @@ func TestExamplesOpenNothing(t *testing.T) {
 		examples[path] = string(b)
 	}
 	pages, _ := filepath.Glob("../docs/*.md")
-	fence := regexp.MustCompile("(?ms)^```yaml\n(.*?)^```")
+	fence := regexp.MustCompile("(?s)(?m:^)```yaml\n(.*?)(?m:^)```")
 	for _, path := range append(pages, "../README.md") {
 		if filepath.Base(path) == "lint.md" {
 			continue // what is wrong, each with the warning that it gets

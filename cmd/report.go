@@ -119,7 +119,7 @@ func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptio
 
 // reportDiff compares what the manifests make with the state before.
 func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, after world) (*diff.Report, error) {
-	before := &source.Result{}
+	var before *source.Result
 	var err error
 	if base != "" {
 		before, err = loadPaths(s, []string{base})

@@ -24,11 +24,6 @@ func (f *selectionFlags) register(fs *pflag.FlagSet) {
 	fs.VarP(&f.selector, "selector", "l", "only endpoints with these labels, as kubectl's -l: app=web,tier!=db")
 }
 
-// given reports whether any of the flags is set.
-func (f *selectionFlags) given() bool {
-	return f.namespace.name != "" || f.all || f.selector.text != ""
-}
-
 // endpoints returns the endpoints that the flags choose, in the index's order.
 // Host endpoints have no namespace: -n leaves them out.
 func (f *selectionFlags) endpoints(ix *policy.Index) ([]model.Ref, error) {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -70,7 +71,7 @@ func (p *statusPrinter) watch(ctx context.Context) error {
 						return err
 					}
 				}
-				if outcome = p.print(r); outcome != nil && outcome != errNegative {
+				if outcome = p.print(r); outcome != nil && !errors.Is(outcome, errNegative) {
 					return outcome
 				}
 				last = now

@@ -85,7 +85,7 @@ func TestStatusWatch(t *testing.T) {
 	}
 	away := func(client.Client) error { return errors.New("connection refused") }
 
-	out, errOut, err := watched(t, nothing, renew, lag, away, nothing)
+	out, errOut, err := watched(t, []func(client.Client) error{nothing, renew, lag, away, nothing}...)
 	if n := strings.Count(out, "NODE "); n != 2 || !errors.Is(err, errNegative) {
 		t.Errorf("printed %d times, want 2, the error is %v:\n%s", n, err, out)
 	}

@@ -54,7 +54,7 @@ func (r *Result) mirrored(ref model.ServiceRef) ([]*discoveryv1.EndpointSlice, *
 
 // mirroredEndpoints are those of one family. Addresses that cannot be read are kept as
 // IPv4, for whoever checks slices to report.
-func mirroredEndpoints(list []corev1.EndpointAddress, family discoveryv1.AddressType) []discoveryv1.Endpoint { //nolint:staticcheck // as above
+func mirroredEndpoints(list []corev1.EndpointAddress, family discoveryv1.AddressType) []discoveryv1.Endpoint {
 	var out []discoveryv1.Endpoint
 	for i := range list {
 		a, err := netip.ParseAddr(list[i].IP)

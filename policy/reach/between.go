@@ -151,6 +151,9 @@ func (m *Map) families(f, t *member) []Way {
 
 // one evaluates one pair of addresses.
 func (m *Map) one(x, y *space.Party) []Way {
+	if !m.ev.MayPass(x, y) {
+		return nil
+	}
 	version := uint8(6)
 	if x.Addr.Is4() {
 		version = 4

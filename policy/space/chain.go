@@ -1,7 +1,7 @@
 package space
 
 import (
-	"fmt"
+	"encoding/binary"
 
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -18,6 +18,21 @@ type Part struct {
 type Outcome struct {
 	id    int32
 	Parts []Part
+	open  *Space // see undenied; nil: not asked yet
+}
+
+// undenied is what the stage does not deny.
+func (o *Outcome) undenied() Space {
+	if o.open == nil {
+		var s Space
+		for i := range o.Parts {
+			if o.Parts[i].Verdict.Action != model.Deny {
+				s = s.Union(o.Parts[i].Space)
+			}
+		}
+		o.open = &s
+	}
+	return *o.open
 }
 
 // outcome interns parts; parts of equal verdict are joined.
@@ -44,13 +59,17 @@ next:
 	if o, ok := t.outcomes[string(key)]; ok {
 		return o
 	}
-	o := &Outcome{int32(len(t.outcomes)), joined}
+	o := &Outcome{id: int32(len(t.outcomes)), Parts: joined}
 	t.outcomes[string(key)] = o
 	return o
 }
 
 func appendVerdict(b []byte, v *model.Verdict) []byte {
-	return fmt.Appendf(b, "%d|%d|%s|%s|%s|%s|%d|%q\n", v.Action, v.Direction, v.Stage, v.Reason, v.Tier, v.Policy, v.Rule, v.RuleName)
+	b = append(b, byte(v.Action), byte(v.Direction))
+	for _, text := range []string{string(v.Stage), string(v.Reason), v.Tier, string(v.Policy.Kind), v.Policy.Namespace, v.Policy.Name, v.RuleName} {
+		b = append(binary.AppendUvarint(b, uint64(len(text))), text...)
+	}
+	return binary.AppendVarint(b, int64(v.Rule))
 }
 
 // hit is a rule of a half that matches some packets of two addresses.

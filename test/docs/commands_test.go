@@ -13,7 +13,7 @@ import (
 )
 
 // shellBlock is a block of commands; the indent is that of a list.
-var shellBlock = regexp.MustCompile("(?ms)^( *)```(sh|console)\n(.*?)^ *```$")
+var shellBlock = regexp.MustCompile("(?s)(?m:^)( *)```(sh|console)\n(.*?)(?m:^) *```(?m:$)")
 
 // stands are the folders that pages speak of as the reader's own, and what stands
 // for them here. Pages of testdata/docs have files of their own.
@@ -110,10 +110,10 @@ func (c *pageCommand) service() bool {
 func folderOf(t *testing.T, repo, page string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(filepath.Join(dir, "config/samples"), os.DirFS(filepath.Join(repo, "config/samples"))); err != nil {
+	if err := os.CopyFS(filepath.Join(dir, "config", "samples"), os.DirFS(filepath.Join(repo, "config", "samples"))); err != nil {
 		t.Fatal(err)
 	}
-	own := filepath.Join(repo, "test/docs/testdata", strings.TrimSuffix(filepath.Base(page), ".md"))
+	own := filepath.Join(repo, "test", "docs", "testdata", strings.TrimSuffix(filepath.Base(page), ".md"))
 	if _, err := os.Stat(own); err == nil {
 		if err := os.CopyFS(dir, os.DirFS(own)); err != nil {
 			t.Fatal(err)
@@ -121,7 +121,7 @@ func folderOf(t *testing.T, repo, page string) {
 	}
 	// What diff compares with: the samples, with one policy narrower and one wider.
 	after := filepath.Join(dir, "after")
-	if err := os.CopyFS(after, os.DirFS(filepath.Join(repo, "config/samples"))); err != nil {
+	if err := os.CopyFS(after, os.DirFS(filepath.Join(repo, "config", "samples"))); err != nil {
 		t.Fatal(err)
 	}
 	for _, change := range [][3]string{
