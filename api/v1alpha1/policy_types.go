@@ -25,17 +25,20 @@ type GlobalNetworkPolicySpec struct {
 	// namespace and name. Native NetworkPolicies have order 1000 in tier default.
 	// +optional
 	Order *float64 `json:"order,omitempty"`
-	// Selector of the endpoints, workloads and hosts; empty selects all.
+	// Selector of the endpoints, workloads and hosts; empty selects all. For example:
+	// app == 'web' && track not in {'canary', 'test'}
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`
 	// NamespaceSelector restricts the policy to workload endpoints in matching
-	// namespaces; empty means no such restriction.
+	// namespaces; empty means no such restriction. For example:
+	// kubernetes.io/metadata.name == 'shop' || has(team)
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	NamespaceSelector string `json:"namespaceSelector,omitempty"`
 	// ServiceAccountSelector restricts the policy to pods of matching service
-	// accounts; empty means no such restriction.
+	// accounts; empty means no such restriction. For example:
+	// role in {'builder', 'deployer'}
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
@@ -95,12 +98,14 @@ type NetworkPolicySpec struct {
 	// namespace and name. Native NetworkPolicies have order 1000 in tier default.
 	// +optional
 	Order *float64 `json:"order,omitempty"`
-	// Selector of the endpoints in the policy's namespace; empty selects all.
+	// Selector of the endpoints in the policy's namespace; empty selects all. For example:
+	// app == 'web' && !has(quarantine)
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`
 	// ServiceAccountSelector restricts the policy to pods of matching service
-	// accounts; empty means no such restriction.
+	// accounts; empty means no such restriction. For example:
+	// role in {'builder', 'deployer'}
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
@@ -148,6 +153,13 @@ type PolicyStatus struct {
 	// unset until a node has reported.
 	// +optional
 	Nodes *NodeCounts `json:"nodes,omitempty"`
+	// Types are the directions that the policy governs, also where spec.types leaves
+	// them open, for people: "Ingress", "Egress" or "Ingress,Egress".
+	// +optional
+	Types string `json:"types,omitempty"`
+	// Order is spec.order for people, "last" where it is unset.
+	// +optional
+	Order string `json:"order,omitempty"`
 }
 
 // NodeCounts counts nodes.
@@ -175,8 +187,8 @@ type NodeCounts struct {
 // +kubebuilder:resource:scope=Cluster,shortName=gnp,categories=tierwall-io
 // +kubebuilder:selectablefield:JSONPath=`.spec.tier`
 // +kubebuilder:printcolumn:name="Tier",type=string,JSONPath=`.spec.tier`
-// +kubebuilder:printcolumn:name="Order",type=number,JSONPath=`.spec.order`
-// +kubebuilder:printcolumn:name="Types",type=string,JSONPath=`.spec.types`
+// +kubebuilder:printcolumn:name="Order",type=string,JSONPath=`.status.order`
+// +kubebuilder:printcolumn:name="Types",type=string,JSONPath=`.status.types`
 // +kubebuilder:printcolumn:name="Enforcement",type=string,JSONPath=`.spec.enforcement`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.nodes.ready`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
@@ -209,8 +221,8 @@ type GlobalNetworkPolicyList struct {
 // +kubebuilder:resource:scope=Namespaced,shortName=tnp,categories=tierwall-io
 // +kubebuilder:selectablefield:JSONPath=`.spec.tier`
 // +kubebuilder:printcolumn:name="Tier",type=string,JSONPath=`.spec.tier`
-// +kubebuilder:printcolumn:name="Order",type=number,JSONPath=`.spec.order`
-// +kubebuilder:printcolumn:name="Types",type=string,JSONPath=`.spec.types`
+// +kubebuilder:printcolumn:name="Order",type=string,JSONPath=`.status.order`
+// +kubebuilder:printcolumn:name="Types",type=string,JSONPath=`.status.types`
 // +kubebuilder:printcolumn:name="Enforcement",type=string,JSONPath=`.spec.enforcement`
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.nodes.ready`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`

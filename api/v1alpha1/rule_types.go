@@ -169,18 +169,21 @@ type EntityRule struct {
 	NotNets []string `json:"notNets,omitempty"`
 	// Selector matches endpoints and network sets by label. In a namespaced
 	// policy it means the policy's own namespace unless NamespaceSelector is
-	// set. Empty means any peer, known or not.
+	// set. Empty means any peer, known or not. For example:
+	// app in {'web', 'api'}
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`
 	// NotSelector excludes what it matches; alone, it matches unknown addresses
-	// too. Empty excludes nothing.
+	// too. Empty excludes nothing. For example:
+	// app == 'db' || name starts with 'backup-'
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	NotSelector string `json:"notSelector,omitempty"`
 	// NamespaceSelector restricts Selector to the namespaces that it matches;
 	// global() means objects in no namespace. Empty means the policy's own
-	// namespace, or everything in a policy without one.
+	// namespace, or everything in a policy without one. For example:
+	// kubernetes.io/metadata.name == 'monitoring'
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	NamespaceSelector string `json:"namespaceSelector,omitempty"`
@@ -241,7 +244,8 @@ type ServiceAccountMatch struct {
 	// +kubebuilder:validation:items:MinLength=1
 	// +kubebuilder:validation:items:MaxLength=253
 	Names []string `json:"names,omitempty"`
-	// Selector matches the labels of service accounts; empty means any.
+	// Selector matches the labels of service accounts; empty means any. For example:
+	// team == 'payments'
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`

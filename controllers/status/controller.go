@@ -97,6 +97,7 @@ func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result,
 
 	was := st.DeepCopy()
 	st.ObservedGeneration, st.Nodes = generation, counts
+	st.Types, st.Order = columns(o)
 	for _, cond := range []metav1.Condition{acc, enf} {
 		cond.ObservedGeneration, cond.LastTransitionTime = generation, metav1.NewTime(now.Truncate(time.Second))
 		meta.SetStatusCondition(&st.Conditions, cond)
