@@ -143,7 +143,7 @@ func TestExamplesOpenNothing(t *testing.T) {
 		examples[path] = string(b)
 	}
 	pages, _ := filepath.Glob("../docs/*.md")
-	fence := regexp.MustCompile("(?s)(?m:^)```yaml\n(.*?)(?m:^)```")
+	fence := regexp.MustCompile("(?s)\n```yaml\n(.*?\n)```")
 	for _, path := range append(pages, "../README.md") {
 		if filepath.Base(path) == "lint.md" {
 			continue // what is wrong, each with the warning that it gets
@@ -152,7 +152,7 @@ func TestExamplesOpenNothing(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i, m := range fence.FindAllSubmatch(b, -1) {
+		for i, m := range fence.FindAllSubmatch(append([]byte("\n"), b...), -1) {
 			if text := string(m[1]); strings.Contains(text, "apiVersion: tierwall.io/") {
 				examples[path+"#"+string(rune('a'+i))] = text
 			}

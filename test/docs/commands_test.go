@@ -13,7 +13,7 @@ import (
 )
 
 // shellBlock is a block of commands; the indent is that of a list.
-var shellBlock = regexp.MustCompile("(?s)(?m:^)( *)```(sh|console)\n(.*?)(?m:^) *```(?m:$)")
+var shellBlock = regexp.MustCompile("(?s)\n( *)```(sh|console)\n(.*?\n) *```")
 
 // stands are the folders that pages speak of as the reader's own, and what stands
 // for them here. Pages of testdata/docs have files of their own.
@@ -37,7 +37,7 @@ func pageCommands(t *testing.T, page string) []pageCommand {
 		t.Fatal(err)
 	}
 	var out []pageCommand
-	for _, m := range shellBlock.FindAllStringSubmatch(string(text), -1) {
+	for _, m := range shellBlock.FindAllStringSubmatch("\n"+string(text), -1) {
 		var open *pageCommand
 		lines := strings.Split(strings.ReplaceAll(m[3], "\\\n", " "), "\n")
 		for _, line := range lines[:len(lines)-1] {
