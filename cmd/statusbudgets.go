@@ -18,7 +18,7 @@ type statusBudgets struct {
 	Nodes []statusBudgetNode `json:"nodes"`
 }
 
-// statusBudgetNode is how many policies, NetworkSets and pods are past a budget on a node.
+// statusBudgetNode is how many policies and pods are past a budget on a node.
 type statusBudgetNode struct {
 	Node    string `json:"node"`
 	Objects int32  `json:"objects"`

@@ -205,7 +205,7 @@ type ReportCounts struct {
 	// Ghosts counts addresses of pods whose object is gone and whose sandbox may still run.
 	// +optional
 	Ghosts int32 `json:"ghosts,omitempty"`
-	// PastBudget counts policies, NetworkSets and pods past a budget (spec.budgets): they
+	// PastBudget counts policies and pods past a budget (spec.budgets): they
 	// deny what they govern or keep what was in force or, where budgets only count, are
 	// enforced all the same.
 	// +optional

@@ -23,7 +23,7 @@ type budgets struct {
 	open map[string]map[model.Ref]struct{}
 	// large are the namespaces that have used half of their budget.
 	large map[string]struct{}
-	// past are the objects past their budget, by namespace.
+	// past are the policies past their budget, by namespace.
 	past  map[string]map[model.Ref]*excess
 	set   model.Budgets // as of the last look
 	tiers bool          // tiers have changed since
@@ -39,7 +39,7 @@ func (b *budgets) most(ns string) int {
 	return b.book.Entries(ns)
 }
 
-// excess is an object past its budget.
+// excess is a policy past its budget.
 type excess struct {
 	err error
 	// kept is the last form that was in force; nil: none was.
@@ -228,10 +228,11 @@ func (a *Agent) replace(e *excess, r model.Ref, kept *int, stands map[string]mod
 	}
 	var put, beside model.Object
 	e.with = model.Ref{}
-	wanted, isPolicy := a.objects[r].(*model.Policy)
+	wanted, ok := a.objects[r].(*model.Policy)
+	if !ok {
+		return // budget.Past names policies
+	}
 	switch old, _ := e.kept.(*model.Policy); {
-	case !isPolicy:
-		put = e.kept
 	case old == nil:
 		p := denyAll(wanted)
 		p.Entries = 1
@@ -310,7 +311,6 @@ func (a *Agent) formOf(r model.Ref) model.Object {
 
 // insteadOf describes what is in force of an object past its budget.
 func (e *excess) insteadOf(wanted model.Object) string {
-	_, isPolicy := wanted.(*model.Policy)
 	switch {
 	case e.kept == wanted:
 		return "the same, until the agent starts anew: then deny all that it governs"
@@ -318,10 +318,8 @@ func (e *excess) insteadOf(wanted model.Object) string {
 		return "its previous version, and deny what that does not govern"
 	case e.kept != nil:
 		return "its previous version"
-	case isPolicy:
-		return "deny all that it governs"
 	}
-	return "nothing"
+	return "deny all that it governs"
 }
 
 // budgetFailures lists the objects past their budget.
@@ -334,14 +332,9 @@ func (a *Agent) budgetFailures(r *Status) {
 			if e.err == nil || a.held[ref] != nil {
 				continue
 			}
-			f := Failure{Ref: ref, Err: e.err, Instead: e.insteadOf(a.objects[ref])}
-			p, isPolicy := a.objects[ref].(*model.Policy)
-			switch in := cmp.Or(e.with, ref); {
-			case isPolicy && (a.ledger.active[in] != nil || a.ledger.active[companionOf(ref)] != nil):
-				f.Generation = p.Generation
-				r.Failed = append(r.Failed, f)
-			case !isPolicy:
-				r.Held = append(r.Held, f)
+			p, ok := a.objects[ref].(*model.Policy)
+			if in := cmp.Or(e.with, ref); ok && (a.ledger.active[in] != nil || a.ledger.active[companionOf(ref)] != nil) {
+				r.Failed = append(r.Failed, Failure{Ref: ref, Generation: p.Generation, Err: e.err, Instead: e.insteadOf(p)})
 			}
 		}
 	}

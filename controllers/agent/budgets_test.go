@@ -34,7 +34,7 @@ spec:
 
 // budgetOf is Tierwall/default with a budget for namespaces.
 func budgetOf(mode string, entries int) string {
-	return fmt.Sprintf("{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {budgets: {mode: %s, namespace: %d}}}", mode, entries)
+	return fmt.Sprintf("{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {budgets: {mode: %q, namespace: %d}}}", mode, entries)
 }
 
 // programsOf are the programs of a pod of a World.
@@ -156,7 +156,7 @@ var _ = Describe("a namespace past its budget", func() {
 		w := update(r, join("{apiVersion: tierwall.io/v1alpha1, kind: Tier, metadata: {name: security}, spec: {order: 10}}", `
 apiVersion: tierwall.io/v1alpha1
 kind: NetworkPolicy
-metadata: {name: no, namespace: shop, creationTimestamp: "2026-01-02T00:00:00Z"}
+metadata: {name: denied, namespace: shop, creationTimestamp: "2026-01-02T00:00:00Z"}
 spec:
   tier: security
   selector: app == 'db'
@@ -237,12 +237,16 @@ spec:
 		Expect(members(r.backend.World())).To(Equal(3))
 		r.to.Update(objects(join(set(500), pod("new", "10.0.0.3"))), nil)
 		w := r.next().World
-		Expect(members(w)).To(Equal(3))
+		Expect(members(w)).To(Equal(500))
 		Expect(programsOf(w, "new")).To(ContainSubstring("9000"))
 		st := s.last()
-		Expect(st.Failed).To(BeEmpty())
-		Expect(st.Held).To(HaveLen(1))
-		Expect(st.Held[0].Instead).To(Equal("its previous version"))
+		Expect(append(st.Failed, st.Held...)).To(BeEmpty())
+
+		By("a set that is larger than the budget, which a rule that denies may rest on: the namespace's policies pay")
+		w = update(r, native("late", "web", 1, 5, 8001))
+		Expect(members(w)).To(Equal(500))
+		Expect(programsOf(w, "web")).To(And(ContainSubstring("9000"), ContainSubstring("NetworkPolicy/shop/late"), Not(ContainSubstring("8001"))))
+		Expect(failed(s.last())).To(ConsistOf("NetworkPolicy/shop/late@8001: deny all that it governs"))
 	})
 })
 
@@ -266,7 +270,7 @@ status: {phase: Running, podIP: 10.0.0.%d, podIPs: [{ip: 10.0.0.%d}]}
 		return join(out...)
 	}
 	tierwall := func(mode string, node int) string {
-		return fmt.Sprintf("{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {budgets: {mode: %s, node: %d}}}", mode, node)
+		return fmt.Sprintf("{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {budgets: {mode: %q, node: %d}}}", mode, node)
 	}
 	evil := func(n int) []string {
 		out := []string{"{apiVersion: v1, kind: Namespace, metadata: {name: evil}}", policies("evil", 6)}

@@ -85,7 +85,7 @@ func newMetrics() *metrics {
 		podLinks:     gauge("pod_links", "Addresses of this node's pods whose interface or bridge port is known."),
 		clashes:      gauge("address_clashes", "Addresses of this node's pods that pods of other nodes claim; the local pods keep them."),
 		waiting:      gauge("waiting_changes", "Changes of objects that wait while others' go first."),
-		pastBudget:   gauge("objects_past_budget", "Policies and NetworkSets past the budget of their namespace."),
+		pastBudget:   gauge("objects_past_budget", "Policies past the budget of their namespace."),
 		entries: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tierwall_agent_namespace_entries", Help: "Entries of the policies and NetworkSets of namespaces that have used half of their budget; the ten largest.",
 		}, []string{"namespace"}),

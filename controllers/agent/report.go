@@ -53,7 +53,7 @@ type Status struct {
 	Clashes string
 	// Invalid counts objects that are not as they should be.
 	Invalid int
-	// PastBudget counts policies, NetworkSets and pods past a budget; Waiting the changes
+	// PastBudget counts policies and pods past a budget; Waiting the changes
 	// of objects that have not been taken yet, because others' went first.
 	PastBudget, Waiting int
 	// Sizes of what the kernel should hold.

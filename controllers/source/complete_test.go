@@ -149,19 +149,19 @@ func TestComplete(t *testing.T) {
 				"Pod/n/a [10.1.1.1 fd00::1]", "Pod/n/b [10.1.1.2]", "Pod/n/c [10.1.1.3]"}},
 		{"Endpoints of a Service without a selector, of both families; not those of others",
 			namespaceYAML + podYAML("a", "status: {podIP: 10.1.1.1}\n") +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n}\nspec: {ports: [{name: x, port: 1}]}\n" +
-				"---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: s, namespace: n}\nsubsets: [{addresses: [{ip: 192.0.2.1}, {ip: \"2001:db8::1\"}], notReadyAddresses: [{ip: 192.0.2.2}], ports: [{name: x, port: 7}]}, {addresses: [{ip: 192.0.2.3}], ports: [{name: x, port: 8}]}]\n" +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: t, namespace: n}\nspec: {selector: {app: a}, ports: [{port: 1}]}\n" +
-				"---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: t, namespace: n}\nsubsets: [{addresses: [{ip: 192.0.2.9}], ports: [{port: 7}]}]\n" +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: u, namespace: n}\nspec: {ports: [{port: 1}]}\n" +
-				"---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: u, namespace: n, labels: {endpointslice.kubernetes.io/skip-mirror: \"true\"}}\nsubsets: [{addresses: [{ip: 192.0.2.9}], ports: [{port: 7}]}]\n" +
-				"---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: v, namespace: n}\nsubsets: [{addresses: [{ip: 192.0.2.9}], ports: [{port: 7}]}]\n",
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: 'n'}\nspec: {ports: [{name: x, port: 1}]}\n" +
+				"---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: s, namespace: 'n'}\nsubsets: [{addresses: [{ip: 192.0.2.1}, {ip: \"2001:db8::1\"}], notReadyAddresses: [{ip: 192.0.2.2}], ports: [{name: x, port: 7}]}, {addresses: [{ip: 192.0.2.3}], ports: [{name: x, port: 8}]}]\n" +
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: t, namespace: 'n'}\nspec: {selector: {app: a}, ports: [{port: 1}]}\n" +
+				"---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: t, namespace: 'n'}\nsubsets: [{addresses: [{ip: 192.0.2.9}], ports: [{port: 7}]}]\n" +
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: u, namespace: 'n'}\nspec: {ports: [{port: 1}]}\n" +
+				"---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: u, namespace: 'n', labels: {endpointslice.kubernetes.io/skip-mirror: \"true\"}}\nsubsets: [{addresses: [{ip: 192.0.2.9}], ports: [{port: 7}]}]\n" +
+				"---\napiVersion: v1\nkind: Endpoints\nmetadata: {name: v, namespace: 'n'}\nsubsets: [{addresses: [{ip: 192.0.2.9}], ports: [{port: 7}]}]\n",
 			[]string{"+ EndpointSlice/n/s-mirrored-ipv4-1 of s 192.0.2.1 192.0.2.2 TCP:7", "+ EndpointSlice/n/s-mirrored-ipv4-2 of s 192.0.2.3 TCP:8", "+ EndpointSlice/n/s-mirrored-ipv6-1 of s 2001:db8::1 TCP:7",
 				"+ EndpointSlice/n/t-ipv4 of t 10.1.1.1 TCP:1", "Pod/n/a [10.1.1.1]"}},
 		{"a named target port of an ordinary init container is no endpoint, that of a sidecar is",
 			namespaceYAML + podYAML("a", "spec: {initContainers: [{name: once, ports: [{name: web, containerPort: 80}]}]}\nstatus: {podIP: 10.1.1.1}\n") +
 				strings.Replace(podYAML("b", "spec: {initContainers: [{name: sidecar, restartPolicy: Always, ports: [{name: web, containerPort: 81}]}]}\nstatus: {podIP: 10.1.1.2}\n"), "app: b", "app: a", 1) +
-				"---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: n}\nspec: {selector: {app: a}, ports: [{port: 1, targetPort: web}]}\n",
+				"---\napiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: 'n'}\nspec: {selector: {app: a}, ports: [{port: 1, targetPort: web}]}\n",
 			[]string{"+ EndpointSlice/n/s-ipv4 of s 10.1.1.2 TCP:81", "Pod/n/a [10.1.1.1]", "Pod/n/b [10.1.1.2]"}},
 		{"a Service that has a slice keeps it; a host-network pod is reached at its node",
 			namespaceYAML + podYAML("a", "spec: {hostNetwork: true, nodeName: k}\n") + "---\napiVersion: v1\nkind: Node\nmetadata: {name: k}\nstatus: {addresses: [{type: InternalIP, address: 192.0.2.1}]}\n" +

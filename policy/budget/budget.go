@@ -37,7 +37,8 @@ func ItemOf(o model.Object) (i Item, ok bool) {
 
 // Order is the order in which items count: policies by tier, for who may write in a
 // later one must not keep out what an earlier one says; NetworkSets right before tier
-// default, whose policies rest on them; then by age, kind and name.
+// default, for they are never past a budget themselves (see Book.Past); then by age, kind
+// and name.
 type Order map[string]int // by tier, as tiers are evaluated
 
 // OrderOf is the Order of tiers, which are sorted as they are evaluated.
@@ -123,8 +124,9 @@ func (b *Book) Namespaces() []string {
 	})
 }
 
-// Past returns the items of a namespace that are past a limit, in order: one counts if
-// it fits in what those that count before it leave.
+// Past returns the policies of a namespace that are past a limit, in order: one counts if
+// it fits in what those items leave that count before it. NetworkSets always count, and
+// leave that much less to policies: a rule that denies may rest on their addresses.
 func (b *Book) Past(namespace string, limit int, order Order) []Item {
 	a := b.namespaces[namespace]
 	if a == nil || a.sum <= limit {
@@ -133,7 +135,7 @@ func (b *Book) Past(namespace string, limit int, order Order) []Item {
 	var past []Item
 	left := limit
 	for _, i := range slices.SortedFunc(maps.Values(a.items), order.compare) {
-		if i.Entries > left {
+		if i.Entries > left && i.Ref.Kind != model.KindNetworkSet {
 			past = append(past, i)
 			continue
 		}

@@ -27,9 +27,12 @@ func TestPast(t *testing.T) {
 		{"policies of an earlier tier count first, whatever their age", []model.Object{
 			policy("p", 60, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(59)},
 			&model.Policy{Ref: model.Ref{Kind: model.KindTierwallNetworkPolicy, Namespace: "a", Name: "first"}, Tier: "security", Entries: 90, Created: 9},
-		}, 100, "sp"},
+		}, 100, "p"},
 		{"sets count before policies", []model.Object{
 			policy("p", 60, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(59)},
+		}, 100, "p"},
+		{"sets are never past, and leave nothing to policies", []model.Object{
+			policy("p", 1, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(500)},
 		}, 100, "p"},
 		{"global and other namespaces' ones do not count", []model.Object{
 			policy("p", 60, 1), &model.Policy{Ref: model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "g"}, Entries: 1000},

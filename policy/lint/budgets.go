@@ -7,8 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// budgets reports the policies and NetworkSets past the budget of their namespace. They
-// are the ones that an agent denies by when it starts.
+// budgets reports the policies past the budget of their namespace. They are the ones
+// that an agent denies by when it starts.
 func (l *linter) budgets() {
 	set := l.ix.Settings().Budgets
 	if set.Mode == model.GuardOff {
@@ -31,7 +31,7 @@ func (l *linter) budgets() {
 		for _, i := range book.Past(ns, set.Namespace, order) {
 			f := Finding{
 				Severity: Error, Code: CodePolicyTooLarge, Object: i.Ref,
-				Message: fmt.Sprintf("has %d entries and is past the budget of namespace %s: its policies and NetworkSets have %d, and may have %d; %s", i.Entries, ns, book.Entries(ns), set.Namespace, pastBudget(i.Ref)),
+				Message: fmt.Sprintf("has %d entries and is past the budget of namespace %s: its policies and NetworkSets have %d, and may have %d; it denies all that it governs", i.Entries, ns, book.Entries(ns), set.Namespace),
 			}
 			if set.Mode == model.GuardCount {
 				f.Severity = Warning
@@ -40,11 +40,4 @@ func (l *linter) budgets() {
 			l.add(f)
 		}
 	}
-}
-
-func pastBudget(r model.Ref) string {
-	if r.Kind == model.KindNetworkSet {
-		return "it has no addresses"
-	}
-	return "it denies all that it governs"
 }

@@ -38,7 +38,7 @@ var Codes = []Code{
 	{CodeNeverMatches, "a rule can match nothing"},
 	{CodeNoDNS, "pods may not resolve names"},
 	{CodePeerMatchesNothing, "nothing is what a rule asks for as its peer"},
-	{CodePolicyTooLarge, "a policy or NetworkSet is past the budget of its namespace"},
+	{CodePolicyTooLarge, "a policy is past the budget of its namespace"},
 	{CodeReplaced, "another object counts instead"},
 	{CodeSelectsNothing, "a policy selects no endpoint"},
 	{CodeServiceAddress, "a block holds cluster addresses of Services only, which policies do not see"},

@@ -63,7 +63,7 @@ const (
 	CodeDuplicateOrder = "duplicate-order"
 	// CodeGuardNotEnforced: a guard counts only, or is off.
 	CodeGuardNotEnforced = "guard-not-enforced"
-	// CodePolicyTooLarge: a policy or NetworkSet is past the budget of its namespace.
+	// CodePolicyTooLarge: a policy is past the budget of its namespace.
 	CodePolicyTooLarge = "policy-too-large"
 	// CodeUntrackedWildcard: a doNotTrack policy selects a host endpoint "*".
 	CodeUntrackedWildcard = "untracked-wildcard"
