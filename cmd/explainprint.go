@@ -1,0 +1,248 @@
+package cmd
+
+import (
+	"fmt"
+	"io"
+	"net/netip"
+	"strings"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/policytest"
+)
+
+// serviceExplanation is what -o json and -o yaml print of what is sent to a Service.
+type serviceExplanation struct {
+	// Flow as it is sent.
+	Flow    model.Flow `json:"flow"`
+	Service model.Ref  `json:"service"`
+	Port    uint16     `json:"port"`
+	// Action is Allow where all endpoints get it.
+	Action    model.Action          `json:"action"`
+	Endpoints []*policy.Explanation `json:"endpoints"`
+}
+
+// writeExplanations writes what becomes of an attempt: at a Service, of each way on.
+func writeExplanations(s streams, out *outputFlag, ix *policy.Index, a *policytest.Attempt, list []*policy.Explanation, brief bool) error {
+	denied := 0
+	for _, e := range list {
+		if e.Action != model.Allow {
+			denied++
+		}
+	}
+	var err error
+	switch toService := a.Service != (model.Ref{}); {
+	case !out.text() && !toService:
+		err = out.write(s.out, list[0])
+	case !out.text():
+		action := model.Allow
+		if denied > 0 {
+			action = model.Deny
+		}
+		err = out.write(s.out, serviceExplanation{a.Flow, a.Service, a.Port, action, list})
+	case toService:
+		fmt.Fprintf(s.out, "%s port %d/%s", a.Service, a.Port, a.Flow.Protocol)
+		if a.Flow.Dst.IsValid() {
+			fmt.Fprintf(s.out, ", sent to %s", netip.AddrPortFrom(a.Flow.Dst, a.Flow.DstPort))
+		}
+		fmt.Fprintf(s.out, ": %s", count(len(a.Targets), "endpoint"))
+		if denied > 0 && denied < len(list) {
+			fmt.Fprintf(s.out, ", %d of them denied", denied)
+		}
+		fmt.Fprintln(s.out)
+		for _, e := range list {
+			fmt.Fprintln(s.out)
+			printExplanation(s.out, ix, e, brief)
+		}
+	default:
+		printExplanation(s.out, ix, list[0], brief)
+	}
+	if err == nil && denied > 0 {
+		err = errNegative
+	}
+	return err
+}
+
+func printExplanation(w io.Writer, ix *policy.Index, e *policy.Explanation, brief bool) {
+	paint := coloursFor(w)
+	fmt.Fprintf(w, "%s → %s  %s%s\n", party(ix, e.Flow.Src), party(ix, e.Flow.Dst), traffic(&e.Flow), ways(&e.Flow))
+	fmt.Fprintf(w, "%s: %s\n", paintFate(paint, e.Action), because(&e.Decision))
+	for _, t := range e.Traces {
+		v := &t.Verdict
+		title := v.Direction.String()
+		if v.Endpoint != (model.Ref{}) {
+			title += " of " + v.Endpoint.String()
+		}
+		if v.Stage != model.StageWorkload && v.Stage != model.StageHost {
+			title += " (" + string(v.Stage) + ")"
+		}
+		fmt.Fprintf(w, "\n%s: %s\n", paint.bold(title), stageFate(paint, v))
+		printSteps(w, paint, t.Steps, brief)
+		if v.Reason != model.ReasonRule && v.Reason != model.ReasonEndOfTier {
+			fmt.Fprintf(w, "  %s\n", reasonText(v))
+		}
+		if v.Audit != nil {
+			fmt.Fprintf(w, "  %s %s by %s\n", paint.yellow("audit: would be"), paintAction(paint, v.Audit.Action), decider(v.Audit))
+		}
+	}
+}
+
+func printSteps(w io.Writer, paint colours, steps []policy.Step, brief bool) {
+	tier, last := "", model.Ref{}
+	var rows table
+	flush := func() {
+		_ = rows.writeTo(w, "      ")
+		rows = table{}
+	}
+	for _, s := range steps {
+		if brief && s.Outcome == policy.PassedOver {
+			continue
+		}
+		if s.Tier != tier {
+			flush()
+			tier, last = s.Tier, model.Ref{}
+			fmt.Fprintf(w, "  tier %s\n", tier)
+		}
+		if s.Rule == model.RuleEndOfTier {
+			flush()
+			fmt.Fprintf(w, "    end of tier: %s\n", paintAction(paint, s.Action))
+			continue
+		}
+		if s.Policy != last {
+			flush()
+			last = s.Policy
+			fmt.Fprintf(w, "    %s\n", last)
+		}
+		if s.Outcome == policy.NoRules {
+			rows.row(paint.dim("no rules"))
+			continue
+		}
+		outcome := string(s.Outcome)
+		switch s.Outcome {
+		case policy.PassedOver:
+			outcome = paint.dim("passed over: " + s.Why)
+		case policy.Decided:
+			outcome = paint.bold("matched")
+		}
+		name := ""
+		if s.Name != "" {
+			name = "  (" + s.Name + ")"
+		}
+		rows.row(s.Rule.String(), paintAction(paint, s.Action), s.Match+name, outcome)
+	}
+	flush()
+}
+
+// party names one end of a flow.
+func party(ix *policy.Index, a netip.Addr) string {
+	if !a.IsValid() {
+		return "(no address)"
+	}
+	if r := ix.Owner(a); r != (model.Ref{}) {
+		return fmt.Sprintf("%s (%s)", r, a)
+	}
+	if n := ix.NodeOf(a); n != nil {
+		return fmt.Sprintf("%s (%s)", n.Key(), a)
+	}
+	return a.String()
+}
+
+func traffic(f *model.Flow) string {
+	switch {
+	case f.Protocol.HasPorts():
+		return fmt.Sprintf("%s %d", f.Protocol, f.DstPort)
+	case f.Protocol == model.ICMPv4 || f.Protocol == model.ICMPv6:
+		return fmt.Sprintf("%s type %d code %d", f.Protocol, f.ICMPType, f.ICMPCode)
+	}
+	return "protocol " + f.Protocol.String()
+}
+
+// ways names where a flow comes in and leaves, where it says so itself.
+func ways(f *model.Flow) string {
+	out := ""
+	if f.In != (model.Ref{}) {
+		out += "  in by " + f.In.String()
+	}
+	if f.Out != (model.Ref{}) {
+		out += "  out by " + f.Out.String()
+	}
+	return out
+}
+
+func paintFate(paint colours, a model.Action) string {
+	if a == model.Allow {
+		return paint.green("ALLOWED")
+	}
+	return paint.red("DENIED")
+}
+
+// because says in one line what settled a decision.
+func because(d *model.Decision) string {
+	for i := range d.Stages {
+		if v := &d.Stages[i]; v.Action == model.Deny {
+			return fmt.Sprintf("%s by %s", v.Direction, decider(v))
+		}
+	}
+	var parts []string
+	for _, dir := range []model.Direction{model.Egress, model.Ingress} {
+		if v, ok := d.Deciding(dir); ok {
+			parts = append(parts, fmt.Sprintf("%s by %s", dir, decider(&v)))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// decider names what decided: a rule, the end of a tier, or a default.
+func decider(v *model.Verdict) string {
+	switch v.Reason {
+	case model.ReasonRule:
+		name := ""
+		if v.RuleName != "" {
+			name = " (" + v.RuleName + ")"
+		}
+		return fmt.Sprintf("%s rule %s%s in tier %s", v.Policy, v.Rule, name, v.Tier)
+	case model.ReasonEndOfTier:
+		return fmt.Sprintf("the end of tier %s (last policy %s)", v.Tier, v.Policy)
+	}
+	return reasonText(v)
+}
+
+func reasonText(v *model.Verdict) string {
+	switch v.Reason {
+	case model.ReasonNoEndpoint:
+		return "no policy applies: the address is no endpoint's"
+	case model.ReasonFailsafe:
+		return "a failsafe port, which no policy closes"
+	case model.ReasonOwnNode:
+		return "a node reaches its own pods always"
+	case model.ReasonLoopback:
+		return "an endpoint reaches itself always"
+	case model.ReasonEndpointToHost:
+		return "endpointToHostAction of Tierwall/default"
+	case model.ReasonUnknownWorkload:
+		if v.Policy.Kind == model.KindGuard {
+			return "unknownWorkloads of Tierwall/default: by a pod's interface, with an address that no pod of the node has"
+		}
+		return "unknownWorkloads of Tierwall/default: a pod address that no known pod has"
+	case model.ReasonGuard:
+		g := model.GuardName(v.Policy.Name)
+		return fmt.Sprintf("%s of Tierwall/default: %s", g.Setting(), g.Text())
+	case model.ReasonLinkService:
+		return "what a link cannot work without: neighbour discovery, multicast listeners, DHCP"
+	case model.ReasonNoServiceEndpoint:
+		return "nothing takes what is sent there: the Service has no endpoint of this address family, or not this port"
+	case model.ReasonGhost:
+		return "a pod whose object is gone and which may still run: it sends and gets nothing"
+	}
+	if v.Action == model.NoAction {
+		return "nothing matched: the next stage decides"
+	}
+	return "the endpoint's default: no tier decided"
+}
+
+func stageFate(paint colours, v *model.Verdict) string {
+	if v.Action == model.NoAction {
+		return "open"
+	}
+	return paintAction(paint, v.Action)
+}
