@@ -16,6 +16,7 @@ func settings(lines ...string) string {
 
 // guards sets all guards to a mode.
 func guards(mode string) string {
+	mode = `"` + mode + `"` // YAML takes Off for a boolean
 	return settings("sourceGuard: "+mode, "linkGuard: "+mode, "encapsulationGuard: "+mode, "wildcardGuard: "+mode)
 }
 
