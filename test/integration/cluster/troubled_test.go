@@ -98,6 +98,7 @@ func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { retur
 // status is an answer of the API server.
 func status(code int, reason string, header http.Header) func(*http.Request) (*http.Response, error) {
 	return func(r *http.Request) (*http.Response, error) {
+		header := header.Clone() // several requests are answered at a time
 		if header == nil {
 			header = http.Header{}
 		}
