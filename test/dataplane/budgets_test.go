@@ -79,13 +79,13 @@ var _ = onEach("A tenant who fills a budget", func(p *plane) {
 		end := watchOver(c.lab, tcp(intruder, first, webPort), tcp(here, first, closedPort))
 		c.apply(lets("second", 2, 60))
 		becomes(c.lab, tcp(here, second, webPort), false)
-		Expect(delivered(c.lab, tcp(here, first, webPort))).To(BeTrue())
+		becomes(c.lab, tcp(here, first, webPort), true)
 		other(c)
 
 		// A new version past it: what is in force stays.
 		c.apply(lets("first", 1, 100))
 		other(c)
-		Expect(delivered(c.lab, tcp(here, first, webPort))).To(BeTrue())
+		becomes(c.lab, tcp(here, first, webPort), true)
 		end()
 
 		c.remove("NetworkPolicy/tenant/first")
