@@ -130,13 +130,15 @@ var _ = Describe("Adversaries", Ordered, func() {
 		namespace("evil")
 		namespace("good")
 		Expect(admin.Create(ctx(), &corev1.Node{ObjectMeta: named(adversaries)})).To(Succeed())
-		pod("evil", "web", adversaries, "10.9.0.1", map[string]string{"app": "web"})
-		pod("good", "web", adversaries, "10.9.0.2", map[string]string{"app": "web"})
+		pod("evil", "web", adversaries, "10.13.0.1", map[string]string{"app": "web"})
+		pod("good", "web", adversaries, "10.13.0.2", map[string]string{"app": "web"})
 		DeferCleanup(func() {
 			for _, ns := range []string{"evil", "good"} {
 				Expect(admin.DeleteAllOf(ctx(), &networkingv1.NetworkPolicy{}, client.InNamespace(ns))).To(Succeed())
 				Expect(admin.DeleteAllOf(ctx(), &v1alpha1.NetworkPolicy{}, client.InNamespace(ns))).To(Succeed())
 				Expect(admin.DeleteAllOf(ctx(), &v1alpha1.NetworkSet{}, client.InNamespace(ns))).To(Succeed())
+				// Nothing takes a pod's address but the end of its object.
+				Expect(admin.DeleteAllOf(ctx(), &corev1.Pod{}, client.InNamespace(ns), client.GracePeriodSeconds(0))).To(Succeed())
 			}
 		})
 	})
