@@ -38,7 +38,6 @@ func (c completer) values(of names) cobra.CompletionFunc {
 		if err != nil {
 			return nil, cobra.ShellCompDirectiveNoFileComp
 		}
-		ix.Flush()
 		var out []string
 		for _, v := range of(ix) {
 			if strings.HasPrefix(v, toComplete) {

@@ -104,7 +104,7 @@ func (d *demo) run(ctx context.Context, files []string, keep bool) error {
 
 	start := time.Now()
 	var err error
-	if d.fleet, err = fleet.Start(ctx, d.lab, nodesOf(d.spec), objectsOf(d.objects), fleet.Options{Backend: d.backend}); err != nil {
+	if d.fleet, err = fleet.Start(ctx, d.lab, nodesOf(d.spec), d.objects.All(), fleet.Options{Backend: d.backend}); err != nil {
 		return err
 	}
 	d.say("\n%s: %d policies in %d tiers, programmed by an agent on each of %d nodes in %s.", d.paint.bold("With policies"),
@@ -154,7 +154,7 @@ func (d *demo) load(files []string) error {
 // raise brings the world up.
 func (d *demo) raise(ctx context.Context) error {
 	start := time.Now()
-	spec, services, err := lab.FromObjects(objectsOf(d.objects))
+	spec, services, err := lab.FromObjects(d.objects.All())
 	if err != nil {
 		return err
 	}

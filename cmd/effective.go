@@ -104,7 +104,6 @@ policy is shown once, with the endpoints that share it.`,
 			if err != nil {
 				return err
 			}
-			ix.Flush()
 			var refs []model.Ref
 			if len(args) == 1 {
 				r, err := parseEndpoint(qualify(choose.namespace.of(&in), args[0]))
@@ -112,7 +111,7 @@ policy is shown once, with the endpoints that share it.`,
 					return err
 				}
 				if r.Kind == model.KindPod {
-					r, _ = policytest.NewWorld(ix, objectsOf(objects)).Pod(r)
+					r, _ = policytest.NewWorld(ix, objects.All()).Pod(r)
 				}
 				if all := ix.Endpoints(); !slices.Contains(all, r) {
 					return fmt.Errorf("%s: %s", r, whyNoEndpoint(r, all, objects))

@@ -7,11 +7,9 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
@@ -64,8 +62,7 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 			if err != nil {
 				return err
 			}
-			ix.Flush()
-			world := policytest.NewWorld(ix, objectsOf(r))
+			world := policytest.NewWorld(ix, r.All())
 			a, err := world.Attempt(pc)
 			if err != nil {
 				return explainFault(err)
@@ -109,14 +106,6 @@ func optional(p **int, set bool, v int) {
 	if set {
 		*p = &v
 	}
-}
-
-func objectsOf(r *source.Result) []runtime.Object {
-	out := make([]runtime.Object, len(r.Objects))
-	for i := range r.Objects {
-		out[i] = r.Objects[i].Object
-	}
-	return out
 }
 
 // explainCase reads the flags as a policy test's case, so that both mean the same.

@@ -75,7 +75,7 @@ func (f *inputFlags) load(ctx context.Context, s streams) (*source.Result, error
 	return finishLoad(s, r), nil
 }
 
-// index is load, followed by conversion: the index holds all objects. Invalid
+// index is load, followed by conversion: the index holds all objects, flushed. Invalid
 // objects are an error unless --allow-invalid is set, and then warnings.
 func (f *inputFlags) index(ctx context.Context, s streams) (*policy.Index, *source.Result, error) {
 	r, err := f.load(ctx, s)

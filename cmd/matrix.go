@@ -53,7 +53,6 @@ has all the traffic that is allowed, and what allows it; html and md are pages.`
 			if err != nil {
 				return err
 			}
-			ix.Flush()
 			m, err := newReachMatrix(ix, r, &choose, port.text, asked)
 			if err != nil {
 				return err

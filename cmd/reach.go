@@ -10,29 +10,16 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/reach"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/workload"
 )
 
-// workloads names the workload of each pod of the objects, by its owner. The pods
-// of a Deployment belong to its ReplicaSets, whose names end in the hash that the
-// pods have as a label.
+// workloads names the workload of each pod of the objects.
 func workloads(r *source.Result) func(model.Ref) string {
 	return func(ref model.Ref) string {
-		o, ok := r.Lookup(ref)
-		if !ok {
-			return ""
-		}
-		pod, ok := o.Object.(*corev1.Pod)
-		if !ok {
-			return ""
-		}
-		for _, owner := range pod.OwnerReferences {
-			if owner.Kind == "Node" {
-				continue // a static pod's
+		if o, ok := r.Lookup(ref); ok {
+			if pod, ok := o.Object.(*corev1.Pod); ok {
+				return workload.NameOf(pod)
 			}
-			if hash := pod.Labels["pod-template-hash"]; owner.Kind == "ReplicaSet" && hash != "" {
-				return strings.TrimSuffix(owner.Name, "-"+hash)
-			}
-			return owner.Name
 		}
 		return ""
 	}

@@ -26,7 +26,7 @@ const (
 // Nothing more is printed, and the exit status is 1.
 var errNegative = errors.New("negative result")
 
-// errUnreadable is returned by a command that has printed what of its input cannot
+// errUnreadable is returned by a command that has printed why parts of its input cannot
 // be used. Nothing more is printed, and the exit status is 2.
 var errUnreadable = errors.New("unusable input")
 

@@ -85,8 +85,8 @@ func (p *statusPrinter) watch(ctx context.Context) error {
 	}
 }
 
-// withoutAges is what of a report counts as a change: all but how old the agents'
-// reports are, and what grows as long as they live.
+// withoutAges is a report without the ages of the agents' reports, and without what
+// grows as long as agents live: a difference in the rest is a change.
 func withoutAges(r *statusReport) ([]byte, error) {
 	stable := *r
 	stable.Agents = make([]statusAgent, len(r.Agents))

@@ -18,6 +18,15 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
+// steppingClock is a clock of which whoever waits has it move on at once.
+type steppingClock struct{ *clocktesting.FakeClock }
+
+func (c steppingClock) After(d time.Duration) <-chan time.Time {
+	after := c.FakeClock.After(d)
+	c.Step(d)
+	return after
+}
+
 // watched runs `status -w`: each step happens before one look at the cluster, and
 // after the last of them the command is interrupted.
 func watched(t *testing.T, steps ...func(client.Client) error) (out, errOut string, err error) {
@@ -25,7 +34,7 @@ func watched(t *testing.T, steps ...func(client.Client) error) (out, errOut stri
 	inner := fake.NewClientBuilder().WithScheme(statusScheme(t)).WithObjects(installed(nil), linuxNode("a", nil), nodeReport("a", nil)).Build()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
-	c := clocktesting.NewFakeClock(statusNow)
+	c := steppingClock{clocktesting.NewFakeClock(statusNow)}
 	var looks atomic.Int64
 	fail := error(nil)
 	reader := interceptor.NewClient(inner, interceptor.Funcs{
@@ -41,27 +50,9 @@ func watched(t *testing.T, steps ...func(client.Client) error) (out, errOut stri
 			return w.Get(ctx, key, o, opts...)
 		},
 	})
-	stop := make(chan struct{})
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-				if c.HasWaiters() {
-					c.Step(watchInterval)
-				}
-				time.Sleep(time.Millisecond) // polls the fake clock, which has no channel for its waiters
-			}
-		}
-	}()
 	var o, e bytes.Buffer
 	p := statusPrinter{streams: streams{out: &o, errOut: &e}, out: &outputFlag{format: formatText}, reader: reader, clock: c}
 	err = p.watch(ctx)
-	close(stop)
-	<-done
 	return o.String(), e.String(), err
 }
 

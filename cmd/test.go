@@ -77,7 +77,7 @@ the live cluster, in the place of those that the tests name.
 
 What cannot be read stops nothing else: the tests of all other files are run, and
 reported in every format. The exit status is 0 if all cases pass, 1 if one fails,
-and 2 if something of the input cannot be used or there is no test.`,
+and 2 if part of the input cannot be used or there is no test.`,
 		Example: `  tierwall test config/samples
   tierwall test --run 'shop/.*payments' config/samples
   tierwall test --from-cluster tests/
@@ -279,14 +279,14 @@ func (t *testRun) use(r *source.Result) error {
 	if err != nil {
 		return err
 	}
-	t.objects, t.world, t.audited = r, policytest.NewWorld(ix, objectsOf(r)), nil
+	t.objects, t.world, t.audited = r, policytest.NewWorld(ix, r.All()), nil
 	return nil
 }
 
 // enforced returns the world with all audited policies enforced.
 func (t *testRun) enforced() *policytest.World {
 	if t.audited == nil {
-		t.audited = policytest.NewWorld(enforceAudited(t.objects), objectsOf(t.objects))
+		t.audited = policytest.NewWorld(enforceAudited(t.objects), t.objects.All())
 	}
 	return t.audited
 }

@@ -38,7 +38,7 @@ func (r labRunner) open(ctx context.Context, objects *source.Result, world *poli
 	if err := lab.Reexec(); err != nil {
 		return nil, fmt.Errorf("--dataplane %s: %w", r.dataplane, err)
 	}
-	spec, services, err := lab.FromObjects(objectsOf(objects))
+	spec, services, err := lab.FromObjects(objects.All())
 	if err != nil {
 		return nil, err
 	}
@@ -51,7 +51,7 @@ func (r labRunner) open(ctx context.Context, objects *source.Result, world *poli
 		err = l.SetServices(services...)
 	}
 	if err == nil {
-		s.fleet, err = fleet.Start(ctx, l, nodesOf(spec), objectsOf(objects), fleet.Options{Backend: r.backend})
+		s.fleet, err = fleet.Start(ctx, l, nodesOf(spec), objects.All(), fleet.Options{Backend: r.backend})
 	}
 	if err != nil {
 		return nil, errors.Join(err, s.close())

@@ -84,7 +84,6 @@ func newReachCommand(s streams, q reachQuestion) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ix.Flush()
 			m := reach.New(ix, reach.Options{Workload: workloads(r)})
 			of, err := unitsOf(ix, m, qualify(ns.of(&in), args[1-q.verb]))
 			if err != nil {

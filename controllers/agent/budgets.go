@@ -88,7 +88,7 @@ func (a *Agent) charge(r model.Ref, before, o model.Object) {
 		return
 	}
 	b.open[r.Namespace][r] = struct{}{}
-	if e := b.past[r.Namespace][r]; e == nil && before != nil {
+	if _, isPolicy := before.(*model.Policy); isPolicy && b.past[r.Namespace][r] == nil {
 		// In case that the new version is past the budget.
 		if b.past[r.Namespace] == nil {
 			b.past[r.Namespace] = map[model.Ref]*excess{}

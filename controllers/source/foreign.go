@@ -11,7 +11,7 @@ import (
 	"github.com/tierwall/tierwall/policy/translate"
 )
 
-// translated says whether objects of a foreign kind are read as what they
+// translated reports whether objects of a foreign kind are read as what they
 // translate to. Others are for `tierwall convert` only.
 func translated(gvk schema.GroupVersionKind) bool {
 	return gvk.Group == calicoGroup || gvk.Group == calicoCRDGroup
@@ -54,14 +54,11 @@ func (l *loader) reconcile() {
 		}
 		objects = append(objects, o.o)
 	}
-	names, others := map[runtime.Object]string{}, make([]runtime.Object, 0, len(l.res.Objects))
+	names := map[runtime.Object]string{}
 	for _, o := range l.foreign {
 		names[o.o] = text(value(o.node, "metadata"), "name")
 	}
-	for i := range l.res.Objects {
-		others = append(others, l.res.Objects[i].Object)
-	}
-	translate.SeparateDerived(objects, names, others)
+	translate.SeparateDerived(objects, names, l.res.All())
 	// What has one name and one tier is defined twice, which add reports.
 	objects = qualify(translate.Merge(objects), l.res.policyTier)
 	origin := make(map[runtime.Object]foreignObject, len(l.foreign))

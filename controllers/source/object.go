@@ -92,6 +92,15 @@ func (r *Result) Lookup(ref model.Ref) (*Object, bool) {
 	return &r.Objects[i], true
 }
 
+// All returns the objects themselves, in the order of Objects.
+func (r *Result) All() []runtime.Object {
+	out := make([]runtime.Object, len(r.Objects))
+	for i := range r.Objects {
+		out[i] = r.Objects[i].Object
+	}
+	return out
+}
+
 // add appends an object; of the same name there must be none.
 func (r *Result) add(o Object) {
 	if r.byRef == nil {

@@ -11,7 +11,6 @@ import (
 	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/policy/model"
@@ -62,11 +61,7 @@ func (r *Result) completeServices() {
 
 // Services are as of service.Read.
 func (r *Result) Services() []space.Service {
-	objects := make([]runtime.Object, 0, len(r.Objects))
-	for i := range r.Objects {
-		objects = append(objects, r.Objects[i].Object)
-	}
-	return service.Read(objects)
+	return service.Read(r.All())
 }
 
 // slicesOf makes the slices of one Service.

@@ -18,11 +18,7 @@ import (
 // pod among the objects, and for a StatefulSet one for each other replica: policies can
 // tell them apart.
 func (r *Result) completeWorkloads() {
-	objects := make([]runtime.Object, 0, len(r.Objects))
-	for i := range r.Objects {
-		objects = append(objects, r.Objects[i].Object)
-	}
-	set := workload.NewSet(objects)
+	set := workload.NewSet(r.All())
 	type todo struct {
 		o *Object
 		w workload.Workload

@@ -5,9 +5,7 @@ import (
 	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -30,10 +28,10 @@ const (
 // maxMessage bounds the messages of conditions and events, in bytes.
 const maxMessage = 1000
 
-// accepted says whether a policy is understood as it is written. tier says
-// whether there is a tier of a name; the built-in ones are always there.
-func accepted(policy runtime.Object, tier func(name string) bool) metav1.Condition {
-	o, problems, _ := convert.Object(policy)
+// accepted reports whether a policy is understood as it is written, by what its
+// conversion has come to. tier reports whether there is a tier of a name; the built-in
+// ones are always there.
+func accepted(o model.Object, problems []model.Problem, tier func(name string) bool) metav1.Condition {
 	c := metav1.Condition{Type: Accepted, Status: metav1.ConditionTrue, Reason: ReasonAccepted, Message: "The policy is understood as it is written."}
 	var errs, warnings []string
 	for _, p := range problems {

@@ -8,6 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
 )
 
 func gnp(name string, change func(*v1alpha1.GlobalNetworkPolicySpec)) *v1alpha1.GlobalNetworkPolicy {
@@ -49,12 +50,17 @@ func TestAccepted(t *testing.T) {
 		}, "False", ReasonInvalid, "spec.selector: "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			c := accepted(tc.object, tiers)
+			c := acceptedAs(tc.object, tiers)
 			if c.Type != Accepted || c.Status != tc.status || c.Reason != tc.reason || !strings.Contains(c.Message, tc.message) {
 				t.Errorf("got %+v, want %s %s …%s…", c, tc.status, tc.reason, tc.message)
 			}
 		})
 	}
+}
+
+func acceptedAs(policy runtime.Object, tier func(string) bool) metav1.Condition {
+	o, problems, _ := convert.Object(policy)
+	return accepted(o, problems, tier)
 }
 
 func TestMessagesAreBounded(t *testing.T) {
@@ -74,7 +80,7 @@ func TestMessagesAreBounded(t *testing.T) {
 	for i := range many {
 		many[i] = v1alpha1.Rule{Action: "Perhaps"}
 	}
-	c := accepted(gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Ingress = many }), nil)
+	c := acceptedAs(gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Ingress = many }), nil)
 	if len(c.Message) > maxMessage || !strings.Contains(c.Message, "spec.ingress[0].action") || !strings.Contains(c.Message, " more") {
 		t.Errorf("got %d bytes: %s", len(c.Message), c.Message)
 	}

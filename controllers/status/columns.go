@@ -4,16 +4,12 @@ import (
 	"strconv"
 	"strings"
 
-	"k8s.io/apimachinery/pkg/runtime"
-
-	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // columns are what kubectl shows of a policy that no path into its spec can say: the
 // directions that it governs, as one word, and an order that is unset.
-func columns(policy runtime.Object) (types, order string) {
-	o, _, _ := convert.Object(policy)
+func columns(o model.Object) (types, order string) {
 	p, ok := o.(*model.Policy)
 	if !ok {
 		return "", ""

@@ -7,6 +7,7 @@ import (
 	"k8s.io/utils/ptr"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
 )
 
 func TestColumns(t *testing.T) {
@@ -24,7 +25,8 @@ func TestColumns(t *testing.T) {
 		{"in a namespace", &v1alpha1.NetworkPolicy{Spec: v1alpha1.NetworkPolicySpec{Ingress: rules, Order: ptr.To(-3.0)}}, "Ingress", "-3"},
 		{"no policy", &v1alpha1.Tier{}, "", ""},
 	} {
-		if types, order := columns(tt.policy); types != tt.types || order != tt.order {
+		o, _, _ := convert.Object(tt.policy)
+		if types, order := columns(o); types != tt.types || order != tt.order {
 			t.Errorf("%s: %q and %q, want %q and %q", tt.name, types, order, tt.types, tt.order)
 		}
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent/reporter"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -83,7 +84,8 @@ func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result,
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("%s: %w", ref, err)
 	}
-	acc, err := c.accepted(ctx, o)
+	converted, problems, _ := convert.Object(o)
+	acc, err := c.accepted(ctx, converted, problems)
 	if err != nil {
 		return ctrl.Result{}, fmt.Errorf("%s: %w", ref, err)
 	}
@@ -97,7 +99,7 @@ func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result,
 
 	was := st.DeepCopy()
 	st.ObservedGeneration, st.Nodes = generation, counts
-	st.Types, st.Order = columns(o)
+	st.Types, st.Order = columns(converted)
 	for _, cond := range []metav1.Condition{acc, enf} {
 		cond.ObservedGeneration, cond.LastTransitionTime = generation, metav1.NewTime(now.Truncate(time.Second))
 		meta.SetStatusCondition(&st.Conditions, cond)
@@ -174,9 +176,9 @@ func audit(o client.Object) bool {
 }
 
 // accepted asks for the tier only where it decides.
-func (c *controller) accepted(ctx context.Context, o client.Object) (metav1.Condition, error) {
+func (c *controller) accepted(ctx context.Context, o model.Object, problems []model.Problem) (metav1.Condition, error) {
 	var failed error
-	cond := accepted(o, func(name string) bool {
+	cond := accepted(o, problems, func(name string) bool {
 		err := c.client.Get(ctx, types.NamespacedName{Name: name}, &v1alpha1.Tier{})
 		if client.IgnoreNotFound(err) != nil {
 			failed = fmt.Errorf("getting Tier/%s: %w", name, err)

@@ -10,15 +10,6 @@ import (
 // budgets reads what the objects of a namespace may cost. Auto is what the status has:
 // the operator knows whether the installation is new.
 func budgets(path *field.Path, o *v1alpha1.Tierwall, r *report) model.Budgets {
-	auto := model.GuardEnforce
-	switch m := o.Status.Budgets; m {
-	case "", v1alpha1.GuardEnforce:
-	case v1alpha1.GuardCount:
-		auto = model.GuardCount
-	default:
-		r.errorf(field.NewPath("status", "budgets"), "unsupported value %s: want %s; it is read as Enforce", quote(string(m)),
-			list(v1alpha1.GuardEnforce, v1alpha1.GuardCount))
-	}
 	limit := func(name string, n *int32, def int) int {
 		switch {
 		case n == nil:
@@ -31,7 +22,7 @@ func budgets(path *field.Path, o *v1alpha1.Tierwall, r *report) model.Budgets {
 	}
 	spec := &o.Spec.Budgets
 	return model.Budgets{
-		Mode:      guard(path.Child("mode"), spec.Mode, auto, r),
+		Mode:      guard(path.Child("mode"), spec.Mode, autoGuard("budgets", o.Status.Budgets, r), r),
 		Namespace: limit("namespace", spec.Namespace, model.DefaultNamespaceBudget),
 		Node:      limit("node", spec.Node, model.DefaultNodeBudget),
 	}

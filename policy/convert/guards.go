@@ -15,15 +15,7 @@ import (
 // guards reads what the guards of an installation do. Auto is what the status
 // has: the operator knows whether the installation is new.
 func guards(spec *field.Path, o *v1alpha1.Tierwall, r *report) model.Guards {
-	auto := model.GuardEnforce
-	switch g := o.Status.Guards; g {
-	case "", v1alpha1.GuardEnforce:
-	case v1alpha1.GuardCount:
-		auto = model.GuardCount
-	default:
-		r.errorf(field.NewPath("status", "guards"), "unsupported value %s: want %s; it is read as Enforce", quote(string(g)),
-			list(v1alpha1.GuardEnforce, v1alpha1.GuardCount))
-	}
+	auto := autoGuard("guards", o.Status.Guards, r)
 	read := func(name string, mode v1alpha1.GuardMode) model.Guard { return guard(spec.Child(name), mode, auto, r) }
 	out := model.Guards{
 		Source:        read("sourceGuard", o.Spec.SourceGuard),
@@ -35,6 +27,19 @@ func guards(spec *field.Path, o *v1alpha1.Tierwall, r *report) model.Guards {
 		out.NoTunnelFailsafe = !*t
 	}
 	return out
+}
+
+// autoGuard reads what Auto means, from a field of the status.
+func autoGuard(name string, mode v1alpha1.GuardMode, r *report) model.Guard {
+	switch mode {
+	case "", v1alpha1.GuardEnforce:
+	case v1alpha1.GuardCount:
+		return model.GuardCount
+	default:
+		r.errorf(field.NewPath("status", name), "unsupported value %s: want %s; it is read as Enforce", quote(string(mode)),
+			list(v1alpha1.GuardEnforce, v1alpha1.GuardCount))
+	}
+	return model.GuardEnforce
 }
 
 func guard(path *field.Path, mode v1alpha1.GuardMode, auto model.Guard, r *report) model.Guard {

@@ -58,10 +58,7 @@ func (l *linter) serviceAddresses(p *model.Policy, r *model.Rule) {
 
 // servicePorts reports rules with the port of a Service for endpoints that have another.
 func (l *linter) servicePorts(p *model.Policy, dir model.Direction) {
-	rules := p.IngressRules
-	if dir == model.Egress {
-		rules = p.EgressRules
-	}
+	rules := rulesOf(p, dir)
 	for i := range rules {
 		m := &rules[i].Match
 		for _, port := range m.Destination.Ports {

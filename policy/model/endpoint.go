@@ -121,8 +121,8 @@ type Settings struct {
 	NamespacedSetsEverywhere bool
 	// Guards deny what no policy names.
 	Guards Guards
-	// Budgets bound what the objects of namespaces cost. Who feeds an Index heeds them: a
-	// change of them alone is no change of the Settings to those who are told of changes.
+	// Budgets bound what the objects of namespaces cost. They are kept by what feeds an
+	// Index: a change of them alone is not part of a Delta.
 	Budgets Budgets
 	// Marks are the bits of the packet mark that are Tierwall's; 0 means DefaultMarks.
 	// At least two bits: the lowest one is Accepted, the next one Early.

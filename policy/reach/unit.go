@@ -29,9 +29,6 @@ type Unit struct {
 	class    int    // units of equal class are treated alike
 }
 
-// IsPod reports whether the unit is pods.
-func (u *Unit) IsPod() bool { return u.Namespace != "" }
-
 // member is one endpoint, node or address of a unit.
 type member struct {
 	ref     model.Ref

@@ -8,7 +8,7 @@ import (
 	batchv1 "k8s.io/api/batch/v1"
 )
 
-// maxOrdinals is the number of a StatefulSet's pods that are told apart.
+// maxOrdinals is how many pods of a StatefulSet have labels of their own here.
 const maxOrdinals = 100
 
 // unknownValue is the value of a label whose value a controller makes up: a hash, a

@@ -1,6 +1,10 @@
 package workload
 
-import corev1 "k8s.io/api/core/v1"
+import (
+	"cmp"
+
+	corev1 "k8s.io/api/core/v1"
+)
 
 // NamedPort finds a port of a pod by its name; 0 if there is none. The ports of an
 // ordinary init container are not there any more when others can reach the pod; those
@@ -8,7 +12,7 @@ import corev1 "k8s.io/api/core/v1"
 func NamedPort(p *corev1.Pod, name string, protocol corev1.Protocol) int32 {
 	for _, c := range Containers(p) {
 		for _, port := range c.Ports {
-			if port.Name == name && protocolOf(port) == protocol {
+			if port.Name == name && cmp.Or(port.Protocol, corev1.ProtocolTCP) == protocol {
 				return port.ContainerPort
 			}
 		}
@@ -26,11 +30,4 @@ func Containers(p *corev1.Pod) []corev1.Container {
 		}
 	}
 	return out
-}
-
-func protocolOf(p corev1.ContainerPort) corev1.Protocol {
-	if p.Protocol == "" {
-		return corev1.ProtocolTCP
-	}
-	return p.Protocol
 }

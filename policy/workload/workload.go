@@ -215,6 +215,22 @@ func (w Workload) made(o metav1.OwnerReference, p *corev1.Pod) bool {
 	return false
 }
 
+// NameOf is the name of the workload that a pod belongs to, by its owner alone; empty
+// where it has none. The pods of a Deployment belong to its ReplicaSets, whose names end
+// in the hash that the pods have as a label.
+func NameOf(p *corev1.Pod) string {
+	for _, o := range p.OwnerReferences {
+		if o.Kind == "Node" {
+			continue // a static pod's
+		}
+		if hash := p.Labels[labelTemplateHash]; model.Kind(o.Kind) == KindReplicaSet && hash != "" {
+			return strings.TrimSuffix(o.Name, "-"+hash)
+		}
+		return o.Name
+	}
+	return ""
+}
+
 // labels reports whether a pod has all labels of the template, of which there is one
 // at least.
 func (w Workload) labels(p *corev1.Pod) bool {

@@ -14,7 +14,7 @@ import (
 	"sigs.k8s.io/yaml"
 )
 
-// read decodes documents, of kinds that are told by the first line.
+// read decodes documents, of the kinds that their first lines name.
 func read(t *testing.T, docs string) []runtime.Object {
 	t.Helper()
 	var out []runtime.Object

@@ -89,7 +89,7 @@ func TestLintPage(t *testing.T) {
 	for _, m := range lintExample.FindAllStringSubmatch("\n"+string(text), -1) {
 		code, about, example, want := m[1], m[2], m[3], m[4]
 		if documented[code] {
-			t.Errorf("%s is there twice", code)
+			t.Errorf("%s: duplicate section", code)
 		}
 		documented[code] = true
 		var out, errOut bytes.Buffer
