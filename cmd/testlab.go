@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane/iptables"
@@ -38,7 +39,7 @@ func (r labRunner) open(ctx context.Context, objects *source.Result, world *poli
 	if err := lab.Reexec(); err != nil {
 		return nil, fmt.Errorf("--dataplane %s: %w", r.dataplane, err)
 	}
-	spec, services, err := lab.FromObjects(objects.All())
+	spec, _, err := lab.FromObjects(objects.All())
 	if err != nil {
 		return nil, err
 	}
@@ -47,13 +48,7 @@ func (r labRunner) open(ctx context.Context, objects *source.Result, world *poli
 		return nil, err
 	}
 	s := &labSession{lab: l, world: world}
-	if len(services) > 0 {
-		err = l.SetServices(services...)
-	}
-	if err == nil {
-		s.fleet, err = fleet.Start(ctx, l, nodesOf(spec), objects.All(), fleet.Options{Backend: r.backend})
-	}
-	if err != nil {
+	if s.fleet, err = fleet.Start(ctx, l, nodesOf(spec), objects.All(), fleet.Options{Backend: r.backend}); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
@@ -71,15 +66,23 @@ func nodesOf(spec lab.Spec) []string {
 // decide sends a probe. Packets do not say what decided: where they fare as the
 // core says, the core's stages tell the rest; where not, there are none.
 //
-// A lab has no service proxy that picks one endpoint: the probes go to each of them.
+// Of what is sent to a Service there is a probe for each endpoint, to which the nodes of
+// the lab translate it.
 func (s *labSession) decide(ctx context.Context, a *policytest.Attempt) ([]*model.Decision, error) {
 	var out []*model.Decision
-	for _, e := range s.world.Explain(a) {
+	for i, e := range s.world.Explain(a) {
 		if a.Service != (model.Ref{}) && len(a.Targets) == 0 {
 			out = append(out, &e.Decision)
 			continue
 		}
-		r, err := s.lab.Probe(ctx, e.Flow, lab.Options{})
+		sent := e.Flow
+		if a.Translated() {
+			sent = a.Flow
+			if err := s.serve(a, &a.Targets[i]); err != nil {
+				return nil, err
+			}
+		}
+		r, err := s.lab.Probe(ctx, sent, lab.Options{})
 		if err != nil {
 			return nil, err
 		}
@@ -94,6 +97,15 @@ func (s *labSession) decide(ctx context.Context, a *policytest.Attempt) ([]*mode
 		out = append(out, d)
 	}
 	return out, nil
+}
+
+// serve has all nodes translate what is sent into one target.
+func (s *labSession) serve(a *policytest.Attempt, target *model.Flow) error {
+	return s.lab.SetServices(lab.Service{
+		Addr: netip.AddrPortFrom(a.Flow.Dst, a.Flow.DstPort), Protocol: a.Flow.Protocol,
+		Backends: []netip.AddrPort{netip.AddrPortFrom(target.Dst, target.DstPort)},
+		Via:      s.world.EntryNode(a, target),
+	})
 }
 
 func (s *labSession) close() error {

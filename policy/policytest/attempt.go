@@ -31,6 +31,10 @@ type Attempt struct {
 	direct  bool
 }
 
+// Translated reports whether what is sent becomes the Targets on its way, and is not sent
+// to them.
+func (a *Attempt) Translated() bool { return a.Service != (model.Ref{}) && !a.direct }
+
 // Attempt resolves a case like Resolve, and finds the Service that takes what is sent to
 // the address. The error is a *FieldError.
 func (w *World) Attempt(c *v1alpha1.PolicyTestCase) (Attempt, error) {
@@ -80,8 +84,7 @@ func (w *World) translate(a *Attempt, m service.Match) {
 // policies; nil for all. What pods send to an address for clients outside gets to all.
 func (w *World) onlyNode(a *Attempt, m service.Match) *string {
 	src, dst := w.Index.End(a.Flow.Src), w.Index.End(a.Flow.Dst)
-	inside := src.Pod() != (model.Ref{}) || src.IsHost()
-	node := src.Node()
+	inside, node := inside(&src), src.Node()
 	switch {
 	case m.Internal && m.Service.LocalInternal && inside:
 	case m.NodePort && m.Service.LocalExternal && !inside:
@@ -91,6 +94,19 @@ func (w *World) onlyNode(a *Attempt, m service.Match) *string {
 	}
 	return &node
 }
+
+// EntryNode is the node at which what comes from outside for a target comes in, where
+// the address does not say it: it is that of no node. Empty for all else.
+func (w *World) EntryNode(a *Attempt, target *model.Flow) string {
+	src, named, to := w.Index.End(a.Flow.Src), w.Index.End(a.Flow.Dst), w.Index.End(target.Dst)
+	if inside(&src) || named.IsHost() {
+		return ""
+	}
+	return to.Node()
+}
+
+// inside reports whether an end is a pod or a node.
+func inside(e *policy.End) bool { return e.Pod() != (model.Ref{}) || e.IsHost() }
 
 // toService resolves a case that names a Service.
 func (w *World) toService(c *v1alpha1.PolicyTestCase) (Attempt, error) {
@@ -229,10 +245,10 @@ func (w *World) Explain(a *Attempt) []*policy.Explanation {
 	}
 	out := make([]*policy.Explanation, len(a.Targets))
 	for i, f := range a.Targets {
-		if a.direct {
-			out[i] = w.Index.Explain(f)
-		} else {
+		if a.Translated() {
 			out[i] = w.Index.ExplainTranslated(a.Flow, f)
+		} else {
+			out[i] = w.Index.Explain(f)
 		}
 	}
 	return out

@@ -55,6 +55,10 @@ func pageCommands(t *testing.T, page string) []pageCommand {
 				if len(args) > 0 && args[0] == "kubectl" && len(args) > 1 && args[1] == "tierwall" {
 					args = args[1:]
 				}
+				if len(args) > 3 && slices.Equal(args[:3], []string{"go", "run", "."}) {
+					args = args[2:]
+					args[0] = "tierwall"
+				}
 				if len(args) == 0 || strings.TrimPrefix(args[0], "./") != "tierwall" {
 					continue
 				}
@@ -112,6 +116,11 @@ func folderOf(t *testing.T, repo, page string) {
 	dir := t.TempDir()
 	if err := os.CopyFS(filepath.Join(dir, "config", "samples"), os.DirFS(filepath.Join(repo, "config", "samples"))); err != nil {
 		t.Fatal(err)
+	}
+	if filepath.Base(filepath.Dir(page)) == "scenarios" {
+		if err := os.CopyFS(filepath.Join(dir, "test", "scenarios"), os.DirFS(filepath.Dir(page))); err != nil {
+			t.Fatal(err)
+		}
 	}
 	own := filepath.Join(repo, "test", "docs", "testdata", strings.TrimSuffix(filepath.Base(page), ".md"))
 	if _, err := os.Stat(own); err == nil {
@@ -204,6 +213,9 @@ func TestPageCommands(t *testing.T) {
 					// What a pipe would have brought is empty.
 					if status == 2 && !slices.Contains(args, "-") {
 						t.Errorf("%s: status 2: %s", c.line, errOut.String())
+					}
+					if status == 1 && args[1] == "test" {
+						t.Errorf("%s: a test fails:\n%s", c.line, out.String())
 					}
 				}
 			}
