@@ -33,3 +33,25 @@ func TestRace(t *testing.T) {
 		t.Errorf("%+v, %v\n%s%s", got, err, &out, &errOut)
 	}
 }
+
+// Only a deadline that nothing else came with is taken for go.dev/issue/75804.
+func TestLostDeadlineRace(t *testing.T) {
+	const begun = "=== RUN   FuzzX\nfuzz: elapsed: 0s, gathering baseline coverage: 2/2 completed, now fuzzing with 2 workers\nfuzz: elapsed: 5s, execs: 9 (2/sec), new interesting: 1 (total: 3)\n"
+	const ended = "FAIL\nexit status 1\nFAIL\texample.com/m\t5.743s\n"
+	for name, c := range map[string]struct {
+		output string
+		want   bool
+	}{
+		"the race":            {begun + "--- FAIL: FuzzX (5.74s)\n    context deadline exceeded\n" + ended, true},
+		"an input that fails": {begun + "--- FAIL: FuzzX (1.00s)\n    --- FAIL: FuzzX (0.00s)\n        x_test.go:9: context deadline exceeded\n    \n    Failing input written to testdata/fuzz/FuzzX/1\n" + ended, false},
+		"the target's own":    {begun + "--- FAIL: FuzzX (1.00s)\n    context deadline exceeded\n    Failing input written to testdata/fuzz/FuzzX/1\n" + ended, false},
+		"a panic":             {begun + "--- FAIL: FuzzX (5.74s)\n    context deadline exceeded\npanic: index out of range\n" + ended, false},
+		"a failed seed":       {"=== RUN   FuzzX\n--- FAIL: FuzzX (0.00s)\n    --- FAIL: FuzzX/seed#0 (0.00s)\n" + ended, false},
+		"it does not build":   {"FAIL\texample.com/m [build failed]\n", false},
+		"cut off":             {begun + "--- FAIL: FuzzX (5.74s)", false},
+	} {
+		if got := lostDeadlineRace(c.output); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
