@@ -162,7 +162,7 @@ func overlayWorlds(s streams, live, files *source.Result, allowInvalid bool) (be
 	}
 	before.services, after.services = live.Services(), both.Services()
 	before.objects, after.objects = live, both
-	before.index, _ = live.Index()
+	before.index = enforcedIndex(live)
 	mine := &source.Result{}
 	mine.Overlay(files)
 	_, problems := mine.Index()
@@ -170,6 +170,8 @@ func overlayWorlds(s streams, live, files *source.Result, allowInvalid bool) (be
 		return world{}, world{}, err
 	}
 	after.index, _ = both.Index()
+	warnBudgets(s, both, applyBudgets(both, after.index))
+	after.index.Flush()
 	warnMissingTiers(s, mine, after.index)
 	return before, after, nil
 }

@@ -116,7 +116,7 @@ func finishLoad(s streams, r *source.Result) *source.Result {
 	return r
 }
 
-// buildIndex converts objects. Problems that make an object fail closed are an
+// buildIndex converts objects, as agents enforce them. Problems that make an object fail closed are an
 // error, or with allowInvalid warnings like all the others.
 func buildIndex(s streams, r *source.Result, allowInvalid bool) (*policy.Index, error) {
 	ix, problems := r.Index()
@@ -124,6 +124,8 @@ func buildIndex(s streams, r *source.Result, allowInvalid bool) (*policy.Index, 
 		return nil, err
 	}
 	warnMissingTiers(s, r, ix)
+	warnBudgets(s, r, applyBudgets(r, ix))
+	ix.Flush()
 	return ix, nil
 }
 

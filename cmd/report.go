@@ -91,7 +91,7 @@ func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptio
 	flags := lintFlags{level: levelFlag(lint.Warning)}
 	p := &reportPage{lint: flags.run(r, nil)}
 	// What is invalid is in the list of findings, and is shown as an agent would enforce it.
-	ix, _ := r.Index()
+	ix := enforcedIndex(r)
 	var none selectionFlags
 	if p.matrix, err = newReachMatrix(ix, r, &none, "", space.All()); err != nil {
 		p.matrix = nil // there are no pods
@@ -129,8 +129,7 @@ func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, aft
 	if err != nil {
 		return nil, err
 	}
-	ix, _ := before.Index()
-	return compare(world{index: ix, objects: before, services: before.Services()}, after, diff.Options{}), nil
+	return compare(world{index: enforcedIndex(before), objects: before, services: before.Services()}, after, diff.Options{}), nil
 }
 
 // reportLine is a row of the summary.

@@ -387,6 +387,8 @@ func enforceAudited(r *source.Result) *policy.Index {
 		}
 	}
 	ix.Flush()
+	applyBudgets(r, ix)
+	ix.Flush()
 	return ix
 }
 

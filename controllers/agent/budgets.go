@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
-	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -48,15 +46,6 @@ type excess struct {
 	// nothing is. with is the object whose stand-in says the same, if there is one.
 	put, companion model.Object
 	with           model.Ref
-}
-
-// companionSuffix is behind the name of what denies where the kept form of a policy does
-// not govern. No object of the API has such a name.
-const companionSuffix = ":past-budget"
-
-func companionOf(r model.Ref) model.Ref {
-	r.Name += companionSuffix
-	return r
 }
 
 func newBudgets() budgets {
@@ -232,24 +221,18 @@ func (a *Agent) replace(e *excess, r model.Ref, kept *int, stands map[string]mod
 	if !ok {
 		return // budget.Past names policies
 	}
-	switch old, _ := e.kept.(*model.Policy); {
-	case old == nil:
-		p := denyAll(wanted)
-		p.Entries = 1
-		key := fmt.Sprint(p.Tier, p.Order, p.Selector, p.Ingress, p.Egress, p.Audit, p.DoNotTrack, p.PreDNAT, p.ApplyOnForward)
+	old, _ := e.kept.(*model.Policy)
+	form, companion := budget.StandIn(wanted, old)
+	put = form
+	if companion != nil {
+		beside = companion
+	}
+	if old == nil {
+		key := fmt.Sprint(form.Tier, form.Order, form.Selector, form.Ingress, form.Egress, form.Audit, form.DoNotTrack, form.PreDNAT, form.ApplyOnForward)
 		if first, there := stands[key]; there {
-			e.with = first
+			e.with, put = first, nil
 		} else {
 			stands[key] = r
-			put = p
-		}
-	default:
-		put = old
-		if !sameScope(old, wanted) {
-			p := denyAll(wanted)
-			p.Ref, p.Entries = companionOf(r), 1
-			p.Selector = selector.And(wanted.Selector, selector.Not(old.Selector))
-			beside = p
 		}
 	}
 	if e.companion != nil && beside == nil {
@@ -265,11 +248,6 @@ func (a *Agent) replace(e *excess, r model.Ref, kept *int, stands map[string]mod
 	}
 }
 
-// sameScope reports whether two versions of a policy govern the same.
-func sameScope(x, y *model.Policy) bool {
-	return x.Selector.String() == y.Selector.String() && x.Tier == y.Tier && x.Order == y.Order && x.Ingress == y.Ingress && x.Egress == y.Egress && x.Audit == y.Audit
-}
-
 // sameForm reports whether what is in the index may stay.
 func sameForm(x, y model.Object) bool {
 	p, ok := x.(*model.Policy)
@@ -277,11 +255,10 @@ func sameForm(x, y model.Object) bool {
 	if !ok || !also {
 		return x == y
 	}
-	deny := func(p *model.Policy) bool { return p.Entries == 1 && len(p.IngressRules)+len(p.EgressRules) > 0 }
-	return p == q || deny(p) && deny(q) && sameScope(p, q)
+	return p == q || budget.IsStandIn(p) && budget.IsStandIn(q) && budget.SameScope(p, q)
 }
 
-var errPastBudget = errors.New("past the budget")
+var errPastBudget = errors.New(budget.Past)
 
 // pastBudget is what is wrong with an object that is past its budget; nil: it is not.
 func (a *Agent) pastBudget(r model.Ref) *excess {
@@ -294,7 +271,7 @@ func (a *Agent) pastBudget(r model.Ref) *excess {
 // asWritten reports whether the kernel, once up to date, holds an object as it is
 // written and not what stands in for it.
 func (a *Agent) asWritten(r model.Ref) bool {
-	if a.held[r] != nil || strings.HasSuffix(r.Name, companionSuffix) {
+	if a.held[r] != nil || budget.IsCompanion(r) {
 		return false
 	}
 	e := a.pastBudget(r)
@@ -313,13 +290,13 @@ func (a *Agent) formOf(r model.Ref) model.Object {
 func (e *excess) insteadOf(wanted model.Object) string {
 	switch {
 	case e.kept == wanted:
-		return "the same, until the agent starts anew: then deny all that it governs"
+		return budget.HoldsSame
 	case e.kept != nil && e.companion != nil:
-		return "its previous version, and deny what that does not govern"
+		return budget.HoldsNarrowed
 	case e.kept != nil:
-		return "its previous version"
+		return budget.HoldsPrevious
 	}
-	return "deny all that it governs"
+	return budget.HoldsDenial
 }
 
 // budgetFailures lists the objects past their budget.
@@ -333,7 +310,7 @@ func (a *Agent) budgetFailures(r *Status) {
 				continue
 			}
 			p, ok := a.objects[ref].(*model.Policy)
-			if in := cmp.Or(e.with, ref); ok && (a.ledger.active[in] != nil || a.ledger.active[companionOf(ref)] != nil) {
+			if in := cmp.Or(e.with, ref); ok && (a.ledger.active[in] != nil || a.ledger.active[budget.CompanionOf(ref)] != nil) {
 				r.Failed = append(r.Failed, Failure{Ref: ref, Generation: p.Generation, Err: e.err, Instead: e.insteadOf(p)})
 			}
 		}

@@ -125,18 +125,18 @@ var _ = Describe("a namespace past its budget", func() {
 
 		By("a version that governs other pods: these are denied")
 		w = update(r, native("young", "new", 2, 90, 8004))
-		Expect(programsOf(w, "db")).To(And(ContainSubstring("8002"), Not(ContainSubstring(companionSuffix))))
-		Expect(programsOf(w, "new")).To(And(ContainSubstring(companionSuffix), Not(ContainSubstring("8004"))))
+		Expect(programsOf(w, "db")).To(And(ContainSubstring("8002"), Not(ContainSubstring(":past-budget"))))
+		Expect(programsOf(w, "new")).To(And(ContainSubstring(":past-budget"), Not(ContainSubstring("8004"))))
 		st = s.last()
 		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8004: its previous version, and deny what that does not govern"))
 		for ref := range st.Enforced {
-			Expect(ref.Name).NotTo(ContainSubstring(companionSuffix))
+			Expect(ref.Name).NotTo(ContainSubstring(":past-budget"))
 		}
 
 		By("a version that fits")
 		w = update(r, native("young", "new", 2, 10, 8005))
 		Expect(programsOf(w, "db")).NotTo(ContainSubstring("8002"))
-		Expect(programsOf(w, "new")).To(And(ContainSubstring("8005"), Not(ContainSubstring(companionSuffix))))
+		Expect(programsOf(w, "new")).To(And(ContainSubstring("8005"), Not(ContainSubstring(":past-budget"))))
 		Expect(s.last().Failed).To(BeEmpty())
 	})
 

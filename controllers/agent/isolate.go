@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -182,7 +183,7 @@ func (a *Agent) release(list []model.Ref) {
 // version before, if there is one.
 func (a *Agent) standIn(r model.Ref) model.Object {
 	if p, ok := a.objects[r].(*model.Policy); ok {
-		return denyAll(p)
+		return budget.DenyAll(p)
 	}
 	if s, noted := a.suspects[r]; noted {
 		return s.before
@@ -201,23 +202,6 @@ func (a *Agent) instead(r model.Ref) string {
 		return "deny all that it governs"
 	}
 	return "its previous version"
-}
-
-// denyAll is a policy of the same scope, tier and directions that denies all.
-func denyAll(p *model.Policy) *model.Policy {
-	c := *p
-	deny := []model.Rule{{Action: model.Deny}}
-	if c.Audit {
-		deny = nil // it denies nothing either way
-	}
-	c.IngressRules, c.EgressRules = nil, nil
-	if c.Ingress {
-		c.IngressRules = deny
-	}
-	if c.Egress {
-		c.EgressRules = deny
-	}
-	return &c
 }
 
 // reconsider tries the objects that are held back once more.

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -171,7 +172,7 @@ func (a *Agent) groupPods() {
 // inForce are the policies of a namespace that are in the index.
 func (a *Agent) inForce(ns string) (out []*model.Policy) {
 	for _, r := range a.budgets.book.Refs(ns) {
-		for _, r := range []model.Ref{r, companionOf(r)} {
+		for _, r := range []model.Ref{r, budget.CompanionOf(r)} {
 			if p := a.ix.Policy(r); p != nil {
 				out = append(out, p)
 			}

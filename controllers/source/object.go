@@ -3,6 +3,8 @@ package source
 import (
 	"cmp"
 	"fmt"
+	"maps"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -79,6 +81,8 @@ type Result struct {
 	Warnings []Warning
 
 	byRef map[model.Ref]int
+	// before is what Overlay has put other objects over.
+	before *Result
 	// checkedAddresses says that Complete has warned of shared addresses.
 	checkedAddresses bool
 }
@@ -115,6 +119,9 @@ func (r *Result) add(o Object) {
 // applied to that cluster". Complete the outcome, not the parts: what Complete
 // has made for one part must not hide what the other has.
 func (r *Result) Overlay(with *Result) {
+	if len(r.Objects) > 0 && r.before == nil {
+		r.before = &Result{Objects: slices.Clone(r.Objects), byRef: maps.Clone(r.byRef)}
+	}
 	for _, o := range with.Objects {
 		if !r.settle(&o) {
 			continue
@@ -128,6 +135,10 @@ func (r *Result) Overlay(with *Result) {
 	r.Tests = append(r.Tests, with.Tests...)
 	r.Warnings = append(r.Warnings, with.Warnings...)
 }
+
+// Before returns the objects as they were before Overlay put others over them; nil: it
+// has not.
+func (r *Result) Before() *Result { return r.before }
 
 // keepStatus gives an object what an API server would keep of the status of the
 // object that it replaces, as far as conversion reads it.

@@ -1,6 +1,8 @@
 package source
 
 import (
+	"strings"
+
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
 	networkingv1 "k8s.io/api/networking/v1"
@@ -9,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/lint"
 )
@@ -44,7 +47,13 @@ func Trim(o runtime.Object) runtime.Object {
 	case *networkingv1.NetworkPolicy:
 		return &networkingv1.NetworkPolicy{ObjectMeta: policyMeta(&o.ObjectMeta), Spec: o.Spec}
 	case *v1alpha1.NodeReport:
-		return &v1alpha1.NodeReport{ObjectMeta: leastMeta(&o.ObjectMeta), Report: v1alpha1.NodeState{Links: o.Report.Links, Ghosts: o.Report.Ghosts}}
+		var past []v1alpha1.FailedPolicy
+		for _, f := range o.Report.Failed {
+			if strings.Contains(f.Message, budget.Past) {
+				past = append(past, f)
+			}
+		}
+		return &v1alpha1.NodeReport{ObjectMeta: leastMeta(&o.ObjectMeta), Report: v1alpha1.NodeState{Links: o.Report.Links, Ghosts: o.Report.Ghosts, Failed: past}}
 	}
 	if m, err := meta.Accessor(o); err == nil {
 		m.SetManagedFields(nil)

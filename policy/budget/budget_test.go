@@ -8,7 +8,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-func policy(name string, entries int, created int64) *model.Policy {
+func sized(name string, entries int, created int64) *model.Policy {
 	return &model.Policy{Ref: model.Ref{Kind: model.KindNetworkPolicy, Namespace: "a", Name: name}, Tier: model.TierDefault, Entries: entries, Created: created}
 }
 
@@ -19,23 +19,23 @@ func TestPast(t *testing.T) {
 		limit   int
 		want    string
 	}{
-		{"all fit", []model.Object{policy("p", 60, 1), policy("q", 40, 2)}, 100, ""},
-		{"the youngest is past", []model.Object{policy("a-young", 60, 2), policy("old", 60, 1)}, 100, "a-young"},
-		{"of one age the last by name", []model.Object{policy("q", 60, 1), policy("p", 60, 1)}, 100, "q"},
-		{"a smaller one fits behind a large one", []model.Object{policy("p", 60, 1), policy("q", 60, 2), policy("r", 40, 3)}, 100, "q"},
-		{"an old one that grows takes the place of the young", []model.Object{policy("p", 90, 1), policy("q", 20, 2)}, 100, "q"},
+		{"all fit", []model.Object{sized("p", 60, 1), sized("q", 40, 2)}, 100, ""},
+		{"the youngest is past", []model.Object{sized("a-young", 60, 2), sized("old", 60, 1)}, 100, "a-young"},
+		{"of one age the last by name", []model.Object{sized("q", 60, 1), sized("p", 60, 1)}, 100, "q"},
+		{"a smaller one fits behind a large one", []model.Object{sized("p", 60, 1), sized("q", 60, 2), sized("r", 40, 3)}, 100, "q"},
+		{"an old one that grows takes the place of the young", []model.Object{sized("p", 90, 1), sized("q", 20, 2)}, 100, "q"},
 		{"policies of an earlier tier count first, whatever their age", []model.Object{
-			policy("p", 60, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(59)},
+			sized("p", 60, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(59)},
 			&model.Policy{Ref: model.Ref{Kind: model.KindTierwallNetworkPolicy, Namespace: "a", Name: "first"}, Tier: "security", Entries: 90, Created: 9},
 		}, 100, "p"},
 		{"sets count before policies", []model.Object{
-			policy("p", 60, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(59)},
+			sized("p", 60, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(59)},
 		}, 100, "p"},
 		{"sets are never past, and leave nothing to policies", []model.Object{
-			policy("p", 1, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(500)},
+			sized("p", 1, 1), &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "s"}, Nets: nets(500)},
 		}, 100, "p"},
 		{"global and other namespaces' ones do not count", []model.Object{
-			policy("p", 60, 1), &model.Policy{Ref: model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "g"}, Entries: 1000},
+			sized("p", 60, 1), &model.Policy{Ref: model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "g"}, Entries: 1000},
 			&model.Policy{Ref: model.Ref{Kind: model.KindNetworkPolicy, Namespace: "b", Name: "p"}, Entries: 1000},
 		}, 100, ""},
 	} {

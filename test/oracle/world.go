@@ -127,6 +127,7 @@ func New(objects []runtime.Object) *World {
 		slices.SortFunc(owners, func(a, b *owner) int { return a.ref.Compare(b.ref) })
 	}
 	w.tiers = tiersOf(objects, w.policies)
+	w.budget(objects)
 	slices.SortStableFunc(w.policies, func(a, b *policy) int {
 		// DESIGN 3, Sorting: by order ascending, nil last, ties by kind, namespace, name.
 		return cmp.Or(cmp.Compare(a.order, b.order), a.tie.Compare(b.tie), a.ref.Compare(b.ref))

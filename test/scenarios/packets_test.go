@@ -16,6 +16,7 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 	"github.com/tierwall/tierwall/test/fleet"
@@ -74,6 +75,8 @@ func readWorld(t *testing.T, test *source.Test) *world {
 	}
 	res.Complete()
 	ix, _ := res.Index()
+	budget.Apply(ix, nil)
+	ix.Flush()
 	w := &world{core: ix}
 	for _, o := range res.Objects {
 		w.objects = append(w.objects, o.Object)

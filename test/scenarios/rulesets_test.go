@@ -14,6 +14,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -85,6 +86,8 @@ func (w *world) render(node string) string {
 		}
 	}
 	compiler := dataplane.NewCompiler(dataplane.Options{})
+	compiler.Apply(ix.Flush())
+	budget.Apply(ix, nil)
 	compiler.Apply(ix.Flush())
 	return nftables.Render(dataplane.NewState(ix, node, compiler), nftables.Options{})
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 	"github.com/tierwall/tierwall/test/oracle"
@@ -102,6 +103,8 @@ func runTest(t *testing.T, test *source.Test) {
 	}
 	res.Complete()
 	ix, problems := res.Index()
+	budget.Apply(ix, nil)
+	ix.Flush()
 	broken := 0
 	for _, p := range res.Locate(problems) {
 		if !p.Warning {

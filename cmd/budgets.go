@@ -1,0 +1,96 @@
+package cmd
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/budget"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// maxBudgetWarnings is how many policies of a namespace a command names one by one.
+const maxBudgetWarnings = 5
+
+// applyBudgets puts what agents enforce of policies past a budget into the index of
+// objects, which the caller flushes, and returns them.
+func applyBudgets(r *source.Result, ix *policy.Index) []budget.Excess {
+	return budget.Apply(ix, inForce(r, ix))
+}
+
+// inForce returns the version of a policy past its budget that is in force, nil: none is.
+// Where files are laid over a cluster that is what the cluster has; of a cluster's own
+// objects only those are known whose version is the one at hand.
+func inForce(r *source.Result, ix *policy.Index) func(model.Ref) *model.Policy {
+	var before *policy.Index
+	return func(ref model.Ref) *model.Policy {
+		if r.Before() == nil {
+			if same, others := holding(r, ref); same > 0 && len(others) == 0 {
+				return ix.Policy(ref)
+			}
+			return nil
+		}
+		if before == nil {
+			before = enforcedIndex(r.Before())
+		}
+		return before.Policy(ref)
+	}
+}
+
+// holding counts the nodes that report that a policy past its budget is in force there as
+// it is, and names those where an earlier version is.
+func holding(r *source.Result, ref model.Ref) (same int, others []string) {
+	for i := range r.Objects {
+		report, ok := r.Objects[i].Object.(*v1alpha1.NodeReport)
+		if !ok {
+			continue
+		}
+		for _, f := range report.Report.Failed {
+			switch {
+			case f.Policy != ref.String() || !strings.Contains(f.Message, budget.Past):
+			case strings.Contains(f.Message, budget.HoldsSame):
+				same++
+			case strings.Contains(f.Message, budget.HoldsPrevious):
+				others = append(others, report.Name)
+			}
+		}
+	}
+	return same, others
+}
+
+// enforcedIndex is the index of objects as agents enforce them, flushed.
+func enforcedIndex(r *source.Result) *policy.Index {
+	ix, _ := r.Index()
+	applyBudgets(r, ix)
+	ix.Flush()
+	return ix
+}
+
+// warnBudgets names what is past a budget, and what the command takes it for.
+func warnBudgets(s streams, r *source.Result, past []budget.Excess) {
+	var problems []model.Problem
+	more := map[string]int{} // by namespace
+	for i := range past {
+		e := &past[i]
+		if more[e.Ref.Namespace]++; more[e.Ref.Namespace] > maxBudgetWarnings {
+			continue
+		}
+		text := e.Reason() + "; " + e.Instead()
+		if _, others := holding(r, e.Ref); r.Before() == nil && !e.Counted && len(others) > 0 {
+			text += fmt.Sprintf(" (on %s an earlier version is in force, which only the agent has)", strings.Join(others, ", "))
+		}
+		problems = append(problems, model.Problem{Object: e.Ref, Warning: true, Message: text})
+	}
+	for _, p := range r.Locate(problems) {
+		s.warn("%s", p.Error)
+	}
+	for _, ns := range slices.Sorted(maps.Keys(more)) {
+		if n := more[ns] - maxBudgetWarnings; n > 0 {
+			s.warn("policies of namespace %s past its budget that are not named here: %d", ns, n)
+		}
+	}
+}
