@@ -1,0 +1,360 @@
+//go:build linux
+
+package corpus
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	kruntime "k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/controllers/agent"
+	"github.com/tierwall/tierwall/controllers/cluster"
+	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/nftables"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// childVariable makes the test binary an agent with the kubeconfig that it names.
+const childVariable = "TIERWALL_TEST_CORPUS_KUBECONFIG"
+
+// TestMain runs an agent in place of the tests if a test has asked for that.
+func TestMain(m *testing.M) {
+	if kubeconfig := os.Getenv(childVariable); kubeconfig != "" {
+		if err := child(kubeconfig); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// node is the agent's.
+const node = "corpus"
+
+// event is a line that the child writes.
+type event struct {
+	// Ready: how long it took from the start until the kernel was up to date.
+	Ready time.Duration `json:",omitempty"`
+	// What of the other tenant's is in the kernel: "policy/GENERATION" or "pod/NAME".
+	What string `json:",omitempty"`
+	// When it was delivered to the agent, and when it was in the kernel.
+	Delivered, Enforced time.Time
+	// Rounds are the transactions from one to the other.
+	Rounds int
+	// Usage answers "usage", Settled "settle".
+	Usage   *usage `json:",omitempty"`
+	Settled bool   `json:",omitempty"`
+}
+
+// usage of the child so far.
+type usage struct {
+	// Peak is the most memory that the kernel has counted for the process, in bytes.
+	Peak uint64
+	CPU  time.Duration
+	// Rounds, and the longest of them.
+	Rounds int
+	Worst  time.Duration
+}
+
+// observer notes what becomes of the other tenant's changes.
+type observer struct {
+	mu      sync.Mutex
+	out     *json.Encoder
+	pending map[string]event // delivered, by What
+	rounds  int
+	worst   time.Duration
+}
+
+func (o *observer) delivered(what string) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if _, known := o.pending[what]; !known {
+		o.pending[what] = event{What: what, Delivered: time.Now(), Rounds: o.rounds}
+	}
+}
+
+// enforced is called with o.mu held.
+func (o *observer) enforced(what string) {
+	e, waits := o.pending[what]
+	if !waits {
+		return
+	}
+	delete(o.pending, what)
+	e.Enforced, e.Rounds = time.Now(), o.rounds-e.Rounds
+	_ = o.out.Encode(e)
+}
+
+// Report implements agent.StatusReporter.
+func (o *observer) Report(r *agent.Status) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.enforced(fmt.Sprint("policy/", r.Enforced[model.Ref{Kind: model.KindNetworkPolicy, Namespace: good, Name: "web"}]))
+}
+
+// watchedSource notes when the other tenant's objects are delivered.
+type watchedSource struct {
+	agent.Source
+	o *observer
+}
+
+// Run implements agent.Source.
+func (s *watchedSource) Run(ctx context.Context, to agent.Sink) error {
+	return s.Source.Run(ctx, &watchedSink{to, s.o})
+}
+
+type watchedSink struct {
+	agent.Sink
+	o *observer
+}
+
+// Update implements agent.Sink.
+func (s *watchedSink) Update(upserts []kruntime.Object, deletes []model.Ref) {
+	for _, obj := range upserts {
+		switch obj := obj.(type) {
+		case *networkingv1.NetworkPolicy:
+			if obj.Namespace == good {
+				s.o.delivered(fmt.Sprint("policy/", obj.Generation))
+			}
+		case *corev1.Pod:
+			if obj.Namespace == good && len(obj.Status.PodIPs) > 0 {
+				s.o.delivered("pod/" + obj.Name)
+			}
+		}
+	}
+	s.Sink.Update(upserts, deletes)
+}
+
+// watchedKernel notes what is in the kernel.
+type watchedKernel struct {
+	*nftables.Backend
+	o *observer
+}
+
+// Sync implements dataplane.Backend.
+func (k *watchedKernel) Sync(ctx context.Context, s *dataplane.State) error {
+	began := time.Now()
+	err := k.Backend.Sync(ctx, s)
+	k.o.round(began, err, func(done func(model.Ref)) {
+		for _, e := range s.Compiled.Endpoints() {
+			done(e.Ref)
+		}
+	})
+	return err
+}
+
+// Apply implements dataplane.Backend.
+func (k *watchedKernel) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.State) error {
+	began := time.Now()
+	err := k.Backend.Apply(ctx, ch, s)
+	k.o.round(began, err, func(done func(model.Ref)) {
+		for _, e := range ch.Endpoints {
+			if e.After.Policy != nil {
+				done(e.Ref)
+			}
+		}
+	})
+	return err
+}
+
+func (o *observer) round(began time.Time, err error, endpoints func(func(model.Ref))) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.rounds++
+	o.worst = max(o.worst, time.Since(began))
+	if err == nil {
+		endpoints(func(r model.Ref) {
+			if r.Namespace == good {
+				o.enforced("pod/" + r.Name)
+			}
+		})
+	}
+}
+
+// child runs an agent on an nftables of its own until standard input ends, writes what
+// happens, and answers the lines "usage" and "settle".
+func child(kubeconfig string) error {
+	began := time.Now()
+	config, err := source.ClusterConfig(kubeconfig, nil)
+	if err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
+	from, err := cluster.New(cluster.Options{Config: config, Node: node, Log: log})
+	if err != nil {
+		return err
+	}
+	o := &observer{out: json.NewEncoder(os.Stdout), pending: map[string]event{}}
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	made, over := make(chan *agent.Agent, 1), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread, and the namespace, end with the goroutine
+		a, err := newAgent(&watchedSource{from, o}, o, log)
+		made <- a
+		if err == nil {
+			err = a.Run(ctx)
+		}
+		over <- err
+	}()
+	a := <-made
+	if a == nil {
+		return <-over
+	}
+	for a.Ready() != nil {
+		time.Sleep(time.Millisecond)
+	}
+	o.write(event{Ready: time.Since(began)})
+	in := bufio.NewScanner(os.Stdin)
+	for in.Scan() {
+		switch in.Text() {
+		case "usage":
+			o.write(event{Usage: o.usage()})
+		case "settle":
+			if err := a.Settled(ctx, ""); err != nil {
+				return err
+			}
+			o.write(event{Settled: true})
+		}
+	}
+	cancel()
+	return <-over
+}
+
+// newAgent makes the agent on the thread that it is called on, in a network of its own.
+func newAgent(from agent.Source, o *observer, log *slog.Logger) (*agent.Agent, error) {
+	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("a network namespace of its own: %w", err)
+	}
+	kernel, err := nftables.New(nftables.Options{})
+	if err != nil {
+		return nil, err
+	}
+	table, err := conntrack.New()
+	if err != nil {
+		return nil, err
+	}
+	return agent.New(agent.Options{Node: node, Source: from, Backend: &watchedKernel{kernel, o}, Conntrack: table, Reporter: o, Log: log})
+}
+
+func (o *observer) write(e event) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	_ = o.out.Encode(e)
+}
+
+func (o *observer) usage() *usage {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	u := &usage{Rounds: o.rounds, Worst: o.worst}
+	data, _ := os.ReadFile("/proc/self/status")
+	for line := range strings.Lines(string(data)) {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
+			kilobytes, _ := strconv.ParseUint(f[1], 10, 64)
+			u.Peak = kilobytes << 10
+		}
+	}
+	var r syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) == nil {
+		u.CPU = time.Duration(r.Utime.Nano() + r.Stime.Nano())
+	}
+	return u
+}
+
+// process is a child at work.
+type process struct {
+	in     io.WriteCloser
+	cmd    *exec.Cmd
+	events chan event
+	ready  time.Duration
+}
+
+// startAgent starts a child and waits until it is ready.
+func startAgent(kubeconfig string) (*process, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	c := exec.Command(self)
+	c.Env, c.Stderr = append(os.Environ(), childVariable+"="+kubeconfig), os.Stderr
+	in, err := c.StdinPipe()
+	if err != nil {
+		return nil, err
+	}
+	out, err := c.StdoutPipe()
+	if err != nil {
+		return nil, err
+	}
+	if err := c.Start(); err != nil {
+		return nil, err
+	}
+	p := &process{in: in, cmd: c, events: make(chan event, 1000)}
+	go func() {
+		defer close(p.events)
+		for d := json.NewDecoder(out); ; {
+			var e event
+			if d.Decode(&e) != nil {
+				return
+			}
+			p.events <- e
+		}
+	}()
+	e, err := p.wait(5*time.Minute, func(e event) bool { return e.Ready > 0 })
+	p.ready = e.Ready
+	return p, err
+}
+
+// wait returns the first event that is what is waited for.
+func (p *process) wait(most time.Duration, want func(event) bool) (event, error) {
+	for timeout := time.After(most); ; {
+		select {
+		case e, open := <-p.events:
+			if !open {
+				return event{}, fmt.Errorf("the agent has ended")
+			}
+			if want(e) {
+				return e, nil
+			}
+		case <-timeout:
+			return event{}, fmt.Errorf("nothing after %s", most)
+		}
+	}
+}
+
+// ask sends a line and waits for its answer.
+func (p *process) ask(line string) (event, error) {
+	if _, err := io.WriteString(p.in, line+"\n"); err != nil {
+		return event{}, err
+	}
+	return p.wait(10*time.Minute, func(e event) bool { return e.Usage != nil || e.Settled })
+}
+
+// stop ends the child.
+func (p *process) stop() error {
+	err := p.in.Close()
+	for range p.events { // until it has closed its output
+	}
+	if ended := p.cmd.Wait(); err == nil {
+		err = ended
+	}
+	return err
+}
