@@ -248,7 +248,7 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 		o.Logs = packets
 	}
 	collect := early.collect
-	report, err := f.reporter(log, backend.dataplane)
+	report, err := f.reporter(log, backend.dataplane, early.unseen)
 	if err != nil {
 		return err
 	}

@@ -13,7 +13,7 @@ import (
 
 // reporter returns what tells the cluster how this node is doing; nil where
 // there is no cluster.
-func (f *agentFlags) reporter(log *slog.Logger, dataplane v1alpha1.Dataplane) (*reporter.Reporter, error) {
+func (f *agentFlags) reporter(log *slog.Logger, dataplane v1alpha1.Dataplane, unseen func() int) (*reporter.Reporter, error) {
 	if f.from != "" {
 		return nil, nil
 	}
@@ -26,7 +26,7 @@ func (f *agentFlags) reporter(log *slog.Logger, dataplane v1alpha1.Dataplane) (*
 		return nil, err
 	}
 	return reporter.New(reporter.Options{
-		Client: c, Node: f.node, Version: currentVersion().Version, Dataplane: dataplane, Log: log,
+		Client: c, Node: f.node, Version: currentVersion().Version, Dataplane: dataplane, Unseen: unseen, Log: log,
 	})
 }
 

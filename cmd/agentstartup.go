@@ -28,6 +28,8 @@ type earlyPods struct {
 	run []func(context.Context) error
 	// attach says which agent it is.
 	attach func(*agent.Agent)
+	// unseen counts pods of which nothing shows whether they run; nil: not known.
+	unseen func() int
 	// follow returns what the agent reads its links by.
 	follow func(links.Reader) links.Reader
 }
@@ -56,7 +58,7 @@ func (f *agentFlags) startup(log *slog.Logger, from agent.Source) (*earlyPods, e
 		return nil, err
 	}
 	e := &earlyPods{
-		source: overlay, attach: func(a *agent.Agent) { overlay.Attach(a) }, follow: overlay.Follow,
+		source: overlay, attach: func(a *agent.Agent) { overlay.Attach(a) }, follow: overlay.Follow, unseen: overlay.Unseen,
 		collect: []prometheus.Collector{announcer, overlay}, run: []func(context.Context) error{announcer.Run},
 	}
 	if f.nri == nriOff {

@@ -98,6 +98,7 @@ type statusReport struct {
 	Agents       []statusAgent      `json:"agents"`
 	Guards       statusGuards       `json:"guards"`
 	Budgets      statusBudgets      `json:"budgets"`
+	Unseen       []statusUnseen     `json:"unseenPods,omitempty"`
 	Policies     statusPolicies     `json:"policies"`
 	Problems     []statusProblem    `json:"problems"`
 	// Notes say what could not be looked at.
@@ -169,6 +170,7 @@ func gatherStatus(ctx context.Context, c client.Reader, now time.Time) (*statusR
 	}
 	r.guards(settings)
 	r.budgets(settings)
+	r.unseen()
 	if err := r.policies(ctx, c); err != nil {
 		return nil, err
 	}

@@ -190,6 +190,27 @@ nothing is wrong
 	}
 }
 
+// Where neither the runtime nor an interface shows whether pods run, status names the node.
+func TestStatusOfUnseenPods(t *testing.T) {
+	r := gathered(t, installed(nil),
+		linuxNode("a", nil), nodeReport("a", func(s *v1alpha1.NodeState) { s.Counts.UnseenPods = 12 }),
+		linuxNode("b", nil), nodeReport("b", nil),
+	)
+	var out bytes.Buffer
+	if err := printStatus(streams{out: &out, errOut: &out}, r); err != nil {
+		t.Fatal(err)
+	}
+	want := `
+Neither the container runtime (NRI) nor an interface shows whether these pods run: one that is deleted by force is denied for its grace period and 30 seconds, an hour at most (docs/failures.md)
+NODE  PODS
+a     12
+nothing is wrong
+`
+	if !strings.HasSuffix(out.String(), want) || !r.Healthy {
+		t.Errorf("healthy %v, got\n%s\nwant\n%s", r.Healthy, out.String(), want)
+	}
+}
+
 func TestStatusIsSilentOfGuardsThatHaveMetNothing(t *testing.T) {
 	r := gathered(t, installed(nil), linuxNode("a", nil), nodeReport("a", func(s *v1alpha1.NodeState) {
 		s.Guards = map[string]v1alpha1.ReportedGuard{"source": {Mode: v1alpha1.GuardEnforce}}

@@ -31,6 +31,9 @@ func printStatus(s streams, r *statusReport) error {
 	if err := r.Budgets.print(s, c); err != nil {
 		return err
 	}
+	if err := printUnseen(s, c, r.Unseen); err != nil {
+		return err
+	}
 	if len(r.Problems) == 0 {
 		_, err := fmt.Fprintln(s.out, c.green("nothing is wrong"))
 		return err

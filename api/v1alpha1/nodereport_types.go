@@ -205,6 +205,12 @@ type ReportCounts struct {
 	// Ghosts counts addresses of pods whose object is gone and whose sandbox may still run.
 	// +optional
 	Ghosts int32 `json:"ghosts,omitempty"`
+	// UnseenPods counts pods of the node of which neither the container runtime (NRI) nor
+	// an interface of their own shows whether they run: if such a pod's object is gone
+	// before it has ended, its address is denied for its grace period and 30 seconds, an
+	// hour at most.
+	// +optional
+	UnseenPods int32 `json:"unseenPods,omitempty"`
 	// PastBudget counts policies and pods past a budget (spec.budgets): they
 	// deny what they govern or keep what was in force or, where budgets only count, are
 	// enforced all the same.

@@ -121,6 +121,32 @@ func (o *Overlay) bury(k key, p *pod) {
 	o.graves.book.Begin(g, o.opts.Clock.Now())
 }
 
+// Unseen counts the pods of this node of which nothing shows whether they run: neither
+// the runtime nor an interface that leads to their address. If the object of one goes
+// before it has ended, only time ends its ghost.
+func (o *Overlay) Unseen() (n int) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for k, p := range o.pods {
+		if p.local && !p.Spec.HostNetwork && o.unseen(k, p) {
+			n++
+		}
+	}
+	return n
+}
+
+func (o *Overlay) unseen(k key, p *pod) bool {
+	for _, s := range o.graves.sandboxes {
+		if b := (&box{Sandbox: s}); b.of(p.Pod) {
+			return false
+		}
+	}
+	return slices.ContainsFunc(o.word(k, p), func(a netip.Addr) bool {
+		at := o.graves.attached[a]
+		return at.pod != podRef(k) || !at.now
+	})
+}
+
 // haunts reports whether nobody else is known to have an address of a pod whose object
 // is gone. A pod elsewhere does not count where an interface of this node leads to it.
 func (o *Overlay) haunts(k key, p *pod, a netip.Addr, linked bool) bool {

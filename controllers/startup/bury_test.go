@@ -198,3 +198,34 @@ func TestGhostsWithoutASpareByte(t *testing.T) {
 		t.Errorf("ghosts are %v", w.ghosts)
 	}
 }
+
+// Pods of which nothing shows whether they run are counted, so that people know where
+// time alone ends ghosts.
+func TestUnseen(t *testing.T) {
+	const one = "api a/p u1 n1 10.0.0.1; "
+	for _, tt := range []struct {
+		name, steps string
+		want        int
+	}{
+		{"neither runtime nor interface", one, 1},
+		{"the runtime has its sandbox", one + "alive s1 a/p u1 10.0.0.1", 0},
+		{"that of another pod", one + "alive s1 a/p u0 10.0.0.1", 1},
+		{"a runtime that is lost", one + "alive s1 a/p u1 10.0.0.1; lost", 1},
+		{"an interface leads to it", one + "links a/p 10.0.0.1 veth1", 0},
+		{"no more", one + "links a/p 10.0.0.1 veth1; links a/p 10.0.0.1 none", 1},
+		{"to one of its addresses", "api a/p u1 n1 10.0.0.1 fd00::1; links a/p 10.0.0.1 veth1", 1},
+		{"a pod without an address", "api a/p u1 n1", 0},
+		{"a pod elsewhere", "api a/p u1 n2 10.0.2.1", 0},
+		{"one that is gone", one + "gone a/p", 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t)
+			for step := range strings.SplitSeq(strings.TrimSuffix(strings.TrimSpace(tt.steps), ";"), ";") {
+				w.do(strings.TrimLeft(step, " "))
+			}
+			if got := w.Unseen(); got != tt.want {
+				t.Errorf("%d, want %d", got, tt.want)
+			}
+		})
+	}
+}

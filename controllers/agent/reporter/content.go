@@ -63,6 +63,9 @@ func content(o *Options, s *agent.Status, took *durations, before *v1alpha1.Node
 		LastApply:    duration(took.last),
 		SlowestApply: duration(took.slowest(now)),
 	}
+	if o.Unseen != nil {
+		n.Counts.UnseenPods = int32(o.Unseen())
+	}
 	if !s.LastSuccess.IsZero() {
 		t := metav1.NewTime(s.LastSuccess.Truncate(time.Second))
 		n.LastSuccessTime = &t

@@ -83,6 +83,15 @@ func TestObjectsHeldBackAreErrors(t *testing.T) {
 	}
 }
 
+func TestUnseenPodsAreCounted(t *testing.T) {
+	for _, o := range []Options{{}, {Unseen: func() int { return 3 }}} {
+		n := content(&o, &agent.Status{}, &durations{}, &v1alpha1.NodeState{}, time.Unix(1, 0))
+		if want := map[bool]int32{true: 0, false: 3}[o.Unseen == nil]; n.Counts.UnseenPods != want {
+			t.Errorf("%d, want %d", n.Counts.UnseenPods, want)
+		}
+	}
+}
+
 func TestTextIsValid(t *testing.T) {
 	if got := cut("a\xffb", 10); got != "a?b" {
 		t.Errorf("got %q", got)

@@ -60,6 +60,8 @@ type Options struct {
 	// Version of the agent, Dataplane what programs the kernel, for people.
 	Version   string
 	Dataplane v1alpha1.Dataplane
+	// Unseen counts pods of which nothing shows whether they run; nil: not known.
+	Unseen func() int
 	// Window is the least time between two reports; default Window of the number of nodes.
 	Window time.Duration
 	// Clock; nil: the real one.
