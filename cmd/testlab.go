@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net/netip"
 
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane/iptables"
@@ -63,49 +62,24 @@ func nodesOf(spec lab.Spec) []string {
 	return out
 }
 
-// decide sends a probe. Packets do not say what decided: where they fare as the
+// decide sends probes. Packets do not say what decided: where they fare as the
 // core says, the core's stages tell the rest; where not, there are none.
-//
-// Of what is sent to a Service there is a probe for each endpoint, to which the nodes of
-// the lab translate it.
 func (s *labSession) decide(ctx context.Context, a *policytest.Attempt) ([]*model.Decision, error) {
-	var out []*model.Decision
-	for i, e := range s.world.Explain(a) {
-		if a.Service != (model.Ref{}) && len(a.Targets) == 0 {
-			out = append(out, &e.Decision)
-			continue
-		}
-		sent := e.Flow
-		if a.Translated() {
-			sent = a.Flow
-			if err := s.serve(a, &a.Targets[i]); err != nil {
-				return nil, err
-			}
-		}
-		r, err := s.lab.Probe(ctx, sent, lab.Options{})
-		if err != nil {
-			return nil, err
-		}
+	out := s.world.Decide(a)
+	arrived, err := fleet.Send(ctx, s.lab, s.world, a)
+	if err != nil {
+		return nil, err
+	}
+	for i, ok := range arrived {
 		action := model.Deny
-		if r.Delivered {
+		if ok {
 			action = model.Allow
 		}
-		d := &e.Decision
-		if d.Action != action {
-			d = &model.Decision{Flow: e.Flow, Action: action}
+		if out[i].Action != action {
+			out[i] = &model.Decision{Flow: out[i].Flow, Action: action}
 		}
-		out = append(out, d)
 	}
 	return out, nil
-}
-
-// serve has all nodes translate what is sent into one target.
-func (s *labSession) serve(a *policytest.Attempt, target *model.Flow) error {
-	return s.lab.SetServices(lab.Service{
-		Addr: netip.AddrPortFrom(a.Flow.Dst, a.Flow.DstPort), Protocol: a.Flow.Protocol,
-		Backends: []netip.AddrPort{netip.AddrPortFrom(target.Dst, target.DstPort)},
-		Via:      s.world.EntryNode(a, target),
-	})
 }
 
 func (s *labSession) close() error {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/translate"
 )
 
 // kind is what this package must know about a kind that it reads.
@@ -91,14 +92,18 @@ func speaksOfPolicy(gvk schema.GroupVersionKind) bool {
 	return known || strings.Contains(gvk.Kind, "NetworkPolicy") || strings.Contains(gvk.Kind, "NetworkPolicies")
 }
 
-// foreignKinds have a place in another command.
-var foreignKinds = map[schema.GroupKind]string{
-	{Group: networkPolicyGroup, Kind: "AdminNetworkPolicy"}:         "tierwall convert translates it",
-	{Group: networkPolicyGroup, Kind: "BaselineAdminNetworkPolicy"}: "tierwall convert translates it",
-	{Group: "cilium.io", Kind: "CiliumNetworkPolicy"}:               "tierwall convert translates it",
-	{Group: "cilium.io", Kind: "CiliumClusterwideNetworkPolicy"}:    "tierwall convert translates it",
-	{Group: "kustomize.config.k8s.io", Kind: "Kustomization"}:       "pass the output of kustomize build",
-	{Group: "kustomize.config.k8s.io", Kind: "Component"}:           "pass the output of kustomize build",
-	{Group: "crd.antrea.io", Kind: "ClusterNetworkPolicy"}:          "Antrea's own policies are not evaluated",
-	{Group: "crd.antrea.io", Kind: "NetworkPolicy"}:                 "Antrea's own policies are not evaluated",
-}
+// foreignKinds have a place in another command, or in none.
+var foreignKinds = func() map[schema.GroupKind]string {
+	out := map[schema.GroupKind]string{
+		{Group: "kustomize.config.k8s.io", Kind: "Kustomization"}: "pass the output of kustomize build",
+		{Group: "kustomize.config.k8s.io", Kind: "Component"}:     "pass the output of kustomize build",
+		{Group: "crd.antrea.io", Kind: "ClusterNetworkPolicy"}:    "Antrea's own policies are not evaluated",
+		{Group: "crd.antrea.io", Kind: "NetworkPolicy"}:           "Antrea's own policies are not evaluated",
+	}
+	for _, gvk := range translate.Kinds() {
+		if !translated(gvk) {
+			out[gvk.GroupKind()] = "tierwall convert translates it"
+		}
+	}
+	return out
+}()

@@ -43,6 +43,8 @@ func TestSlips(t *testing.T) {
 		{"projectcalico.org/v3", "BGPConfiguration", ""},
 		{"cilium.io/v2", "CiliumNode", ""},
 		{"cilium.io/v2", "CiliumNetworkPolicy", ""},
+		{"cilium.io/v2", "CiliumCIDRGroup", ""},
+		{"cilium.io/v2alpha1", "CiliumCIDRGroup", ""},
 		{"policy.open-cluster-management.io/v1beta1", "PolicySet", ""},
 		{"crd.antrea.io/v1beta1", "NetworkPolicy", ""},
 		{"serving.knative.dev/v1", "Service", ""},

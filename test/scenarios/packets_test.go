@@ -169,31 +169,37 @@ func (s *tally) run(t *testing.T, test *source.Test) {
 	}()
 	for i := range test.Spec.Cases {
 		c := &test.Spec.Cases[i]
-		flow, err := w.names.Resolve(c)
+		attempt, err := w.names.Attempt(c)
 		if err != nil {
 			t.Fatal(err)
 		}
-		r, err := l.Probe(ctx, flow, lab.Options{})
+		arrived, err := fleet.Send(ctx, l, w.names, &attempt)
 		if err != nil {
 			t.Fatal(err)
 		}
-		packet := model.Deny
-		if r.Delivered {
-			packet = model.Allow
-			s.delivered.Add(1)
-		} else {
-			s.dropped.Add(1)
-		}
-		core, naive := w.core.Decide(flow), w.naive.Decide(flow)
-		for _, v := range []struct {
-			who string
-			got model.Action
-		}{{"packet", packet}, {"core", core.Action}, {"oracle", naive.Action}} {
-			if v.got.String() != string(c.Expect) {
-				t.Errorf("%s: %s: %s, want %s (core: %s)", c.Name, v.who, v.got, c.Expect, policytest.Describe(&core))
+		core, naive := w.names.Decide(&attempt), naively(w.naive, &attempt)
+		for i, d := range core {
+			who := map[string]model.Action{"core": d.Action, "oracle": naive[i].Action}
+			if len(arrived) > 0 {
+				who["packet"] = s.count(arrived[i])
+			}
+			for name, got := range who {
+				if got.String() != string(c.Expect) {
+					t.Errorf("%s: %s: %s, want %s (core: %s)", c.Name, name, got, c.Expect, policytest.Describe(d))
+				}
 			}
 		}
 	}
+}
+
+// count counts a probe and returns what became of it.
+func (s *tally) count(arrived bool) model.Action {
+	if arrived {
+		s.delivered.Add(1)
+		return model.Allow
+	}
+	s.dropped.Add(1)
+	return model.Deny
 }
 
 func nodesOf(s *lab.Spec) []string {

@@ -148,7 +148,11 @@ func runTest(t *testing.T, test *source.Test) {
 // translation deny of what is sent stays denied, and all else fares as the target.
 func naively(naive *oracle.World, a *policytest.Attempt) []*model.Decision {
 	sent := naive.Decide(a.Flow)
-	if len(a.Targets) == 0 {
+	switch {
+	case len(a.Targets) > 0:
+	case a.Service != (model.Ref{}): // a Service without endpoints takes nothing
+		return []*model.Decision{{Flow: a.Flow, Action: model.Deny}}
+	default:
 		return []*model.Decision{&sent}
 	}
 	if a.Translated() && sent.Action == model.Deny {
