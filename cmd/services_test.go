@@ -52,6 +52,11 @@ spec: {clusterIP: 10.96.0.11, internalTrafficPolicy: Local, externalTrafficPolic
 ---
 apiVersion: v1
 kind: Service
+metadata: {name: remote, namespace: q}
+spec: {clusterIP: 10.96.0.13, selector: {shut: "yes"}, ports: [{port: 80, targetPort: 8080, nodePort: 30082}]}
+---
+apiVersion: v1
+kind: Service
 metadata: {name: headless, namespace: q}
 spec: {clusterIP: None, selector: {app: dns}, ports: [{port: 80, targetPort: 8080}]}
 ---
@@ -94,6 +99,13 @@ func TestServiceTargets(t *testing.T) {
 		{from: "203.0.113.1", to: "192.168.0.2", port: "30053/UDP", status: exitOK, want: []string{"sent to 192.168.0.2:30053: 2 endpoints"}},
 		{from: "203.0.113.1", to: "node:n2", port: "30080", status: exitNegative, want: []string{"Service/q/local port 80/TCP, sent to 192.168.0.2:30080: 1 endpoint", "dns-2"}},
 		{from: "203.0.113.1", to: "node:n1", port: "30080", status: exitOK, want: []string{"1 endpoint\n", "dns-1"}},
+		{from: "node:n2", to: "node:n1", port: "30080", status: exitOK, want: []string{"sent to 192.168.0.1:30080: 1 endpoint\n", "dns-1"}},
+		{from: "node:n1", to: "node:n2", port: "30080", status: exitNegative, want: []string{"sent to 192.168.0.2:30080: 1 endpoint\n", "dns-2"}},
+		{from: "node:n1", to: "node:n1", port: "30080", status: exitNegative, want: []string{"sent to 192.168.0.1:30080: 2 endpoints", "dns-2"}},
+		// By way of another node a node is not the pod's own any more.
+		{from: "node:n2", to: "node:n2", port: "30082", status: exitOK, want: []string{"Service/q/remote port 80/TCP, sent to 192.168.0.2:30082: 1 endpoint\n", "a node reaches its own pods always"}},
+		{from: "node:n2", to: "node:n1", port: "30082", status: exitNegative, want: []string{"sent to 192.168.0.1:30082: 1 endpoint\n", "NetworkPolicy/q/shut"}},
+		{from: "q/a", to: "node:n1", port: "30080", status: exitNegative, want: []string{"sent to 192.168.0.1:30080: 2 endpoints", "dns-2"}},
 		{from: "203.0.113.1", to: "node:n1", port: "30081", status: exitOK, want: []string{"Node/n1 (192.168.0.1)  TCP 30081"}},
 		{from: "q/a", to: "10.96.0.11", port: "80", status: exitOK, want: []string{"1 endpoint\n", "dns-1"}},
 		{from: "q/a", to: "svc:q/headless", port: "80", status: exitNegative, want: []string{"2 endpoints, 1 of them denied"}},

@@ -81,13 +81,14 @@ func (w *World) translate(a *Attempt, m service.Match) {
 }
 
 // onlyNode is the node whose endpoints alone get the traffic by the Service's traffic
-// policies; nil for all. What pods send to an address for clients outside gets to all.
+// policies; nil for all. What pods send to an address for clients outside gets to all,
+// and so does what a node sends to itself; to a node, another one is outside.
 func (w *World) onlyNode(a *Attempt, m service.Match) *string {
 	src, dst := w.Index.End(a.Flow.Src), w.Index.End(a.Flow.Dst)
 	inside, node := inside(&src), src.Node()
 	switch {
 	case m.Internal && m.Service.LocalInternal && inside:
-	case m.NodePort && m.Service.LocalExternal && !inside:
+	case m.NodePort && m.Service.LocalExternal && (!inside || src.IsHost() && src.Node() != dst.Node()):
 		node = dst.Node()
 	default:
 		return nil

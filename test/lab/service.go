@@ -22,7 +22,8 @@ const masqueradeMark = 0x4000
 // SetServices replaces the services of the lab. Every node translates their
 // addresses by a table of its own, at prerouting and output with the priority of
 // destination NAT (-100), and masquerades at postrouting (100), as kube-proxy
-// does. Established connections keep their backend. It needs the nft command.
+// does. An address of a node is translated by that node alone: it is a node port.
+// Established connections keep their backend. It needs the nft command.
 func (l *Lab) SetServices(services ...Service) error {
 	if _, err := exec.LookPath("nft"); err != nil {
 		return fmt.Errorf("lab: services need the command nft (package nftables): %w", err)
@@ -61,10 +62,9 @@ func (l *Lab) SetServices(services ...Service) error {
 			return err
 		}
 	}
-	text := renderServices(services)
 	for name := range nodes {
 		c := l.Command(name, "nft", "-f", "-")
-		c.Stdin = strings.NewReader(text)
+		c.Stdin = strings.NewReader(renderServices(l.translatedBy(name, nodes, services)))
 		if out, err := c.CombinedOutput(); err != nil {
 			return fmt.Errorf("lab: node %s: services: nft: %w: %s", name, err, out)
 		}
@@ -73,6 +73,15 @@ func (l *Lab) SetServices(services ...Service) error {
 	defer l.mu.Unlock()
 	l.services = slices.Clone(services)
 	return nil
+}
+
+// translatedBy returns the services that a node translates: all but those at an address
+// of another node.
+func (l *Lab) translatedBy(name string, nodes map[string]*node, services []Service) []Service {
+	return slices.DeleteFunc(slices.Clone(services), func(s Service) bool {
+		owner, ok := l.Owner(s.Addr.Addr())
+		return ok && owner != name && nodes[owner] != nil
+	})
 }
 
 func (s *Service) check() error {

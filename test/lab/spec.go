@@ -95,7 +95,8 @@ type Host struct {
 	Behind, Link string
 }
 
-// Service is a virtual address that every node translates to backends.
+// Service is a virtual address that every node translates to backends, or a port of a
+// node that this node translates.
 type Service struct {
 	Addr     netip.AddrPort
 	Protocol model.Protocol // TCP, UDP or SCTP
