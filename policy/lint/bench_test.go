@@ -1,18 +1,16 @@
 package lint
 
 import (
-	"fmt"
 	"testing"
 
 	"github.com/tierwall/tierwall/test/bench"
 )
 
-// BenchmarkRun1000 lints a cluster of 1,000 pods and 210 policies, and one where
-// every pod is told apart from every other (1,210 policies).
-func BenchmarkRun1000(b *testing.B) {
-	for _, distinct := range []bool{false, true} {
-		ix := bench.Cluster(distinct)
-		b.Run(fmt.Sprintf("distinct=%t", distinct), func(b *testing.B) {
+// BenchmarkRun lints clusters of 5,000 pods and 500 policies.
+func BenchmarkRun(b *testing.B) {
+	for _, shape := range bench.Shapes() {
+		ix := bench.Cluster(shape)
+		b.Run(string(shape), func(b *testing.B) {
 			for b.Loop() {
 				Run(ix, nil, nil, nil)
 			}
