@@ -1,6 +1,7 @@
 package diff
 
 import (
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -38,15 +39,15 @@ func (w *worlds) classes() []*class {
 		clean := x.a != nil && x.b != nil
 		key = append(key[:0], x.family)
 		if x.a != nil {
-			key = w.a.Sight(w.a.Role(append(key, 'a'), x.a), x.a, inA)
+			key = binary.LittleEndian.AppendUint32(w.a.Role(append(key, 'a'), x.a), uint32(w.a.Sight(x.a, inA)))
 		}
 		if x.b != nil {
-			key = w.b.Sight(w.b.Role(append(key, 'b'), x.b), x.b, inB)
+			key = binary.LittleEndian.AppendUint32(w.b.Role(append(key, 'b'), x.b), uint32(w.b.Sight(x.b, inB)))
 		}
 		if clean {
 			clean = x.a.Node == x.b.Node &&
 				string(w.a.Role(nil, x.a)) == string(w.b.Role(nil, x.b)) &&
-				string(w.a.Sight(nil, x.a, both)) == string(w.b.Sight(nil, x.b, both))
+				w.a.Sight(x.a, both) == w.b.Sight(x.b, both)
 		}
 		if clean {
 			key = append(key, 'c')

@@ -69,9 +69,9 @@ func (l *linter) reach() {
 func (l *linter) follow(c *ownChain, fates map[ruleKey]*fate) {
 	var sources, destinations []*space.Party
 	if c.Direction == model.Ingress {
-		sources, destinations = l.distinct(c, l.peers, false), l.distinct(c, c.own, true)
+		sources, destinations = l.distinct(c, l.kinds, false), l.distinct(c, c.own, true)
 	} else {
-		sources, destinations = l.distinct(c, c.own, false), l.distinct(c, l.peers, true)
+		sources, destinations = l.distinct(c, c.own, false), l.distinct(c, l.kinds, true)
 	}
 	for _, s := range sources {
 		for _, d := range destinations {

@@ -70,8 +70,8 @@ type linter struct {
 	findings []Finding
 
 	// parties are the addresses of endpoints and nodes; peers are these and one
-	// of each group of outside addresses.
-	parties, peers []*space.Party
+	// of each group of outside addresses; kinds are one of all peers that rules see alike.
+	parties, peers, kinds []*space.Party
 	// resolved are the policies that apply to any endpoint, with their sets.
 	resolved map[model.Ref]*policy.Policy
 	chains   []ownChain
@@ -123,6 +123,7 @@ func newLinter(ix *policy.Index, known []model.Ref) *linter {
 	for _, g := range space.Cut(l.e) {
 		l.peers = append(l.peers, l.e.Party(g.Addr))
 	}
+	l.kinds = l.e.Distinct(l.peers)
 	l.collectChains()
 	return l
 }

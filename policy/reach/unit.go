@@ -2,6 +2,7 @@ package reach
 
 import (
 	"cmp"
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -171,7 +172,7 @@ func (m *Map) class(x *member) int {
 	var key []byte
 	for _, p := range x.parties {
 		key = append(key, byte(p.Addr.BitLen()))
-		key = m.ev.Sight(m.ev.Role(key, p), p, m.halves)
+		key = binary.LittleEndian.AppendUint32(m.ev.Role(key, p), uint32(m.ev.Sight(p, m.halves)))
 	}
 	id, ok := m.classes[string(key)]
 	if !ok {

@@ -42,12 +42,17 @@ func (e *Evaluator) chainIDs(b []byte, eff *policy.Effective, exists bool) []byt
 	case eff == nil:
 		return append(b, '?')
 	}
-	b = append(b, '+', byte(eff.DefaultAction))
-	for _, c := range Chains(eff) {
-		b = append(b, c.Stage[0], c.Stage[len(c.Stage)-1])
-		b = binary.AppendUvarint(b, uint64(e.chain(c.Chain, c.Direction).id))
+	ids, ok := e.chainsOf[eff]
+	if !ok {
+		ids = []byte{'+', byte(eff.DefaultAction)}
+		for _, c := range Chains(eff) {
+			ids = append(ids, c.Stage[0], c.Stage[len(c.Stage)-1])
+			ids = binary.AppendUvarint(ids, uint64(e.chain(c.Chain, c.Direction).id))
+		}
+		ids = append(ids, ';')
+		e.chainsOf[eff] = ids
 	}
-	return append(b, ';')
+	return append(b, ids...)
 }
 
 // Halves numbers the directions of the policies that apply to any endpoint, sorted.
@@ -67,26 +72,36 @@ func Common(a, b []int32) []int32 {
 	return out
 }
 
-// Sight appends how the rules of the given halves see a party as source and as
-// destination.
-func (e *Evaluator) Sight(b []byte, p *Party, halves []int32) []byte {
-	start := len(b)
-	b = append(b, 0, 0, 0, 0)
+// Sight numbers how the rules of the given halves, one or more, see a party as source and as
+// destination: of Evaluators of one Table, equal numbers for equal halves are equal sights. The
+// halves must not change.
+func (e *Evaluator) Sight(p *Party, halves []int32) int32 {
+	if len(halves) == 0 {
+		return 0
+	}
+	seen := e.seen(p)
+	if id, ok := seen.whole[&halves[0]]; ok {
+		return id
+	}
+	var b []byte
 	for _, id := range halves {
 		h := e.t.halfByID[id]
 		for _, side := range []int{source, destination} {
 			if h.indifferent[side] {
 				continue
 			}
-			if v := e.halfVector(h, side, p); v != noRule {
+			if v := e.halfVector(h, side, seen); v != noRule {
 				b = binary.AppendUvarint(b, uint64(id)<<1|uint64(side))
 				b = binary.AppendUvarint(b, uint64(v))
 			}
 		}
 	}
-	// The length first, so that what is appended behind cannot be taken for more of it.
-	binary.LittleEndian.PutUint32(b[start:], uint32(len(b)-start))
-	return b
+	id := e.t.sights.id(string(b), struct{}{})
+	if seen.whole == nil {
+		seen.whole = map[*int32]int32{}
+	}
+	seen.whole[&halves[0]] = id
+	return id
 }
 
 // NodeMatters says whether traffic between two parties depends on their being

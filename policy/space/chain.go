@@ -2,6 +2,7 @@ package space
 
 import (
 	"encoding/binary"
+	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -115,18 +116,26 @@ type frame struct {
 	def       model.Action
 }
 
-type resultKey struct {
-	chain, src, dst int32
-	frame           frame
+// frame numbers a frame: there are a handful.
+func (t *Table) frame(f frame) int32 {
+	i := slices.Index(t.frames, f)
+	if i < 0 {
+		i = len(t.frames)
+		t.frames = append(t.frames, f)
+	}
+	return int32(i)
 }
 
-// result evaluates a chain for all packets, given what its policies' sides say
-// about the two addresses.
-func (t *Table) result(c *chain, f frame, src, dst int32) *Outcome {
-	k := resultKey{c.id, src, dst, f}
+type resultKey struct{ chain, src, dst, frame int32 }
+
+// result evaluates a chain for all packets in a numbered frame, given what its
+// policies' sides say about the two addresses.
+func (t *Table) result(c *chain, numbered, src, dst int32) *Outcome {
+	k := resultKey{c.id, src, dst, numbered}
 	if got, ok := t.results[k]; ok {
 		return got
 	}
+	f := t.frames[numbered]
 	var parts []Part
 	decide := func(s Space, v model.Verdict) {
 		if !s.IsEmpty() {

@@ -137,8 +137,12 @@ func sortedKeys[V any](m map[int32]V) []int32 {
 	return out
 }
 
-// load numbers the chains of every endpoint.
+// load numbers the chains of every endpoint: all rules are known then, and with them which
+// addresses are alike.
 func (e *Evaluator) load() {
+	if e.alike != nil {
+		return
+	}
 	seen := map[*policy.Effective]bool{}
 	for _, r := range e.ix.Endpoints() {
 		if eff := e.ix.Effective(r); eff != nil && !seen[eff] {
@@ -147,6 +151,10 @@ func (e *Evaluator) load() {
 				e.chain(c.Chain, c.Direction)
 			}
 		}
+	}
+	e.alike = e.newLookalikes()
+	for _, p := range e.parties {
+		p.sight = nil
 	}
 }
 

@@ -15,17 +15,27 @@ type Evaluator struct {
 	ix *policy.Index
 	t  *Table
 
-	chains  map[chainSlice]*chain
-	empty   [2]*chain               // by direction
-	rules   map[int32][]policy.Rule // of halves, with the sets of this Index
-	triples map[*policy.Set]*triples
-	parties map[netip.Addr]*Party
+	chains map[chainSlice]*chain
+	empty  [2]*chain // by direction
+	halves map[policyHalf]*half
+	rules  map[int32][]policy.Rule // of halves, with the sets of this Index
+	alike  *lookalikes             // nil before load
+	// chainsOf are the numbers of the chains of effective policies, as Role appends them.
+	chainsOf map[*policy.Effective][]byte
+	triples  map[*policy.Set]*triples
+	parties  map[netip.Addr]*Party
 	// guarded are the nodes with host endpoints that have policies for what passes the node.
 	guarded     map[string]bool
 	surrounding *policy.Surroundings
 	settings    *model.Settings
 	views       []view        // a buffer
 	stops       []policy.Stop // a buffer
+}
+
+// policyHalf is one direction of a policy.
+type policyHalf struct {
+	p   *policy.Policy
+	dir model.Direction
 }
 
 type chainSlice struct {
@@ -41,8 +51,8 @@ func NewEvaluator(ix *policy.Index) *Evaluator { return NewTable().Evaluator(ix)
 func (t *Table) Evaluator(ix *policy.Index) *Evaluator {
 	e := &Evaluator{
 		ix: ix, t: t,
-		chains: map[chainSlice]*chain{}, rules: map[int32][]policy.Rule{},
-		triples: map[*policy.Set]*triples{}, parties: map[netip.Addr]*Party{},
+		chains: map[chainSlice]*chain{}, halves: map[policyHalf]*half{}, rules: map[int32][]policy.Rule{},
+		chainsOf: map[*policy.Effective][]byte{}, triples: map[*policy.Set]*triples{}, parties: map[netip.Addr]*Party{},
 		guarded: map[string]bool{}, surrounding: ix.Surroundings(), settings: ix.Settings(),
 	}
 	if e.settings == nil {
@@ -66,7 +76,7 @@ func (e *Evaluator) Index() *policy.Index { return e.ix }
 func (e *Evaluator) chain(c policy.Chain, dir model.Direction) *chain {
 	if len(c) == 0 {
 		if e.empty[dir] == nil {
-			e.empty[dir] = e.t.chain(nil, dir)
+			e.empty[dir] = e.t.chain(nil, dir, e.half)
 		}
 		return e.empty[dir]
 	}
@@ -74,19 +84,38 @@ func (e *Evaluator) chain(c policy.Chain, dir model.Direction) *chain {
 	if n, ok := e.chains[k]; ok {
 		return n
 	}
-	n := e.t.chain(c, dir)
+	n := e.t.chain(c, dir, e.half)
 	e.chains[k] = n
-	for i, ti := range n.tiers {
-		for j, h := range ti.halves {
-			e.rules[h.id] = rulesOf(c[i].Policies[j], dir)
+	return n
+}
+
+// half numbers one direction of a policy of this Index.
+func (e *Evaluator) half(p *policy.Policy, dir model.Direction) *half {
+	k := policyHalf{p, dir}
+	h, ok := e.halves[k]
+	if ok {
+		return h
+	}
+	h = e.t.half(p, dir)
+	e.halves[k] = h
+	if _, known := e.rules[h.id]; known {
+		return h
+	}
+	e.rules[h.id] = rulesOf(p, dir)
+	if e.alike != nil {
+		// A policy of no endpoint: its rules may tell apart what is alike to all others.
+		e.alike = nil
+		for _, x := range e.parties {
+			x.sight = nil
 		}
 	}
-	return n
+	return h
 }
 
 // sideView numbers what the policies of a chain say about an address on one side.
 func (e *Evaluator) sideView(c *chain, side int, p *Party) int32 {
-	if id, ok := p.ofChain[side].get(c.id); ok {
+	seen := e.seen(p)
+	if id, ok := seen.ofChain[side].get(c.id); ok {
 		return id
 	}
 	v := e.views[:0]
@@ -94,43 +123,43 @@ func (e *Evaluator) sideView(c *chain, side int, p *Party) int32 {
 		if h.indifferent[side] {
 			continue
 		}
-		if vector := e.halfVector(h, side, p); vector != noRule {
+		if vector := e.halfVector(h, side, seen); vector != noRule {
 			v = append(v, view{int32(pos), vector})
 		}
 	}
 	e.views = v
 	id := e.t.view(v)
-	p.ofChain[side].set(c.id, id)
+	seen.ofChain[side].set(c.id, id)
 	return id
 }
 
-func (e *Evaluator) halfVector(h *half, side int, p *Party) int32 {
+func (e *Evaluator) halfVector(h *half, side int, s *sight) int32 {
 	if h.indifferent[side] {
 		return h.fixed[side]
 	}
-	if id, ok := p.ofHalf[side].get(h.id); ok {
+	if id, ok := s.ofHalf[side].get(h.id); ok {
 		return id
 	}
 	rules := e.rules[h.id]
 	v := make([]int32, len(rules))
 	for i := range rules {
 		n := h.sides[side][i]
-		id, ok := p.ofSide.get(n)
+		id, ok := s.ofSide.get(n)
 		if !ok {
-			id = e.side(&rules[i], side, p.Addr)
-			p.ofSide.set(n, id)
+			id = e.side(&rules[i], side, s.addr)
+			s.ofSide.set(n, id)
 		}
 		v[i] = id
 	}
 	id := e.t.vector(v)
-	p.ofHalf[side].set(h.id, id)
+	s.ofHalf[side].set(h.id, id)
 	return id
 }
 
 // evaluate evaluates one chain for all packets between two parties.
 func (e *Evaluator) evaluate(c policy.StageChain, src, dst *Party) *Outcome {
 	n := e.chain(c.Chain, c.Direction)
-	return e.t.result(n, frame{c.Stage, c.EndOfTier, c.Default}, e.sideView(n, source, src), e.sideView(n, destination, dst))
+	return e.t.result(n, e.t.frame(frame{c.Stage, c.EndOfTier, c.Default}), e.sideView(n, source, src), e.sideView(n, destination, dst))
 }
 
 // Walk follows all packets between two parties through a chain and tells visit

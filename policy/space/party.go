@@ -30,9 +30,7 @@ type Party struct {
 	// guarded: host endpoints of the node have policies for what passes it.
 	guarded bool
 
-	ofSide          answers // by side number
-	ofHalf, ofChain [2]answers
-	failsafe        map[failsafeKey]*Outcome // of the other party
+	sight *sight // nil until it is asked for: see Evaluator.seen
 }
 
 // Party finds out whose an address is.
@@ -41,7 +39,7 @@ func (e *Evaluator) Party(a netip.Addr) *Party {
 	if p, ok := e.parties[a]; ok {
 		return p
 	}
-	p := &Party{Addr: a, end: e.ix.End(a), failsafe: map[failsafeKey]*Outcome{}}
+	p := &Party{Addr: a, end: e.ix.End(a)}
 	e.parties[a] = p
 	p.Node, p.Host, p.UnknownWorkload = p.end.Node(), p.end.IsHost(), p.end.IsUnknownWorkload()
 	if pod, ok := e.ix.Endpoint(p.end.Pod()); ok {

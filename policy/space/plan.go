@@ -60,7 +60,8 @@ type failsafeKey struct {
 
 func (e *Evaluator) failsafeOutcome(st *policy.Stop, peer *Party) *Outcome {
 	k := failsafeKey{st.Direction, st.Stage}
-	if got := peer.failsafe[k]; got != nil && len(st.Tunnels) == 0 {
+	seen := e.seen(peer)
+	if got := seen.failsafe[k]; got != nil && len(st.Tunnels) == 0 {
 		return got
 	}
 	open := e.FailsafeSpace(st.Direction, peer.Addr)
@@ -71,7 +72,10 @@ func (e *Evaluator) failsafeOutcome(st *policy.Stop, peer *Party) *Outcome {
 		{Space: open.Complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
 	})
 	if len(st.Tunnels) == 0 {
-		peer.failsafe[k] = o
+		if seen.failsafe == nil {
+			seen.failsafe = map[failsafeKey]*Outcome{}
+		}
+		seen.failsafe[k] = o
 	}
 	return o
 }

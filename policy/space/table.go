@@ -21,6 +21,8 @@ type Table struct {
 	views    interner[[]view]  // what the halves of a chain say about it
 	spaces   interner[Space]
 	sides    interner[struct{}]
+	sights   interner[struct{}] // what many halves say about an address
+	frames   []frame
 	hits     map[hitsKey][]hit
 	results  map[resultKey]*Outcome
 	outcomes map[string]*Outcome
@@ -33,7 +35,7 @@ type Table struct {
 func NewTable() *Table {
 	t := &Table{
 		halves: map[string]*half{}, chains: map[string]*chain{},
-		vectors: newInterner[[]int32](), views: newInterner[[]view](), spaces: newInterner[Space](), sides: newInterner[struct{}](),
+		vectors: newInterner[[]int32](), views: newInterner[[]view](), spaces: newInterner[Space](), sides: newInterner[struct{}](), sights: newInterner[struct{}](),
 		hits: map[hitsKey][]hit{}, results: map[resultKey]*Outcome{}, outcomes: map[string]*Outcome{},
 		plans: map[string]*Fate{}, fates: map[string]*Fate{},
 	}
@@ -287,8 +289,8 @@ type tier struct {
 	last     model.Ref // the last enforced policy
 }
 
-// chain numbers a chain.
-func (t *Table) chain(c policy.Chain, dir model.Direction) *chain {
+// chain numbers a chain, given how to number the halves of its policies.
+func (t *Table) chain(c policy.Chain, dir model.Direction, numbered func(*policy.Policy, model.Direction) *half) *chain {
 	n := &chain{dir: dir}
 	key := []byte{byte(dir)}
 	for i := range c {
@@ -296,7 +298,7 @@ func (t *Table) chain(c policy.Chain, dir model.Direction) *chain {
 		ti := tier{start: len(n.halves), name: tc.Tier.Name, def: tc.Tier.DefaultAction, enforced: tc.Enforced}
 		key = fmt.Appendf(key, "\n%q %d %t", ti.name, ti.def, ti.enforced)
 		for _, p := range tc.Policies {
-			h := t.half(p, dir)
+			h := numbered(p, dir)
 			if h.indifferent[source] && h.fixed[source] != noRule {
 				n.steady = append(n.steady, int32(len(n.halves)))
 			}
