@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/log"
 	webhook "sigs.k8s.io/controller-runtime/pkg/webhook/admission"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
@@ -129,7 +130,7 @@ func findings(p *model.Policy) []lint.Finding {
 // tier says what is wrong with the tier of a policy. A tier that cannot be read is
 // not spoken of.
 func (v *validator) tier(ctx context.Context, p *model.Policy) *model.Problem {
-	if builtIn(p.Tier) {
+	if builtin.IsTier(p.Tier) {
 		return nil
 	}
 	var t v1alpha1.Tier
@@ -148,11 +149,6 @@ func (v *validator) tier(ctx context.Context, p *model.Policy) *model.Problem {
 		return &model.Problem{Object: p.Ref, Field: "spec.tier", Message: fmt.Sprintf("tier %q is being deleted", p.Tier)}
 	}
 	return nil
-}
-
-// builtIn says whether a tier is there always, with or without an object.
-func builtIn(tier string) bool {
-	return tier == "kube-admin" || tier == v1alpha1.DefaultTier || tier == "kube-baseline"
 }
 
 // tierOf is the tier of a policy, "" of another object.

@@ -9,6 +9,7 @@ import (
 	"k8s.io/utils/ptr"
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
@@ -56,22 +57,21 @@ func removable(tw *v1alpha1.Tierwall, s Settings) []client.Object {
 	return []client.Object{daemonSet(tw, s), service(tw, s), clusterRoleBinding(s), clusterRole(), serviceAccount(s)}
 }
 
-// builtInTier is one of the tiers that are always there.
-func builtInTier(name string, order float64, end v1alpha1.Action) client.Object {
-	t := &v1alpha1.Tier{Spec: v1alpha1.TierSpec{Order: ptr.To(order), DefaultAction: ptr.To(end)}}
-	t.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Tier"))
-	t.Name = name
-	// A tier is no part of the agents: no component.
-	t.Labels = map[string]string{labelPartOf: "tierwall", labelManagedBy: FieldOwner}
-	return t
-}
-
+// builtInTiers are the objects of the built-in tiers.
 func builtInTiers() []client.Object {
-	return []client.Object{
-		builtInTier("kube-admin", 1000, v1alpha1.Pass),
-		builtInTier("default", 1_000_000, v1alpha1.Deny),
-		builtInTier("kube-baseline", 10_000_000, v1alpha1.Pass),
+	var out []client.Object
+	for _, b := range builtin.Tiers() {
+		t := &v1alpha1.Tier{Spec: v1alpha1.TierSpec{Order: ptr.To(b.Order), DefaultAction: ptr.To(v1alpha1.Deny)}}
+		if b.Pass {
+			t.Spec.DefaultAction = ptr.To(v1alpha1.Pass)
+		}
+		t.SetGroupVersionKind(v1alpha1.GroupVersion.WithKind("Tier"))
+		t.Name = b.Name
+		// A tier is no part of the agents: no component.
+		t.Labels = map[string]string{labelPartOf: "tierwall", labelManagedBy: FieldOwner}
+		out = append(out, t)
 	}
+	return out
 }
 
 // toApply turns an object into what is sent to the API server: only what the

@@ -25,6 +25,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 	"sigs.k8s.io/controller-runtime/pkg/source"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
@@ -126,7 +127,7 @@ func (r *reconciler) watch(b *ctrl.Builder, namespace string) error {
 	}
 	return b.
 		Watches(&v1alpha1.Tierwall{}, always, builder.WithPredicates(named("", v1alpha1.TierwallName))).
-		Watches(&v1alpha1.Tier{}, always, builder.WithPredicates(named("", "kube-admin", "default", "kube-baseline"))).
+		Watches(&v1alpha1.Tier{}, always, builder.WithPredicates(named("", builtin.TierNames()...))).
 		Watches(&corev1.Pod{}, always, builder.WithPredicates(agents)).
 		WatchesRawSource(source.Func(func(_ context.Context, q workqueue.TypedRateLimitingInterface[reconcile.Request]) error {
 			q.Add(theOne) // also where there is no object at all

@@ -15,6 +15,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/controller/controllerutil"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
@@ -42,11 +43,6 @@ type reconciler struct {
 
 var _ reconcile.Reconciler = (*reconciler)(nil)
 
-// builtIn says whether a tier is there always: nobody can delete it.
-func builtIn(name string) bool {
-	return name == "kube-admin" || name == v1alpha1.DefaultTier || name == "kube-baseline"
-}
-
 // Reconcile puts the finalizer on a tier, and takes it off one that is to go and
 // holds no policy.
 func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
@@ -57,7 +53,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 		return reconcile.Result{}, fmt.Errorf("reading Tier/%s: %w", req.Name, err)
 	}
 	switch held := controllerutil.ContainsFinalizer(&tier, Finalizer); {
-	case builtIn(tier.Name):
+	case builtin.IsTier(tier.Name):
 		return reconcile.Result{}, nil
 	case tier.DeletionTimestamp.IsZero() && held, !tier.DeletionTimestamp.IsZero() && !held:
 		return reconcile.Result{}, nil

@@ -16,6 +16,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/handler"
 	"sigs.k8s.io/controller-runtime/pkg/reconcile"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
@@ -97,7 +98,7 @@ func (e enqueue) Delete(_ context.Context, ev event.DeleteEvent, q queue) { e.lo
 
 func (e enqueue) look(q queue, policy client.Object) {
 	for _, tier := range tiersOf(policy) {
-		if !builtIn(tier) {
+		if !builtin.IsTier(tier) {
 			q.AddAfter(reconcile.Request{NamespacedName: types.NamespacedName{Name: tier}}, e.settle)
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"net/netip"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/selector"
 )
 
@@ -20,9 +21,9 @@ const NativeOrder = 1000
 
 // Names of the built-in tiers.
 const (
-	TierKubeAdmin    = "kube-admin"
-	TierDefault      = "default"
-	TierKubeBaseline = "kube-baseline"
+	TierKubeAdmin    = builtin.KubeAdmin
+	TierDefault      = builtin.Default
+	TierKubeBaseline = builtin.KubeBaseline
 )
 
 // Tier is an ordered group of policies.
@@ -41,11 +42,15 @@ func (t *Tier) Key() Ref { return Ref{Kind: KindTier, Name: t.Name} }
 // BuiltinTiers returns the tiers that always exist, in order. An object of one
 // of these names never changes its order or default action.
 func BuiltinTiers() []*Tier {
-	return []*Tier{
-		{Name: TierKubeAdmin, Order: 1000, DefaultAction: Pass},
-		{Name: TierDefault, Order: 1_000_000, DefaultAction: Deny},
-		{Name: TierKubeBaseline, Order: 10_000_000, DefaultAction: Pass},
+	var out []*Tier
+	for _, b := range builtin.Tiers() {
+		t := &Tier{Name: b.Name, Order: b.Order, DefaultAction: Deny}
+		if b.Pass {
+			t.DefaultAction = Pass
+		}
+		out = append(out, t)
 	}
+	return out
 }
 
 // CompareTiers is the order in which tiers are evaluated: by order, missing

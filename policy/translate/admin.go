@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
@@ -29,10 +30,10 @@ func (o *adminNetworkPolicy) translate(t *translation) error {
 	p := &v1alpha1.GlobalNetworkPolicy{
 		TypeMeta:   typeMeta(v1alpha1.GroupVersion, "GlobalNetworkPolicy"),
 		ObjectMeta: meta,
-		Spec:       v1alpha1.GlobalNetworkPolicySpec{Tier: tierKubeAdmin},
+		Spec:       v1alpha1.GlobalNetworkPolicySpec{Tier: builtin.KubeAdmin},
 	}
 	if baseline {
-		p.Spec.Tier = tierKubeBaseline
+		p.Spec.Tier = builtin.KubeBaseline
 	}
 	if o.Spec.Priority != nil {
 		order := float64(*o.Spec.Priority)

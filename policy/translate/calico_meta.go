@@ -10,6 +10,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
@@ -131,14 +132,9 @@ func syncedKind(name string) (kind, native string) {
 // Tiers that every Tierwall cluster has, and Calico's names for them.
 var calicoTierNames = map[string]string{
 	"":                           v1alpha1.DefaultTier,
-	"adminnetworkpolicy":         tierKubeAdmin,
-	"baselineadminnetworkpolicy": tierKubeBaseline,
+	"adminnetworkpolicy":         builtin.KubeAdmin,
+	"baselineadminnetworkpolicy": builtin.KubeBaseline,
 }
-
-const (
-	tierKubeAdmin    = "kube-admin"
-	tierKubeBaseline = "kube-baseline"
-)
 
 // tierName maps the name of a tier.
 func tierName(calico string) string {

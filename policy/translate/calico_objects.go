@@ -2,21 +2,13 @@ package translate
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
-
-// builtinTiers are there in every cluster and cannot be changed.
-var builtinTiers = map[string]struct {
-	order  float64
-	action v1alpha1.Action
-}{
-	tierKubeAdmin:        {1000, v1alpha1.Pass},
-	v1alpha1.DefaultTier: {1_000_000, v1alpha1.Deny},
-	tierKubeBaseline:     {10_000_000, v1alpha1.Pass},
-}
 
 func (o *calicoTier) translate(t *translation) error {
 	meta, err := t.cleanMeta(&o.TypeMeta, &o.ObjectMeta)
@@ -24,15 +16,9 @@ func (o *calicoTier) translate(t *translation) error {
 		return err
 	}
 	meta.Name = tierName(meta.Name)
-	if fixed, ok := builtinTiers[meta.Name]; ok {
-		t.explain("", "left out: tier %s is always there", meta.Name)
-		if o.Spec.Order != nil && *o.Spec.Order != fixed.order {
-			t.lose("spec.order", "the order of tier %s is always %s, not %s; compare it with the orders of your other tiers",
-				meta.Name, number(fixed.order), number(*o.Spec.Order))
-		}
-		if a := o.Spec.DefaultAction; a != nil && ruleAction(*a) != fixed.action {
-			t.lose("spec.defaultAction", "tier %s always ends with %s, not %s", meta.Name, fixed.action, *a)
-		}
+	tiers := builtin.Tiers()
+	if i := slices.IndexFunc(tiers, func(b builtin.Tier) bool { return b.Name == meta.Name }); i >= 0 {
+		o.compareBuiltin(t, &tiers[i])
 		return nil
 	}
 	spec := o.Spec.DeepCopy()
@@ -45,6 +31,22 @@ func (o *calicoTier) translate(t *translation) error {
 		Spec:       *spec,
 	})
 	return nil
+}
+
+// compareBuiltin notes where a tier differs from the built-in one of its name.
+func (o *calicoTier) compareBuiltin(t *translation, b *builtin.Tier) {
+	t.explain("", "left out: tier %s is always there", b.Name)
+	if o.Spec.Order != nil && *o.Spec.Order != b.Order {
+		t.lose("spec.order", "the order of tier %s is always %s, not %s; compare it with the orders of your other tiers",
+			b.Name, number(b.Order), number(*o.Spec.Order))
+	}
+	action := v1alpha1.Deny
+	if b.Pass {
+		action = v1alpha1.Pass
+	}
+	if a := o.Spec.DefaultAction; a != nil && ruleAction(*a) != action {
+		t.lose("spec.defaultAction", "tier %s always ends with %s, not %s", b.Name, action, *a)
+	}
 }
 
 // number prints an order without an exponent.

@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
+	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
@@ -151,7 +152,7 @@ func Remove(ctx context.Context, c Cluster, o Options) error {
 		return err
 	}
 	for _, name := range strings.Fields(names) {
-		if slices.Contains([]string{"kube-admin", "default", "kube-baseline"}, strings.TrimPrefix(name, "tier.tierwall.io/")) {
+		if builtin.IsTier(strings.TrimPrefix(name, "tier.tierwall.io/")) {
 			continue
 		}
 		if _, err := Kubectl(ctx, c, o, "", "delete", name, limit); err != nil {
