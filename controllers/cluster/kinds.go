@@ -1,13 +1,10 @@
 package cluster
 
 import (
-	corev1 "k8s.io/api/core/v1"
-	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	clusterv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
 )
@@ -48,43 +45,36 @@ func (k *kind) crd() string { return k.gvr.Resource + "." + k.gvr.Group }
 // String is how the kind is called in reports.
 func (k *kind) String() string { return k.gvr.GroupResource().String() }
 
-// builtin kinds are those of every cluster.
+// read is a kind that the core takes.
+func read(ref model.Kind) *kind {
+	k := convert.KindFor(ref)
+	return &kind{gvr: k.GroupVersion().WithResource(k.Resource), kind: k.Kind, ref: ref}
+}
+
+// builtinKinds are those of every cluster.
 func builtinKinds() []*kind {
-	core, net, disc := corev1.SchemeGroupVersion, networkingv1.SchemeGroupVersion, discoveryv1.SchemeGroupVersion
-	return []*kind{
-		{gvr: core.WithResource("pods"), kind: "Pod", ref: model.KindPod, many: true,
-			fields: "status.phase!=Succeeded,status.phase!=Failed"},
-		{gvr: core.WithResource("namespaces"), kind: "Namespace", ref: model.KindNamespace},
-		{gvr: core.WithResource("serviceaccounts"), kind: "ServiceAccount", ref: model.KindServiceAccount},
-		{gvr: core.WithResource("nodes"), kind: "Node", ref: model.KindNode},
-		{gvr: disc.WithResource("endpointslices"), kind: "EndpointSlice", ref: model.KindEndpointSlice, lazy: true, many: true},
-		{gvr: net.WithResource("networkpolicies"), kind: "NetworkPolicy", ref: model.KindNetworkPolicy},
-	}
+	pods, slices := read(model.KindPod), read(model.KindEndpointSlice)
+	pods.many, pods.fields = true, "status.phase!=Succeeded,status.phase!=Failed"
+	slices.many, slices.lazy = true, true
+	return []*kind{pods, read(model.KindNamespace), read(model.KindServiceAccount), read(model.KindNode), slices, read(model.KindNetworkPolicy)}
 }
 
 // customKinds are those that are there with their CustomResourceDefinitions.
 func customKinds() []*kind {
-	ours := func(resource, name string, ref model.Kind, fresh func() any) *kind {
-		return &kind{gvr: v1alpha1.GroupVersion.WithResource(resource), kind: name, ref: ref, fresh: fresh, ours: true}
+	var out []*kind
+	for _, ref := range []model.Kind{
+		model.KindTierwall, model.KindTier, model.KindGlobalNetworkSet, model.KindNetworkSet, model.KindHostEndpoint,
+		model.KindGlobalNetworkPolicy, model.KindTierwallNetworkPolicy, model.KindClusterNetworkPolicy,
+	} {
+		k, fresh := read(ref), convert.KindFor(ref).New
+		k.fresh = func() any { return fresh() }
+		k.ours = k.gvr.Group == v1alpha1.GroupVersion.Group
+		out = append(out, k)
 	}
-	out := []*kind{
-		ours("tierwalls", "Tierwall", model.KindTierwall, func() any { return &v1alpha1.Tierwall{} }),
-		ours("tiers", "Tier", model.KindTier, func() any { return &v1alpha1.Tier{} }),
-		ours("globalnetworksets", "GlobalNetworkSet", model.KindGlobalNetworkSet, func() any { return &v1alpha1.GlobalNetworkSet{} }),
-		ours("networksets", "NetworkSet", model.KindNetworkSet, func() any { return &v1alpha1.NetworkSet{} }),
-		ours("hostendpoints", "HostEndpoint", model.KindHostEndpoint, func() any { return &v1alpha1.HostEndpoint{} }),
-		ours("globalnetworkpolicies", "GlobalNetworkPolicy", model.KindGlobalNetworkPolicy, func() any { return &v1alpha1.GlobalNetworkPolicy{} }),
-		ours("networkpolicies", "NetworkPolicy", model.KindTierwallNetworkPolicy, func() any { return &v1alpha1.NetworkPolicy{} }),
-		{
-			gvr: v1alpha1.GroupVersion.WithResource("podaddressreports"), kind: "PodAddressReport", ref: "PodAddressReport",
-			fresh: func() any { return &v1alpha1.PodAddressReport{} }, ours: true, aid: true,
-		},
-		{
-			gvr:  schema.GroupVersionResource{Group: clusterv1alpha2.GroupName, Version: "v1alpha2", Resource: "clusternetworkpolicies"},
-			kind: "ClusterNetworkPolicy", ref: model.KindClusterNetworkPolicy,
-			fresh: func() any { return &clusterv1alpha2.ClusterNetworkPolicy{} },
-		},
-	}
+	out = append(out, &kind{
+		gvr: v1alpha1.GroupVersion.WithResource("podaddressreports"), kind: "PodAddressReport", ref: "PodAddressReport",
+		fresh: func() any { return &v1alpha1.PodAddressReport{} }, ours: true, aid: true,
+	})
 	// Calico's, in both spellings. Where an object is there in both, the first counts.
 	for _, gv := range []schema.GroupVersion{{Group: "projectcalico.org", Version: "v3"}, {Group: "crd.projectcalico.org", Version: "v1"}} {
 		for _, k := range []struct{ resource, kind string }{

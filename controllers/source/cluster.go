@@ -124,13 +124,13 @@ func (l *lister) add(o runtime.Object) error {
 // kind lists the objects of a kind.
 func (l *lister) kind(ctx context.Context, k *kind) error {
 	denied := len(l.denied)
-	objects, err := list(ctx, l, k.gvk.GroupVersion(), k.resource, func(item []byte) (runtime.Object, error) {
-		read, err := l.decode(item, k.gvk.Kind, func() any { return k.fresh() })
+	objects, err := list(ctx, l, k.GroupVersionKind.GroupVersion(), k.Resource, func(item []byte) (runtime.Object, error) {
+		read, err := l.decode(item, k.GroupVersionKind.Kind, func() any { return k.New() })
 		if err != nil {
 			return nil, err
 		}
 		o := Trim(read.(runtime.Object))
-		o.GetObjectKind().SetGroupVersionKind(k.gvk)
+		o.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
 		return o, nil
 	})
 	for _, o := range objects {
@@ -139,8 +139,8 @@ func (l *lister) kind(ctx context.Context, k *kind) error {
 		}
 	}
 	if k.aid && len(l.denied) > denied {
-		l.res.Warnings = append(l.res.Warnings, Warning{Object: k.gvk.Kind, Code: lint.CodeSkipped, Severity: lint.Info,
-			Message: "not read, since the permission to list " + k.resource + " is missing: nodes count with the addresses of their Node objects only"})
+		l.res.Warnings = append(l.res.Warnings, Warning{Object: k.GroupVersionKind.Kind, Code: lint.CodeSkipped, Severity: lint.Info,
+			Message: "not read, since the permission to list " + k.Resource + " is missing: nodes count with the addresses of their Node objects only"})
 		l.denied = l.denied[:denied]
 	}
 	return err

@@ -49,7 +49,7 @@ func (l *loader) translate(f *file, n *yaml.Node, o any, name string) {
 func (l *loader) reconcile() {
 	objects := make([]runtime.Object, 0, len(l.foreign))
 	for _, o := range l.foreign {
-		if k, m, err := describeObject(o.o); err == nil && k.namespaced && m.GetNamespace() == "" {
+		if k, m, err := describeObject(o.o); err == nil && k.Namespaced && m.GetNamespace() == "" {
 			m.SetNamespace(DefaultNamespace)
 		}
 		objects = append(objects, o.o)

@@ -1,28 +1,25 @@
 package source
 
 import (
+	"reflect"
 	"strings"
 
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
-	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
-	clusterv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
 )
 
 // kind is what this package must know about a kind that it reads.
 type kind struct {
-	gvk schema.GroupVersionKind
-	// resource is the plural name in URLs and permissions.
-	resource   string
-	namespaced bool
+	convert.Kind
 	// strict kinds have no unknown fields; of the others a newer Kubernetes may
 	// know more, which is a warning.
 	strict bool
@@ -31,9 +28,6 @@ type kind struct {
 	// aid kinds make verdicts about hosts more exact. Users who may not list them in
 	// a cluster get verdicts without, and a warning.
 	aid bool
-	// ref is the kind's name in references.
-	ref   model.Kind
-	fresh func() runtime.Object
 }
 
 const (
@@ -43,35 +37,32 @@ const (
 )
 
 // kinds are those that are read as they are. Others go through package translate.
-var kinds = []kind{
-	{gvk: corev1.SchemeGroupVersion.WithKind("Namespace"), resource: "namespaces", ref: model.KindNamespace, fresh: func() runtime.Object { return &corev1.Namespace{} }},
-	{gvk: corev1.SchemeGroupVersion.WithKind("Node"), resource: "nodes", ref: model.KindNode, fresh: func() runtime.Object { return &corev1.Node{} }},
-	{gvk: corev1.SchemeGroupVersion.WithKind("ServiceAccount"), resource: "serviceaccounts", namespaced: true, ref: model.KindServiceAccount, fresh: func() runtime.Object { return &corev1.ServiceAccount{} }},
-	{gvk: corev1.SchemeGroupVersion.WithKind("Pod"), resource: "pods", namespaced: true, ref: model.KindPod, fresh: func() runtime.Object { return &corev1.Pod{} }},
-	{gvk: corev1.SchemeGroupVersion.WithKind("Service"), resource: "services", namespaced: true, ref: model.KindService, fresh: func() runtime.Object { return &corev1.Service{} }},
-	{gvk: discoveryv1.SchemeGroupVersion.WithKind("EndpointSlice"), resource: "endpointslices", namespaced: true, ref: model.KindEndpointSlice, fresh: func() runtime.Object { return &discoveryv1.EndpointSlice{} }},
+var kinds = func() []kind {
+	var out []kind
+	for _, k := range convert.Kinds() {
+		out = append(out, kind{
+			Kind:   k,
+			strict: k.Group != corev1.GroupName && k.Group != discoveryv1.GroupName,
+			aid:    k.Ref == model.KindNodeLinks,
+		})
+	}
+	return append(out,
+		workloadKind(appsv1.SchemeGroupVersion, func() runtime.Object { return &appsv1.Deployment{} }),
+		workloadKind(appsv1.SchemeGroupVersion, func() runtime.Object { return &appsv1.StatefulSet{} }),
+		workloadKind(appsv1.SchemeGroupVersion, func() runtime.Object { return &appsv1.DaemonSet{} }),
+		workloadKind(appsv1.SchemeGroupVersion, func() runtime.Object { return &appsv1.ReplicaSet{} }),
+		workloadKind(corev1.SchemeGroupVersion, func() runtime.Object { return &corev1.ReplicationController{} }),
+		workloadKind(batchv1.SchemeGroupVersion, func() runtime.Object { return &batchv1.CronJob{} }),
+		workloadKind(batchv1.SchemeGroupVersion, func() runtime.Object { return &batchv1.Job{} }),
+		// Of files only, like workloads: a cluster mirrors them in EndpointSlices.
+		workloadKind(corev1.SchemeGroupVersion, func() runtime.Object { return &corev1.Endpoints{} }), //nolint:staticcheck // people still write them
+	)
+}()
 
-	{gvk: networkingv1.SchemeGroupVersion.WithKind("NetworkPolicy"), resource: "networkpolicies", namespaced: true, strict: true, ref: model.KindNetworkPolicy, fresh: func() runtime.Object { return &networkingv1.NetworkPolicy{} }},
-	{gvk: schema.GroupVersionKind{Group: clusterv1alpha2.GroupName, Version: "v1alpha2", Kind: "ClusterNetworkPolicy"}, resource: "clusternetworkpolicies", strict: true, ref: model.KindClusterNetworkPolicy, fresh: func() runtime.Object { return &clusterv1alpha2.ClusterNetworkPolicy{} }},
-
-	{gvk: v1alpha1.GroupVersion.WithKind("Tier"), resource: "tiers", strict: true, ref: model.KindTier, fresh: func() runtime.Object { return &v1alpha1.Tier{} }},
-	{gvk: v1alpha1.GroupVersion.WithKind("GlobalNetworkPolicy"), resource: "globalnetworkpolicies", strict: true, ref: model.KindGlobalNetworkPolicy, fresh: func() runtime.Object { return &v1alpha1.GlobalNetworkPolicy{} }},
-	{gvk: v1alpha1.GroupVersion.WithKind("NetworkPolicy"), resource: "networkpolicies", namespaced: true, strict: true, ref: model.KindTierwallNetworkPolicy, fresh: func() runtime.Object { return &v1alpha1.NetworkPolicy{} }},
-	{gvk: v1alpha1.GroupVersion.WithKind("GlobalNetworkSet"), resource: "globalnetworksets", strict: true, ref: model.KindGlobalNetworkSet, fresh: func() runtime.Object { return &v1alpha1.GlobalNetworkSet{} }},
-	{gvk: v1alpha1.GroupVersion.WithKind("NetworkSet"), resource: "networksets", namespaced: true, strict: true, ref: model.KindNetworkSet, fresh: func() runtime.Object { return &v1alpha1.NetworkSet{} }},
-	{gvk: v1alpha1.GroupVersion.WithKind("HostEndpoint"), resource: "hostendpoints", strict: true, ref: model.KindHostEndpoint, fresh: func() runtime.Object { return &v1alpha1.HostEndpoint{} }},
-	{gvk: v1alpha1.GroupVersion.WithKind("Tierwall"), resource: "tierwalls", strict: true, ref: model.KindTierwall, fresh: func() runtime.Object { return &v1alpha1.Tierwall{} }},
-	{gvk: v1alpha1.GroupVersion.WithKind("NodeReport"), resource: "nodereports", strict: true, aid: true, ref: model.KindNodeLinks, fresh: func() runtime.Object { return &v1alpha1.NodeReport{} }},
-
-	{gvk: appsv1.SchemeGroupVersion.WithKind("Deployment"), namespaced: true, workload: true, ref: "Deployment", fresh: func() runtime.Object { return &appsv1.Deployment{} }},
-	{gvk: appsv1.SchemeGroupVersion.WithKind("StatefulSet"), namespaced: true, workload: true, ref: "StatefulSet", fresh: func() runtime.Object { return &appsv1.StatefulSet{} }},
-	{gvk: appsv1.SchemeGroupVersion.WithKind("DaemonSet"), namespaced: true, workload: true, ref: "DaemonSet", fresh: func() runtime.Object { return &appsv1.DaemonSet{} }},
-	{gvk: appsv1.SchemeGroupVersion.WithKind("ReplicaSet"), namespaced: true, workload: true, ref: "ReplicaSet", fresh: func() runtime.Object { return &appsv1.ReplicaSet{} }},
-	{gvk: corev1.SchemeGroupVersion.WithKind("ReplicationController"), namespaced: true, workload: true, ref: "ReplicationController", fresh: func() runtime.Object { return &corev1.ReplicationController{} }},
-	{gvk: batchv1.SchemeGroupVersion.WithKind("CronJob"), namespaced: true, workload: true, ref: "CronJob", fresh: func() runtime.Object { return &batchv1.CronJob{} }},
-	{gvk: batchv1.SchemeGroupVersion.WithKind("Job"), namespaced: true, workload: true, ref: "Job", fresh: func() runtime.Object { return &batchv1.Job{} }},
-	// Of files only, like workloads: a cluster mirrors them in EndpointSlices.
-	{gvk: corev1.SchemeGroupVersion.WithKind("Endpoints"), namespaced: true, workload: true, ref: "Endpoints", fresh: func() runtime.Object { return &corev1.Endpoints{} }}, //nolint:staticcheck // people still write them
+// workloadKind is a kind that stands for pods, and is called like its type.
+func workloadKind(gv schema.GroupVersion, fresh func() runtime.Object) kind {
+	name := reflect.TypeOf(fresh()).Elem().Name()
+	return kind{workload: true, Kind: convert.Kind{GroupVersionKind: gv.WithKind(name), Namespaced: true, Ref: model.Kind(name), New: fresh}}
 }
 
 // policyTestGVK is the kind of policy tests, which are no API objects.
@@ -81,7 +72,7 @@ var policyTestGVK = v1alpha1.GroupVersion.WithKind("PolicyTest")
 var kindByGVK = func() map[schema.GroupVersionKind]*kind {
 	out := make(map[schema.GroupVersionKind]*kind, len(kinds))
 	for i := range kinds {
-		out[kinds[i].gvk] = &kinds[i]
+		out[kinds[i].GroupVersionKind] = &kinds[i]
 	}
 	return out
 }()

@@ -214,8 +214,8 @@ func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 		return
 	}
 	if k, ok := kindByGVK[gvk]; ok {
-		o := k.fresh()
-		if l.decode(f, n, o, objectName(n, string(k.ref), k.namespaced), k.strict) {
+		o := k.New()
+		if l.decode(f, n, o, objectName(n, string(k.Ref), k.Namespaced), k.strict) {
 			o.GetObjectKind().SetGroupVersionKind(gvk)
 			l.add(o, f, n)
 		}
@@ -297,7 +297,7 @@ func (l *loader) add(o runtime.Object, f *file, n *yaml.Node) bool {
 		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Message: err.Error()})
 		return false
 	}
-	if k.namespaced && m.GetNamespace() == "" {
+	if k.Namespaced && m.GetNamespace() == "" {
 		m.SetNamespace(DefaultNamespace)
 	}
 	ref := k.refOf(o, m)
@@ -346,8 +346,8 @@ func (k *kind) refOf(o runtime.Object, m metaObject) model.Ref {
 	if r, known := convert.RefOf(o); known {
 		return r
 	}
-	r := model.Ref{Kind: k.ref, Name: m.GetName()}
-	if k.namespaced {
+	r := model.Ref{Kind: k.Ref, Name: m.GetName()}
+	if k.Namespaced {
 		r.Namespace = m.GetNamespace()
 	}
 	return r

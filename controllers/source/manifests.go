@@ -91,8 +91,8 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 	k, known := kindByGVK[gvk]
 	switch {
 	case known:
-		m.Name = objectName(n, string(k.ref), k.namespaced)
-		m.written = k.fresh()
+		m.Name = objectName(n, string(k.Ref), k.Namespaced)
+		m.written = k.New()
 		if !l.decode(f, n, m.written, m.Name, k.strict) {
 			return true
 		}
@@ -187,8 +187,8 @@ func (l *loader) reconcileManifests() {
 func (l *loader) manifestsOnce() {
 	first := map[model.Ref]*Manifest{}
 	once := func(m *Manifest, k *kind, namespace, name string) {
-		ref := model.Ref{Kind: k.ref, Name: name}
-		if k.namespaced {
+		ref := model.Ref{Kind: k.Ref, Name: name}
+		if k.Namespaced {
 			if ref.Namespace = namespace; namespace == "" {
 				ref.Namespace = DefaultNamespace
 			}

@@ -19,7 +19,7 @@ import (
 var readable = func() []schema.GroupVersionKind {
 	out := make([]schema.GroupVersionKind, 0, len(kinds)+1)
 	for i := range kinds {
-		out = append(out, kinds[i].gvk)
+		out = append(out, kinds[i].GroupVersionKind)
 	}
 	return append(append(out, policyTestGVK), translate.Kinds()...)
 }()

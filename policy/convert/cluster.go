@@ -34,6 +34,9 @@ func serviceAccount(o *corev1.ServiceAccount, r *report) model.Object {
 	return &model.ServiceAccount{Namespace: o.Namespace, Name: o.Name, Labels: r.labels(o.Labels)}
 }
 
+// service is nothing to the core: EndpointSlices hold all that rules need of a Service.
+func service(*corev1.Service, *report) model.Object { return nil }
+
 // endpointSlice converts a slice of a Service. Endpoints that are not ready or
 // are terminating count: a policy must not open and close with readiness.
 func endpointSlice(o *discoveryv1.EndpointSlice, r *report) model.Object {

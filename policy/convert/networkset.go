@@ -7,6 +7,14 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
+func globalNetworkSet(o *v1alpha1.GlobalNetworkSet, r *report) model.Object {
+	return networkSet(o.Labels, &o.Spec, r)
+}
+
+func namespacedNetworkSet(o *v1alpha1.NetworkSet, r *report) model.Object {
+	return networkSet(o.Labels, &o.Spec, r)
+}
+
 // networkSet converts a GlobalNetworkSet or a NetworkSet. A block that does
 // not parse is left out, because the set feeds rules of every action and no
 // choice is safe for all of them; the problem says so.
