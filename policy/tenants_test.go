@@ -38,6 +38,10 @@ func TestTenantsObjects(t *testing.T) {
 	account := func(namespace string) *corev1.ServiceAccount {
 		return &corev1.ServiceAccount{ObjectMeta: meta(namespace, "scraper", map[string]string{"role": "scraper"})}
 	}
+	service := func(spec corev1.ServiceSpec) *corev1.Service {
+		return &corev1.Service{ObjectMeta: meta("evil", "web", nil), Spec: spec, Status: corev1.ServiceStatus{LoadBalancer: corev1.LoadBalancerStatus{Ingress: []corev1.LoadBalancerIngress{{IP: outside}}}}}
+	}
+	mine := pod("evil", "p", "default", attacker, map[string]string{"app": "p"})
 	const opens, harmless = true, false
 	for _, tt := range []struct {
 		name   string
@@ -63,6 +67,15 @@ func TestTenantsObjects(t *testing.T) {
 			[]runtime.Object{slice("evil", "web", attacker, outside)}, outside, harmless},
 		{"a slice in the Service's own namespace", v1alpha1.EntityRule{Services: &v1alpha1.ServiceMatch{Namespace: "shop", Name: "web"}},
 			[]runtime.Object{slice("shop", "web", outside)}, outside, opens},
+		// What a Service claims is nobody's address.
+		{"a Service of an external address that the rule lets in", v1alpha1.EntityRule{Nets: []string{outside + "/32"}},
+			[]runtime.Object{mine, service(corev1.ServiceSpec{Selector: mine.Labels, ExternalIPs: []string{outside}})}, attacker, harmless},
+		{"a Service of a load balancer's address that the rule lets in", v1alpha1.EntityRule{Nets: []string{outside + "/32"}},
+			[]runtime.Object{mine, service(corev1.ServiceSpec{Selector: mine.Labels, Type: corev1.ServiceTypeLoadBalancer, LoadBalancerIP: outside})}, attacker, harmless},
+		{"a Service of an external name", v1alpha1.EntityRule{Services: &v1alpha1.ServiceMatch{Namespace: "shop", Name: "web"}},
+			[]runtime.Object{mine, service(corev1.ServiceSpec{Type: corev1.ServiceTypeExternalName, ExternalName: "web.shop.svc.cluster.local"})}, attacker, harmless},
+		{"a Service of the guarded pod's address", v1alpha1.EntityRule{Selector: "app == 'web'"},
+			[]runtime.Object{service(corev1.ServiceSpec{ExternalIPs: []string{db}})}, outside, harmless},
 		// Service accounts: names and labels mean those of the namespaces that the rule selects.
 		{"an account of the name in another namespace than the rule's", v1alpha1.EntityRule{
 			ServiceAccounts: &v1alpha1.ServiceAccountMatch{Names: []string{"scraper"}}, NamespaceSelector: "kubernetes.io/metadata.name == 'shop'"},
@@ -100,5 +113,43 @@ func TestTenantsObjects(t *testing.T) {
 				t.Errorf("allowed %v, want %v: %+v", got, tt.want, d)
 			}
 		})
+	}
+}
+
+// TestTenantsServices: what another namespace's pod sends to an address that a tenant's
+// Service claims is judged by the pod that it is sent on to, and by no rule that allows
+// the address.
+func TestTenantsServices(t *testing.T) {
+	const db, attacker, outside = "10.0.0.1", "10.0.0.66", "203.0.113.1"
+	ix := policy.New(policy.Options{})
+	order := 100.0
+	for _, o := range []runtime.Object{
+		&v1alpha1.Tier{ObjectMeta: metav1.ObjectMeta{Name: "security"}, Spec: v1alpha1.TierSpec{Order: &order}},
+		&v1alpha1.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "guard"}, Spec: v1alpha1.GlobalNetworkPolicySpec{
+			Tier: "security", Selector: "app == 'db'", Egress: []v1alpha1.Rule{{Action: v1alpha1.Allow, Destination: v1alpha1.EntityRule{Nets: []string{outside + "/32"}}}},
+		}},
+		&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "pay", Name: "db", Labels: map[string]string{"app": "db"}}, Spec: corev1.PodSpec{NodeName: "n"},
+			Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: db}}},
+		},
+		&corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "evil", Name: "p"}, Spec: corev1.PodSpec{NodeName: "n"},
+			Status: corev1.PodStatus{PodIPs: []corev1.PodIP{{IP: attacker}}},
+		},
+		&corev1.Service{ObjectMeta: metav1.ObjectMeta{Namespace: "evil", Name: "s"}, Spec: corev1.ServiceSpec{ExternalIPs: []string{outside}}},
+	} {
+		if m, _, _ := convert.Object(o); m != nil {
+			ix.Upsert(m)
+		}
+	}
+	ix.Flush()
+	to := func(addr string) model.Flow {
+		return model.Flow{Src: netip.MustParseAddr(db), Dst: netip.MustParseAddr(addr), Protocol: model.TCP, SrcPort: 40000, DstPort: 443}
+	}
+	if d := ix.Decide(to(outside)); d.Action != model.Allow {
+		t.Fatalf("outside: %+v", d)
+	}
+	if d := ix.DecideTranslatedAt("n", to(outside), to(attacker)); d.Action != model.Deny {
+		t.Errorf("sent on to the tenant's pod: %+v", d)
 	}
 }
