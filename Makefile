@@ -87,6 +87,10 @@ bench: ## Run the benchmarks that match BENCH, for BENCHTIME each (1s), and end 
 	@$(MAKE) --no-print-directory bench-dataplane
 
 # The page is written by a run of all of them only.
+.PHONY: bench-corpus
+bench-corpus: ## Measure a tenant's changes beside adversaries' largest objects (test/adversaries); TIERWALL_WORLD names a part of some, TIERWALL_BUDGETS the mode of budgets.
+	@assets=$$(hack/kube.sh) && KUBEBUILDER_ASSETS=$$assets go test ./test/integration/corpus -run '^$$' -bench Corpus -benchtime 1x -timeout 60m
+
 .PHONY: bench-dataplane
 bench-dataplane: ## Run the benchmarks of the data plane that match BENCH; all of them write docs/benchmarks.md.
 	@go test -c -o bin/bench.test ./test/bench
