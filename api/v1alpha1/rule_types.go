@@ -50,7 +50,8 @@ const (
 // within one list by the webhook.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.http)",message="http is not supported: Tierwall matches no application-layer fields, and a rule that ignored them would match too much; remove http or use a rule on ports"
-// +kubebuilder:validation:XValidation:rule="(self.?source.?ports.orValue([]).size() == 0 && self.?source.?notPorts.orValue([]).size() == 0 && self.?destination.?ports.orValue([]).size() == 0 && self.?destination.?notPorts.orValue([]).size() == 0) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [6, 17, 132, 136] : self.protocol in ['TCP', 'UDP', 'SCTP', 'UDPLite', 'tcp', 'udp', 'sctp', 'udplite']))",message="ports and notPorts need protocol TCP, UDP, SCTP or UDPLite"
+// +kubebuilder:validation:XValidation:rule="(self.?source.?ports.orValue([]).size() == 0 && self.?source.?notPorts.orValue([]).size() == 0 && self.?destination.?ports.orValue([]).size() == 0 && self.?destination.?notPorts.orValue([]).size() == 0) || (has(self.protocol) ? (type(self.protocol) in [int] ? self.protocol in [6, 17, 132, 136] : self.protocol in ['TCP', 'UDP', 'SCTP', 'UDPLite', 'tcp', 'udp', 'sctp', 'udplite']) : (self.?source.?ports.orValue([]).size() > 0 || self.?destination.?ports.orValue([]).size() > 0) && (self.?source.?ports.orValue([]).size() == 0 || type(self.?source.?ports.orValue([])[0]) in [string]) && (self.?source.?notPorts.orValue([]).size() == 0 || type(self.?source.?notPorts.orValue([])[0]) in [string]) && (self.?destination.?ports.orValue([]).size() == 0 || type(self.?destination.?ports.orValue([])[0]) in [string]) && (self.?destination.?notPorts.orValue([]).size() == 0 || type(self.?destination.?notPorts.orValue([])[0]) in [string]))",message="ports and notPorts need protocol TCP, UDP, SCTP or UDPLite, unless all of them are names"
+// +kubebuilder:validation:XValidation:rule="!has(self.destination) || !has(self.destination.services) || (self.destination.?ports.orValue([]).size() == 0 && self.destination.?notPorts.orValue([]).size() == 0)",message="services of a destination cannot be combined with ports and notPorts: it already names ports"
 // +kubebuilder:validation:XValidation:rule="(!has(self.icmp) && !has(self.notICMP)) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [1, 58] : self.protocol in ['ICMP', 'ICMPv6', 'icmp', 'icmpv6']))",message="icmp and notICMP need protocol ICMP or ICMPv6"
 // +kubebuilder:validation:XValidation:rule="!has(self.source) || !has(self.destination) || ((!has(self.source.nets) || self.source.nets.size() == 0 || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.source.nets[0].contains(':') == self.destination.nets[0].contains(':')) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.source.nets[0].contains(':') == self.destination.notNets[0].contains(':')))) && (!has(self.source.notNets) || self.source.notNets.size() == 0 || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.source.notNets[0].contains(':') == self.destination.nets[0].contains(':')) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.source.notNets[0].contains(':') == self.destination.notNets[0].contains(':')))))",message="source and destination must not mix IPv4 and IPv6 blocks: no packet has both families; write one rule for each"
 // +kubebuilder:validation:XValidation:rule="!has(self.ipVersion) || ((!has(self.source) || ((!has(self.source.nets) || self.source.nets.size() == 0 || self.source.nets[0].contains(':') == (self.ipVersion == 6)) && (!has(self.source.notNets) || self.source.notNets.size() == 0 || self.source.notNets[0].contains(':') == (self.ipVersion == 6)))) && (!has(self.destination) || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.destination.nets[0].contains(':') == (self.ipVersion == 6)) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.destination.notNets[0].contains(':') == (self.ipVersion == 6)))))",message="nets and notNets must be of the family that ipVersion names"
@@ -69,7 +70,8 @@ type Rule struct {
 	// +kubebuilder:validation:Enum=4;6
 	IPVersion *int `json:"ipVersion,omitempty"`
 	// Protocol is TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or an IANA number 1–255;
-	// unset means any. Ports need TCP, UDP, SCTP or UDPLite.
+	// unset means any. Ports need TCP, UDP, SCTP or UDPLite; where all of them are
+	// names, unset means that of each port of the name, TCP, UDP or SCTP.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=8
@@ -147,7 +149,7 @@ type HTTPPath struct {
 // EntityRule is one side of a rule. All the fields that are set must match.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.domains) || self.domains.size() == 0",message="domains is not supported: Tierwall resolves no DNS names, and a rule that ignored them would match too much; use nets or a network set"
-// +kubebuilder:validation:XValidation:rule="!has(self.services) || !((has(self.nets) && self.nets.size() > 0) || (has(self.notNets) && self.notNets.size() > 0) || (has(self.selector) && self.selector.size() > 0) || (has(self.notSelector) && self.notSelector.size() > 0) || (has(self.namespaceSelector) && self.namespaceSelector.size() > 0) || (has(self.ports) && self.ports.size() > 0) || (has(self.notPorts) && self.notPorts.size() > 0) || has(self.serviceAccounts))",message="services stands alone on its side of the rule: it already names addresses and ports"
+// +kubebuilder:validation:XValidation:rule="!has(self.services) || !((has(self.nets) && self.nets.size() > 0) || (has(self.notNets) && self.notNets.size() > 0) || (has(self.selector) && self.selector.size() > 0) || (has(self.notSelector) && self.notSelector.size() > 0) || (has(self.namespaceSelector) && self.namespaceSelector.size() > 0) || has(self.serviceAccounts))",message="services cannot be combined with nets, notNets, selectors and serviceAccounts: it already names addresses"
 // +kubebuilder:validation:XValidation:rule="!has(self.nets) || self.nets.size() == 0 || (self.nets[0].contains(':') ? self.nets.all(n, n.contains(':')) : !self.nets.exists(n, n.contains(':')))",message="nets must not mix IPv4 and IPv6 blocks: no packet has both families; write one rule for each"
 // +kubebuilder:validation:XValidation:rule="!has(self.nets) || !has(self.notNets) || self.nets.size() == 0 || self.notNets.size() == 0 || self.nets[0].contains(':') == self.notNets[0].contains(':')",message="nets and notNets must be of one family: no packet has both families; write one rule for each"
 type EntityRule struct {
@@ -187,9 +189,10 @@ type EntityRule struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	NamespaceSelector string `json:"namespaceSelector,omitempty"`
-	// Services matches the endpoints of one Kubernetes Service. It stands alone on
-	// its side of the rule: in an egress rule's destination, addresses and ports;
-	// in an ingress rule's source, addresses. Unset means no such restriction.
+	// Services matches the endpoints of one Kubernetes Service: in an egress rule's
+	// destination, addresses and ports, and nothing can stand beside it on that side;
+	// in an ingress rule's source, addresses, and Ports and NotPorts of the sender can.
+	// Unset means no such restriction.
 	// +optional
 	Services *ServiceMatch `json:"services,omitempty"`
 	// Ports are numbers 1–65535, ranges "8080:8090" with the lower end first, or

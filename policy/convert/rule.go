@@ -1,6 +1,9 @@
 package convert
 
 import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
@@ -8,7 +11,7 @@ import (
 )
 
 // rules converts the rules of one direction of a Tierwall policy. Each source
-// rule gives one rule of the model.
+// rule gives one rule of the model, or one for each protocol of ports (see eachProtocol).
 func (r *report) rules(spec *field.Path, in []v1alpha1.Rule, dir model.Direction, namespaced bool) []model.Rule {
 	if len(in) == 0 {
 		return nil
@@ -17,12 +20,12 @@ func (r *report) rules(spec *field.Path, in []v1alpha1.Rule, dir model.Direction
 	path := spec.Child(dir.String())
 	out := make([]model.Rule, 0, len(in))
 	for i := range in {
-		out = append(out, r.rule(path.Index(i), i, &in[i], dir, namespaced))
+		out = append(out, r.rule(path.Index(i), i, &in[i], dir, namespaced)...)
 	}
 	return out
 }
 
-func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.Direction, namespaced bool) model.Rule {
+func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.Direction, namespaced bool) []model.Rule {
 	before := r.errors
 	out := model.Rule{Index: index, Action: r.action(path.Child("action"), in.Action)}
 	if in.Metadata != nil {
@@ -43,6 +46,7 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 	if in.HTTP != nil {
 		r.errorf(path.Child("http"), "is not supported: rules match addresses, protocols and ports only")
 	}
+	each := in.Protocol == nil && namesPorts(in)
 	sides := []struct {
 		name string
 		in   *v1alpha1.EntityRule
@@ -56,7 +60,7 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 		*s.out = r.peer(at, s.in, namespaced)
 		ips.check(r, path, s.name, "nets", s.out.Nets)
 		ips.check(r, path, s.name, "notNets", s.out.NotNets)
-		if protocolOK && !m.Protocol.HasPorts() {
+		if protocolOK && !each && !m.Protocol.HasPorts() {
 			for _, p := range []struct {
 				name string
 				n    int
@@ -67,7 +71,11 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 			}
 		}
 	}
-	r.combine(path.Child("source", "ports"), names(m.Source.Ports), names(m.Destination.Ports))
+	alternatives := 1
+	if each {
+		alternatives = len(portProtocols)
+	}
+	r.combine(path.Child("source", "ports"), alternatives*names(m.Source.Ports), names(m.Destination.Ports))
 	if m.Source.Nets == nil && m.Destination.Nets == nil {
 		// Blocks make a rule one of their family. Nets see to that themselves; an
 		// Allow with notNets of IPv4 alone would otherwise open all of IPv6.
@@ -76,8 +84,38 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 	r.services(path, "source", &in.Source, &m.Source, dir == model.Ingress, namespaced)
 	r.services(path, "destination", &in.Destination, &m.Destination, dir == model.Egress, namespaced)
 	m.Destination.ServicePorts = m.Destination.Service != (model.ServiceRef{})
-	if r.errors > before {
-		return failClosed(out)
+	switch {
+	case r.errors > before:
+		return []model.Rule{failClosed(out)}
+	case each:
+		return eachProtocol(out)
+	}
+	return []model.Rule{out}
+}
+
+// portProtocols are the protocols that the ports of endpoints can have.
+var portProtocols = []model.Protocol{model.TCP, model.UDP, model.SCTP}
+
+// namesPorts reports whether a rule wants ports, all of them by name. Such a rule needs
+// no protocol: it is that of the port that has the name.
+func namesPorts(in *v1alpha1.Rule) bool {
+	all := slices.Concat(in.Source.Ports, in.Source.NotPorts, in.Destination.Ports, in.Destination.NotPorts)
+	return len(in.Source.Ports)+len(in.Destination.Ports) > 0 && !slices.ContainsFunc(all, func(v intstr.IntOrString) bool {
+		return v.Type == intstr.Int || !isRulePortName(v.StrVal)
+	})
+}
+
+// eachProtocol is a rule on names of ports as alternatives, one for each protocol that a
+// port of such a name can have.
+func eachProtocol(rule model.Rule) []model.Rule {
+	var out []model.Rule
+	for _, p := range portProtocols {
+		if p == rule.Match.NotProtocol {
+			continue
+		}
+		one := rule
+		one.Match.Protocol, one.Match.NotProtocol = p, model.AnyProtocol
+		out = append(out, one)
 	}
 	return out
 }
@@ -188,8 +226,9 @@ func (r *report) services(rule *field.Path, side string, in *v1alpha1.EntityRule
 		{"notSelector", in.NotSelector != ""},
 		{"namespaceSelector", in.NamespaceSelector != ""},
 		{"serviceAccounts", in.ServiceAccounts != nil},
-		{"ports", len(in.Ports) > 0},
-		{"notPorts", len(in.NotPorts) > 0},
+		// Of a receiver it says the ports too, of a sender it says none.
+		{"ports", len(in.Ports) > 0 && side == "destination"},
+		{"notPorts", len(in.NotPorts) > 0 && side == "destination"},
 	} {
 		if other.set {
 			r.errorf(path.Child(other.name), "stands beside services: want one or the other")

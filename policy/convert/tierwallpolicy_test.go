@@ -238,7 +238,8 @@ func runRules(t *testing.T, direction string, examples []ruleExample) {
 			if ex.want == "invalid" {
 				want = closed[action]
 			} else if ex.want != "" {
-				want += " " + ex.want
+				// Alternatives of one rule stand on lines of their own.
+				want += " " + strings.ReplaceAll(ex.want, " | ", "\n"+direction+" 0 "+action+" ")
 			}
 			e := example{
 				name: fmt.Sprintf("%d %s", i, action),
@@ -361,6 +362,30 @@ func TestRules(t *testing.T) {
 				`destination.notPorts: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`,
 			},
 		},
+		// A name without a protocol: a port of the name, whatever its protocol.
+		{in: `destination: {ports: [web, dns]}`, want: `TCP to[ports web,dns] | UDP to[ports web,dns] | SCTP to[ports web,dns]`},
+		{in: `notProtocol: UDP, destination: {ports: [web]}`, want: `TCP to[ports web] | SCTP to[ports web]`},
+		{in: `notProtocol: 6, source: {ports: [web]}, destination: {notPorts: [dns]}`, want: `UDP from[ports web] to[notPorts dns] | SCTP from[ports web] to[notPorts dns]`},
+		{in: `notProtocol: ICMP, destination: {ports: [web]}`, want: `TCP to[ports web] | UDP to[ports web] | SCTP to[ports web]`},
+		{
+			in: `destination: {ports: [web, 80]}`, want: `invalid`,
+			problems: []string{`destination.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`},
+		},
+		{
+			in: `destination: {ports: [web], notPorts: ['80:90']}`, want: `invalid`,
+			problems: []string{
+				`destination.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`,
+				`destination.notPorts: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`,
+			},
+		},
+		{
+			in: `destination: {notPorts: [web]}`, want: `invalid`,
+			problems: []string{`destination.notPorts: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`},
+		},
+		{
+			in: `protocol: 300, destination: {ports: [web]}`, want: `invalid`,
+			problems: []string{`protocol: "300" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`},
+		},
 		{
 			in: `protocol: ICMP, source: {notPorts: [1]}, destination: {ports: [1]}`, want: `invalid`,
 			problems: []string{
@@ -407,9 +432,13 @@ func TestRules(t *testing.T) {
 				`source.notSelector: stands beside services: want one or the other`,
 				`source.namespaceSelector: stands beside services: want one or the other`,
 				`source.serviceAccounts: stands beside services: want one or the other`,
-				`source.ports: stands beside services: want one or the other`,
-				`source.notPorts: stands beside services: want one or the other`,
 			},
+		},
+		// Of a source a Service says no ports.
+		{in: `protocol: UDP, source: {services: {name: dns, namespace: shop}, ports: [53], notPorts: ['1:9']}`, want: `UDP from[service shop/dns; ports 53; notPorts 1:9]`},
+		{
+			in: `source: {services: {name: dns, namespace: shop}, ports: [53]}`, want: `invalid`,
+			problems: []string{`source.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`},
 		},
 	})
 	runRules(t, "egress", []ruleExample{

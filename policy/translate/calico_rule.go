@@ -3,10 +3,8 @@ package translate
 import (
 	"fmt"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
-	"unicode"
 
 	"k8s.io/apimachinery/pkg/util/intstr"
 
@@ -21,8 +19,8 @@ const UntranslatedAnnotation = "tierwall.io/untranslated"
 // selectNothing is a selector that no endpoint matches.
 const selectNothing = "!all()"
 
-// calicoRules translates the rules of one direction, one for one as far as that can be,
-// so that a rule's index stays what it was.
+// calicoRules translates the rules of one direction, one for one, so that a rule's index
+// stays what it was.
 func (t *translation) calicoRules(field string, rules []v1alpha1.Rule, namespaced bool) []v1alpha1.Rule {
 	if len(rules) == 0 {
 		return nil
@@ -30,45 +28,9 @@ func (t *translation) calicoRules(field string, rules []v1alpha1.Rule, namespace
 	out := make([]v1alpha1.Rule, 0, len(rules))
 	for i := range rules {
 		path := fmt.Sprintf("%s[%d]", field, i)
-		out = append(out, t.eachProtocol(path, t.calicoRule(path, &rules[i], namespaced), len(out))...)
+		out = append(out, t.calicoRule(path, &rules[i], namespaced))
 	}
 	return out
-}
-
-// portProtocols are the protocols that the ports of endpoints can have.
-var portProtocols = []string{"TCP", "UDP", "SCTP"}
-
-// eachProtocol writes a rule on named ports of no protocol out as one for each protocol
-// that a named port can have. at is the index of the first. Rules on numbers need a
-// protocol in Calico too.
-func (t *translation) eachProtocol(field string, r v1alpha1.Rule, at int) []v1alpha1.Rule {
-	named := func(ports []intstr.IntOrString) bool {
-		return !slices.ContainsFunc(ports, func(p intstr.IntOrString) bool {
-			return p.Type == intstr.Int || !strings.ContainsFunc(p.StrVal, unicode.IsLetter)
-		})
-	}
-	all := slices.Concat(r.Source.Ports, r.Source.NotPorts, r.Destination.Ports, r.Destination.NotPorts)
-	if r.Protocol != nil || len(r.Source.Ports)+len(r.Destination.Ports) == 0 || !named(all) {
-		return []v1alpha1.Rule{r}
-	}
-	var out []v1alpha1.Rule
-	for _, name := range portProtocols {
-		p := intstr.FromString(name)
-		if r.NotProtocol != nil && sameProtocol(*r.NotProtocol, name) {
-			continue
-		}
-		c := *r.DeepCopy()
-		c.Protocol, c.NotProtocol = &p, nil
-		out = append(out, c)
-	}
-	t.spell(field, "a named port of no protocol is one of any: written out as rules %d to %d, one for each protocol", at, at+len(out)-1)
-	return out
-}
-
-// sameProtocol reports whether a protocol in Tierwall's spelling is that of a name.
-func sameProtocol(p intstr.IntOrString, name string) bool {
-	numbers := map[string]int32{"TCP": 6, "UDP": 17, "SCTP": 132}
-	return p.StrVal == name || p.Type == intstr.Int && p.IntVal == numbers[name]
 }
 
 func (t *translation) calicoRule(field string, in *v1alpha1.Rule, namespaced bool) v1alpha1.Rule {
@@ -90,18 +52,6 @@ func (t *translation) calicoRule(field string, in *v1alpha1.Rule, namespaced boo
 			missing = append(missing, side.name+".domains")
 		}
 		t.calicoEntity(field+"."+side.name, side.e, namespaced)
-	}
-	// Calico takes ports of the source beside Services there.
-	if e := &r.Source; e.Services != nil && strings.HasPrefix(field, "spec.ingress") {
-		for _, p := range []struct {
-			name string
-			list *[]intstr.IntOrString
-		}{{"source.ports", &e.Ports}, {"source.notPorts", &e.NotPorts}} {
-			if len(*p.list) > 0 {
-				*p.list = nil
-				missing = append(missing, p.name)
-			}
-		}
 	}
 	if len(missing) > 0 {
 		t.failClosed(field, &r, missing...)

@@ -176,6 +176,21 @@ func (s *Stream) rule(ns string, ingress bool) v1alpha1.Rule {
 	}
 	r.Source = s.side(ns, nets, ports && s.chance(0.3), ingress)
 	r.Destination = s.side(ns, nets, ports, !ingress)
+	if ingress && ports && r.Source.Services != nil && s.chance(0.5) {
+		r.Source.Ports = s.ports()
+	}
+	if r.Protocol == nil && r.Destination.Services == nil && s.chance(0.15) {
+		r.Destination.Ports = s.portNames()
+		if s.chance(0.3) {
+			r.Destination.NotPorts = s.portNames()
+		}
+		if s.chance(0.2) {
+			r.Source.Ports = s.portNames()
+		}
+		if s.invalid() {
+			r.Destination.Ports = nil
+		}
+	}
 	if s.invalid() {
 		ports := []intstr.IntOrString{pick(s, intstr.FromInt32(0), intstr.FromInt32(70000), intstr.FromString("90:80"),
 			intstr.FromString(""), intstr.FromString("80:"), intstr.FromInt32(-1), intstr.FromInt32(80))}
@@ -292,4 +307,8 @@ func (s *Stream) ports() []intstr.IntOrString {
 	return some(s, 3, intstr.FromInt32(80), intstr.FromInt32(53), intstr.FromInt32(443), intstr.FromInt32(8080),
 		intstr.FromString("80:443"), intstr.FromString("8080:8090"), intstr.FromString("1:65535"), intstr.FromString("81"),
 		intstr.FromString("http"), intstr.FromString("http"), intstr.FromString("dns"), intstr.FromString("gone"))
+}
+
+func (s *Stream) portNames() []intstr.IntOrString {
+	return some(s, 2, intstr.FromString("http"), intstr.FromString("http"), intstr.FromString("dns"), intstr.FromString("gone"))
 }

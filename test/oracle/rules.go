@@ -5,6 +5,9 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"unicode"
+
+	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
@@ -204,15 +207,26 @@ func (w *World) tierwallMatch(p *policy, namespace string, dir model.Direction, 
 		positive := i == 0
 		criteria = append(criteria, func(f model.Flow) bool { return m(f) == positive })
 	}
+	portsOf := proto
+	if r.Protocol == nil && namesOnly(r) {
+		// "A rule whose ports are all names needs none": any that such ports have.
+		portsOf = model.TCP
+		criteria = append(criteria, func(f model.Flow) bool {
+			return f.Protocol == model.TCP || f.Protocol == model.UDP || f.Protocol == model.SCTP
+		})
+	}
 	for i, e := range []v1alpha1.EntityRule{r.Source, r.Destination} {
 		source := i == 0
-		s, err := w.side(namespace, e, proto)
+		s, err := w.side(namespace, e, portsOf)
 		if err != nil {
 			return nil, err
 		}
 		own := source == (dir == model.Egress)
 		if e.Services != nil && own {
 			return nil, fmt.Errorf("services on the policy's own side")
+		}
+		if e.Services != nil && !source && len(e.Ports)+len(e.NotPorts) > 0 {
+			return nil, fmt.Errorf("services of a receiver beside ports")
 		}
 		s.portsOfService = !source
 		if own {
@@ -236,6 +250,18 @@ func (w *World) tierwallMatch(p *policy, namespace string, dir model.Direction, 
 		criteria = append(criteria, func(f model.Flow) bool { return family(f.Src) == version })
 	}
 	return allOf(criteria), nil
+}
+
+// namesOnly says whether a rule wants ports, and all ports that it speaks of are names.
+func namesOnly(r v1alpha1.Rule) bool {
+	for _, list := range [][]intstr.IntOrString{r.Source.Ports, r.Source.NotPorts, r.Destination.Ports, r.Destination.NotPorts} {
+		for _, p := range list {
+			if p.Type == intstr.Int || !strings.ContainsFunc(p.StrVal, unicode.IsLetter) {
+				return false
+			}
+		}
+	}
+	return len(r.Source.Ports)+len(r.Destination.Ports) > 0
 }
 
 // side is one side of a rule, understood.
@@ -304,7 +330,7 @@ func (w *World) side(namespace string, e v1alpha1.EntityRule, proto model.Protoc
 		return nil, fmt.Errorf("ports without a protocol that has them")
 	}
 	if e.Services != nil {
-		if len(e.Nets)+len(e.NotNets)+len(e.Ports)+len(e.NotPorts) > 0 || e.ServiceAccounts != nil ||
+		if len(e.Nets)+len(e.NotNets) > 0 || e.ServiceAccounts != nil ||
 			e.Selector+e.NotSelector+e.NamespaceSelector != "" {
 			return nil, fmt.Errorf("services beside other criteria")
 		}
