@@ -123,6 +123,9 @@ func parseYAML(name string, c chunk, errs *errorList) *yaml.Node {
 	if emptyYAML(c.text) {
 		return nil
 	}
+	if n, ok := plainYAML(c); ok {
+		return n
+	}
 	if nesting(c.text) > maxDepth {
 		errs.add(&Error{File: name, Line: c.line + 1, Message: fmt.Sprintf("nested deeper than %d levels", maxDepth)})
 		return nil
