@@ -56,23 +56,20 @@ func writeScalar(b *bytes.Buffer, n *yaml.Node) error {
 	switch n.ShortTag() {
 	case "!!null":
 		b.WriteString("null")
+	case "!!int":
+		if isDecimal(n.Value) {
+			b.WriteString(n.Value)
+			return nil
+		}
+		return writeNumber(b, n)
+	case "!!float":
+		return writeNumber(b, n)
 	case "!!bool":
 		var v bool
 		if err := n.Decode(&v); err != nil {
 			return err
 		}
 		b.WriteString(strconv.FormatBool(v))
-	case "!!int", "!!float":
-		var v any
-		if err := n.Decode(&v); err != nil {
-			return err
-		}
-		// Infinities and NaN are errors here: JSON has none.
-		text, err := json.Marshal(v)
-		if err != nil {
-			return fmt.Errorf("line %d: %s is no number that JSON has", n.Line, quote(n.Value))
-		}
-		b.Write(text)
 	default:
 		// Text, and what only YAML knows (timestamps, binary): as it is written.
 		writeString(b, n.Value)
@@ -80,7 +77,42 @@ func writeScalar(b *bytes.Buffer, n *yaml.Node) error {
 	return nil
 }
 
+func writeNumber(b *bytes.Buffer, n *yaml.Node) error {
+	var v any
+	if err := n.Decode(&v); err != nil {
+		return err
+	}
+	// Infinities and NaN are errors here: JSON has none.
+	text, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("line %d: %s is no number that JSON has", n.Line, quote(n.Value))
+	}
+	b.Write(text)
+	return nil
+}
+
+// isDecimal reports whether YAML and JSON write a whole number so.
+func isDecimal(s string) bool {
+	return isInteger(s) && len(s) < 18 && s[0] != '-' && (s[0] != '0' || len(s) == 1)
+}
+
+// isSimple reports whether text stands in JSON as it is.
+func isSimple(s string) bool {
+	for i := range len(s) {
+		if b := s[i]; b < ' ' || b > '~' || b == '"' || b == '\\' {
+			return false
+		}
+	}
+	return true
+}
+
 func writeString(b *bytes.Buffer, s string) {
+	if isSimple(s) {
+		b.WriteByte('"')
+		b.WriteString(s)
+		b.WriteByte('"')
+		return
+	}
 	text, err := json.Marshal(s)
 	if err != nil {
 		// Strings always have a JSON form.

@@ -260,7 +260,7 @@ func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) 
 		ok = false
 		l.errs.add(&Error{File: f.name, Line: at.Line, Column: at.Column, Object: name, Field: path, Message: message})
 	}
-	c := checker{bad: fail, unknown: func(at *yaml.Node, path, message string) {
+	c := checker{forget: l.manifests == nil, bad: fail, unknown: func(at *yaml.Node, path, message string) {
 		// Exports hold the status of kinds that had one once. It says nothing.
 		if path != "status" {
 			fail(at, path, message)

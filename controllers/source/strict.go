@@ -23,6 +23,8 @@ import (
 // field must be known, and every value of the right type. What passes decodes
 // without an error.
 type checker struct {
+	// forget takes what nobody reads (see readOf) out of the tree once it is checked.
+	forget bool
 	// unknown reports a field that the type does not have; bad a value of the wrong type.
 	unknown, bad func(n *yaml.Node, path, message string)
 }
@@ -140,6 +142,20 @@ func (c *checker) checkStruct(n *yaml.Node, t reflect.Type, path string) {
 		}
 		c.check(v, f, at)
 	}
+	if read := readOf[t]; read != nil && c.forget {
+		n.Content = keepEntries(n.Content, read)
+	}
+}
+
+// keepEntries keeps the entries of a mapping of some keys.
+func keepEntries(content []*yaml.Node, keys []string) []*yaml.Node {
+	out := content[:0]
+	for i := 0; i+1 < len(content); i += 2 {
+		if slices.Contains(keys, content[i].Value) {
+			out = append(out, content[i], content[i+1])
+		}
+	}
+	return out
 }
 
 // cutPath bounds a path of the input's own keys.
@@ -257,6 +273,9 @@ func (c *checker) checkInt(n *yaml.Node, t reflect.Type, path string) {
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" && !huge {
 		c.wrong(n, path, "a whole number")
 		return
+	}
+	if len(n.Value) < 3 && n.Tag == "!!int" && strings.Trim(n.Value, "0123456789") == "" {
+		return // fits into any type
 	}
 	v := reflect.New(t).Elem()
 	var i int64

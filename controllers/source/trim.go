@@ -1,6 +1,7 @@
 package source
 
 import (
+	"reflect"
 	"strings"
 
 	corev1 "k8s.io/api/core/v1"
@@ -59,6 +60,14 @@ func Trim(o runtime.Object) runtime.Object {
 		m.SetManagedFields(nil)
 	}
 	return o
+}
+
+// readOf are the fields that are read of types that hold much more, in objects from files:
+// at least what Trim leaves, and what Complete goes by.
+var readOf = map[reflect.Type][]string{
+	reflect.TypeFor[corev1.PodSpec]():   {"nodeName", "hostNetwork", "serviceAccountName", "serviceAccount", "containers", "initContainers"},
+	reflect.TypeFor[corev1.Container](): {"name", "ports", "restartPolicy"},
+	reflect.TypeFor[corev1.PodStatus](): {"phase", "podIP", "podIPs", "hostIP"},
 }
 
 // leastMeta is names and labels.

@@ -3,6 +3,7 @@ package source
 import (
 	"math/rand/v2"
 	"reflect"
+	"strings"
 	"testing"
 
 	corev1 "k8s.io/api/core/v1"
@@ -11,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/randfill"
+	"sigs.k8s.io/yaml"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
@@ -105,5 +107,54 @@ func TestTrimLeavesOutTheRest(t *testing.T) {
 	}
 	if got := Trim(p); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
+	}
+}
+
+// What is read of a pod is read of one from a file, too, in which nothing else is kept.
+func TestFilesKeepWhatIsRead(t *testing.T) {
+	text := `apiVersion: v1
+kind: Pod
+metadata:
+  name: a
+  namespace: ns
+  labels: {app: a, pod-template-hash: x}
+  ownerReferences: [{apiVersion: apps/v1, kind: ReplicaSet, name: a-x, uid: u, controller: true}]
+spec:
+  nodeName: node-1
+  hostNetwork: true
+  serviceAccountName: s
+  serviceAccount: s
+  volumes: [{name: v, emptyDir: {}}]
+  initContainers:
+  - {name: i, image: i, restartPolicy: Always, ports: [{name: side, containerPort: 1, protocol: UDP}]}
+  containers:
+  - {name: c, image: i, env: [{name: A, value: b}], ports: [{name: web, containerPort: 80}, {containerPort: 81, hostPort: 82}]}
+status:
+  phase: Running
+  podIP: 10.0.0.1
+  podIPs: [{ip: 10.0.0.1}, {ip: "fd00::1"}]
+  containerStatuses: [{name: c, image: i, imageID: i, ready: true, restartCount: 0}]
+`
+	whole := &corev1.Pod{}
+	if err := yaml.Unmarshal([]byte(text), whole); err != nil {
+		t.Fatal(err)
+	}
+	r, err := LoadBytes("pod.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := r.Objects[0].Object.(*corev1.Pod)
+	if want := Trim(whole); !reflect.DeepEqual(Trim(got), want) {
+		t.Errorf("got %+v\nwant %+v", Trim(got), want)
+	}
+	if !reflect.DeepEqual(got.ObjectMeta, whole.ObjectMeta) || len(got.Spec.Containers[0].Ports) != 2 {
+		t.Errorf("metadata or ports differ: %+v", got)
+	}
+	if got.Spec.Volumes != nil || got.Spec.Containers[0].Env != nil || got.Status.ContainerStatuses != nil {
+		t.Errorf("what nobody reads is kept: %+v", got)
+	}
+	// What the tree held before it was cut is looked at all the same.
+	if _, err := LoadBytes("pod.yaml", []byte(strings.Replace(text, "value: b", "value: 1", 1))); err == nil {
+		t.Error("a number where text belongs is no error")
 	}
 }
