@@ -272,7 +272,7 @@ func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) 
 				Code: lint.CodeUnknownField, Severity: lint.Warning})
 		}
 	}
-	c.check(n, reflect.TypeOf(o), "")
+	c.check(n, reflect.TypeOf(o))
 	if meta := value(n, "metadata"); ok && text(meta, "name") == "" {
 		fail(n, "metadata.name", "is missing")
 	}

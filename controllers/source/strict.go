@@ -23,6 +23,8 @@ import (
 // field must be known, and every value of the right type. What passes decodes
 // without an error.
 type checker struct {
+	// path of the field that is looked at.
+	path []byte
 	// forget takes what nobody reads (see readOf) out of the tree once it is checked.
 	forget bool
 	// unknown reports a field that the type does not have; bad a value of the wrong type.
@@ -39,7 +41,7 @@ var (
 )
 
 // check walks node and type together. Nodes of null pass as unset.
-func (c *checker) check(n *yaml.Node, t reflect.Type, path string) {
+func (c *checker) check(n *yaml.Node, t reflect.Type) {
 	for t.Kind() == reflect.Pointer {
 		t = t.Elem()
 	}
@@ -48,16 +50,16 @@ func (c *checker) check(n *yaml.Node, t reflect.Type, path string) {
 	}
 	switch t {
 	case intOrStringType:
-		c.checkIntOrString(n, path)
+		c.checkIntOrString(n)
 		return
 	case quantityType:
-		c.checkParsed(n, path, "a quantity", func(s string) error { _, err := resource.ParseQuantity(s); return err })
+		c.checkParsed(n, "a quantity", func(s string) error { _, err := resource.ParseQuantity(s); return err })
 		return
 	case timeType, microTimeType:
-		c.checkParsed(n, path, "a time as in 2006-01-02T15:04:05Z", func(s string) error { _, err := time.Parse(time.RFC3339, s); return err })
+		c.checkParsed(n, "a time as in 2006-01-02T15:04:05Z", func(s string) error { _, err := time.Parse(time.RFC3339, s); return err })
 		return
 	case durationType:
-		c.checkParsed(n, path, "a duration as in 1m30s", func(s string) error { _, err := time.ParseDuration(s); return err })
+		c.checkParsed(n, "a duration as in 1m30s", func(s string) error { _, err := time.ParseDuration(s); return err })
 		return
 	}
 	if reflect.PointerTo(t).Implements(unmarshalerType) || t.Kind() == reflect.Interface {
@@ -65,82 +67,88 @@ func (c *checker) check(n *yaml.Node, t reflect.Type, path string) {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		c.checkStruct(n, t, path)
+		c.checkStruct(n, t)
 	case reflect.Map:
-		c.checkMap(n, t, path)
+		c.checkMap(n, t)
 	case reflect.Slice, reflect.Array:
-		c.checkList(n, t, path)
+		c.checkList(n, t)
 	case reflect.String:
-		c.checkString(n, path)
+		c.checkString(n)
 	case reflect.Bool:
-		c.checkBool(n, path)
+		c.checkBool(n)
 	case reflect.Int, reflect.Int8, reflect.Int16, reflect.Int32, reflect.Int64,
 		reflect.Uint, reflect.Uint8, reflect.Uint16, reflect.Uint32, reflect.Uint64:
-		c.checkInt(n, t, path)
+		c.checkInt(n, t)
 	case reflect.Float32, reflect.Float64:
-		c.checkFloat(n, path)
+		c.checkFloat(n)
 	}
 }
 
-func (c *checker) checkMap(n *yaml.Node, t reflect.Type, path string) {
+func (c *checker) checkMap(n *yaml.Node, t reflect.Type) {
 	if n.Kind != yaml.MappingNode {
-		c.wrong(n, path, "an object")
+		c.wrong(n, "an object")
 		return
 	}
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if what, becomes := misreadKey(k); becomes != "" {
-			c.bad(k, path+"["+k.Value+"]", fmt.Sprintf("the key %s is %s, and without quotes becomes %q", oneLine(k.Value), what, becomes))
+			c.bad(k, string(c.path)+"["+k.Value+"]", fmt.Sprintf("the key %s is %s, and without quotes becomes %q", oneLine(k.Value), what, becomes))
 		}
 		if isNull(v) && t.Elem().Kind() == reflect.String {
 			continue
 		}
-		c.check(v, t.Elem(), path+"["+k.Value+"]")
+		mark := len(c.path)
+		c.path = append(append(append(c.path, '['), k.Value...), ']')
+		c.check(v, t.Elem())
+		c.path = c.path[:mark]
 	}
 }
 
-func (c *checker) checkList(n *yaml.Node, t reflect.Type, path string) {
+func (c *checker) checkList(n *yaml.Node, t reflect.Type) {
 	if t.Elem().Kind() == reflect.Uint8 {
-		c.checkString(n, path)
+		c.checkString(n)
 		return
 	}
 	if n.Kind != yaml.SequenceNode {
-		c.wrong(n, path, "a list")
+		c.wrong(n, "a list")
 		return
 	}
 	for i, item := range n.Content {
-		at := path + "[" + strconv.Itoa(i) + "]"
+		mark := len(c.path)
+		c.path = append(strconv.AppendInt(append(c.path, '['), int64(i), 10), ']')
 		if isNull(item) {
 			// An empty rule means everything, so a forgotten one must not pass for it.
-			c.bad(item, at, "the list entry is empty")
-			continue
+			c.bad(item, string(c.path), "the list entry is empty")
+		} else {
+			c.check(item, t.Elem())
 		}
-		c.check(item, t.Elem(), at)
+		c.path = c.path[:mark]
 	}
 }
 
-func (c *checker) checkStruct(n *yaml.Node, t reflect.Type, path string) {
+func (c *checker) checkStruct(n *yaml.Node, t reflect.Type) {
 	if n.Kind != yaml.MappingNode {
-		c.wrong(n, path, "an object")
+		c.wrong(n, "an object")
 		return
 	}
 	fields := fieldsOf(t)
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
-		at := k.Value
-		if path != "" {
-			at = path + "." + k.Value
+		mark := len(c.path)
+		if mark > 0 {
+			c.path = append(c.path, '.')
 		}
-		f, ok := fields[k.Value]
-		if !ok {
+		c.path = append(c.path, k.Value...)
+		if f, ok := fields[k.Value]; ok {
+			c.check(v, f)
+		} else {
 			names := make([]string, 0, len(fields))
 			for name := range fields {
 				names = append(names, name)
 			}
-			c.unknown(k, cutPath(at), "unknown field"+nearest.Clause(k.Value, names))
-			continue
+			c.unknown(k, cutPath(string(c.path)), "unknown field"+nearest.Clause(k.Value, names))
 		}
-		c.check(v, f, at)
+		c.path = c.path[:mark]
 	}
 	if read := readOf[t]; read != nil && c.forget {
 		n.Content = keepEntries(n.Content, read)
@@ -214,8 +222,8 @@ func listFields(t reflect.Type) map[string]reflect.Type {
 func isNull(n *yaml.Node) bool { return n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" }
 
 // wrong reports a node that is not what it should be.
-func (c *checker) wrong(n *yaml.Node, path, want string) {
-	c.bad(n, cutPath(path), "want "+want+", not "+describe(n))
+func (c *checker) wrong(n *yaml.Node, want string) {
+	c.bad(n, cutPath(string(c.path)), "want "+want+", not "+describe(n))
 }
 
 // describe says what a node is.
@@ -247,7 +255,7 @@ func isText(n *yaml.Node) bool {
 	return !boolean && n.Kind == yaml.ScalarNode && slices.Contains([]string{"!!str", "!!timestamp", "!!binary"}, n.ShortTag())
 }
 
-func (c *checker) checkString(n *yaml.Node, path string) {
+func (c *checker) checkString(n *yaml.Node) {
 	if isText(n) {
 		return
 	}
@@ -255,23 +263,23 @@ func (c *checker) checkString(n *yaml.Node, path string) {
 	if n.Kind == yaml.ScalarNode {
 		want = "text (in quotes)"
 	}
-	c.wrong(n, path, want)
+	c.wrong(n, want)
 }
 
-func (c *checker) checkBool(n *yaml.Node, path string) {
+func (c *checker) checkBool(n *yaml.Node) {
 	if v, ok := yaml11Bool(n); ok {
 		n.Tag, n.Value = "!!bool", strconv.FormatBool(v)
 	}
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!bool" {
-		c.wrong(n, path, "true or false")
+		c.wrong(n, "true or false")
 	}
 }
 
-func (c *checker) checkInt(n *yaml.Node, t reflect.Type, path string) {
+func (c *checker) checkInt(n *yaml.Node, t reflect.Type) {
 	// A whole number beyond 64 bits is a fraction to the parser.
 	huge := n.Kind == yaml.ScalarNode && n.ShortTag() == "!!float" && strings.Trim(n.Value, "+-0123456789") == ""
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int" && !huge {
-		c.wrong(n, path, "a whole number")
+		c.wrong(n, "a whole number")
 		return
 	}
 	if len(n.Value) < 3 && n.Tag == "!!int" && strings.Trim(n.Value, "0123456789") == "" {
@@ -284,42 +292,42 @@ func (c *checker) checkInt(n *yaml.Node, t reflect.Type, path string) {
 	case v.CanInt() && n.Decode(&i) == nil && !v.OverflowInt(i):
 	case v.CanUint() && n.Decode(&u) == nil && !v.OverflowUint(u):
 	default:
-		c.bad(n, cutPath(path), "the number "+oneLine(n.Value)+" is out of range")
+		c.bad(n, cutPath(string(c.path)), "the number "+oneLine(n.Value)+" is out of range")
 	}
 }
 
-func (c *checker) checkFloat(n *yaml.Node, path string) {
+func (c *checker) checkFloat(n *yaml.Node) {
 	var f float64
 	if n.Kind != yaml.ScalarNode || n.ShortTag() != "!!float" && n.ShortTag() != "!!int" || n.Decode(&f) != nil {
-		c.wrong(n, path, "a number")
+		c.wrong(n, "a number")
 		return
 	}
 	if math.IsInf(f, 0) || math.IsNaN(f) {
-		c.bad(n, cutPath(path), "the number "+oneLine(n.Value)+" is out of range")
+		c.bad(n, cutPath(string(c.path)), "the number "+oneLine(n.Value)+" is out of range")
 	}
 }
 
-func (c *checker) checkIntOrString(n *yaml.Node, path string) {
+func (c *checker) checkIntOrString(n *yaml.Node) {
 	if isText(n) {
 		return
 	}
 	var i int32
 	switch {
 	case n.Kind != yaml.ScalarNode || n.ShortTag() != "!!int":
-		c.wrong(n, path, "a whole number or text")
+		c.wrong(n, "a whole number or text")
 	case n.Decode(&i) != nil:
-		c.bad(n, cutPath(path), "the number "+oneLine(n.Value)+" is out of range")
+		c.bad(n, cutPath(string(c.path)), "the number "+oneLine(n.Value)+" is out of range")
 	}
 }
 
 // checkParsed checks a scalar that is text or a number to YAML and something
 // else to Kubernetes.
-func (c *checker) checkParsed(n *yaml.Node, path, want string, parse func(string) error) {
+func (c *checker) checkParsed(n *yaml.Node, want string, parse func(string) error) {
 	if n.Kind != yaml.ScalarNode || !isText(n) && n.ShortTag() != "!!int" && n.ShortTag() != "!!float" {
-		c.wrong(n, path, want)
+		c.wrong(n, want)
 		return
 	}
 	if err := parse(n.Value); err != nil {
-		c.bad(n, cutPath(path), fmt.Sprintf("%s is not %s", quote(n.Value), want))
+		c.bad(n, cutPath(string(c.path)), fmt.Sprintf("%s is not %s", quote(n.Value), want))
 	}
 }
