@@ -91,6 +91,8 @@ func (g *generator) rules(name string, list []base.Rule) []rule {
 		switch {
 		case slices.ContainsFunc(r.If, isPair):
 			out = append(out, g.pairs(r)...)
+		case asksSources(r):
+			return append(out, g.sourcesFirst(name, r, g.rules(name, list[i+1:]))...)
 		case len(tests) == len(r.If):
 			out = append(out, g.one(r)...)
 		case comesBack(r.Then):
@@ -267,6 +269,8 @@ func (g *generator) effectOfAction(r *base.Rule) effect {
 		return neutral
 	case r.Then == base.Drop:
 		return closes
+	case asksSources(r):
+		return opens
 	case r.Then == base.Accept && (g.filter() || leavesOutPods(r)):
 		return opens
 	}
@@ -394,24 +398,6 @@ func (g *generator) byLink(r *base.Rule) string {
 			rules = append(rules, rule{"", "-j " + g.guardChain(r.Guard, r.Counted), ""})
 		}
 		return rules
-	})
-}
-
-// portChecks are the chains in which what comes by a bridge is held to the port of
-// its source's pod, found by address.
-func (g *generator) portChecks(r *base.Rule) string {
-	ports := map[netip.Addr]string{}
-	var addrs []netip.Addr
-	for _, p := range g.state.Links.Pods {
-		if p.Port != "" && dataplane.FamilyOf(p.Addr) == g.family && ports[p.Addr] == "" {
-			ports[p.Addr] = p.Port
-			addrs = append(addrs, p.Addr)
-		}
-	}
-	slices.SortFunc(addrs, netip.Addr.Compare)
-	to := g.guardChain(r.Guard, r.Counted)
-	return g.addrTree(chainPrefix+"ports", "-s", addrs, func(a netip.Addr) []rule {
-		return []rule{{fmt.Sprintf("-s %s -m physdev ! --physdev-in %q", a, dataplane.Plain(ports[a], 15)), "-j " + to, ""}}
 	})
 }
 

@@ -149,9 +149,9 @@ func (t *tableShape) add(chain string, ours bool, position int, e *entry, names 
 	if err != nil || v < 0 || !strings.HasPrefix(names[v], chainPrefix) {
 		return err
 	}
-	text := "-j " + names[v]
-	if bare && comment == hookComment {
-		text = hookText(names[v])
+	text := hookText(names[v])
+	if !bare || comment != "" {
+		text = "and more, " + text
 	}
 	t.jumps[chain] = append(t.jumps[chain], jump{position, text, names[v]})
 	return nil

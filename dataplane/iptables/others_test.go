@@ -96,7 +96,7 @@ func TestOthers(t *testing.T) {
 		}
 		check("another State")
 		// Somebody takes our place, and flushes what is ours.
-		do(t, v, "IPTABLES -D FORWARD -m comment --comment Tierwall -j TW-FORWARD; IPTABLES -A FORWARD -j TW-FORWARD; IPTABLES -t raw -D PREROUTING 1; IP6TABLES -F TW-FORWARD")
+		do(t, v, "IPTABLES -D FORWARD -j TW-FORWARD; IPTABLES -A FORWARD -j TW-FORWARD; IPTABLES -t raw -D PREROUTING 1; IP6TABLES -F TW-FORWARD")
 		if err := b.Sync(ctx, s); err != nil {
 			t.Fatal(err)
 		}

@@ -68,30 +68,34 @@ func planOf(have *shape, want *ruleset) *plan {
 // Each table holds at once, but one after the other, and a packet passes if all
 // of them let it. So that none passes by the old rules of one and the new ones of another:
 // where the early tables held nothing they come first, where they will hold nothing, last;
-// else what they judge is dropped in the filter table until all of them hold.
+// else what they judge is dropped in the filter table until all of them hold. The source
+// guard's short cuts need none of this: old ones go before the filter table changes, new ones come after it.
 func restoreFamily(have *shape, want *ruleset, f dataplane.Family) string {
-	texts := map[string]string{}
-	var differ, held, holds bool
-	for _, name := range tableNames {
-		texts[name] = restoreTable(name, have.tables[f][name], want.of(f)[name], nil)
-		if name != tableFilter {
-			differ = differ || texts[name] != ""
-			held = held || len(have.tables[f].chainsOf(name)) > 0
-			holds = holds || want.of(f)[name] != nil
+	wanted := func(name string) *table { return want.of(f)[name] }
+	filter := restoreTable(tableFilter, have.tables[f][tableFilter], wanted(tableFilter), nil)
+	mangle := restoreTable(tableMangle, have.tables[f][tableMangle], wanted(tableMangle), nil)
+	raw, late := restoreTable(tableRaw, have.tables[f][tableRaw], wanted(tableRaw), nil), ""
+	if raw != "" && filter != "" {
+		first := narrowed(have.tables[f][tableRaw], wanted(tableRaw))
+		raw = restoreTable(tableRaw, have.tables[f][tableRaw], first, nil)
+		if first != nil {
+			late = restoreTable(tableRaw, first.shape(), wanted(tableRaw), nil)
 		}
 	}
+	differ := mangle != "" || raw != "" && restoreTable(tableRaw, have.tables[f][tableRaw].withoutShort(), wanted(tableRaw).withoutShort(), nil) != ""
+	held := len(have.tables[f].chainsOf(tableRaw))+len(have.tables[f].chainsOf(tableMangle)) > 0
 	changed := 0
-	for _, text := range texts {
+	for _, text := range []string{raw, mangle, filter} {
 		changed += min(len(text), 1)
 	}
 	switch {
 	case changed <= 1 || !differ || !held:
-		return texts[tableRaw] + texts[tableMangle] + texts[tableFilter]
-	case !holds:
-		return texts[tableFilter] + texts[tableMangle] + texts[tableRaw]
+		return raw + mangle + filter + late
+	case wanted(tableRaw) == nil && wanted(tableMangle) == nil:
+		return filter + mangle + raw
 	}
 	closed, open := closeHost(have, want, f)
-	return closed + texts[tableRaw] + texts[tableMangle] + open
+	return closed + raw + mangle + open + late
 }
 
 // closeHost returns what has the filter table drop new packets that the early

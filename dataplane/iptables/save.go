@@ -56,20 +56,25 @@ func (r *ruleset) makeShape() *shape {
 	s := newShape()
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		for name, t := range r.of(f) {
-			ts := newTableShape()
-			for c := range t.chains {
-				ts.chains[c] = t.tagsOf(c)
-			}
-			for builtin, c := range t.hooks {
-				ts.jumps[builtin] = []jump{{0, hookText(c), c}}
-			}
-			s.tables[f][name] = ts
+			s.tables[f][name] = t.shape()
 		}
 	}
 	for _, set := range r.sets {
 		s.sets[set.name] = set
 	}
 	return s
+}
+
+// shape is that of a kernel's table that holds this one.
+func (t *table) shape() *tableShape {
+	out := newTableShape()
+	for c := range t.chains {
+		out.chains[c] = t.tagsOf(c)
+	}
+	for builtin, c := range t.hooks {
+		out.jumps[builtin] = []jump{{0, hookText(c), c}}
+	}
+	return out
 }
 
 func tags(rules []rule) []string {
@@ -80,10 +85,9 @@ func tags(rules []rule) []string {
 	return out
 }
 
-// hookText is the rule of a built-in chain that leads to ours.
-func hookText(chain string) string { return "-m comment --comment " + hookComment + " -j " + chain }
-
-const hookComment = "Tierwall"
+// hookText is the rule of a built-in chain that leads to ours. It has no comment:
+// every packet would have to match it.
+func hookText(chain string) string { return "-j " + chain }
 
 var (
 	commentOf = regexp.MustCompile(` --comment (?:"([^"]*)"|(\S+))`)

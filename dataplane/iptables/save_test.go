@@ -21,6 +21,7 @@ COMMIT
 :TW-empty - [0:0]
 [0:0] -A FORWARD -s 192.0.2.1/32 -j ACCEPT
 [3:180] -A FORWARD -m comment --comment Tierwall -j TW-FORWARD
+[3:180] -A INPUT -j TW-INPUT
 [2:120] -A TW-FORWARD -m comment --comment "a pod\'s rule #abcdef" -j RETURN
 [1:60] -A TW-FORWARD -g TW-empty
 COMMIT
@@ -37,6 +38,9 @@ COMMIT
 		t.Errorf("%q", c)
 	}
 	if j := f.jumps["FORWARD"]; len(j) != 1 || j[0] != (jump{1, "-m comment --comment Tierwall -j TW-FORWARD", "TW-FORWARD"}) {
+		t.Errorf("%+v", j)
+	}
+	if j := f.jumps["INPUT"]; len(j) != 1 || j[0] != (jump{0, hookText("TW-INPUT"), "TW-INPUT"}) {
 		t.Errorf("%+v", j)
 	}
 	if n := f.counts["TW-FORWARD"]; n != (dataplane.Count{Packets: 1, Bytes: 60}) {

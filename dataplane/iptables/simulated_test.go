@@ -37,6 +37,7 @@ type packet struct {
 	local      bool // the source is the node's own
 	mark       uint32
 	iface, out string
+	port       string // of a bridge, by which it comes
 }
 
 // simulatedRule says whether a packet matches, and where it goes then.
@@ -177,6 +178,10 @@ func (k *simulated) rule(text string) simulatedRule {
 		case "--comment", "--nflog-group", "--nflog-prefix", "--reject-with":
 			next()
 		case "--notrack":
+		case "--physdev-is-bridged": // none leaves by a port
+			add(func(*packet) bool { return false })
+		case "--physdev-is-in":
+			add(func(p *packet) bool { return p.port != "" })
 		case "--add-set":
 			_, _ = next(), next()
 		case "-j", "-g":
@@ -210,6 +215,10 @@ func (k *simulated) match(name, value string) func(*packet) bool {
 		}
 	case "-i":
 		return func(p *packet) bool { return p.iface == value }
+	case "--physdev-in":
+		return func(p *packet) bool { return p.port == value }
+	case "--physdev-out":
+		return func(*packet) bool { return false }
 	case "-o":
 		return func(p *packet) bool { return p.out == value }
 	case "--match-set":
@@ -287,7 +296,7 @@ func (s *simulatedSet) has(p *packet, direction string) bool {
 		return s.elems[single(a)]
 	}
 	for e := range s.elems {
-		if e.net.Contains(a) {
+		if e.net.Contains(a) && (e.link == "" || e.link == p.iface) {
 			return true
 		}
 	}

@@ -14,19 +14,38 @@ import (
 // a chain's rules.
 const fanOut = 16
 
-// addrTree writes the chains by which an address is found among many: those of a
-// block lead on to the blocks within it, as evenly as the addresses lie, so that
-// thousands of them cost a packet three or four chains. leaf returns the rules
-// for one address; flag is -s or -d. Addresses are of the generator's family,
-// sorted and without duplicates. The name must be short: digits are added.
+// addrTree writes the chains by which an address is found among many, and returns
+// the name of the first. leaf returns the rules for one address; flag is -s or -d. Addresses are of the generator's
+// family, sorted and without duplicates. The name must be short: digits are added.
 func (g *generator) addrTree(name, flag string, addrs []netip.Addr, leaf func(netip.Addr) []rule) string {
+	t := tree{g: g, letter: chainPrefix + treeLetter(name), flag: flag, leaf: leaf}
+	g.chain(name, t.rules(name, addrs)...)
+	return name
+}
+
+// tree is how an address is found among many: chains of blocks lead
+// on to the blocks within them, as evenly as the addresses lie, so that
+// thousands of them cost a packet three or four chains.
+type tree struct {
+	g *generator
+	// letter begins the names of the chains below the first.
+	letter string
+	flag   string
+	// comment of the rules that lead to these chains.
+	comment string
+	leaf    func(netip.Addr) []rule
+	// last ends each chain.
+	last []rule
+}
+
+// rules returns those of the chain of a name and writes the chains that they lead to.
+func (t *tree) rules(name string, addrs []netip.Addr) []rule {
+	var rules []rule
 	if len(addrs) <= fanOut {
-		var rules []rule
 		for _, a := range addrs {
-			rules = append(rules, leaf(a)...)
+			rules = append(rules, t.leaf(a)...)
 		}
-		g.chain(name, rules...)
-		return name
+		return append(rules, t.last...)
 	}
 	parts := []part{{common(addrs), addrs}}
 	for len(parts) < fanOut {
@@ -38,18 +57,17 @@ func (g *generator) addrTree(name, flag string, addrs []netip.Addr, leaf func(ne
 		parts = append(parts[1:], low, high)
 	}
 	slices.SortFunc(parts, func(a, b part) int { return a.net.Addr().Compare(b.net.Addr()) })
-	var rules []rule
 	for _, p := range parts {
 		if len(p.addrs) == 1 {
-			rules = append(rules, leaf(p.addrs[0])...)
+			rules = append(rules, t.leaf(p.addrs[0])...)
 			continue
 		}
 		// The block is the name: it stays the same when others come and go.
-		child := g.addrTree(chainPrefix+treeLetter(name)+dataplane.Hash(name, p.net.String()), flag, p.addrs, leaf)
-		rules = append(rules, rule{flag + " " + netText(p.net), "-g " + child, ""})
+		child := t.letter + dataplane.Hash(name, p.net.String())
+		t.g.chain(child, t.rules(child, p.addrs)...)
+		rules = append(rules, rule{t.flag + " " + netText(p.net), "-g " + child, t.comment})
 	}
-	g.chain(name, rules...)
-	return name
+	return append(rules, t.last...)
 }
 
 // treeLetter keeps apart, for people, the chains of the trees.
