@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/fake"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -72,7 +72,7 @@ func TestChosenBackendRemovesTheOther(t *testing.T) {
 		asked++
 		return left
 	}}
-	state := dataplane.NewState(policy.New(policy.Options{}), "n", dataplane.NewCompiler(dataplane.Options{}))
+	state := dataplane.NewState(index.New(index.Options{}), "n", dataplane.NewCompiler(dataplane.Options{}))
 	refused := errors.New("refused")
 	kernel.Before = func(fake.Op, *dataplane.State) error { return refused }
 	if err := b.Sync(t.Context(), state); !errors.Is(err, refused) || asked != 0 {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/budget"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -18,15 +18,15 @@ const maxBudgetWarnings = 5
 
 // applyBudgets puts what agents enforce of policies past a budget into the index of
 // objects, which the caller flushes, and returns them.
-func applyBudgets(r *source.Result, ix *policy.Index) []budget.Excess {
+func applyBudgets(r *source.Result, ix *index.Index) []budget.Excess {
 	return budget.Apply(ix, inForce(r, ix))
 }
 
 // inForce returns the version of a policy past its budget that is in force, nil: none is.
 // Where files are laid over a cluster that is what the cluster has; of a cluster's own
 // objects only those are known whose version is the one at hand.
-func inForce(r *source.Result, ix *policy.Index) func(model.Ref) *model.Policy {
-	var before *policy.Index
+func inForce(r *source.Result, ix *index.Index) func(model.Ref) *model.Policy {
+	var before *index.Index
 	return func(ref model.Ref) *model.Policy {
 		if r.Before() == nil {
 			if same, others := holding(r, ref); same > 0 && len(others) == 0 {
@@ -63,7 +63,7 @@ func holding(r *source.Result, ref model.Ref) (same int, others []string) {
 }
 
 // enforcedIndex is the index of objects as agents enforce them, flushed.
-func enforcedIndex(r *source.Result) *policy.Index {
+func enforcedIndex(r *source.Result) *index.Index {
 	ix, _ := r.Index()
 	applyBudgets(r, ix)
 	ix.Flush()

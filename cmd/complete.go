@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -24,7 +24,7 @@ type completer struct {
 }
 
 // names lists what there is of one sort, for a shell.
-type names func(ix *policy.Index) []string
+type names func(ix *index.Index) []string
 
 // values completes one value. What cannot be read completes to nothing.
 func (c completer) values(of names) cobra.CompletionFunc {
@@ -83,7 +83,7 @@ func completeContexts(cmd *cobra.Command, cluster *clusterFlags) {
 }
 
 // endpointNames are the endpoints as people type them.
-func endpointNames(ix *policy.Index) []string {
+func endpointNames(ix *index.Index) []string {
 	var out []string
 	for _, ref := range ix.Endpoints() {
 		switch ref.Kind {
@@ -97,7 +97,7 @@ func endpointNames(ix *policy.Index) []string {
 }
 
 // peerNames are the endpoints and the nodes.
-func peerNames(ix *policy.Index) []string {
+func peerNames(ix *index.Index) []string {
 	out := endpointNames(ix)
 	for _, name := range nodeNames(ix) {
 		out = append(out, "node:"+name)
@@ -105,7 +105,7 @@ func peerNames(ix *policy.Index) []string {
 	return out
 }
 
-func nodeNames(ix *policy.Index) []string {
+func nodeNames(ix *index.Index) []string {
 	var out []string
 	for _, n := range ix.Nodes() {
 		out = append(out, n.Name)
@@ -113,7 +113,7 @@ func nodeNames(ix *policy.Index) []string {
 	return out
 }
 
-func namespaceNames(ix *policy.Index) []string {
+func namespaceNames(ix *index.Index) []string {
 	var out []string
 	for _, ref := range ix.Endpoints() {
 		if ref.Namespace != "" {
@@ -123,7 +123,7 @@ func namespaceNames(ix *policy.Index) []string {
 	return out
 }
 
-func tierNames(ix *policy.Index) []string {
+func tierNames(ix *index.Index) []string {
 	var out []string
 	for _, t := range ix.Tiers() {
 		out = append(out, t.Name)
@@ -131,7 +131,7 @@ func tierNames(ix *policy.Index) []string {
 	return out
 }
 
-func policyNames(ix *policy.Index) []string {
+func policyNames(ix *index.Index) []string {
 	var out []string
 	for _, p := range ix.Policies() {
 		out = append(out, p.Ref.String())

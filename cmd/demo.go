@@ -14,8 +14,9 @@ import (
 
 	samples "github.com/tierwall/tierwall/config/samples"
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/fleet"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -65,7 +66,7 @@ type demo struct {
 	streams
 	paint   colours
 	objects *source.Result
-	ix      *policy.Index
+	ix      *index.Index
 	spec    lab.Spec
 	lab     *lab.Lab
 	fleet   *fleet.Fleet
@@ -180,7 +181,7 @@ func (d *demo) explainOne(ctx context.Context, m *matrix) error {
 	if !ok {
 		return nil
 	}
-	e := d.ix.Explain(f)
+	e := verdict.Explain(d.ix, f)
 	var by model.Verdict
 	for _, v := range e.Stages {
 		if v.Action == model.Deny {

@@ -13,9 +13,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/lab"
 )
 
@@ -43,7 +44,7 @@ type cell struct {
 	delivered []bool
 }
 
-func newMatrix(ix *policy.Index) *matrix {
+func newMatrix(ix *index.Index) *matrix {
 	m := &matrix{from: []end{{name: "a host outside", addr: stranger}}}
 	for _, ref := range ix.Endpoints() {
 		e, ok := ix.Endpoint(ref)
@@ -137,10 +138,10 @@ func (c *cell) share() share {
 }
 
 // compare returns where the packets fared other than the core says.
-func (m *matrix) compare(ix *policy.Index) []string {
+func (m *matrix) compare(ix *index.Index) []string {
 	var wrong []string
 	m.each(func(f model.Flow, delivered bool) {
-		if d := ix.Decide(f); (d.Action == model.Allow) != delivered {
+		if d := verdict.Decide(ix, f); (d.Action == model.Allow) != delivered {
 			wrong = append(wrong, fmt.Sprintf("%s → %s %s: the core says %s", f.Src, f.Dst, traffic(&f), d.Action))
 		}
 	})
@@ -160,14 +161,14 @@ func (m *matrix) each(visit func(f model.Flow, delivered bool)) {
 
 // telling picks a denied packet that is worth explaining: one that a rule or
 // the end of a tier denies after another tier has passed it on.
-func (m *matrix) telling(ix *policy.Index) (best model.Flow, ok bool) {
+func (m *matrix) telling(ix *index.Index) (best model.Flow, ok bool) {
 	most := 0
 	m.each(func(f model.Flow, delivered bool) {
 		if delivered {
 			return
 		}
 		steps, last := 0, model.Verdict{}
-		e := ix.Explain(f)
+		e := verdict.Explain(ix, f)
 		for _, t := range e.Traces {
 			steps += len(t.Steps)
 			last = t.Verdict
@@ -180,12 +181,12 @@ func (m *matrix) telling(ix *policy.Index) (best model.Flow, ok bool) {
 }
 
 // allowed picks a connection that a rule allows, between pods, over TCP.
-func (m *matrix) allowed(ix *policy.Index) (best model.Flow, ok bool) {
+func (m *matrix) allowed(ix *index.Index) (best model.Flow, ok bool) {
 	m.each(func(f model.Flow, delivered bool) {
 		if ok || !delivered || f.Protocol != model.TCP || f.Src == stranger {
 			return
 		}
-		d := ix.Decide(f)
+		d := verdict.Decide(ix, f)
 		v, _ := d.Deciding(model.Ingress)
 		if v.Reason == model.ReasonRule {
 			best, ok = f, true
@@ -196,7 +197,7 @@ func (m *matrix) allowed(ix *policy.Index) (best model.Flow, ok bool) {
 
 // freezePolicy denies everything that goes to the pod of an address, in a tier
 // of its own before all others.
-func freezePolicy(ix *policy.Index, a netip.Addr) []runtime.Object {
+func freezePolicy(ix *index.Index, a netip.Addr) []runtime.Object {
 	order := -1e9
 	deny := v1alpha1.Deny
 	pod := ix.Owner(a)

@@ -7,8 +7,8 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/diff"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/space"
 )
 
@@ -88,7 +88,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 
 // world is one side of a comparison.
 type world struct {
-	index    *policy.Index
+	index    *index.Index
 	objects  *source.Result
 	services []space.Service
 }

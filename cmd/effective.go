@@ -10,7 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
 	"github.com/tierwall/tierwall/policy/policytest"
@@ -154,7 +154,7 @@ policy is shown once, with the endpoints that share it.`,
 type effectiveFilter struct{ tier, policy string }
 
 // apply returns the endpoints that the policy governs.
-func (f *effectiveFilter) apply(ix *policy.Index, refs []model.Ref) ([]model.Ref, error) {
+func (f *effectiveFilter) apply(ix *index.Index, refs []model.Ref) ([]model.Ref, error) {
 	if f.tier != "" && !slices.Contains(tierNames(ix), f.tier) {
 		return nil, fmt.Errorf("--tier: there is no tier %q%s", f.tier, nearest.Clause(f.tier, tierNames(ix)))
 	}
@@ -177,10 +177,10 @@ func (f *effectiveFilter) apply(ix *policy.Index, refs []model.Ref) ([]model.Ref
 }
 
 // governs reports whether a policy is part of an effective policy.
-func governs(e *policy.Effective, name string) bool {
+func governs(e *index.Effective, name string) bool {
 	for _, st := range e.Stages() {
 		for i := range st.Chain {
-			if slices.ContainsFunc(st.Chain[i].Policies, func(p *policy.Policy) bool { return p.Ref.String() == name }) {
+			if slices.ContainsFunc(st.Chain[i].Policies, func(p *index.Policy) bool { return p.Ref.String() == name }) {
 				return true
 			}
 		}

@@ -9,14 +9,14 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // effectiveViews groups endpoints by effective policy, in the order of their first endpoint.
-func effectiveViews(ix *policy.Index, refs []model.Ref) []*effectiveView {
+func effectiveViews(ix *index.Index, refs []model.Ref) []*effectiveView {
 	views := []*effectiveView{}
-	byPolicy := map[*policy.Effective]*effectiveView{}
+	byPolicy := map[*index.Effective]*effectiveView{}
 	for _, r := range refs {
 		e := ix.Effective(r)
 		v := byPolicy[e]
@@ -35,9 +35,9 @@ func effectiveViews(ix *policy.Index, refs []model.Ref) []*effectiveView {
 	return views
 }
 
-func viewEffective(e *policy.Effective) *effectiveView {
+func viewEffective(e *index.Effective) *effectiveView {
 	v := &effectiveView{}
-	sets := map[string]*policy.Set{}
+	sets := map[string]*index.Set{}
 	for _, st := range e.Stages() {
 		cv := chainView{Stage: st.Stage, Direction: st.Direction}
 		if st.Default != model.NoAction {
@@ -65,7 +65,7 @@ func viewEffective(e *policy.Effective) *effectiveView {
 	return v
 }
 
-func viewPolicy(p *policy.Policy, dir model.Direction, sets map[string]*policy.Set) policyView {
+func viewPolicy(p *index.Policy, dir model.Direction, sets map[string]*index.Set) policyView {
 	pv := policyView{Ref: p.Ref, Order: order(p.Order), Audit: p.Audit}
 	rules := p.Ingress
 	if dir == model.Egress {
@@ -86,7 +86,7 @@ func viewPolicy(p *policy.Policy, dir model.Direction, sets map[string]*policy.S
 	return pv
 }
 
-func describeSet(s *policy.Set) string {
+func describeSet(s *index.Set) string {
 	if sel, port := s.Selector(); sel != nil {
 		text := model.DescribeSelector(sel)
 		if port != "" {

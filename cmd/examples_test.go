@@ -11,8 +11,8 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/diff"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -55,7 +55,7 @@ spec: {order: 200, defaultAction: Pass}
 // its own decides.
 func opens(t *testing.T, example string) []string {
 	t.Helper()
-	var indices []*policy.Index
+	var indices []*index.Index
 	own := map[model.Ref]bool{}
 	base := deniedWorld()
 	if !strings.Contains(example, "kind: Tier\n") && !strings.Contains(example, `"kind":"Tier"`) {

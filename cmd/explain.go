@@ -10,7 +10,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 )
@@ -179,7 +179,7 @@ func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
 }
 
 // parseLink reads where a packet comes in or leaves; empty: as its address says.
-func parseLink(ix *policy.Index, flag, s string) (model.Ref, error) {
+func parseLink(ix *index.Index, flag, s string) (model.Ref, error) {
 	if s == "" {
 		return model.Ref{}, nil
 	}

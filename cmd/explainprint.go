@@ -6,9 +6,10 @@ import (
 	"net/netip"
 	"strings"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // serviceExplanation is what -o json and -o yaml print of what is sent to a Service.
@@ -18,12 +19,12 @@ type serviceExplanation struct {
 	Service model.Ref  `json:"service"`
 	Port    uint16     `json:"port"`
 	// Action is Allow where all endpoints get it.
-	Action    model.Action          `json:"action"`
-	Endpoints []*policy.Explanation `json:"endpoints"`
+	Action    model.Action           `json:"action"`
+	Endpoints []*verdict.Explanation `json:"endpoints"`
 }
 
 // writeExplanations writes what becomes of an attempt: at a Service, of each way on.
-func writeExplanations(s streams, out *outputFlag, ix *policy.Index, a *policytest.Attempt, list []*policy.Explanation, brief bool) error {
+func writeExplanations(s streams, out *outputFlag, ix *index.Index, a *policytest.Attempt, list []*verdict.Explanation, brief bool) error {
 	denied := 0
 	for _, e := range list {
 		if e.Action != model.Allow {
@@ -63,7 +64,7 @@ func writeExplanations(s streams, out *outputFlag, ix *policy.Index, a *policyte
 	return err
 }
 
-func printExplanation(w io.Writer, ix *policy.Index, e *policy.Explanation, brief bool) {
+func printExplanation(w io.Writer, ix *index.Index, e *verdict.Explanation, brief bool) {
 	paint := coloursFor(w)
 	fmt.Fprintf(w, "%s → %s  %s%s\n", party(ix, e.Flow.Src), party(ix, e.Flow.Dst), traffic(&e.Flow), ways(&e.Flow))
 	fmt.Fprintf(w, "%s: %s\n", paintFate(paint, e.Action), because(&e.Decision))
@@ -87,7 +88,7 @@ func printExplanation(w io.Writer, ix *policy.Index, e *policy.Explanation, brie
 	}
 }
 
-func printSteps(w io.Writer, paint colours, steps []policy.Step, brief bool) {
+func printSteps(w io.Writer, paint colours, steps []verdict.Step, brief bool) {
 	tier, last := "", model.Ref{}
 	var rows table
 	flush := func() {
@@ -95,7 +96,7 @@ func printSteps(w io.Writer, paint colours, steps []policy.Step, brief bool) {
 		rows = table{}
 	}
 	for _, s := range steps {
-		if brief && s.Outcome == policy.PassedOver {
+		if brief && s.Outcome == verdict.PassedOver {
 			continue
 		}
 		if s.Tier != tier {
@@ -113,15 +114,15 @@ func printSteps(w io.Writer, paint colours, steps []policy.Step, brief bool) {
 			last = s.Policy
 			fmt.Fprintf(w, "    %s\n", last)
 		}
-		if s.Outcome == policy.NoRules {
+		if s.Outcome == verdict.NoRules {
 			rows.row(paint.dim("no rules"))
 			continue
 		}
 		outcome := string(s.Outcome)
 		switch s.Outcome {
-		case policy.PassedOver:
+		case verdict.PassedOver:
 			outcome = paint.dim("passed over: " + s.Why)
-		case policy.Decided:
+		case verdict.Decided:
 			outcome = paint.bold("matched")
 		}
 		name := ""
@@ -134,7 +135,7 @@ func printSteps(w io.Writer, paint colours, steps []policy.Step, brief bool) {
 }
 
 // party names one end of a flow.
-func party(ix *policy.Index, a netip.Addr) string {
+func party(ix *index.Index, a netip.Addr) string {
 	if !a.IsValid() {
 		return "(no address)"
 	}

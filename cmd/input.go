@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/pflag"
 
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -77,7 +77,7 @@ func (f *inputFlags) load(ctx context.Context, s streams) (*source.Result, error
 
 // index is load, followed by conversion: the index holds all objects, flushed. Invalid
 // objects are an error unless --allow-invalid is set, and then warnings.
-func (f *inputFlags) index(ctx context.Context, s streams) (*policy.Index, *source.Result, error) {
+func (f *inputFlags) index(ctx context.Context, s streams) (*index.Index, *source.Result, error) {
 	r, err := f.load(ctx, s)
 	if err != nil {
 		return nil, nil, err
@@ -118,7 +118,7 @@ func finishLoad(s streams, r *source.Result) *source.Result {
 
 // buildIndex converts objects, as agents enforce them. Problems that make an object fail closed are an
 // error, or with allowInvalid warnings like all the others.
-func buildIndex(s streams, r *source.Result, allowInvalid bool) (*policy.Index, error) {
+func buildIndex(s streams, r *source.Result, allowInvalid bool) (*index.Index, error) {
 	ix, problems := r.Index()
 	if err := reportProblems(s, r, problems, allowInvalid); err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func reportProblems(s streams, r *source.Result, problems []model.Problem, allow
 // warnMissingTiers names the policies, of those that were read, whose tiers no
 // object of the index defines: a slip in a tier's name moves the policy behind
 // all others.
-func warnMissingTiers(s streams, r *source.Result, ix *policy.Index) {
+func warnMissingTiers(s streams, r *source.Result, ix *index.Index) {
 	missing := map[string]bool{}
 	for _, t := range ix.Tiers() {
 		missing[t.Name] = t.Missing

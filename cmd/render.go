@@ -13,7 +13,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/iptables"
 	"github.com/tierwall/tierwall/dataplane/nftables"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/nearest"
 )
 
@@ -45,7 +45,7 @@ output is what "nft -f" reads, or with --dataplane iptables what "ipset restore"
 			if err != nil {
 				return err
 			}
-			ix := policy.New(policy.Options{Local: func(n string) bool { return n == node }})
+			ix := index.New(index.Options{Local: func(n string) bool { return n == node }})
 			if err := reportProblems(s, r, r.Fill(ix), in.allowInvalid); err != nil {
 				return err
 			}
@@ -72,7 +72,7 @@ output is what "nft -f" reads, or with --dataplane iptables what "ipset restore"
 	return c
 }
 
-func unknownNode(ix *policy.Index, node string) error {
+func unknownNode(ix *index.Index, node string) error {
 	var names []string
 	for _, n := range ix.Nodes() {
 		names = append(names, n.Name)

@@ -6,7 +6,7 @@ import (
 	"github.com/spf13/pflag"
 	"k8s.io/apimachinery/pkg/labels"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -26,7 +26,7 @@ func (f *selectionFlags) register(fs *pflag.FlagSet) {
 
 // endpoints returns the endpoints that the flags choose, in the index's order.
 // Host endpoints have no namespace: -n leaves them out.
-func (f *selectionFlags) endpoints(ix *policy.Index) ([]model.Ref, error) {
+func (f *selectionFlags) endpoints(ix *index.Index) ([]model.Ref, error) {
 	if f.all && f.namespace.name != "" {
 		return nil, fmt.Errorf("--namespace cannot be combined with --all-namespaces")
 	}

@@ -15,7 +15,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 )
@@ -377,7 +377,7 @@ func telling(c *v1alpha1.PolicyTestCase, decisions []*model.Decision) *model.Dec
 
 // enforceAudited returns an index of the objects in which policies with
 // enforcement Audit are enforced.
-func enforceAudited(r *source.Result) *policy.Index {
+func enforceAudited(r *source.Result) *index.Index {
 	ix, _ := r.Index()
 	for _, p := range ix.Policies() {
 		if p.Audit {

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
 	"github.com/tierwall/tierwall/policy/reach"
@@ -120,7 +120,7 @@ func newReachCommand(s streams, q reachQuestion) *cobra.Command {
 		if len(args) == q.verb {
 			return []string{"reach"}, cobra.ShellCompDirectiveNoFileComp
 		}
-		return complete.values(func(ix *policy.Index) []string {
+		return complete.values(func(ix *index.Index) []string {
 			names := peerNames(ix)
 			for _, n := range namespaceNames(ix) {
 				names = append(names, "namespace:"+n)
@@ -132,7 +132,7 @@ func newReachCommand(s streams, q reachQuestion) *cobra.Command {
 }
 
 // unitsOf finds the units that a name means.
-func unitsOf(ix *policy.Index, m *reach.Map, name string) ([]*reach.Unit, error) {
+func unitsOf(ix *index.Index, m *reach.Map, name string) ([]*reach.Unit, error) {
 	if a, err := netip.ParseAddr(strings.TrimPrefix(name, "ip:")); err == nil {
 		if a.Zone() != "" {
 			return nil, fmt.Errorf("%q: an address with a zone is of one node only", name)

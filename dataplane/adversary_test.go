@@ -15,9 +15,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // Worlds in which one tenant, of namespace evil, has written what costs a node
@@ -276,7 +277,7 @@ func goodObjects(port int) []runtime.Object {
 }
 
 // feed puts objects into an index, as a watch would.
-func feed(t testing.TB, ix *policy.Index, objects []runtime.Object) {
+func feed(t testing.TB, ix *index.Index, objects []runtime.Object) {
 	t.Helper()
 	for _, ns := range []string{"evil", "good"} {
 		objects = append(objects, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: ns}})
@@ -299,8 +300,8 @@ func feed(t testing.TB, ix *policy.Index, objects []runtime.Object) {
 	}
 }
 
-func localIndex() *policy.Index {
-	return policy.New(policy.Options{Local: func(n string) bool { return n == here }})
+func localIndex() *index.Index {
+	return index.New(index.Options{Local: func(n string) bool { return n == here }})
 }
 
 // heldSize is what the compiler holds for a kernel.
@@ -349,7 +350,7 @@ func (c *Compiler) heldSize() (h heldSize) {
 }
 
 // flowsInto are connections to local endpoints from where the corpus has peers.
-func flowsInto(ix *policy.Index) (out []model.Flow) {
+func flowsInto(ix *index.Index) (out []model.Flow) {
 	rng := rand.New(rand.NewPCG(13, 14))
 	for _, ref := range ix.Endpoints() {
 		e, _ := ix.Endpoint(ref)
@@ -376,7 +377,7 @@ func flowsInto(ix *policy.Index) (out []model.Flow) {
 
 // holdToCore compares what the programs of the endpoint that a flow leads to make
 // of it with what the core makes of it.
-func (c *Compiler) holdToCore(ix *policy.Index, f *model.Flow) error {
+func (c *Compiler) holdToCore(ix *index.Index, f *model.Flow) error {
 	for _, ref := range ix.Endpoints() {
 		if pod, _ := ix.Endpoint(ref); !slices.Contains(pod.Addrs, f.Dst) {
 			continue
@@ -386,7 +387,7 @@ func (c *Compiler) holdToCore(ix *policy.Index, f *model.Flow) error {
 			if st.Direction != model.Ingress {
 				continue
 			}
-			want := st.Chain.Evaluate(f, st.Direction, st.EndOfTier, st.Default)
+			want := verdict.Evaluate(st.Chain, f, st.Direction, st.EndOfTier, st.Default)
 			if err := sameVerdict(c.Decide(c.policies[e].Program(st.Stage, st.Direction, FamilyOf(f.Src)), f), want); err != nil {
 				return fmt.Errorf("%s, flow %+v: %w", ref, *f, err)
 			}

@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -59,7 +59,7 @@ type State struct {
 
 // NewState returns the State of a node, by the index that the Compiler is fed
 // from. A node that the index does not know has no addresses.
-func NewState(ix *policy.Index, node string, c *Compiler) *State {
+func NewState(ix *index.Index, node string, c *Compiler) *State {
 	s := &State{
 		Node: node, Settings: ix.Settings(), Links: ix.Links(node),
 		ClusterAddrs: ix.ClusterAddrs(), ClusterBlocks: ix.ClusterBlocks(), Compiled: c,

@@ -6,11 +6,11 @@ import (
 	"testing"
 	"time"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 )
 
-func (w *benchWorld) index() *policy.Index {
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == here }})
+func (w *benchWorld) index() *index.Index {
+	ix := index.New(index.Options{Local: func(n string) bool { return n == here }})
 	w.feed(ix)
 	return ix
 }
@@ -55,8 +55,8 @@ func BenchmarkColdStart(b *testing.B) {
 		b.Run(w.name, func(b *testing.B) {
 			// What is alive, to be let go of one after the other.
 			var live struct {
-				ix *policy.Index
-				d  *policy.Delta
+				ix *index.Index
+				d  *index.Delta
 				c  *Compiler
 				ch *Change
 			}

@@ -5,7 +5,7 @@ import (
 	"strconv"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -13,7 +13,7 @@ import (
 // what changes in it.
 type benchWorld struct {
 	name string
-	feed func(*policy.Index)
+	feed func(*index.Index)
 	// pod is a pod on a node, with another address for each i; policy is one with
 	// other rules for each i.
 	pod    func(i int, node string) *model.Endpoint
@@ -27,7 +27,7 @@ var benchWorlds = []benchWorld{
 	{
 		// 1,000 namespaces of 100 pods and 10 policies among themselves; 200 pods here, of 20 namespaces.
 		"teams",
-		func(ix *policy.Index) {
+		func(ix *index.Index) {
 			for i := range 1000 {
 				for j := range 10 {
 					ix.Upsert(teamPolicy(i, j, 8080))
@@ -48,7 +48,7 @@ var benchWorlds = []benchWorld{
 		// 100,000 pods, 200 of them here, with one of 30 labels each; 10,000 policies
 		// that select one of the labels and have 5 rules from one each.
 		"markers",
-		func(ix *policy.Index) {
+		func(ix *index.Index) {
 			for i := range 10_000 {
 				ix.Upsert(markerPolicy(i, i*7%30))
 			}
@@ -66,7 +66,7 @@ var benchWorlds = []benchWorld{
 	{
 		// 2,000 sets of 100 addresses, 2,000 policies of 10 rules on one local pod each.
 		"sized",
-		func(ix *policy.Index) {
+		func(ix *index.Index) {
 			next := 0
 			for i := range 2000 {
 				ix.Upsert(benchSet(i, 100, &next))
@@ -83,7 +83,7 @@ var benchWorlds = []benchWorld{
 		// A real, busy node: 294 policies of 68 rules, 3,708 sets of 256,000 members,
 		// 100 local pods of 50 kinds.
 		"real",
-		func(ix *policy.Index) {
+		func(ix *index.Index) {
 			next := 0
 			for i := range 3708 {
 				size := 1 + i%9
@@ -109,7 +109,7 @@ var benchWorlds = []benchWorld{
 		// A block list of 50,000 blocks before everything, and 50,000 pods in 20
 		// groups that may reach each other; 100 of them here.
 		"blocks",
-		func(ix *policy.Index) {
+		func(ix *index.Index) {
 			nets := make([]netip.Prefix, 50_000)
 			for i := range nets {
 				nets[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{64 + byte(i>>16), byte(i >> 8), byte(i), 0}), 24+i%3)

@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -28,7 +28,7 @@ func TestClassOfAddressThatComesBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	c := NewCompiler(Options{Linear: -1, Classed: 2})
 	ix.Upsert(pod("web", "web", 1))
 	for i := 2; i <= 4; i++ {

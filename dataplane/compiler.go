@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -54,9 +54,9 @@ type Compiler struct {
 	sets     map[string]*setRec
 	literals map[string]*setRec
 	blocks   map[string]*blockMap
-	flat     map[*policy.Policy]*policyRec
+	flat     map[*index.Policy]*policyRec
 	tables   map[string]*tableRec
-	policies map[*policy.Effective]*Compiled
+	policies map[*index.Effective]*Compiled
 	programs map[string]*programRec
 	ends     map[model.Ref]Endpoint
 
@@ -105,9 +105,9 @@ func NewCompiler(o Options) *Compiler {
 		sets:     map[string]*setRec{},
 		literals: map[string]*setRec{},
 		blocks:   map[string]*blockMap{},
-		flat:     map[*policy.Policy]*policyRec{},
+		flat:     map[*index.Policy]*policyRec{},
 		tables:   map[string]*tableRec{},
-		policies: map[*policy.Effective]*Compiled{},
+		policies: map[*index.Effective]*Compiled{},
 		programs: map[string]*programRec{},
 		ends:     map[model.Ref]Endpoint{},
 		unformed: map[*tableRec]struct{}{},
@@ -122,7 +122,7 @@ func NewCompiler(o Options) *Compiler {
 // Compiled is an effective policy as programs, one for each stage, direction
 // and family that has policies, and always one for the endpoint's own stage.
 type Compiled struct {
-	Effective *policy.Effective
+	Effective *index.Effective
 	Programs  []StageProgram
 }
 
@@ -145,7 +145,7 @@ func (c *Compiled) Program(s model.Stage, dir model.Direction, f Family) *Progra
 
 // Endpoint is a local endpoint and its programs.
 type Endpoint struct {
-	*policy.LocalEndpoint
+	*index.LocalEndpoint
 	Policy *Compiled
 }
 
@@ -170,7 +170,7 @@ type Change struct {
 type SetChange struct {
 	Set            *Set
 	New, Gone      bool
-	Added, Removed []policy.Member
+	Added, Removed []index.Member
 }
 
 // TableChange is the change of one table. New and gone tables list nothing:
@@ -197,7 +197,7 @@ type EndpointChange struct {
 }
 
 // Apply takes what changed in the core and returns what changes in the kernel.
-func (c *Compiler) Apply(d *policy.Delta) *Change {
+func (c *Compiler) Apply(d *index.Delta) *Change {
 	ch := &Change{}
 	var members changes
 	c.expect(d)
@@ -251,7 +251,7 @@ func (c *Compiler) classify(ch *Change, touched map[*tableRec]*TableChange) {
 }
 
 // expect makes room for the addresses of the first delta.
-func (c *Compiler) expect(d *policy.Delta) {
+func (c *Compiler) expect(d *index.Delta) {
 	most := 0
 	for i := range d.Sets {
 		most = max(most, len(d.Sets[i].Added))
@@ -269,7 +269,7 @@ func (ch *Change) sort() {
 	slices.SortFunc(ch.Endpoints, func(a, b EndpointChange) int { return a.Ref.Compare(b.Ref) })
 }
 
-func (c *Compiler) applyEndpoint(d *policy.EndpointDelta, ch *Change) {
+func (c *Compiler) applyEndpoint(d *index.EndpointDelta, ch *Change) {
 	ec := EndpointChange{Ref: d.Ref, Before: c.ends[d.Ref]}
 	if d.Endpoint == nil {
 		delete(c.ends, d.Ref)
@@ -281,7 +281,7 @@ func (c *Compiler) applyEndpoint(d *policy.EndpointDelta, ch *Change) {
 }
 
 // compile makes the programs of an effective policy.
-func (c *Compiler) compile(e *policy.Effective, ch *Change) {
+func (c *Compiler) compile(e *index.Effective, ch *Change) {
 	out := &Compiled{Effective: e}
 	stages := append(e.Stages(), e.SelfStages()...)
 	c.holdPolicies(stages)
@@ -319,7 +319,7 @@ type segmentPlan struct {
 }
 
 // plan looks at one chain for one family.
-func (c *Compiler) plan(st *policy.StageChain, f Family) plan {
+func (c *Compiler) plan(st *index.StageChain, f Family) plan {
 	pl := plan{def: Leaf{Verdict: verdictOf(st.Default)}}
 	whole := content("program")
 	whole.number(uint64(f))
@@ -348,7 +348,7 @@ func (c *Compiler) plan(st *policy.StageChain, f Family) plan {
 
 // program makes what is planned. It shares with the program of the other family,
 // if there is one already, what is equal.
-func (c *Compiler) program(pl *plan, st *policy.StageChain, f Family, other *Program) *Program {
+func (c *Compiler) program(pl *plan, st *index.StageChain, f Family, other *Program) *Program {
 	p := &Program{ID: pl.id, Family: f, Default: pl.def}
 	for i := range pl.segments {
 		sp := &pl.segments[i]
@@ -389,7 +389,7 @@ func verdictOf(a model.Action) Verdict {
 }
 
 // endOf is the end of a tier.
-func endOf(t *policy.TierChain, st *policy.StageChain) Leaf {
+func endOf(t *index.TierChain, st *index.StageChain) Leaf {
 	if !t.Enforced || !st.EndOfTier {
 		return Leaf{Verdict: Next}
 	}
@@ -436,9 +436,9 @@ func (c *Compiler) tabled(lists []*ruleList, side CondKind) bool {
 
 // release forgets the effective policies that no endpoint has any more, the sets
 // that are gone, and what only they needed.
-func (c *Compiler) release(d *policy.Delta, out *Change) {
+func (c *Compiler) release(d *index.Delta, out *Change) {
 	var members changes
-	var chains []policy.StageChain
+	var chains []index.StageChain
 	for _, e := range d.Removed {
 		compiled := c.policies[e]
 		if compiled == nil {

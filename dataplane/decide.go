@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -84,7 +84,7 @@ func (c *Compiler) holds(cond *Cond, f *model.Flow) bool {
 
 func (c *Compiler) containsPort(s *Set, a netip.Addr, p model.Protocol, port uint16) bool {
 	ports := c.sets[s.ID].ports
-	m := policy.Member{Prefix: netip.PrefixFrom(a, a.BitLen()), Protocol: p, Port: port}
+	m := index.Member{Prefix: netip.PrefixFrom(a, a.BitLen()), Protocol: p, Port: port}
 	if _, ok := ports[m]; ok {
 		return true
 	}

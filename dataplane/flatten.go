@@ -5,12 +5,12 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // leafOf says what a rule does where it matches. Rules that can do nothing are not ok.
-func leafOf(p *policy.Policy, r *policy.Rule, dir model.Direction) (Leaf, bool) {
+func leafOf(p *index.Policy, r *index.Rule, dir model.Direction) (Leaf, bool) {
 	if r.Match.Never {
 		return Leaf{}, false
 	}
@@ -38,7 +38,7 @@ func leafOf(p *policy.Policy, r *policy.Rule, dir model.Direction) (Leaf, bool) 
 // conditions returns the alternatives of a rule, each a list of conditions that
 // must all hold; none if the rule cannot match in the family. A rule whose ports
 // are ranges or names has one for the ranges and one for each name.
-func (c *Compiler) conditions(r *policy.Rule, f Family) [][]Cond {
+func (c *Compiler) conditions(r *index.Rule, f Family) [][]Cond {
 	m := &r.Match
 	if m.IPVersion != 0 && Family(m.IPVersion) != f {
 		return nil
@@ -97,7 +97,7 @@ func icmpCond(i *model.ICMP, not bool) Cond {
 
 // addresses adds the conditions on one side's address. It is not ok if no
 // address of the family can meet them.
-func (c *Compiler) addresses(conds []Cond, p *model.Peer, s *policy.PeerSets, f Family, kind CondKind) ([]Cond, bool) {
+func (c *Compiler) addresses(conds []Cond, p *model.Peer, s *index.PeerSets, f Family, kind CondKind) ([]Cond, bool) {
 	add := func(set *Set, not bool) { conds = append(conds, Cond{Kind: kind, Not: not, Set: set}) }
 	if p.Nets != nil {
 		nets := ofFamily(p.Nets, f)
@@ -117,7 +117,7 @@ func (c *Compiler) addresses(conds []Cond, p *model.Peer, s *policy.PeerSets, f 
 	}
 	if s.Service != nil {
 		set := c.set(s.Service)
-		if set.Kind == policy.SetAddrPorts {
+		if set.Kind == index.SetAddrPorts {
 			kind += CondSrcAddrPort - CondSrcAddr
 		}
 		add(set, false)
@@ -127,7 +127,7 @@ func (c *Compiler) addresses(conds []Cond, p *model.Peer, s *policy.PeerSets, f 
 
 // portAlternatives returns the ways in which one side's ports can match. A side
 // without ports has one way, which asks for nothing.
-func (c *Compiler) portAlternatives(p *model.Peer, s *policy.PeerSets, ports, named CondKind) [][]Cond {
+func (c *Compiler) portAlternatives(p *model.Peer, s *index.PeerSets, ports, named CondKind) [][]Cond {
 	var not []Cond
 	if r := c.ranges(p.NotPorts); len(r.list) > 0 {
 		not = append(not, Cond{Kind: ports, Not: true, Ports: r.list, hash: r.hash})

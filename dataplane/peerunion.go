@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -39,7 +39,7 @@ func portListOf(ports []model.Port) portList {
 // unite returns rules in which those are united that differ in the blocks of
 // their peer alone and are of one rule of the policy, if more than few are. It
 // makes no difference which of them is tried first: they do the same.
-func unite(rules []policy.Rule, dir model.Direction, f Family, few int) []policy.Rule {
+func unite(rules []index.Rule, dir model.Direction, f Family, few int) []index.Rule {
 	if len(rules) <= few {
 		return rules
 	}
@@ -49,7 +49,7 @@ func unite(rules []policy.Rule, dir model.Direction, f Family, few int) []policy
 			groups[u] = append(groups[u], i)
 		}
 	}
-	var out []policy.Rule
+	var out []index.Rule
 	for i := range rules {
 		u, ok := unitedBy(rules[i].Rule, dir)
 		group := groups[u]
@@ -84,7 +84,7 @@ func unitedBy(r *model.Rule, dir model.Direction) (united, bool) {
 }
 
 // union returns rules that match together what those of a group do.
-func union(rules []policy.Rule, group []int, dir model.Direction, f Family) []policy.Rule {
+func union(rules []index.Rule, group []int, dir model.Direction, f Family) []index.Rule {
 	var edges []netEdge
 	for n, i := range group {
 		peer := &rules[i].Match.Source
@@ -98,7 +98,7 @@ func union(rules []policy.Rule, group []int, dir model.Direction, f Family) []po
 			edges = append(edges, netEdge{p, n, true})
 		}
 	}
-	var out []policy.Rule
+	var out []index.Rule
 	for _, l := range layersOf(edges, len(group)) {
 		like := &rules[group[0]]
 		r := *like.Rule
@@ -107,7 +107,7 @@ func union(rules []policy.Rule, group []int, dir model.Direction, f Family) []po
 			peer = &r.Match.Destination
 		}
 		peer.Nets, peer.NotNets = l.nets, l.notNets
-		out = append(out, policy.Rule{Rule: &r, Source: like.Source, Destination: like.Destination})
+		out = append(out, index.Rule{Rule: &r, Source: like.Source, Destination: like.Destination})
 	}
 	return out
 }

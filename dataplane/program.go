@@ -3,7 +3,7 @@ package dataplane
 import (
 	"net/netip"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -159,7 +159,7 @@ type PortRange struct{ First, Last uint16 }
 type Set struct {
 	// ID follows from the definition, not from the members.
 	ID   string
-	Kind policy.SetKind
+	Kind index.SetKind
 	// Text is the definition for people.
 	Text string
 	// Nets are the members of a literal set, merged; nil for a set of the core,

@@ -1,7 +1,7 @@
 package dataplane
 
 import (
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -64,7 +64,7 @@ func familyIndex(f Family) int {
 }
 
 // lists returns the rule lists of a tier's part of a chain; none is empty.
-func (c *Compiler) lists(t *policy.TierChain, dir model.Direction, f Family) []*ruleList {
+func (c *Compiler) lists(t *index.TierChain, dir model.Direction, f Family) []*ruleList {
 	out := make([]*ruleList, 0, len(t.Policies))
 	for _, p := range t.Policies {
 		if l := c.list(p, dir, f); len(l.rules) > 0 {
@@ -75,7 +75,7 @@ func (c *Compiler) lists(t *policy.TierChain, dir model.Direction, f Family) []*
 }
 
 // list returns the rules of a policy that is held.
-func (c *Compiler) list(p *policy.Policy, dir model.Direction, f Family) *ruleList {
+func (c *Compiler) list(p *index.Policy, dir model.Direction, f Family) *ruleList {
 	rec := c.flat[p]
 	d := 0
 	rules := p.Ingress
@@ -94,7 +94,7 @@ func (c *Compiler) list(p *policy.Policy, dir model.Direction, f Family) *ruleLi
 	return *at
 }
 
-func (c *Compiler) newRuleList(rec *policyRec, p *policy.Policy, rules []policy.Rule, dir model.Direction, f Family) *ruleList {
+func (c *Compiler) newRuleList(rec *policyRec, p *index.Policy, rules []index.Rule, dir model.Direction, f Family) *ruleList {
 	l := &ruleList{}
 	var whole content
 	c.ranged = map[portList]portRanges{}
@@ -170,7 +170,7 @@ func sizeOf(conds []Cond, counted map[*PortRange]struct{}) int {
 }
 
 // familyFree says whether rules are the same for both families.
-func familyFree(rules []policy.Rule) bool {
+func familyFree(rules []index.Rule) bool {
 	icmp := func(p model.Protocol) bool { return p == model.ICMPv4 || p == model.ICMPv6 }
 	for i := range rules {
 		m := &rules[i].Match
@@ -184,8 +184,8 @@ func familyFree(rules []policy.Rule) bool {
 
 // holdPolicies holds the policies of an effective policy, each as often as it
 // stands in a chain.
-func (c *Compiler) holdPolicies(stages []policy.StageChain) {
-	eachPolicy(stages, func(p *policy.Policy) {
+func (c *Compiler) holdPolicies(stages []index.StageChain) {
+	eachPolicy(stages, func(p *index.Policy) {
 		rec := c.flat[p]
 		if rec == nil {
 			rec = &policyRec{}
@@ -195,8 +195,8 @@ func (c *Compiler) holdPolicies(stages []policy.StageChain) {
 	})
 }
 
-func (c *Compiler) releasePolicies(stages []policy.StageChain) {
-	eachPolicy(stages, func(p *policy.Policy) {
+func (c *Compiler) releasePolicies(stages []index.StageChain) {
+	eachPolicy(stages, func(p *index.Policy) {
 		rec := c.flat[p]
 		if rec.refs--; rec.refs > 0 {
 			return
@@ -210,7 +210,7 @@ func (c *Compiler) releasePolicies(stages []policy.StageChain) {
 	})
 }
 
-func eachPolicy(stages []policy.StageChain, visit func(*policy.Policy)) {
+func eachPolicy(stages []index.StageChain, visit func(*index.Policy)) {
 	for i := range stages {
 		for j := range stages[i].Chain {
 			for _, p := range stages[i].Chain[j].Policies {

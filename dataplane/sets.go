@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 )
 
 // setRec is a set and its members: single addresses are kept by class, blocks
@@ -18,7 +18,7 @@ type setRec struct {
 	// classes of single addresses that are in the set, and blocks, by family.
 	classes [2][]*class
 	blocks  [2]blockList
-	ports   map[policy.Member]struct{} // of a SetAddrPorts
+	ports   map[index.Member]struct{} // of a SetAddrPorts
 	// tables that ask for the set, and whether a set of literal blocks has its
 	// members in place for them.
 	tables map[*tableRec]struct{}
@@ -50,7 +50,7 @@ func (c *Compiler) number(rec *setRec) *setRec {
 }
 
 // set returns the set that stands for one of the core.
-func (c *Compiler) set(s *policy.Set) *Set {
+func (c *Compiler) set(s *index.Set) *Set {
 	rec := c.sets[s.ID()]
 	if rec == nil {
 		rec = c.number(&setRec{set: &Set{ID: s.ID(), Kind: s.Kind(), Text: s.String()}})
@@ -134,12 +134,12 @@ func mergeBlocks(have, gone, come []netip.Prefix) []netip.Prefix {
 }
 
 // applySet takes a set's changed members.
-func (c *Compiler) applySet(sd *policy.SetDelta, ch *changes) SetChange {
+func (c *Compiler) applySet(sd *index.SetDelta, ch *changes) SetChange {
 	set := c.set(sd.Set)
 	rec := c.sets[set.ID]
-	if set.Kind == policy.SetAddrPorts {
+	if set.Kind == index.SetAddrPorts {
 		if rec.ports == nil {
-			rec.ports = make(map[policy.Member]struct{}, len(sd.Added))
+			rec.ports = make(map[index.Member]struct{}, len(sd.Added))
 		}
 		for _, m := range sd.Added {
 			rec.ports[m] = struct{}{}
@@ -153,7 +153,7 @@ func (c *Compiler) applySet(sd *policy.SetDelta, ch *changes) SetChange {
 	return SetChange{Set: set, New: sd.New, Added: sd.Added, Removed: sd.Removed}
 }
 
-func prefixes(ms []policy.Member) iter.Seq[netip.Prefix] {
+func prefixes(ms []index.Member) iter.Seq[netip.Prefix] {
 	return func(yield func(netip.Prefix) bool) {
 		for i := range ms {
 			if !yield(ms[i].Prefix) {
@@ -189,7 +189,7 @@ func (c *Compiler) literal(nets []netip.Prefix) *Set {
 	id := hashID("nets " + def)
 	rec := c.literals[id]
 	if rec == nil {
-		rec = c.number(&setRec{set: &Set{ID: id, Kind: policy.SetAddrs, Text: def, Nets: nets}})
+		rec = c.number(&setRec{set: &Set{ID: id, Kind: index.SetAddrs, Text: def, Nets: nets}})
 		c.literals[id] = rec
 		c.freshLiterals = append(c.freshLiterals, rec)
 	}
@@ -234,11 +234,11 @@ func (c *Compiler) settle(ch *changes) {
 }
 
 // Members returns the members of a set, sorted.
-func (c *Compiler) Members(s *Set) []policy.Member {
+func (c *Compiler) Members(s *Set) []index.Member {
 	if !s.IsCore() {
-		out := make([]policy.Member, len(s.Nets))
+		out := make([]index.Member, len(s.Nets))
 		for i, p := range s.Nets {
-			out[i] = policy.Member{Prefix: p}
+			out[i] = index.Member{Prefix: p}
 		}
 		return out
 	}
@@ -246,8 +246,8 @@ func (c *Compiler) Members(s *Set) []policy.Member {
 	switch {
 	case rec == nil:
 		return nil
-	case s.Kind == policy.SetAddrPorts:
-		return slices.SortedFunc(maps.Keys(rec.ports), policy.Member.Compare)
+	case s.Kind == index.SetAddrPorts:
+		return slices.SortedFunc(maps.Keys(rec.ports), index.Member.Compare)
 	}
 	n := 0
 	for f := range rec.classes {
@@ -256,19 +256,19 @@ func (c *Compiler) Members(s *Set) []policy.Member {
 			n += len(cl.members)
 		}
 	}
-	out := make([]policy.Member, 0, n)
+	out := make([]index.Member, 0, n)
 	for f := range rec.classes {
 		for _, p := range rec.blocks[f].nets {
-			out = append(out, policy.Member{Prefix: p})
+			out = append(out, index.Member{Prefix: p})
 		}
 		for _, cl := range rec.classes[f] {
 			for _, a := range cl.members {
 				addr := c.spaces[f].numbers.addr(a)
-				out = append(out, policy.Member{Prefix: netip.PrefixFrom(addr, addr.BitLen())})
+				out = append(out, index.Member{Prefix: netip.PrefixFrom(addr, addr.BitLen())})
 			}
 		}
 	}
-	slices.SortFunc(out, policy.Member.Compare)
+	slices.SortFunc(out, index.Member.Compare)
 	return out
 }
 

@@ -10,8 +10,8 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -44,9 +44,9 @@ func copyTable(s *TableState) tableCopy {
 // tablesWorld is a world that changes, and what its compiler's tables held.
 type tablesWorld struct {
 	stream *oracle.Stream
-	ix     *policy.Index
+	ix     *index.Index
 	c      *Compiler
-	sets   map[string]*policy.Set
+	sets   map[string]*index.Set
 	before map[string]tableCopy
 	// classes are those that the Changes so far lead to.
 	classes map[netip.Addr]uint32
@@ -64,7 +64,7 @@ func TestTables(t *testing.T) {
 		rng := rand.New(rand.NewPCG(seed, 0x7461626c6573))
 		w := tablesWorld{
 			stream: oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(5), Shared: rng.IntN(4) == 0}),
-			ix:     policy.New(policy.Options{}), sets: map[string]*policy.Set{}, classes: map[netip.Addr]uint32{},
+			ix:     index.New(index.Options{}), sets: map[string]*index.Set{}, classes: map[netip.Addr]uint32{},
 		}
 		o := Options{Linear: -1, Classed: 1 + rng.IntN(5), homes: uint32(seed % 4)}
 		if seed%3 == 0 {
@@ -284,7 +284,7 @@ type expected struct {
 	blocks  [][]netip.Prefix        // by number
 }
 
-func expect(s *TableState, sets map[string]*policy.Set) *expected {
+func expect(s *TableState, sets map[string]*index.Set) *expected {
 	e := &expected{table: s.Table, singles: map[netip.Addr][]uint16{}, blocks: make([][]netip.Prefix, len(s.Table.Sets))}
 	for n, set := range s.Table.Sets {
 		nets := set.Nets

@@ -10,9 +10,10 @@ import (
 	"strconv"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -32,7 +33,7 @@ func TestPrograms(t *testing.T) {
 	for seed := first; seed <= last && !t.Failed(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0x636f6d70696c65))
 		stream := oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0})
-		ix := policy.New(policy.Options{})
+		ix := index.New(index.Options{})
 		compilers := []*Compiler{
 			NewCompiler(Options{Linear: -1, Classed: 1 + rng.IntN(4), homes: uint32(rng.IntN(4))}),
 			NewCompiler(Options{Linear: 2, Classed: 1}), NewCompiler(Options{Linear: 1000}),
@@ -59,7 +60,7 @@ func TestPrograms(t *testing.T) {
 		for _, c := range compilers {
 			c.Apply(d)
 		}
-		scratch := policy.New(policy.Options{})
+		scratch := index.New(index.Options{})
 		for _, o := range stream.Objects() {
 			if m, _, _ := convert.Object(o); m != nil {
 				scratch.Upsert(m)
@@ -97,7 +98,7 @@ func TestPrograms(t *testing.T) {
 			for _, ref := range ix.Endpoints() {
 				e := ix.Effective(ref)
 				for _, st := range e.Stages() {
-					want := st.Chain.Evaluate(&f, st.Direction, st.EndOfTier, st.Default)
+					want := verdict.Evaluate(st.Chain, &f, st.Direction, st.EndOfTier, st.Default)
 					for i, c := range compilers {
 						p := c.policies[e].Program(st.Stage, st.Direction, FamilyOf(f.Src))
 						got := c.Decide(p, &f)

@@ -18,8 +18,8 @@ import (
 
 	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -120,7 +120,7 @@ func (v *validator) judge(ctx context.Context, o, old client.Object) (errs, warn
 // a tier that is there. What of the rest is wrong with it the linter repeats from
 // the conversion, which has been asked.
 func findings(p *model.Policy) []lint.Finding {
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	ix.Upsert(&model.Tier{Name: p.Tier})
 	ix.Upsert(p)
 	ix.Flush()

@@ -17,7 +17,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/links"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -109,7 +109,7 @@ type Agent struct {
 	// ix is Run's, which changes it under ixMu; others may ask it under ixMu who
 	// has an address.
 	ixMu sync.RWMutex
-	ix   *policy.Index
+	ix   *index.Index
 
 	// What follows is Run's alone.
 	comp *dataplane.Compiler
@@ -188,7 +188,7 @@ func New(o Options) (*Agent, error) {
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
 		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true, pace: newPace(), budgets: newBudgets(),
 	}
-	a.ix = policy.New(policy.Options{Local: a.local})
+	a.ix = index.New(index.Options{Local: a.local})
 	a.metrics = newMetrics()
 	a.logs = newPacketLog(&o, a.nameOf)
 	a.health.clock, a.health.message = o.Clock, "not started"

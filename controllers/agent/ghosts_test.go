@@ -10,6 +10,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 var _ = Describe("a pod whose object is gone", func() {
@@ -27,7 +28,7 @@ var _ = Describe("a pod whose object is gone", func() {
 		Expect(c.World.Endpoints).To(HaveLen(2))
 		Eventually(r.table.Deleted).Should(ContainElement(entry))
 		f := model.Flow{Src: netip.MustParseAddr("10.0.0.1"), Dst: netip.MustParseAddr("10.0.0.2"), Protocol: model.TCP, SrcPort: 4000, DstPort: 5432}
-		Expect(r.ix.DecideAt("node", f).Action).To(Equal(model.Deny))
+		Expect(verdict.DecideAt(r.ix, "node", f).Action).To(Equal(model.Deny))
 		Eventually(func() []model.Ghost { return reports.last().Ghosts }).Should(Equal([]model.Ghost{{Addr: ghost.Addrs[0], Ref: ghost.Ref()}}))
 		// It is looked for where the pod was: its place at a bridge stays known.
 		_, pods := kernel.Reads()

@@ -12,7 +12,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/agent/kept"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/links"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -61,7 +61,7 @@ func (b *Boot) Restore(ctx context.Context, backend dataplane.Backend, o datapla
 
 // state is what the kernel holds until the cluster has been read.
 func (b *Boot) state(node string, objects []model.Object, o dataplane.Options, log *slog.Logger) *dataplane.State {
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == node }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == node }})
 	for _, o := range objects {
 		ix.Upsert(o)
 	}
@@ -133,7 +133,7 @@ func (a *Agent) restoreKept(ctx context.Context) {
 }
 
 // noteKept notes a change that concerns what is kept.
-func (a *Agent) noteKept(d *policy.Delta, ch *dataplane.Change) {
+func (a *Agent) noteKept(d *index.Delta, ch *dataplane.Change) {
 	if a.opts.Boot == nil || !a.keeping.at.IsZero() {
 		return
 	}

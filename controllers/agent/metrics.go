@@ -12,7 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -43,7 +43,7 @@ type metrics struct {
 
 	// Of the compiler, counted by Run.
 	memberCount map[string]int // by set
-	policyRefs  map[*policy.Policy]int
+	policyRefs  map[*index.Policy]int
 	counts      struct{ endpoints, classes, programs, members, rules int }
 }
 
@@ -89,7 +89,7 @@ func newMetrics() *metrics {
 		entries: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tierwall_agent_namespace_entries", Help: "Entries of the policies and NetworkSets of namespaces that have used half of their budget; the ten largest.",
 		}, []string{"namespace"}),
-		memberCount: map[string]int{}, policyRefs: map[*policy.Policy]int{},
+		memberCount: map[string]int{}, policyRefs: map[*index.Policy]int{},
 	}
 	for _, k := range errorKinds {
 		m.errors.WithLabelValues(k)
@@ -126,7 +126,7 @@ func (m *metrics) applied(op, result string, took time.Duration) {
 }
 
 // count keeps the sizes.
-func (m *metrics) count(d *policy.Delta, ch *dataplane.Change) {
+func (m *metrics) count(d *index.Delta, ch *dataplane.Change) {
 	for i := range ch.Sets {
 		s := &ch.Sets[i]
 		n := len(s.Added) - len(s.Removed)
@@ -163,7 +163,7 @@ func (m *metrics) count(d *policy.Delta, ch *dataplane.Change) {
 }
 
 // countRules counts each policy once, however many effective policies it is part of.
-func (m *metrics) countRules(e *policy.Effective, n int) {
+func (m *metrics) countRules(e *index.Effective, n int) {
 	for _, st := range e.Stages() {
 		for i := range st.Chain {
 			for _, p := range st.Chain[i].Policies {

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -86,8 +86,8 @@ type Failure struct {
 // ledger knows which policies select local endpoints, and which of them the
 // kernel holds.
 type ledger struct {
-	refs    map[*policy.Policy]int // how many effective policies each is part of
-	active  map[model.Ref]*policy.Policy
+	refs    map[*index.Policy]int // how many effective policies each is part of
+	active  map[model.Ref]*index.Policy
 	touched map[model.Ref]struct{} // changed since the kernel was last up to date
 	kernel  map[model.Ref]int64    // generations
 	shared  bool                   // kernel has been handed out
@@ -96,14 +96,14 @@ type ledger struct {
 
 func newLedger() ledger {
 	return ledger{
-		refs: map[*policy.Policy]int{}, active: map[model.Ref]*policy.Policy{},
+		refs: map[*index.Policy]int{}, active: map[model.Ref]*index.Policy{},
 		touched: map[model.Ref]struct{}{}, kernel: map[model.Ref]int64{},
 	}
 }
 
 // note takes what has changed in the index. What is new comes before what is
 // gone, so that a policy which stays never seems to be gone.
-func (l *ledger) note(d *policy.Delta) {
+func (l *ledger) note(d *index.Delta) {
 	for _, e := range d.Added {
 		l.count(e, 1)
 	}
@@ -112,7 +112,7 @@ func (l *ledger) note(d *policy.Delta) {
 	}
 }
 
-func (l *ledger) count(e *policy.Effective, n int) {
+func (l *ledger) count(e *index.Effective, n int) {
 	for _, st := range e.Stages() {
 		for i := range st.Chain {
 			for _, p := range st.Chain[i].Policies {

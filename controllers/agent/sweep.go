@@ -8,8 +8,9 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // sweepState is whose connections wait for a sweep.
@@ -54,7 +55,7 @@ func (s *sweepState) contains(a netip.Addr) bool {
 // another policy, or that is new or gone, they are all of its own; a host
 // endpoint's policy may concern what passes through the node, so it stands for
 // all. Who enters or leaves a set is a peer of whoever the set is for.
-func (a *Agent) noteSweep(d *policy.Delta, ch *dataplane.Change) {
+func (a *Agent) noteSweep(d *index.Delta, ch *dataplane.Change) {
 	if a.opts.Conntrack == nil {
 		return
 	}
@@ -81,7 +82,7 @@ func (a *Agent) noteSweep(d *policy.Delta, ch *dataplane.Change) {
 		if ch.Sets[i].New {
 			continue // it comes with programs, and those with endpoints
 		}
-		for _, list := range [][]policy.Member{ch.Sets[i].Added, ch.Sets[i].Removed} {
+		for _, list := range [][]index.Member{ch.Sets[i].Added, ch.Sets[i].Removed} {
 			for _, m := range list {
 				a.sweepLater.add(m.Prefix)
 			}
@@ -240,5 +241,5 @@ func (a *Agent) judge(ctx context.Context, l *listing) {
 
 // decide asks the policy of this node about a tracked connection.
 func (a *Agent) decide(e *conntrack.Entry) model.Action {
-	return a.ix.DecideTranslatedAt(a.opts.Node, e.FlowBeforeNAT(), e.Flow()).Action
+	return verdict.DecideTranslatedAt(a.ix, a.opts.Node, e.FlowBeforeNAT(), e.Flow()).Action
 }

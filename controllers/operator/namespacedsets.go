@@ -10,8 +10,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -80,7 +80,7 @@ func (r *reconciler) findAffected(ctx context.Context, tw *v1alpha1.Tierwall) ([
 	for i := range sets.Items {
 		objects = append(objects, &sets.Items[i])
 	}
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	for _, o := range objects {
 		if m, _, known := convert.Object(o); known && m != nil {
 			ix.Upsert(m)

@@ -1,8 +1,8 @@
 package source
 
 import (
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -31,8 +31,8 @@ func (r *Result) Locate(problems []model.Problem) []Located {
 
 // Index converts all objects and puts them into a new index, flushed, in which
 // all endpoints are local. The problems are as those of Fill.
-func (r *Result) Index() (*policy.Index, []model.Problem) {
-	ix := policy.New(policy.Options{})
+func (r *Result) Index() (*index.Index, []model.Problem) {
+	ix := index.New(index.Options{})
 	problems := r.Fill(ix)
 	ix.Flush()
 	return ix, problems
@@ -41,7 +41,7 @@ func (r *Result) Index() (*policy.Index, []model.Problem) {
 // Fill converts all objects and puts them into an index, which the caller
 // flushes. The problems are in the order of the objects; they stop nothing:
 // what is invalid is in the index in a form that never widens access.
-func (r *Result) Fill(ix *policy.Index) []model.Problem {
+func (r *Result) Fill(ix *index.Index) []model.Problem {
 	var problems []model.Problem
 	for i := range r.Objects {
 		obj, found, _ := convert.Object(r.Objects[i].Object)

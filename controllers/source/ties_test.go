@@ -11,9 +11,10 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 const tiesWorld = `
@@ -90,7 +91,7 @@ func verdictsOfTies(t *testing.T, docs string) [2]string {
 
 func verdictOfTie(t *testing.T, objects []runtime.Object) string {
 	t.Helper()
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	for _, o := range objects {
 		if m, problems, known := convert.Object(o); known && m != nil {
 			if len(problems) > 0 {
@@ -100,7 +101,7 @@ func verdictOfTie(t *testing.T, objects []runtime.Object) string {
 		}
 	}
 	ix.Flush()
-	d := ix.Decide(model.Flow{
+	d := verdict.Decide(ix, model.Flow{
 		Src: netip.MustParseAddr("203.0.113.7"), Dst: netip.MustParseAddr("10.0.0.1"), Protocol: model.TCP, DstPort: 80,
 	})
 	return d.Action.String()

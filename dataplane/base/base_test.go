@@ -9,7 +9,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -30,7 +30,7 @@ func states() map[string]*dataplane.State {
 }
 
 func state(iface, port string, guard model.Guard, toHost model.EndpointToHost) *dataplane.State {
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n1" }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == "n1" }})
 	s := model.DefaultSettings()
 	s.Guards = model.Guards{Source: guard, Link: guard, Encapsulation: guard, Wildcard: guard}
 	s.EndpointToHost = toHost

@@ -12,7 +12,7 @@ import (
 	"sync"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -42,7 +42,7 @@ type World struct {
 	// Programs by ID, as text.
 	Programs map[string]string
 	// Sets of the core by ID: their members.
-	Sets map[string][]policy.Member
+	Sets map[string][]index.Member
 }
 
 // Endpoint is an endpoint of a World.
@@ -177,7 +177,7 @@ func worldOf(s *dataplane.State) World {
 	w := World{
 		Node: s.Node, NodeAddrs: slices.Clone(s.NodeAddrs), PodCIDRs: slices.Clone(s.PodCIDRs), Foreign: slices.Clone(s.Foreign),
 		ForeignNets: slices.Clone(s.ForeignNets), ClusterAddrs: slices.Clone(s.ClusterAddrs), Links: s.Links,
-		Endpoints: map[model.Ref]Endpoint{}, Programs: map[string]string{}, Sets: map[string][]policy.Member{},
+		Endpoints: map[model.Ref]Endpoint{}, Programs: map[string]string{}, Sets: map[string][]index.Member{},
 	}
 	if s.Settings != nil {
 		w.Settings = *s.Settings
@@ -230,7 +230,7 @@ func (w *World) check(ch *dataplane.Change, want *World) error {
 			delete(sets, s.Set.ID)
 			continue
 		}
-		members := map[policy.Member]bool{}
+		members := map[index.Member]bool{}
 		for _, m := range sets[s.Set.ID] {
 			members[m] = true
 		}
@@ -240,7 +240,7 @@ func (w *World) check(ch *dataplane.Change, want *World) error {
 		for _, m := range s.Added {
 			members[m] = true
 		}
-		sets[s.Set.ID] = slices.SortedFunc(maps.Keys(members), policy.Member.Compare)
+		sets[s.Set.ID] = slices.SortedFunc(maps.Keys(members), index.Member.Compare)
 	}
 	same := func(a, b Endpoint) bool {
 		return slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Programs, b.Programs)
@@ -250,7 +250,7 @@ func (w *World) check(ch *dataplane.Change, want *World) error {
 		return fmt.Errorf("fake: the change leads to endpoints %v, the state has %v", ends, want.Endpoints)
 	case !maps.Equal(programs, want.Programs):
 		return fmt.Errorf("fake: the change leads to programs %v, the state has %v", programs, want.Programs)
-	case !maps.EqualFunc(sets, want.Sets, slices.Equal[[]policy.Member]):
+	case !maps.EqualFunc(sets, want.Sets, slices.Equal[[]index.Member]):
 		return fmt.Errorf("fake: the change leads to sets %v, the state has %v", sets, want.Sets)
 	}
 	return nil

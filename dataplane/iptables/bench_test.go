@@ -9,7 +9,7 @@ import (
 	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -60,7 +60,7 @@ func BenchmarkChange(b *testing.B) {
 
 func change(b *testing.B, v Variant, which int) error {
 	ctx := context.Background()
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n0" }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == "n0" }})
 	for i := range 5000 {
 		ix.Upsert(benchPod(i, map[string]string{"app": fmt.Sprint("a", i%50)}))
 	}

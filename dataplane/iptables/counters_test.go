@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -34,7 +34,7 @@ func TestCounters(t *testing.T) {
 					t.Error(err)
 				}
 			}()
-			ix := policy.New(policy.Options{})
+			ix := index.New(index.Options{})
 			ix.Upsert(&model.Node{Name: "n1", Addrs: addrs("192.0.2.1"), PodCIDRs: cidrs})
 			for name, a := range map[string]string{"web": "10.1.0.2", "client": "10.1.0.3"} {
 				ix.Upsert(&model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: name}, Node: "n1", Labels: map[string]string{"app": name}, Addrs: addrs(a)})

@@ -10,7 +10,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -162,7 +162,7 @@ func hostPolicy(name string, change func(*model.Policy)) *model.Policy {
 
 // stateOf is what node n1 makes of objects.
 func stateOf(objects []model.Object) *dataplane.State {
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n1" }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == "n1" }})
 	for _, o := range objects {
 		ix.Upsert(o)
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -213,7 +213,7 @@ func (g *generator) addrPorts(m match, c *dataplane.Cond) []match {
 	if c.Kind == dataplane.CondDstAddrPort {
 		direction = "dst"
 	}
-	if c.Set.Kind != policy.SetAddrPorts {
+	if c.Set.Kind != index.SetAddrPorts {
 		return nil
 	}
 	name, whole := g.portSets(c.Set, c.Not)

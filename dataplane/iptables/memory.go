@@ -8,7 +8,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -118,7 +118,7 @@ func (m *memory) of(s *dataplane.Set) *members {
 	}
 	out = &members{hash: dataplane.Hash(s.ID)}
 	list := m.compiled.Members(s)
-	if s.Kind == policy.SetAddrPorts {
+	if s.Kind == index.SetAddrPorts {
 		out.takePorts(list)
 	} else {
 		out.take(list)
@@ -127,7 +127,7 @@ func (m *memory) of(s *dataplane.Set) *members {
 	return out
 }
 
-func (m *members) take(list []policy.Member) {
+func (m *members) take(list []index.Member) {
 	for i := range list {
 		f := familyIndex(dataplane.FamilyOf(list[i].Prefix.Addr()))
 		m.elems[f] = append(m.elems[f], elemsOf(list[i].Prefix)...)
@@ -149,7 +149,7 @@ func elemsOf(p netip.Prefix) []elem {
 	return blocks(p)
 }
 
-func (m *members) takePorts(list []policy.Member) {
+func (m *members) takePorts(list []index.Member) {
 	var whole [2]map[model.Protocol][]elem
 	for i := range list {
 		p := &list[i]
@@ -178,10 +178,10 @@ func (m *members) takePorts(list []policy.Member) {
 // canChange says whether the members can be had from those before: not where one
 // member is several elements, nor with ports.
 func (m *members) canChange(sc *dataplane.SetChange) bool {
-	plain := func(p policy.Member) bool { return p.Prefix.Bits() > 1 }
-	return sc.Set.Kind != policy.SetAddrPorts &&
-		!slices.ContainsFunc(sc.Added, func(p policy.Member) bool { return !plain(p) }) &&
-		!slices.ContainsFunc(sc.Removed, func(p policy.Member) bool { return !plain(p) })
+	plain := func(p index.Member) bool { return p.Prefix.Bits() > 1 }
+	return sc.Set.Kind != index.SetAddrPorts &&
+		!slices.ContainsFunc(sc.Added, func(p index.Member) bool { return !plain(p) }) &&
+		!slices.ContainsFunc(sc.Removed, func(p index.Member) bool { return !plain(p) })
 }
 
 func (m *members) changed(sc *dataplane.SetChange) *members {

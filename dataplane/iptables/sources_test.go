@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -32,7 +32,7 @@ type sourcesNode struct {
 	rng   *rand.Rand
 	port  bool
 	homes map[netip.Addr]string // the interface, or the port, of each address
-	ix    *policy.Index
+	ix    *index.Index
 }
 
 func sourceAddr(i int) netip.Addr { return netip.AddrFrom4([4]byte{10, 1, 0, byte(10 + i)}) }
@@ -41,7 +41,7 @@ const sourceAddrs, sourceLinks = 40, 5
 
 func (n *sourcesNode) run(v Variant) {
 	ctx := context.Background()
-	n.ix = policy.New(policy.Options{Local: func(name string) bool { return name == "n1" }})
+	n.ix = index.New(index.Options{Local: func(name string) bool { return name == "n1" }})
 	n.ix.Upsert(&model.Node{Name: "n1", Addrs: addrs("192.0.2.1"), PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}})
 	some := ingress("some", 10) // pods at some places may send nothing
 	some.Ingress, some.Egress, some.Selector = false, true, sel("at in {'veth1', 'veth3'}").Selector

@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -55,7 +55,7 @@ func TestUnderChange(t *testing.T) {
 			pod := func(name string, labels map[string]string, a []netip.Addr) *model.Endpoint {
 				return &model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: name}, Node: "n1", Labels: labels, Addrs: a}
 			}
-			ix := policy.New(policy.Options{})
+			ix := index.New(index.Options{})
 			ix.Upsert(&model.Node{Name: "n1", Addrs: addrs("192.0.2.1"), PodCIDRs: cidrs})
 			for _, o := range append(changingPolicies(), pod("web", map[string]string{"app": "web"}, web), pod("client", changing[0], client)) {
 				ix.Upsert(o)

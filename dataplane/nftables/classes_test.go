@@ -8,7 +8,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -21,7 +21,7 @@ func TestClassIsTakenOff(t *testing.T) {
 	block := netip.MustParsePrefix("10.1.0.0/24")
 	addrs := map[string]netip.Addr{"web": addr("10.1.0.2"), "n0": addr("10.1.0.3"), "n1": addr("10.1.0.4"), "other": addr("10.1.0.5")}
 	spec := lab.Spec{Nodes: []lab.Node{{Name: "n1", Addrs: []netip.Addr{addr("192.0.2.1")}, PodCIDRs: []netip.Prefix{block}}}}
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	ix.Upsert(&model.Node{Name: "n1", Addrs: spec.Nodes[0].Addrs, PodCIDRs: []netip.Prefix{block}})
 	for _, name := range sortedKeys(addrs) {
 		spec.Pods = append(spec.Pods, lab.Pod{Namespace: "shop", Name: name, Node: "n1", Addrs: []netip.Addr{addrs[name]}})

@@ -6,7 +6,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -28,7 +28,7 @@ func TestCounters(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		ix := policy.New(policy.Options{})
+		ix := index.New(index.Options{})
 		ix.Upsert(&model.Node{Name: "n1", Addrs: []netip.Addr{addr("192.0.2.1")}, PodCIDRs: []netip.Prefix{netip.MustParsePrefix("10.1.0.0/24")}})
 		for name, a := range map[string]string{"web": "10.1.0.2", "client": "10.1.0.3"} {
 			ix.Upsert(&model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: name}, Node: "n1", Labels: map[string]string{"app": name}, Addrs: []netip.Addr{addr(a)}})

@@ -13,7 +13,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -164,7 +164,7 @@ func TestGoldens(t *testing.T) {
 	inKernel(t, func(l *lab.Lab) {
 		for _, name := range sortedKeys(goldens) {
 			objects, settings := goldens[name]()
-			ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n1" }})
+			ix := index.New(index.Options{Local: func(n string) bool { return n == "n1" }})
 			if settings != nil {
 				ix.Upsert(settings)
 			}

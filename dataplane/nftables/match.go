@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 )
 
 // matches returns the texts of which one must match for all conditions to hold;
@@ -217,8 +217,8 @@ func (w *world) set(s *dataplane.Set, f dataplane.Family) *unit {
 }
 
 // isExtra says whether a member that is no block belongs into the second set.
-func isExtra(s *dataplane.Set, m policy.Member) bool {
-	return s.Kind == policy.SetAddrPorts && m.Port == 0
+func isExtra(s *dataplane.Set, m index.Member) bool {
+	return s.Kind == index.SetAddrPorts && m.Port == 0
 }
 
 // kernelSets returns the two kernel sets of a set, empty.
@@ -226,7 +226,7 @@ func kernelSets(s *dataplane.Set, f dataplane.Family) (one, two *set) {
 	name, types := fmt.Sprintf("s-%s-%d", s.ID, f), addrType(f)
 	one = &set{name: name + string(kindAddrs), comment: s.Text, types: types, elems: map[string]string{}}
 	two = &set{name: name + string(kindBlocks), comment: s.Text, types: types, interval: true, elems: map[string]string{}}
-	if s.Kind == policy.SetAddrPorts {
+	if s.Kind == index.SetAddrPorts {
 		one.name, one.types = name+string(kindAddrPorts), types+" . inet_proto . inet_service"
 		two.name, two.types, two.interval = name+string(kindAddrProtos), types+" . inet_proto", false
 	}
@@ -234,8 +234,8 @@ func kernelSets(s *dataplane.Set, f dataplane.Family) (one, two *set) {
 }
 
 // extras returns the elements of the second set.
-func extras(s *dataplane.Set, members []policy.Member, f dataplane.Family) map[string]string {
-	if s.Kind == policy.SetAddrs {
+func extras(s *dataplane.Set, members []index.Member, f dataplane.Family) map[string]string {
+	if s.Kind == index.SetAddrs {
 		return blockKeys(members, f)
 	}
 	out := map[string]string{}
@@ -251,7 +251,7 @@ func extras(s *dataplane.Set, members []policy.Member, f dataplane.Family) map[s
 func (w *world) changeSet(sc *dataplane.SetChange) {
 	for u, f := range w.core[sc.Set.ID] {
 		extra := false
-		each := func(members []policy.Member, change func(key string)) {
+		each := func(members []index.Member, change func(key string)) {
 			for _, m := range members {
 				switch key, block := memberKey(m, f); {
 				case block, key != "" && isExtra(sc.Set, m):
@@ -303,7 +303,7 @@ func (w *world) remakeUsers() {
 
 // memberKey returns a member as a key, or "" if it is not of the family; blocks
 // have no key of their own, because they are merged.
-func memberKey(m policy.Member, f dataplane.Family) (key string, block bool) {
+func memberKey(m index.Member, f dataplane.Family) (key string, block bool) {
 	a := m.Prefix.Addr()
 	switch {
 	case dataplane.FamilyOf(a) != f:
@@ -319,7 +319,7 @@ func memberKey(m policy.Member, f dataplane.Family) (key string, block bool) {
 }
 
 // blockKeys returns the blocks among members as keys of disjoint ranges, merged.
-func blockKeys(members []policy.Member, f dataplane.Family) map[string]string {
+func blockKeys(members []index.Member, f dataplane.Family) map[string]string {
 	var blocks []netip.Prefix
 	for _, m := range members {
 		if !m.Prefix.IsSingleIP() && dataplane.FamilyOf(m.Prefix.Addr()) == f {

@@ -3,7 +3,7 @@ package budget
 import (
 	"fmt"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -48,7 +48,7 @@ func (e *Excess) Reason() string {
 // Over returns the policies of an index, which is flushed, that are past the budget of their namespace, by
 // namespace, those with most entries first, in the order of Book.Past. None is with mode
 // Off.
-func Over(ix *policy.Index) (out []Excess) {
+func Over(ix *index.Index) (out []Excess) {
 	set := ix.Settings().Budgets
 	if set.Mode == model.GuardOff {
 		return nil
@@ -78,7 +78,7 @@ func Over(ix *policy.Index) (out []Excess) {
 // index of all objects, flushed before and by the caller after it, and returns them. Kept returns the
 // version of a policy that is in force, nil: none is; a nil function: none is of any, as
 // where an agent starts anew. With mode Count nothing is changed.
-func Apply(ix *policy.Index, kept func(model.Ref) *model.Policy) []Excess {
+func Apply(ix *index.Index, kept func(model.Ref) *model.Policy) []Excess {
 	past := Over(ix)
 	left := map[string]int{} // what else may stay in force, by namespace
 	for i := range past {

@@ -7,8 +7,9 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // allowing is a policy of so many entries that allows all to the pods of an app.
@@ -19,8 +20,8 @@ func allowing(name, app string, entries int) *model.Policy {
 	return p
 }
 
-func indexOf(mode model.Guard, objects ...model.Object) *policy.Index {
-	ix := policy.New(policy.Options{})
+func indexOf(mode model.Guard, objects ...model.Object) *index.Index {
+	ix := index.New(index.Options{})
 	s := model.DefaultSettings()
 	s.Budgets = model.Budgets{Mode: mode, Namespace: 100, Node: 1000}
 	ix.Upsert(s)
@@ -37,19 +38,19 @@ func indexOf(mode model.Guard, objects ...model.Object) *policy.Index {
 	return ix
 }
 
-func applied(ix *policy.Index) *policy.Index {
+func applied(ix *index.Index) *index.Index {
 	Apply(ix, nil)
 	ix.Flush()
 	return ix
 }
 
 // open names the pods that the world outside reaches.
-func open(ix *policy.Index) string {
+func open(ix *index.Index) string {
 	var out []string
 	for _, r := range ix.Endpoints() {
 		e, _ := ix.Endpoint(r)
 		f := model.Flow{Src: netip.MustParseAddr("203.0.113.1"), Dst: e.Addrs[0], Protocol: model.TCP, DstPort: 80, SrcPort: 40000}
-		if d := ix.Decide(f); d.Action == model.Allow {
+		if d := verdict.Decide(ix, f); d.Action == model.Allow {
 			out = append(out, r.Name)
 		}
 	}
@@ -61,7 +62,7 @@ func TestApply(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
 		mode    model.Guard
-		before  *policy.Index // nil: nothing is in force
+		before  *index.Index // nil: nothing is in force
 		objects []model.Object
 		want    string
 		open    string

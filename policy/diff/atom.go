@@ -4,7 +4,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
 )
@@ -41,7 +41,7 @@ type worlds struct {
 	atoms  []atom
 }
 
-func newWorlds(a, b *policy.Index, o Options) *worlds {
+func newWorlds(a, b *index.Index, o Options) *worlds {
 	t := space.NewTable()
 	w := &worlds{a: t.Evaluator(a), b: t.Evaluator(b)}
 	w.pods()
@@ -60,8 +60,8 @@ func newWorlds(a, b *policy.Index, o Options) *worlds {
 // addresses of Services in both worlds: what is sent there is translated before policies
 // see it, and compared as what it is then. Policies for what comes before translation
 // see it as it is; where there are some, no group is left out.
-func neverArrivesAt(a, b *policy.Index, o Options) func(space.External) bool {
-	for _, ix := range []*policy.Index{a, b} {
+func neverArrivesAt(a, b *index.Index, o Options) func(space.External) bool {
+	for _, ix := range []*index.Index{a, b} {
 		for _, r := range ix.Endpoints() {
 			if e := ix.Effective(r); r.Kind == model.KindHostEndpoint && e != nil && len(e.PreDNAT)+len(e.UntrackedIngress) > 0 {
 				return func(space.External) bool { return false }

@@ -4,13 +4,13 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // Compare reports what connectivity changes from world a to world b. Both are
 // read as of their last Flush, and all their endpoints must be local.
-func Compare(a, b *policy.Index, o Options) *Report {
+func Compare(a, b *index.Index, o Options) *Report {
 	d := &differ{worlds: newWorlds(a, b, o), opts: o, deltas: map[deltaKey][]delta{}}
 	classes := d.classes()
 	byChange := grouping{groups: map[string]*group{}, families: map[uint8][]*class{}}

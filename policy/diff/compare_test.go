@@ -9,17 +9,18 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
-func indexOf(s *oracle.Stream) *policy.Index { return index(s.Objects()) }
+func indexOf(s *oracle.Stream) *index.Index { return indexObjects(s.Objects()) }
 
-func index(objects []runtime.Object) *policy.Index {
-	ix := policy.New(policy.Options{})
+func indexObjects(objects []runtime.Object) *index.Index {
+	ix := index.New(index.Options{})
 	for _, o := range objects {
 		if l, ok := o.(*oracle.NodeLinks); ok {
 			ix.Upsert(&l.Links)
@@ -72,9 +73,9 @@ func TestCompareAgainstSinglePackets(t *testing.T) {
 }
 
 // toItself makes flows of every pod to itself of flows between others.
-func toItself(a, b *policy.Index, flows []model.Flow) []model.Flow {
+func toItself(a, b *index.Index, flows []model.Flow) []model.Flow {
 	var out []model.Flow
-	for _, ix := range []*policy.Index{a, b} {
+	for _, ix := range []*index.Index{a, b} {
 		for _, r := range ix.Endpoints() {
 			e, ok := ix.Endpoint(r)
 			if !ok || r.Kind != model.KindPod {
@@ -97,7 +98,7 @@ func toItself(a, b *policy.Index, flows []model.Flow) []model.Flow {
 
 // checkFlows counts by kind what has changed: in kinds what endpoints send others, in
 // self what pods send themselves.
-func checkFlows(t *testing.T, seed uint64, a, b *policy.Index, flows []model.Flow, kinds, self map[Kind]int) {
+func checkFlows(t *testing.T, seed uint64, a, b *index.Index, flows []model.Flow, kinds, self map[Kind]int) {
 	t.Helper()
 	w := newWorlds(a, b, Options{}) // for the atoms of a flow; the report has its own
 	r := Compare(a, b, Options{Decisions: true})
@@ -135,12 +136,12 @@ func checkFlows(t *testing.T, seed uint64, a, b *policy.Index, flows []model.Flo
 		if hasA {
 			fa := f
 			fa.Src, fa.Dst = in(x, x.a, f.Src), in(y, y.a, f.Dst)
-			before = a.Decide(fa)
+			before = verdict.Decide(a, fa)
 		}
 		if hasB {
 			fb := f
 			fb.Src, fb.Dst = in(x, x.b, f.Src), in(y, y.b, f.Dst)
-			after = b.Decide(fb)
+			after = verdict.Decide(b, fb)
 		}
 		want := kindOf(hasA, hasB, &before, &after)
 		switch {
@@ -182,7 +183,7 @@ func TestCompareIsDeterministic(t *testing.T) {
 			worlds[i] = stream.Objects()
 		}
 		report := func() string {
-			r := Compare(index(worlds[0]), index(worlds[1]), Options{Decisions: true})
+			r := Compare(indexObjects(worlds[0]), indexObjects(worlds[1]), Options{Decisions: true})
 			b, err := json.Marshal(r)
 			if err != nil {
 				t.Fatal(err)

@@ -3,7 +3,7 @@ package diff
 import (
 	"fmt"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -20,7 +20,7 @@ type GuardChange struct {
 
 // notCompared are the packets of a guard that are no traffic between two known
 // addresses, or to tunnels of nodes whose tunnels are not known.
-func notCompared(name model.GuardName, worlds ...*policy.Index) string {
+func notCompared(name model.GuardName, worlds ...*index.Index) string {
 	switch name {
 	case model.GuardSourceName:
 		return "packets with a pod's address from elsewhere"
@@ -39,7 +39,7 @@ func notCompared(name model.GuardName, worlds ...*policy.Index) string {
 }
 
 // guardChanges compares the guards of two worlds.
-func guardChanges(a, b *policy.Index) []GuardChange {
+func guardChanges(a, b *index.Index) []GuardChange {
 	x, y := &a.Settings().Guards, &b.Settings().Guards
 	var out []GuardChange
 	for _, name := range model.GuardNames {

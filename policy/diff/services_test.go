@@ -10,9 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -39,9 +40,9 @@ func randomServices(rng *rand.Rand, flows []model.Flow) []space.Service {
 
 // reaches reports whether stages before translation deny what a pod sends to a
 // Service, and whether an endpoint of the Service gets it where they do not.
-func reaches(ix *policy.Index, f model.Flow, endpoints []netip.AddrPort) (denied model.Verdict, reached bool) {
-	src := ix.End(f.Src)
-	early := ix.DecideTranslatedAt(src.Node(), f, f)
+func reaches(ix *index.Index, f model.Flow, endpoints []netip.AddrPort) (denied model.Verdict, reached bool) {
+	src := verdict.EndOf(ix, f.Src)
+	early := verdict.DecideTranslatedAt(ix, src.Node(), f, f)
 	for _, v := range early.Stages {
 		if (v.Stage == model.StageUntracked || v.Stage == model.StagePreDNAT) && v.Action == model.Deny {
 			return v, false
@@ -52,11 +53,11 @@ func reaches(ix *policy.Index, f model.Flow, endpoints []netip.AddrPort) (denied
 		if g.Dst, g.DstPort = to.Addr(), to.Port(); g.Dst.Is4() != f.Dst.Is4() {
 			continue
 		}
-		if ix.DecideTranslatedAt(src.Node(), f, g).Action == model.Deny {
+		if verdict.DecideTranslatedAt(ix, src.Node(), f, g).Action == model.Deny {
 			continue
 		}
-		dst := ix.End(g.Dst)
-		if dst.Node() == src.Node() || dst.Node() == "" || ix.DecideAt(dst.Node(), g).Action == model.Allow {
+		dst := verdict.EndOf(ix, g.Dst)
+		if dst.Node() == src.Node() || dst.Node() == "" || verdict.DecideAt(ix, dst.Node(), g).Action == model.Allow {
 			return model.Verdict{}, true
 		}
 	}
@@ -77,12 +78,12 @@ func TestServicesAgainstSinglePackets(t *testing.T) {
 		for range 150 {
 			stream.Next()
 		}
-		a, flows := index(withPreDNAT(stream.Objects())), stream.Flows(200)
+		a, flows := indexObjects(withPreDNAT(stream.Objects())), stream.Flows(200)
 		services := randomServices(rng, flows)
 		for range 1 + seed%8 {
 			stream.Next()
 		}
-		b := index(withPreDNAT(stream.Objects()))
+		b := indexObjects(withPreDNAT(stream.Objects()))
 		setWildcard(a, []model.Guard{model.GuardEnforce, model.GuardOff}[seed%2])
 		setWildcard(b, []model.Guard{model.GuardEnforce, model.GuardCount}[seed/2%2])
 		r := Compare(a, b, Options{ServicesBefore: services, ServicesAfter: services})
@@ -135,24 +136,24 @@ func withPreDNAT(objects []runtime.Object) []runtime.Object {
 	return out
 }
 
-func setWildcard(ix *policy.Index, g model.Guard) {
+func setWildcard(ix *index.Index, g model.Guard) {
 	s := *ix.Settings()
 	s.Guards.Wildcard = g
 	ix.Upsert(&s)
 	ix.Flush()
 }
 
-func nowhere(ix *policy.Index, a netip.Addr) bool {
-	end := ix.End(a)
+func nowhere(ix *index.Index, a netip.Addr) bool {
+	end := verdict.EndOf(ix, a)
 	return end.Pod() != model.Ref{} && end.Node() == ""
 }
 
-func outside(ix *policy.Index, a netip.Addr) bool {
-	end := ix.End(a)
+func outside(ix *index.Index, a netip.Addr) bool {
+	end := verdict.EndOf(ix, a)
 	return !end.IsHost() && end.Pod() == model.Ref{}
 }
 
-func checkService(t *testing.T, seed uint64, a, b *policy.Index, r *Report, x *atom, f model.Flow, service model.Ref, addr netip.Addr, p space.ServicePort, kinds map[Kind]int) {
+func checkService(t *testing.T, seed uint64, a, b *index.Index, r *Report, x *atom, f model.Flow, service model.Ref, addr netip.Addr, p space.ServicePort, kinds map[Kind]int) {
 	t.Helper()
 	f.Dst, f.Protocol, f.DstPort = addr, p.Protocol, p.Port
 	wasDenied, was := reaches(a, f, p.Endpoints)

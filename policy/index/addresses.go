@@ -1,4 +1,4 @@
-package policy
+package index
 
 import "net/netip"
 
@@ -7,9 +7,9 @@ import "net/netip"
 // in keys without pointers. Nearly every address has one holder; the others
 // stand beside.
 type addresses struct {
-	v4   map[key4]*owner
-	v6   map[key6]*owner
-	more map[netip.Prefix][]*owner
+	v4   map[key4]*Holder
+	v6   map[key6]*Holder
+	more map[netip.Prefix][]*Holder
 	// bits4 and bits6 count the blocks by length, so that a lookup of all blocks
 	// that hold an address tries only lengths that occur.
 	bits4 [33]int
@@ -26,18 +26,24 @@ type key6 struct {
 	bits uint8
 }
 
-func newAddresses() addresses {
-	return addresses{v4: map[key4]*owner{}, v6: map[key6]*owner{}, more: map[netip.Prefix][]*owner{}}
+// EachHolder visits what has an address, in no particular order, until visit returns
+// false.
+func (ix *Index) EachHolder(a netip.Addr, visit func(*Holder) bool) {
+	ix.addrs.holders(single(a), visit)
 }
 
-func (t *addresses) first(p netip.Prefix) *owner {
+func newAddresses() addresses {
+	return addresses{v4: map[key4]*Holder{}, v6: map[key6]*Holder{}, more: map[netip.Prefix][]*Holder{}}
+}
+
+func (t *addresses) first(p netip.Prefix) *Holder {
 	if a := p.Addr(); a.Is4() {
 		return t.v4[key4{a.As4(), uint8(p.Bits())}]
 	}
 	return t.v6[key6{p.Addr().As16(), uint8(p.Bits())}]
 }
 
-func (t *addresses) setFirst(p netip.Prefix, o *owner) {
+func (t *addresses) setFirst(p netip.Prefix, o *Holder) {
 	switch a := p.Addr(); {
 	case a.Is4() && o == nil:
 		delete(t.v4, key4{a.As4(), uint8(p.Bits())})
@@ -58,7 +64,7 @@ func (t *addresses) count(p netip.Prefix, n int) {
 	}
 }
 
-func (t *addresses) add(p netip.Prefix, o *owner) {
+func (t *addresses) add(p netip.Prefix, o *Holder) {
 	if t.first(p) != nil {
 		t.more[p] = append(t.more[p], o)
 		return
@@ -67,7 +73,7 @@ func (t *addresses) add(p netip.Prefix, o *owner) {
 	t.count(p, 1)
 }
 
-func (t *addresses) remove(p netip.Prefix, o *owner) {
+func (t *addresses) remove(p netip.Prefix, o *Holder) {
 	rest := t.more[p]
 	if t.first(p) == o {
 		if len(rest) == 0 {
@@ -94,7 +100,7 @@ func (t *addresses) remove(p netip.Prefix, o *owner) {
 }
 
 // holders visits the holders of exactly this address or block, until visit returns false.
-func (t *addresses) holders(p netip.Prefix, visit func(*owner) bool) {
+func (t *addresses) holders(p netip.Prefix, visit func(*Holder) bool) {
 	o := t.first(p)
 	if o == nil || !visit(o) || len(t.more) == 0 {
 		return
@@ -108,7 +114,7 @@ func (t *addresses) holders(p netip.Prefix, visit func(*owner) bool) {
 
 // covering visits the holders of every block that holds the address, the
 // address itself first, until visit returns false.
-func (t *addresses) covering(a netip.Addr, visit func(*owner) bool) {
+func (t *addresses) covering(a netip.Addr, visit func(*Holder) bool) {
 	counts := t.bits6[:]
 	if a.Is4() {
 		counts = t.bits4[:]
@@ -122,6 +128,6 @@ func (t *addresses) covering(a netip.Addr, visit func(*owner) bool) {
 		if err != nil {
 			return
 		}
-		t.holders(p, func(o *owner) bool { more = visit(o); return more })
+		t.holders(p, func(o *Holder) bool { more = visit(o); return more })
 	}
 }

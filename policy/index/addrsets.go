@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"cmp"
@@ -148,7 +148,7 @@ func (ix *Index) pend(s *Set, m Member, n int) {
 
 // contributors counts the owners that make m a member.
 func (s *Set) contributors(m Member) (n int) {
-	s.ix.addrs.holders(m.Prefix, func(o *owner) bool {
+	s.ix.addrs.holders(m.Prefix, func(o *Holder) bool {
 		if o.ls.matches(s.sel) && (s.kind == SetAddrs || o.hasPort(s.port, m.Protocol, m.Port)) {
 			n++
 		}
@@ -157,7 +157,7 @@ func (s *Set) contributors(m Member) (n int) {
 	return n
 }
 
-func (o *owner) hasPort(name string, p model.Protocol, port uint16) bool {
+func (o *Holder) hasPort(name string, p model.Protocol, port uint16) bool {
 	return slices.Contains(o.ports(), model.NamedPort{Name: name, Protocol: p, Port: port})
 }
 
@@ -172,7 +172,7 @@ func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 		return s.contributors(Member{single(a), p, port}) > 0
 	}
 	found := false
-	s.ix.addrs.covering(a, func(o *owner) bool {
+	s.ix.addrs.covering(a, func(o *Holder) bool {
 		found = o.ls.matches(s.sel)
 		return !found
 	})
@@ -240,10 +240,10 @@ func (s *Set) delta() (d SetDelta, changed bool) {
 	}
 	for m, n := range s.pending {
 		now := s.contributors(m)
-		switch before := now - n; {
-		case before == 0 && now > 0:
+		switch Before := now - n; {
+		case Before == 0 && now > 0:
 			d.Added = append(d.Added, m)
-		case before > 0 && now == 0:
+		case Before > 0 && now == 0:
 			d.Removed = append(d.Removed, m)
 		}
 	}
@@ -254,24 +254,24 @@ func (s *Set) delta() (d SetDelta, changed bool) {
 }
 
 // compareMembers compares two sorted lists.
-func compareMembers(before, now []Member) (added, removed []Member) {
-	for len(before) > 0 || len(now) > 0 {
+func compareMembers(Before, now []Member) (added, removed []Member) {
+	for len(Before) > 0 || len(now) > 0 {
 		var c int
 		switch {
-		case len(before) == 0:
+		case len(Before) == 0:
 			c = 1
 		case len(now) == 0:
 			c = -1
 		default:
-			c = before[0].Compare(now[0])
+			c = Before[0].Compare(now[0])
 		}
 		switch {
 		case c < 0:
-			removed, before = append(removed, before[0]), before[1:]
+			removed, Before = append(removed, Before[0]), Before[1:]
 		case c > 0:
 			added, now = append(added, now[0]), now[1:]
 		default:
-			before, now = before[1:], now[1:]
+			Before, now = Before[1:], now[1:]
 		}
 	}
 	return added, removed

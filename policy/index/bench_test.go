@@ -1,4 +1,4 @@
-package policy_test
+package index_test
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -51,7 +51,7 @@ func allowFrom(i int, sel *selector.Selector) model.Rule {
 // world feeds an Index; it is run again for every measurement.
 type world struct {
 	local func(string) bool
-	feed  func(ix *policy.Index)
+	feed  func(ix *index.Index)
 }
 
 // coldStart measures a world from nothing to the first Delta.
@@ -64,7 +64,7 @@ func coldStart(b *testing.B, w world) {
 		before := liveHeap()
 		b.StartTimer()
 		start := time.Now()
-		ix := policy.New(policy.Options{Local: w.local})
+		ix := index.New(index.Options{Local: w.local})
 		w.feed(ix)
 		d := ix.Flush()
 		elapsed += time.Since(start)
@@ -81,7 +81,7 @@ func coldStart(b *testing.B, w world) {
 	b.ReportMetric(members, "members")
 }
 
-func size(d *policy.Delta) (sets, classes, members float64) {
+func size(d *index.Delta) (sets, classes, members float64) {
 	for _, s := range d.Sets {
 		members += float64(len(s.Added))
 	}
@@ -101,7 +101,7 @@ func liveHeap() int64 {
 // labels each; 10,000 policies, each selecting has(marker), with 5 rules that
 // allow from has(marker).
 func markers(n, policies int) world {
-	return world{isLocal, func(ix *policy.Index) {
+	return world{isLocal, func(ix *index.Index) {
 		rng := rand.New(rand.NewSource(1))
 		for i := range 100 {
 			ix.Upsert(&model.Namespace{Name: "ns-" + strconv.Itoa(i), Labels: map[string]string{"team": "t" + strconv.Itoa(i%10)}})
@@ -144,7 +144,7 @@ func BenchmarkColdStart250k(b *testing.B) { coldStart(b, markers(250_000, 10_000
 // endpoint, each allowing one set.
 func BenchmarkNetworkSets10k(b *testing.B) {
 	sizes := []int{1, 1, 1, 1, 2, 3, 4, 5, 100, 1000}
-	coldStart(b, world{nil, func(ix *policy.Index) {
+	coldStart(b, world{nil, func(ix *index.Index) {
 		next := 0
 		for i := range 10_000 {
 			nets := make([]netip.Prefix, sizes[i%len(sizes)])
@@ -176,8 +176,8 @@ func nativePolicy(ns, name string, sel *selector.Selector, ingress ...model.Rule
 
 // tenants makes namespaces of pods and policies: policy 0 denies all, the
 // others allow from the own namespace, by label.
-func tenants(namespaces, pods, policies int, node func(ns, pod int) string) func(*policy.Index) {
-	return func(ix *policy.Index) {
+func tenants(namespaces, pods, policies int, node func(ns, pod int) string) func(*index.Index) {
+	return func(ix *index.Index) {
 		n := 0
 		for i := range namespaces {
 			ns := "tenant-" + strconv.Itoa(i)
@@ -220,7 +220,7 @@ func BenchmarkAntrea25k(b *testing.B) {
 
 // realNode is the profile of a real, busy node: 294 policies of 68 rules, 3,708
 // sets of 256,000 members (the largest of 54,566, 3,035 of up to nine).
-func realNode(ix *policy.Index) {
+func realNode(ix *index.Index) {
 	next := 0
 	for i := range 3708 {
 		size := 1 + i%9
@@ -253,7 +253,7 @@ func realNode(ix *policy.Index) {
 func BenchmarkRealNode(b *testing.B) {
 	b.Run("cold-start", func(b *testing.B) { coldStart(b, world{isLocal, realNode}) })
 	b.Run("one-member", func(b *testing.B) {
-		ix := policy.New(policy.Options{Local: isLocal})
+		ix := index.New(index.Options{Local: isLocal})
 		realNode(ix)
 		ix.Flush()
 		// A pod that enters and leaves one of the sets.
@@ -275,7 +275,7 @@ func BenchmarkRealNode(b *testing.B) {
 // BenchmarkPodChurn100k is one pod's add, relabel and delete, each with its
 // Flush, at 100,000 endpoints and 10,000 policies.
 func BenchmarkPodChurn100k(b *testing.B) {
-	ix := policy.New(policy.Options{Local: isLocal})
+	ix := index.New(index.Options{Local: isLocal})
 	markers(100_000, 10_000).feed(ix)
 	ix.Flush()
 	rng := rand.New(rand.NewSource(2))
@@ -313,7 +313,7 @@ func BenchmarkPodChurn100k(b *testing.B) {
 // endpoints and 10,000 policies: of its rules, of a peer that nobody else
 // names, of its order, of the whole policy deleted and created.
 func BenchmarkPolicyChange100k(b *testing.B) {
-	ix := policy.New(policy.Options{Local: isLocal})
+	ix := index.New(index.Options{Local: isLocal})
 	markers(100_000, 10_000).feed(ix)
 	ix.Flush()
 	rules := func(i int) *model.Policy { return markerPolicy(77, i) }

@@ -8,4 +8,4 @@
 // An Index is a state machine without goroutines, clocks or I/O. Its cost
 // follows distinct label sets and the selectors that could match them, not the
 // number of policies times the number of endpoints.
-package policy
+package index

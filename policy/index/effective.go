@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"net/netip"
@@ -150,7 +150,7 @@ func (e *Effective) Stages() []StageChain {
 	var out []StageChain
 	for _, dir := range []model.Direction{model.Ingress, model.Egress} {
 		for _, s := range stages {
-			if c := e.of(s, dir); len(c.Chain) > 0 || s == own {
+			if c := e.Stage(s, dir); len(c.Chain) > 0 || s == own {
 				out = append(out, c)
 			}
 		}
@@ -174,7 +174,7 @@ func (e *Effective) SelfStages() []StageChain {
 }
 
 // of returns the chain of a stage, which may be empty.
-func (e *Effective) of(s model.Stage, dir model.Direction) StageChain {
+func (e *Effective) Stage(s model.Stage, dir model.Direction) StageChain {
 	pick := func(in, out Chain) Chain {
 		if dir == model.Ingress {
 			return in

@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"cmp"
@@ -85,9 +85,9 @@ func (ix *Index) flushSets(d *Delta) {
 
 func (ix *Index) flushNodes(d *Delta) {
 	for name := range ix.changedNodes {
-		now, before := ix.Node(name), ix.toldNodes[name]
+		now, Before := ix.Node(name), ix.toldNodes[name]
 		var links *model.Links
-		if ix.isLocal(name) {
+		if ix.IsLocal(name) {
 			links = ix.Links(name)
 		}
 		var object *model.Node
@@ -96,7 +96,7 @@ func (ix *Index) flushNodes(d *Delta) {
 		}
 		changed := !sameNode(object, ix.toldObjects[name])
 		keep(ix.toldObjects, name, object)
-		if sameNode(now, before) && sameLinks(links, ix.toldLinks[name]) {
+		if sameNode(now, Before) && sameLinks(links, ix.toldLinks[name]) {
 			continue // of an object that has gone, its links may say all that it said
 		}
 		if changed {
@@ -156,8 +156,8 @@ func (ix *Index) flushEffectives(d *Delta) {
 
 func (ix *Index) flushEndpoints(d *Delta) {
 	for r := range ix.dirtyEndpoints {
-		before, was := ix.told[r]
-		o := ix.find(r)
+		Before, was := ix.told[r]
+		o := ix.Find(r)
 		if o == nil || !o.local {
 			if was {
 				delete(ix.told, r)
@@ -165,13 +165,13 @@ func (ix *Index) flushEndpoints(d *Delta) {
 			}
 			continue
 		}
-		now := EndpointDelta{Ref: r, Effective: o.effective(), Endpoint: before.Endpoint}
-		if !was || !sameEndpoint(before.Endpoint, o) {
+		now := EndpointDelta{Ref: r, Effective: o.Effective(), Endpoint: Before.Endpoint}
+		if !was || !sameEndpoint(Before.Endpoint, o) {
 			now.Endpoint = &LocalEndpoint{Ref: r, Node: o.node, Addrs: o.addrs}
 			if o.host() != nil {
 				now.Endpoint.Host = &o.host().HostEndpoint
 			}
-		} else if before.Effective == now.Effective {
+		} else if Before.Effective == now.Effective {
 			continue
 		}
 		ix.told[r] = now
@@ -181,7 +181,7 @@ func (ix *Index) flushEndpoints(d *Delta) {
 	slices.SortFunc(d.Endpoints, func(a, b EndpointDelta) int { return a.Ref.Compare(b.Ref) })
 }
 
-func sameEndpoint(e *LocalEndpoint, o *owner) bool {
+func sameEndpoint(e *LocalEndpoint, o *Holder) bool {
 	if e.Node != o.node || !slices.Equal(e.Addrs, o.addrs) || (e.Host == nil) != (o.host() == nil) {
 		return false
 	}

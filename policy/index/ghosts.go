@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"net/netip"
@@ -13,9 +13,9 @@ import (
 // denies by the pod's labels, on another node, would not be met any more.
 
 func (ix *Index) upsertGhost(e *model.Endpoint) {
-	o := &owner{
+	o := &Holder{
 		name: e.Ref.Namespace + "/" + e.Ref.Name, node: e.Node, addrs: sortedAddrs(e.Addrs),
-		local: ix.isLocal(e.Node),
+		local: ix.IsLocal(e.Node),
 	}
 	ix.replace(ix.ghosts[e.Ref], o, ownerGhost, nil, nil, nil)
 	ix.ghosts[e.Ref] = o
@@ -29,9 +29,9 @@ func (ix *Index) deleteGhost(r model.Ref) {
 }
 
 // reportGhosts replaces the ghosts that a node's Links list; either may be nil.
-func (ix *Index) reportGhosts(before, now *linkTable) {
-	if before != nil {
-		for _, g := range before.Ghosts {
+func (ix *Index) reportGhosts(Before, now *LinkTable) {
+	if Before != nil {
+		for _, g := range Before.Ghosts {
 			ix.deleteGhost(g.Ref)
 		}
 	}

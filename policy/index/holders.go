@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"cmp"
@@ -11,7 +11,7 @@ import (
 
 // owner is something that has addresses and labels: a pod, a host endpoint, a
 // network set or a node. Or it is a pod's ghost, which has no labels.
-type owner struct {
+type Holder struct {
 	name  string
 	ls    *labelSet
 	lsPos int32
@@ -29,14 +29,14 @@ type rarePart struct {
 	host  *hostPart
 }
 
-func (o *owner) nets() []netip.Prefix {
+func (o *Holder) nets() []netip.Prefix {
 	if o.rare == nil {
 		return nil
 	}
 	return o.rare.nets
 }
 
-func (o *owner) ports() []model.NamedPort {
+func (o *Holder) ports() []model.NamedPort {
 	if o.rare == nil {
 		return nil
 	}
@@ -44,7 +44,7 @@ func (o *owner) ports() []model.NamedPort {
 }
 
 // host is nil but for host endpoints.
-func (o *owner) host() *hostPart {
+func (o *Holder) host() *hostPart {
 	if o.rare == nil {
 		return nil
 	}
@@ -59,7 +59,7 @@ type hostPart struct {
 }
 
 // Whoever has no namespace in its name has none in its label set either.
-func (o *owner) ref() model.Ref {
+func (o *Holder) Ref() model.Ref {
 	switch o.ls.kind {
 	case ownerPod:
 		return model.Ref{Kind: model.KindPod, Namespace: o.ls.ns.name, Name: o.name}
@@ -77,19 +77,44 @@ func (o *owner) ref() model.Ref {
 	return model.Ref{Kind: model.KindGlobalNetworkSet, Name: o.name}
 }
 
-func (o *owner) endpoint() bool { return o.workload() || o.ls.kind.host() }
+// Name of the object, without its namespace; of a ghost NAMESPACE/NAME.
+func (o *Holder) Name() string { return o.name }
+
+// Node that a pod, a ghost or a host endpoint is on; empty where that is not known, and
+// for nodes and network sets.
+func (o *Holder) Node() string { return o.node }
+
+// Addrs are the addresses, sorted and unique. The caller does not change them.
+func (o *Holder) Addrs() []netip.Addr { return o.addrs }
+
+// IsLocal reports whether it is an endpoint of a local node.
+func (o *Holder) IsLocal() bool { return o.local }
+
+// IsPod reports whether it is a pod; a pod's ghost is none.
+func (o *Holder) IsPod() bool { return o.ls.kind == ownerPod }
+
+// IsGhost reports whether it is a pod's ghost.
+func (o *Holder) IsGhost() bool { return o.ls.kind == ownerGhost }
+
+// IsHost reports whether it is a host endpoint.
+func (o *Holder) IsHost() bool { return o.ls.kind.host() }
+
+// IsNode reports whether it is a node.
+func (o *Holder) IsNode() bool { return o.ls.kind == ownerNode }
+
+func (o *Holder) endpoint() bool { return o.IsWorkload() || o.ls.kind.host() }
 
 // workload reports whether an owner is a pod or a pod's ghost.
-func (o *owner) workload() bool { return o.ls.kind == ownerPod || o.ls.kind == ownerGhost }
+func (o *Holder) IsWorkload() bool { return o.ls.kind == ownerPod || o.ls.kind == ownerGhost }
 
 // before reports whether the first of two endpoints with one address is the one that
 // counts: those of local nodes come before ghosts, and these, which are local, before
 // those of other nodes. Of two of a kind the first by name counts.
-func before(o, than *owner) bool {
-	return cmp.Or(cmp.Compare(o.standing(), than.standing()), o.ref().Compare(than.ref())) < 0
+func Before(o, than *Holder) bool {
+	return cmp.Or(cmp.Compare(o.standing(), than.standing()), o.Ref().Compare(than.Ref())) < 0
 }
 
-func (o *owner) standing() int {
+func (o *Holder) standing() int {
 	switch {
 	case o.ls.kind == ownerGhost:
 		return 1
@@ -102,7 +127,7 @@ func (o *owner) standing() int {
 // single is an address as the block that holds only it.
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
-func (o *owner) eachPrefix(visit func(netip.Prefix)) {
+func (o *Holder) eachPrefix(visit func(netip.Prefix)) {
 	for _, a := range o.addrs {
 		visit(single(a))
 	}
@@ -155,7 +180,7 @@ func (ix *Index) upsertEndpoint(e *model.Endpoint) {
 		ix.upsertGhost(e)
 		return
 	}
-	o := &owner{
+	o := &Holder{
 		name: e.Ref.Name, node: e.Node, addrs: sortedAddrs(e.Addrs),
 		local: ix.local == nil || ix.local(e.Node),
 	}
@@ -199,7 +224,7 @@ func (ix *Index) upsertEndpoint(e *model.Endpoint) {
 
 // replace puts o in the place of old, which may be nil. The new one is attached
 // first, so that scopes and sets which both need are not torn down and rebuilt.
-func (ix *Index) replace(old, o *owner, kind ownerKind, ns, sa *scope, pairs []pairID) {
+func (ix *Index) replace(old, o *Holder, kind ownerKind, ns, sa *scope, pairs []pairID) {
 	ix.attach(o, kind, ns, sa, pairs)
 	if old != nil {
 		ix.detach(old)
@@ -227,7 +252,7 @@ func (ix *Index) deleteHost(name string) {
 }
 
 func (ix *Index) upsertNetworkSet(s *model.NetworkSet) {
-	o := &owner{name: s.Ref.Name, rare: &rarePart{nets: sortedNets(s.Nets)}}
+	o := &Holder{name: s.Ref.Name, rare: &rarePart{nets: sortedNets(s.Nets)}}
 	var ns *scope
 	if s.Ref.Namespace != "" {
 		ns = ix.namespace(s.Ref.Namespace)
@@ -248,7 +273,7 @@ func (ix *Index) deleteNetworkSet(r model.Ref) {
 
 // attach makes an owner count: in its label set, in the address tables and in
 // every set whose selector matches it.
-func (ix *Index) attach(o *owner, kind ownerKind, ns, sa *scope, pairs []pairID) {
+func (ix *Index) attach(o *Holder, kind ownerKind, ns, sa *scope, pairs []pairID) {
 	ls, isNew := ix.setFor(kind, ns, sa, pairs)
 	o.ls, o.lsPos = ls, int32(len(ls.owners))
 	ls.owners = append(ls.owners, o)
@@ -279,7 +304,7 @@ func (ix *Index) attach(o *owner, kind ownerKind, ns, sa *scope, pairs []pairID)
 	}
 }
 
-func (ix *Index) detach(o *owner) {
+func (ix *Index) detach(o *Holder) {
 	ls := o.ls
 	for _, m := range ls.matched {
 		if m.sel.peer() {
@@ -317,7 +342,7 @@ func (ix *Index) detach(o *owner) {
 
 // contribute adds n times what an owner gives to the sets of a selector that
 // matches it.
-func (ix *Index) contribute(s *sel, o *owner, n int) {
+func (ix *Index) contribute(s *sel, o *Holder, n int) {
 	if s.addrs != nil && s.addrs.announced {
 		o.eachPrefix(func(p netip.Prefix) { ix.pend(s.addrs, Member{Prefix: p}, n) })
 	}

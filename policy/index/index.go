@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"net/netip"
@@ -43,11 +43,11 @@ type Index struct {
 	subjects map[*sel]struct{}
 
 	addrs       addresses
-	pods        map[podKey]*owner
-	hosts       map[string]*owner
-	networkSets map[model.Ref]*owner
-	ghosts      map[model.Ref]*owner
-	nodes       map[string]*nodeRec
+	pods        map[podKey]*Holder
+	hosts       map[string]*Holder
+	networkSets map[model.Ref]*Holder
+	ghosts      map[model.Ref]*Holder
+	nodes       map[string]*NodeState
 	// clusterAddrs are the nodes' addresses; nil: to be gathered anew.
 	clusterAddrs []netip.Addr
 	// clusterBlocks are the nodes' blocks of pod addresses; nil: as before.
@@ -108,11 +108,11 @@ func New(o Options) *Index {
 		buckets:        buckets{},
 		subjects:       map[*sel]struct{}{},
 		addrs:          newAddresses(),
-		pods:           map[podKey]*owner{},
-		hosts:          map[string]*owner{},
-		networkSets:    map[model.Ref]*owner{},
-		ghosts:         map[model.Ref]*owner{},
-		nodes:          map[string]*nodeRec{},
+		pods:           map[podKey]*Holder{},
+		hosts:          map[string]*Holder{},
+		networkSets:    map[model.Ref]*Holder{},
+		ghosts:         map[model.Ref]*Holder{},
+		nodes:          map[string]*NodeState{},
 		services:       map[model.ServiceRef]*service{},
 		slices:         map[model.Ref]*model.ServiceSlice{},
 		settings:       model.DefaultSettings(),
@@ -195,14 +195,14 @@ func (ix *Index) Delete(r model.Ref) {
 	}
 }
 
-func (ix *Index) dirtyEndpoint(o *owner) {
+func (ix *Index) dirtyEndpoint(o *Holder) {
 	if o.endpoint() {
-		ix.dirtyEndpoints[o.ref()] = struct{}{}
+		ix.dirtyEndpoints[o.Ref()] = struct{}{}
 	}
 }
 
 // find returns the owner that is an endpoint, or nil.
-func (ix *Index) find(r model.Ref) *owner {
+func (ix *Index) Find(r model.Ref) *Holder {
 	switch r.Kind {
 	case model.KindPod:
 		if ns := ix.namespaces[r.Namespace]; ns != nil {
@@ -219,13 +219,13 @@ func (ix *Index) find(r model.Ref) *owner {
 // Effective returns a local endpoint's effective policy as of the last Flush,
 // or nil for anything else.
 func (ix *Index) Effective(endpoint model.Ref) *Effective {
-	if o := ix.find(endpoint); o != nil {
-		return o.effective()
+	if o := ix.Find(endpoint); o != nil {
+		return o.Effective()
 	}
 	return nil
 }
 
-func (o *owner) effective() *Effective {
+func (o *Holder) Effective() *Effective {
 	if !o.local || o.ls.class == nil || o.ls.class.eff == nil {
 		return nil
 	}
@@ -235,7 +235,7 @@ func (o *owner) effective() *Effective {
 // Endpoint returns a copy of an endpoint, local or not. A host endpoint without
 // addresses of its own comes with those of its node.
 func (ix *Index) Endpoint(r model.Ref) (*model.Endpoint, bool) {
-	o := ix.find(r)
+	o := ix.Find(r)
 	if o == nil {
 		return nil, false
 	}
@@ -256,10 +256,10 @@ func (ix *Index) Endpoint(r model.Ref) (*model.Endpoint, bool) {
 func (ix *Index) Endpoints() []model.Ref {
 	out := make([]model.Ref, 0, len(ix.pods)+len(ix.hosts)+len(ix.ghosts))
 	for _, o := range ix.pods {
-		out = append(out, o.ref())
+		out = append(out, o.Ref())
 	}
 	for _, o := range ix.hosts {
-		out = append(out, o.ref())
+		out = append(out, o.Ref())
 	}
 	for r := range ix.ghosts {
 		out = append(out, r)
@@ -288,13 +288,13 @@ func (ix *Index) NetworkSet(r model.Ref) []netip.Prefix {
 
 // ownerOf returns the pod that has an address, or else the host endpoint, or
 // nil. Which of several counts: see before.
-func (ix *Index) ownerOf(a netip.Addr) *owner {
+func (ix *Index) ownerOf(a netip.Addr) *Holder {
 	a = a.Unmap()
 	if !a.IsValid() {
 		return nil
 	}
-	var best *owner
-	ix.addrs.holders(single(a), func(o *owner) bool {
+	var best *Holder
+	ix.addrs.holders(single(a), func(o *Holder) bool {
 		if !o.endpoint() {
 			return true
 		}
@@ -302,7 +302,7 @@ func (ix *Index) ownerOf(a netip.Addr) *owner {
 		case best == nil, best.host() != nil && o.host() == nil:
 			best = o
 		case best.host() == nil && o.host() != nil:
-		case before(o, best):
+		case Before(o, best):
 			best = o
 		}
 		return true
@@ -314,7 +314,7 @@ func (ix *Index) ownerOf(a netip.Addr) *owner {
 // zero Ref. Of several a local one counts, and of these the first by name.
 func (ix *Index) Owner(a netip.Addr) model.Ref {
 	if o := ix.ownerOf(a); o != nil {
-		return o.ref()
+		return o.Ref()
 	}
 	return model.Ref{}
 }
@@ -322,13 +322,13 @@ func (ix *Index) Owner(a netip.Addr) model.Ref {
 // Clash returns a local pod that has an address and a pod of another node that
 // claims it, each the first by name; ok is false where there are not both.
 func (ix *Index) Clash(a netip.Addr) (local, other model.Ref, ok bool) {
-	var mine, theirs *owner
-	ix.addrs.holders(single(a.Unmap()), func(o *owner) bool {
+	var mine, theirs *Holder
+	ix.addrs.holders(single(a.Unmap()), func(o *Holder) bool {
 		side := &theirs
 		if o.local {
 			side = &mine
 		}
-		if o.ls.kind == ownerPod && (*side == nil || before(o, *side)) {
+		if o.ls.kind == ownerPod && (*side == nil || Before(o, *side)) {
 			*side = o
 		}
 		return true
@@ -336,7 +336,7 @@ func (ix *Index) Clash(a netip.Addr) (local, other model.Ref, ok bool) {
 	if mine == nil || theirs == nil {
 		return model.Ref{}, model.Ref{}, false
 	}
-	return mine.ref(), theirs.ref(), true
+	return mine.Ref(), theirs.Ref(), true
 }
 
 // Node returns a node by name, or nil. Its addresses are those of its object,
@@ -364,7 +364,7 @@ func (ix *Index) NodeOf(a netip.Addr) *model.Node {
 		return nil
 	}
 	name, found := "", false
-	ix.addrs.holders(single(a), func(o *owner) bool {
+	ix.addrs.holders(single(a), func(o *Holder) bool {
 		if o.ls.kind == ownerNode && (!found || o.name < name) {
 			name, found = o.name, true
 		}
@@ -430,7 +430,7 @@ func (ix *Index) Selected(policy model.Ref) []model.Ref {
 	for _, ls := range rec.sel.sets {
 		for _, o := range ls.owners {
 			if o.local {
-				out = append(out, o.ref())
+				out = append(out, o.Ref())
 			}
 		}
 	}

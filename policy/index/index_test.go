@@ -1,4 +1,4 @@
-package policy_test
+package index_test
 
 import (
 	"fmt"
@@ -7,22 +7,22 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // tell says a Delta in lines. Effective policies get letters in the order in
 // which they appear.
-type teller struct{ names map[*policy.Effective]string }
+type teller struct{ names map[*index.Effective]string }
 
-func (t *teller) name(e *policy.Effective) string {
+func (t *teller) name(e *index.Effective) string {
 	if t.names[e] == "" {
 		t.names[e] = string(rune('A' + len(t.names)))
 	}
 	return t.names[e]
 }
 
-func (t *teller) tell(d *policy.Delta) string {
+func (t *teller) tell(d *index.Delta) string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	for _, s := range d.Sets {
@@ -63,7 +63,7 @@ func (t *teller) tell(d *policy.Delta) string {
 	return strings.Join(out, "\n")
 }
 
-func member(m policy.Member) string {
+func member(m index.Member) string {
 	s := m.Prefix.String()
 	if m.Protocol != 0 {
 		s += fmt.Sprintf(",%s,%d", m.Protocol, m.Port)
@@ -71,7 +71,7 @@ func member(m policy.Member) string {
 	return s
 }
 
-func chains(e *policy.Effective) string {
+func chains(e *index.Effective) string {
 	var out []string
 	for _, st := range e.Stages() {
 		for _, t := range st.Chain {
@@ -223,10 +223,10 @@ func TestDeltas(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			ix := policy.New(policy.Options{Local: isLocal})
-			tt := teller{map[*policy.Effective]string{}}
+			ix := index.New(index.Options{Local: isLocal})
+			tt := teller{map[*index.Effective]string{}}
 			if c.name == "named ports are those of the pods that the rule is about" {
-				ix = policy.New(policy.Options{})
+				ix = index.New(index.Options{})
 			}
 			for i, s := range c.steps {
 				for _, o := range s.do {

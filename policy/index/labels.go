@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"slices"
@@ -68,7 +68,7 @@ type labelSet struct {
 	dirty    bool   // its class has to be looked up again
 	ns, sa   *scope // nil for none
 	pairs    []pairID
-	owners   []*owner
+	owners   []*Holder
 	matched  []match
 	class    *class    // of local endpoints
 	next     *labelSet // same hash

@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"net/netip"
@@ -9,7 +9,7 @@ import (
 
 // linkTable is a node's Links in a form that answers once a packet: by maps
 // instead of lists.
-type linkTable struct {
+type LinkTable struct {
 	*model.Links
 	own    map[netip.Addr]string
 	pods   map[netip.Addr]string
@@ -21,8 +21,8 @@ type linkTable struct {
 	toPods, uplinks map[string]bool
 }
 
-func newLinkTable(l *model.Links) *linkTable {
-	t := &linkTable{
+func newLinkTable(l *model.Links) *LinkTable {
+	t := &LinkTable{
 		Links: l, own: map[netip.Addr]string{}, pods: map[netip.Addr]string{}, routes: map[netip.Prefix]string{},
 		toPods: map[string]bool{}, uplinks: map[string]bool{},
 	}
@@ -65,7 +65,7 @@ func familyOf(a netip.Addr) int {
 }
 
 // routeTo is model.Links.RouteTo.
-func (t *linkTable) routeTo(a netip.Addr) string {
+func (t *LinkTable) routeTo(a netip.Addr) string {
 	if name, ok := t.pods[a]; ok {
 		return name
 	}
@@ -81,9 +81,21 @@ func (t *linkTable) routeTo(a netip.Addr) string {
 	return ""
 }
 
+// OwnInterface is the interface that bears an address of the node; empty where none
+// does, and of a nil LinkTable.
+func (t *LinkTable) OwnInterface(a netip.Addr) string {
+	if t == nil {
+		return ""
+	}
+	return t.own[a]
+}
+
+// LeadsToPods reports whether an interface leads to local pods.
+func (t *LinkTable) LeadsToPods(name string) bool { return t.toPods[name] }
+
 // addrs are the node's own addresses that tell it from other nodes: neither
 // link-local nor loopback ones.
-func (t *linkTable) addrs() []netip.Addr {
+func (t *LinkTable) addrs() []netip.Addr {
 	var out []netip.Addr
 	if t == nil {
 		return nil
@@ -106,27 +118,27 @@ func sameLinks(a, b *model.Links) bool {
 
 // link is the interface by which a packet enters or leaves a node, as far as it
 // bears on which host endpoint guards it.
-type link struct {
-	name string // empty: none that a host endpoint names
-	pods bool   // it leads to local pods
+type Link struct {
+	Name string // empty: none that a host endpoint names
+	Pods bool   // it leads to local pods
 }
 
 // podLink is the interface that leads to a pod of the node.
-func (rec *nodeRec) podLink(a netip.Addr) link {
+func (rec *NodeState) PodLink(a netip.Addr) Link {
 	if rec == nil || rec.links == nil {
-		return link{pods: true}
+		return Link{Pods: true}
 	}
 	if name := rec.links.routeTo(a); rec.links.toPods[name] {
-		return link{name, true}
+		return Link{name, true}
 	}
-	return link{pods: true}
+	return Link{Pods: true}
 }
 
 // linkOf returns the interface between a node and a peer. own is the node's end of
 // the packet, or invalid where the packet is forwarded; inbound is its direction.
-func (rec *nodeRec) linkOf(peer, own netip.Addr, inbound bool) link {
+func (rec *NodeState) LinkOf(peer, own netip.Addr, inbound bool) Link {
 	if rec.links == nil {
-		return link{name: rec.mainLink(own)}
+		return Link{Name: rec.mainLink(own)}
 	}
 	t := rec.links
 	name := ""
@@ -139,26 +151,26 @@ func (rec *nodeRec) linkOf(peer, own netip.Addr, inbound bool) link {
 	if name == "" {
 		name = t.routeTo(peer)
 	}
-	return link{name, t.toPods[name]}
+	return Link{name, t.toPods[name]}
 }
 
 // unknownLink is the interface that leads to an unknown workload of the node: one
 // that leads to pods, if the node sends there by such, else none that is known.
-func (rec *nodeRec) unknownLink(a netip.Addr) link {
+func (rec *NodeState) UnknownLink(a netip.Addr) Link {
 	if rec == nil || rec.links == nil {
-		return link{}
+		return Link{}
 	}
 	if name := rec.links.routeTo(a); rec.links.toPods[name] {
-		return link{name, true}
+		return Link{name, true}
 	}
-	return link{}
+	return Link{}
 }
 
 // mainLink is the interface of a node without Links that has one of its
 // addresses, or behind which all peers are.
-func (rec *nodeRec) mainLink(own netip.Addr) string {
+func (rec *NodeState) mainLink(own netip.Addr) string {
 	if own.IsValid() {
-		if h := rec.firstHost(func(h *owner) bool { return h.namesLink() && h.host().fixed && slices.Contains(h.addrs, own) }); h != nil {
+		if h := rec.firstHost(func(h *Holder) bool { return h.namesLink() && h.host().fixed && slices.Contains(h.addrs, own) }); h != nil {
 			return h.host().Interface
 		}
 	}
@@ -169,13 +181,13 @@ func (rec *nodeRec) mainLink(own netip.Addr) string {
 // first host endpoint by name that names an interface and expects no addresses;
 // else of the one that expects the node's first address; else, of a node without
 // known addresses, the only one that host endpoints name.
-func (rec *nodeRec) findMain() string {
-	if h := rec.firstHost(func(h *owner) bool { return h.namesLink() && !h.host().fixed }); h != nil {
+func (rec *NodeState) findMain() string {
+	if h := rec.firstHost(func(h *Holder) bool { return h.namesLink() && !h.host().fixed }); h != nil {
 		return h.host().Interface
 	}
 	if rec.object != nil && len(rec.object.Addrs) > 0 {
 		first := rec.object.Addrs[0].Unmap()
-		if h := rec.firstHost(func(h *owner) bool { return h.namesLink() && slices.Contains(h.addrs, first) }); h != nil {
+		if h := rec.firstHost(func(h *Holder) bool { return h.namesLink() && slices.Contains(h.addrs, first) }); h != nil {
 			return h.host().Interface
 		}
 		return "" // the one with this address, which none names
@@ -194,10 +206,10 @@ func (rec *nodeRec) findMain() string {
 }
 
 // namesLink reports whether a host endpoint is that of one interface.
-func (o *owner) namesLink() bool { return o.host().Interface != "" && o.host().Interface != "*" }
+func (o *Holder) namesLink() bool { return o.host().Interface != "" && o.host().Interface != "*" }
 
 // firstHost is the first host endpoint of the node by name that fits, or nil.
-func (rec *nodeRec) firstHost(fits func(*owner) bool) *owner {
+func (rec *NodeState) firstHost(fits func(*Holder) bool) *Holder {
 	for _, h := range rec.hosts {
 		if fits(h) {
 			return h
@@ -210,13 +222,13 @@ func (rec *nodeRec) firstHost(fits func(*owner) bool) *owner {
 // that names the interface; else, for packets from or to the address own of the
 // node itself, the one that has the address and names no interface; else the one
 // of all interfaces. wildcard reports whether that one guards the interfaces of pods too.
-func (rec *nodeRec) guard(l link, own netip.Addr, wildcard bool) *owner {
+func (rec *NodeState) Guard(l Link, own netip.Addr, wildcard bool) *Holder {
 	if rec == nil {
 		return nil
 	}
 	if rec.special {
 		for _, h := range rec.hosts {
-			if l.name != "" && h.host().Interface == l.name {
+			if l.Name != "" && h.host().Interface == l.Name {
 				return h
 			}
 		}
@@ -226,15 +238,15 @@ func (rec *nodeRec) guard(l link, own netip.Addr, wildcard bool) *owner {
 			}
 		}
 	}
-	if l.pods && !wildcard {
+	if l.Pods && !wildcard {
 		return nil
 	}
 	return rec.wildcard
 }
 
 // refreshHosts brings up to date what is derived from the node's host endpoints.
-func (rec *nodeRec) refreshHosts() {
-	rec.wildcard = rec.firstHost(func(h *owner) bool { return h.host().Interface == "*" })
-	rec.special = rec.firstHost(func(h *owner) bool { return h.host().Interface != "*" }) != nil
+func (rec *NodeState) refreshHosts() {
+	rec.wildcard = rec.firstHost(func(h *Holder) bool { return h.host().Interface == "*" })
+	rec.special = rec.firstHost(func(h *Holder) bool { return h.host().Interface != "*" }) != nil
 	rec.main = rec.findMain()
 }

@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"slices"
@@ -314,9 +314,9 @@ func (ix *Index) unmatch(ls *labelSet, i int) {
 }
 
 func (ix *Index) addLocal(s *sel, n int) {
-	before := s.local
+	Before := s.local
 	s.local += n
-	if (before == 0) != (s.local == 0) && s.subject() {
+	if (Before == 0) != (s.local == 0) && s.subject() {
 		ix.queueSel(s)
 	}
 }

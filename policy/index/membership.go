@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"encoding/binary"
@@ -49,7 +49,7 @@ func (ix *Index) Memberships() *Memberships {
 func (m *Memberships) Append(b []byte, a netip.Addr) []byte {
 	a = a.Unmap()
 	n := m.numbers[:0]
-	m.ix.addrs.covering(a, func(o *owner) bool {
+	m.ix.addrs.covering(a, func(o *Holder) bool {
 		group := m.group(o.ls)
 		if group == 0 {
 			return true
@@ -108,7 +108,7 @@ func (m *Memberships) group(ls *labelSet) uint64 {
 
 // ports numbers the named ports that an owner of an address has, as far as sets ask for
 // names; 0 is none.
-func (m *Memberships) ports(o *owner, a netip.Addr) uint64 {
+func (m *Memberships) ports(o *Holder, a netip.Addr) uint64 {
 	if len(o.ports()) == 0 || !slices.Contains(o.addrs, a) || !slices.ContainsFunc(o.ls.matched, func(x match) bool { return len(x.sel.ports) > 0 }) {
 		return 0
 	}

@@ -1,4 +1,4 @@
-package policy
+package index
 
 import (
 	"net/netip"
@@ -10,29 +10,54 @@ import (
 
 // nodeRec is a node, or the place for one that host endpoints name and that
 // has not been seen.
-type nodeRec struct {
+type NodeState struct {
 	object *model.Node // from the API; nil if not seen
-	links  *linkTable  // from the node's kernel; nil if not known
+	links  *LinkTable  // from the node's kernel; nil if not known
 	// node is what is known of both: the object with the addresses of the links
 	// behind its own; nil if neither is known.
 	node  *model.Node
-	owner *owner   // holder of the node's addresses; without a node it has none
-	hosts []*owner // host endpoints on the node, by name
+	owner *Holder   // holder of the node's addresses; without a node it has none
+	hosts []*Holder // host endpoints on the node, by name
 
 	// Derived from hosts: the one of all interfaces, whether there are others, and the
 	// main interface of a node without links.
-	wildcard *owner
+	wildcard *Holder
 	special  bool
 	main     string
 	// tunnelled are the parts of the node's pod blocks that are other nodes'.
 	tunnelled []netip.Prefix
 }
 
-// nodeRec returns the record of a node, new if need be.
-func (ix *Index) nodeRec(name string) *nodeRec {
+// NodeState returns what is known of a node, or nil.
+func (ix *Index) NodeState(name string) *NodeState { return ix.nodes[name] }
+
+// Name of the node.
+func (rec *NodeState) Name() string { return rec.owner.name }
+
+// Links are the node's interfaces; nil if they are not known, and of a nil NodeState.
+func (rec *NodeState) Links() *LinkTable {
+	if rec == nil {
+		return nil
+	}
+	return rec.links
+}
+
+// Wildcard is the host endpoint of all interfaces, or nil.
+func (rec *NodeState) Wildcard() *Holder { return rec.wildcard }
+
+// HasSpecific reports whether the node has host endpoints of one interface, or of
+// addresses.
+func (rec *NodeState) HasSpecific() bool { return rec.special }
+
+// Tunnelled are the parts of the node's pod blocks that are other nodes'. The caller
+// does not change them.
+func (rec *NodeState) Tunnelled() []netip.Prefix { return rec.tunnelled }
+
+// nodeRec returns the state of a node, new if need be.
+func (ix *Index) nodeRec(name string) *NodeState {
 	rec := ix.nodes[name]
 	if rec == nil {
-		rec = &nodeRec{owner: &owner{name: name}}
+		rec = &NodeState{owner: &Holder{name: name}}
 		ix.nodes[name] = rec
 	}
 	return rec
@@ -53,29 +78,29 @@ func (ix *Index) deleteNode(name string) {
 
 func (ix *Index) upsertLinks(l *model.Links) {
 	rec := ix.nodeRec(l.Node)
-	before := rec.links
+	Before := rec.links
 	rec.links = newLinkTable(l)
 	ix.rejoin(rec)
-	ix.reportGhosts(before, rec.links)
+	ix.reportGhosts(Before, rec.links)
 }
 
 func (ix *Index) deleteLinks(node string) {
 	if rec := ix.nodes[node]; rec != nil && rec.links != nil {
-		before := rec.links
+		Before := rec.links
 		rec.links = nil
 		ix.rejoin(rec)
-		ix.reportGhosts(before, nil)
+		ix.reportGhosts(Before, nil)
 	}
 }
 
 // rejoin makes of a node's object and links what is known of the node.
-func (ix *Index) rejoin(rec *nodeRec) {
-	name, before := rec.owner.name, rec.node
+func (ix *Index) rejoin(rec *NodeState) {
+	name, Before := rec.owner.name, rec.node
 	ix.changedNodes[name] = struct{}{}
 	rec.node = rec.join()
 	ix.clusterAddrs, ix.clusterBlocks = nil, nil
-	if !sameNode(before, rec.node) { // links change with every pod, and mostly their routes alone
-		ix.reattachNode(rec, before != nil)
+	if !sameNode(Before, rec.node) { // links change with every pod, and mostly their routes alone
+		ix.reattachNode(rec, Before != nil)
 		ix.readdressHosts(rec)
 	}
 	rec.refreshHosts()
@@ -87,17 +112,17 @@ func (ix *Index) rejoin(rec *nodeRec) {
 }
 
 // reattachNode gives a node that has changed a new holder of its addresses.
-func (ix *Index) reattachNode(rec *nodeRec, attached bool) {
+func (ix *Index) reattachNode(rec *NodeState, attached bool) {
 	name, old := rec.owner.name, rec.owner
 	if !attached {
 		old = nil
 	}
 	if rec.node == nil {
 		ix.detach(old)
-		rec.owner = &owner{name: name}
+		rec.owner = &Holder{name: name}
 		return
 	}
-	rec.owner = &owner{name: name, addrs: sortedAddrs(rec.node.Addrs)}
+	rec.owner = &Holder{name: name, addrs: sortedAddrs(rec.node.Addrs)}
 	pairs := ix.ownPairs(ix.pairBuf[:0], rec.node.Labels)
 	slices.Sort(pairs)
 	ix.pairBuf = pairs
@@ -105,7 +130,7 @@ func (ix *Index) reattachNode(rec *nodeRec, attached bool) {
 }
 
 // join returns the node's object with the addresses of its links.
-func (rec *nodeRec) join() *model.Node {
+func (rec *NodeState) join() *model.Node {
 	more := rec.links.addrs()
 	switch {
 	case rec.object == nil && rec.links == nil:
@@ -126,14 +151,14 @@ func (rec *nodeRec) join() *model.Node {
 }
 
 // dropNode forgets a node of which nothing is known any more.
-func (ix *Index) dropNode(name string, rec *nodeRec) {
+func (ix *Index) dropNode(name string, rec *NodeState) {
 	if len(rec.hosts) == 0 && rec.node == nil {
 		delete(ix.nodes, name)
 	}
 }
 
 // readdressHosts gives host endpoints without addresses of their own those of the node.
-func (ix *Index) readdressHosts(rec *nodeRec) {
+func (ix *Index) readdressHosts(rec *NodeState) {
 	for _, h := range rec.hosts {
 		if h.host().fixed || slices.Equal(h.addrs, rec.owner.addrs) {
 			continue
@@ -162,14 +187,14 @@ func (ix *Index) readdressHosts(rec *nodeRec) {
 	}
 }
 
-func (ix *Index) joinNode(h *owner) {
+func (ix *Index) joinNode(h *Holder) {
 	rec := ix.nodeRec(h.node)
-	i, _ := slices.BinarySearchFunc(rec.hosts, h.name, func(o *owner, name string) int { return strings.Compare(o.name, name) })
+	i, _ := slices.BinarySearchFunc(rec.hosts, h.name, func(o *Holder, name string) int { return strings.Compare(o.name, name) })
 	rec.hosts = slices.Insert(rec.hosts, i, h)
 	rec.refreshHosts()
 }
 
-func (ix *Index) leaveNode(h *owner) {
+func (ix *Index) leaveNode(h *Holder) {
 	rec := ix.nodes[h.node]
 	if rec == nil {
 		return
@@ -183,14 +208,14 @@ func (ix *Index) leaveNode(h *owner) {
 
 // behind is the node in whose pod blocks an address is, or "": of several a
 // local one, and of these the first by name.
-func (ix *Index) behind(a netip.Addr) string {
+func (ix *Index) NodeOfBlock(a netip.Addr) string {
 	found := ""
 	for name, rec := range ix.nodes {
-		if !rec.hasBlock(a) {
+		if !rec.HasBlock(a) {
 			continue
 		}
-		better := ix.isLocal(name) && !ix.isLocal(found)
-		if found == "" || better || name < found && ix.isLocal(name) == ix.isLocal(found) {
+		better := ix.IsLocal(name) && !ix.IsLocal(found)
+		if found == "" || better || name < found && ix.IsLocal(name) == ix.IsLocal(found) {
 			found = name
 		}
 	}
@@ -198,15 +223,15 @@ func (ix *Index) behind(a netip.Addr) string {
 }
 
 // inBlocks reports whether an address is in the pod blocks of any node.
-func (ix *Index) inBlocks(a netip.Addr) bool {
+func (ix *Index) InPodBlocks(a netip.Addr) bool {
 	return slices.ContainsFunc(ix.ClusterBlocks(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
-func (ix *Index) isLocal(node string) bool { return ix.local == nil || ix.local(node) }
+func (ix *Index) IsLocal(node string) bool { return ix.local == nil || ix.local(node) }
 
 // hasBlock reports whether an address is in one of the node's pod blocks and not in
 // a part of it that the node reaches through a tunnel: such a part is another node's.
-func (rec *nodeRec) hasBlock(a netip.Addr) bool {
+func (rec *NodeState) HasBlock(a netip.Addr) bool {
 	if rec == nil || rec.node == nil || len(rec.node.PodCIDRs) == 0 {
 		return false
 	}

@@ -1,4 +1,4 @@
-package policy
+package index
 
 // Label keys and key-value pairs are interned: a label set is a sorted list of
 // small numbers, and what could match what is found by number. Both are counted

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
 )
@@ -134,7 +134,7 @@ type seenAs struct {
 
 // dnsTargets are the peers that pods with a chain ask. Of peers that the chain sees alike
 // two are enough, for one of them may be the pod itself; but servers have ports of their own.
-func (l *linter) dnsTargets(c policy.Chain, targets []*space.Party, servers bool) []seenAs {
+func (l *linter) dnsTargets(c index.Chain, targets []*space.Party, servers bool) []seenAs {
 	type key struct {
 		view int32
 		is4  bool

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -41,7 +41,7 @@ func settingsWith(g model.Guards) *model.Settings {
 
 // found are the findings of some codes, as "severity code object field: message".
 func found(objects []model.Object, codes ...string) string {
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	for _, o := range objects {
 		ix.Upsert(o)
 	}

@@ -3,13 +3,14 @@ package lint
 import (
 	"fmt"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // ask says what the egress policy of a pod makes of queries to a server.
-func (l *linter) ask(c policy.Chain, pod, server *space.Party, known bool) answer {
+func (l *linter) ask(c index.Chain, pod, server *space.Party, known bool) answer {
 	var ports []dnsPort
 	if known {
 		ports = portsOf(server)
@@ -24,7 +25,7 @@ func (l *linter) ask(c policy.Chain, pod, server *space.Party, known bool) answe
 			i = 1
 		}
 		f := model.Flow{Src: pod.Addr, Dst: server.Addr, Protocol: p.protocol, SrcPort: 40000, DstPort: p.port}
-		if v := c.Evaluate(&f, model.Egress, true, model.Allow); v.Action == model.Deny {
+		if v := verdict.Evaluate(c, &f, model.Egress, true, model.Allow); v.Action == model.Deny {
 			out[i] = &v
 		} else {
 			open[i] = true
@@ -56,11 +57,11 @@ func (l *linter) hosts() {
 }
 
 // deniesAll reports host endpoints that policies open nothing of.
-func (l *linter) deniesAll(r model.Ref, eff *policy.Effective) {
+func (l *linter) deniesAll(r model.Ref, eff *index.Effective) {
 	if eff.DefaultAction != model.Deny {
 		return
 	}
-	opens := func(chains ...policy.Chain) bool {
+	opens := func(chains ...index.Chain) bool {
 		for _, c := range chains {
 			for _, t := range c {
 				for _, p := range t.Policies {
@@ -78,11 +79,11 @@ func (l *linter) deniesAll(r model.Ref, eff *policy.Effective) {
 	}
 	for _, d := range []struct {
 		dir    model.Direction
-		chains []policy.Chain
+		chains []index.Chain
 		word   string
 	}{
-		{model.Ingress, []policy.Chain{eff.Ingress, eff.UntrackedIngress, eff.PreDNAT}, "to"},
-		{model.Egress, []policy.Chain{eff.Egress, eff.UntrackedEgress}, "from"},
+		{model.Ingress, []index.Chain{eff.Ingress, eff.UntrackedIngress, eff.PreDNAT}, "to"},
+		{model.Egress, []index.Chain{eff.Egress, eff.UntrackedEgress}, "from"},
 	} {
 		if !opens(d.chains...) {
 			l.add(Finding{
@@ -96,7 +97,7 @@ func (l *linter) deniesAll(r model.Ref, eff *policy.Effective) {
 // failsafes reports rules of host policies that failsafe ports make moot.
 func (l *linter) failsafes() {
 	type tally struct {
-		rule           *policy.Rule
+		rule           *index.Rule
 		rest, overlaps space.Space
 	}
 	found := map[ruleKey]*tally{}
@@ -147,7 +148,7 @@ func (l *linter) failsafes() {
 
 // failsafeFinding is what to say of a rule of a host policy: overlaps is what of
 // its traffic is failsafe, rest is what is not.
-func failsafeFinding(k ruleKey, rule *policy.Rule, rest, overlaps space.Space) (Finding, bool) {
+func failsafeFinding(k ruleKey, rule *index.Rule, rest, overlaps space.Space) (Finding, bool) {
 	if overlaps.IsEmpty() {
 		return Finding{}, false
 	}

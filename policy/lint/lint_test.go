@@ -7,14 +7,15 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
-func indexOf(objects []runtime.Object) (*policy.Index, []model.Problem, []model.Ref) {
-	ix := policy.New(policy.Options{})
+func indexOf(objects []runtime.Object) (*index.Index, []model.Problem, []model.Ref) {
+	ix := index.New(index.Options{})
 	var problems []model.Problem
 	var known []model.Ref
 	for _, o := range objects {
@@ -38,13 +39,13 @@ type ruleAt struct {
 }
 
 // effects are the rules that did something to any of the flows.
-func effects(ix *policy.Index, flows []model.Flow) map[ruleAt]model.Flow {
+func effects(ix *index.Index, flows []model.Flow) map[ruleAt]model.Flow {
 	out := map[ruleAt]model.Flow{}
 	for _, f := range flows {
-		e := ix.Explain(f)
+		e := verdict.Explain(ix, f)
 		for _, t := range e.Traces {
 			for _, s := range t.Steps {
-				if s.Rule >= 0 && s.Outcome != policy.PassedOver {
+				if s.Rule >= 0 && s.Outcome != verdict.PassedOver {
 					out[ruleAt{s.Policy, ruleField(t.Verdict.Direction, int(s.Rule))}] = f
 				}
 			}
@@ -54,7 +55,7 @@ func effects(ix *policy.Index, flows []model.Flow) map[ruleAt]model.Flow {
 }
 
 // silent are the rules that findings say do nothing, with the message.
-func silent(ix *policy.Index, findings []Finding) map[ruleAt]string {
+func silent(ix *index.Index, findings []Finding) map[ruleAt]string {
 	out := map[ruleAt]string{}
 	for _, f := range findings {
 		switch f.Code {
@@ -158,8 +159,8 @@ func TestPoliciesThatMeetPodsAreNamed(t *testing.T) {
 			}
 		}
 		for _, f := range stream.Flows(400) {
-			after := with.Decide(f)
-			if after.Action != model.Deny || without.Decide(f).Action != model.Allow {
+			after := verdict.Decide(with, f)
+			if after.Action != model.Deny || verdict.Decide(without, f).Action != model.Allow {
 				continue
 			}
 			changed++

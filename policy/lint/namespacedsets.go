@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -12,7 +12,7 @@ import (
 // NetworkSets of namespaces, but do not say of which namespaces: what they mean
 // depends on Settings.NamespacedSetsEverywhere. It needs policies, network sets and
 // settings only, and is part of Run.
-func NamespacedSets(ix *policy.Index) []Finding {
+func NamespacedSets(ix *index.Index) []Finding {
 	l := &linter{ix: ix}
 	l.namespacedSets()
 	return l.findings

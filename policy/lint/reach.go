@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
 )
@@ -104,7 +104,7 @@ func (l *linter) followSelf(fates map[ruleKey]*fate) {
 			k := key{l.e.Number(chain, dir), l.e.View(chain, dir, false, p), l.e.View(chain, dir, true, p), p.Addr.Is4()}
 			if !seen[k] {
 				seen[k] = true
-				l.walk(&ownChain{StageChain: policy.StageChain{Stage: model.StageWorkload, Direction: dir, Chain: chain, EndOfTier: true, Default: model.Allow}}, p, p, fates)
+				l.walk(&ownChain{StageChain: index.StageChain{Stage: model.StageWorkload, Direction: dir, Chain: chain, EndOfTier: true, Default: model.Allow}}, p, p, fates)
 			}
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
 	"github.com/tierwall/tierwall/policy/translate"
@@ -21,7 +21,7 @@ func rulesOf(p *model.Policy, dir model.Direction) []model.Rule {
 	return p.EgressRules
 }
 
-func resolvedRules(p *policy.Policy, dir model.Direction) []policy.Rule {
+func resolvedRules(p *index.Policy, dir model.Direction) []index.Rule {
 	if dir == model.Ingress {
 		return p.Ingress
 	}
@@ -161,7 +161,7 @@ func (l *linter) references() {
 				if rules[i].Match.Never {
 					continue
 				}
-				var sets *policy.Rule
+				var sets *index.Rule
 				if resolved != nil {
 					sets = &resolvedRules(resolved, dir)[i]
 				}
@@ -174,7 +174,7 @@ func (l *linter) references() {
 }
 
 // side checks one side of a rule: far is the destination.
-func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets *policy.Rule, far bool) {
+func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets *index.Rule, far bool) {
 	peer, field := &r.Match.Source, sideField(p, dir, r, false)
 	if far {
 		peer, field = &r.Match.Destination, sideField(p, dir, r, true)
@@ -218,7 +218,7 @@ func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets 
 }
 
 // ports reports port names that no endpoint on their side of the rule has.
-func (l *linter) ports(p *model.Policy, dir model.Direction, r *model.Rule, resolved *policy.PeerSets, peer *model.Peer, field string, far bool) {
+func (l *linter) ports(p *model.Policy, dir model.Direction, r *model.Rule, resolved *index.PeerSets, peer *model.Peer, field string, far bool) {
 	n := 0
 	for _, port := range peer.Ports {
 		if port.Name == "" {
@@ -338,7 +338,7 @@ func (l *linter) hasSlice(s model.ServiceRef) bool {
 			for _, r := range resolvedRules(p, dir) {
 				for _, side := range []struct {
 					ref model.ServiceRef
-					set *policy.Set
+					set *index.Set
 				}{{r.Match.Source.Service, r.Source.Service}, {r.Match.Destination.Service, r.Destination.Service}} {
 					if side.ref == s && side.set != nil && side.set.Len() > 0 {
 						return true

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
 	"github.com/tierwall/tierwall/policy/space"
@@ -19,7 +19,7 @@ import (
 // Findings that need endpoints (selects-nothing and the like) are left out if
 // there are none: a folder of policies alone is no cluster. The result is
 // sorted by object and field.
-func Run(ix *policy.Index, problems []model.Problem, known []model.Ref, services []space.Service) []Finding {
+func Run(ix *index.Index, problems []model.Problem, known []model.Ref, services []space.Service) []Finding {
 	l := newLinter(ix, known)
 	l.services = services
 	l.findings = Problems(problems)
@@ -63,7 +63,7 @@ func Problems(problems []model.Problem) []Finding {
 }
 
 type linter struct {
-	ix       *policy.Index
+	ix       *index.Index
 	e        *space.Evaluator
 	known    map[model.Ref]bool
 	services []space.Service
@@ -73,7 +73,7 @@ type linter struct {
 	// of each group of outside addresses; kinds are one of all peers that rules see alike.
 	parties, peers, kinds []*space.Party
 	// resolved are the policies that apply to any endpoint, with their sets.
-	resolved map[model.Ref]*policy.Policy
+	resolved map[model.Ref]*index.Policy
 	chains   []ownChain
 	// endpointLabels are the labels of all endpoints with their values; nil until asked for.
 	endpointLabels map[string][]string
@@ -83,7 +83,7 @@ type linter struct {
 
 // ownChain is a chain and the addresses of the endpoints that have it.
 type ownChain struct {
-	policy.StageChain
+	index.StageChain
 	own []*space.Party
 }
 
@@ -99,8 +99,8 @@ func (l *linter) selected(p model.Ref) []model.Ref {
 
 func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
-func newLinter(ix *policy.Index, known []model.Ref) *linter {
-	l := &linter{ix: ix, e: space.NewEvaluator(ix), known: map[model.Ref]bool{}, resolved: map[model.Ref]*policy.Policy{}, selections: map[model.Ref][]model.Ref{}}
+func newLinter(ix *index.Index, known []model.Ref) *linter {
+	l := &linter{ix: ix, e: space.NewEvaluator(ix), known: map[model.Ref]bool{}, resolved: map[model.Ref]*index.Policy{}, selections: map[model.Ref][]model.Ref{}}
 	for _, r := range known {
 		l.known[r] = true
 	}

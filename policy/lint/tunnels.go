@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // usualTunnels are those of nodes whose kernel has not been seen.
@@ -70,7 +71,7 @@ func (l *linter) closers(n *model.Node, t model.Tunnel) []model.Ref {
 				if t.Port == 0 {
 					f.SrcPort = 0
 				}
-				d := l.ix.Decide(f)
+				d := verdict.Decide(l.ix, f)
 				if d.Action != model.Deny || len(d.Stages) == 0 {
 					continue
 				}

@@ -4,7 +4,7 @@ import (
 	"fmt"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -140,11 +140,11 @@ func (l *linter) closedByTier() {
 		}
 		for _, d := range []struct {
 			dir    model.Direction
-			chain  policy.Chain
-			before []policy.Chain
+			chain  index.Chain
+			before []index.Chain
 		}{
-			{model.Ingress, eff.Ingress, []policy.Chain{eff.UntrackedIngress, eff.PreDNAT}},
-			{model.Egress, eff.Egress, []policy.Chain{eff.UntrackedEgress}},
+			{model.Ingress, eff.Ingress, []index.Chain{eff.UntrackedIngress, eff.PreDNAT}},
+			{model.Egress, eff.Egress, []index.Chain{eff.UntrackedEgress}},
 		} {
 			last, ok := closesAll(d.chain, d.dir, d.before)
 			if !ok {
@@ -171,7 +171,7 @@ func (l *linter) closedByTier() {
 
 // closesAll finds the last policy of the first tier that ends in Deny, if nothing is
 // allowed before that end nor passed on from that tier.
-func closesAll(chain policy.Chain, dir model.Direction, before []policy.Chain) (last *policy.Policy, ok bool) {
+func closesAll(chain index.Chain, dir model.Direction, before []index.Chain) (last *index.Policy, ok bool) {
 	for _, c := range before {
 		for _, t := range c {
 			for _, p := range t.Policies {

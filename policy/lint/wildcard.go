@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
 )
@@ -82,8 +82,8 @@ type deniedPods struct {
 }
 
 // endpoint follows packets from and to the local pods of a host endpoint.
-func (w *wildcards) endpoint(host *model.Endpoint, stages []policy.StageChain) {
-	var early, forwardIn, forwardOut []policy.StageChain
+func (w *wildcards) endpoint(host *model.Endpoint, stages []index.StageChain) {
+	var early, forwardIn, forwardOut []index.StageChain
 	for _, c := range stages {
 		switch {
 		case c.Direction == model.Ingress && (c.Stage == model.StageUntracked || c.Stage == model.StagePreDNAT):
@@ -122,7 +122,7 @@ func (w *wildcards) endpoint(host *model.Endpoint, stages []policy.StageChain) {
 }
 
 // alike groups parties that some stages see alike.
-func (w *wildcards) alike(stages []policy.StageChain, parties []*space.Party) [][]*space.Party {
+func (w *wildcards) alike(stages []index.StageChain, parties []*space.Party) [][]*space.Party {
 	index := map[string]int{}
 	var out [][]*space.Party
 	for _, p := range parties {
@@ -138,7 +138,7 @@ func (w *wildcards) alike(stages []policy.StageChain, parties []*space.Party) []
 	return out
 }
 
-func (w *wildcards) peerGroups(stages []policy.StageChain) [][]*space.Party {
+func (w *wildcards) peerGroups(stages []index.StageChain) [][]*space.Party {
 	var b strings.Builder
 	for _, c := range stages {
 		fmt.Fprintf(&b, "%s %d %d ", c.Stage, c.Direction, w.e.Number(c.Chain, c.Direction))
@@ -151,7 +151,7 @@ func (w *wildcards) peerGroups(stages []policy.StageChain) [][]*space.Party {
 }
 
 // viewsOf is equal for parties that some stages, and failsafe ports, see alike.
-func (l *linter) viewsOf(stages []policy.StageChain, p *space.Party) string {
+func (l *linter) viewsOf(stages []index.StageChain, p *space.Party) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%t", p.Addr.Is4())
 	for _, c := range stages {
@@ -165,7 +165,7 @@ func (l *linter) viewsOf(stages []policy.StageChain, p *space.Party) string {
 
 // early follows what pods send to a peer through the untracked and preDNAT
 // stages, after failsafe ports, and returns what they hand on.
-func (w *wildcards) early(host *model.Endpoint, stages []policy.StageChain, pods []*space.Party, peer *space.Party, service model.Ref) space.Space {
+func (w *wildcards) early(host *model.Endpoint, stages []index.StageChain, pods []*space.Party, peer *space.Party, service model.Ref) space.Space {
 	open := space.Family(familyOf(peer))
 	if len(stages) > 0 {
 		open = open.Subtract(w.e.FailsafeSpace(model.Ingress, pods[0].Addr))
@@ -191,7 +191,7 @@ func (w *wildcards) early(host *model.Endpoint, stages []policy.StageChain, pods
 }
 
 // forward follows what is forwarded between pods and a peer.
-func (w *wildcards) forward(host *model.Endpoint, stages []policy.StageChain, pods []*space.Party, src, dst *space.Party, open space.Space) {
+func (w *wildcards) forward(host *model.Endpoint, stages []index.StageChain, pods []*space.Party, src, dst *space.Party, open space.Space) {
 	for _, c := range stages {
 		w.e.Walk(c.Chain, c.Direction, c.EndOfTier, src, dst, func(p space.Passage) {
 			denied := p.Match.Intersect(p.Reached).Intersect(open)
@@ -210,7 +210,7 @@ func (w *wildcards) forward(host *model.Endpoint, stages []policy.StageChain, po
 }
 
 // lastEnforced is the policy that the end of a tier is reported of, or nil.
-func lastEnforced(list []*policy.Policy) *policy.Policy {
+func lastEnforced(list []*index.Policy) *index.Policy {
 	for i := len(list) - 1; i >= 0; i-- {
 		if !list[i].Audit {
 			return list[i]
@@ -296,7 +296,7 @@ func related(refs []model.Ref) []Related {
 	return out
 }
 
-func policiesOf(c policy.Chain) []model.Ref {
+func policiesOf(c index.Chain) []model.Ref {
 	var out []model.Ref
 	for _, t := range c {
 		for _, p := range t.Policies {

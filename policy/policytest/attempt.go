@@ -10,11 +10,11 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
 	"github.com/tierwall/tierwall/policy/service"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // Attempt is a connection attempt as a case names it.
@@ -49,7 +49,7 @@ func (w *World) Attempt(c *v1alpha1.PolicyTestCase) (Attempt, error) {
 		return Attempt{}, err
 	}
 	a := Attempt{Flow: f}
-	dst := w.Index.End(f.Dst)
+	dst := verdict.EndOf(w.Index, f.Dst)
 	if dst.Pod() != (model.Ref{}) {
 		return a, nil
 	}
@@ -71,7 +71,7 @@ func (w *World) translate(a *Attempt, m service.Match) {
 		if to.Addr().Is4() != a.Flow.Dst.Is4() {
 			continue
 		}
-		if end := w.Index.End(to.Addr()); only != nil && end.Node() != *only {
+		if end := verdict.EndOf(w.Index, to.Addr()); only != nil && end.Node() != *only {
 			continue
 		}
 		f := a.Flow
@@ -84,7 +84,7 @@ func (w *World) translate(a *Attempt, m service.Match) {
 // policies; nil for all. What pods send to an address for clients outside gets to all,
 // and so does what a node sends to itself; to a node, another one is outside.
 func (w *World) onlyNode(a *Attempt, m service.Match) *string {
-	src, dst := w.Index.End(a.Flow.Src), w.Index.End(a.Flow.Dst)
+	src, dst := verdict.EndOf(w.Index, a.Flow.Src), verdict.EndOf(w.Index, a.Flow.Dst)
 	inside, node := inside(&src), src.Node()
 	switch {
 	case m.Internal && m.Service.LocalInternal && inside:
@@ -99,7 +99,7 @@ func (w *World) onlyNode(a *Attempt, m service.Match) *string {
 // EntryNode is the node at which what comes from outside for a target comes in, where
 // the address does not say it: it is that of no node. Empty for all else.
 func (w *World) EntryNode(a *Attempt, target *model.Flow) string {
-	src, named, to := w.Index.End(a.Flow.Src), w.Index.End(a.Flow.Dst), w.Index.End(target.Dst)
+	src, named, to := verdict.EndOf(w.Index, a.Flow.Src), verdict.EndOf(w.Index, a.Flow.Dst), verdict.EndOf(w.Index, target.Dst)
 	if inside(&src) || named.IsHost() {
 		return ""
 	}
@@ -107,7 +107,7 @@ func (w *World) EntryNode(a *Attempt, target *model.Flow) string {
 }
 
 // inside reports whether an end is a pod or a node.
-func inside(e *policy.End) bool { return e.Pod() != (model.Ref{}) || e.IsHost() }
+func inside(e *verdict.End) bool { return e.Pod() != (model.Ref{}) || e.IsHost() }
 
 // toService resolves a case that names a Service.
 func (w *World) toService(c *v1alpha1.PolicyTestCase) (Attempt, error) {
@@ -237,19 +237,19 @@ func servicePort(s *space.Service, t *v1alpha1.PolicyTestTarget) (*space.Service
 
 // Explain explains an attempt: one explanation, or one for each endpoint of the Service
 // that it is sent to.
-func (w *World) Explain(a *Attempt) []*policy.Explanation {
+func (w *World) Explain(a *Attempt) []*verdict.Explanation {
 	if a.Service == (model.Ref{}) {
-		return []*policy.Explanation{w.Index.Explain(a.Flow)}
+		return []*verdict.Explanation{verdict.Explain(w.Index, a.Flow)}
 	}
 	if len(a.Targets) == 0 {
-		return []*policy.Explanation{refused(a)}
+		return []*verdict.Explanation{refused(a)}
 	}
-	out := make([]*policy.Explanation, len(a.Targets))
+	out := make([]*verdict.Explanation, len(a.Targets))
 	for i, f := range a.Targets {
 		if a.Translated() {
-			out[i] = w.Index.ExplainTranslated(a.Flow, f)
+			out[i] = verdict.ExplainTranslated(w.Index, a.Flow, f)
 		} else {
-			out[i] = w.Index.Explain(f)
+			out[i] = verdict.Explain(w.Index, f)
 		}
 	}
 	return out
@@ -258,7 +258,7 @@ func (w *World) Explain(a *Attempt) []*policy.Explanation {
 // Decide is Explain without the rules that were tried.
 func (w *World) Decide(a *Attempt) []*model.Decision {
 	if a.Service == (model.Ref{}) {
-		d := w.Index.Decide(a.Flow)
+		d := verdict.Decide(w.Index, a.Flow)
 		return []*model.Decision{&d}
 	}
 	var out []*model.Decision
@@ -269,14 +269,14 @@ func (w *World) Decide(a *Attempt) []*model.Decision {
 }
 
 // refused is what becomes of traffic that no endpoint takes.
-func refused(a *Attempt) *policy.Explanation {
+func refused(a *Attempt) *verdict.Explanation {
 	v := model.Verdict{
 		Action: model.Deny, Direction: model.Ingress, Stage: model.StageWorkload, Endpoint: a.Service,
 		Reason: model.ReasonNoServiceEndpoint, Rule: model.RuleDefault,
 	}
-	return &policy.Explanation{
+	return &verdict.Explanation{
 		Decision: model.Decision{Flow: a.Flow, Action: model.Deny, Stages: []model.Verdict{v}},
-		Traces:   []policy.StageTrace{{Verdict: v}},
+		Traces:   []verdict.StageTrace{{Verdict: v}},
 	}
 }
 

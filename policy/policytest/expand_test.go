@@ -7,12 +7,12 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 func TestExpand(t *testing.T) {
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	for _, p := range []struct{ ns, name, app, addr string }{
 		{"a", "web-1", "web", "10.0.0.1"}, {"a", "web-2", "web", "10.0.0.2"}, {"a", "db", "db", "10.0.0.3"}, {"b", "web", "web", "10.0.0.4"}, {"b", "pending", "web", ""},
 	} {

@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -30,7 +30,7 @@ func addrs(s ...string) []netip.Addr {
 // testWorld has pods of every sort, a node and a host endpoint without
 // addresses of its own.
 func testWorld() *World {
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	podRef := func(name string) model.Ref { return model.Ref{Kind: model.KindPod, Namespace: "n", Name: name} }
 	ix.Upsert(&model.Endpoint{Ref: podRef("four"), Addrs: addrs("10.0.0.4")})
 	ix.Upsert(&model.Endpoint{Ref: podRef("six"), Addrs: addrs("fd00::6"), Ports: []model.NamedPort{
@@ -270,7 +270,7 @@ func TestNamesOfWorkloads(t *testing.T) {
 		{"of two namespaces", "deploy/web", "from.pod: deploy/web: namespaces q and r both have a Deployment of this name; want NAMESPACE/web", []runtime.Object{deployment("q"), deployment("r"), running}},
 		{"nobody", "sts/web", "from.pod: sts/web: there is no such pod", []runtime.Object{deployment("q"), running}},
 	} {
-		ix := policy.New(policy.Options{})
+		ix := index.New(index.Options{})
 		for _, o := range test.objects {
 			if m, _, ok := convert.Object(o); ok && m != nil {
 				ix.Upsert(m)

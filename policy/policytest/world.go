@@ -9,7 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
 	"github.com/tierwall/tierwall/policy/service"
@@ -20,7 +20,7 @@ import (
 // World is what the names in cases are looked up in.
 type World struct {
 	// Index holds the objects, flushed.
-	Index *policy.Index
+	Index *index.Index
 
 	pods      map[model.Ref]*corev1.Pod
 	workloads *workload.Set
@@ -32,7 +32,7 @@ type World struct {
 // finished, without an address), so that a case that names one can be resolved
 // or refused with the reason, the workloads, whose names stand for their pods, and
 // the Services, whose addresses stand for their endpoints.
-func NewWorld(ix *policy.Index, objects []runtime.Object) *World {
+func NewWorld(ix *index.Index, objects []runtime.Object) *World {
 	w := &World{Index: ix, pods: map[model.Ref]*corev1.Pod{}, workloads: workload.NewSet(objects), services: service.Read(objects)}
 	for _, o := range objects {
 		if p, ok := o.(*corev1.Pod); ok {

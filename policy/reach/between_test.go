@@ -5,10 +5,11 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -46,7 +47,7 @@ func TestBetweenAgainstSinglePackets(t *testing.T) {
 		for range 150 {
 			stream.Next()
 		}
-		ix := policy.New(policy.Options{})
+		ix := index.New(index.Options{})
 		for _, o := range stream.Objects() {
 			if m, _, known := convert.Object(o); known && m != nil {
 				ix.Upsert(m)
@@ -76,7 +77,7 @@ func TestBetweenAgainstSinglePackets(t *testing.T) {
 					got = got || w.Traffic.Contains(f)
 				}
 			}
-			want := ix.Decide(f).Action == model.Allow
+			want := verdict.Decide(ix, f).Action == model.Allow
 			if want {
 				allowed++
 			}
@@ -98,7 +99,7 @@ func familyOf(a netip.Addr) uint8 {
 }
 
 func TestUnits(t *testing.T) {
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	pod := func(ns, name, app, node string, addrs ...string) {
 		e := &model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: ns, Name: name}, Node: node, Labels: map[string]string{"app": app}}
 		for _, a := range addrs {

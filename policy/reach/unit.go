@@ -8,7 +8,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
 )
@@ -56,7 +56,7 @@ type Map struct {
 }
 
 // New divides all addresses into units.
-func New(ix *policy.Index, o Options) *Map {
+func New(ix *index.Index, o Options) *Map {
 	m := &Map{ev: space.NewEvaluator(ix), classes: map[string]int{}, between: map[[2]int][]Way{}}
 	m.halves = m.ev.Halves()
 	m.pods(ix, o.Workload)
@@ -71,7 +71,7 @@ func New(ix *policy.Index, o Options) *Map {
 }
 
 // pods makes a unit of the pods of each workload that are treated alike.
-func (m *Map) pods(ix *policy.Index, workload func(model.Ref) string) {
+func (m *Map) pods(ix *index.Index, workload func(model.Ref) string) {
 	type key struct {
 		namespace, workload string
 		class               int
@@ -122,7 +122,7 @@ func (m *Map) Workload(name string) []*Unit {
 }
 
 // hosts makes a unit of each node, and of each host endpoint with addresses that are no node's.
-func (m *Map) hosts(ix *policy.Index) {
+func (m *Map) hosts(ix *index.Index) {
 	taken := map[netip.Addr]bool{}
 	add := func(ref model.Ref, addrs []netip.Addr) {
 		x := m.member(ref, slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool { return taken[a.Unmap()] }))

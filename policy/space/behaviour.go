@@ -4,8 +4,9 @@ import (
 	"encoding/binary"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // Role appends what the policies, guards and settings that apply to a party
@@ -29,13 +30,13 @@ func (e *Evaluator) Role(b []byte, p *Party) []byte {
 		b = e.chainIDs(b, e.ix.Effective(g.Endpoint), g.Endpoint != model.Ref{})
 	}
 	for _, dir := range []model.Direction{model.Ingress, model.Egress} {
-		st := policy.Stop{Kind: policy.StopFailsafe, StageChain: policy.StageChain{Stage: model.StageHost, Direction: dir}}
+		st := verdict.Stop{Kind: verdict.StopFailsafe, StageChain: index.StageChain{Stage: model.StageHost, Direction: dir}}
 		b = binary.AppendUvarint(b, uint64(e.failsafeOutcome(&st, p).id))
 	}
 	return b
 }
 
-func (e *Evaluator) chainIDs(b []byte, eff *policy.Effective, exists bool) []byte {
+func (e *Evaluator) chainIDs(b []byte, eff *index.Effective, exists bool) []byte {
 	switch {
 	case !exists:
 		return append(b, '-')

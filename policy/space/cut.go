@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -91,7 +91,7 @@ func (c *cutter) world(e *Evaluator, prefix string) {
 		}
 	}
 	e.load()
-	seen := map[*policy.Set]bool{}
+	seen := map[*index.Set]bool{}
 	var nets []byte
 	for _, id := range sortedKeys(e.rules) {
 		for i := range e.rules[id] {
@@ -119,9 +119,9 @@ func (c *cutter) world(e *Evaluator, prefix string) {
 }
 
 // setsOf are the sets that a rule refers to, nil ones among them.
-func setsOf(r *policy.Rule) []*policy.Set {
-	var out []*policy.Set
-	for _, p := range []*policy.PeerSets{&r.Source, &r.Destination} {
+func setsOf(r *index.Rule) []*index.Set {
+	var out []*index.Set
+	for _, p := range []*index.PeerSets{&r.Source, &r.Destination} {
 		out = append(out, p.Selector, p.NotSelector, p.Service)
 		out = append(append(out, p.NamedPorts...), p.NotNamedPorts...)
 	}
@@ -143,7 +143,7 @@ func (e *Evaluator) load() {
 	if e.alike != nil {
 		return
 	}
-	seen := map[*policy.Effective]bool{}
+	seen := map[*index.Effective]bool{}
 	for _, r := range e.ix.Endpoints() {
 		if eff := e.ix.Effective(r); eff != nil && !seen[eff] {
 			seen[eff] = true
@@ -160,8 +160,8 @@ func (e *Evaluator) load() {
 
 // Chains lists the chains of an effective policy that are not empty, in the
 // order in which the stages of one direction come.
-func Chains(e *policy.Effective) []policy.StageChain {
-	return slices.DeleteFunc(e.Stages(), func(c policy.StageChain) bool { return len(c.Chain) == 0 })
+func Chains(e *index.Effective) []index.StageChain {
+	return slices.DeleteFunc(e.Stages(), func(c index.StageChain) bool { return len(c.Chain) == 0 })
 }
 
 // sweep walks along both families and groups the stretches between edges by

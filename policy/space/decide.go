@@ -5,8 +5,9 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // Region is a part of the traffic between two addresses whose fate is the same.
@@ -19,7 +20,7 @@ type Region struct {
 
 // Decide follows everything that src can send dst. The regions are disjoint
 // and together are all traffic. All endpoints involved must be local to the Index.
-func Decide(ix *policy.Index, src, dst netip.Addr) []Region {
+func Decide(ix *index.Index, src, dst netip.Addr) []Region {
 	e := NewEvaluator(ix)
 	return e.Decide(e.Party(src), e.Party(dst))
 }
@@ -92,8 +93,8 @@ func (t *Table) compose(steps []step) *Fate {
 	}
 	planKey := string(key)
 	var out []Course
-	var follow func(i int, s Space, settled policy.Settled, stages []staged)
-	follow = func(i int, s Space, settled policy.Settled, stages []staged) {
+	var follow func(i int, s Space, settled verdict.Settled, stages []staged)
+	follow = func(i int, s Space, settled verdict.Settled, stages []staged) {
 		for i < len(steps) && steps[i].unless&settled != 0 {
 			i++
 		}

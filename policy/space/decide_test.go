@@ -6,20 +6,21 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
 // world builds an index of a random world and returns flows that are worth asking about.
-func world(seed uint64, flows int) (*policy.Index, []model.Flow) {
+func world(seed uint64, flows int) (*index.Index, []model.Flow) {
 	stream := oracle.Random(rand.New(rand.NewPCG(seed, 0)), oracle.Config{Links: seed%2 == 0})
 	for range 150 {
 		stream.Next()
 	}
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	for _, o := range stream.Objects() {
 		if l, ok := o.(*oracle.NodeLinks); ok {
 			ix.Upsert(&l.Links)
@@ -42,7 +43,7 @@ func TestDecideAgainstSinglePackets(t *testing.T) {
 		ix, flows := world(seed, 250)
 		e := space.NewEvaluator(ix)
 		for _, f := range flows {
-			want := ix.Decide(f)
+			want := verdict.Decide(ix, f)
 			regions := e.Decide(e.Party(f.Src), e.Party(f.Dst))
 			found := 0
 			for _, r := range regions {
@@ -118,7 +119,7 @@ func TestCut(t *testing.T) {
 				if a == f.Dst {
 					alike.Dst = g[0].Addr
 				}
-				got, want := ix.Decide(alike), ix.Decide(f)
+				got, want := verdict.Decide(ix, alike), verdict.Decide(ix, f)
 				got.Flow = want.Flow
 				if !reflect.DeepEqual(got, want) && f.Src != f.Dst {
 					t.Fatalf("seed %d: %+v and %+v: %+v and %+v", seed, f, alike, want, got)

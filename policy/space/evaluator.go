@@ -4,56 +4,57 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // Evaluator evaluates an Index for whole spaces. It reads the Index as of its
 // last Flush and remembers: make a new one after a change. Not safe for
 // concurrent use.
 type Evaluator struct {
-	ix *policy.Index
+	ix *index.Index
 	t  *Table
 
 	chains map[chainSlice]*chain
 	empty  [2]*chain // by direction
 	halves map[policyHalf]*half
-	rules  map[int32][]policy.Rule // of halves, with the sets of this Index
-	alike  *lookalikes             // nil before load
+	rules  map[int32][]index.Rule // of halves, with the sets of this Index
+	alike  *lookalikes            // nil before load
 	// chainsOf are the numbers of the chains of effective policies, as Role appends them.
-	chainsOf map[*policy.Effective][]byte
-	triples  map[*policy.Set]*triples
+	chainsOf map[*index.Effective][]byte
+	triples  map[*index.Set]*triples
 	parties  map[netip.Addr]*Party
 	// guarded are the nodes with host endpoints that have policies for what passes the node.
 	guarded     map[string]bool
-	surrounding *policy.Surroundings
+	surrounding *verdict.Surroundings
 	settings    *model.Settings
-	views       []view        // a buffer
-	stops       []policy.Stop // a buffer
+	views       []view         // a buffer
+	stops       []verdict.Stop // a buffer
 }
 
 // policyHalf is one direction of a policy.
 type policyHalf struct {
-	p   *policy.Policy
+	p   *index.Policy
 	dir model.Direction
 }
 
 type chainSlice struct {
-	first *policy.TierChain
+	first *index.TierChain
 	len   int
 	dir   model.Direction
 }
 
 // NewEvaluator returns an Evaluator with results of its own.
-func NewEvaluator(ix *policy.Index) *Evaluator { return NewTable().Evaluator(ix) }
+func NewEvaluator(ix *index.Index) *Evaluator { return NewTable().Evaluator(ix) }
 
 // Evaluator returns an Evaluator that shares what the table knows.
-func (t *Table) Evaluator(ix *policy.Index) *Evaluator {
+func (t *Table) Evaluator(ix *index.Index) *Evaluator {
 	e := &Evaluator{
 		ix: ix, t: t,
-		chains: map[chainSlice]*chain{}, halves: map[policyHalf]*half{}, rules: map[int32][]policy.Rule{},
-		chainsOf: map[*policy.Effective][]byte{}, triples: map[*policy.Set]*triples{}, parties: map[netip.Addr]*Party{},
-		guarded: map[string]bool{}, surrounding: ix.Surroundings(), settings: ix.Settings(),
+		chains: map[chainSlice]*chain{}, halves: map[policyHalf]*half{}, rules: map[int32][]index.Rule{},
+		chainsOf: map[*index.Effective][]byte{}, triples: map[*index.Set]*triples{}, parties: map[netip.Addr]*Party{},
+		guarded: map[string]bool{}, surrounding: verdict.NewSurroundings(ix), settings: ix.Settings(),
 	}
 	if e.settings == nil {
 		e.settings = model.DefaultSettings()
@@ -70,10 +71,10 @@ func (t *Table) Evaluator(ix *policy.Index) *Evaluator {
 }
 
 // Index is the Index that is evaluated.
-func (e *Evaluator) Index() *policy.Index { return e.ix }
+func (e *Evaluator) Index() *index.Index { return e.ix }
 
 // chain numbers a chain of this Index.
-func (e *Evaluator) chain(c policy.Chain, dir model.Direction) *chain {
+func (e *Evaluator) chain(c index.Chain, dir model.Direction) *chain {
 	if len(c) == 0 {
 		if e.empty[dir] == nil {
 			e.empty[dir] = e.t.chain(nil, dir, e.half)
@@ -90,7 +91,7 @@ func (e *Evaluator) chain(c policy.Chain, dir model.Direction) *chain {
 }
 
 // half numbers one direction of a policy of this Index.
-func (e *Evaluator) half(p *policy.Policy, dir model.Direction) *half {
+func (e *Evaluator) half(p *index.Policy, dir model.Direction) *half {
 	k := policyHalf{p, dir}
 	h, ok := e.halves[k]
 	if ok {
@@ -157,7 +158,7 @@ func (e *Evaluator) halfVector(h *half, side int, s *sight) int32 {
 }
 
 // evaluate evaluates one chain for all packets between two parties.
-func (e *Evaluator) evaluate(c policy.StageChain, src, dst *Party) *Outcome {
+func (e *Evaluator) evaluate(c index.StageChain, src, dst *Party) *Outcome {
 	n := e.chain(c.Chain, c.Direction)
 	return e.t.result(n, e.t.frame(frame{c.Stage, c.EndOfTier, c.Default}), e.sideView(n, source, src), e.sideView(n, destination, dst))
 }
@@ -166,7 +167,7 @@ func (e *Evaluator) evaluate(c policy.StageChain, src, dst *Party) *Outcome {
 // of every rule that matches some of them and of every end of a tier, in
 // order, and returns what no tier decides. endOfTier is as for
 // policy.Chain.Evaluate.
-func (e *Evaluator) Walk(c policy.Chain, dir model.Direction, endOfTier bool, src, dst *Party, visit func(Passage)) Space {
+func (e *Evaluator) Walk(c index.Chain, dir model.Direction, endOfTier bool, src, dst *Party, visit func(Passage)) Space {
 	n := e.chain(c, dir)
 	return e.t.walk(n, frame{endOfTier: endOfTier}, e.sideView(n, source, src), e.sideView(n, destination, dst), visit)
 }
@@ -194,7 +195,7 @@ func (a *answers) set(i, v int32) {
 
 // View numbers how the rules of a chain see a party on one side (false:
 // source, true: destination): parties with equal numbers are treated alike by it.
-func (e *Evaluator) View(c policy.Chain, dir model.Direction, dst bool, p *Party) int32 {
+func (e *Evaluator) View(c index.Chain, dir model.Direction, dst bool, p *Party) int32 {
 	side := source
 	if dst {
 		side = destination
@@ -203,4 +204,4 @@ func (e *Evaluator) View(c policy.Chain, dir model.Direction, dst bool, p *Party
 }
 
 // Number numbers a chain: chains of equal content have equal numbers.
-func (e *Evaluator) Number(c policy.Chain, dir model.Direction) int32 { return e.chain(c, dir).id }
+func (e *Evaluator) Number(c index.Chain, dir model.Direction) int32 { return e.chain(c, dir).id }

@@ -3,8 +3,9 @@ package space
 import (
 	"net/netip"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // Party is an address and whose it is in one Index: a pod's, a host's, or nobody's.
@@ -22,11 +23,11 @@ type Party struct {
 	// host's address, or nil.
 	Guard *model.Endpoint
 	// Effective policy of the pod or the guard, or nil.
-	Effective *policy.Effective
+	Effective *index.Effective
 	// UnknownWorkload is true for an address in a node's pod CIDRs that belongs to nobody.
 	UnknownWorkload bool
 
-	end policy.End
+	end verdict.End
 	// guarded: host endpoints of the node have policies for what passes it.
 	guarded bool
 
@@ -39,13 +40,13 @@ func (e *Evaluator) Party(a netip.Addr) *Party {
 	if p, ok := e.parties[a]; ok {
 		return p
 	}
-	p := &Party{Addr: a, end: e.ix.End(a)}
+	p := &Party{Addr: a, end: verdict.EndOf(e.ix, a)}
 	e.parties[a] = p
 	p.Node, p.Host, p.UnknownWorkload = p.end.Node(), p.end.IsHost(), p.end.IsUnknownWorkload()
 	if pod, ok := e.ix.Endpoint(p.end.Pod()); ok {
 		p.Pod, p.Effective = pod, e.ix.Effective(pod.Ref)
 	}
-	if h, ok := e.ix.Endpoint(e.ix.HostGuard(&p.end)); ok {
+	if h, ok := e.ix.Endpoint(verdict.HostGuard(e.ix, &p.end)); ok {
 		p.Guard, p.Effective = h, e.ix.Effective(h.Ref)
 	}
 	p.guarded = p.Node != "" && e.guarded[p.Node]
@@ -53,6 +54,6 @@ func (e *Evaluator) Party(a netip.Addr) *Party {
 }
 
 // passes reports whether a host endpoint has policies for what passes its node.
-func passes(f *policy.Effective) bool {
+func passes(f *index.Effective) bool {
 	return f != nil && len(f.ForwardEgress)+len(f.ForwardIngress)+len(f.UntrackedIngress)+len(f.PreDNAT) > 0
 }

@@ -3,8 +3,8 @@ package space
 import (
 	"net/netip"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // step is a policy.Stop between two parties and what it decides of all packets.
@@ -13,7 +13,7 @@ type step struct {
 	// endpoint whose policy it is; zero if none.
 	endpoint model.Ref
 	// settles and unless are those of the stop.
-	settles, unless policy.Settled
+	settles, unless verdict.Settled
 	// quiet steps leave no verdict behind where they do not decide.
 	quiet bool
 	// beforeNAT steps see the packet as it came, before its destination is translated.
@@ -22,13 +22,13 @@ type step struct {
 
 // plan is the stops between two parties, in order.
 func (e *Evaluator) plan(s, d *Party) []step {
-	e.stops = e.ix.Route(e.stops[:0], &s.end, &d.end)
+	e.stops = verdict.Route(e.ix, e.stops[:0], &s.end, &d.end)
 	steps := make([]step, len(e.stops))
 	for i := range e.stops {
 		st := &e.stops[i]
 		steps[i] = step{
 			outcome: e.outcomeOf(st, s, d), endpoint: st.Endpoint, settles: st.Settles, unless: st.Unless,
-			quiet:     st.Kind == policy.StopFailsafe || st.Kind == policy.StopTunnels,
+			quiet:     st.Kind == verdict.StopFailsafe || st.Kind == verdict.StopTunnels,
 			beforeNAT: st.BeforeNAT(),
 		}
 	}
@@ -36,17 +36,17 @@ func (e *Evaluator) plan(s, d *Party) []step {
 }
 
 // outcomeOf is what a stop decides of all packets between two parties.
-func (e *Evaluator) outcomeOf(st *policy.Stop, s, d *Party) *Outcome {
+func (e *Evaluator) outcomeOf(st *verdict.Stop, s, d *Party) *Outcome {
 	switch st.Kind {
-	case policy.StopChain:
+	case verdict.StopChain:
 		return e.evaluate(st.StageChain, s, d)
-	case policy.StopFailsafe:
+	case verdict.StopFailsafe:
 		peer := s
 		if st.Direction == model.Egress {
 			peer = d
 		}
 		return e.failsafeOutcome(st, peer)
-	case policy.StopTunnels:
+	case verdict.StopTunnels:
 		return e.tunnelsOutcome(st)
 	}
 	v := model.Verdict{Action: st.Action, Direction: st.Direction, Stage: st.Stage, Reason: st.Reason, Rule: model.RuleDefault}
@@ -58,7 +58,7 @@ type failsafeKey struct {
 	stage model.Stage
 }
 
-func (e *Evaluator) failsafeOutcome(st *policy.Stop, peer *Party) *Outcome {
+func (e *Evaluator) failsafeOutcome(st *verdict.Stop, peer *Party) *Outcome {
 	k := failsafeKey{st.Direction, st.Stage}
 	seen := e.seen(peer)
 	if got := seen.failsafe[k]; got != nil && len(st.Tunnels) == 0 {
@@ -81,7 +81,7 @@ func (e *Evaluator) failsafeOutcome(st *policy.Stop, peer *Party) *Outcome {
 }
 
 // tunnelsOutcome denies what the nodes' tunnels carry.
-func (e *Evaluator) tunnelsOutcome(st *policy.Stop) *Outcome {
+func (e *Evaluator) tunnelsOutcome(st *verdict.Stop) *Outcome {
 	shut := tunnelSpace(st.Tunnels)
 	v := model.Verdict{
 		Action: model.Deny, Direction: st.Direction, Stage: st.Stage, Reason: st.Reason, Rule: model.RuleDefault,

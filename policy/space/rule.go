@@ -3,7 +3,7 @@ package space
 import (
 	"net/netip"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -67,7 +67,7 @@ const (
 
 // side asks one side of a rule about an address: the number of the space to
 // which it restricts the rule's static space.
-func (e *Evaluator) side(r *policy.Rule, side int, a netip.Addr) int32 {
+func (e *Evaluator) side(r *index.Rule, side int, a netip.Addr) int32 {
 	m := &r.Match
 	if m.Never || m.IPVersion == 4 && !a.Is4() || m.IPVersion == 6 && a.Is4() {
 		return noMatch
@@ -96,7 +96,7 @@ func (e *Evaluator) side(r *policy.Rule, side int, a netip.Addr) int32 {
 		}
 	}
 	if s := sets.Service; s != nil {
-		if s.Kind() == policy.SetAddrPorts {
+		if s.Kind() == index.SetAddrPorts {
 			restrict(e.portsAt(s, a, of))
 		} else if !s.Contains(a, 0, 0) {
 			return noMatch
@@ -127,7 +127,7 @@ func inNets(nets []netip.Prefix, a netip.Addr) bool {
 }
 
 // portsAt is the ports that a set of triples holds at an address.
-func (e *Evaluator) portsAt(s *policy.Set, a netip.Addr, of portSpace) Space {
+func (e *Evaluator) portsAt(s *index.Set, a netip.Addr, of portSpace) Space {
 	if s == nil {
 		return Space{}
 	}
@@ -144,11 +144,11 @@ func (e *Evaluator) portsAt(s *policy.Set, a netip.Addr, of portSpace) Space {
 
 // triples are the members of a set of triples by address.
 type triples struct {
-	single map[netip.Addr][]policy.Member
-	wide   []policy.Member
+	single map[netip.Addr][]index.Member
+	wide   []index.Member
 }
 
-func (t *triples) at(a netip.Addr) []policy.Member {
+func (t *triples) at(a netip.Addr) []index.Member {
 	found := t.single[a]
 	for _, m := range t.wide {
 		if m.Prefix.Contains(a) {
@@ -158,11 +158,11 @@ func (t *triples) at(a netip.Addr) []policy.Member {
 	return found
 }
 
-func (e *Evaluator) tripleIndex(s *policy.Set) *triples {
+func (e *Evaluator) tripleIndex(s *index.Set) *triples {
 	if t, ok := e.triples[s]; ok {
 		return t
 	}
-	t := &triples{single: map[netip.Addr][]policy.Member{}}
+	t := &triples{single: map[netip.Addr][]index.Member{}}
 	for _, m := range s.Members() {
 		if m.Prefix.IsSingleIP() {
 			t.single[m.Prefix.Addr()] = append(t.single[m.Prefix.Addr()], m)

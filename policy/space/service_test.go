@@ -5,9 +5,10 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 func TestRedirect(t *testing.T) {
@@ -51,7 +52,7 @@ func TestTranslatedAgainstSinglePackets(t *testing.T) {
 				continue // a pod that claims a node's address: on that node it is the node's own
 			}
 			named := e.Party(serviceAddr(f.Dst, flows[(i+rng.IntN(len(flows)))%len(flows)].Dst))
-			if end := ix.End(named.Addr); named.Host || named.Pod != nil || end.IsUnknownWorkload() {
+			if end := verdict.EndOf(ix, named.Addr); named.Host || named.Pod != nil || end.IsUnknownWorkload() {
 				continue
 			}
 			before := f
@@ -59,7 +60,7 @@ func TestTranslatedAgainstSinglePackets(t *testing.T) {
 			want := decideTranslated(ix, pod.Node, before, f)
 			got := actionOf(e.Translated(pod, named, dst, f.Protocol, before.DstPort, f.DstPort), f)
 			if got != want {
-				t.Fatalf("seed %d: %+v as %+v: got %v, want %v; at the pod's node %+v; untranslated %+v", seed, f, before, got, want, ix.DecideTranslatedAt(pod.Node, before, f), ix.Decide(f))
+				t.Fatalf("seed %d: %+v as %+v: got %v, want %v; at the pod's node %+v; untranslated %+v", seed, f, before, got, want, verdict.DecideTranslatedAt(ix, pod.Node, before, f), verdict.Decide(ix, f))
 			}
 			if len(e.BeforeTranslation(pod, named).Courses) > 1 {
 				early++
@@ -92,13 +93,13 @@ func serviceAddr(like, other netip.Addr) netip.Addr {
 }
 
 // decideTranslated is the verdict of the sender's node, then that of the receiver's.
-func decideTranslated(ix *policy.Index, node string, before, after model.Flow) model.Action {
-	if d := ix.DecideTranslatedAt(node, before, after); d.Action == model.Deny {
+func decideTranslated(ix *index.Index, node string, before, after model.Flow) model.Action {
+	if d := verdict.DecideTranslatedAt(ix, node, before, after); d.Action == model.Deny {
 		return model.Deny
 	}
-	end := ix.End(after.Dst)
+	end := verdict.EndOf(ix, after.Dst)
 	if to := end.Node(); to != "" && to != node {
-		return ix.DecideAt(to, after).Action
+		return verdict.DecideAt(ix, to, after).Action
 	}
 	return model.Allow
 }

@@ -5,7 +5,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -26,7 +26,7 @@ func newSight(a netip.Addr) *sight { return &sight{addr: a} }
 
 // lookalikes finds the addresses that rules see alike.
 type lookalikes struct {
-	members *policy.Memberships
+	members *index.Memberships
 	nets    netLists
 	sights  map[string]*sight
 	key     []byte // a buffer

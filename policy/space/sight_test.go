@@ -5,8 +5,8 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/oracle"
 )
@@ -20,7 +20,7 @@ func TestLookalikesAgainstSingleAddresses(t *testing.T) {
 		for range 200 {
 			stream.Next()
 		}
-		ix := policy.New(policy.Options{})
+		ix := index.New(index.Options{})
 		for _, o := range stream.Objects() {
 			if l, ok := o.(*oracle.NodeLinks); ok {
 				ix.Upsert(&l.Links)
@@ -65,7 +65,7 @@ func TestLookalikesAgainstSingleAddresses(t *testing.T) {
 
 // A chain that is of no endpoint may tell apart what all others do not.
 func TestLookalikesWithAnotherChain(t *testing.T) {
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	for i, name := range []string{"one", "two"} {
 		ix.Upsert(&model.Endpoint{
 			Ref: model.Ref{Kind: model.KindPod, Namespace: "ns", Name: name}, Labels: map[string]string{"app": "web"},
@@ -83,11 +83,11 @@ func TestLookalikesWithAnotherChain(t *testing.T) {
 		t.Errorf("got %d distinct, want the first", len(got))
 	}
 	rule := model.Rule{Action: model.Allow, Match: model.Match{Source: model.Peer{Nets: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}}}
-	p := &policy.Policy{
+	p := &index.Policy{
 		Policy:  &model.Policy{Ref: model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "p"}, Ingress: true, IngressRules: []model.Rule{rule}},
-		Ingress: []policy.Rule{{Rule: &rule}},
+		Ingress: []index.Rule{{Rule: &rule}},
 	}
-	chain := policy.Chain{{Tier: &model.Tier{Name: "t"}, Policies: []*policy.Policy{p}, Enforced: true}}
+	chain := index.Chain{{Tier: &model.Tier{Name: "t"}, Policies: []*index.Policy{p}, Enforced: true}}
 	if e.View(chain, model.Ingress, false, one) == e.View(chain, model.Ingress, false, two) {
 		t.Error("the chain does not tell them apart")
 	}

@@ -6,7 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -139,7 +139,7 @@ type rule struct {
 }
 
 // half numbers one direction of a policy.
-func (t *Table) half(p *policy.Policy, dir model.Direction) *half {
+func (t *Table) half(p *index.Policy, dir model.Direction) *half {
 	rules := rulesOf(p, dir)
 	b := t.buf[:0]
 	b = fmt.Appendf(b, "%s|%d|%t", p.Ref, dir, p.Audit)
@@ -185,7 +185,7 @@ func indifferent(p *model.Peer) bool {
 }
 
 // sideOf numbers one side of a rule: sides of equal number say the same of every address.
-func (t *Table) sideOf(r *policy.Rule, side int) int32 {
+func (t *Table) sideOf(r *index.Rule, side int) int32 {
 	m := &r.Match
 	b := fmt.Appendf(t.buf[:0], "%d %t %d", side, m.Never, m.IPVersion)
 	if side == source {
@@ -197,7 +197,7 @@ func (t *Table) sideOf(r *policy.Rule, side int) int32 {
 	return t.sides.id(string(b), struct{}{})
 }
 
-func rulesOf(p *policy.Policy, dir model.Direction) []policy.Rule {
+func rulesOf(p *index.Policy, dir model.Direction) []index.Rule {
 	if dir == model.Ingress {
 		return p.Ingress
 	}
@@ -205,7 +205,7 @@ func rulesOf(p *policy.Policy, dir model.Direction) []policy.Rule {
 }
 
 // appendRule writes everything of a rule that bears on verdicts.
-func appendRule(b []byte, r *policy.Rule) []byte {
+func appendRule(b []byte, r *index.Rule) []byte {
 	m := &r.Match
 	b = fmt.Appendf(b, "\n%d %q %d %t %d %d %d", r.Index, r.Name, r.Action, m.Never, m.IPVersion, m.Protocol, m.NotProtocol)
 	b = appendICMP(b, m.ICMP)
@@ -224,13 +224,13 @@ func appendICMP(b []byte, m *model.ICMP) []byte {
 	return fmt.Appendf(b, " %d/%d", m.Type, *m.Code)
 }
 
-func appendPeer(b []byte, p *model.Peer, s *policy.PeerSets) []byte {
+func appendPeer(b []byte, p *model.Peer, s *index.PeerSets) []byte {
 	b = append(b, '[')
 	if p.Nets != nil {
 		b = appendNets(append(b, " in"...), p.Nets)
 	}
 	b = appendNets(append(b, " not"...), p.NotNets)
-	for _, set := range []*policy.Set{s.Selector, s.NotSelector, s.Service} {
+	for _, set := range []*index.Set{s.Selector, s.NotSelector, s.Service} {
 		b = appendSet(b, set)
 	}
 	if p.Service != (model.ServiceRef{}) {
@@ -248,14 +248,14 @@ func appendNets(b []byte, nets []netip.Prefix) []byte {
 	return b
 }
 
-func appendSet(b []byte, s *policy.Set) []byte {
+func appendSet(b []byte, s *index.Set) []byte {
 	if s == nil {
 		return append(b, " -"...)
 	}
 	return fmt.Appendf(b, " %q", s.ID())
 }
 
-func appendPorts(b []byte, ports []model.Port, named []*policy.Set) []byte {
+func appendPorts(b []byte, ports []model.Port, named []*index.Set) []byte {
 	if ports == nil {
 		return append(b, " -"...)
 	}
@@ -290,7 +290,7 @@ type tier struct {
 }
 
 // chain numbers a chain, given how to number the halves of its policies.
-func (t *Table) chain(c policy.Chain, dir model.Direction, numbered func(*policy.Policy, model.Direction) *half) *chain {
+func (t *Table) chain(c index.Chain, dir model.Direction, numbered func(*index.Policy, model.Direction) *half) *chain {
 	n := &chain{dir: dir}
 	key := []byte{byte(dir)}
 	for i := range c {

@@ -11,6 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // The oracle below decides under Cilium's policies by its own words: a Deny of
@@ -265,7 +266,7 @@ func TestCiliumOracle(t *testing.T) {
 					}
 					want := (!isPod(src) || oracleAllows(policies, false, src, dst, port)) &&
 						(!isPod(dst) || oracleAllows(policies, true, dst, src, port))
-					d := ix.Decide(model.Flow{
+					d := verdict.Decide(ix, model.Flow{
 						Src: netip.MustParseAddr(addresses[src]), Dst: netip.MustParseAddr(addresses[dst]),
 						Protocol: model.TCP, SrcPort: 40000, DstPort: uint16(port),
 					})

@@ -11,9 +11,10 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // addresses of the world that verdicts are taken in. A name is namespace/app
@@ -26,9 +27,9 @@ var addresses = map[string]string{
 
 // world is an index with the pods, nodes and namespaces, and the objects. With
 // settings that ask for it, host endpoints stand for the nodes.
-func world(t *testing.T, objects []runtime.Object) *policy.Index {
+func world(t *testing.T, objects []runtime.Object) *index.Index {
 	t.Helper()
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	add := func(o runtime.Object) {
 		t.Helper()
 		m, problems, known := convert.Object(o)
@@ -395,7 +396,7 @@ spec:
 			ix := world(t, translateAll(t, strings.TrimSpace(test.docs)))
 			for want, flows := range map[model.Action][]string{model.Allow: test.allow, model.Deny: test.deny} {
 				for _, text := range flows {
-					d := ix.Decide(parseFlow(t, text))
+					d := verdict.Decide(ix, parseFlow(t, text))
 					if d.Action != want {
 						t.Errorf("%s: %v, want %v\n%+v", text, d.Action, want, d.Stages)
 					}

@@ -1,8 +1,9 @@
-package policy
+package verdict
 
 import (
 	"slices"
 
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -22,7 +23,7 @@ type Explanation struct {
 // Decide follows a connection attempt through every stop on its way, up to the first
 // that denies it, as of the last Flush. For the decision to be whole, all endpoints
 // involved must be local.
-func (ix *Index) Decide(f model.Flow) model.Decision {
+func Decide(ix *index.Index, f model.Flow) model.Decision {
 	d := decider{ix: ix}
 	d.decide(f)
 	return d.Decision
@@ -32,21 +33,21 @@ func (ix *Index) Decide(f model.Flow) model.Decision {
 // of a packet that it sees, wherever the two ends are, and with the node's own
 // addresses and interfaces. A packet that this node decides nothing of is allowed
 // and has no stages. An empty name stands for all nodes, as with Decide.
-func (ix *Index) DecideAt(node string, f model.Flow) model.Decision {
-	return ix.DecideTranslatedAt(node, f, f)
+func DecideAt(ix *index.Index, node string, f model.Flow) model.Decision {
+	return DecideTranslatedAt(ix, node, f, f)
 }
 
 // DecideTranslatedAt is DecideAt for a connection whose destination has been
 // translated: the stages before routing get the packet as it came, the others as it
 // went on.
-func (ix *Index) DecideTranslatedAt(node string, before, after model.Flow) model.Decision {
+func DecideTranslatedAt(ix *index.Index, node string, Before, after model.Flow) model.Decision {
 	d := decider{ix: ix}
-	d.decideAt(node, before, after)
+	d.decideAt(node, Before, after)
 	return d.Decision
 }
 
 // Explain is Decide with every rule that was tried.
-func (ix *Index) Explain(f model.Flow) *Explanation {
+func Explain(ix *index.Index, f model.Flow) *Explanation {
 	d := decider{ix: ix, explain: true}
 	d.decide(f)
 	return &Explanation{Decision: d.Decision, Traces: d.traces}
@@ -55,7 +56,7 @@ func (ix *Index) Explain(f model.Flow) *Explanation {
 type decider struct {
 	model.Decision
 	before  model.Flow // as the stages before routing see it
-	ix      *Index
+	ix      *index.Index
 	explain bool
 	traces  []StageTrace
 }
@@ -64,17 +65,17 @@ func (d *decider) decide(f model.Flow) {
 	f.Src, f.Dst = f.Src.Unmap(), f.Dst.Unmap()
 	d.before = f
 	r := router{ix: d.ix, flow: linked(&d.before)}
-	src, dst := d.ix.End(f.Src), d.ix.End(f.Dst)
+	src, dst := EndOf(d.ix, f.Src), EndOf(d.ix, f.Dst)
 	r.connect(&src, &dst)
 	d.walk(f, r.stops[:r.n])
 }
 
-func (d *decider) decideAt(node string, before, after model.Flow) {
+func (d *decider) decideAt(node string, Before, after model.Flow) {
 	after.Src, after.Dst = after.Src.Unmap(), after.Dst.Unmap()
-	before.Src, before.Dst = before.Src.Unmap(), before.Dst.Unmap()
-	d.before = before
+	Before.Src, Before.Dst = Before.Src.Unmap(), Before.Dst.Unmap()
+	d.before = Before
 	r := router{ix: d.ix, flow: linked(&d.before)}
-	r.at(node, &before, &after)
+	r.at(node, &Before, &after)
 	d.walk(after, r.stops[:r.n])
 }
 
@@ -117,23 +118,23 @@ func (d *decider) stop(s *Stop) model.Action {
 	var steps []Step
 	switch s.Kind {
 	case StopFailsafe:
-		if !s.failsafe(d.ix.settings, f) {
+		if !s.failsafe(d.ix.Settings(), f) {
 			return model.NoAction
 		}
 		v.Action = model.Allow
 	case StopTunnels:
-		if !s.tunnels(f) || s.FromBlocks && !d.ix.inBlocks(f.Src) {
+		if !s.tunnels(f) || s.FromBlocks && !d.ix.InPodBlocks(f.Src) {
 			return model.NoAction
 		}
 	case StopChain:
 		var trace func(Step)
 		if d.explain {
 			trace = func(s Step) {
-				s.Why = d.ix.why(f, s.Failed)
+				s.Why = why(d.ix, f, s.Failed)
 				steps = append(steps, s)
 			}
 		}
-		v = s.Chain.evaluate(f, s.Direction, s.EndOfTier, s.Default, trace)
+		v = evaluate(s.Chain, f, s.Direction, s.EndOfTier, s.Default, trace)
 	}
 	v.Endpoint, v.Stage = s.Endpoint, s.Stage
 	if s.Guard != "" {

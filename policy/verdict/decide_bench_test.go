@@ -1,4 +1,4 @@
-package policy_test
+package verdict_test
 
 import (
 	"net/netip"
@@ -6,8 +6,9 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // decideFlows are connections of each kind that an agent's sweep meets.
@@ -24,8 +25,8 @@ var decideFlows = []struct{ name, src, dst string }{
 
 // decideWorld is a hundred nodes of ten pods, of which the first is local, with a
 // host endpoint of all interfaces and twenty policies for pods and hosts each.
-func decideWorld() *policy.Index {
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n0" }})
+func decideWorld() *index.Index {
+	ix := index.New(index.Options{Local: func(n string) bool { return n == "n0" }})
 	for i := range 100 {
 		node := "n" + strconv.Itoa(i)
 		ix.Upsert(&model.Node{
@@ -33,7 +34,10 @@ func decideWorld() *policy.Index {
 			PodCIDRs: []netip.Prefix{netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 1, byte(i), 0}), 24)},
 		})
 		for j := range 10 {
-			ix.Upsert(pod("ns", node+"-"+strconv.Itoa(j), node, map[string]string{"app": "a"}, netip.AddrFrom4([4]byte{10, 1, byte(i), byte(j + 1)})))
+			ix.Upsert(&model.Endpoint{
+				Ref:  model.Ref{Kind: model.KindPod, Namespace: "ns", Name: node + "-" + strconv.Itoa(j)},
+				Node: node, Labels: map[string]string{"app": "a"}, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{10, 1, byte(i), byte(j + 1)})},
+			})
 		}
 	}
 	ix.Upsert(&model.Endpoint{
@@ -41,7 +45,8 @@ func decideWorld() *policy.Index {
 		Host: &model.HostEndpoint{Interface: "*", DefaultAction: model.Allow},
 	})
 	for i := range 20 {
-		name, rule := strconv.Itoa(i), allowFrom(0, selector.Equal("app", "b"+strconv.Itoa(i)))
+		name, from := strconv.Itoa(i), selector.And(selector.Equal("app", "b"+strconv.Itoa(i)), selector.NotEqual(model.LabelKind, model.OwnerNode))
+		rule := model.Rule{Action: model.Allow, Match: model.Match{Source: model.Peer{Selector: from}}}
 		ix.Upsert(globalPolicy("pods-"+name, float64(i), selector.Equal("app", "a"), rule))
 		forward := globalPolicy("hosts-"+name, float64(i), selector.Has("host"), rule)
 		forward.ApplyOnForward = true
@@ -54,6 +59,15 @@ func decideWorld() *policy.Index {
 	return ix
 }
 
+// globalPolicy selects endpoints for ingress.
+func globalPolicy(name string, order float64, sel *selector.Selector, rule model.Rule) *model.Policy {
+	return &model.Policy{
+		Ref:  model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: name},
+		Tier: model.TierDefault, Order: order, Selector: selector.And(sel, selector.In(model.LabelKind, model.OwnerPod, model.OwnerHostEndpoint)),
+		Ingress: true, IngressRules: []model.Rule{rule},
+	}
+}
+
 // BenchmarkDecide is one verdict, as for each entry of a conntrack sweep.
 func BenchmarkDecide(b *testing.B) {
 	ix := decideWorld()
@@ -62,7 +76,7 @@ func BenchmarkDecide(b *testing.B) {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				ix.Decide(f)
+				verdict.Decide(ix, f)
 			}
 		})
 	}
@@ -73,8 +87,8 @@ func TestDecideAllocates(t *testing.T) {
 	ix := decideWorld()
 	for _, c := range decideFlows {
 		f := model.Flow{Src: netip.MustParseAddr(c.src), Dst: netip.MustParseAddr(c.dst), Protocol: model.TCP, SrcPort: 40000, DstPort: 80}
-		stages := len(ix.Decide(f).Stages)
-		if n := testing.AllocsPerRun(10, func() { ix.Decide(f) }); n > float64(stages) {
+		stages := len(verdict.Decide(ix, f).Stages)
+		if n := testing.AllocsPerRun(10, func() { verdict.Decide(ix, f) }); n > float64(stages) {
 			t.Errorf("%s: %v allocations for %d stages", c.name, n, stages)
 		}
 	}
@@ -106,7 +120,7 @@ func BenchmarkDecideAt(b *testing.B) {
 			b.Run(known+"/"+c.name, func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
-					ix.DecideAt("n0", f)
+					verdict.DecideAt(ix, "n0", f)
 				}
 			})
 		}

@@ -1,4 +1,4 @@
-package policy_test
+package verdict_test
 
 import (
 	"fmt"
@@ -8,13 +8,14 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // twoNodes is a world with a pod on n1 that lets nobody in but by port 80.
-func twoNodes(local string, more ...model.Object) *policy.Index {
-	ix := policy.New(policy.Options{Local: func(node string) bool { return local == "" || node == local }})
+func twoNodes(local string, more ...model.Object) *index.Index {
+	ix := index.New(index.Options{Local: func(node string) bool { return local == "" || node == local }})
 	for i, name := range []string{"n1", "n2"} {
 		ix.Upsert(&model.Node{
 			Name: name, Addrs: []netip.Addr{netip.AddrFrom4([4]byte{192, 0, 2, byte(i + 1)})},
@@ -58,7 +59,7 @@ func TestUnknownWorkloadsOfOtherNodes(t *testing.T) {
 		{"", "192.0.2.2", n1, 80, model.Deny, model.ReasonUnknownWorkload},
 	} {
 		f := model.Flow{Src: netip.MustParseAddr(c.src), Dst: netip.MustParseAddr(c.dst), Protocol: model.TCP, SrcPort: 40000, DstPort: c.port}
-		d := twoNodes(c.local).Decide(f)
+		d := verdict.Decide(twoNodes(c.local), f)
 		if d.Action != c.want || len(d.Stages) == 0 || d.Stages[len(d.Stages)-1].Reason != c.reason {
 			t.Errorf("agent of %q, %s → %s:%d: %+v, want %s by %s", c.local, c.src, c.dst, c.port, d, c.want, c.reason)
 		}
@@ -81,10 +82,10 @@ func TestLocalHolderWins(t *testing.T) {
 	const outside = "203.0.113.1"
 	for _, local := range []string{"n1", ""} {
 		ix := twoNodes(local, claim("10.1.1.5"))
-		if d := ix.DecideAt("n1", flow(outside, "10.1.1.5", 81)); d.Action != model.Deny {
+		if d := verdict.DecideAt(ix, "n1", flow(outside, "10.1.1.5", 81)); d.Action != model.Deny {
 			t.Errorf("agent of %q: %+v", local, d)
 		}
-		if d := ix.DecideAt("n1", flow(outside, "10.1.1.5", 80)); d.Action != model.Allow {
+		if d := verdict.DecideAt(ix, "n1", flow(outside, "10.1.1.5", 80)); d.Action != model.Allow {
 			t.Errorf("agent of %q: %+v", local, d)
 		}
 	}
@@ -99,8 +100,8 @@ func TestLocalHolderWins(t *testing.T) {
 		t.Error("a clash without a claim")
 	}
 	// The node's own address: what the pod may do is decided as for a host.
-	with := twoNodes("n1", claim("192.0.2.1")).DecideAt("n1", flow("10.1.1.5", "192.0.2.1", 22))
-	without := twoNodes("n1").DecideAt("n1", flow("10.1.1.5", "192.0.2.1", 22))
+	with := verdict.DecideAt(twoNodes("n1", claim("192.0.2.1")), "n1", flow("10.1.1.5", "192.0.2.1", 22))
+	without := verdict.DecideAt(twoNodes("n1"), "n1", flow("10.1.1.5", "192.0.2.1", 22))
 	if fmt.Sprintf("%+v", with) != fmt.Sprintf("%+v", without) {
 		t.Errorf("a claim of the node's address: %+v, without %+v", with, without)
 	}
@@ -207,7 +208,7 @@ func TestGuards(t *testing.T) {
 		{"links: what is behind a tunnel is no unknown workload", []model.Object{all, n3Links()}, "10.1.3.130", far, "preDNAT all, forward egress all, forward ingress all"},
 	} {
 		ix := twoNodes("", append(append(hostPolicies(), n3()...), c.objects...)...)
-		d := ix.Decide(flow(c.src, c.dst))
+		d := verdict.Decide(ix, flow(c.src, c.dst))
 		if got := hostStages(d); got != c.want || d.Action != model.Allow {
 			t.Errorf("%s: %s by %q, want %q\n%+v", c.name, d.Action, got, c.want, d)
 		}
@@ -251,12 +252,12 @@ func TestDecideAt(t *testing.T) {
 		IngressRules: []model.Rule{{Action: model.Allow, Match: model.Match{Destination: model.Peer{Nets: []netip.Prefix{netip.MustParsePrefix("198.51.100.80/32")}}}}},
 	}
 	world := append(n3(), hep("all", "*"))
-	with := func(more ...model.Object) *policy.Index {
+	with := func(more ...model.Object) *index.Index {
 		return twoNodes("n3", append(append(world, n3Links()), more...)...)
 	}
 	for _, c := range []struct {
 		name     string
-		ix       *policy.Index
+		ix       *index.Index
 		src, dst string
 		want     string // of the last stage; empty: this node decides nothing
 	}{
@@ -271,7 +272,7 @@ func TestDecideAt(t *testing.T) {
 		{"unknown workloads of others", with(), "10.1.2.77", "203.0.113.9", ""},
 		{"another node", with(), "192.0.2.1", "192.0.2.3", "Deny host all"},
 	} {
-		d := c.ix.DecideAt("n3", flow(c.src, c.dst))
+		d := verdict.DecideAt(c.ix, "n3", flow(c.src, c.dst))
 		got := ""
 		if n := len(d.Stages); n > 0 {
 			got = fmt.Sprintf("%s %s %s", d.Stages[n-1].Action, d.Stages[n-1].Stage, d.Stages[n-1].Endpoint.Name)
@@ -282,10 +283,10 @@ func TestDecideAt(t *testing.T) {
 	}
 	// An Allow before translation passes over the ingress policies behind it.
 	before, after := flow("203.0.113.9", "198.51.100.80"), flow("203.0.113.9", "10.1.3.5")
-	if d := with(deny, early).DecideTranslatedAt("n3", before, after); d.Action != model.Allow {
+	if d := verdict.DecideTranslatedAt(with(deny, early), "n3", before, after); d.Action != model.Allow {
 		t.Errorf("translated, allowed early: %+v", d)
 	}
-	if d := with(deny, early).DecideAt("n3", after); d.Action != model.Deny {
+	if d := verdict.DecideAt(with(deny, early), "n3", after); d.Action != model.Deny {
 		t.Errorf("the same without translation: %+v", d)
 	}
 }
@@ -309,7 +310,7 @@ func TestTunnelFailsafe(t *testing.T) {
 		ix := twoNodes("", append(n3(), hep("all", "*"), n3Links(), s)...)
 		f := flow(c.src, c.dst)
 		f.Protocol, f.DstPort = model.UDP, c.port
-		if d := ix.Decide(f); d.Action != c.want {
+		if d := verdict.Decide(ix, f); d.Action != c.want {
 			t.Errorf("%s to %s:%d, off %v: %+v", c.src, c.dst, c.port, c.off, d)
 		}
 	}
@@ -317,7 +318,7 @@ func TestTunnelFailsafe(t *testing.T) {
 
 // TestLinksOfNodes holds what the index says of a node by its Links.
 func TestLinksOfNodes(t *testing.T) {
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n3" }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == "n3" }})
 	at := netip.MustParseAddr
 	step := func(what string, nodes, objects []string) {
 		t.Helper()
@@ -399,7 +400,7 @@ func TestHairpin(t *testing.T) {
 			}
 		}
 		ix.Flush()
-		if d := ix.Decide(flow("10.1.1.5", "10.1.1.5")); d.Action != c.want {
+		if d := verdict.Decide(ix, flow("10.1.1.5", "10.1.1.5")); d.Action != c.want {
 			t.Errorf("%s: %+v", c.name, d)
 		}
 	}

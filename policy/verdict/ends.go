@@ -1,8 +1,9 @@
-package policy
+package verdict
 
 import (
 	"net/netip"
 
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -21,7 +22,7 @@ const (
 type End struct {
 	addr netip.Addr
 	kind endKind
-	pod  *owner // of an endPod
+	pod  *index.Holder // of an endPod
 	// node that the pod is on, that has the address, or in whose blocks it is;
 	// empty where it is not known.
 	node string
@@ -32,7 +33,7 @@ type End struct {
 // Pod is the pod or the ghost that has the address; zero where none has.
 func (e *End) Pod() model.Ref {
 	if e.kind == endPod {
-		return e.pod.ref()
+		return e.pod.Ref()
 	}
 	return model.Ref{}
 }
@@ -55,23 +56,23 @@ func (e *End) on(node string, k endKind) bool { return e.kind == k && e.node == 
 // of several the first by name each. A pod, a node or a host endpoint of the given
 // node, if not empty, comes first, and a pod of a local node before others: what
 // another node's kubelet reports takes no address away from a pod that is here.
-func (ix *Index) holders(a netip.Addr, prefer string) (pod, host *owner, node string) {
-	first := func(o, than *owner) bool { return than == nil || before(o, than) }
-	here := func(o *owner) bool { return prefer != "" && o.node == prefer }
+func holders(ix *index.Index, a netip.Addr, prefer string) (pod, host *index.Holder, node string) {
+	first := func(o, than *index.Holder) bool { return than == nil || index.Before(o, than) }
+	here := func(o *index.Holder) bool { return prefer != "" && o.Node() == prefer }
 	own := false
-	ix.addrs.holders(single(a), func(o *owner) bool {
+	ix.EachHolder(a, func(o *index.Holder) bool {
 		switch {
-		case o.workload():
-			if pod == nil || here(o) && !here(pod) || here(o) == here(pod) && before(o, pod) {
+		case o.IsWorkload():
+			if pod == nil || here(o) && !here(pod) || here(o) == here(pod) && index.Before(o, pod) {
 				pod = o
 			}
-		case o.ls.kind == ownerNode:
-			if is := o.name == prefer; node == "" || is || !own && o.name < node {
-				node, own = o.name, own || is
+		case o.IsNode():
+			if is := o.Name() == prefer; node == "" || is || !own && o.Name() < node {
+				node, own = o.Name(), own || is
 			}
-		case o.ls.kind.host():
-			switch is := prefer != "" && o.node == prefer; {
-			case host == nil, is && host.node != prefer, (is || host.node != prefer) && first(o, host):
+		case o.IsHost():
+			switch is := prefer != "" && o.Node() == prefer; {
+			case host == nil, is && host.Node() != prefer, (is || host.Node() != prefer) && first(o, host):
 				host = o
 			}
 		}
@@ -81,20 +82,20 @@ func (ix *Index) holders(a netip.Addr, prefer string) (pod, host *owner, node st
 }
 
 // End finds out whose an address is in the cluster.
-func (ix *Index) End(a netip.Addr) End {
+func EndOf(ix *index.Index, a netip.Addr) End {
 	a = a.Unmap()
-	pod, host, node := ix.holders(a, "")
+	pod, host, node := holders(ix, a, "")
 	switch {
 	case pod != nil:
-		return End{addr: a, kind: endPod, pod: pod, node: pod.node}
+		return End{addr: a, kind: endPod, pod: pod, node: pod.Node()}
 	case node != "":
 		return End{addr: a, kind: endHost, node: node, ofNode: true}
-	case host != nil && host.node != "": // an address that only a host endpoint lists
-		return End{addr: a, kind: endHost, node: host.node}
+	case host != nil && host.Node() != "": // an address that only a host endpoint lists
+		return End{addr: a, kind: endHost, node: host.Node()}
 	case host != nil: // it is on no node
 		return End{addr: a}
 	}
-	if node = ix.behind(a); node != "" {
+	if node = ix.NodeOfBlock(a); node != "" {
 		return End{addr: a, kind: endUnknown, node: node}
 	}
 	return End{addr: a}
@@ -103,20 +104,20 @@ func (ix *Index) End(a netip.Addr) End {
 // endAt finds out whose an address is from the point of view of one node: its own
 // addresses are all that its kernel takes packets for, and those of other nodes are
 // addresses outside like any other.
-func (ix *Index) endAt(at string, rec *nodeRec, a netip.Addr) End {
-	pod, host, node := ix.holders(a, at)
+func endAt(ix *index.Index, at string, rec *index.NodeState, a netip.Addr) End {
+	pod, host, node := holders(ix, a, at)
 	switch {
-	case pod != nil && (pod.node == at || node != at):
-		return End{addr: a, kind: endPod, pod: pod, node: pod.node}
+	case pod != nil && (pod.Node() == at || node != at):
+		return End{addr: a, kind: endPod, pod: pod, node: pod.Node()}
 	case node != "" && node == at: // also if another node's pod claims the address
 		return End{addr: a, kind: endHost, node: at, ofNode: true}
-	case node == "" && host != nil && host.node == at, a.IsLoopback():
+	case node == "" && host != nil && host.Node() == at, a.IsLoopback():
 		return End{addr: a, kind: endHost, node: at}
 	case node != "" || host != nil:
 		return End{addr: a, ofNode: node != ""}
-	case rec != nil && rec.links != nil && rec.links.own[a] != "":
+	case rec.Links().OwnInterface(a) != "":
 		return End{addr: a, kind: endHost, node: at} // link-local
-	case rec.hasBlock(a):
+	case rec.HasBlock(a):
 		return End{addr: a, kind: endUnknown, node: at}
 	}
 	return End{addr: a}
@@ -126,7 +127,7 @@ func (ix *Index) endAt(at string, rec *nodeRec, a netip.Addr) End {
 func (e *End) ref() model.Ref {
 	switch {
 	case e.kind == endPod:
-		return e.pod.ref()
+		return e.pod.Ref()
 	case e.kind == endHost && e.node != "":
 		return model.Ref{Kind: model.KindNode, Name: e.node}
 	}

@@ -1,9 +1,10 @@
-package policy
+package verdict
 
 import (
 	"net/netip"
 	"slices"
 
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -14,65 +15,65 @@ type Criterion string
 // The criteria, by the API's field names; those of a side are prefixed with
 // "source." or "destination.".
 const (
-	Matched        Criterion = ""
-	NeverMatches   Criterion = "invalid" // the rule could not be understood
-	IPVersion      Criterion = "ipVersion"
-	Protocol       Criterion = "protocol"
-	NotProtocol    Criterion = "notProtocol"
-	ICMP           Criterion = "icmp"
-	NotICMP        Criterion = "notICMP"
-	SrcNets        Criterion = "source.nets"
-	SrcNotNets     Criterion = "source.notNets"
-	SrcSelector    Criterion = "source.selector"
-	SrcNotSelector Criterion = "source.notSelector"
-	SrcService     Criterion = "source.services"
-	SrcPorts       Criterion = "source.ports"
-	SrcNotPorts    Criterion = "source.notPorts"
-	DstNets        Criterion = "destination.nets"
-	DstNotNets     Criterion = "destination.notNets"
-	DstSelector    Criterion = "destination.selector"
-	DstNotSelector Criterion = "destination.notSelector"
-	DstService     Criterion = "destination.services"
-	DstPorts       Criterion = "destination.ports"
-	DstNotPorts    Criterion = "destination.notPorts"
+	Matched                 Criterion = ""
+	CriterionNever          Criterion = "invalid" // the rule could not be understood
+	CriterionIPVersion      Criterion = "ipVersion"
+	CriterionProtocol       Criterion = "protocol"
+	CriterionNotProtocol    Criterion = "notProtocol"
+	CriterionICMP           Criterion = "icmp"
+	CriterionNotICMP        Criterion = "notICMP"
+	CriterionSrcNets        Criterion = "source.nets"
+	CriterionSrcNotNets     Criterion = "source.notNets"
+	CriterionSrcSelector    Criterion = "source.selector"
+	CriterionSrcNotSelector Criterion = "source.notSelector"
+	CriterionSrcService     Criterion = "source.services"
+	CriterionSrcPorts       Criterion = "source.ports"
+	CriterionSrcNotPorts    Criterion = "source.notPorts"
+	CriterionDstNets        Criterion = "destination.nets"
+	CriterionDstNotNets     Criterion = "destination.notNets"
+	CriterionDstSelector    Criterion = "destination.selector"
+	CriterionDstNotSelector Criterion = "destination.notSelector"
+	CriterionDstService     Criterion = "destination.services"
+	CriterionDstPorts       Criterion = "destination.ports"
+	CriterionDstNotPorts    Criterion = "destination.notPorts"
 )
 
 type sideCriteria struct{ nets, notNets, selector, notSelector, service, ports, notPorts Criterion }
 
 var (
-	srcCriteria = sideCriteria{SrcNets, SrcNotNets, SrcSelector, SrcNotSelector, SrcService, SrcPorts, SrcNotPorts}
-	dstCriteria = sideCriteria{DstNets, DstNotNets, DstSelector, DstNotSelector, DstService, DstPorts, DstNotPorts}
+	srcCriteria = sideCriteria{CriterionSrcNets, CriterionSrcNotNets, CriterionSrcSelector, CriterionSrcNotSelector, CriterionSrcService, CriterionSrcPorts, CriterionSrcNotPorts}
+	dstCriteria = sideCriteria{CriterionDstNets, CriterionDstNotNets, CriterionDstSelector, CriterionDstNotSelector, CriterionDstService, CriterionDstPorts, CriterionDstNotPorts}
 )
 
 // Matches says whether a rule matches a packet.
-func (r *Rule) Matches(f *model.Flow) bool { return r.Mismatch(f) == Matched }
+func Matches(r *index.Rule, f *model.Flow) bool { return Mismatch(r, f) == Matched }
 
 // Mismatch returns the first criterion of a rule that a packet fails, or
 // Matched. Cheap criteria come before sets.
-func (r *Rule) Mismatch(f *model.Flow) Criterion {
+func Mismatch(r *index.Rule, f *model.Flow) Criterion {
 	m := &r.Match
 	isICMP := f.Protocol == model.ICMPv4 || f.Protocol == model.ICMPv6
 	switch {
 	case m.Never:
-		return NeverMatches
+		return CriterionNever
 	case m.IPVersion == 4 && !f.Src.Is4(), m.IPVersion == 6 && f.Src.Is4():
-		return IPVersion
+		return CriterionIPVersion
 	case m.Protocol != model.AnyProtocol && m.Protocol != f.Protocol:
-		return Protocol
+		return CriterionProtocol
 	case m.NotProtocol != model.AnyProtocol && m.NotProtocol == f.Protocol:
-		return NotProtocol
+		return CriterionNotProtocol
 	case m.ICMP != nil && !(isICMP && m.ICMP.Matches(f.ICMPType, f.ICMPCode)):
-		return ICMP
+		return CriterionICMP
 	case m.NotICMP != nil && isICMP && m.NotICMP.Matches(f.ICMPType, f.ICMPCode):
-		return NotICMP
+		return CriterionNotICMP
 	}
-	if c := r.Source.mismatch(&m.Source, f, f.Src, f.SrcPort, &srcCriteria); c != Matched {
+	if c := mismatchOfSide(&r.Source, &m.Source, f, f.Src, f.SrcPort, &srcCriteria); c != Matched {
 		return c
 	}
-	return r.Destination.mismatch(&m.Destination, f, f.Dst, f.DstPort, &dstCriteria)
+	return mismatchOfSide(&r.Destination, &m.Destination, f, f.Dst, f.DstPort, &dstCriteria)
 }
 
-func (s *PeerSets) mismatch(p *model.Peer, f *model.Flow, a netip.Addr, port uint16, c *sideCriteria) Criterion {
+func mismatchOfSide(s *index.PeerSets, p *model.Peer, f *model.Flow, a netip.Addr, port uint16, c *sideCriteria) Criterion {
 	contains := func(n netip.Prefix) bool { return n.Contains(a) }
 	switch {
 	case p.Ports != nil && !matchPorts(p.Ports, s.NamedPorts, f.Protocol, a, port):
@@ -95,7 +96,7 @@ func (s *PeerSets) mismatch(p *model.Peer, f *model.Flow, a netip.Addr, port uin
 
 // matchPorts says whether one of the ports matches. named is parallel to the
 // entries with names.
-func matchPorts(ports []model.Port, named []*Set, proto model.Protocol, a netip.Addr, port uint16) bool {
+func matchPorts(ports []model.Port, named []*index.Set, proto model.Protocol, a netip.Addr, port uint16) bool {
 	if !proto.HasPorts() {
 		return false
 	}
@@ -157,14 +158,14 @@ type Step struct {
 // (NoAction for stages without one). endOfTier false leaves out the tiers'
 // default actions (preDNAT and untracked stages). The caller fills in what the
 // chain does not know: endpoint and stage.
-func (c Chain) Evaluate(f *model.Flow, dir model.Direction, endOfTier bool, def model.Action) model.Verdict {
-	return c.evaluate(f, dir, endOfTier, def, nil)
+func Evaluate(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool, def model.Action) model.Verdict {
+	return evaluate(c, f, dir, endOfTier, def, nil)
 }
 
-func (c Chain) evaluate(f *model.Flow, dir model.Direction, endOfTier bool, def model.Action, trace func(Step)) model.Verdict {
-	v := c.run(f, dir, endOfTier, def, false, trace)
-	if c.audited() {
-		if a := c.run(f, dir, endOfTier, def, true, nil); a.Action != v.Action || a.Policy != v.Policy || a.Rule != v.Rule || a.Tier != v.Tier {
+func evaluate(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool, def model.Action, trace func(Step)) model.Verdict {
+	v := runChain(c, f, dir, endOfTier, def, false, trace)
+	if hasAudited(c) {
+		if a := runChain(c, f, dir, endOfTier, def, true, nil); a.Action != v.Action || a.Policy != v.Policy || a.Rule != v.Rule || a.Tier != v.Tier {
 			v.Audit = &a
 		}
 	}
@@ -172,9 +173,9 @@ func (c Chain) evaluate(f *model.Flow, dir model.Direction, endOfTier bool, def 
 }
 
 // audited says whether there is an audited policy in the chain.
-func (c Chain) audited() bool {
+func hasAudited(c index.Chain) bool {
 	for i := range c {
-		if slices.ContainsFunc(c[i].Policies, func(p *Policy) bool { return p.Audit }) {
+		if slices.ContainsFunc(c[i].Policies, func(p *index.Policy) bool { return p.Audit }) {
 			return true
 		}
 	}
@@ -183,7 +184,7 @@ func (c Chain) audited() bool {
 
 // run evaluates the chain, with the audited policies as if they were enforced
 // if audit is set.
-func (c Chain) run(f *model.Flow, dir model.Direction, endOfTier bool, def model.Action, audit bool, trace func(Step)) model.Verdict {
+func runChain(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool, def model.Action, audit bool, trace func(Step)) model.Verdict {
 tiers:
 	for i := range c {
 		t := &c[i]
@@ -205,7 +206,7 @@ tiers:
 			}
 			for j := range rules {
 				r := &rules[j]
-				failed := r.Mismatch(f)
+				failed := Mismatch(r, f)
 				if trace != nil {
 					trace(step(t.Tier, p, r, failed))
 				}
@@ -249,7 +250,7 @@ func outcomeOf(a model.Action) Outcome {
 	return Decided
 }
 
-func step(t *model.Tier, p *Policy, r *Rule, failed Criterion) Step {
+func step(t *model.Tier, p *index.Policy, r *index.Rule, failed Criterion) Step {
 	s := Step{
 		Tier: t.Name, Policy: p.Ref, Rule: model.RuleIndex(r.Index), Name: r.Name, Action: r.Action,
 		Match: r.Match.Describe(), Failed: failed, Annotations: r.Annotations,

@@ -1,4 +1,4 @@
-package policy_test
+package verdict_test
 
 import (
 	"net/netip"
@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 func ghostAt(node, uid string, addrs ...string) *model.Endpoint {
@@ -67,7 +68,7 @@ func TestGhosts(t *testing.T) {
 				ix.Flush()
 			}
 			f := model.Flow{Src: netip.MustParseAddr(c.src), Dst: netip.MustParseAddr(c.dst), Protocol: model.TCP, SrcPort: 40000, DstPort: 80}
-			for _, d := range []model.Decision{ix.DecideAt(c.local, f), ix.Explain(f).Decision} {
+			for _, d := range []model.Decision{verdict.DecideAt(ix, c.local, f), verdict.Explain(ix, f).Decision} {
 				if d.Action != c.want || d.Stages[len(d.Stages)-1].Reason != c.reason {
 					t.Errorf("decided %+v, want %s, %s", d, c.want, c.reason)
 				}

@@ -1,15 +1,16 @@
-package policy
+package verdict
 
 import (
 	"net/netip"
 
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // hop adds the stops of one node. before is the receiver as the packet named it
 // when it came, where that has been translated; else it is d.
-func (r *router) hop(node string, s, d, before *End) {
-	if !r.ix.isLocal(node) {
+func (r *router) hop(node string, s, d, Before *End) {
+	if !r.ix.IsLocal(node) {
 		return
 	}
 	h := r.hopOf(node, s, d)
@@ -18,16 +19,16 @@ func (r *router) hop(node string, s, d, before *End) {
 		h.cross(&x)
 		x.s, x.d = x.from.end(*s, node), x.to.end(*d, node)
 		h.s, h.d = &x.s, &x.d
-		same := before.addr == d.addr
-		if h.enter(before) {
+		same := Before.addr == d.addr
+		if h.enter(Before) {
 			return
 		}
 		if same {
-			before = h.d
+			Before = h.d
 		}
 	}
 	if !h.s.on(node, endHost) {
-		h.beforeRouting(before)
+		h.beforeRouting(Before)
 	}
 	if h.from.named && h.s.on(node, endPod) && h.s.pod == h.d.pod {
 		h.toItself(h.s.pod)
@@ -46,7 +47,7 @@ func (r *router) hop(node string, s, d, before *End) {
 func (r *router) hopOf(node string, s, d *End) hop {
 	h := hop{router: r, node: node, s: s, d: d, from: &unnamed, to: &unnamed}
 	if node != "" {
-		h.rec = r.ix.nodes[node]
+		h.rec = r.ix.NodeState(node)
 	}
 	return h
 }
@@ -54,32 +55,32 @@ func (r *router) hopOf(node string, s, d *End) hop {
 // hop is one node on the way.
 type hop struct {
 	*router
-	rec  *nodeRec // nil where no host endpoint can be
+	rec  *index.NodeState // nil where no host endpoint can be
 	node string
 	s, d *End
-	in   link // by which the packet comes in; none for what the node sends itself
+	in   index.Link // by which the packet comes in; none for what the node sends itself
 	// from and to are where it comes in and leaves, as far as its flow names that.
 	from, to *way
 }
 
 // beforeRouting adds the stages before routing of the host endpoint that guards the
 // interface by which the packet comes in, and determines that interface.
-func (h *hop) beforeRouting(before *End) {
+func (h *hop) beforeRouting(Before *End) {
 	if h.rec == nil {
 		return
 	}
 	own := netip.Addr{}
-	if before.on(h.node, endHost) && !h.s.on(h.node, endPod) {
-		own = before.addr
+	if Before.on(h.node, endHost) && !h.s.on(h.node, endPod) {
+		own = Before.addr
 	}
 	h.in = h.inLink(own)
 	by := h.in
-	by.pods = h.s.on(h.node, endPod) // what bears another source is not told apart yet
+	by.Pods = h.s.on(h.node, endPod) // what bears another source is not told apart yet
 	guard := h.guard(by, own)
 	if guard == nil {
 		return
 	}
-	e := guard.effective()
+	e := guard.Effective()
 	if e == nil || len(e.UntrackedIngress)+len(e.PreDNAT) == 0 {
 		return
 	}
@@ -88,8 +89,8 @@ func (h *hop) beforeRouting(before *End) {
 		first = model.StagePreDNAT
 	}
 	h.failsafe(guard, first, model.Ingress, settledEarly, 0)
-	h.chain(guard, e.of(model.StageUntracked, model.Ingress), settledEarly|settledIngress, settledEarly)
-	h.chain(guard, e.of(model.StagePreDNAT, model.Ingress), settledEarly|settledIngress, settledEarly)
+	h.chain(guard, e.Stage(model.StageUntracked, model.Ingress), settledEarly|settledIngress, settledEarly)
+	h.chain(guard, e.Stage(model.StagePreDNAT, model.Ingress), settledEarly|settledIngress, settledEarly)
 }
 
 // sender adds the egress stages of a sender on the node.
@@ -100,16 +101,16 @@ func (h *hop) sender() {
 	case h.from.judged:
 		h.unlisted()
 	case s.on(h.node, endUnknown):
-		h.fixed(model.Ref{}, model.StageWorkload, model.Egress, h.ix.settings.UnknownWorkloads, model.ReasonUnknownWorkload)
+		h.fixed(model.Ref{}, model.StageWorkload, model.Egress, h.ix.Settings().UnknownWorkloads, model.ReasonUnknownWorkload)
 	case s.on(h.node, endHost):
-		guard := h.rec.guard(h.outLink(s.addr), s.addr, true)
+		guard := h.rec.Guard(h.outLink(s.addr), s.addr, true)
 		if guard == nil {
 			h.unguarded(s, model.Egress)
 			return
 		}
 		h.failsafe(guard, model.StageHost, model.Egress, settledEgress, 0)
-		if e := guard.effective(); e != nil {
-			h.chain(guard, e.of(model.StageUntracked, model.Egress), settledEgress, settledEgress)
+		if e := guard.Effective(); e != nil {
+			h.chain(guard, e.Stage(model.StageUntracked, model.Egress), settledEgress, settledEgress)
 		}
 		h.normal(guard, model.StageHost, model.Egress, settledEgress)
 	}
@@ -120,13 +121,13 @@ func (h *hop) sender() {
 func (h *hop) forwarded() {
 	none := netip.Addr{}
 	if out := h.guard(h.outLink(none), none); out != nil {
-		if e := out.effective(); e != nil {
-			h.chain(out, e.of(model.StageForward, model.Egress), 0, 0)
+		if e := out.Effective(); e != nil {
+			h.chain(out, e.Stage(model.StageForward, model.Egress), 0, 0)
 		}
 	}
 	if in := h.guard(h.in, none); in != nil {
-		if e := in.effective(); e != nil {
-			h.chain(in, e.of(model.StageForward, model.Ingress), 0, settledIngress)
+		if e := in.Effective(); e != nil {
+			h.chain(in, e.Stage(model.StageForward, model.Ingress), 0, settledIngress)
 		}
 	}
 }
@@ -137,36 +138,36 @@ func (h *hop) receiver() {
 	case d.on(h.node, endPod):
 		h.normal(d.pod, model.StageWorkload, model.Ingress, 0)
 	case d.on(h.node, endUnknown):
-		h.fixed(model.Ref{}, model.StageWorkload, model.Ingress, h.ix.settings.UnknownWorkloads, model.ReasonUnknownWorkload)
+		h.fixed(model.Ref{}, model.StageWorkload, model.Ingress, h.ix.Settings().UnknownWorkloads, model.ReasonUnknownWorkload)
 		h.toLink()
 	case !d.on(h.node, endHost):
 		h.toLink()
 	case h.fromPod():
 		h.podToHost()
 	default:
-		h.toHost(h.rec.guard(h.in, d.addr, true))
+		h.toHost(h.rec.Guard(h.in, d.addr, true))
 	}
 }
 
 // podToHost adds what a pod meets that reaches its own node.
 func (h *hop) podToHost() {
-	switch h.ix.settings.EndpointToHost {
+	switch h.ix.Settings().EndpointToHost {
 	case model.ToHostAccept:
 		h.fixed(h.d.ref(), model.StageToHost, model.Ingress, model.Allow, model.ReasonEndpointToHost)
 	case model.ToHostDrop:
 		h.fixed(h.d.ref(), model.StageToHost, model.Ingress, model.Deny, model.ReasonEndpointToHost)
 	default:
 		// Whether it guards the pods' interfaces or not: this is asked for by name.
-		var guard *owner
+		var guard *index.Holder
 		if h.rec != nil {
-			guard = h.rec.wildcard
+			guard = h.rec.Wildcard()
 		}
 		h.toHost(guard)
 	}
 }
 
 // toHost adds the host endpoint's policy for what ends at the host.
-func (h *hop) toHost(guard *owner) {
+func (h *hop) toHost(guard *index.Holder) {
 	if guard == nil {
 		h.unguarded(h.d, model.Ingress)
 		return
@@ -181,14 +182,14 @@ func (h *hop) fromPod() bool { return h.from.judged || h.s.on(h.node, endPod) }
 
 // inLink is the interface by which a packet comes in, outLink that by which it leaves.
 // own is the node's own address on it, if it has one.
-func (h *hop) inLink(own netip.Addr) link {
+func (h *hop) inLink(own netip.Addr) index.Link {
 	if !h.from.named {
 		return h.linkTo(h.s, own, true)
 	}
 	return h.linkBy(h.from, h.s, own, true)
 }
 
-func (h *hop) outLink(own netip.Addr) link {
+func (h *hop) outLink(own netip.Addr) index.Link {
 	if !h.to.named {
 		return h.linkTo(h.d, own, false)
 	}
@@ -197,40 +198,40 @@ func (h *hop) outLink(own netip.Addr) link {
 
 // linkTo is the interface of the node that leads to an end. own is the node's own
 // address on the packet, if it has one.
-func (h *hop) linkTo(e *End, own netip.Addr, inbound bool) link {
+func (h *hop) linkTo(e *End, own netip.Addr, inbound bool) index.Link {
 	switch {
 	case e.on(h.node, endPod):
-		return h.rec.podLink(e.addr)
+		return h.rec.PodLink(e.addr)
 	case h.rec == nil:
-		return link{}
+		return index.Link{}
 	case e.on(h.node, endUnknown):
-		return h.rec.unknownLink(e.addr)
-	case !h.rec.special && h.ix.settings.Guards.Wildcard == model.GuardEnforce:
-		return link{} // all interfaces have the same guard
+		return h.rec.UnknownLink(e.addr)
+	case !h.rec.HasSpecific() && h.ix.Settings().Guards.Wildcard == model.GuardEnforce:
+		return index.Link{} // all interfaces have the same guard
 	}
-	return h.rec.linkOf(e.addr, own, inbound)
+	return h.rec.LinkOf(e.addr, own, inbound)
 }
 
 // guard is the host endpoint that guards an interface before routing and for what is
 // forwarded. In the stages of what ends or begins at the node itself, the one of all
 // interfaces guards those of pods too, whatever the wildcard guard does.
-func (h *hop) guard(l link, own netip.Addr) *owner {
-	return h.rec.guard(l, own, h.ix.settings.Guards.Wildcard == model.GuardEnforce)
+func (h *hop) guard(l index.Link, own netip.Addr) *index.Holder {
+	return h.rec.Guard(l, own, h.ix.Settings().Guards.Wildcard == model.GuardEnforce)
 }
 
 // failsafe adds the ports that policies cannot close, and with other nodes of the
 // cluster the node's tunnels.
-func (h *hop) failsafe(o *owner, stage model.Stage, dir model.Direction, settles, unless Settled) {
+func (h *hop) failsafe(o *index.Holder, stage model.Stage, dir model.Direction, settles, unless Settled) {
 	var tunnels []model.Tunnel
 	peer := h.s
 	if dir == model.Egress {
 		peer = h.d
 	}
-	if peer.ofNode && h.rec.links != nil && !h.ix.settings.Guards.NoTunnelFailsafe {
-		tunnels = h.rec.links.Tunnels
+	if peer.ofNode && h.rec.Links() != nil && !h.ix.Settings().Guards.NoTunnelFailsafe {
+		tunnels = h.rec.Links().Tunnels
 	}
 	h.add(Stop{
-		Kind: StopFailsafe, Endpoint: o.ref(), StageChain: StageChain{Stage: stage, Direction: dir},
+		Kind: StopFailsafe, Endpoint: o.Ref(), StageChain: index.StageChain{Stage: stage, Direction: dir},
 		Reason: model.ReasonFailsafe, Tunnels: tunnels, Settles: settles, Unless: unless,
 	})
 }
@@ -239,8 +240,8 @@ func (h *hop) failsafe(o *owner, stage model.Stage, dir model.Direction, settles
 // and before its own tunnels those of other nodes, which are known by their blocks.
 func (h *hop) encapsulation() {
 	here := h.d.on(h.node, endHost)
-	if !here && !h.d.ofNode || h.rec == nil || h.rec.links == nil || len(h.rec.links.Tunnels) == 0 ||
-		h.ix.settings.Guards.Encapsulation != model.GuardEnforce {
+	if !here && !h.d.ofNode || h.rec == nil || h.rec.Links() == nil || len(h.rec.Links().Tunnels) == 0 ||
+		h.ix.Settings().Guards.Encapsulation != model.GuardEnforce {
 		return
 	}
 	local := h.from.toPods || h.s.on(h.node, endPod)
@@ -248,7 +249,7 @@ func (h *hop) encapsulation() {
 		return
 	}
 	h.add(Stop{
-		Kind: StopTunnels, Endpoint: h.senderRef(), StageChain: StageChain{Stage: model.StageWorkload, Direction: model.Egress},
-		Action: model.Deny, Reason: model.ReasonGuard, Guard: model.GuardEncapsulationName, Tunnels: h.rec.links.Tunnels, FromBlocks: !local,
+		Kind: StopTunnels, Endpoint: h.senderRef(), StageChain: index.StageChain{Stage: model.StageWorkload, Direction: model.Egress},
+		Action: model.Deny, Reason: model.ReasonGuard, Guard: model.GuardEncapsulationName, Tunnels: h.rec.Links().Tunnels, FromBlocks: !local,
 	})
 }

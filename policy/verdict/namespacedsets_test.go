@@ -1,4 +1,4 @@
-package policy_test
+package verdict_test
 
 import (
 	"net/netip"
@@ -9,9 +9,10 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // TestNamespacedSetsAreNoGlobalPeers: a namespace's NetworkSet, whatever its labels
@@ -53,7 +54,7 @@ func TestNamespacedSetsAreNoGlobalPeers(t *testing.T) {
 			if tt.namespaced {
 				p = &v1alpha1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"}, Spec: v1alpha1.NetworkPolicySpec{Ingress: rules}}
 			}
-			ix := policy.New(policy.Options{})
+			ix := index.New(index.Options{})
 			web := netip.MustParseAddr("10.0.0.1")
 			ix.Upsert(&model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: "web"}, Node: "n", Addrs: []netip.Addr{web}})
 			for _, o := range []runtime.Object{p, tt.set} {
@@ -74,7 +75,7 @@ func TestNamespacedSetsAreNoGlobalPeers(t *testing.T) {
 				if everywhere {
 					want = tt.everywhere
 				}
-				if got := ix.Decide(flow).Action == model.Allow; got != want {
+				if got := verdict.Decide(ix, flow).Action == model.Allow; got != want {
 					t.Errorf("everywhere %v: allowed %v, want %v", everywhere, got, want)
 				}
 			}

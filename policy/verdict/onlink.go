@@ -1,8 +1,9 @@
-package policy
+package verdict
 
 import (
 	"net/netip"
 
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -26,15 +27,15 @@ func ofLink(a netip.Addr) bool {
 // forged reports whether the source guard drops a packet: its source is that of a local
 // pod of which the interface is known, and it comes by another one.
 func (h *hop) forged() bool {
-	if h.ix.settings.Guards.Source != model.GuardEnforce {
+	if h.ix.Settings().Guards.Source != model.GuardEnforce {
 		return false
 	}
-	if h.rec == nil || h.rec.links == nil {
+	if h.rec == nil || h.rec.Links() == nil {
 		return h.s.on(h.node, endPod) && h.s.pod != h.from.pod
 	}
 	bound := false
-	for i := range h.rec.links.Pods {
-		p := &h.rec.links.Pods[i]
+	for i := range h.rec.Links().Pods {
+		p := &h.rec.Links().Pods[i]
 		if p.Addr.Unmap() != h.s.addr {
 			continue
 		}
@@ -96,11 +97,11 @@ func (h *hop) advertised() {
 	switch {
 	case h.from.pod != nil:
 		h.normal(h.from.pod, model.StageWorkload, model.Egress, 0)
-	case h.ix.settings.UnknownWorkloads == model.Deny:
+	case h.ix.Settings().UnknownWorkloads == model.Deny:
 		h.unknownByLink()
 	}
 	switch {
-	case h.d.on(h.node, endHost) && h.ix.settings.EndpointToHost == model.ToHostDrop:
+	case h.d.on(h.node, endHost) && h.ix.Settings().EndpointToHost == model.ToHostDrop:
 		h.fixed(h.d.ref(), model.StageToHost, model.Ingress, model.Deny, model.ReasonEndpointToHost)
 	case h.d.on(h.node, endHost):
 		h.fixed(h.d.ref(), model.StageToHost, model.Ingress, model.Allow, model.ReasonLinkService)
@@ -130,7 +131,7 @@ func (h *hop) unlisted() {
 	switch {
 	case h.isDHCP():
 		h.fixed(h.senderRef(), model.StageWorkload, model.Egress, model.Allow, model.ReasonLinkService)
-	case h.from.pod != nil && (ofLink(h.s.addr) || h.ix.settings.UnknownWorkloads == model.Allow):
+	case h.from.pod != nil && (ofLink(h.s.addr) || h.ix.Settings().UnknownWorkloads == model.Allow):
 		h.normal(h.from.pod, model.StageWorkload, model.Egress, 0)
 	default:
 		h.unknownByLink()
@@ -140,8 +141,8 @@ func (h *hop) unlisted() {
 // unknownByLink adds that a packet by a pod's interface is an unknown workload's.
 func (h *hop) unknownByLink() {
 	h.add(Stop{
-		Kind: StopFixed, Endpoint: h.senderRef(), StageChain: StageChain{Stage: model.StageWorkload, Direction: model.Egress},
-		Action: h.ix.settings.UnknownWorkloads, Reason: model.ReasonUnknownWorkload, Guard: model.GuardLinkName,
+		Kind: StopFixed, Endpoint: h.senderRef(), StageChain: index.StageChain{Stage: model.StageWorkload, Direction: model.Egress},
+		Action: h.ix.Settings().UnknownWorkloads, Reason: model.ReasonUnknownWorkload, Guard: model.GuardLinkName,
 	})
 }
 
@@ -151,7 +152,7 @@ func (h *hop) toLink() {
 	switch {
 	case !h.to.judged || h.to.pod == nil:
 	case h.s.on(h.node, endHost):
-		h.fixed(h.to.pod.ref(), model.StageWorkload, model.Ingress, model.Allow, model.ReasonOwnNode)
+		h.fixed(h.to.pod.Ref(), model.StageWorkload, model.Ingress, model.Allow, model.ReasonOwnNode)
 	default:
 		h.normal(h.to.pod, model.StageWorkload, model.Ingress, 0)
 	}

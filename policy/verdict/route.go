@@ -1,6 +1,9 @@
-package policy
+package verdict
 
-import "github.com/tierwall/tierwall/policy/model"
+import (
+	"github.com/tierwall/tierwall/policy/index"
+	"github.com/tierwall/tierwall/policy/model"
+)
 
 // Stop is a point on the way of a connection at which something is decided of it.
 // Stops come in the order in which its first packet meets them; the first that
@@ -12,7 +15,7 @@ type Stop struct {
 	// Endpoint whose policy it is, or the node; zero where the address belongs to none.
 	Endpoint model.Ref
 	// StageChain tells the stage and the direction, and of a StopChain what decides.
-	StageChain
+	index.StageChain
 	// Action and Reason are the verdict of a StopFixed; Reason also that of a StopFailsafe.
 	Action model.Action
 	Reason model.Reason
@@ -62,11 +65,11 @@ func (s *Stop) BeforeNAT() bool {
 // Route appends the stops between two ends to buf: those of the sender's node,
 // then those of the receiver's, or once those of the node that both are on. Nothing
 // is known of nodes that are not local: their agents decide.
-func (ix *Index) Route(buf []Stop, src, dst *End) []Stop {
+func Route(ix *index.Index, buf []Stop, src, dst *End) []Stop {
 	r := router{ix: ix}
 	r.connection(src, dst)
 	for i := range r.stops[:r.n] {
-		if s := &r.stops[i]; !s.FromBlocks || ix.inBlocks(src.addr) {
+		if s := &r.stops[i]; !s.FromBlocks || ix.InPodBlocks(src.addr) {
 			buf = append(buf, *s)
 		}
 	}
@@ -80,7 +83,7 @@ const maxStops = 18
 // router gathers the stops of a route. They are in the router itself, so that a
 // verdict costs no memory for them.
 type router struct {
-	ix    *Index
+	ix    *index.Index
 	flow  *model.Flow // where it names links; else nil
 	shift int         // of the Settled bits of the node at hand
 	n     int
@@ -117,23 +120,23 @@ func (r *router) connection(s, d *End) {
 
 // at adds the stops of one node alone, for a packet before and after the translation
 // of its destination.
-func (r *router) at(node string, before, after *model.Flow) {
+func (r *router) at(node string, Before, after *model.Flow) {
 	if node == "" {
-		s, d := r.ix.End(after.Src), r.ix.End(after.Dst)
+		s, d := EndOf(r.ix, after.Src), EndOf(r.ix, after.Dst)
 		r.connect(&s, &d)
 		return
 	}
-	rec := r.ix.nodes[node]
-	s, d := r.ix.endAt(node, rec, after.Src), r.ix.endAt(node, rec, after.Dst)
+	rec := r.ix.NodeState(node)
+	s, d := endAt(r.ix, node, rec, after.Src), endAt(r.ix, node, rec, after.Dst)
 	named := d
-	if before.Dst != after.Dst {
-		named = r.ix.endAt(node, rec, before.Dst)
+	if Before.Dst != after.Dst {
+		named = endAt(r.ix, node, rec, Before.Dst)
 	}
 	if r.flow != nil {
 		r.hop(node, &s, &d, &named)
 		return
 	}
-	if s.on(node, endPod) && s.pod == d.pod && before.Dst != after.Dst {
+	if s.on(node, endPod) && s.pod == d.pod && Before.Dst != after.Dst {
 		h := r.hopOf(node, &s, &d)
 		h.beforeRouting(&named)
 	}
@@ -160,36 +163,36 @@ func (r *router) short(s, d *End) bool {
 
 // toItself is a pod that reaches itself: directly, which no kernel but its own
 // sees, or by way of a Service. ClusterNetworkPolicies govern the latter.
-func (r *router) toItself(pod *owner) {
-	if e := pod.effective(); e != nil {
-		r.chain(pod, StageChain{model.StageWorkload, model.Egress, e.SelfEgress, true, model.NoAction}, 0, 0)
-		r.chain(pod, StageChain{model.StageWorkload, model.Ingress, e.SelfIngress, true, model.NoAction}, 0, 0)
+func (r *router) toItself(pod *index.Holder) {
+	if e := pod.Effective(); e != nil {
+		r.chain(pod, index.StageChain{Stage: model.StageWorkload, Direction: model.Egress, Chain: e.SelfEgress, EndOfTier: true}, 0, 0)
+		r.chain(pod, index.StageChain{Stage: model.StageWorkload, Direction: model.Ingress, Chain: e.SelfIngress, EndOfTier: true}, 0, 0)
 	}
-	r.fixed(pod.ref(), model.StageWorkload, model.Egress, model.Allow, model.ReasonLoopback)
+	r.fixed(pod.Ref(), model.StageWorkload, model.Egress, model.Allow, model.ReasonLoopback)
 }
 
 // normal adds the stage of an endpoint's own policy, which has a default.
-func (r *router) normal(o *owner, stage model.Stage, dir model.Direction, unless Settled) {
-	if o.ls.kind == ownerGhost {
-		if o.local {
-			r.fixed(o.ref(), stage, dir, model.Deny, model.ReasonGhost)
+func (r *router) normal(o *index.Holder, stage model.Stage, dir model.Direction, unless Settled) {
+	if o.IsGhost() {
+		if o.IsLocal() {
+			r.fixed(o.Ref(), stage, dir, model.Deny, model.ReasonGhost)
 		}
 		return
 	}
-	if e := o.effective(); e != nil {
-		r.add(Stop{Endpoint: o.ref(), StageChain: e.of(stage, dir), Unless: unless})
+	if e := o.Effective(); e != nil {
+		r.add(Stop{Endpoint: o.Ref(), StageChain: e.Stage(stage, dir), Unless: unless})
 	}
 }
 
 // chain adds a stage that is left out where it has no policies.
-func (r *router) chain(o *owner, c StageChain, settles, unless Settled) {
+func (r *router) chain(o *index.Holder, c index.StageChain, settles, unless Settled) {
 	if len(c.Chain) > 0 {
-		r.add(Stop{Endpoint: o.ref(), StageChain: c, Settles: settles, Unless: unless})
+		r.add(Stop{Endpoint: o.Ref(), StageChain: c, Settles: settles, Unless: unless})
 	}
 }
 
 func (r *router) fixed(ref model.Ref, stage model.Stage, dir model.Direction, a model.Action, reason model.Reason) {
-	r.add(Stop{Kind: StopFixed, Endpoint: ref, StageChain: StageChain{Stage: stage, Direction: dir}, Action: a, Reason: reason})
+	r.add(Stop{Kind: StopFixed, Endpoint: ref, StageChain: index.StageChain{Stage: stage, Direction: dir}, Action: a, Reason: reason})
 }
 
 // unguarded adds that no policy applies to an end.

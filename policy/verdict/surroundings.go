@@ -1,11 +1,10 @@
-package policy
+package verdict
 
 import (
 	"fmt"
 	"net/netip"
-	"slices"
-	"strings"
 
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -20,27 +19,26 @@ type Guard struct {
 // Surroundings are the facts about nodes that bear on connections, beside policies
 // and the ends themselves. Those of one Index hold until it changes.
 type Surroundings struct {
-	ix *Index
+	ix *index.Index
 	// routed are the local nodes where the route to a peer determines which host
 	// endpoint guards, by name.
-	routed []*nodeRec
+	routed []*index.NodeState
 }
 
 // Surroundings returns those of the Index as it is.
-func (ix *Index) Surroundings() *Surroundings {
+func NewSurroundings(ix *index.Index) *Surroundings {
 	s := &Surroundings{ix: ix}
-	for name, rec := range ix.nodes {
-		if rec.byRoute(ix.settings) && ix.isLocal(name) {
+	for _, n := range ix.Nodes() {
+		if rec := ix.NodeState(n.Name); byRoute(rec, ix.Settings()) && ix.IsLocal(n.Name) {
 			s.routed = append(s.routed, rec)
 		}
 	}
-	slices.SortFunc(s.routed, func(a, b *nodeRec) int { return strings.Compare(a.owner.name, b.owner.name) })
 	return s
 }
 
 // byRoute reports whether the route to a peer determines which host endpoint guards.
-func (rec *nodeRec) byRoute(s *model.Settings) bool {
-	return rec.links != nil && (rec.special || rec.wildcard != nil && s.Guards.Wildcard != model.GuardEnforce)
+func byRoute(rec *index.NodeState, s *model.Settings) bool {
+	return rec.Links() != nil && (rec.HasSpecific() || rec.Wildcard() != nil && s.Guards.Wildcard != model.GuardEnforce)
 }
 
 // Guards returns which host endpoints can guard the connections of an address: two
@@ -49,46 +47,46 @@ func (rec *nodeRec) byRoute(s *model.Settings) bool {
 func (s *Surroundings) Guards(e *End) []Guard {
 	var out []Guard
 	ix := s.ix
-	wildcard := ix.settings.Guards.Wildcard == model.GuardEnforce
-	add := func(where string, o *owner) {
+	wildcard := ix.Settings().Guards.Wildcard == model.GuardEnforce
+	add := func(where string, o *index.Holder) {
 		g := Guard{Where: where}
 		if o != nil {
-			g.Endpoint = o.ref()
+			g.Endpoint = o.Ref()
 		}
 		out = append(out, g)
 	}
-	if rec := ix.nodes[e.node]; rec != nil && e.node != "" && ix.isLocal(e.node) {
+	if rec := ix.NodeState(e.node); rec != nil && e.node != "" && ix.IsLocal(e.node) {
 		own := netip.Addr{}
 		if e.kind == endHost {
 			own = e.addr
 		}
 		where := ""
-		if rec.byRoute(ix.settings) { // the peer's address makes a difference
+		if byRoute(rec, ix.Settings()) { // the peer's address makes a difference
 			where = e.node
 			if own.IsValid() {
 				where += " " + own.String()
 			}
 		} else {
-			add("own", rec.guard(rec.linkOf(netip.Addr{}, own, true), own, wildcard))
+			add("own", rec.Guard(rec.LinkOf(netip.Addr{}, own, true), own, wildcard))
 		}
-		if rec.links != nil && len(rec.links.Tunnels) > 0 {
-			where += fmt.Sprint(" tunnels ", rec.links.Tunnels, ix.settings.Guards.Encapsulation)
+		if rec.Links() != nil && len(rec.Links().Tunnels) > 0 {
+			where += fmt.Sprint(" tunnels ", rec.Links().Tunnels, ix.Settings().Guards.Encapsulation)
 		}
-		add("pods "+where, rec.guard(rec.podLink(e.addr), netip.Addr{}, wildcard))
+		add("pods "+where, rec.Guard(rec.PodLink(e.addr), netip.Addr{}, wildcard))
 		if e.kind == endHost {
-			add("endpointToHostAction", rec.wildcard)
-			add("unknown workloads", rec.guard(link{}, own, wildcard))
+			add("endpointToHostAction", rec.Wildcard())
+			add("unknown workloads", rec.Guard(index.Link{}, own, wildcard))
 		}
 	}
 	if e.ofNode {
 		add("node", nil)
 	}
 	for _, rec := range s.routed {
-		guard, how := rec.guard(rec.linkOf(e.addr, netip.Addr{}, true), netip.Addr{}, wildcard), "by interface "
-		if guard == rec.wildcard {
+		guard, how := rec.Guard(rec.LinkOf(e.addr, netip.Addr{}, true), netip.Addr{}, wildcard), "by interface "
+		if guard == rec.Wildcard() {
 			how = "by " // where an address of the node itself may have another one
 		}
-		add(how+rec.owner.name, guard)
+		add(how+rec.Name(), guard)
 	}
 	return out
 }
@@ -109,16 +107,16 @@ func (s *Surroundings) Blocks() []Block {
 		for _, p := range n.PodCIDRs {
 			out = append(out, Block{"pods " + n.Name, p})
 		}
-		for _, p := range ix.nodes[n.Name].tunnelled {
+		for _, p := range ix.NodeState(n.Name).Tunnelled() {
 			out = append(out, Block{"tunnelled " + n.Name, p})
 		}
 	}
 	for _, rec := range s.routed {
-		for _, r := range rec.links.Routes {
-			out = append(out, Block{"route " + rec.owner.name + " " + r.Net.String(), r.Net})
+		for _, r := range rec.Links().Routes {
+			out = append(out, Block{"route " + rec.Name() + " " + r.Net.String(), r.Net})
 		}
-		for _, p := range rec.links.Pods {
-			out = append(out, Block{"pod route " + rec.owner.name + " " + p.Interface, single(p.Addr)})
+		for _, p := range rec.Links().Pods {
+			out = append(out, Block{"pod route " + rec.Name() + " " + p.Interface, netip.PrefixFrom(p.Addr, p.Addr.BitLen())})
 		}
 	}
 	return out
@@ -126,17 +124,17 @@ func (s *Surroundings) Blocks() []Block {
 
 // HostGuard is the host endpoint that guards what comes from outside to an address of
 // a host; zero where none does.
-func (ix *Index) HostGuard(e *End) model.Ref {
-	rec := ix.nodes[e.node]
+func HostGuard(ix *index.Index, e *End) model.Ref {
+	rec := ix.NodeState(e.node)
 	if e.kind != endHost || rec == nil {
 		return model.Ref{}
 	}
-	l := rec.linkOf(netip.IPv4Unspecified(), e.addr, true)
-	if e.addr.Is6() && l.name == "" {
-		l = rec.linkOf(netip.IPv6Unspecified(), e.addr, true)
+	l := rec.LinkOf(netip.IPv4Unspecified(), e.addr, true)
+	if e.addr.Is6() && l.Name == "" {
+		l = rec.LinkOf(netip.IPv6Unspecified(), e.addr, true)
 	}
-	if g := rec.guard(l, e.addr, ix.settings.Guards.Wildcard == model.GuardEnforce); g != nil {
-		return g.ref()
+	if g := rec.Guard(l, e.addr, ix.Settings().Guards.Wildcard == model.GuardEnforce); g != nil {
+		return g.Ref()
 	}
 	return model.Ref{}
 }

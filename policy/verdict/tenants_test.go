@@ -1,4 +1,4 @@
-package policy_test
+package verdict_test
 
 import (
 	"net/netip"
@@ -10,9 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // TestTenantsObjects holds what the objects that a namespace's editors and admins can
@@ -101,14 +102,14 @@ func TestTenantsObjects(t *testing.T) {
 				}},
 				pod("pay", "db", "default", db, map[string]string{"app": "db"}),
 			}, tt.object...)
-			ix := policy.New(policy.Options{})
+			ix := index.New(index.Options{})
 			for _, o := range objects {
 				if m, _, _ := convert.Object(o); m != nil {
 					ix.Upsert(m)
 				}
 			}
 			ix.Flush()
-			d := ix.Decide(model.Flow{Src: netip.MustParseAddr(tt.from), Dst: netip.MustParseAddr(db), Protocol: model.TCP, SrcPort: 40000, DstPort: 5432})
+			d := verdict.Decide(ix, model.Flow{Src: netip.MustParseAddr(tt.from), Dst: netip.MustParseAddr(db), Protocol: model.TCP, SrcPort: 40000, DstPort: 5432})
 			if got := d.Action == model.Allow; got != tt.want {
 				t.Errorf("allowed %v, want %v: %+v", got, tt.want, d)
 			}
@@ -121,7 +122,7 @@ func TestTenantsObjects(t *testing.T) {
 // the address.
 func TestTenantsServices(t *testing.T) {
 	const db, attacker, outside = "10.0.0.1", "10.0.0.66", "203.0.113.1"
-	ix := policy.New(policy.Options{})
+	ix := index.New(index.Options{})
 	order := 100.0
 	for _, o := range []runtime.Object{
 		&v1alpha1.Tier{ObjectMeta: metav1.ObjectMeta{Name: "security"}, Spec: v1alpha1.TierSpec{Order: &order}},
@@ -146,10 +147,10 @@ func TestTenantsServices(t *testing.T) {
 	to := func(addr string) model.Flow {
 		return model.Flow{Src: netip.MustParseAddr(db), Dst: netip.MustParseAddr(addr), Protocol: model.TCP, SrcPort: 40000, DstPort: 443}
 	}
-	if d := ix.Decide(to(outside)); d.Action != model.Allow {
+	if d := verdict.Decide(ix, to(outside)); d.Action != model.Allow {
 		t.Fatalf("outside: %+v", d)
 	}
-	if d := ix.DecideTranslatedAt("n", to(outside), to(attacker)); d.Action != model.Deny {
+	if d := verdict.DecideTranslatedAt(ix, "n", to(outside), to(attacker)); d.Action != model.Deny {
 		t.Errorf("sent on to the tenant's pod: %+v", d)
 	}
 }

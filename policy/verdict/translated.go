@@ -1,6 +1,9 @@
-package policy
+package verdict
 
-import "github.com/tierwall/tierwall/policy/model"
+import (
+	"github.com/tierwall/tierwall/policy/index"
+	"github.com/tierwall/tierwall/policy/model"
+)
 
 // ExplainTranslated is Explain for a connection to an address of a Service, sent as
 // before says, that a node translates to after. What is sent to the address of a node
@@ -8,20 +11,20 @@ import "github.com/tierwall/tierwall/policy/model"
 // what comes from outside, on the node that it comes in at, which is that of the
 // receiver as far as that is known. The source stays: where a node puts its own address
 // in its place, on the way to an endpoint on another one, policy there gets to see that.
-func (ix *Index) ExplainTranslated(before, after model.Flow) *Explanation {
-	before.Src, before.Dst = before.Src.Unmap(), before.Dst.Unmap()
+func ExplainTranslated(ix *index.Index, Before, after model.Flow) *Explanation {
+	Before.Src, Before.Dst = Before.Src.Unmap(), Before.Dst.Unmap()
 	after.Src, after.Dst = after.Src.Unmap(), after.Dst.Unmap()
-	d := decider{ix: ix, explain: true, before: before}
+	d := decider{ix: ix, explain: true, before: Before}
 	d.Flow, d.Action = after, model.Allow
-	s, dst, named := ix.End(after.Src), ix.End(after.Dst), ix.End(before.Dst)
+	s, dst, named := EndOf(ix, after.Src), EndOf(ix, after.Dst), EndOf(ix, Before.Dst)
 	for _, l := range legs(&s, &dst, &named) {
 		r := router{ix: ix}
 		l.route(&r, &s, &dst, &named)
 		leg := after
 		if l.sees == seesBefore {
-			leg = before
+			leg = Before
 		}
-		if d.before = before; l.sees == seesAfter {
+		if d.before = Before; l.sees == seesAfter {
 			d.before = after
 		}
 		if d.walk(leg, r.stops[:r.n]); d.Action == model.Deny {

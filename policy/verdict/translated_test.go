@@ -1,4 +1,4 @@
-package policy_test
+package verdict_test
 
 import (
 	"math/rand/v2"
@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // TestUntranslated: a connection whose destination stays is decided like any other.
@@ -21,12 +22,12 @@ func TestUntranslated(t *testing.T) {
 			Src: netip.MustParseAddr(addrs[rng.IntN(len(addrs))]), Dst: netip.MustParseAddr(addrs[rng.IntN(len(addrs))]),
 			Protocol: model.TCP, SrcPort: 40000, DstPort: []uint16{22, 80, 443}[rng.IntN(3)],
 		}
-		s, d := ix.End(f.Src), ix.End(f.Dst)
+		s, d := verdict.EndOf(ix, f.Src), verdict.EndOf(ix, f.Dst)
 		inside := s.Pod() != (model.Ref{}) || s.IsHost()
 		if d.IsHost() && inside && s.Node() != d.Node() {
 			continue // it would be seen by the receiver's node alone as translated
 		}
-		want, got := ix.Explain(f), ix.ExplainTranslated(f, f)
+		want, got := verdict.Explain(ix, f), verdict.ExplainTranslated(ix, f, f)
 		if got.Action != want.Action || !reflect.DeepEqual(got.Stages, want.Stages) {
 			t.Fatalf("%+v:\ngot  %+v\nwant %+v", f, got.Decision, want.Decision)
 		}

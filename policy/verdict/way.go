@@ -1,9 +1,10 @@
-package policy
+package verdict
 
 import (
 	"net/netip"
 	"slices"
 
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -15,7 +16,7 @@ type way struct {
 	// toPods: an interface, or port of a bridge, that leads to local pods; pod is the
 	// one behind it, nil where none is known.
 	toPods bool
-	pod    *owner
+	pod    *index.Holder
 	// judged: toPods, and the link guard is enforced, so that the pod behind it counts
 	// where an address is no pod's.
 	judged bool
@@ -73,8 +74,8 @@ func (r *router) nodeAt(named model.Ref, e *End) (node string, ok bool) {
 	case "":
 		return e.node, e.kind != endOutside
 	case model.KindPod:
-		if pod := r.ix.find(named); pod != nil {
-			return pod.node, true
+		if pod := r.ix.Find(named); pod != nil {
+			return pod.Node(), true
 		}
 		return "", false
 	case model.KindInterface:
@@ -100,10 +101,10 @@ func (h *hop) comesHere(from *way) bool { return h.flow.In.Kind != "" && !from.e
 
 // enter adds what is decided by where a packet comes in alone, and reports whether that
 // is all.
-func (h *hop) enter(before *End) (done bool) {
+func (h *hop) enter(Before *End) (done bool) {
 	if !h.from.named || h.from.own {
-		if h.s.on(h.node, endPod) && h.s.pod == h.d.pod && before.addr != h.d.addr {
-			h.beforeRouting(before)
+		if h.s.on(h.node, endPod) && h.s.pod == h.d.pod && Before.addr != h.d.addr {
+			h.beforeRouting(Before)
 		}
 		if h.s.node == h.node && h.short(h.s, h.d) {
 			return true
@@ -132,12 +133,12 @@ func (h *hop) way(named model.Ref, a netip.Addr) way {
 	case "":
 		return way{}
 	case model.KindPod:
-		pod := h.ix.find(named)
-		if pod == nil || pod.node != h.node {
+		pod := h.ix.Find(named)
+		if pod == nil || pod.Node() != h.node {
 			break
 		}
 		w := h.wayOfPod(pod, a)
-		w.named = !slices.Contains(pod.addrs, a)
+		w.named = !slices.Contains(pod.Addrs(), a)
 		return w
 	case model.KindInterface:
 		if named.Namespace == h.node {
@@ -153,14 +154,14 @@ func (h *hop) way(named model.Ref, a netip.Addr) way {
 
 // wayOfPod is by the link of a pod of the node: that of its address of a's family, or
 // else of another one. Where nothing is known of the node's interfaces, each pod has its own.
-func (h *hop) wayOfPod(pod *owner, a netip.Addr) way {
-	if h.rec == nil || h.rec.links == nil {
-		return way{named: true, toPods: true, judged: h.ix.settings.Guards.Link == model.GuardEnforce, pod: pod}
+func (h *hop) wayOfPod(pod *index.Holder, a netip.Addr) way {
+	if h.rec == nil || h.rec.Links() == nil {
+		return way{named: true, toPods: true, judged: h.ix.Settings().Guards.Link == model.GuardEnforce, pod: pod}
 	}
 	var found *model.PodLink
-	for i := range h.rec.links.Pods {
-		p := &h.rec.links.Pods[i]
-		if b := p.Addr.Unmap(); slices.Contains(pod.addrs, b) && (found == nil || b.Is4() == a.Is4() && found.Addr.Unmap().Is4() != a.Is4()) {
+	for i := range h.rec.Links().Pods {
+		p := &h.rec.Links().Pods[i]
+		if b := p.Addr.Unmap(); slices.Contains(pod.Addrs(), b) && (found == nil || b.Is4() == a.Is4() && found.Addr.Unmap().Is4() != a.Is4()) {
 			found = p
 		}
 	}
@@ -173,14 +174,14 @@ func (h *hop) wayOfPod(pod *owner, a netip.Addr) way {
 // wayBy is by an interface of the node, or a port of it.
 func (h *hop) wayBy(name, port string) way {
 	w := way{named: true, name: name, port: port}
-	if h.rec == nil || h.rec.links == nil || name == "" || !h.rec.links.toPods[name] {
+	if h.rec == nil || h.rec.Links() == nil || name == "" || !h.rec.Links().LeadsToPods(name) {
 		return w
 	}
 	w.toPods = true
-	w.judged = h.ix.settings.Guards.Link == model.GuardEnforce
-	for i := range h.rec.links.Pods {
-		if p := &h.rec.links.Pods[i]; p.Interface == name && p.Port == port {
-			if w.pod = h.ix.podAt(p.Addr.Unmap(), h.node); w.pod != nil {
+	w.judged = h.ix.Settings().Guards.Link == model.GuardEnforce
+	for i := range h.rec.Links().Pods {
+		if p := &h.rec.Links().Pods[i]; p.Interface == name && p.Port == port {
+			if w.pod = podAt(h.ix, p.Addr.Unmap(), h.node); w.pod != nil {
 				break
 			}
 		}
@@ -189,10 +190,10 @@ func (h *hop) wayBy(name, port string) way {
 }
 
 // podAt is the pod of a node that has an address; of several the first by name.
-func (ix *Index) podAt(a netip.Addr, node string) *owner {
-	var first *owner
-	ix.addrs.holders(single(a), func(o *owner) bool {
-		if o.ls.kind == ownerPod && o.node == node && (first == nil || o.ref().Compare(first.ref()) < 0) {
+func podAt(ix *index.Index, a netip.Addr, node string) *index.Holder {
+	var first *index.Holder
+	ix.EachHolder(a, func(o *index.Holder) bool {
+		if o.IsPod() && o.Node() == node && (first == nil || o.Ref().Compare(first.Ref()) < 0) {
 			first = o
 		}
 		return true
@@ -202,15 +203,15 @@ func (ix *Index) podAt(a netip.Addr, node string) *owner {
 
 // linkBy is the interface of a way. What bears a pod's address is a pod's, like what
 // comes or leaves by a pod's interface.
-func (h *hop) linkBy(w *way, e *End, own netip.Addr, inbound bool) link {
+func (h *hop) linkBy(w *way, e *End, own netip.Addr, inbound bool) index.Link {
 	pods := w.toPods || e.on(h.node, endPod)
 	switch {
 	case h.rec == nil || !w.elsewhere:
-		return link{w.name, pods}
+		return index.Link{Name: w.name, Pods: pods}
 	case e.node == h.node: // it claims to be here
 		e = &End{addr: unspecified(e.addr)}
 	}
-	return link{h.rec.linkOf(e.addr, own, inbound).name, pods}
+	return index.Link{Name: h.rec.LinkOf(e.addr, own, inbound).Name, Pods: pods}
 }
 
 func unspecified(a netip.Addr) netip.Addr {
@@ -224,7 +225,7 @@ func unspecified(a netip.Addr) netip.Addr {
 func (h *hop) senderRef() model.Ref {
 	switch {
 	case h.from.pod != nil:
-		return h.from.pod.ref()
+		return h.from.pod.Ref()
 	case h.from.named:
 		return model.Ref{}
 	}
@@ -234,7 +235,7 @@ func (h *hop) senderRef() model.Ref {
 // deny adds that a guard drops the packet.
 func (h *hop) deny(g model.GuardName) {
 	h.add(Stop{
-		Kind: StopFixed, Endpoint: h.senderRef(), StageChain: StageChain{Stage: model.StageWorkload, Direction: model.Egress},
+		Kind: StopFixed, Endpoint: h.senderRef(), StageChain: index.StageChain{Stage: model.StageWorkload, Direction: model.Egress},
 		Action: model.Deny, Reason: model.ReasonGuard, Guard: g,
 	})
 }

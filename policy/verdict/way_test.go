@@ -1,4 +1,4 @@
-package policy_test
+package verdict_test
 
 import (
 	"net/netip"
@@ -6,6 +6,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // bridged is two pods on a bridge of n1, one of them with a policy that lets nothing
@@ -89,7 +90,7 @@ func TestLinks(t *testing.T) {
 		} else {
 			f.ICMPType = uint8(c.number)
 		}
-		d := twoNodes("", bridged(c.change)...).Decide(f)
+		d := verdict.Decide(twoNodes("", bridged(c.change)...), f)
 		last := model.Verdict{}
 		if len(d.Stages) > 0 {
 			last = d.Stages[len(d.Stages)-1]
@@ -110,11 +111,11 @@ func TestLinksOfUnknownNodes(t *testing.T) {
 	objects := bridged(nil)
 	ix := twoNodes("", objects[:3]...)
 	forged := model.Flow{Src: netip.MustParseAddr("10.1.1.6"), Dst: netip.MustParseAddr("203.0.113.9"), Protocol: model.TCP, DstPort: 80, In: podRef("web")}
-	if d := ix.Decide(forged); d.Action != model.Deny || d.Stages[0].Reason != model.ReasonGuard {
+	if d := verdict.Decide(ix, forged); d.Action != model.Deny || d.Stages[0].Reason != model.ReasonGuard {
 		t.Errorf("forged: %+v", d)
 	}
 	local := model.Flow{Src: netip.MustParseAddr("fe80::6"), Dst: netip.MustParseAddr("ff02::1"), Protocol: model.UDP, DstPort: 5353, In: podRef("shut")}
-	if d := ix.Decide(local); d.Action != model.Deny || d.Stages[0].Endpoint != podRef("shut") {
+	if d := verdict.Decide(ix, local); d.Action != model.Deny || d.Stages[0].Endpoint != podRef("shut") {
 		t.Errorf("link-local: %+v", d)
 	}
 }

@@ -1,15 +1,16 @@
-package policy
+package verdict
 
 import (
 	"fmt"
 	"net/netip"
 	"strings"
 
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // why says of a packet why a criterion did not match; empty for Matched.
-func (ix *Index) why(f *model.Flow, c Criterion) string {
+func why(ix *index.Index, f *model.Flow, c Criterion) string {
 	addr, port, side := f.Src, f.SrcPort, "sender"
 	if strings.HasPrefix(string(c), "destination.") {
 		addr, port, side = f.Dst, f.DstPort, "receiver"
@@ -17,41 +18,41 @@ func (ix *Index) why(f *model.Flow, c Criterion) string {
 	switch c {
 	case Matched:
 		return ""
-	case NeverMatches:
+	case CriterionNever:
 		return "the rule is invalid and matches nothing"
-	case IPVersion:
+	case CriterionIPVersion:
 		if f.Src.Is4() {
 			return "the packet is IPv4"
 		}
 		return "the packet is IPv6"
-	case Protocol, NotProtocol:
+	case CriterionProtocol, CriterionNotProtocol:
 		return "the protocol is " + f.Protocol.String()
-	case ICMP, NotICMP:
+	case CriterionICMP, CriterionNotICMP:
 		if f.Protocol != model.ICMPv4 && f.Protocol != model.ICMPv6 {
 			return "the protocol is " + f.Protocol.String()
 		}
 		return fmt.Sprintf("the ICMP type is %d, the code %d", f.ICMPType, f.ICMPCode)
-	case SrcPorts, SrcNotPorts, DstPorts, DstNotPorts:
+	case CriterionSrcPorts, CriterionSrcNotPorts, CriterionDstPorts, CriterionDstNotPorts:
 		if !f.Protocol.HasPorts() {
 			return f.Protocol.String() + " has no ports"
 		}
 		return fmt.Sprintf("the %s's port is %d", side, port)
-	case SrcNets, DstNets:
+	case CriterionSrcNets, CriterionDstNets:
 		return fmt.Sprintf("%s is in none of the nets", addr)
-	case SrcNotNets, DstNotNets:
+	case CriterionSrcNotNets, CriterionDstNotNets:
 		return fmt.Sprintf("%s is in one of the excluded nets", addr)
-	case SrcService, DstService:
-		return fmt.Sprintf("%s is no endpoint of the service on that port", ix.who(addr))
-	case SrcNotSelector, DstNotSelector:
-		return ix.who(addr) + " is excluded"
+	case CriterionSrcService, CriterionDstService:
+		return fmt.Sprintf("%s is no endpoint of the service on that port", who(ix, addr))
+	case CriterionSrcNotSelector, CriterionDstNotSelector:
+		return who(ix, addr) + " is excluded"
 	}
-	return ix.who(addr) + " does not match"
+	return who(ix, addr) + " does not match"
 }
 
 // who names an address by its owner, or as it is.
-func (ix *Index) who(a netip.Addr) string {
-	if o := ix.ownerOf(a); o != nil {
-		return o.ref().String()
+func who(ix *index.Index, a netip.Addr) string {
+	if r := ix.Owner(a); r != (model.Ref{}) {
+		return r.String()
 	}
 	if n := ix.NodeOf(a); n != nil {
 		return n.Key().String()

@@ -11,8 +11,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 )
 
 // Shape says how alike the pods of a cluster are. Whatever the shape, it has 5,000
@@ -83,8 +83,8 @@ func Objects(shape Shape) []runtime.Object {
 }
 
 // Cluster is the index of a cluster of a shape. More objects are added as they are.
-func Cluster(shape Shape, more ...runtime.Object) *policy.Index {
-	ix := policy.New(policy.Options{})
+func Cluster(shape Shape, more ...runtime.Object) *index.Index {
+	ix := index.New(index.Options{})
 	for _, o := range append(Objects(shape), more...) {
 		m, problems, known := convert.Object(o)
 		if len(problems) > 0 {

@@ -14,7 +14,7 @@ import (
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/links"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -25,7 +25,7 @@ type pair struct {
 	name  string
 	plane *plane // nil: none
 	// feed gives the index the policies of the server; nil: no rules, or those by hand.
-	feed   func(ix *policy.Index, client netip.Addr)
+	feed   func(ix *index.Index, client netip.Addr)
 	script string // that makes rules by hand
 	// unguarded turns all guards off, and leaves out what the node's kernel reports of its interfaces.
 	unguarded bool
@@ -44,8 +44,8 @@ const serverPort = 8080
 var server = selector.Equal("app", "server")
 
 // byPeer is n rules of distinct peers, the client the last of them.
-func byPeer(n int) func(*policy.Index, netip.Addr) {
-	return func(ix *policy.Index, client netip.Addr) {
+func byPeer(n int) func(*index.Index, netip.Addr) {
+	return func(ix *index.Index, client netip.Addr) {
 		rules := make([]model.Rule, n)
 		for i := range rules {
 			block := netip.PrefixFrom(netip.AddrFrom4([4]byte{20, byte(i >> 8), byte(i), 0}), 28)
@@ -59,8 +59,8 @@ func byPeer(n int) func(*policy.Index, netip.Addr) {
 }
 
 // bySet is n rules of distinct sets of three addresses, the client in the last of them.
-func bySet(n int) func(*policy.Index, netip.Addr) {
-	return func(ix *policy.Index, client netip.Addr) {
+func bySet(n int) func(*index.Index, netip.Addr) {
+	return func(ix *index.Index, client netip.Addr) {
 		rules := make([]model.Rule, n)
 		for i := range rules {
 			ix.Upsert(someSet(i, n, client))
@@ -82,8 +82,8 @@ func someSet(i, n int, client netip.Addr) *model.NetworkSet {
 }
 
 // byPort is n rules of distinct ports for one peer, the server's the last of them.
-func byPort(n int) func(*policy.Index, netip.Addr) {
-	return func(ix *policy.Index, client netip.Addr) {
+func byPort(n int) func(*index.Index, netip.Addr) {
+	return func(ix *index.Index, client netip.Addr) {
 		rules := make([]model.Rule, n)
 		for i := range rules {
 			rules[i] = allow(i, model.Peer{Nets: []netip.Prefix{netip.PrefixFrom(client, 32)}}, serverPort+1+i)
@@ -94,8 +94,8 @@ func byPort(n int) func(*policy.Index, netip.Addr) {
 }
 
 // byPolicy is n policies of a rule each, the last of which lets the client in.
-func byPolicy(n int) func(*policy.Index, netip.Addr) {
-	return func(ix *policy.Index, client netip.Addr) {
+func byPolicy(n int) func(*index.Index, netip.Addr) {
+	return func(ix *index.Index, client netip.Addr) {
 		for i := range n {
 			ix.Upsert(someSet(i, n, client))
 			ix.Upsert(ingress(fmt.Sprintf("policy-%05d", i), 10, server, allow(0, from(selector.Equal("set", "set-"+strconv.Itoa(i))), serverPort)))
@@ -104,7 +104,7 @@ func byPolicy(n int) func(*policy.Index, netip.Addr) {
 }
 
 // onPlanes are pairs on each data plane.
-func onPlanes(name string, feed func(*policy.Index, netip.Addr)) []*pair {
+func onPlanes(name string, feed func(*index.Index, netip.Addr)) []*pair {
 	var out []*pair
 	for _, p := range planes {
 		out = append(out, &pair{name: name, plane: p, feed: feed})

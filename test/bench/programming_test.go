@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 )
 
 // BenchmarkProgramming programs 2,000 sets of 200,000 members and 2,000 policies
@@ -34,7 +34,7 @@ func BenchmarkProgramming(b *testing.B) {
 // sized programs a node of n policies.
 func sized(b *testing.B, p *plane, n int) {
 	what := func(name string) string { return fmt.Sprintf("%s policies: %s", number(float64(n)), name) }
-	r := program(b, p, func(ix *policy.Index) { sizedNode(ix, n) })
+	r := program(b, p, func(ix *index.Index) { sizedNode(ix, n) })
 	budget := map[bool]float64{true: 1.5}[n == 2000]
 	r.put(Programming, what("from nothing"), r.cold, budget)
 	r.put(Programming, what("restart and take-over, nothing to change"), r.restart, budget)
@@ -82,7 +82,7 @@ func BenchmarkRealNode(b *testing.B) {
 // profiled programs a node by a part of the profile.
 func profiled(b *testing.B, p *plane, part int) {
 	what := func(name string) string { return map[int]string{10: "a tenth: ", 1: "all: "}[part] + name }
-	r := program(b, p, func(ix *policy.Index) { realNode(ix, part) })
+	r := program(b, p, func(ix *index.Index) { realNode(ix, part) })
 	report.Put(Row{Part: RealNode, What: what("cold start: index"), Column: p.column, Value: r.index.wall.Seconds(), Unit: "s"})
 	report.Put(Row{Part: RealNode, What: what("cold start: compiler"), Column: p.column, Value: r.compiler.wall.Seconds(), Unit: "s"})
 	r.put(RealNode, what("cold start: kernel"), r.cold, 0)
@@ -155,7 +155,7 @@ func (p *programmed) putMemory(part Part, what string) {
 }
 
 // program programs the kernel of this namespace.
-func program(b *testing.B, pl *plane, feed func(*policy.Index)) *programmed {
+func program(b *testing.B, pl *plane, feed func(*index.Index)) *programmed {
 	b.Helper()
 	p := &programmed{plane: pl, agent: newAgent(here)}
 	heap, kernel := liveHeap(), settledMemory(b)

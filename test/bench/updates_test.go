@@ -4,14 +4,14 @@ import (
 	"errors"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // updated is a world in which an address of a pod and the rules of a policy change.
 type updated struct {
 	name, what string
-	feed       func(ix *policy.Index, part int)
+	feed       func(ix *index.Index, part int)
 	// The pod of a number on a node, with the next address if odd; the policy likewise.
 	pod    func(i int, node string) *model.Endpoint
 	policy func(i int) *model.Policy

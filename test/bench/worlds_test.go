@@ -7,7 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -57,13 +57,13 @@ func from(sel *selector.Selector) model.Peer { return model.Peer{Selector: selec
 
 // agent is an index and a compiler of a node, as its agent has them.
 type agent struct {
-	ix       *policy.Index
+	ix       *index.Index
 	compiler *dataplane.Compiler
 	node     string
 }
 
 func newAgent(node string) *agent {
-	return &agent{policy.New(policy.Options{Local: func(n string) bool { return n == node }}), dataplane.NewCompiler(dataplane.Options{}), node}
+	return &agent{index.New(index.Options{Local: func(n string) bool { return n == node }}), dataplane.NewCompiler(dataplane.Options{}), node}
 }
 
 // flush compiles what has changed in the index.
@@ -86,7 +86,7 @@ func inKernel(b *testing.B, f func()) {
 
 // sizedNode is n sets of 100 addresses and n policies of 10 rules, each from a set
 // to a port, each on one local pod.
-func sizedNode(ix *policy.Index, n int) {
+func sizedNode(ix *index.Index, n int) {
 	const members = 100
 	for i := range n {
 		nets := make([]netip.Prefix, members)
@@ -115,7 +115,7 @@ func sizedPolicy(i, port, n int) *model.Policy {
 }
 
 // realNode is the profile of a real, busy node, or a part of it.
-func realNode(ix *policy.Index, part int) {
+func realNode(ix *index.Index, part int) {
 	next, n := 0, 3708/part
 	for i := range n {
 		size := 1 + i%9
@@ -147,7 +147,7 @@ func realNode(ix *policy.Index, part int) {
 // markers is 100,000 endpoints (or less by a part), 200 of them here, with one of
 // 30 labels each, and a tenth as many policies that each select one of these labels
 // and have 5 rules that allow from one.
-func markers(ix *policy.Index, part int) {
+func markers(ix *index.Index, part int) {
 	for i := range 10_000 / part {
 		ix.Upsert(markerPolicy(i, i*7%30))
 	}
@@ -176,7 +176,7 @@ func markerPolicy(i, shift int) *model.Policy {
 
 // teams is the same numbers as clusters have them: 1,000 namespaces (or less by a
 // part) of 100 pods and 10 policies among themselves; the pods here are of 20 namespaces.
-func teams(ix *policy.Index, part int) {
+func teams(ix *index.Index, part int) {
 	for i := range 1000 / part {
 		for j := range 10 {
 			ix.Upsert(teamPolicy(i, j, 8080))

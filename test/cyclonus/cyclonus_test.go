@@ -16,9 +16,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/intstr"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -40,7 +41,7 @@ func TestNativePolicies(t *testing.T) {
 		c := newCluster(seed)
 		objects := c.objects()
 		naive := oracle.New(objects)
-		ix := policy.New(policy.Options{})
+		ix := index.New(index.Options{})
 		for _, o := range objects {
 			obj, problems, known := convert.Object(o)
 			for _, p := range problems {
@@ -58,7 +59,7 @@ func TestNativePolicies(t *testing.T) {
 		for range queries {
 			q := c.query()
 			want := third.IsTrafficAllowed(q.traffic).IsAllowed()
-			byNaive, byIndex := naive.Decide(q.flow), ix.Decide(q.flow)
+			byNaive, byIndex := naive.Decide(q.flow), verdict.Decide(ix, q.flow)
 			if want {
 				allowed++
 			} else {

@@ -10,8 +10,8 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tierwall/tierwall/controllers/agent/kept"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -51,7 +51,7 @@ const (
 // keepFor puts what n1 keeps of a world into a state folder, as of a boot.
 func keepFor(dir, manifests, boot string) {
 	GinkgoHelper()
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n1" }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == "n1" }})
 	var hosts []*model.Endpoint
 	for _, o := range objects(manifests) {
 		m, problems, _ := convert.Object(o)

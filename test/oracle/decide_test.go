@@ -16,6 +16,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -334,8 +335,8 @@ func TestDecide(t *testing.T) {
 				if lastStage(got) != m[5] {
 					t.Errorf("%s\n got %s\n all %s", line, lastStage(got), asJSON(got))
 				}
-				if diff := differ(got, e.ix.Decide(f)); diff != "" {
-					t.Errorf("%s\n the engine differs: %s\n%s\n%s", line, diff, asJSON(got), asJSON(e.ix.Decide(f)))
+				if diff := differ(got, verdict.Decide(e.ix, f)); diff != "" {
+					t.Errorf("%s\n the engine differs: %s\n%s\n%s", line, diff, asJSON(got), asJSON(verdict.Decide(e.ix, f)))
 				}
 			}
 		})

@@ -9,9 +9,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -41,7 +42,7 @@ func TestCilium(t *testing.T) {
 			exact++
 		}
 		for _, flow := range f.Flows(foreignFlows) {
-			want, d := naive.Allows(flow), ix.Decide(flow)
+			want, d := naive.Allows(flow), verdict.Decide(ix, flow)
 			got := d.Action == model.Allow
 			verdicts++
 			if got {
@@ -96,7 +97,7 @@ func documents(t *testing.T, objects []runtime.Object) [][]byte {
 }
 
 // indexed reads documents as the commands do.
-func indexed(t *testing.T, documents [][]byte) *policy.Index {
+func indexed(t *testing.T, documents [][]byte) *index.Index {
 	t.Helper()
 	res, err := source.LoadBytes("world.yaml", bytes.Join(documents, []byte("\n---\n")))
 	if err != nil {

@@ -6,30 +6,30 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // replica is what a consumer of deltas would hold: it is changed by deltas alone
 // and takes offence at every one that does not fit.
 type replica struct {
-	sets      map[string]map[policy.Member]bool
-	byID      map[string]*policy.Set
-	classes   map[uint64]*policy.Effective
-	endpoints map[model.Ref]policy.EndpointDelta
+	sets      map[string]map[index.Member]bool
+	byID      map[string]*index.Set
+	classes   map[uint64]*index.Effective
+	endpoints map[model.Ref]index.EndpointDelta
 	lastClass uint64
 }
 
 func newReplica() *replica {
 	return &replica{
-		sets:      map[string]map[policy.Member]bool{},
-		byID:      map[string]*policy.Set{},
-		classes:   map[uint64]*policy.Effective{},
-		endpoints: map[model.Ref]policy.EndpointDelta{},
+		sets:      map[string]map[index.Member]bool{},
+		byID:      map[string]*index.Set{},
+		classes:   map[uint64]*index.Effective{},
+		endpoints: map[model.Ref]index.EndpointDelta{},
 	}
 }
 
-func (r *replica) apply(d *policy.Delta) error {
+func (r *replica) apply(d *index.Delta) error {
 	lastSet := ""
 	for _, sd := range d.Sets {
 		id := sd.Set.ID()
@@ -82,9 +82,9 @@ func (r *replica) apply(d *policy.Delta) error {
 	return r.consistent()
 }
 
-func (r *replica) applySet(id string, sd policy.SetDelta) error {
+func (r *replica) applySet(id string, sd index.SetDelta) error {
 	members, had := r.sets[id]
-	byOrder := func(list []policy.Member) bool {
+	byOrder := func(list []index.Member) bool {
 		return slices.IsSortedFunc(list, compareMembers)
 	}
 	switch {
@@ -101,7 +101,7 @@ func (r *replica) applySet(id string, sd policy.SetDelta) error {
 		delete(r.byID, id)
 		return nil
 	case sd.New:
-		members = map[policy.Member]bool{}
+		members = map[index.Member]bool{}
 		r.sets[id], r.byID[id] = members, sd.Set
 	case r.byID[id] != sd.Set:
 		return fmt.Errorf("another object of the same ID")
@@ -184,7 +184,7 @@ func (r *replica) text() string {
 	return b.String()
 }
 
-func localText(e *policy.LocalEndpoint) string {
+func localText(e *index.LocalEndpoint) string {
 	host := ""
 	if e.Host != nil {
 		host = fmt.Sprintf("%+v", *e.Host)
@@ -193,7 +193,7 @@ func localText(e *policy.LocalEndpoint) string {
 }
 
 // effectiveText is an effective policy in full but for its ID.
-func effectiveText(e *policy.Effective) string {
+func effectiveText(e *index.Effective) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "host %v default %s\n", e.Host, e.DefaultAction)
 	for _, c := range chains(e) {
@@ -202,10 +202,10 @@ func effectiveText(e *policy.Effective) string {
 			for _, p := range t.Policies {
 				fmt.Fprintf(&b, "  %s order %v %s audit %v %v %v %v %v %v\n", p.Ref, p.Order, p.Selector, p.Audit,
 					p.DoNotTrack, p.PreDNAT, p.ApplyOnForward, p.Policy.Ingress, p.Policy.Egress)
-				for _, rules := range [][]policy.Rule{p.Ingress, p.Egress} {
+				for _, rules := range [][]index.Rule{p.Ingress, p.Egress} {
 					for _, r := range rules {
 						fmt.Fprintf(&b, "    %d %s %s %s", r.Index, r.Name, r.Action, matchText(r.Match))
-						for _, ps := range []policy.PeerSets{r.Source, r.Destination} {
+						for _, ps := range []index.PeerSets{r.Source, r.Destination} {
 							for _, s := range setsOfPeer(ps) {
 								fmt.Fprintf(&b, " %s", s.ID())
 							}
@@ -245,10 +245,10 @@ func matchText(m model.Match) string {
 
 type namedChain struct {
 	name  string
-	chain policy.Chain
+	chain index.Chain
 }
 
-func chains(e *policy.Effective) []namedChain {
+func chains(e *index.Effective) []namedChain {
 	return []namedChain{
 		{"ingress", e.Ingress}, {"egress", e.Egress},
 		{"forward ingress", e.ForwardIngress}, {"forward egress", e.ForwardEgress},
@@ -258,12 +258,12 @@ func chains(e *policy.Effective) []namedChain {
 }
 
 // setsOf are the sets of the rules that a packet can meet: those of a chain's own direction.
-func setsOf(e *policy.Effective) []*policy.Set {
-	var sets []*policy.Set
+func setsOf(e *index.Effective) []*index.Set {
+	var sets []*index.Set
 	for _, c := range chains(e) {
 		for _, t := range c.chain {
 			for _, p := range t.Policies {
-				for _, rules := range [][]policy.Rule{p.Ingress, p.Egress} {
+				for _, rules := range [][]index.Rule{p.Ingress, p.Egress} {
 					for _, r := range rules {
 						sets = append(sets, setsOfPeer(r.Source)...)
 						sets = append(sets, setsOfPeer(r.Destination)...)
@@ -275,12 +275,12 @@ func setsOf(e *policy.Effective) []*policy.Set {
 	return sets
 }
 
-func setsOfPeer(p policy.PeerSets) []*policy.Set {
-	all := slices.Concat([]*policy.Set{p.Selector, p.NotSelector, p.Service}, p.NamedPorts, p.NotNamedPorts)
-	return slices.DeleteFunc(all, func(s *policy.Set) bool { return s == nil })
+func setsOfPeer(p index.PeerSets) []*index.Set {
+	all := slices.Concat([]*index.Set{p.Selector, p.NotSelector, p.Service}, p.NamedPorts, p.NotNamedPorts)
+	return slices.DeleteFunc(all, func(s *index.Set) bool { return s == nil })
 }
 
-func compareMembers(a, b policy.Member) int {
+func compareMembers(a, b index.Member) int {
 	if c := a.Prefix.Addr().Compare(b.Prefix.Addr()); c != 0 {
 		return c
 	}
@@ -294,9 +294,9 @@ func compareMembers(a, b policy.Member) int {
 }
 
 // contains is what a set's members mean.
-func contains(members map[policy.Member]bool, kind policy.SetKind, a netip.Addr, proto model.Protocol, port uint16) bool {
+func contains(members map[index.Member]bool, kind index.SetKind, a netip.Addr, proto model.Protocol, port uint16) bool {
 	for m := range members {
-		if m.Prefix.Contains(a) && (kind == policy.SetAddrs || m.Protocol == proto && (m.Port == 0 || m.Port == port)) {
+		if m.Prefix.Contains(a) && (kind == index.SetAddrs || m.Protocol == proto && (m.Port == 0 || m.Port == port)) {
 			return true
 		}
 	}

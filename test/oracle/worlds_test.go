@@ -14,9 +14,10 @@ import (
 
 	k8s "k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -283,11 +284,11 @@ func compare(rng *rand.Rand, full, local *engine, st step, s *stats) *failure {
 	for _, f := range st.flows {
 		want := naive.Decide(f)
 		s.decision(want)
-		if want, got := naive.DecideAt("n0", f), local.ix.DecideAt("n0", f); differ(want, got) != "" {
+		if want, got := naive.DecideAt("n0", f), verdict.DecideAt(local.ix, "n0", f); differ(want, got) != "" {
 			return &failure{flow: &f, err: fmt.Errorf("naive and index differ at node n0: %s\nnaive: %s\nindex: %s", differ(want, got), asJSON(want), asJSON(got))}
 		}
 		for name, e := range map[string]*engine{"incremental index": full, "index from scratch": fresh} {
-			got := e.ix.Decide(f)
+			got := verdict.Decide(e.ix, f)
 			if diff := differ(want, got); diff != "" {
 				return &failure{flow: &f, err: fmt.Errorf("naive and %s differ: %s\nnaive: %s\n%s: %s", name, diff, asJSON(want), name, asJSON(got))}
 			}
@@ -329,7 +330,7 @@ func differ(want, got model.Decision) string {
 
 // engine is an index with what its deltas make of a replica.
 type engine struct {
-	ix      *policy.Index
+	ix      *index.Index
 	local   func(string) bool
 	replica *replica
 	// nodes and settings as of the last flush, as text
@@ -338,7 +339,7 @@ type engine struct {
 }
 
 func newEngine(local func(string) bool) *engine {
-	e := &engine{ix: policy.New(policy.Options{Local: local}), local: local, replica: newReplica()}
+	e := &engine{ix: index.New(index.Options{Local: local}), local: local, replica: newReplica()}
 	e.settings = fmt.Sprintf("%+v", *e.ix.Settings())
 	return e
 }
@@ -388,7 +389,7 @@ func (e *engine) flush() error {
 }
 
 // nodesAndSettings: the delta names the nodes that have changed, and no others.
-func (e *engine) nodesAndSettings(d *policy.Delta) error {
+func (e *engine) nodesAndSettings(d *index.Delta) error {
 	nodes := map[string]string{}
 	for _, n := range e.ix.Nodes() {
 		nodes[n.Name] = fmt.Sprintf("%+v", *n)
@@ -421,7 +422,7 @@ func (e *engine) nodesAndSettings(d *policy.Delta) error {
 
 // sameState compares what the indexes say of themselves.
 func (e *engine) sameState(o *engine, st step) error {
-	text := func(ix *policy.Index) string {
+	text := func(ix *index.Index) string {
 		var b strings.Builder
 		fmt.Fprintln(&b, "endpoints", ix.Endpoints())
 		for _, t := range ix.Tiers() {

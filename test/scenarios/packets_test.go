@@ -15,8 +15,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/controllers/source"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/budget"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 	"github.com/tierwall/tierwall/test/fleet"
@@ -60,7 +60,7 @@ var folders = []string{".", failClosed, filepath.Join("..", "..", "config", "sam
 // world is the objects of a policy test, and who decides about them.
 type world struct {
 	objects []runtime.Object
-	core    *policy.Index
+	core    *index.Index
 	names   *policytest.World
 	naive   *oracle.World
 }

@@ -13,9 +13,9 @@ import (
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nftables"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/test/lab"
 )
 
@@ -79,7 +79,7 @@ func noStrays(t *testing.T, files map[string]bool) {
 
 // render is what the agent of a node would program.
 func (w *world) render(node string) string {
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == node }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == node }})
 	for _, o := range w.placed() {
 		if m, _, _ := convert.Object(o); m != nil {
 			ix.Upsert(m)

@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 	"github.com/tierwall/tierwall/test/oracle"
@@ -21,7 +21,7 @@ import (
 type Feed struct {
 	Rand     *rand.Rand
 	Stream   *oracle.Stream
-	Index    *policy.Index
+	Index    *index.Index
 	Compiler *dataplane.Compiler
 	// Links are the nodes' interfaces, where the world is a lab's.
 	Links []*model.Links
@@ -57,7 +57,7 @@ func New(seed uint64, o Options) *Feed {
 	}
 	config := oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0 && !o.Distinct, Guards: o.Guards}
 	f.Stream = oracle.Random(rng, config)
-	f.Index = policy.New(policy.Options{Local: func(n string) bool { return o.Node == "" || n == o.Node }})
+	f.Index = index.New(index.Options{Local: func(n string) bool { return o.Node == "" || n == o.Node }})
 	f.Compiler = dataplane.NewCompiler(f.options)
 	return f
 }
@@ -82,7 +82,7 @@ func (f *Feed) State() *dataplane.State { return dataplane.NewState(f.Index, f.n
 
 // NodeState is what a node's own agent makes of the world as it is now.
 func (f *Feed) NodeState(node string) *dataplane.State {
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == node || n == "" && node == lab.DefaultNode }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == node || n == "" && node == lab.DefaultNode }})
 	var others []*model.Endpoint
 	for _, o := range f.Stream.Objects() {
 		m, _, _ := convert.Object(o)

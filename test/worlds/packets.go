@@ -14,6 +14,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/lab"
 )
 
@@ -235,7 +236,7 @@ func (s *tally) open(ctx context.Context, l *lab.Lab, f *Feed) ([]model.Flow, er
 
 // probe sends a flow's first packet. One that is denied is dropped without a word.
 func (s *tally) probe(ctx context.Context, l *lab.Lab, f *Feed, flow model.Flow, o lab.Options) error {
-	want := f.Index.Decide(flow)
+	want := verdict.Decide(f.Index, flow)
 	got, err := l.Probe(ctx, flow, o)
 	if err != nil {
 		return err

@@ -4,14 +4,14 @@ import (
 	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
 
 // sendable says whether a lab can send a flow, and the core and the kernels
 // speak of the same thing.
-func sendable(f model.Flow, l *lab.Lab, ix *policy.Index) bool {
+func sendable(f model.Flow, l *lab.Lab, ix *index.Index) bool {
 	src, from, ok := placeOf(f.Src, f, l, ix)
 	if !ok {
 		return false
@@ -28,14 +28,14 @@ func sendable(f model.Flow, l *lab.Lab, ix *policy.Index) bool {
 
 // sameOwner reports whether a pod sends to itself: no kernel but its own sees that,
 // while the core decides of what comes back by a Service.
-func sameOwner(f model.Flow, ix *policy.Index) bool {
+func sameOwner(f model.Flow, ix *index.Index) bool {
 	o := ix.Owner(f.Src)
 	return o.Kind == model.KindPod && o == ix.Owner(f.Dst)
 }
 
 // byPolicyRouting reports whether a node has an address on another interface than
 // its main table sends to the peer by: a lab's nodes answer by the address's own.
-func byPolicyRouting(node string, a, peer netip.Addr, ix *policy.Index) bool {
+func byPolicyRouting(node string, a, peer netip.Addr, ix *index.Index) bool {
 	l := ix.Links(node)
 	on := l.InterfaceOf(a)
 	return on != "" && !l.LeadsToPods(on) && on != l.RouteTo(peer) && !l.LeadsToPods(l.RouteTo(peer))
@@ -43,7 +43,7 @@ func byPolicyRouting(node string, a, peer netip.Addr, ix *policy.Index) bool {
 
 // placeOf returns the node where an address of a flow is, known only if it is on
 // one. It is not ok if the lab has put it elsewhere, or packets cannot have it.
-func placeOf(a netip.Addr, f model.Flow, l *lab.Lab, ix *policy.Index) (node string, known, ok bool) {
+func placeOf(a netip.Addr, f model.Flow, l *lab.Lab, ix *index.Index) (node string, known, ok bool) {
 	if !ordinary(a) {
 		return "", false, false
 	}
@@ -81,7 +81,7 @@ func ordinary(a netip.Addr) bool {
 	return !a.Is4() || a.As4()[0] != 0 && a.As4()[0] < 224
 }
 
-func nodeOfBlock(a netip.Addr, ix *policy.Index) string {
+func nodeOfBlock(a netip.Addr, ix *index.Index) string {
 	for _, n := range ix.Nodes() {
 		if slices.ContainsFunc(n.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) }) {
 			return n.Name

@@ -13,9 +13,10 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 const world = `
@@ -127,13 +128,13 @@ spec: {tier: platform, selector: role == 'scraper', types: [Ingress], ingress: [
 `
 
 // index holds manifests, and what they were converted to.
-func index(t testing.TB, manifests string) (*policy.Index, map[model.Ref]model.Object) {
+func indexOf(t testing.TB, manifests string) (*index.Index, map[model.Ref]model.Object) {
 	t.Helper()
 	r, err := source.LoadBytes("test.yaml", []byte(manifests))
 	if err != nil {
 		t.Fatal(err)
 	}
-	ix, objects := policy.New(policy.Options{Local: func(n string) bool { return n == "n1" }}), map[model.Ref]model.Object{}
+	ix, objects := index.New(index.Options{Local: func(n string) bool { return n == "n1" }}), map[model.Ref]model.Object{}
 	for _, o := range r.Objects {
 		m, problems, _ := convert.Object(o.Object)
 		if len(problems) > 0 {
@@ -148,7 +149,7 @@ func index(t testing.TB, manifests string) (*policy.Index, map[model.Ref]model.O
 
 func taken(t testing.TB) *State {
 	t.Helper()
-	ix, objects := index(t, world)
+	ix, objects := indexOf(t, world)
 	var hosts []*model.Endpoint
 	for _, name := range []string{"n1-eth0", "n2-eth0"} {
 		h, ok := objects[model.Ref{Kind: model.KindHostEndpoint, Name: name}].(*model.Endpoint)
@@ -161,13 +162,13 @@ func taken(t testing.TB) *State {
 }
 
 // restored is an index of what is kept.
-func restored(t testing.TB, s *State) *policy.Index {
+func restored(t testing.TB, s *State) *index.Index {
 	t.Helper()
 	objects, err := s.Objects()
 	if err != nil {
 		t.Fatal(err)
 	}
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == "n1" }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == "n1" }})
 	for _, o := range objects {
 		ix.Upsert(o)
 	}
@@ -181,7 +182,7 @@ func store(t testing.TB) *Store {
 
 // TestSameVerdicts: host endpoints decide as they did, but for what is not kept.
 func TestSameVerdicts(t *testing.T) {
-	was, _ := index(t, world)
+	was, _ := indexOf(t, world)
 	st := store(t)
 	if small, err := st.Save(taken(t)); small || err != nil {
 		t.Fatal(small, err)
@@ -210,7 +211,7 @@ func TestSameVerdicts(t *testing.T) {
 					if p == model.SCTP && f.Dst == host {
 						continue // notPorts by name, see TestFailsClosed
 					}
-					if a, b := was.Decide(f).Action, is.Decide(f).Action; a != b {
+					if a, b := verdict.Decide(was, f).Action, verdict.Decide(is, f).Action; a != b {
 						t.Errorf("%+v: was %s, is %s", f, a, b)
 					}
 				}
@@ -222,7 +223,7 @@ func TestSameVerdicts(t *testing.T) {
 	}
 	// The node's own pods are unknown, whatever was allowed to them.
 	local := model.Flow{Src: addr("10.1.1.7"), Dst: addr("203.0.113.6"), Protocol: model.TCP, SrcPort: 1, DstPort: 80}
-	if a, b := was.Decide(local).Action, is.Decide(local).Action; a != model.Allow || b != model.Deny {
+	if a, b := verdict.Decide(was, local).Action, verdict.Decide(is, local).Action; a != model.Allow || b != model.Deny {
 		t.Errorf("a pod of the node: was %s, is %s", a, b)
 	}
 	if e := is.Endpoints(); len(e) != 1 || e[0].Name != "n1-eth0" {
@@ -238,7 +239,7 @@ func TestFailsClosed(t *testing.T) {
 	is := restored(t, taken(t))
 	for port, want := range map[uint16]model.Action{7: model.Deny, 8443: model.Deny, 80: model.Deny} {
 		f := model.Flow{Src: netip.MustParseAddr("198.51.100.9"), Dst: netip.MustParseAddr("192.0.2.1"), Protocol: model.SCTP, SrcPort: 1, DstPort: port}
-		if got := is.Decide(f).Action; got != want {
+		if got := verdict.Decide(is, f).Action; got != want {
 			t.Errorf("port %d: %s", port, got)
 		}
 	}
@@ -392,8 +393,8 @@ func FuzzLoad(f *testing.F) {
 			for _, r := range ix.Endpoints() {
 				e, _ := ix.Endpoint(r)
 				for _, a := range e.Addrs {
-					ix.Decide(model.Flow{Src: a, Dst: netip.MustParseAddr("192.0.2.9"), Protocol: model.TCP, SrcPort: 1, DstPort: 2})
-					ix.Decide(model.Flow{Src: netip.MustParseAddr("192.0.2.9"), Dst: a, Protocol: model.TCP, SrcPort: 1, DstPort: 2})
+					verdict.Decide(ix, model.Flow{Src: a, Dst: netip.MustParseAddr("192.0.2.9"), Protocol: model.TCP, SrcPort: 1, DstPort: 2})
+					verdict.Decide(ix, model.Flow{Src: netip.MustParseAddr("192.0.2.9"), Dst: a, Protocol: model.TCP, SrcPort: 1, DstPort: 2})
 				}
 			}
 		}

@@ -8,7 +8,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -40,12 +40,12 @@ type keptPeer struct {
 
 // taker collects the policies of host endpoints and the sets of their rules.
 type taker struct {
-	sets    map[string]*policy.Set
-	selects map[*policy.Policy][]string
+	sets    map[string]*index.Set
+	selects map[*index.Policy][]string
 }
 
-func (t *taker) take(host string, eff *policy.Effective) {
-	for _, chain := range []policy.Chain{
+func (t *taker) take(host string, eff *index.Effective) {
+	for _, chain := range []index.Chain{
 		eff.Ingress, eff.Egress, eff.ForwardIngress, eff.ForwardEgress, eff.UntrackedIngress, eff.UntrackedEgress, eff.PreDNAT,
 	} {
 		for _, tier := range chain {
@@ -60,7 +60,7 @@ func (t *taker) take(host string, eff *policy.Effective) {
 
 func (t *taker) policies() []keptPolicy {
 	var out []keptPolicy
-	for _, p := range slices.SortedFunc(maps.Keys(t.selects), func(a, b *policy.Policy) int { return a.Ref.Compare(b.Ref) }) {
+	for _, p := range slices.SortedFunc(maps.Keys(t.selects), func(a, b *index.Policy) int { return a.Ref.Compare(b.Ref) }) {
 		k := keptPolicy{Policy: *p.Policy, Order: orderOf(p.Order), Hosts: t.selects[p]}
 		k.Policy.Order, k.Policy.Selector, k.Policy.Problems, k.Policy.IngressRules, k.Policy.EgressRules = 0, nil, nil, nil, nil
 		k.IngressRules, k.EgressRules = t.rules(p.Ingress), t.rules(p.Egress)
@@ -69,7 +69,7 @@ func (t *taker) policies() []keptPolicy {
 	return out
 }
 
-func (t *taker) rules(list []policy.Rule) []keptRule {
+func (t *taker) rules(list []index.Rule) []keptRule {
 	var out []keptRule
 	for i := range list {
 		r := &list[i]
@@ -108,8 +108,8 @@ func failClosed(k *keptRule) {
 }
 
 // peer keeps a side's sets, and takes what they stand for out of the model's peer.
-func (t *taker) peer(p *model.Peer, sets *policy.PeerSets) (k keptPeer) {
-	keep := func(s *policy.Set) string {
+func (t *taker) peer(p *model.Peer, sets *index.PeerSets) (k keptPeer) {
+	keep := func(s *index.Set) string {
 		if s == nil {
 			return ""
 		}
@@ -123,7 +123,7 @@ func (t *taker) peer(p *model.Peer, sets *policy.PeerSets) (k keptPeer) {
 
 // perPort returns the rules that a rule is kept as if it has named ports on a side:
 // one with the numbers, and one for each name.
-func (t *taker) perPort(k keptRule, side func(*keptRule) (*model.Peer, *keptPeer), named []*policy.Set) []keptRule {
+func (t *taker) perPort(k keptRule, side func(*keptRule) (*model.Peer, *keptPeer), named []*index.Set) []keptRule {
 	if len(named) == 0 {
 		return []keptRule{k}
 	}

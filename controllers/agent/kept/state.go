@@ -12,7 +12,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/api/selector"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -46,9 +46,9 @@ type set struct {
 }
 
 // newSet keeps a set without the addresses of pods of the node.
-func newSet(s *policy.Set, ofNode func(netip.Prefix) bool) set {
+func newSet(s *index.Set, ofNode func(netip.Prefix) bool) set {
 	sel, _ := s.Selector()
-	out := set{ID: s.ID(), Ports: s.Kind() == policy.SetAddrPorts}
+	out := set{ID: s.ID(), Ports: s.Kind() == index.SetAddrPorts}
 	out.Service = out.Ports || sel == nil
 	for _, m := range s.Members() {
 		if ofNode(m.Prefix) {
@@ -64,7 +64,7 @@ func newSet(s *policy.Set, ofNode func(netip.Prefix) bool) set {
 }
 
 // member reads what newSet has written.
-func (s *set) member(text string) (m policy.Member, err error) {
+func (s *set) member(text string) (m index.Member, err error) {
 	f := strings.Split(text, " ")
 	if want := map[bool]int{false: 1, true: 3}[s.Ports]; len(f) != want {
 		return m, fmt.Errorf("set %q: member %q is not valid", s.ID, text)
@@ -112,9 +112,9 @@ func orderFrom(f *float64) float64 {
 // Take returns the part of an index to keep for a node, as of the last Flush. hosts
 // are the host endpoints of the node, as they were put into the index. The State
 // shares nothing with the index that changes later.
-func Take(ix *policy.Index, node string, hosts []*model.Endpoint) *State {
+func Take(ix *index.Index, node string, hosts []*model.Endpoint) *State {
 	s := &State{Settings: ix.Settings(), Nodes: withoutLabels(ix.Nodes())}
-	t := taker{sets: map[string]*policy.Set{}, selects: map[*policy.Policy][]string{}}
+	t := taker{sets: map[string]*index.Set{}, selects: map[*index.Policy][]string{}}
 	for _, h := range hosts {
 		eff := ix.Effective(h.Ref)
 		if h.Node != node || h.Host == nil || eff == nil {

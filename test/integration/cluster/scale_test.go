@@ -21,8 +21,8 @@ import (
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/fake"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 )
 
 // parallel does n things, some at a time, and returns the first error.
@@ -185,7 +185,7 @@ func fromScratch(config *rest.Config, node string) fake.World {
 	GinkgoHelper()
 	live, err := source.FromCluster(ctx(), config)
 	Expect(err).NotTo(HaveOccurred())
-	ix := policy.New(policy.Options{Local: func(n string) bool { return n == node }})
+	ix := index.New(index.Options{Local: func(n string) bool { return n == node }})
 	for _, o := range live.Objects {
 		if obj, _, _ := convert.Object(o.Object); obj != nil {
 			ix.Upsert(obj)
