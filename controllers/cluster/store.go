@@ -205,6 +205,14 @@ func (s *store) forget(ns, name string) {
 // clear hands on that all is gone.
 func (s *store) clear() { s.retain(nil) }
 
+// has says whether there is such an object.
+func (s *store) has(ns, name string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, there := s.known[ns][name]
+	return there
+}
+
 func split(key string) (ns, name string) {
 	ns, name, found := strings.Cut(key, "/")
 	if !found {
