@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy/diff"
 	"github.com/tierwall/tierwall/policy/index"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 func newDiffCommand(s streams) *cobra.Command {
@@ -90,7 +90,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 type world struct {
 	index    *index.Index
 	objects  *source.Result
-	services []space.Service
+	services []packets.Service
 }
 
 // compare compares two worlds.

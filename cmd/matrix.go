@@ -13,8 +13,8 @@ import (
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/reach"
-	"github.com/tierwall/tierwall/policy/space"
 )
 
 // The formats of pages.
@@ -103,7 +103,7 @@ type reachCell struct {
 	Open []wayView `json:"open"`
 }
 
-func newReachMatrix(ix *index.Index, r *source.Result, choose *selectionFlags, port string, asked space.Space) (*reachMatrix, error) {
+func newReachMatrix(ix *index.Index, r *source.Result, choose *selectionFlags, port string, asked packets.Space) (*reachMatrix, error) {
 	m := reach.New(ix, reach.Options{Workload: workloads(r)})
 	chosen, err := choose.endpoints(ix)
 	if err != nil {
@@ -128,7 +128,7 @@ func newReachMatrix(ix *index.Index, r *source.Result, choose *selectionFlags, p
 	for _, u := range to {
 		out.To = append(out.To, viewUnit(u))
 	}
-	questions := make([]space.Space, len(to))
+	questions := make([]packets.Space, len(to))
 	for j, t := range to {
 		questions[j] = asked
 		if port == "" {
@@ -166,25 +166,25 @@ func viewUnit(u *reach.Unit) unitView {
 }
 
 // portsOf is the traffic to the ports that a unit names; all traffic if it names none.
-func portsOf(u *reach.Unit) space.Space {
+func portsOf(u *reach.Unit) packets.Space {
 	if len(u.Ports) == 0 {
-		return space.All()
+		return packets.All()
 	}
-	var s space.Space
+	var s packets.Space
 	for _, p := range u.Ports {
-		s = s.Union(space.DstPorts(p.Protocol, p.Port, p.Port))
+		s = s.Union(packets.DstPorts(p.Protocol, p.Port, p.Port))
 	}
 	return s
 }
 
 // shareOf says how much of some traffic is open. Ping over the other IP version
 // does not count as missing.
-func shareOf(ways []reach.Way, question space.Space) share {
+func shareOf(ways []reach.Way, question packets.Space) share {
 	some := reach.Open(ways, true).Intersect(question)
 	everywhere := reach.Open(ways, false)
 	for _, p := range []model.Protocol{model.ICMPv4, model.ICMPv6} {
-		if everywhere.Intersect(space.Protocol(p)).IsEmpty() {
-			question = question.Subtract(space.Protocol(p))
+		if everywhere.Intersect(packets.Protocol(p)).IsEmpty() {
+			question = question.Subtract(packets.Protocol(p))
 		}
 	}
 	switch {

@@ -8,8 +8,8 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/reach"
-	"github.com/tierwall/tierwall/policy/space"
 	"github.com/tierwall/tierwall/policy/workload"
 )
 
@@ -86,32 +86,32 @@ func (v *wayView) by() string {
 type portFlag struct{ text string }
 
 // space is the traffic; all of it where the flag is not set.
-func (p *portFlag) space() (space.Space, error) {
+func (p *portFlag) space() (packets.Space, error) {
 	if p.text == "" {
-		return space.All(), nil
+		return packets.All(), nil
 	}
 	pc, err := explainCase("ip:192.0.2.1", "ip:192.0.2.1", p.text)
 	if err != nil {
-		return space.Space{}, err
+		return packets.Space{}, err
 	}
 	protocol := model.TCP
 	if pc.To.Protocol != nil {
 		if protocol, err = model.ParseProtocol(pc.To.Protocol.String()); err != nil {
-			return space.Space{}, fmt.Errorf("--port: %w", err)
+			return packets.Space{}, fmt.Errorf("--port: %w", err)
 		}
 	}
 	if pc.To.Port == nil {
-		return space.Protocol(protocol), nil
+		return packets.Protocol(protocol), nil
 	}
 	n := pc.To.Port.IntValue()
 	if n < 1 || n > 65535 || !protocol.HasPorts() {
-		return space.Space{}, fmt.Errorf("--port %q: want PORT/PROTOCOL with a number from 1 to 65535, or a PROTOCOL", p.text)
+		return packets.Space{}, fmt.Errorf("--port %q: want PORT/PROTOCOL with a number from 1 to 65535, or a PROTOCOL", p.text)
 	}
-	return space.DstPorts(protocol, uint16(n), uint16(n)), nil
+	return packets.DstPorts(protocol, uint16(n), uint16(n)), nil
 }
 
 // within leaves of the ways what is in a space.
-func within(ways []reach.Way, asked space.Space) []reach.Way {
+func within(ways []reach.Way, asked packets.Space) []reach.Way {
 	var out []reach.Way
 	for _, w := range ways {
 		if w.Traffic = w.Traffic.Intersect(asked); !w.Traffic.IsEmpty() {

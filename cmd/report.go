@@ -16,7 +16,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/policy/diff"
 	"github.com/tierwall/tierwall/policy/lint"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 func newReportCommand(s streams) *cobra.Command {
@@ -93,7 +93,7 @@ func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptio
 	// What is invalid is in the list of findings, and is shown as an agent would enforce it.
 	ix := enforcedIndex(r)
 	var none selectionFlags
-	if p.matrix, err = newReachMatrix(ix, r, &none, "", space.All()); err != nil {
+	if p.matrix, err = newReachMatrix(ix, r, &none, "", packets.All()); err != nil {
 		p.matrix = nil // there are no pods
 	}
 	var errs []error

@@ -14,8 +14,8 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/service"
-	"github.com/tierwall/tierwall/policy/space"
 	"github.com/tierwall/tierwall/policy/workload"
 )
 
@@ -60,7 +60,7 @@ func (r *Result) completeServices() {
 }
 
 // Services are as of service.Read.
-func (r *Result) Services() []space.Service {
+func (r *Result) Services() []packets.Service {
 	return service.Read(r.All())
 }
 

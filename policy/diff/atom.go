@@ -6,7 +6,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // atom is an address of an endpoint, or a group of outside addresses, in both worlds.
@@ -16,7 +16,7 @@ type atom struct {
 	group  int       // of outside addresses; -1 for endpoints
 	family uint8     // 4 or 6
 	// a and b are the party in each world, nil where it has no such address.
-	a, b *space.Party
+	a, b *packets.Party
 }
 
 // addr is the address to show: that of the second world if it has one.
@@ -36,17 +36,17 @@ func familyOf(a netip.Addr) uint8 {
 
 // worlds are the two sides of a comparison.
 type worlds struct {
-	a, b   *space.Evaluator
-	groups []space.External
+	a, b   *packets.Evaluator
+	groups []packets.External
 	atoms  []atom
 }
 
 func newWorlds(a, b *index.Index, o Options) *worlds {
-	t := space.NewTable()
+	t := packets.NewTable()
 	w := &worlds{a: t.Evaluator(a), b: t.Evaluator(b)}
 	w.pods()
 	w.hosts()
-	w.groups = slices.DeleteFunc(space.Cut(w.a, w.b), neverArrivesAt(a, b, o))
+	w.groups = slices.DeleteFunc(packets.Cut(w.a, w.b), neverArrivesAt(a, b, o))
 	for i, g := range w.groups {
 		w.atoms = append(w.atoms, atom{group: i, family: familyOf(g.Addr), a: w.a.Party(g.Addr), b: w.b.Party(g.Addr)})
 	}
@@ -60,36 +60,36 @@ func newWorlds(a, b *index.Index, o Options) *worlds {
 // addresses of Services in both worlds: what is sent there is translated before policies
 // see it, and compared as what it is then. Policies for what comes before translation
 // see it as it is; where there are some, no group is left out.
-func neverArrivesAt(a, b *index.Index, o Options) func(space.External) bool {
+func neverArrivesAt(a, b *index.Index, o Options) func(packets.External) bool {
 	for _, ix := range []*index.Index{a, b} {
 		for _, r := range ix.Endpoints() {
 			if e := ix.Effective(r); r.Kind == model.KindHostEndpoint && e != nil && len(e.PreDNAT)+len(e.UntrackedIngress) > 0 {
-				return func(space.External) bool { return false }
+				return func(packets.External) bool { return false }
 			}
 		}
 	}
 	inBoth := map[netip.Addr]int{}
-	for i, services := range [][]space.Service{o.ServicesBefore, o.ServicesAfter} {
+	for i, services := range [][]packets.Service{o.ServicesBefore, o.ServicesAfter} {
 		for _, s := range services {
 			for _, addr := range s.Addrs {
 				inBoth[addr] |= 1 << i
 			}
 		}
 	}
-	var own []space.Range
+	var own []packets.Range
 	for addr, in := range inBoth {
 		if in == 3 {
-			own = append(own, space.Range{From: addr, To: addr})
+			own = append(own, packets.Range{From: addr, To: addr})
 		}
 	}
-	return func(g space.External) bool { return len(own) > 0 && len(space.Without(g.Ranges, own)) == 0 }
+	return func(g packets.External) bool { return len(own) > 0 && len(packets.Without(g.Ranges, own)) == 0 }
 }
 
 // pods adds the pods of both worlds. A pod is the same if its name is: its
 // address may have changed.
 func (w *worlds) pods() {
 	var refs []model.Ref
-	for _, e := range []*space.Evaluator{w.a, w.b} {
+	for _, e := range []*packets.Evaluator{w.a, w.b} {
 		for _, r := range e.Index().Endpoints() {
 			if r.Kind == model.KindPod {
 				refs = append(refs, r)
@@ -116,7 +116,7 @@ func (w *worlds) pods() {
 
 // podAddrs are the addresses of a pod that no other pod with the same address
 // takes precedence for.
-func podAddrs(e *space.Evaluator, r model.Ref) []netip.Addr {
+func podAddrs(e *packets.Evaluator, r model.Ref) []netip.Addr {
 	ep, ok := e.Index().Endpoint(r)
 	if !ok {
 		return nil
@@ -168,7 +168,7 @@ func pairUp(a, b []netip.Addr) [][2]netip.Addr {
 // A host is the same if its address is.
 func (w *worlds) hosts() {
 	names := map[netip.Addr]model.Ref{}
-	for _, e := range []*space.Evaluator{w.a, w.b} {
+	for _, e := range []*packets.Evaluator{w.a, w.b} {
 		for _, n := range e.Index().Nodes() {
 			for _, a := range n.Addrs {
 				a = a.Unmap()
@@ -178,7 +178,7 @@ func (w *worlds) hosts() {
 			}
 		}
 	}
-	for _, e := range []*space.Evaluator{w.a, w.b} {
+	for _, e := range []*packets.Evaluator{w.a, w.b} {
 		for _, r := range e.Index().Endpoints() {
 			if r.Kind != model.KindHostEndpoint {
 				continue
@@ -201,7 +201,7 @@ func (w *worlds) hosts() {
 		x := atom{who: names[a], group: -1, family: familyOf(a), a: w.a.Party(a), b: w.b.Party(a)}
 		// A host endpoint that is added to an address changes what that address
 		// may do, while the addresses of a new node are new themselves.
-		there := func(p *space.Party) bool {
+		there := func(p *packets.Party) bool {
 			return p.Host || p.Pod == nil && x.who.Kind == model.KindHostEndpoint
 		}
 		if !there(x.a) {

@@ -5,7 +5,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // class is atoms that each world treats alike.
@@ -30,7 +30,7 @@ func (c *class) family() uint8 { return c.first().family }
 // classes divides the atoms, in the order in which they come.
 func (w *worlds) classes() []*class {
 	inA, inB := w.a.Halves(), w.b.Halves()
-	both := space.Common(inA, inB)
+	both := packets.Common(inA, inB)
 	byKey := map[string]*class{}
 	var out []*class
 	var key []byte
@@ -126,10 +126,10 @@ func examples(from, to *class) []example {
 	f, t := from.first(), to.first()
 	matters := false
 	if f.a != nil && t.a != nil {
-		matters = space.NodeMatters(f.a, t.a)
+		matters = packets.NodeMatters(f.a, t.a)
 	}
 	if f.b != nil && t.b != nil {
-		matters = matters || space.NodeMatters(f.b, t.b)
+		matters = matters || packets.NodeMatters(f.b, t.b)
 	}
 	if !matters {
 		if x, y := distinct(from.atoms, to.atoms); x != nil {

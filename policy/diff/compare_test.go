@@ -12,7 +12,7 @@ import (
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
@@ -119,7 +119,7 @@ func checkFlows(t *testing.T, seed uint64, a, b *index.Index, flows []model.Flow
 		t.Fatalf("seed %d: %v is no atom", seed, addr)
 		return nil
 	}
-	in := func(x *atom, p *space.Party, addr netip.Addr) netip.Addr {
+	in := func(x *atom, p *packets.Party, addr netip.Addr) netip.Addr {
 		if x.group >= 0 {
 			return addr
 		}
@@ -207,7 +207,7 @@ func TestCompareIsDeterministic(t *testing.T) {
 
 // holdsFor says whether the change's Where holds for two atoms.
 func (c *Change) holdsFor(x, y *atom) bool {
-	same := func(p, q *space.Party) bool { return p != nil && q != nil && p.Node != "" && p.Node == q.Node }
+	same := func(p, q *packets.Party) bool { return p != nil && q != nil && p.Node != "" && p.Node == q.Node }
 	a, b := same(x.a, y.a), same(x.b, y.b)
 	if own := x.group < 0 && x.who == y.who; own || c.Where == Itself {
 		return own && c.Where == Itself

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // grouping files pairs of classes by what changes between them.
@@ -193,7 +193,7 @@ func (n *names) sided(r rectangle, classes []*class) sidedRectangle {
 }
 
 // icmp is of one family by its nature.
-var icmp = space.Protocol(model.ICMPv4).Union(space.Protocol(model.ICMPv6))
+var icmp = packets.Protocol(model.ICMPv4).Union(packets.Protocol(model.ICMPv6))
 
 // joinFamilies joins what is the same for IPv4 and IPv6 and makes changes of the result.
 func (n *names) joinFamilies(rs []sidedRectangle) []Change {

@@ -2,7 +2,7 @@ package diff
 
 import (
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // change is what is equal for all pairs of one Change, but for the space.
@@ -21,10 +21,10 @@ type sides struct {
 // delta is a change of a part of the traffic between two atoms.
 type delta struct {
 	change
-	space space.Space
+	space packets.Space
 }
 
-type fates struct{ a, b *space.Fate }
+type fates struct{ a, b *packets.Fate }
 
 type deltaKey struct {
 	fates
@@ -69,14 +69,14 @@ func (d *differ) compare(e example) []delta {
 }
 
 // only is the traffic that is allowed in the one world that has both ends.
-func only(kind Kind, f *space.Fate, family uint8) []delta {
-	var s space.Space
+func only(kind Kind, f *packets.Fate, family uint8) []delta {
+	var s packets.Space
 	for i := range f.Courses {
 		if c := &f.Courses[i]; c.Action == model.Allow {
 			s = s.Union(c.Space)
 		}
 	}
-	if s = s.Intersect(space.Family(family)); s.IsEmpty() {
+	if s = s.Intersect(packets.Family(family)); s.IsEmpty() {
 		return nil
 	}
 	return []delta{{change{kind: kind}, s}}
@@ -84,7 +84,7 @@ func only(kind Kind, f *space.Fate, family uint8) []delta {
 
 func (d *differ) both(k deltaKey) []delta {
 	var out []delta
-	universe := space.Family(k.family)
+	universe := packets.Family(k.family)
 	for i := range k.a.Courses {
 		for j := range k.b.Courses {
 			a, b := &k.a.Courses[i], &k.b.Courses[j]
@@ -114,7 +114,7 @@ func add(to []delta, d delta) []delta {
 }
 
 // changeOf says what becomes of packets that take one course before and another after.
-func (d *differ) changeOf(a, b *space.Course) (change, bool) {
+func (d *differ) changeOf(a, b *packets.Course) (change, bool) {
 	switch {
 	case a.Action == b.Action && !d.opts.Decisions:
 		return change{}, false
@@ -134,7 +134,7 @@ func (d *differ) changeOf(a, b *space.Course) (change, bool) {
 }
 
 // deniedBy shows the denial only.
-func deniedBy(c *space.Course) sides {
+func deniedBy(c *packets.Course) sides {
 	s := sides{action: model.Deny}
 	if v, ok := c.Deciding(model.Egress); ok && v.Action == model.Deny {
 		s.egress = v
@@ -147,7 +147,7 @@ func deniedBy(c *space.Course) sides {
 // allowedIn shows what allows in the direction in which the other world
 // denies: the other direction has not changed the outcome. If nothing is
 // decided there, it shows what there is.
-func allowedIn(c *space.Course, denied sides) sides {
+func allowedIn(c *packets.Course, denied sides) sides {
 	s := bothSides(c)
 	if denied.egress != (model.Verdict{}) && s.egress != (model.Verdict{}) {
 		s.ingress = model.Verdict{}
@@ -157,7 +157,7 @@ func allowedIn(c *space.Course, denied sides) sides {
 	return s
 }
 
-func bothSides(c *space.Course) sides {
+func bothSides(c *packets.Course) sides {
 	s := sides{action: c.Action}
 	s.egress, _ = c.Deciding(model.Egress)
 	s.ingress, _ = c.Deciding(model.Ingress)

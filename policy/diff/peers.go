@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // Peers are one side of a change.
@@ -35,7 +35,7 @@ type names struct {
 	// serviceAddrs are the addresses of Services after the change.
 	serviceAddrs map[model.Ref][]netip.Addr
 	// ownedRanges is filled by owned.
-	ownedRanges []space.Range
+	ownedRanges []packets.Range
 }
 
 // namedSet is addresses that have a name: of a network set that is the same in
@@ -43,7 +43,7 @@ type names struct {
 type namedSet struct {
 	name   string
 	nets   []netip.Prefix // to show with the name, if there are few; nil for none
-	ranges []space.Range
+	ranges []packets.Range
 }
 
 func newNames(w *worlds, o Options) *names {
@@ -53,7 +53,7 @@ func newNames(w *worlds, o Options) *names {
 	}
 	found := map[model.Ref][]netip.Prefix{}
 	changed := map[model.Ref]bool{}
-	for _, e := range []*space.Evaluator{w.a, w.b} {
+	for _, e := range []*packets.Evaluator{w.a, w.b} {
 		for _, r := range e.Index().NetworkSets() {
 			nets := e.Index().NetworkSet(r)
 			if old, ok := found[r]; ok && !slices.Equal(old, nets) {
@@ -68,7 +68,7 @@ func newNames(w *worlds, o Options) *names {
 		}
 		s := namedSet{name: r.String(), nets: nets}
 		for _, p := range nets {
-			s.ranges = append(s.ranges, space.RangeOf(p))
+			s.ranges = append(s.ranges, packets.RangeOf(p))
 		}
 		n.sets = append(n.sets, s)
 	}
@@ -87,13 +87,13 @@ func newNames(w *worlds, o Options) *names {
 // that is alone there is not missed here.
 func (n *names) peers(m, other members, kind Kind, families []uint8) Peers {
 	p := Peers{Endpoints: n.endpoints(m), members: m}
-	var ranges []space.Range
+	var ranges []packets.Range
 	for _, i := range m {
 		if x := &n.atoms[i]; x.group >= 0 {
 			ranges = append(ranges, n.groups[x.group].Ranges...)
 		}
 	}
-	p.Nets = space.Prefixes(ranges)
+	p.Nets = packets.Prefixes(ranges)
 	p.OnlyAddresses = n.onlyAddresses(m, kind, families)
 	p.Text = n.text(m, other, kind, families, &p)
 	return p
@@ -286,7 +286,7 @@ func (l *listing) brief(everything string) (string, bool) {
 // outside names outside addresses: by network sets that are wholly in, by
 // blocks, or by the blocks that are not in.
 func (n *names) outside(m members, nets []netip.Prefix, kind Kind, families []uint8) string {
-	var missing []space.Range
+	var missing []packets.Range
 	rest := false // addresses that nothing names are in
 	for i := range n.atoms {
 		x := &n.atoms[i]
@@ -303,9 +303,9 @@ func (n *names) outside(m members, nets []netip.Prefix, kind Kind, families []ui
 		list, _ := n.blocks(missing, families)
 		return "outside addresses but " + cut(list)
 	}
-	var in []space.Range
+	var in []packets.Range
 	for _, p := range nets {
-		in = append(in, space.RangeOf(p))
+		in = append(in, packets.RangeOf(p))
 	}
 	list, filled := n.blocks(in, families)
 	if filled {
@@ -316,12 +316,12 @@ func (n *names) outside(m members, nets []netip.Prefix, kind Kind, families []ui
 
 // fill closes gaps that are nothing but addresses of endpoints, for texts that
 // speak of outside addresses anyway.
-func (n *names) fill(rs []space.Range) []space.Range {
-	var out []space.Range
-	for _, r := range space.Join(rs) {
+func (n *names) fill(rs []packets.Range) []packets.Range {
+	var out []packets.Range
+	for _, r := range packets.Join(rs) {
 		if k := len(out); k > 0 && out[k-1].To.BitLen() == r.From.BitLen() {
-			gap := []space.Range{{From: out[k-1].To.Next(), To: r.From.Prev()}}
-			if len(space.Without(gap, n.owned())) == 0 {
+			gap := []packets.Range{{From: out[k-1].To.Next(), To: r.From.Prev()}}
+			if len(packets.Without(gap, n.owned())) == 0 {
 				out[k-1].To = r.To
 				continue
 			}
@@ -334,7 +334,7 @@ func (n *names) fill(rs []space.Range) []space.Range {
 // blocks names network sets whose addresses of the families lie within the
 // ranges, and what is left as blocks. filled says whether the blocks include
 // addresses of endpoints.
-func (n *names) blocks(rs []space.Range, families []uint8) (list []string, filled bool) {
+func (n *names) blocks(rs []packets.Range, families []uint8) (list []string, filled bool) {
 	list, filled = n.blocksBeside(n.sets, rs, families)
 	// To name the unused addresses of pods may tear a block apart.
 	if whole, f := n.blocksBeside(n.sets[:len(n.sets)-1], rs, families); len(whole) <= len(list) {
@@ -343,20 +343,20 @@ func (n *names) blocks(rs []space.Range, families []uint8) (list []string, fille
 	return list, filled
 }
 
-func (n *names) blocksBeside(sets []namedSet, rs []space.Range, families []uint8) (list []string, filled bool) {
+func (n *names) blocksBeside(sets []namedSet, rs []packets.Range, families []uint8) (list []string, filled bool) {
 	left := rs
 	for i := range sets {
 		s := &sets[i]
-		mine := slices.DeleteFunc(space.Without(s.ranges, n.owned()), func(r space.Range) bool {
+		mine := slices.DeleteFunc(packets.Without(s.ranges, n.owned()), func(r packets.Range) bool {
 			return !slices.Contains(families, familyOf(r.From))
 		})
-		if len(mine) == 0 || len(space.Without(mine, left)) > 0 {
+		if len(mine) == 0 || len(packets.Without(mine, left)) > 0 {
 			continue
 		}
 		list = append(list, s.text(families))
-		left = space.Without(left, mine)
+		left = packets.Without(left, mine)
 	}
-	left = space.Join(left)
+	left = packets.Join(left)
 	whole := n.fill(left)
 	for _, family := range families {
 		list = append(list, plain(ofRanges(whole, family))...)
@@ -378,18 +378,18 @@ func (s *namedSet) text(families []uint8) string {
 	return s.name + " (" + joined(nets) + ")"
 }
 
-func ofRanges(rs []space.Range, family uint8) []space.Range {
-	return slices.DeleteFunc(slices.Clone(rs), func(r space.Range) bool { return familyOf(r.From) != family })
+func ofRanges(rs []packets.Range, family uint8) []packets.Range {
+	return slices.DeleteFunc(slices.Clone(rs), func(r packets.Range) bool { return familyOf(r.From) != family })
 }
 
 // plain writes ranges of one family as blocks, or as one block and what lacks
 // of it where that is shorter.
-func plain(rs []space.Range) []string {
+func plain(rs []packets.Range) []string {
 	if len(rs) == 0 {
 		return nil
 	}
 	var out []string
-	blocks := space.Prefixes(rs)
+	blocks := packets.Prefixes(rs)
 	for _, p := range blocks {
 		out = append(out, p.String())
 	}
@@ -398,7 +398,7 @@ func plain(rs []space.Range) []string {
 	for !hull.Contains(last) {
 		hull = netip.PrefixFrom(first, hull.Bits()-1).Masked()
 	}
-	missing := space.Prefixes(space.Without([]space.Range{space.RangeOf(hull)}, rs))
+	missing := packets.Prefixes(packets.Without([]packets.Range{packets.RangeOf(hull)}, rs))
 	if len(missing) > 0 && len(missing) <= maxNames && len(missing)+1 < len(blocks) {
 		return []string{hull.String() + " but " + strings.ReplaceAll(joined(missing), ", ", " and ")}
 	}
@@ -414,14 +414,14 @@ func joined(nets []netip.Prefix) string {
 }
 
 // owned are the addresses of endpoints: all that is in no group.
-func (n *names) owned() []space.Range {
+func (n *names) owned() []packets.Range {
 	if n.ownedRanges == nil {
-		var outside []space.Range
+		var outside []packets.Range
 		for _, g := range n.groups {
 			outside = append(outside, g.Ranges...)
 		}
-		whole := []space.Range{space.RangeOf(netip.MustParsePrefix("0.0.0.0/0")), space.RangeOf(netip.MustParsePrefix("::/0"))}
-		n.ownedRanges = space.Without(whole, outside)
+		whole := []packets.Range{packets.RangeOf(netip.MustParsePrefix("0.0.0.0/0")), packets.RangeOf(netip.MustParsePrefix("::/0"))}
+		n.ownedRanges = packets.Without(whole, outside)
 	}
 	return n.ownedRanges
 }

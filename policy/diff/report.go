@@ -7,7 +7,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // Options of a comparison.
@@ -16,7 +16,7 @@ type Options struct {
 	Decisions bool
 	// ServicesBefore and ServicesAfter are the Services of each world. Where both have
 	// one, changes before its address is translated are compared.
-	ServicesBefore, ServicesAfter []space.Service
+	ServicesBefore, ServicesAfter []packets.Service
 }
 
 // Kind of a change.
@@ -119,7 +119,7 @@ const (
 
 // Traffic is a space in a report: in JSON its text and its boxes.
 type Traffic struct {
-	Space space.Space
+	Space packets.Space
 	// family that it is limited to, or 0.
 	family uint8
 }
@@ -130,8 +130,8 @@ func (t Traffic) String() string { return t.Space.Describe(t.family) }
 // MarshalJSON writes {"text": …, "boxes": […]}.
 func (t Traffic) MarshalJSON() ([]byte, error) {
 	return json.Marshal(struct {
-		Text  string      `json:"text"`
-		Boxes []space.Box `json:"boxes"`
+		Text  string        `json:"text"`
+		Boxes []packets.Box `json:"boxes"`
 	}{t.String(), t.Space.Boxes()})
 }
 
@@ -175,7 +175,7 @@ func compareChanges(x, y Change) int {
 // rank puts changes to Services that resolve names before others: without names,
 // nothing works.
 func (c *Change) rank() int {
-	if slices.ContainsFunc(c.To.Services, space.ResolvesNames) {
+	if slices.ContainsFunc(c.To.Services, packets.ResolvesNames) {
 		return 0
 	}
 	return 1

@@ -9,7 +9,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // serviceAddr is an address of a Service that both worlds have, with the ports that
@@ -17,8 +17,8 @@ import (
 type serviceAddr struct {
 	ref    model.Ref
 	family uint8
-	a, b   *space.Party
-	ports  [][2]space.ServicePort
+	a, b   *packets.Party
+	ports  [][2]packets.ServicePort
 }
 
 // services compares which Services pods reach, as far as policies decide before the
@@ -57,7 +57,7 @@ func (d *differ) services(n *names, classes []*class) []Change {
 // serviceAddrs pairs the Services of both worlds. Addresses of pods and hosts are
 // left out: they are compared as such.
 func (d *differ) serviceAddrs() []serviceAddr {
-	after := map[model.Ref]*space.Service{}
+	after := map[model.Ref]*packets.Service{}
 	for i := range d.opts.ServicesAfter {
 		after[d.opts.ServicesAfter[i].Ref] = &d.opts.ServicesAfter[i]
 	}
@@ -68,10 +68,10 @@ func (d *differ) serviceAddrs() []serviceAddr {
 		if b == nil {
 			continue
 		}
-		var ports [][2]space.ServicePort
+		var ports [][2]packets.ServicePort
 		for _, p := range a.Ports {
-			if j := slices.IndexFunc(b.Ports, func(q space.ServicePort) bool { return p.Protocol == q.Protocol && p.Port == q.Port }); j >= 0 {
-				ports = append(ports, [2]space.ServicePort{p, b.Ports[j]})
+			if j := slices.IndexFunc(b.Ports, func(q packets.ServicePort) bool { return p.Protocol == q.Protocol && p.Port == q.Port }); j >= 0 {
+				ports = append(ports, [2]packets.ServicePort{p, b.Ports[j]})
 			}
 		}
 		for _, family := range []uint8{4, 6} {
@@ -91,11 +91,11 @@ func (d *differ) serviceAddrs() []serviceAddr {
 
 // toService compares what a pod sends to an address of a Service. before and after are
 // the fates of all that it sends there before translation, in each world.
-func (d *differ) toService(x *atom, s *serviceAddr, before, after *space.Fate) []delta {
+func (d *differ) toService(x *atom, s *serviceAddr, before, after *packets.Fate) []delta {
 	var out []delta
 	for i := range s.ports {
 		p := &s.ports[i]
-		all := space.DstPorts(p[0].Protocol, p[0].Port, p[0].Port)
+		all := packets.DstPorts(p[0].Protocol, p[0].Port, p[0].Port)
 		openA, openB := all, all
 		if len(p[0].Endpoints) > 0 {
 			openA = open(d.a, x.a, s.a, &p[0])
@@ -125,8 +125,8 @@ func (d *differ) toService(x *atom, s *serviceAddr, before, after *space.Fate) [
 
 // open is what a pod may send to a port of a Service so that at least one of its
 // endpoints gets it.
-func open(e *space.Evaluator, pod, named *space.Party, p *space.ServicePort) space.Space {
-	var out space.Space
+func open(e *packets.Evaluator, pod, named *packets.Party, p *packets.ServicePort) packets.Space {
+	var out packets.Space
 	for _, to := range p.Endpoints {
 		if to.Addr().Is4() != pod.Addr.Is4() {
 			continue
@@ -174,7 +174,7 @@ func (n *names) serviceChanges(byKey map[string]*serviceChange) []Change {
 	var out []Change
 	at := map[string]int{}
 	for _, c := range list {
-		key := appendSides(appendSides(fmt.Appendf(nil, "%d %t\n", c.kind.rank(), space.ResolvesNames(c.service)), c.before), c.after)
+		key := appendSides(appendSides(fmt.Appendf(nil, "%d %t\n", c.kind.rank(), packets.ResolvesNames(c.service)), c.before), c.after)
 		key = c.space.AppendKey(key)
 		for _, i := range c.from {
 			key = binary.AppendUvarint(key, uint64(i))

@@ -12,22 +12,22 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
 // randomServices are Services with endpoints at random addresses, known or not.
-func randomServices(rng *rand.Rand, flows []model.Flow) []space.Service {
+func randomServices(rng *rand.Rand, flows []model.Flow) []packets.Service {
 	addrs := [][]string{{"198.51.100.1", "10.0.0.1", "203.0.113.7"}, {"2001:db8::1", "fd00:7::1"}}
-	var out []space.Service
+	var out []packets.Service
 	for i, name := range []string{"kube-dns", "web", "none"} {
-		s := space.Service{Ref: model.Ref{Kind: model.KindService, Namespace: []string{"kube-system", "a", "a"}[i], Name: name}}
+		s := packets.Service{Ref: model.Ref{Kind: model.KindService, Namespace: []string{"kube-system", "a", "a"}[i], Name: name}}
 		for _, family := range addrs {
 			s.Addrs = append(s.Addrs, netip.MustParseAddr(family[rng.IntN(len(family))]))
 		}
 		for port := range uint16(3) {
-			p := space.ServicePort{Protocol: []model.Protocol{model.TCP, model.UDP}[rng.IntN(2)], Port: 53 + port}
+			p := packets.ServicePort{Protocol: []model.Protocol{model.TCP, model.UDP}[rng.IntN(2)], Port: 53 + port}
 			for range rng.IntN(4) {
 				p.Endpoints = append(p.Endpoints, netip.AddrPortFrom(flows[rng.IntN(len(flows))].Dst, []uint16{53, 80, 8080}[rng.IntN(3)]))
 			}
@@ -153,7 +153,7 @@ func outside(ix *index.Index, a netip.Addr) bool {
 	return !end.IsHost() && end.Pod() == model.Ref{}
 }
 
-func checkService(t *testing.T, seed uint64, a, b *index.Index, r *Report, x *atom, f model.Flow, service model.Ref, addr netip.Addr, p space.ServicePort, kinds map[Kind]int) {
+func checkService(t *testing.T, seed uint64, a, b *index.Index, r *Report, x *atom, f model.Flow, service model.Ref, addr netip.Addr, p packets.ServicePort, kinds map[Kind]int) {
 	t.Helper()
 	f.Dst, f.Protocol, f.DstPort = addr, p.Protocol, p.Port
 	wasDenied, was := reaches(a, f, p.Endpoints)

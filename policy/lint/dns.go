@@ -7,7 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // dnsPort is a port at which names are resolved.
@@ -18,8 +18,8 @@ type dnsPort struct {
 
 // dnsServers are the pods that resolve names, and their ports. They are known
 // by the label that every Kubernetes distribution's DNS carries.
-func (l *linter) dnsServers() []*space.Party {
-	var out []*space.Party
+func (l *linter) dnsServers() []*packets.Party {
+	var out []*packets.Party
 	for _, p := range l.parties {
 		if p.Pod == nil || p.Pod.Ref.Namespace != "kube-system" && !strings.Contains(p.Pod.Ref.Namespace, "dns") {
 			continue
@@ -34,7 +34,7 @@ func (l *linter) dnsServers() []*space.Party {
 // portsOf are the ports at which a server takes queries: those that it calls
 // dns, for packets meet policies after the Service's address has been
 // translated; else 53.
-func portsOf(server *space.Party) []dnsPort {
+func portsOf(server *packets.Party) []dnsPort {
 	var out []dnsPort
 	if server != nil {
 		for _, np := range server.Pod.Ports {
@@ -128,13 +128,13 @@ func (l *linter) dns() {
 
 // seenAs is a peer and what a chain sees of it.
 type seenAs struct {
-	*space.Party
+	*packets.Party
 	view int32
 }
 
 // dnsTargets are the peers that pods with a chain ask. Of peers that the chain sees alike
 // two are enough, for one of them may be the pod itself; but servers have ports of their own.
-func (l *linter) dnsTargets(c index.Chain, targets []*space.Party, servers bool) []seenAs {
+func (l *linter) dnsTargets(c index.Chain, targets []*packets.Party, servers bool) []seenAs {
 	type key struct {
 		view int32
 		is4  bool
@@ -155,7 +155,7 @@ type viewKey struct{ chain, src, dst int32 }
 // answer is the denials of DNS over UDP and over TCP, nil where it is allowed.
 type answer [2]*model.Verdict
 
-func noDNS(by model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []model.Ref, servers []*space.Party) Finding {
+func noDNS(by model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []model.Ref, servers []*packets.Party) Finding {
 	what, effect := "DNS", "they cannot resolve names"
 	if tcp {
 		what, effect = "DNS over TCP", "long answers cannot be resolved"

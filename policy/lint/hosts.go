@@ -5,12 +5,12 @@ import (
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // ask says what the egress policy of a pod makes of queries to a server.
-func (l *linter) ask(c index.Chain, pod, server *space.Party, known bool) answer {
+func (l *linter) ask(c index.Chain, pod, server *packets.Party, known bool) answer {
 	var ports []dnsPort
 	if known {
 		ports = portsOf(server)
@@ -98,7 +98,7 @@ func (l *linter) deniesAll(r model.Ref, eff *index.Effective) {
 func (l *linter) failsafes() {
 	type tally struct {
 		rule           *index.Rule
-		rest, overlaps space.Space
+		rest, overlaps packets.Space
 	}
 	found := map[ruleKey]*tally{}
 	var order []ruleKey
@@ -119,7 +119,7 @@ func (l *linter) failsafes() {
 					s, d = own, peer
 				}
 				safe := l.e.FailsafeSpace(c.Direction, peer.Addr)
-				l.e.Walk(c.Chain, c.Direction, c.endOfTier(), s, d, func(p space.Passage) {
+				l.e.Walk(c.Chain, c.Direction, c.endOfTier(), s, d, func(p packets.Passage) {
 					if p.Policy < 0 {
 						return
 					}
@@ -148,7 +148,7 @@ func (l *linter) failsafes() {
 
 // failsafeFinding is what to say of a rule of a host policy: overlaps is what of
 // its traffic is failsafe, rest is what is not.
-func failsafeFinding(k ruleKey, rule *index.Rule, rest, overlaps space.Space) (Finding, bool) {
+func failsafeFinding(k ruleKey, rule *index.Rule, rest, overlaps packets.Space) (Finding, bool) {
 	if overlaps.IsEmpty() {
 		return Finding{}, false
 	}
@@ -173,17 +173,17 @@ func failsafeFinding(k ruleKey, rule *index.Rule, rest, overlaps space.Space) (F
 }
 
 // hostAddrs are the addresses of hosts that a chain guards.
-func (l *linter) hostAddrs(c *ownChain) []*space.Party {
+func (l *linter) hostAddrs(c *ownChain) []*packets.Party {
 	if c.Stage == model.StageHost {
 		return c.own
 	}
 	number := l.e.Number(c.Chain, c.Direction)
-	var out []*space.Party
+	var out []*packets.Party
 	for _, p := range l.parties {
 		if !p.Host || p.Effective == nil {
 			continue
 		}
-		for _, x := range space.Chains(p.Effective) {
+		for _, x := range packets.Chains(p.Effective) {
 			if x.Stage == c.Stage && x.Direction == c.Direction && l.e.Number(x.Chain, x.Direction) == number {
 				out = append(out, p)
 			}
@@ -195,7 +195,7 @@ func (l *linter) hostAddrs(c *ownChain) []*space.Party {
 // untracked reports doNotTrack rules that allow connections whose replies are
 // denied: without tracking, a reply is a packet like any other.
 func (l *linter) untracked() {
-	found := map[ruleKey]space.Space{}
+	found := map[ruleKey]packets.Space{}
 	var order []ruleKey
 	for i := range l.chains {
 		c := &l.chains[i]
@@ -211,7 +211,7 @@ func (l *linter) untracked() {
 				if c.Direction == model.Egress {
 					s, d = own, peer
 				}
-				var back space.Space // what the host's policy denies of replies
+				var back packets.Space // what the host's policy denies of replies
 				for _, r := range l.e.Decide(d, s) {
 					if r.Decision.Action == model.Deny && deniedBy(&r.Decision, own) {
 						back = back.Union(r.Space)
@@ -220,7 +220,7 @@ func (l *linter) untracked() {
 				if back.IsEmpty() {
 					continue
 				}
-				l.e.Walk(c.Chain, c.Direction, false, s, d, func(p space.Passage) {
+				l.e.Walk(c.Chain, c.Direction, false, s, d, func(p packets.Passage) {
 					if p.Policy < 0 || p.Action != model.Allow {
 						return
 					}
@@ -247,7 +247,7 @@ func (l *linter) untracked() {
 }
 
 // deniedBy says whether a connection is denied by the policy of a host.
-func deniedBy(d *model.Decision, host *space.Party) bool {
+func deniedBy(d *model.Decision, host *packets.Party) bool {
 	for _, v := range d.Stages {
 		if v.Action == model.Deny {
 			return host.Guard != nil && v.Endpoint == host.Guard.Ref

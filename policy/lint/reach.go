@@ -7,7 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // ruleKey names one rule of an object.
@@ -67,7 +67,7 @@ func (l *linter) reach() {
 
 // follow evaluates a chain for each pair of kinds of addresses.
 func (l *linter) follow(c *ownChain, fates map[ruleKey]*fate) {
-	var sources, destinations []*space.Party
+	var sources, destinations []*packets.Party
 	if c.Direction == model.Ingress {
 		sources, destinations = l.distinct(c, l.kinds, false), l.distinct(c, c.own, true)
 	} else {
@@ -111,13 +111,13 @@ func (l *linter) followSelf(fates map[ruleKey]*fate) {
 }
 
 // distinct leaves one of the parties that the chain sees alike.
-func (l *linter) distinct(c *ownChain, parties []*space.Party, dst bool) []*space.Party {
+func (l *linter) distinct(c *ownChain, parties []*packets.Party, dst bool) []*packets.Party {
 	type key struct {
 		view int32
 		is4  bool
 	}
 	seen := map[key]bool{}
-	var out []*space.Party
+	var out []*packets.Party
 	for _, p := range parties {
 		k := key{l.e.View(c.Chain, c.Direction, dst, p), p.Addr.Is4()}
 		if !seen[k] {
@@ -132,12 +132,12 @@ func (l *linter) distinct(c *ownChain, parties []*space.Party, dst bool) []*spac
 type taken struct {
 	by    ruleKey
 	at    place
-	space space.Space
+	space packets.Space
 }
 
-func (l *linter) walk(c *ownChain, s, d *space.Party, fates map[ruleKey]*fate) {
+func (l *linter) walk(c *ownChain, s, d *packets.Party, fates map[ruleKey]*fate) {
 	var before []taken
-	l.e.Walk(c.Chain, c.Direction, c.endOfTier(), s, d, func(p space.Passage) {
+	l.e.Walk(c.Chain, c.Direction, c.endOfTier(), s, d, func(p packets.Passage) {
 		t := &c.Chain[p.Tier]
 		if p.Policy < 0 {
 			if p.Action == model.Deny {
@@ -160,7 +160,7 @@ func (l *linter) walk(c *ownChain, s, d *space.Party, fates map[ruleKey]*fate) {
 			fates[k] = f
 		}
 		// Between addresses of one family, the other's ICMP does not exist.
-		match := p.Match.Intersect(space.Family(familyOf(s)))
+		match := p.Match.Intersect(packets.Family(familyOf(s)))
 		if match.IsEmpty() {
 			return
 		}
@@ -182,7 +182,7 @@ func (l *linter) walk(c *ownChain, s, d *space.Party, fates map[ruleKey]*fate) {
 	})
 }
 
-func familyOf(p *space.Party) uint8 {
+func familyOf(p *packets.Party) uint8 {
 	if p.Addr.Is4() {
 		return 4
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/translate"
 )
 
@@ -82,7 +82,7 @@ func contradiction(m *model.Match) string {
 	switch {
 	case m.Never:
 		return ""
-	case space.Static(m).IsEmpty():
+	case packets.Static(m).IsEmpty():
 		return "its protocols, ports and types exclude each other"
 	}
 	var families []uint8
@@ -98,7 +98,7 @@ func contradiction(m *model.Match) string {
 			})
 		}
 	}
-	if len(families) == 1 && space.Static(m).Intersect(space.Family(families[0])).IsEmpty() {
+	if len(families) == 1 && packets.Static(m).Intersect(packets.Family(families[0])).IsEmpty() {
 		return fmt.Sprintf("there is no %s in IPv%d", m.Protocol, families[0])
 	}
 	for _, side := range []struct {
@@ -114,19 +114,19 @@ func contradiction(m *model.Match) string {
 			}
 			continue
 		}
-		var in, not []space.Range
+		var in, not []packets.Range
 		for _, n := range side.peer.Nets {
 			if m.IPVersion == 0 || (m.IPVersion == 4) == n.Addr().Is4() {
-				in = append(in, space.RangeOf(n))
+				in = append(in, packets.RangeOf(n))
 			}
 		}
 		for _, n := range side.peer.NotNets {
-			not = append(not, space.RangeOf(n))
+			not = append(not, packets.RangeOf(n))
 		}
 		switch {
 		case len(in) == 0:
 			return fmt.Sprintf("no %s net is of IP version %d", side.name, m.IPVersion)
-		case len(space.Without(in, not)) == 0:
+		case len(packets.Without(in, not)) == 0:
 			return fmt.Sprintf("the %s notNets exclude all of its nets", side.name)
 		}
 	}
@@ -135,16 +135,16 @@ func contradiction(m *model.Match) string {
 
 // coversAll reports whether address blocks are all addresses of the families.
 func coversAll(nets []netip.Prefix, families []uint8) bool {
-	var not []space.Range
+	var not []packets.Range
 	for _, n := range nets {
-		not = append(not, space.RangeOf(n))
+		not = append(not, packets.RangeOf(n))
 	}
 	for _, v := range families {
 		whole := netip.PrefixFrom(netip.IPv4Unspecified(), 0)
 		if v == 6 {
 			whole = netip.PrefixFrom(netip.IPv6Unspecified(), 0)
 		}
-		if len(space.Without([]space.Range{space.RangeOf(whole)}, not)) > 0 {
+		if len(packets.Without([]packets.Range{packets.RangeOf(whole)}, not)) > 0 {
 			return false
 		}
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // Run looks at all objects of an Index as of its last Flush. All endpoints must
@@ -19,7 +19,7 @@ import (
 // Findings that need endpoints (selects-nothing and the like) are left out if
 // there are none: a folder of policies alone is no cluster. The result is
 // sorted by object and field.
-func Run(ix *index.Index, problems []model.Problem, known []model.Ref, services []space.Service) []Finding {
+func Run(ix *index.Index, problems []model.Problem, known []model.Ref, services []packets.Service) []Finding {
 	l := newLinter(ix, known)
 	l.services = services
 	l.findings = Problems(problems)
@@ -64,14 +64,14 @@ func Problems(problems []model.Problem) []Finding {
 
 type linter struct {
 	ix       *index.Index
-	e        *space.Evaluator
+	e        *packets.Evaluator
 	known    map[model.Ref]bool
-	services []space.Service
+	services []packets.Service
 	findings []Finding
 
 	// parties are the addresses of endpoints and nodes; peers are these and one
 	// of each group of outside addresses; kinds are one of all peers that rules see alike.
-	parties, peers, kinds []*space.Party
+	parties, peers, kinds []*packets.Party
 	// resolved are the policies that apply to any endpoint, with their sets.
 	resolved map[model.Ref]*index.Policy
 	chains   []ownChain
@@ -84,7 +84,7 @@ type linter struct {
 // ownChain is a chain and the addresses of the endpoints that have it.
 type ownChain struct {
 	index.StageChain
-	own []*space.Party
+	own []*packets.Party
 }
 
 // selected returns the endpoints that a policy selects, sorted.
@@ -100,7 +100,7 @@ func (l *linter) selected(p model.Ref) []model.Ref {
 func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
 func newLinter(ix *index.Index, known []model.Ref) *linter {
-	l := &linter{ix: ix, e: space.NewEvaluator(ix), known: map[model.Ref]bool{}, resolved: map[model.Ref]*index.Policy{}, selections: map[model.Ref][]model.Ref{}}
+	l := &linter{ix: ix, e: packets.NewEvaluator(ix), known: map[model.Ref]bool{}, resolved: map[model.Ref]*index.Policy{}, selections: map[model.Ref][]model.Ref{}}
 	for _, r := range known {
 		l.known[r] = true
 	}
@@ -120,7 +120,7 @@ func newLinter(ix *index.Index, known []model.Ref) *linter {
 		l.parties = append(l.parties, l.e.Party(a))
 	}
 	l.peers = slices.Clone(l.parties)
-	for _, g := range space.Cut(l.e) {
+	for _, g := range packets.Cut(l.e) {
 		l.peers = append(l.peers, l.e.Party(g.Addr))
 	}
 	l.kinds = l.e.Distinct(l.peers)
@@ -137,7 +137,7 @@ func (l *linter) collectChains() {
 	}
 	index := map[key]int{}
 	// A host endpoint of all interfaces guards addresses that are not its own.
-	addrs := map[model.Ref][]*space.Party{}
+	addrs := map[model.Ref][]*packets.Party{}
 	for _, p := range l.parties {
 		switch {
 		case p.Pod != nil:
@@ -151,7 +151,7 @@ func (l *linter) collectChains() {
 		if eff == nil {
 			continue
 		}
-		for _, c := range space.Chains(eff) {
+		for _, c := range packets.Chains(eff) {
 			k := key{l.e.Number(c.Chain, c.Direction), c.Stage, c.Direction}
 			i, ok := index[k]
 			if !ok {

@@ -6,7 +6,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // serviceSlips reports rules that mean what is sent to a Service as it is sent, while
@@ -33,7 +33,7 @@ func (l *linter) serviceAddresses(p *model.Policy, r *model.Rule) {
 		if wide := 12; net.Bits() < wide || !net.Addr().Is4() && net.Bits() < 4*wide {
 			continue // it means more than Services, whatever is known
 		}
-		if slices.ContainsFunc(l.parties, func(x *space.Party) bool { return net.Contains(x.Addr) }) {
+		if slices.ContainsFunc(l.parties, func(x *packets.Party) bool { return net.Contains(x.Addr) }) {
 			continue
 		}
 		var held []model.Ref
@@ -83,17 +83,17 @@ func (l *linter) servicePorts(p *model.Policy, dir model.Direction) {
 
 // meansEndpoints reports whether all endpoints of a Service's port are receivers of a
 // rule, and none of them has the Service's port itself.
-func (l *linter) meansEndpoints(p *model.Policy, dir model.Direction, rule int, sp *space.ServicePort) bool {
-	var to func(netip.Addr, *space.Party) bool
+func (l *linter) meansEndpoints(p *model.Policy, dir model.Direction, rule int, sp *packets.ServicePort) bool {
+	var to func(netip.Addr, *packets.Party) bool
 	switch r := l.resolved[p.Ref]; {
 	case dir == model.Ingress:
 		selected := l.selected(p.Ref)
-		to = func(_ netip.Addr, x *space.Party) bool { return slices.Contains(selected, x.Pod.Ref) }
+		to = func(_ netip.Addr, x *packets.Party) bool { return slices.Contains(selected, x.Pod.Ref) }
 	case r == nil || rule >= len(r.Egress) || r.Egress[rule].Destination.Selector == nil:
 		return false
 	default:
 		set := r.Egress[rule].Destination.Selector
-		to = func(a netip.Addr, _ *space.Party) bool { return set.Contains(a, 0, 0) }
+		to = func(a netip.Addr, _ *packets.Party) bool { return set.Contains(a, 0, 0) }
 	}
 	for _, e := range sp.Endpoints {
 		x := l.e.Party(e.Addr())
@@ -106,7 +106,7 @@ func (l *linter) meansEndpoints(p *model.Policy, dir model.Direction, rule int, 
 }
 
 // anyPort reports whether a rule is about the port that an endpoint has.
-func anyPort(rules []model.Rule, sp *space.ServicePort) bool {
+func anyPort(rules []model.Rule, sp *packets.ServicePort) bool {
 	for i := range rules {
 		m := &rules[i].Match
 		if m.Protocol != 0 && m.Protocol != sp.Protocol {

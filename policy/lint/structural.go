@@ -6,7 +6,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // structural says whether a rule is hidden whatever endpoints there will be:
@@ -55,13 +55,13 @@ func sameVariant(p, q *model.Policy) bool {
 
 // covered says whether rules that match wherever r does cover all that it can match.
 func covered(r *model.Rule, by []model.Rule) bool {
-	rest := space.Static(&r.Match)
+	rest := packets.Static(&r.Match)
 	for i := range by {
 		q := &by[i]
 		if q.Action == model.Log || q.Match.Never || !implies(&r.Match, &q.Match) {
 			continue
 		}
-		if rest = rest.Subtract(space.Static(&q.Match)); rest.IsEmpty() {
+		if rest = rest.Subtract(packets.Static(&q.Match)); rest.IsEmpty() {
 			return true
 		}
 	}

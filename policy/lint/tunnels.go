@@ -6,7 +6,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
@@ -66,7 +66,7 @@ func (l *linter) closers(n *model.Node, t model.Tunnel) []model.Ref {
 			continue
 		}
 		for _, peer := range l.otherNodes(own) {
-			for _, ends := range [2][2]*space.Party{{own, peer}, {peer, own}} {
+			for _, ends := range [2][2]*packets.Party{{own, peer}, {peer, own}} {
 				f := model.Flow{Src: ends[0].Addr, Dst: ends[1].Addr, Protocol: t.Protocol, SrcPort: 40000, DstPort: t.Port}
 				if t.Port == 0 {
 					f.SrcPort = 0
@@ -87,9 +87,9 @@ func (l *linter) closers(n *model.Node, t model.Tunnel) []model.Ref {
 
 // otherNodes are addresses of other nodes, one of all that the policies of a
 // host see alike.
-func (l *linter) otherNodes(own *space.Party) []*space.Party {
+func (l *linter) otherNodes(own *packets.Party) []*packets.Party {
 	seen := map[string]bool{}
-	var out []*space.Party
+	var out []*packets.Party
 	for _, p := range l.parties {
 		if !p.Host || p.Node == own.Node || p.Addr.Is4() != own.Addr.Is4() {
 			continue

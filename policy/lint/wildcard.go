@@ -8,13 +8,13 @@ import (
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // wildcards looks at the policies of host endpoints "*", which guard the
 // interfaces of pods too: what these policies deny of pods' packets.
 func (l *linter) wildcards() {
-	w := &wildcards{linter: l, denied: map[wildcardKey]*deniedPods{}, local: map[string][]*space.Party{}, peersOf: map[string][][]*space.Party{}}
+	w := &wildcards{linter: l, denied: map[wildcardKey]*deniedPods{}, local: map[string][]*packets.Party{}, peersOf: map[string][][]*packets.Party{}}
 	for _, p := range l.parties {
 		if p.Pod != nil {
 			w.local[p.Pod.Node] = append(w.local[p.Pod.Node], p)
@@ -57,10 +57,10 @@ func (l *linter) wildcards() {
 type wildcards struct {
 	*linter
 	denied map[wildcardKey]*deniedPods
-	local  map[string][]*space.Party // pods by node
+	local  map[string][]*packets.Party // pods by node
 	// peersOf are the peers that the stages of a host endpoint see alike, by the
 	// numbers of these stages: most nodes have the same.
-	peersOf map[string][][]*space.Party
+	peersOf map[string][][]*packets.Party
 }
 
 // wildcardKey is a policy in one of the stages that pods' packets now meet.
@@ -73,7 +73,7 @@ type wildcardKey struct {
 
 // deniedPods is what a policy denies of pods' packets.
 type deniedPods struct {
-	traffic space.Space
+	traffic packets.Space
 	addrs   []netip.Addr // of service
 	pods    []model.Ref
 	hosts   []model.Ref
@@ -104,12 +104,12 @@ func (w *wildcards) endpoint(host *model.Endpoint, stages []index.StageChain) {
 			}
 			open := w.early(host, early, pods, peers[0], model.Ref{})
 			// To and from the node itself nothing is forwarded.
-			i := slices.IndexFunc(peers, func(p *space.Party) bool { return !p.Host || p.Node != host.Node })
+			i := slices.IndexFunc(peers, func(p *packets.Party) bool { return !p.Host || p.Node != host.Node })
 			if i < 0 {
 				continue
 			}
 			w.forward(host, forwardIn, pods, pods[0], peers[i], open)
-			w.forward(host, forwardOut, pods, peers[i], pods[0], space.Family(familyOf(peers[i])))
+			w.forward(host, forwardOut, pods, peers[i], pods[0], packets.Family(familyOf(peers[i])))
 		}
 		for service, addrs := range w.dnsServices() {
 			for _, a := range addrs {
@@ -122,9 +122,9 @@ func (w *wildcards) endpoint(host *model.Endpoint, stages []index.StageChain) {
 }
 
 // alike groups parties that some stages see alike.
-func (w *wildcards) alike(stages []index.StageChain, parties []*space.Party) [][]*space.Party {
+func (w *wildcards) alike(stages []index.StageChain, parties []*packets.Party) [][]*packets.Party {
 	index := map[string]int{}
-	var out [][]*space.Party
+	var out [][]*packets.Party
 	for _, p := range parties {
 		k := w.viewsOf(stages, p)
 		i, ok := index[k]
@@ -138,7 +138,7 @@ func (w *wildcards) alike(stages []index.StageChain, parties []*space.Party) [][
 	return out
 }
 
-func (w *wildcards) peerGroups(stages []index.StageChain) [][]*space.Party {
+func (w *wildcards) peerGroups(stages []index.StageChain) [][]*packets.Party {
 	var b strings.Builder
 	for _, c := range stages {
 		fmt.Fprintf(&b, "%s %d %d ", c.Stage, c.Direction, w.e.Number(c.Chain, c.Direction))
@@ -151,7 +151,7 @@ func (w *wildcards) peerGroups(stages []index.StageChain) [][]*space.Party {
 }
 
 // viewsOf is equal for parties that some stages, and failsafe ports, see alike.
-func (l *linter) viewsOf(stages []index.StageChain, p *space.Party) string {
+func (l *linter) viewsOf(stages []index.StageChain, p *packets.Party) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%t", p.Addr.Is4())
 	for _, c := range stages {
@@ -165,16 +165,16 @@ func (l *linter) viewsOf(stages []index.StageChain, p *space.Party) string {
 
 // early follows what pods send to a peer through the untracked and preDNAT
 // stages, after failsafe ports, and returns what they hand on.
-func (w *wildcards) early(host *model.Endpoint, stages []index.StageChain, pods []*space.Party, peer *space.Party, service model.Ref) space.Space {
-	open := space.Family(familyOf(peer))
+func (w *wildcards) early(host *model.Endpoint, stages []index.StageChain, pods []*packets.Party, peer *packets.Party, service model.Ref) packets.Space {
+	open := packets.Family(familyOf(peer))
 	if len(stages) > 0 {
 		open = open.Subtract(w.e.FailsafeSpace(model.Ingress, pods[0].Addr))
 	}
 	if service != (model.Ref{}) {
-		open = open.Intersect(space.DstPorts(model.UDP, 53, 53).Union(space.DstPorts(model.TCP, 53, 53)))
+		open = open.Intersect(packets.DstPorts(model.UDP, 53, 53).Union(packets.DstPorts(model.TCP, 53, 53)))
 	}
 	for _, c := range stages {
-		rest := w.e.Walk(c.Chain, c.Direction, false, pods[0], peer, func(p space.Passage) {
+		rest := w.e.Walk(c.Chain, c.Direction, false, pods[0], peer, func(p packets.Passage) {
 			if p.Policy < 0 || p.Action != model.Deny {
 				return
 			}
@@ -191,9 +191,9 @@ func (w *wildcards) early(host *model.Endpoint, stages []index.StageChain, pods 
 }
 
 // forward follows what is forwarded between pods and a peer.
-func (w *wildcards) forward(host *model.Endpoint, stages []index.StageChain, pods []*space.Party, src, dst *space.Party, open space.Space) {
+func (w *wildcards) forward(host *model.Endpoint, stages []index.StageChain, pods []*packets.Party, src, dst *packets.Party, open packets.Space) {
 	for _, c := range stages {
-		w.e.Walk(c.Chain, c.Direction, c.EndOfTier, src, dst, func(p space.Passage) {
+		w.e.Walk(c.Chain, c.Direction, c.EndOfTier, src, dst, func(p packets.Passage) {
 			denied := p.Match.Intersect(p.Reached).Intersect(open)
 			if p.Action != model.Deny || denied.IsEmpty() {
 				return
@@ -219,7 +219,7 @@ func lastEnforced(list []*index.Policy) *index.Policy {
 	return nil
 }
 
-func (w *wildcards) note(k wildcardKey, host *model.Endpoint, pods []*space.Party, peer *space.Party, denied space.Space) {
+func (w *wildcards) note(k wildcardKey, host *model.Endpoint, pods []*packets.Party, peer *packets.Party, denied packets.Space) {
 	d := w.denied[k]
 	if d == nil {
 		d = &deniedPods{family: familyOf(pods[0])}
@@ -250,7 +250,7 @@ func (l *linter) dnsServices() map[model.Ref][]netip.Addr {
 	out := map[model.Ref][]netip.Addr{}
 	for i := range l.services {
 		r, addrs := l.services[i].Ref, l.services[i].Addrs
-		if len(addrs) > 0 && space.ResolvesNames(r) {
+		if len(addrs) > 0 && packets.ResolvesNames(r) {
 			out[r] = addrs
 		}
 	}

@@ -1,4 +1,4 @@
-package space
+package packets
 
 // slab is the part of an area over one range of the first axis: the same set
 // of second coordinates for each.

@@ -1,4 +1,4 @@
-package space_test
+package packets_test
 
 import (
 	"math/rand/v2"
@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
@@ -41,7 +41,7 @@ func TestDecideAgainstSinglePackets(t *testing.T) {
 	}
 	for seed := range uint64(worlds) {
 		ix, flows := world(seed, 250)
-		e := space.NewEvaluator(ix)
+		e := packets.NewEvaluator(ix)
 		for _, f := range flows {
 			want := verdict.Decide(ix, f)
 			regions := e.Decide(e.Party(f.Src), e.Party(f.Dst))
@@ -71,14 +71,14 @@ func TestDecideCoversEverythingOnce(t *testing.T) {
 	for seed := range uint64(20) {
 		ix, flows := world(seed, 40)
 		for _, f := range flows {
-			var sum space.Space
-			for _, r := range space.Decide(ix, f.Src, f.Dst) {
+			var sum packets.Space
+			for _, r := range packets.Decide(ix, f.Src, f.Dst) {
 				if r.Space.IsEmpty() || !sum.Intersect(r.Space).IsEmpty() {
 					t.Fatalf("seed %d: %v -> %v: region %v is empty or overlaps", seed, f.Src, f.Dst, r.Space)
 				}
 				sum = sum.Union(r.Space)
 			}
-			if !sum.Equal(space.All()) {
+			if !sum.Equal(packets.All()) {
 				t.Fatalf("seed %d: %v -> %v: the regions make %v", seed, f.Src, f.Dst, sum)
 			}
 		}
@@ -90,9 +90,9 @@ func TestDecideCoversEverythingOnce(t *testing.T) {
 func TestCut(t *testing.T) {
 	for seed := range uint64(60) {
 		ix, flows := world(seed, 80)
-		e := space.NewEvaluator(ix)
-		groups := space.Cut(e)
-		groupOf := func(a netip.Addr) (found []space.External) {
+		e := packets.NewEvaluator(ix)
+		groups := packets.Cut(e)
+		groupOf := func(a netip.Addr) (found []packets.External) {
 			for _, g := range groups {
 				for _, r := range g.Ranges {
 					if r.Contains(a) {

@@ -1,4 +1,4 @@
-// Package space computes with sets of packets instead of single packets.
+// Package packets computes with sets of packets instead of single packets.
 //
 // A Space is the set of everything that two addresses can send each other:
 // protocol × source port × destination port, or ICMP type × code. It has one
@@ -12,4 +12,4 @@
 // Addresses that nothing tells apart need only one answer: Cut divides all
 // addresses that belong to nobody into such groups. Packages diff and lint are
 // built from these three.
-package space
+package packets

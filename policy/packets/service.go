@@ -1,4 +1,4 @@
-package space
+package packets
 
 import (
 	"net/netip"

@@ -1,4 +1,4 @@
-package space_test
+package packets_test
 
 import (
 	"math/rand/v2"
@@ -7,23 +7,23 @@ import (
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 func TestRedirect(t *testing.T) {
-	tcp := space.DstPorts(model.TCP, 80, 90).Intersect(space.SrcPorts(model.TCP, 1000, 2000)).Union(space.DstPorts(model.UDP, 80, 80))
+	tcp := packets.DstPorts(model.TCP, 80, 90).Intersect(packets.SrcPorts(model.TCP, 1000, 2000)).Union(packets.DstPorts(model.UDP, 80, 80))
 	for _, tt := range []struct {
 		name string
-		got  space.Space
-		want space.Space
+		got  packets.Space
+		want packets.Space
 	}{
-		{"one port, with its source ports", tcp.Redirect(model.TCP, 85, 8080), space.DstPorts(model.TCP, 8080, 8080).Intersect(space.SrcPorts(model.TCP, 1000, 2000))},
-		{"the same port", tcp.Redirect(model.UDP, 80, 80), space.DstPorts(model.UDP, 80, 80)},
-		{"a port that is not in it", tcp.Redirect(model.TCP, 91, 8080), space.Space{}},
-		{"another protocol", tcp.Redirect(model.SCTP, 80, 8080), space.Space{}},
-		{"no ports", space.All().Redirect(model.ICMPv4, 8, 0), space.Space{}},
-		{"a number", space.All().Redirect(89, 0, 0), space.Space{}},
+		{"one port, with its source ports", tcp.Redirect(model.TCP, 85, 8080), packets.DstPorts(model.TCP, 8080, 8080).Intersect(packets.SrcPorts(model.TCP, 1000, 2000))},
+		{"the same port", tcp.Redirect(model.UDP, 80, 80), packets.DstPorts(model.UDP, 80, 80)},
+		{"a port that is not in it", tcp.Redirect(model.TCP, 91, 8080), packets.Space{}},
+		{"another protocol", tcp.Redirect(model.SCTP, 80, 8080), packets.Space{}},
+		{"no ports", packets.All().Redirect(model.ICMPv4, 8, 0), packets.Space{}},
+		{"a number", packets.All().Redirect(89, 0, 0), packets.Space{}},
 	} {
 		if !tt.got.Equal(tt.want) {
 			t.Errorf("%s: got %v, want %v", tt.name, tt.got, tt.want)
@@ -41,7 +41,7 @@ func TestTranslatedAgainstSinglePackets(t *testing.T) {
 	early, denied, allowed := 0, 0, 0
 	for seed := range worlds {
 		ix, flows := world(seed, 250)
-		e := space.NewEvaluator(ix)
+		e := packets.NewEvaluator(ix)
 		rng := rand.New(rand.NewPCG(seed, 11))
 		for i, f := range flows {
 			pod, dst := e.Party(f.Src), e.Party(f.Dst)
@@ -104,7 +104,7 @@ func decideTranslated(ix *index.Index, node string, before, after model.Flow) mo
 	return model.Allow
 }
 
-func actionOf(f *space.Fate, flow model.Flow) model.Action {
+func actionOf(f *packets.Fate, flow model.Flow) model.Action {
 	for i := range f.Courses {
 		if f.Courses[i].Space.Contains(flow) {
 			return f.Courses[i].Action

@@ -1,4 +1,4 @@
-package space
+package packets
 
 // span is a range of ports, ICMP types or ICMP codes, both ends included.
 type span struct{ lo, hi uint16 }

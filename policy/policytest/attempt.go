@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/service"
-	"github.com/tierwall/tierwall/policy/space"
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
@@ -159,10 +159,10 @@ func firstAddr(addrs []netip.Addr) netip.Addr {
 
 // service finds a Service by namespace/name, or by name where the namespace is a word
 // for Services, as in svc/web, and only one has the name.
-func (w *World) service(name string) (*space.Service, error) {
+func (w *World) service(name string) (*packets.Service, error) {
 	ns, short, _ := strings.Cut(name, "/")
 	ref := model.Ref{Kind: model.KindService, Namespace: ns, Name: short}
-	var named []*space.Service
+	var named []*packets.Service
 	refs := make([]model.Ref, 0, len(w.services))
 	for i := range w.services {
 		s := &w.services[i]
@@ -195,8 +195,8 @@ func isServiceWord(s string) bool {
 
 // servicePort finds the port that a case means: by number or name, of the protocol if
 // the case gives one; a Service with one port needs none.
-func servicePort(s *space.Service, t *v1alpha1.PolicyTestTarget) (*space.ServicePort, error) {
-	var found []*space.ServicePort
+func servicePort(s *packets.Service, t *v1alpha1.PolicyTestTarget) (*packets.ServicePort, error) {
+	var found []*packets.ServicePort
 	var have []string
 	for i := range s.Ports {
 		p := &s.Ports[i]
@@ -220,7 +220,7 @@ func servicePort(s *space.Service, t *v1alpha1.PolicyTestTarget) (*space.Service
 		found = append(found, p)
 	}
 	if len(found) > 1 && t.Protocol == nil { // one number, of two protocols
-		if i := slices.IndexFunc(found, func(p *space.ServicePort) bool { return p.Protocol == model.TCP }); i >= 0 && t.Port != nil {
+		if i := slices.IndexFunc(found, func(p *packets.ServicePort) bool { return p.Protocol == model.TCP }); i >= 0 && t.Port != nil {
 			found = found[i : i+1]
 		}
 	}

@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/service"
-	"github.com/tierwall/tierwall/policy/space"
 	"github.com/tierwall/tierwall/policy/workload"
 )
 
@@ -24,7 +24,7 @@ type World struct {
 
 	pods      map[model.Ref]*corev1.Pod
 	workloads *workload.Set
-	services  []space.Service
+	services  []packets.Service
 }
 
 // NewWorld returns a World. The objects are those that the index was made from:

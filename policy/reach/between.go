@@ -4,13 +4,13 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // Way is traffic that is allowed between two units, and what allows it.
 type Way struct {
 	// Traffic that takes this way.
-	Traffic space.Space
+	Traffic packets.Space
 	// Family is 4 or 6 where the way is open to addresses of that family only, and
 	// both units have the other; else 0.
 	Family uint8
@@ -38,7 +38,7 @@ func (m *Map) Between(from, to *Unit) []Way {
 	if len(from.members) == 1 && len(to.members) == 1 && from.members[0].ref == to.members[0].ref && from.members[0].ref != (model.Ref{}) {
 		return nil
 	}
-	if space.NodeMatters(from.members[0].parties[0], to.members[0].parties[0]) {
+	if packets.NodeMatters(from.members[0].parties[0], to.members[0].parties[0]) {
 		return m.merge(from, to)
 	}
 	k := [2]int{from.class, to.class}
@@ -53,7 +53,7 @@ func (m *Map) Between(from, to *Unit) []Way {
 // merge evaluates a pair for each family and, where it matters, for each relation of nodes.
 func (m *Map) merge(from, to *Unit) []Way {
 	var lists [][]Way
-	matters := space.NodeMatters(from.members[0].parties[0], to.members[0].parties[0])
+	matters := packets.NodeMatters(from.members[0].parties[0], to.members[0].parties[0])
 	var relations []Nodes
 	for _, r := range []Nodes{SameNode, DifferentNodes} {
 		f, t := pair(from, to, r, matters)
@@ -128,7 +128,7 @@ func (m *Map) families(f, t *member) []Way {
 	if both < 2 {
 		return slices.Concat(of[0], of[1])
 	}
-	pings := space.Protocol(model.ICMPv4).Union(space.Protocol(model.ICMPv6))
+	pings := packets.Protocol(model.ICMPv4).Union(packets.Protocol(model.ICMPv6))
 	var out []Way
 	for _, w := range of[0] {
 		i := slices.IndexFunc(of[1], func(x Way) bool {
@@ -150,7 +150,7 @@ func (m *Map) families(f, t *member) []Way {
 }
 
 // one evaluates one pair of addresses.
-func (m *Map) one(x, y *space.Party) []Way {
+func (m *Map) one(x, y *packets.Party) []Way {
 	if !m.ev.MayPass(x, y) {
 		return nil
 	}
@@ -158,7 +158,7 @@ func (m *Map) one(x, y *space.Party) []Way {
 	if x.Addr.Is4() {
 		version = 4
 	}
-	there := space.Family(version)
+	there := packets.Family(version)
 	var out []Way
 	for _, c := range m.ev.Fate(x, y).Courses {
 		traffic := c.Space.Intersect(there)
@@ -185,9 +185,9 @@ func same(a, b *model.Verdict) bool {
 
 // Open is all traffic that is allowed: by every way that is open to all pairs, or
 // with some, by any way that is open to some of them.
-func Open(ways []Way, some bool) space.Space {
-	var everywhere, somewhere space.Space
-	parts := map[[2]string]space.Space{}
+func Open(ways []Way, some bool) packets.Space {
+	var everywhere, somewhere packets.Space
+	parts := map[[2]string]packets.Space{}
 	for _, w := range ways {
 		somewhere = somewhere.Union(w.Traffic)
 		if w.Family == 0 && w.Nodes == AnyNodes {
@@ -201,7 +201,7 @@ func Open(ways []Way, some bool) space.Space {
 		return somewhere
 	}
 	// What each family, or each relation of nodes, allows by a way of its own is allowed everywhere, too.
-	both := func(a, b space.Space) space.Space { return a.Intersect(b) }
+	both := func(a, b packets.Space) packets.Space { return a.Intersect(b) }
 	everywhere = everywhere.Union(both(parts[[2]string{"4", ""}], parts[[2]string{"6", ""}]))
 	everywhere = everywhere.Union(both(parts[[2]string{"0", string(SameNode)}], parts[[2]string{"0", string(DifferentNodes)}]))
 	return everywhere

@@ -8,7 +8,7 @@ import (
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
@@ -63,7 +63,7 @@ func TestBetweenAgainstSinglePackets(t *testing.T) {
 			if !known || !there || f.Src == f.Dst || f.In != (model.Ref{}) || f.Out != (model.Ref{}) || ix.Owner(f.Src) == ix.Owner(f.Dst) && ix.Owner(f.Src) != (model.Ref{}) {
 				continue
 			}
-			if !space.Family(familyOf(f.Src)).Contains(f) {
+			if !packets.Family(familyOf(f.Src)).Contains(f) {
 				continue
 			}
 			asked++
@@ -127,7 +127,7 @@ func TestUnits(t *testing.T) {
 	if ways := m.Between(m.Pods[0], m.Pods[0]); ways != nil {
 		t.Errorf("a single pod with itself: %v", ways)
 	}
-	if ways := m.Between(m.Pods[1], m.Pods[1]); len(ways) != 1 || !Open(ways, false).Equal(space.All()) {
+	if ways := m.Between(m.Pods[1], m.Pods[1]); len(ways) != 1 || !Open(ways, false).Equal(packets.All()) {
 		t.Errorf("two pods among each other: %v", ways)
 	}
 	if u := m.Address(netip.MustParseAddr("10.0.0.2")); u.Name != "Pod/a/web-2 (10.0.0.2)" {

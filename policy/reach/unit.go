@@ -10,7 +10,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // Unit is what the policies of an Index treat alike: the pods of a workload, a
@@ -33,7 +33,7 @@ type Unit struct {
 // member is one endpoint, node or address of a unit.
 type member struct {
 	ref     model.Ref
-	parties []*space.Party // at most one of each family, IPv4 first
+	parties []*packets.Party // at most one of each family, IPv4 first
 }
 
 // Options of New. The zero value is usable.
@@ -49,7 +49,7 @@ type Map struct {
 	// Pods, Hosts and Outside are the units, each in a fixed order.
 	Pods, Hosts, Outside []*Unit
 
-	ev      *space.Evaluator
+	ev      *packets.Evaluator
 	halves  []int32 // of all policies that govern anything
 	classes map[string]int
 	between map[[2]int][]Way
@@ -57,13 +57,13 @@ type Map struct {
 
 // New divides all addresses into units.
 func New(ix *index.Index, o Options) *Map {
-	m := &Map{ev: space.NewEvaluator(ix), classes: map[string]int{}, between: map[[2]int][]Way{}}
+	m := &Map{ev: packets.NewEvaluator(ix), classes: map[string]int{}, between: map[[2]int][]Way{}}
 	m.halves = m.ev.Halves()
 	m.pods(ix, o.Workload)
 	m.hosts(ix)
-	for _, g := range space.Cut(m.ev) {
+	for _, g := range packets.Cut(m.ev) {
 		p := m.ev.Party(g.Addr)
-		u := &Unit{Name: externalName(&g, p), members: []member{{parties: []*space.Party{p}}}}
+		u := &Unit{Name: externalName(&g, p), members: []member{{parties: []*packets.Party{p}}}}
 		u.class = m.class(&u.members[0])
 		m.Outside = append(m.Outside, u)
 	}
@@ -147,7 +147,7 @@ func (m *Map) hosts(ix *index.Index) {
 // Address is the unit of one address: that of its owner, or the address alone.
 func (m *Map) Address(a netip.Addr) *Unit {
 	p := m.ev.Party(a)
-	u := &Unit{Name: a.String(), members: []member{{parties: []*space.Party{p}}}}
+	u := &Unit{Name: a.String(), members: []member{{parties: []*packets.Party{p}}}}
 	if p.Pod != nil {
 		u.Name, u.Members, u.Ports = fmt.Sprintf("%s (%s)", p.Pod.Ref, a), []model.Ref{p.Pod.Ref}, numbered(p.Pod.Ports)
 		u.members[0].ref = p.Pod.Ref
@@ -193,7 +193,7 @@ func numbered(ports []model.NamedPort) []model.NamedPort {
 // maxBlocks is how many address blocks the name of outside addresses lists.
 const maxBlocks = 4
 
-func externalName(g *space.External, p *space.Party) string {
+func externalName(g *packets.External, p *packets.Party) string {
 	family := "IPv6"
 	if g.Addr.Is4() {
 		family = "IPv4"
@@ -205,7 +205,7 @@ func externalName(g *space.External, p *space.Party) string {
 		return "anywhere outside (" + family + ")"
 	}
 	var blocks []string
-	all := space.Prefixes(g.Ranges)
+	all := packets.Prefixes(g.Ranges)
 	for _, b := range all[:min(len(all), maxBlocks)] {
 		blocks = append(blocks, b.String())
 	}

@@ -4,15 +4,15 @@ import (
 	"net/netip"
 
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // Match is a Service that takes what is sent to an address.
 type Match struct {
-	Service *space.Service
+	Service *packets.Service
 	// Port of it; nil where it has none for this protocol and number, so that nothing
 	// takes it.
-	Port *space.ServicePort
+	Port *packets.ServicePort
 	// Internal: it is sent to the cluster address.
 	Internal bool
 	// NodePort: it is sent to the address of a node.
@@ -22,7 +22,7 @@ type Match struct {
 // Find returns the Service that takes what is sent to an address and port: to its
 // cluster address, another one of its own, or, where node says that the address is a
 // node's, to a node port. Protocols without ports are not translated.
-func Find(services []space.Service, dst netip.Addr, p model.Protocol, port uint16, node bool) (Match, bool) {
+func Find(services []packets.Service, dst netip.Addr, p model.Protocol, port uint16, node bool) (Match, bool) {
 	if !p.HasPorts() {
 		return Match{}, false
 	}

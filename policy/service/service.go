@@ -13,14 +13,14 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/space"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // Read returns the Services among objects with the endpoints of their ports, sorted;
 // ExternalName ones are left out, as are addresses that cannot be read. Where the slices
 // of a Service do not name their ports, a named target port stands for all ports of its
 // protocol.
-func Read(objects []runtime.Object) []space.Service {
+func Read(objects []runtime.Object) []packets.Service {
 	bySlice := map[model.Ref][]*discoveryv1.EndpointSlice{}
 	var found []*corev1.Service
 	for _, o := range objects {
@@ -32,13 +32,13 @@ func Read(objects []runtime.Object) []space.Service {
 			found = append(found, o)
 		}
 	}
-	var out []space.Service
+	var out []packets.Service
 	for _, o := range found {
 		if o.Spec.Type == corev1.ServiceTypeExternalName {
 			continue
 		}
 		ref := model.Ref{Kind: model.KindService, Namespace: o.Namespace, Name: o.Name}
-		svc := space.Service{
+		svc := packets.Service{
 			Ref: ref, Addrs: ClusterAddrs(o), External: externalAddrs(o), Headless: headless(o),
 			LocalInternal: o.Spec.InternalTrafficPolicy != nil && *o.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 			LocalExternal: o.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
@@ -49,7 +49,7 @@ func Read(objects []runtime.Object) []space.Service {
 			if !ok || p.Port < 1 || p.Port > 65535 {
 				continue
 			}
-			port := space.ServicePort{Name: p.Name, Protocol: protocol, Port: uint16(p.Port), Endpoints: endpointsOf(p, bySlice[ref])}
+			port := packets.ServicePort{Name: p.Name, Protocol: protocol, Port: uint16(p.Port), Endpoints: endpointsOf(p, bySlice[ref])}
 			if p.NodePort > 0 && p.NodePort <= 65535 {
 				port.NodePort = uint16(p.NodePort)
 			}
@@ -57,7 +57,7 @@ func Read(objects []runtime.Object) []space.Service {
 		}
 		out = append(out, svc)
 	}
-	slices.SortFunc(out, func(a, b space.Service) int { return a.Ref.Compare(b.Ref) })
+	slices.SortFunc(out, func(a, b packets.Service) int { return a.Ref.Compare(b.Ref) })
 	return out
 }
 
