@@ -20,9 +20,9 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/agent"
 	clustersource "github.com/tierwall/tierwall/controllers/cluster"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/controllers/nri"
 	"github.com/tierwall/tierwall/controllers/scrape"
-	"github.com/tierwall/tierwall/controllers/source"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nflog"
@@ -171,7 +171,7 @@ func (f *agentFlags) source(log *slog.Logger) (agent.Source, error) {
 // not look for a kubeconfig that is not named.
 func (f *agentFlags) clusterConfig() (*rest.Config, error) {
 	if f.kubeconfig != "" {
-		return source.ClusterConfig(f.kubeconfig, &clientcmd.ConfigOverrides{CurrentContext: f.context})
+		return manifests.ClusterConfig(f.kubeconfig, &clientcmd.ConfigOverrides{CurrentContext: f.context})
 	}
 	config, err := rest.InClusterConfig()
 	if errors.Is(err, rest.ErrNotInCluster) {

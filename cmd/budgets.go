@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
@@ -18,14 +18,14 @@ const maxBudgetWarnings = 5
 
 // applyBudgets puts what agents enforce of policies past a budget into the index of
 // objects, which the caller flushes, and returns them.
-func applyBudgets(r *source.Result, ix *index.Index) []budget.Excess {
+func applyBudgets(r *manifests.Result, ix *index.Index) []budget.Excess {
 	return budget.Apply(ix, inForce(r, ix))
 }
 
 // inForce returns the version of a policy past its budget that is in force, nil: none is.
 // Where files are laid over a cluster that is what the cluster has; of a cluster's own
 // objects only those are known whose version is the one at hand.
-func inForce(r *source.Result, ix *index.Index) func(model.Ref) *model.Policy {
+func inForce(r *manifests.Result, ix *index.Index) func(model.Ref) *model.Policy {
 	var before *index.Index
 	return func(ref model.Ref) *model.Policy {
 		if r.Before() == nil {
@@ -43,7 +43,7 @@ func inForce(r *source.Result, ix *index.Index) func(model.Ref) *model.Policy {
 
 // holding counts the nodes that report that a policy past its budget is in force there as
 // it is, and names those where an earlier version is.
-func holding(r *source.Result, ref model.Ref) (same int, others []string) {
+func holding(r *manifests.Result, ref model.Ref) (same int, others []string) {
 	for i := range r.Objects {
 		report, ok := r.Objects[i].Object.(*v1alpha1.NodeReport)
 		if !ok {
@@ -63,7 +63,7 @@ func holding(r *source.Result, ref model.Ref) (same int, others []string) {
 }
 
 // enforcedIndex is the index of objects as agents enforce them, flushed.
-func enforcedIndex(r *source.Result) *index.Index {
+func enforcedIndex(r *manifests.Result) *index.Index {
 	ix, _ := r.Index()
 	applyBudgets(r, ix)
 	ix.Flush()
@@ -71,7 +71,7 @@ func enforcedIndex(r *source.Result) *index.Index {
 }
 
 // warnBudgets names what is past a budget, and what the command takes it for.
-func warnBudgets(s streams, r *source.Result, past []budget.Excess) {
+func warnBudgets(s streams, r *manifests.Result, past []budget.Excess) {
 	var problems []model.Problem
 	more := map[string]int{} // by namespace
 	for i := range past {

@@ -9,7 +9,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/budget"
 )
 
@@ -116,9 +116,9 @@ spec:
 // TestBudgetsOfACluster: where files are laid over a cluster, what is in force stays, and
 // of a cluster's own policies those that agents report to be in force.
 func TestBudgetsOfACluster(t *testing.T) {
-	live := func(extra string) *source.Result {
+	live := func(extra string) *manifests.Result {
 		t.Helper()
-		r, err := source.Load([]string{source.Stdin}, source.Options{Stdin: strings.NewReader(budgetWorld("Enforce") + extra)})
+		r, err := manifests.Load([]string{manifests.Stdin}, manifests.Options{Stdin: strings.NewReader(budgetWorld("Enforce") + extra)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -143,10 +143,10 @@ func TestBudgetsOfACluster(t *testing.T) {
 			if tt.reported != "" {
 				report := &v1alpha1.NodeReport{ObjectMeta: metav1.ObjectMeta{Name: "n1"}}
 				report.Report.Failed = []v1alpha1.FailedPolicy{{Policy: "NetworkPolicy/shop/young", Message: "instead of it holds: " + tt.reported + "; past the budget: 13"}}
-				r.Objects = append(r.Objects, source.Object{Object: source.Trim(report).(*v1alpha1.NodeReport)})
+				r.Objects = append(r.Objects, manifests.Object{Object: manifests.Trim(report).(*v1alpha1.NodeReport)})
 			}
 			if tt.file != "" {
-				files, err := source.Load([]string{source.Stdin}, source.Options{Stdin: strings.NewReader(tt.file)})
+				files, err := manifests.Load([]string{manifests.Stdin}, manifests.Options{Stdin: strings.NewReader(tt.file)})
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -171,7 +171,7 @@ func TestBudgetsOfACluster(t *testing.T) {
 
 // TestBudgetWarnings: a namespace far past its budget fills no screen.
 func TestBudgetWarnings(t *testing.T) {
-	var r source.Result
+	var r manifests.Result
 	var past []budget.Excess
 	for i := range 20 {
 		p := &networkingv1.NetworkPolicy{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: fmt.Sprint("p", i)}}

@@ -11,7 +11,7 @@ import (
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/clientcmd"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 )
 
 // requestTimeout is how long people's commands wait for one answer of the API
@@ -67,7 +67,7 @@ func (f *clusterFlags) config() (*rest.Config, error) {
 	if err != nil {
 		return nil, fmt.Errorf("--request-timeout %q: want a duration such as 5s or 2m, or 0", f.overrides.Timeout)
 	}
-	config, err := source.ClusterConfig(f.kubeconfig, &f.overrides)
+	config, err := manifests.ClusterConfig(f.kubeconfig, &f.overrides)
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (n *namespaceFlag) of(in *inputFlags) string {
 	if n.name != "" || !in.live() {
 		return n.name
 	}
-	namespace, err := source.ClusterNamespace(in.cluster.kubeconfig, &in.cluster.overrides)
+	namespace, err := manifests.ClusterNamespace(in.cluster.kubeconfig, &in.cluster.overrides)
 	if err != nil {
 		return ""
 	}

@@ -10,7 +10,7 @@ import (
 	"github.com/spf13/cobra"
 	"sigs.k8s.io/yaml"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/convert"
 )
 
@@ -48,7 +48,7 @@ was of an unknown kind of one of these systems, 2 if the input is unusable.`,
 }
 
 func convertManifests(s streams, out *outputFlag, paths []string) error {
-	read, err := source.ReadManifests(paths, source.Options{Stdin: s.in})
+	read, err := manifests.ReadManifests(paths, manifests.Options{Stdin: s.in})
 	if err != nil {
 		return err
 	}
@@ -93,14 +93,14 @@ func convertManifests(s streams, out *outputFlag, paths []string) error {
 
 // invalid joins what is wrong with the translated objects, which is what was
 // wrong with the foreign ones: an API server would refuse them.
-func invalid(manifests []source.Manifest) error {
+func invalid(read []manifests.Manifest) error {
 	var errs []error
-	for _, m := range manifests {
+	for _, m := range read {
 		for _, o := range m.Objects {
 			_, problems, _ := convert.Object(o)
 			for _, p := range problems {
 				if !p.Warning {
-					errs = append(errs, &source.Error{File: m.File, Line: m.Line, Object: m.Name, Field: p.Field, Message: p.Message})
+					errs = append(errs, &manifests.Error{File: m.File, Line: m.Line, Object: m.Name, Field: p.Field, Message: p.Message})
 				}
 			}
 		}
@@ -115,8 +115,8 @@ type document struct {
 }
 
 // documents lists the output, and says whether something has no equivalent.
-func documents(manifests []source.Manifest) (docs []document, lossy bool, err error) {
-	for _, m := range manifests {
+func documents(read []manifests.Manifest) (docs []document, lossy bool, err error) {
+	for _, m := range read {
 		if m.Fields != nil {
 			docs = append(docs, document{fields: m.Fields})
 			continue

@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 )
 
 // runConvert runs `tierwall convert` on one manifest.
@@ -85,7 +85,7 @@ func TestConvert(t *testing.T) {
 		t.Errorf("nothing is said of the collision:\n%s", errOut)
 	}
 	// What is written can be read, and stays as it is.
-	r, err := source.LoadBytes("out.yaml", []byte(out))
+	r, err := manifests.LoadBytes("out.yaml", []byte(out))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,7 +120,7 @@ func TestConvertJSON(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &list); err != nil || status != exitOK || list.Kind != "List" || len(list.Items) != 6 {
 		t.Errorf("status %d, %v, %s of %d items", status, err, list.Kind, len(list.Items))
 	}
-	if _, err := source.LoadBytes("out.json", []byte(out)); err != nil {
+	if _, err := manifests.LoadBytes("out.json", []byte(out)); err != nil {
 		t.Error(err)
 	}
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	samples "github.com/tierwall/tierwall/config/samples"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/verdict"
@@ -65,7 +65,7 @@ not touch the machine's own network. Nothing is left behind, even if it is kille
 type demo struct {
 	streams
 	paint   colours
-	objects *source.Result
+	objects *manifests.Result
 	ix      *index.Index
 	spec    lab.Spec
 	lab     *lab.Lab
@@ -143,7 +143,7 @@ func (d *demo) load(files []string) error {
 		}
 		files = []string{dir}
 	}
-	r, err := source.Load(files, source.Options{Stdin: d.in})
+	r, err := manifests.Load(files, manifests.Options{Stdin: d.in})
 	if err != nil {
 		return err
 	}

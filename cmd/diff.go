@@ -6,7 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/diff"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/packets"
@@ -89,7 +89,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 // world is one side of a comparison.
 type world struct {
 	index    *index.Index
-	objects  *source.Result
+	objects  *manifests.Result
 	services []packets.Service
 }
 
@@ -101,7 +101,7 @@ func compare(before, after world, o diff.Options) *diff.Report {
 
 // diffPaths reads two sets of manifests.
 func diffPaths(s streams, a, b string, allowInvalid bool) (before, after world, err error) {
-	if a == source.Stdin && b == source.Stdin {
+	if a == manifests.Stdin && b == manifests.Stdin {
 		return world{}, world{}, fmt.Errorf("only one of A and B can be standard input")
 	}
 	var found [2]world
@@ -131,7 +131,7 @@ func diffItself(ctx context.Context, s streams, in *inputFlags) (before, after w
 // diffCluster reads the live cluster, and what it would be with the files applied.
 func diffCluster(ctx context.Context, s streams, in *inputFlags) (before, after world, err error) {
 	// Files first: their mistakes are found without a cluster.
-	files, err := source.Load(in.filenames, source.Options{Stdin: s.in})
+	files, err := manifests.Load(in.filenames, manifests.Options{Stdin: s.in})
 	if err != nil {
 		return world{}, world{}, err
 	}
@@ -139,7 +139,7 @@ func diffCluster(ctx context.Context, s streams, in *inputFlags) (before, after 
 	if err != nil {
 		return world{}, world{}, err
 	}
-	live, err := source.FromCluster(ctx, config)
+	live, err := manifests.FromCluster(ctx, config)
 	if err != nil {
 		return world{}, world{}, err
 	}
@@ -149,10 +149,10 @@ func diffCluster(ctx context.Context, s streams, in *inputFlags) (before, after 
 // overlayWorlds returns the world of live objects, and that with the files'
 // objects in their place. What the live cluster has of invalid objects is no
 // reason to refuse the comparison: it is what the agents enforce.
-func overlayWorlds(s streams, live, files *source.Result, allowInvalid bool) (before, after world, err error) {
+func overlayWorlds(s streams, live, files *manifests.Result, allowInvalid bool) (before, after world, err error) {
 	// The files are completed after they are applied, not before: their
 	// namespaces, for one, are those of the cluster.
-	both := &source.Result{}
+	both := &manifests.Result{}
 	both.Overlay(live)
 	both.Overlay(files)
 	both.Complete()
@@ -163,7 +163,7 @@ func overlayWorlds(s streams, live, files *source.Result, allowInvalid bool) (be
 	before.services, after.services = live.Services(), both.Services()
 	before.objects, after.objects = live, both
 	before.index = enforcedIndex(live)
-	mine := &source.Result{}
+	mine := &manifests.Result{}
 	mine.Overlay(files)
 	_, problems := mine.Index()
 	if err := reportProblems(s, mine, problems, allowInvalid); err != nil {

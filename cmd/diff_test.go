@@ -8,7 +8,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/diff"
 )
 
@@ -258,8 +258,8 @@ func TestOverlayOfCluster(t *testing.T) {
 {apiVersion: tierwall.io/v1alpha1, kind: GlobalNetworkPolicy, metadata: {name: prod}, spec: {tier: security, order: 5, namespaceSelector: "env == 'prod'", ingress: [{action: Allow}]}}`,
 		"new.yaml": `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: deny, namespace: shop}, spec: {podSelector: {}}}`,
 	})
-	load := func(path string) *source.Result {
-		r, err := source.Load([]string{path}, source.Options{})
+	load := func(path string) *manifests.Result {
+		r, err := manifests.Load([]string{path}, manifests.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}

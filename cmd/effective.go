@@ -9,7 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
@@ -214,7 +214,7 @@ func (f *effectiveFilter) trim(views []*effectiveView) {
 }
 
 // whyNoEndpoint says why there is no endpoint of a name.
-func whyNoEndpoint(r model.Ref, refs []model.Ref, objects *source.Result) string {
+func whyNoEndpoint(r model.Ref, refs []model.Ref, objects *manifests.Result) string {
 	if o, ok := objects.Lookup(r); ok {
 		switch pod, _ := o.Object.(*corev1.Pod); {
 		case pod == nil: // of another kind

@@ -10,7 +10,7 @@ import (
 
 	"sigs.k8s.io/yaml"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/diff"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
@@ -62,7 +62,7 @@ func opens(t *testing.T, example string) []string {
 		base += tiersOfExamples
 	}
 	for _, docs := range []string{base, base + "\n---\n" + example} {
-		r, err := source.LoadBytes("example.yaml", []byte(docs))
+		r, err := manifests.LoadBytes("example.yaml", []byte(docs))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/pflag"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -54,11 +54,11 @@ func (f *inputFlags) live() bool { return len(f.filenames) == 0 || f.fromCluster
 
 // load reads the objects and prints warnings. They are completed (source.Result.Complete)
 // but not converted. Errors are of unusable input.
-func (f *inputFlags) load(ctx context.Context, s streams) (*source.Result, error) {
-	var r *source.Result
+func (f *inputFlags) load(ctx context.Context, s streams) (*manifests.Result, error) {
+	var r *manifests.Result
 	if len(f.filenames) > 0 {
 		var err error
-		if r, err = source.Load(f.filenames, source.Options{Stdin: s.in}); err != nil {
+		if r, err = manifests.Load(f.filenames, manifests.Options{Stdin: s.in}); err != nil {
 			return nil, err
 		}
 	}
@@ -77,7 +77,7 @@ func (f *inputFlags) load(ctx context.Context, s streams) (*source.Result, error
 
 // index is load, followed by conversion: the index holds all objects, flushed. Invalid
 // objects are an error unless --allow-invalid is set, and then warnings.
-func (f *inputFlags) index(ctx context.Context, s streams) (*index.Index, *source.Result, error) {
+func (f *inputFlags) index(ctx context.Context, s streams) (*index.Index, *manifests.Result, error) {
 	r, err := f.load(ctx, s)
 	if err != nil {
 		return nil, nil, err
@@ -88,15 +88,15 @@ func (f *inputFlags) index(ctx context.Context, s streams) (*index.Index, *sourc
 
 // loadPaths reads and completes the manifests at the paths ("-" is standard
 // input) and prints warnings.
-func loadPaths(s streams, paths []string) (*source.Result, error) {
-	r, err := source.Load(paths, source.Options{Stdin: s.in})
+func loadPaths(s streams, paths []string) (*manifests.Result, error) {
+	r, err := manifests.Load(paths, manifests.Options{Stdin: s.in})
 	if err != nil {
 		return nil, err
 	}
 	return finishLoad(s, r), nil
 }
 
-func (f *inputFlags) readCluster(ctx context.Context) (*source.Result, error) {
+func (f *inputFlags) readCluster(ctx context.Context) (*manifests.Result, error) {
 	config, err := f.cluster.config()
 	if err != nil && len(f.filenames) == 0 {
 		return nil, fmt.Errorf("no files (-f) and no cluster: %w", err)
@@ -104,11 +104,11 @@ func (f *inputFlags) readCluster(ctx context.Context) (*source.Result, error) {
 	if err != nil {
 		return nil, err
 	}
-	return source.FromCluster(ctx, config)
+	return manifests.FromCluster(ctx, config)
 }
 
 // finishLoad completes what was read and prints its warnings.
-func finishLoad(s streams, r *source.Result) *source.Result {
+func finishLoad(s streams, r *manifests.Result) *manifests.Result {
 	r.Complete()
 	for _, w := range r.Warnings {
 		s.warn("%s", w)
@@ -118,7 +118,7 @@ func finishLoad(s streams, r *source.Result) *source.Result {
 
 // buildIndex converts objects, as agents enforce them. Problems that make an object fail closed are an
 // error, or with allowInvalid warnings like all the others.
-func buildIndex(s streams, r *source.Result, allowInvalid bool) (*index.Index, error) {
+func buildIndex(s streams, r *manifests.Result, allowInvalid bool) (*index.Index, error) {
 	ix, problems := r.Index()
 	if err := reportProblems(s, r, problems, allowInvalid); err != nil {
 		return nil, err
@@ -131,7 +131,7 @@ func buildIndex(s streams, r *source.Result, allowInvalid bool) (*index.Index, e
 
 // reportProblems prints the problems that are warnings, with allowInvalid all
 // of them, and returns the others as an error.
-func reportProblems(s streams, r *source.Result, problems []model.Problem, allowInvalid bool) error {
+func reportProblems(s streams, r *manifests.Result, problems []model.Problem, allowInvalid bool) error {
 	var errs []error
 	for _, p := range r.Locate(problems) {
 		if p.Warning || allowInvalid {
@@ -146,7 +146,7 @@ func reportProblems(s streams, r *source.Result, problems []model.Problem, allow
 // warnMissingTiers names the policies, of those that were read, whose tiers no
 // object of the index defines: a slip in a tier's name moves the policy behind
 // all others.
-func warnMissingTiers(s streams, r *source.Result, ix *index.Index) {
+func warnMissingTiers(s streams, r *manifests.Result, ix *index.Index) {
 	missing := map[string]bool{}
 	for _, t := range ix.Tiers() {
 		missing[t.Name] = t.Missing

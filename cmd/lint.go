@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/api/meta"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -109,7 +109,7 @@ input cannot be read.`,
 
 // readAll reads what `lint` looks at. Texts that cannot be read as manifests are
 // findings; the error is of files, folders and clusters that cannot be read at all.
-func readAll(ctx context.Context, s streams, in *inputFlags) (r *source.Result, unreadable []located, err error) {
+func readAll(ctx context.Context, s streams, in *inputFlags) (r *manifests.Result, unreadable []located, err error) {
 	if len(in.filenames) == 0 {
 		if r, err = in.readCluster(ctx); err != nil {
 			return nil, nil, err
@@ -117,7 +117,7 @@ func readAll(ctx context.Context, s streams, in *inputFlags) (r *source.Result, 
 		r.Complete()
 		return r, nil, nil
 	}
-	r, wrong, dropped := source.LoadAll(in.filenames, source.Options{Stdin: s.in})
+	r, wrong, dropped := manifests.LoadAll(in.filenames, manifests.Options{Stdin: s.in})
 	var errs []error
 	for _, e := range wrong {
 		if e.Unread {
@@ -137,16 +137,16 @@ func readAll(ctx context.Context, s streams, in *inputFlags) (r *source.Result, 
 }
 
 // atPlace is an error or warning of the input as a finding.
-func atPlace(e *source.Error, severity lint.Severity, code string) located {
+func atPlace(e *manifests.Error, severity lint.Severity, code string) located {
 	return located{File: e.File, Line: e.Line, Column: e.Column, Severity: severity, Code: code, Object: e.Object, Field: e.Field, Message: e.Message}
 }
 
 // run runs the linter and finds the place of what it has found.
-func (f *lintFlags) run(r *source.Result, unreadable []located) lintReport {
+func (f *lintFlags) run(r *manifests.Result, unreadable []located) lintReport {
 	report := lintReport{APIVersion: reportVersion, Kind: "LintReport", Findings: []located{}, Summary: lintSummary{Objects: len(r.Objects), Unreadable: len(unreadable) > 0}}
 	found := unreadable
 	for i := range r.Warnings {
-		w := source.Error(r.Warnings[i])
+		w := manifests.Error(r.Warnings[i])
 		found = append(found, atPlace(&w, cmp.Or(w.Severity, lint.Warning), cmp.Or(w.Code, lint.CodeInvalid)))
 	}
 	ignored := map[string][]string{} // by object
@@ -192,7 +192,7 @@ func (f *lintFlags) run(r *source.Result, unreadable []located) lintReport {
 }
 
 // place finds where a finding is in the input.
-func place(r *source.Result, f lint.Finding) located {
+func place(r *manifests.Result, f lint.Finding) located {
 	l := located{Severity: f.Severity, Code: f.Code, Object: f.Object.String(), Field: f.Field, Message: f.Message, Related: f.Related}
 	if o, ok := r.Lookup(f.Object); ok {
 		l.File = o.File
@@ -202,7 +202,7 @@ func place(r *source.Result, f lint.Finding) located {
 }
 
 // ignoredBy reads the annotation that silences findings about an object.
-func ignoredBy(o *source.Object) (codes []string, refused string) {
+func ignoredBy(o *manifests.Object) (codes []string, refused string) {
 	m, err := meta.Accessor(o.Object)
 	if err != nil || o.Added {
 		return nil, ""

@@ -10,7 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
@@ -103,7 +103,7 @@ type reachCell struct {
 	Open []wayView `json:"open"`
 }
 
-func newReachMatrix(ix *index.Index, r *source.Result, choose *selectionFlags, port string, asked packets.Space) (*reachMatrix, error) {
+func newReachMatrix(ix *index.Index, r *manifests.Result, choose *selectionFlags, port string, asked packets.Space) (*reachMatrix, error) {
 	m := reach.New(ix, reach.Options{Workload: workloads(r)})
 	chosen, err := choose.endpoints(ix)
 	if err != nil {

@@ -6,7 +6,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/reach"
@@ -14,7 +14,7 @@ import (
 )
 
 // workloads names the workload of each pod of the objects.
-func workloads(r *source.Result) func(model.Ref) string {
+func workloads(r *manifests.Result) func(model.Ref) string {
 	return func(ref model.Ref) string {
 		if o, ok := r.Lookup(ref); ok {
 			if pod, ok := o.Object.(*corev1.Pod); ok {

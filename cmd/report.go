@@ -13,7 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/diff"
 	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/packets"
@@ -81,7 +81,7 @@ type reportPage struct {
 // gatherReport does the work. The page is nil if the manifests cannot be used at
 // all; an error beside a page is of a part that is in it as far as it goes.
 func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptions) (*reportPage, error) {
-	if slices.Contains(append(in.filenames, o.base), source.Stdin) {
+	if slices.Contains(append(in.filenames, o.base), manifests.Stdin) {
 		return nil, errors.New("report reads its manifests more than once: want files or folders, not standard input")
 	}
 	r, err := in.load(ctx, s)
@@ -102,7 +102,7 @@ func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptio
 		if in.live() {
 			t.live = r
 		}
-		found, err := source.FindTests(paths, source.Options{})
+		found, err := manifests.FindTests(paths, manifests.Options{})
 		if len(found) > 0 || err != nil {
 			var runErr error
 			p.tests, runErr = t.all(ctx, found)
@@ -119,7 +119,7 @@ func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptio
 
 // reportDiff compares what the manifests make with the state before.
 func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, after world) (*diff.Report, error) {
-	var before *source.Result
+	var before *manifests.Result
 	var err error
 	if base != "" {
 		before, err = loadPaths(s, []string{base})

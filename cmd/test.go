@@ -14,7 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
@@ -24,7 +24,7 @@ import (
 // plane with packets.
 type testRunner interface {
 	// open prepares for the cases of tests on the same objects, completed.
-	open(ctx context.Context, objects *source.Result, world *policytest.World) (testSession, error)
+	open(ctx context.Context, objects *manifests.Result, world *policytest.World) (testSession, error)
 }
 
 // testSession is a testRunner's hold on one set of objects.
@@ -40,7 +40,7 @@ type coreRunner struct{}
 
 type coreSession struct{ world *policytest.World }
 
-func (coreRunner) open(_ context.Context, _ *source.Result, w *policytest.World) (testSession, error) {
+func (coreRunner) open(_ context.Context, _ *manifests.Result, w *policytest.World) (testSession, error) {
 	return coreSession{w}, nil
 }
 
@@ -130,21 +130,21 @@ type testRun struct {
 	streams
 	runner       testRunner
 	only         *regexp.Regexp
-	live         *source.Result // in the place of the tests' resources; nil: those
+	live         *manifests.Result // in the place of the tests' resources; nil: those
 	allowInvalid bool
 	print        *testPrinter // nil: no lines while it runs
 	warned       map[string]bool
 
 	// Tests that stand side by side mostly share their resources.
 	key     string
-	objects *source.Result
+	objects *manifests.Result
 	world   *policytest.World
 	audited *policytest.World // the world with audited policies enforced; nil: not made yet
 }
 
 // paths finds the tests and runs them. The report is there whatever the error.
 func (t *testRun) paths(ctx context.Context, paths []string) (*testReport, error) {
-	tests, found := source.FindTests(paths, source.Options{Stdin: t.in})
+	tests, found := manifests.FindTests(paths, manifests.Options{Stdin: t.in})
 	chosen := t.choose(tests)
 	switch {
 	case found != nil:
@@ -162,8 +162,8 @@ func (t *testRun) paths(ctx context.Context, paths []string) (*testReport, error
 }
 
 // choose leaves out the cases that --run does not match, and tests without any.
-func (t *testRun) choose(tests []source.Test) []source.Test {
-	var out []source.Test
+func (t *testRun) choose(tests []manifests.Test) []manifests.Test {
+	var out []manifests.Test
 	for i := range tests {
 		test := tests[i]
 		for j := range test.Spec.Cases {
@@ -176,18 +176,18 @@ func (t *testRun) choose(tests []source.Test) []source.Test {
 	return out
 }
 
-func (t *testRun) runs(test *source.Test, i int) bool {
+func (t *testRun) runs(test *manifests.Test, i int) bool {
 	return t.only.MatchString(test.Name + "/" + caseName(test, i))
 }
 
 // caseName is the name of a case, or its place where it has none.
-func caseName(test *source.Test, i int) string {
+func caseName(test *manifests.Test, i int) string {
 	return cmp.Or(test.Spec.Cases[i].Name, fmt.Sprintf("spec.cases[%d]", i))
 }
 
 // all runs all tests. The error joins what is wrong with the input; the report
 // holds the results of all that could be run.
-func (t *testRun) all(ctx context.Context, tests []source.Test) (*testReport, error) {
+func (t *testRun) all(ctx context.Context, tests []manifests.Test) (*testReport, error) {
 	report := &testReport{}
 	var errs []error
 	reported := map[string]bool{}
@@ -210,7 +210,7 @@ func (t *testRun) all(ctx context.Context, tests []source.Test) (*testReport, er
 }
 
 // test runs the cases of one test. The result is nil if its objects cannot be used.
-func (t *testRun) test(ctx context.Context, test *source.Test) (*testResult, error) {
+func (t *testRun) test(ctx context.Context, test *manifests.Test) (*testResult, error) {
 	if err := t.load(test); err != nil {
 		return nil, err
 	}
@@ -240,7 +240,7 @@ func (t *testRun) test(ctx context.Context, test *source.Test) (*testResult, err
 }
 
 // load reads the objects of a test, unless they are those of the one before.
-func (t *testRun) load(test *source.Test) error {
+func (t *testRun) load(test *manifests.Test) error {
 	if t.live != nil {
 		if t.world != nil {
 			return nil
@@ -267,7 +267,7 @@ func (t *testRun) load(test *source.Test) error {
 }
 
 // use makes objects the world of the tests that come.
-func (t *testRun) use(r *source.Result) error {
+func (t *testRun) use(r *manifests.Result) error {
 	r.Complete()
 	for _, w := range r.Warnings {
 		if line := w.String(); !t.warned[line] {
@@ -292,7 +292,7 @@ func (t *testRun) enforced() *policytest.World {
 }
 
 // testCase runs one case. The error says that the case itself is wrong.
-func (t *testRun) testCase(ctx context.Context, session testSession, test *source.Test, i int) (caseResult, error) {
+func (t *testRun) testCase(ctx context.Context, session testSession, test *manifests.Test, i int) (caseResult, error) {
 	c := &test.Spec.Cases[i]
 	field := fmt.Sprintf("spec.cases[%d]", i)
 	out := caseResult{Name: caseName(test, i), Line: test.Object.LineOf(field), Expected: string(c.Expect), Result: resultPass}
@@ -377,7 +377,7 @@ func telling(c *v1alpha1.PolicyTestCase, decisions []*model.Decision) *model.Dec
 
 // enforceAudited returns an index of the objects in which policies with
 // enforcement Audit are enforced.
-func enforceAudited(r *source.Result) *index.Index {
+func enforceAudited(r *manifests.Result) *index.Index {
 	ix, _ := r.Index()
 	for _, p := range ix.Policies() {
 		if p.Audit {

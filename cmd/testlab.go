@@ -7,7 +7,7 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane/iptables"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
@@ -34,7 +34,7 @@ type labSession struct {
 
 // open builds the lab and programs its nodes. The program may be run again in a
 // user namespace, if that is what it takes (lab.Reexec).
-func (r labRunner) open(ctx context.Context, objects *source.Result, world *policytest.World) (testSession, error) {
+func (r labRunner) open(ctx context.Context, objects *manifests.Result, world *policytest.World) (testSession, error) {
 	if err := lab.Reexec(); err != nil {
 		return nil, fmt.Errorf("--dataplane %s: %w", r.dataplane, err)
 	}

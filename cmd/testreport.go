@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -104,7 +104,7 @@ func (r *testReport) unreadable(err error) {
 	}
 	for _, err := range errs {
 		t := &testResult{Error: err.Error(), Cases: []caseResult{}}
-		var at *source.Error
+		var at *manifests.Error
 		if errors.As(err, &at) {
 			t.File, t.Line, t.Name = at.File, at.Line, at.File
 		}

@@ -18,7 +18,7 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 )
 
 // FolderOptions of a Folder. Dir is needed; of the others the zero value means
@@ -66,7 +66,7 @@ type Folder struct {
 type folderFile struct {
 	data []byte
 	// good is the last content that could be read; nil: never.
-	good *source.Result
+	good *manifests.Result
 	err  error
 }
 
@@ -169,7 +169,7 @@ func (f *Folder) watch(w *fsnotify.Watcher) {
 
 // reconcile reads what has changed and delivers it; false if the folder cannot be read.
 func (f *Folder) reconcile(to Sink) bool {
-	paths, err := source.FindFiles(f.opts.Dir)
+	paths, err := manifests.FindFiles(f.opts.Dir)
 	if err != nil {
 		f.tell(to, []error{err})
 		return false
@@ -221,13 +221,13 @@ func (f *Folder) read(path string) *folderFile {
 		now.data = nil // read it again next time
 	case len(data) == 0 && now.good != nil && len(now.good.Objects) > 0:
 		// Most likely somebody is just writing it.
-		err = &source.Error{File: path, Message: "is empty"}
+		err = &manifests.Error{File: path, Message: "is empty"}
 	case blank(data):
-		now.good = &source.Result{}
+		now.good = &manifests.Result{}
 		f.remember(path, data)
 	default:
-		var r *source.Result
-		if r, err = source.LoadBytes(path, data); err == nil {
+		var r *manifests.Result
+		if r, err = manifests.LoadBytes(path, data); err == nil {
 			f.adopt(r)
 			now.good = r
 			f.remember(path, data)
@@ -252,12 +252,12 @@ func readLimited(path string) ([]byte, error) {
 		return nil, err
 	}
 	defer func() { _ = r.Close() }() // nothing was written
-	data, err := io.ReadAll(io.LimitReader(r, source.MaxFileSize+1))
+	data, err := io.ReadAll(io.LimitReader(r, manifests.MaxFileSize+1))
 	switch {
 	case err != nil:
 		return nil, err
-	case len(data) > source.MaxFileSize:
-		return nil, &source.Error{File: path, Message: fmt.Sprintf("more than the limit of %d MiB", source.MaxFileSize>>20)}
+	case len(data) > manifests.MaxFileSize:
+		return nil, &manifests.Error{File: path, Message: fmt.Sprintf("more than the limit of %d MiB", manifests.MaxFileSize>>20)}
 	}
 	return append([]byte{}, data...), nil // not nil even if empty
 }
@@ -274,7 +274,7 @@ func blank(data []byte) bool {
 }
 
 // adopt gives host endpoints that name no node this one.
-func (f *Folder) adopt(r *source.Result) {
+func (f *Folder) adopt(r *manifests.Result) {
 	if f.opts.Node == "" {
 		return
 	}

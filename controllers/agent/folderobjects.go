@@ -17,24 +17,24 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // merge puts the good contents of all files together, and completes them.
 func (f *Folder) merge(paths []string) (map[model.Ref]runtime.Object, []error) {
-	all := &source.Result{}
+	all := &manifests.Result{}
 	var errs []error
 	for _, path := range paths {
 		good := f.files[path].good
 		if good == nil {
 			continue
 		}
-		part := &source.Result{}
+		part := &manifests.Result{}
 		for _, o := range good.Objects {
 			if have, twice := all.Lookup(o.Ref); twice {
-				errs = append(errs, &source.Error{File: o.File, Line: o.Line, Object: o.Ref.String(),
+				errs = append(errs, &manifests.Error{File: o.File, Line: o.Line, Object: o.Ref.String(),
 					Message: "is in " + have.Place() + " already, and counts as it is there"})
 				continue
 			}
@@ -57,7 +57,7 @@ func (f *Folder) merge(paths []string) (map[model.Ref]runtime.Object, []error) {
 
 // addNode adds the host as a node, unless a file does. If its addresses cannot
 // be read, those that were read last count.
-func (f *Folder) addNode(all *source.Result) error {
+func (f *Folder) addNode(all *manifests.Result) error {
 	ref := model.Ref{Kind: model.KindNode, Name: f.opts.Node}
 	if _, there := all.Lookup(ref); there || f.opts.Node == "" || f.opts.HostAddrs == nil {
 		return nil
@@ -77,7 +77,7 @@ func (f *Folder) addNode(all *source.Result) error {
 		n.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Node"))
 		node = n
 	}
-	all.Overlay(&source.Result{Objects: []source.Object{{Object: node, Ref: ref, Added: true}}})
+	all.Overlay(&manifests.Result{Objects: []manifests.Object{{Object: node, Ref: ref, Added: true}}})
 	return err
 }
 
@@ -153,15 +153,15 @@ func (f *Folder) remember(path string, data []byte) {
 }
 
 // recall returns what remember has kept, or nil.
-func (f *Folder) recall(path string) *source.Result {
+func (f *Folder) recall(path string) *manifests.Result {
 	data, err := os.ReadFile(f.memory(path))
 	if err != nil {
 		return nil
 	}
 	if blank(data) {
-		return &source.Result{}
+		return &manifests.Result{}
 	}
-	r, err := source.LoadBytes(path, data)
+	r, err := manifests.LoadBytes(path, data)
 	if err != nil {
 		return nil
 	}

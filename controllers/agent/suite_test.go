@@ -11,7 +11,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	clocktesting "k8s.io/utils/clock/testing"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/fake"
 	"github.com/tierwall/tierwall/policy/model"
@@ -29,9 +29,9 @@ func TestAgent(t *testing.T) {
 var start = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 // objects reads manifests.
-func objects(manifests string) []runtime.Object {
+func objects(yaml string) []runtime.Object {
 	GinkgoHelper()
-	r, err := source.LoadBytes("test.yaml", []byte(manifests))
+	r, err := manifests.LoadBytes("test.yaml", []byte(yaml))
 	Expect(err).NotTo(HaveOccurred())
 	var out []runtime.Object
 	for _, o := range r.Objects {

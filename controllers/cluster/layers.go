@@ -15,7 +15,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
@@ -42,7 +42,7 @@ type layers struct {
 	// contested are the names of derived objects, delivered or not, without tiers.
 	contested map[model.Ref]struct{}
 	// replaced are the translated policies that Tierwall policies replace.
-	replaced map[source.Replaced]struct{}
+	replaced map[manifests.Replaced]struct{}
 	// foreign are translated objects, by where they are from.
 	foreign map[foreignKey]translate.Result
 	nodes   map[string]*corev1.Node
@@ -275,10 +275,10 @@ func (l *layers) before(r model.Ref, o runtime.Object) runtime.Object {
 		return nil
 	}
 	for _, qualified := range []bool{false, true} {
-		other, _ := convert.RefOf(source.Renamed(o, qualified))
+		other, _ := convert.RefOf(manifests.Renamed(o, qualified))
 		before := l.derived[other]
 		if t, there := convert.PolicyTier(before); other != r && there && t == tier {
-			return source.Renamed(before, !qualified)
+			return manifests.Renamed(before, !qualified)
 		}
 	}
 	return nil
@@ -294,7 +294,7 @@ func (l *layers) uncovered() map[model.Ref]runtime.Object {
 	}
 	if settings != nil && settings.Spec.AutoHostEndpoints {
 		for _, n := range l.nodes {
-			h := source.AutoHostEndpoint(n)
+			h := manifests.AutoHostEndpoint(n)
 			r := model.Ref{Kind: model.KindHostEndpoint, Name: h.Name}
 			l.contested[r] = struct{}{}
 			if _, there := now[r]; !there {
@@ -324,7 +324,7 @@ func (l *layers) translated() map[model.Ref]runtime.Object {
 			all = append(all, o.DeepCopyObject()) // they change where they meet others
 		}
 	}
-	kept, replaced := source.ReconcileForeign(all, l.ownTier)
+	kept, replaced := manifests.ReconcileForeign(all, l.ownTier)
 	for _, o := range kept {
 		r, known := convert.RefOf(o)
 		if !known {
@@ -346,9 +346,9 @@ func (l *layers) ownTier(r model.Ref) (string, bool) {
 
 // reportReplaced logs the translated policies that Tierwall policies replace, each
 // once. The lock is held.
-func (l *layers) reportReplaced(now []source.Replaced) {
+func (l *layers) reportReplaced(now []manifests.Replaced) {
 	before := l.replaced
-	l.replaced = make(map[source.Replaced]struct{}, len(now))
+	l.replaced = make(map[manifests.Replaced]struct{}, len(now))
 	for _, r := range now {
 		l.replaced[r] = struct{}{}
 		if _, known := before[r]; !known {

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -24,7 +24,7 @@ func lean(o runtime.Object) (runtime.Object, bool) {
 			o.Status.PodIP == "" && len(o.Status.PodIPs) == 0 && o.Spec.NodeName == "" {
 			return nil, false
 		}
-		p, _ := source.Trim(o).(*corev1.Pod)
+		p, _ := manifests.Trim(o).(*corev1.Pod)
 		p.UID = o.UID
 		if uid, ok := o.Annotations[corev1.MirrorPodAnnotationKey]; ok {
 			p.Annotations = map[string]string{corev1.MirrorPodAnnotationKey: uid}
@@ -37,7 +37,7 @@ func lean(o runtime.Object) (runtime.Object, bool) {
 			return nil, false
 		}
 	}
-	return source.Trim(o), true
+	return manifests.Trim(o), true
 }
 
 // grace is how long a pod may take to end after its deletion, in seconds: what its spec

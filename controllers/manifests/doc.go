@@ -1,4 +1,4 @@
-// Package source reads Kubernetes objects for the policy core: from files,
+// Package manifests reads Kubernetes objects for the policy core: from files,
 // folders and standard input (Load), or from a live cluster (FromCluster).
 //
 //	paths → files → documents → YAML nodes → typed objects → Result
@@ -10,4 +10,4 @@
 // field. Every object remembers where it stands, so that problems found later
 // (conversion, lint, diff) can be shown at their line: Object.LineOf,
 // Result.Locate.
-package source
+package manifests

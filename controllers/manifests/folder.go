@@ -1,4 +1,4 @@
-package source
+package manifests
 
 // FindFiles lists the manifests (*.yaml, *.yml, *.json) below a folder, sorted by
 // path. Hidden files and folders are left out, links to files are followed. No

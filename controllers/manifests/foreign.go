@@ -1,4 +1,4 @@
-package source
+package manifests
 
 import (
 	"go.yaml.in/yaml/v3"

@@ -1,4 +1,4 @@
-package source
+package manifests
 
 import (
 	"k8s.io/apimachinery/pkg/runtime"

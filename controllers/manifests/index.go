@@ -1,4 +1,4 @@
-package source
+package manifests
 
 import (
 	"github.com/tierwall/tierwall/policy/convert"

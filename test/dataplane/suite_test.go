@@ -17,7 +17,7 @@ import (
 	k8s "k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/cmd"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/test/lab"
 )
@@ -123,9 +123,9 @@ func udp(src, dst string, port uint16) model.Flow {
 }
 
 // objects reads manifests.
-func objects(manifests string) []k8s.Object {
+func objects(yaml string) []k8s.Object {
 	GinkgoHelper()
-	r, err := source.LoadBytes("test.yaml", []byte(manifests))
+	r, err := manifests.LoadBytes("test.yaml", []byte(yaml))
 	Expect(err).NotTo(HaveOccurred())
 	var out []k8s.Object
 	for _, o := range r.Objects {

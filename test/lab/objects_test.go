@@ -14,7 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -106,7 +106,7 @@ var _ = Describe("FromObjects", func() {
 	})
 
 	It("builds the sample world and every pod reaches every pod", func() {
-		r, err := source.Load([]string{"../../config/samples"}, source.Options{})
+		r, err := manifests.Load([]string{"../../config/samples"}, manifests.Options{})
 		Expect(err).NotTo(HaveOccurred())
 		r.Complete()
 		var objects []runtime.Object

@@ -7,7 +7,7 @@ import (
 	. "github.com/onsi/gomega"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 )
@@ -17,7 +17,7 @@ import (
 var _ = Describe("policy tests", func() {
 	for name, network := range map[string]Network{"routed": Routed, "bridged": Bridge} {
 		It("can send each case of the scenarios and samples, "+name, func() {
-			tests, err := source.FindTests([]string{"../scenarios", "../../config/samples"}, source.Options{})
+			tests, err := manifests.FindTests([]string{"../scenarios", "../../config/samples"}, manifests.Options{})
 			Expect(err).NotTo(HaveOccurred())
 			sent := 0
 			for i := range tests {

@@ -17,7 +17,7 @@ import (
 	dto "github.com/prometheus/client_model/go"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane/iptables"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy/model"
@@ -134,9 +134,9 @@ type setup struct {
 }
 
 // start brings up what the manifests say. It goes with the spec.
-func start(p plane, manifests string, network lab.Network) *setup {
+func start(p plane, yaml string, network lab.Network) *setup {
 	GinkgoHelper()
-	r, err := source.LoadBytes("test.yaml", []byte(manifests))
+	r, err := manifests.LoadBytes("test.yaml", []byte(yaml))
 	Expect(err).NotTo(HaveOccurred())
 	r.Complete()
 	var objects []runtime.Object

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/translate"
@@ -31,12 +31,12 @@ func TestCilium(t *testing.T) {
 	verdicts, exact, allowed := 0, 0, 0
 	for seed := first; seed < first+worlds; seed++ {
 		f := oracle.NewForeign(seed)
-		cluster, manifests := f.Cluster(), f.Cilium(seed%4 != 0)
-		naive, err := oracle.NewCilium(cluster, manifests)
+		cluster, yaml := f.Cluster(), f.Cilium(seed%4 != 0)
+		naive, err := oracle.NewCilium(cluster, yaml)
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		objects, lossy := converted(t, manifests)
+		objects, lossy := converted(t, yaml)
 		ix := indexed(t, append(documents(t, cluster), documents(t, objects)...))
 		if !lossy {
 			exact++
@@ -49,7 +49,7 @@ func TestCilium(t *testing.T) {
 				allowed++
 			}
 			if got != want && (got || !lossy) {
-				t.Fatalf("seed %d: %+v: allowed %v, want %v\n%s\n%+v", seed, flow, got, want, bytes.Join(manifests, []byte("\n")), d.Stages)
+				t.Fatalf("seed %d: %+v: allowed %v, want %v\n%s\n%+v", seed, flow, got, want, bytes.Join(yaml, []byte("\n")), d.Stages)
 			}
 		}
 	}
@@ -61,9 +61,9 @@ func TestCilium(t *testing.T) {
 
 // converted translates manifests as `tierwall convert` does. lossy says that not every
 // field has an equivalent.
-func converted(t *testing.T, manifests [][]byte) (objects []runtime.Object, lossy bool) {
+func converted(t *testing.T, yaml [][]byte) (objects []runtime.Object, lossy bool) {
 	t.Helper()
-	for _, text := range manifests {
+	for _, text := range yaml {
 		var m struct{ APIVersion, Kind string }
 		if err := json.Unmarshal(text, &m); err != nil {
 			t.Fatal(err)
@@ -99,7 +99,7 @@ func documents(t *testing.T, objects []runtime.Object) [][]byte {
 // indexed reads documents as the commands do.
 func indexed(t *testing.T, documents [][]byte) *index.Index {
 	t.Helper()
-	res, err := source.LoadBytes("world.yaml", bytes.Join(documents, []byte("\n---\n")))
+	res, err := manifests.LoadBytes("world.yaml", bytes.Join(documents, []byte("\n---\n")))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -3,7 +3,7 @@ package scenarios
 import (
 	"testing"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane/iptables"
 	"github.com/tierwall/tierwall/test/fleet"
 )
@@ -11,7 +11,7 @@ import (
 // TestPacketsIPTables is TestPackets with the iptables backend, in both of its variants.
 func TestPacketsIPTables(t *testing.T) {
 	needLab(t)
-	tests, err := source.FindTests(folders, source.Options{})
+	tests, err := manifests.FindTests(folders, manifests.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

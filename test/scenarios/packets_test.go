@@ -14,7 +14,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
@@ -67,7 +67,7 @@ type world struct {
 
 // readWorld reads the objects of a test. What is wrong with them is a matter of
 // TestScenarios and TestFailClosed.
-func readWorld(t *testing.T, test *source.Test) *world {
+func readWorld(t *testing.T, test *manifests.Test) *world {
 	t.Helper()
 	res, err := test.Load()
 	if err != nil {
@@ -104,7 +104,7 @@ func (w *world) placed() []runtime.Object {
 // what the interpreter says must all be what the file expects.
 func TestPackets(t *testing.T) {
 	needLab(t)
-	tests, err := source.FindTests(folders, source.Options{})
+	tests, err := manifests.FindTests(folders, manifests.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func TestPackets(t *testing.T) {
 }
 
 // runAll runs policy tests with a backend; nil: nftables.
-func runAll(t *testing.T, tests []source.Test, backend func() (fleet.Kernel, error)) {
+func runAll(t *testing.T, tests []manifests.Test, backend func() (fleet.Kernel, error)) {
 	sum := tally{backend: backend}
 	t.Run("all", func(t *testing.T) {
 		for i := range tests {
@@ -137,7 +137,7 @@ type tally struct {
 	backend            func() (fleet.Kernel, error)
 }
 
-func (s *tally) run(t *testing.T, test *source.Test) {
+func (s *tally) run(t *testing.T, test *manifests.Test) {
 	w := readWorld(t, test)
 	spec, services, err := lab.FromObjects(w.objects)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy/budget"
@@ -22,7 +22,7 @@ import (
 var update = flag.Bool("update", false, "write the rulesets of the scenarios anew")
 
 // rulesetFile is the ruleset of one node of a scenario, beside its test.
-func rulesetFile(test *source.Test, node string) string {
+func rulesetFile(test *manifests.Test, node string) string {
 	return filepath.Join(filepath.Dir(test.Object.File), node+".nft")
 }
 
@@ -30,7 +30,7 @@ func rulesetFile(test *source.Test, node string) string {
 // that stands beside the test, to be read and reviewed; -update writes them. nft
 // must take each of them.
 func TestRulesets(t *testing.T) {
-	tests, err := source.FindTests([]string{"."}, source.Options{})
+	tests, err := manifests.FindTests([]string{"."}, manifests.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}

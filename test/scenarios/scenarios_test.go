@@ -7,7 +7,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
@@ -76,9 +76,9 @@ func TestSamples(t *testing.T) {
 }
 
 // runTests runs all PolicyTests below a folder and returns them.
-func runTests(t *testing.T, dir string) []source.Test {
+func runTests(t *testing.T, dir string) []manifests.Test {
 	t.Helper()
-	tests, err := source.FindTests([]string{dir}, source.Options{})
+	tests, err := manifests.FindTests([]string{dir}, manifests.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -92,7 +92,7 @@ func runTests(t *testing.T, dir string) []source.Test {
 	return tests
 }
 
-func runTest(t *testing.T, test *source.Test) {
+func runTest(t *testing.T, test *manifests.Test) {
 	res, err := test.Load()
 	if err != nil {
 		t.Fatal(err)

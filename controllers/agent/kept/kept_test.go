@@ -11,7 +11,7 @@ import (
 	"syscall"
 	"testing"
 
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
@@ -128,9 +128,9 @@ spec: {tier: platform, selector: role == 'scraper', types: [Ingress], ingress: [
 `
 
 // index holds manifests, and what they were converted to.
-func indexOf(t testing.TB, manifests string) (*index.Index, map[model.Ref]model.Object) {
+func indexOf(t testing.TB, yaml string) (*index.Index, map[model.Ref]model.Object) {
 	t.Helper()
-	r, err := source.LoadBytes("test.yaml", []byte(manifests))
+	r, err := manifests.LoadBytes("test.yaml", []byte(yaml))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,7 +26,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/controllers/agent/reporter"
 	"github.com/tierwall/tierwall/controllers/cluster"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nftables"
@@ -57,7 +57,7 @@ func TestMain(m *testing.M) {
 // child is an agent as `tierwall agent` runs it, but that it reaches the API
 // server from the namespace it is started in.
 func child(kubeconfig, node string) error {
-	config, err := source.ClusterConfig(kubeconfig, nil)
+	config, err := manifests.ClusterConfig(kubeconfig, nil)
 	if err != nil {
 		return err
 	}

@@ -26,7 +26,7 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/controllers/cluster"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/test/integration/env"
 )
@@ -67,7 +67,7 @@ type usage struct {
 // usage, anything else with what it has seen since.
 func child(kubeconfig string) error {
 	began := time.Now()
-	config, err := source.ClusterConfig(kubeconfig, nil)
+	config, err := manifests.ClusterConfig(kubeconfig, nil)
 	if err != nil {
 		return err
 	}

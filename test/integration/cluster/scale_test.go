@@ -18,7 +18,7 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/fake"
 	"github.com/tierwall/tierwall/policy/convert"
@@ -183,7 +183,7 @@ func (c *counting) Apply(_ context.Context, ch *dataplane.Change, _ *dataplane.S
 // now, made in one go by the core.
 func fromScratch(config *rest.Config, node string) fake.World {
 	GinkgoHelper()
-	live, err := source.FromCluster(ctx(), config)
+	live, err := manifests.FromCluster(ctx(), config)
 	Expect(err).NotTo(HaveOccurred())
 	ix := index.New(index.Options{Local: func(n string) bool { return n == node }})
 	for _, o := range live.Objects {

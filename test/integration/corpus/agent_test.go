@@ -26,7 +26,7 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/controllers/cluster"
-	"github.com/tierwall/tierwall/controllers/source"
+	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/nftables"
@@ -194,7 +194,7 @@ func (o *observer) round(began time.Time, err error, endpoints func(func(model.R
 // happens, and answers the lines "usage" and "settle".
 func child(kubeconfig string) error {
 	began := time.Now()
-	config, err := source.ClusterConfig(kubeconfig, nil)
+	config, err := manifests.ClusterConfig(kubeconfig, nil)
 	if err != nil {
 		return err
 	}
