@@ -35,7 +35,7 @@ type testSession interface {
 	close() error
 }
 
-// coreRunner evaluates in package policy.
+// coreRunner decides by package verdict.
 type coreRunner struct{}
 
 type coreSession struct{ world *policytest.World }

@@ -10,7 +10,7 @@
 // (lean.go) and handed on at once; the store (store.go) keeps the names of what
 // there is and a hash of what was said of each, no objects. So an object that
 // changed in what nobody reads (a status, a heartbeat) is not news, and memory
-// per pod is that of package policy.
+// per pod is that of package index.
 //
 // Kinds that are CustomResourceDefinitions come and go with them (source.go).
 // Calico's objects are translated, and the automatic host endpoints made, in

@@ -173,7 +173,7 @@ func (e *Effective) SelfStages() []StageChain {
 	return out
 }
 
-// of returns the chain of a stage, which may be empty.
+// Stage returns the chain of a stage, which may be empty.
 func (e *Effective) Stage(s model.Stage, dir model.Direction) StageChain {
 	pick := func(in, out Chain) Chain {
 		if dir == model.Ingress {

@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// owner is something that has addresses and labels: a pod, a host endpoint, a
+// Holder is something that has addresses and labels: a pod, a host endpoint, a
 // network set or a node. Or it is a pod's ghost, which has no labels.
 type Holder struct {
 	name  string
@@ -104,10 +104,10 @@ func (o *Holder) IsNode() bool { return o.ls.kind == ownerNode }
 
 func (o *Holder) endpoint() bool { return o.IsWorkload() || o.ls.kind.host() }
 
-// workload reports whether an owner is a pod or a pod's ghost.
+// IsWorkload reports whether a holder is a pod or a pod's ghost.
 func (o *Holder) IsWorkload() bool { return o.ls.kind == ownerPod || o.ls.kind == ownerGhost }
 
-// before reports whether the first of two endpoints with one address is the one that
+// Before reports whether the first of two endpoints with one address is the one that
 // counts: those of local nodes come before ghosts, and these, which are local, before
 // those of other nodes. Of two of a kind the first by name counts.
 func Before(o, than *Holder) bool {

@@ -16,13 +16,13 @@ type Options struct {
 
 // Index is the incremental core. Not safe for concurrent use.
 //
-// How it works. Owners of addresses are grouped by label set (labelset.go);
+// How it works. Holders of addresses are grouped by label set (labels.go);
 // selectors are filed under the narrowest condition that they set (match.go);
 // the two meet only where they could match. A policy is active while it selects
 // a local endpoint; active policies refer to sets, which give their selectors
-// the role of peers (policyrec.go, set.go). Local label sets that the same
+// the role of peers (policies.go, addrsets.go). Local label sets that the same
 // policies select form a class, and classes share effective policies
-// (class.go). Upsert and Delete keep the matches up to date; everything that is
+// (classes.go). Upsert and Delete keep the matches up to date; everything that is
 // built on them waits for Flush.
 type Index struct {
 	local func(node string) bool
@@ -201,7 +201,7 @@ func (ix *Index) dirtyEndpoint(o *Holder) {
 	}
 }
 
-// find returns the owner that is an endpoint, or nil.
+// Find returns the holder that is an endpoint, or nil.
 func (ix *Index) Find(r model.Ref) *Holder {
 	switch r.Kind {
 	case model.KindPod:

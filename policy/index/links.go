@@ -7,7 +7,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// linkTable is a node's Links in a form that answers once a packet: by maps
+// LinkTable is a node's Links in a form that answers once a packet: by maps
 // instead of lists.
 type LinkTable struct {
 	*model.Links
@@ -116,14 +116,14 @@ func sameLinks(a, b *model.Links) bool {
 	return slices.Equal(a.Addrs, b.Addrs) && slices.Equal(a.Routes, b.Routes) && slices.Equal(a.Pods, b.Pods) && slices.Equal(a.Tunnels, b.Tunnels)
 }
 
-// link is the interface by which a packet enters or leaves a node, as far as it
+// Link is the interface by which a packet enters or leaves a node, as far as it
 // bears on which host endpoint guards it.
 type Link struct {
 	Name string // empty: none that a host endpoint names
 	Pods bool   // it leads to local pods
 }
 
-// podLink is the interface that leads to a pod of the node.
+// PodLink is the interface that leads to a pod of the node.
 func (rec *NodeState) PodLink(a netip.Addr) Link {
 	if rec == nil || rec.links == nil {
 		return Link{Pods: true}
@@ -134,7 +134,7 @@ func (rec *NodeState) PodLink(a netip.Addr) Link {
 	return Link{Pods: true}
 }
 
-// linkOf returns the interface between a node and a peer. own is the node's end of
+// LinkOf returns the interface between a node and a peer. own is the node's end of
 // the packet, or invalid where the packet is forwarded; inbound is its direction.
 func (rec *NodeState) LinkOf(peer, own netip.Addr, inbound bool) Link {
 	if rec.links == nil {
@@ -154,7 +154,7 @@ func (rec *NodeState) LinkOf(peer, own netip.Addr, inbound bool) Link {
 	return Link{name, t.toPods[name]}
 }
 
-// unknownLink is the interface that leads to an unknown workload of the node: one
+// UnknownLink is the interface that leads to an unknown workload of the node: one
 // that leads to pods, if the node sends there by such, else none that is known.
 func (rec *NodeState) UnknownLink(a netip.Addr) Link {
 	if rec == nil || rec.links == nil {
@@ -218,7 +218,7 @@ func (rec *NodeState) firstHost(fits func(*Holder) bool) *Holder {
 	return nil
 }
 
-// guard is the host endpoint that guards an interface of the node, or nil: the one
+// Guard is the host endpoint that guards an interface of the node, or nil: the one
 // that names the interface; else, for packets from or to the address own of the
 // node itself, the one that has the address and names no interface; else the one
 // of all interfaces. wildcard reports whether that one guards the interfaces of pods too.

@@ -8,7 +8,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// nodeRec is a node, or the place for one that host endpoints name and that
+// NodeState is a node, or the place for one that host endpoints name and that
 // has not been seen.
 type NodeState struct {
 	object *model.Node // from the API; nil if not seen
@@ -53,8 +53,8 @@ func (rec *NodeState) HasSpecific() bool { return rec.special }
 // does not change them.
 func (rec *NodeState) Tunnelled() []netip.Prefix { return rec.tunnelled }
 
-// nodeRec returns the state of a node, new if need be.
-func (ix *Index) nodeRec(name string) *NodeState {
+// stateOf returns the state of a node, new if need be.
+func (ix *Index) stateOf(name string) *NodeState {
 	rec := ix.nodes[name]
 	if rec == nil {
 		rec = &NodeState{owner: &Holder{name: name}}
@@ -64,7 +64,7 @@ func (ix *Index) nodeRec(name string) *NodeState {
 }
 
 func (ix *Index) upsertNode(n *model.Node) {
-	rec := ix.nodeRec(n.Name)
+	rec := ix.stateOf(n.Name)
 	rec.object = n
 	ix.rejoin(rec)
 }
@@ -77,7 +77,7 @@ func (ix *Index) deleteNode(name string) {
 }
 
 func (ix *Index) upsertLinks(l *model.Links) {
-	rec := ix.nodeRec(l.Node)
+	rec := ix.stateOf(l.Node)
 	Before := rec.links
 	rec.links = newLinkTable(l)
 	ix.rejoin(rec)
@@ -188,7 +188,7 @@ func (ix *Index) readdressHosts(rec *NodeState) {
 }
 
 func (ix *Index) joinNode(h *Holder) {
-	rec := ix.nodeRec(h.node)
+	rec := ix.stateOf(h.node)
 	i, _ := slices.BinarySearchFunc(rec.hosts, h.name, func(o *Holder, name string) int { return strings.Compare(o.name, name) })
 	rec.hosts = slices.Insert(rec.hosts, i, h)
 	rec.refreshHosts()
@@ -206,7 +206,7 @@ func (ix *Index) leaveNode(h *Holder) {
 	ix.dropNode(h.node, rec)
 }
 
-// behind is the node in whose pod blocks an address is, or "": of several a
+// NodeOfBlock is the node in whose pod blocks an address is, or "": of several a
 // local one, and of these the first by name.
 func (ix *Index) NodeOfBlock(a netip.Addr) string {
 	found := ""
@@ -222,14 +222,14 @@ func (ix *Index) NodeOfBlock(a netip.Addr) string {
 	return found
 }
 
-// inBlocks reports whether an address is in the pod blocks of any node.
+// InPodBlocks reports whether an address is in the pod blocks of any node.
 func (ix *Index) InPodBlocks(a netip.Addr) bool {
 	return slices.ContainsFunc(ix.ClusterBlocks(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
 func (ix *Index) IsLocal(node string) bool { return ix.local == nil || ix.local(node) }
 
-// hasBlock reports whether an address is in one of the node's pod blocks and not in
+// HasBlock reports whether an address is in one of the node's pod blocks and not in
 // a part of it that the node reaches through a tunnel: such a part is another node's.
 func (rec *NodeState) HasBlock(a netip.Addr) bool {
 	if rec == nil || rec.node == nil || len(rec.node.PodCIDRs) == 0 {

@@ -81,7 +81,7 @@ func holders(ix *index.Index, a netip.Addr, prefer string) (pod, host *index.Hol
 	return pod, host, node
 }
 
-// End finds out whose an address is in the cluster.
+// EndOf finds out whose an address is in the cluster.
 func EndOf(ix *index.Index, a netip.Addr) End {
 	a = a.Unmap()
 	pod, host, node := holders(ix, a, "")

@@ -172,7 +172,7 @@ func evaluate(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool,
 	return v
 }
 
-// audited says whether there is an audited policy in the chain.
+// hasAudited says whether there is an audited policy in the chain.
 func hasAudited(c index.Chain) bool {
 	for i := range c {
 		if slices.ContainsFunc(c[i].Policies, func(p *index.Policy) bool { return p.Audit }) {
@@ -182,7 +182,7 @@ func hasAudited(c index.Chain) bool {
 	return false
 }
 
-// run evaluates the chain, with the audited policies as if they were enforced
+// runChain evaluates the chain, with the audited policies as if they were enforced
 // if audit is set.
 func runChain(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool, def model.Action, audit bool, trace func(Step)) model.Verdict {
 tiers:

@@ -25,7 +25,7 @@ type Surroundings struct {
 	routed []*index.NodeState
 }
 
-// Surroundings returns those of the Index as it is.
+// NewSurroundings returns those of the Index as it is.
 func NewSurroundings(ix *index.Index) *Surroundings {
 	s := &Surroundings{ix: ix}
 	for _, n := range ix.Nodes() {

@@ -18,7 +18,7 @@
 // While the runtime reports the sandbox as running, or an interface still leads to
 // the address, no time ends it.
 //
-// A ghost is an address that may send and get nothing; see policy/ghosts.go for why it
+// A ghost is an address that may send and get nothing; see policy/index/ghosts.go for why it
 // does not keep its pod's policies. So ghosts cost one entry of a map in the kernel
 // each. Their number is bounded all the same: beyond [MaxNamed] the addresses of
 // further ones are one ghost together, so that many ghosts open none of them.
