@@ -20,7 +20,7 @@ var link = regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
 
 func pages(t *testing.T) []string {
 	t.Helper()
-	found := []string{"README.md", "config/samples/README.md", "test/scenarios/README.md"}
+	found := []string{"README.md", "CONTRIBUTING.md", "config/samples/README.md", "test/scenarios/README.md"}
 	docs, err := filepath.Glob("docs/*.md")
 	if err != nil {
 		t.Fatal(err)
