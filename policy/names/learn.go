@@ -54,7 +54,7 @@ func (t *Table) Learn(a Answer, now time.Time) Outcome {
 			fit, o.Refused = t.acceptable(a.Addrs, at)
 		}
 		o.Names = append(o.Names, name)
-		t.put(name, patterns, fit, at, &o)
+		t.put(name, patterns, fit, &o)
 	}
 	return o
 }
@@ -101,12 +101,12 @@ func (t *Table) Restore(k Known, now time.Time) Outcome {
 	// No clock of another time makes it last longer than an answer of now would.
 	until = min(until, at.plus(t.opts.MaxTTL+t.opts.ExtraTTL))
 	o.Names = []string{k.Name}
-	t.put(k.Name, patterns, []record{{keyOf(a), min(secondsOf(k.Since), at), until}}, at, &o)
+	t.put(k.Name, patterns, []record{{keyOf(a), min(secondsOf(k.Since), at), until}}, &o)
 	return o
 }
 
 // put adds records to a name that patterns match.
-func (t *Table) put(name string, patterns []*pattern, records []record, now seconds, o *Outcome) {
+func (t *Table) put(name string, patterns []*pattern, records []record, o *Outcome) {
 	if len(records) == 0 {
 		return
 	}
@@ -127,7 +127,7 @@ func (t *Table) put(name string, patterns []*pattern, records []record, now seco
 		w.pattern.order.MoveToBack(w.at)
 	}
 	for _, r := range records {
-		t.add(e, r, now, o)
+		t.add(e, r, o)
 	}
 }
 
@@ -149,14 +149,14 @@ func (t *Table) create(name string, patterns []*pattern) *entry {
 }
 
 // add adds a record to a name, or makes one that is there stay longer.
-func (t *Table) add(e *entry, r record, now seconds, o *Outcome) {
+func (t *Table) add(e *entry, r record, o *Outcome) {
 	i, there := e.find(r.key)
 	if there {
 		e.records[i].until = max(e.records[i].until, r.until)
 		return
 	}
 	if len(e.records) >= t.opts.MaxAddressesPerName {
-		victim := t.leastNeeded(e, now)
+		victim := t.leastNeeded(e)
 		if victim < 0 {
 			o.Full++
 			return

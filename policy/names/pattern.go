@@ -51,6 +51,9 @@ func canonicalPattern(s string) (string, error) {
 			return "", errStarPart
 		}
 		ascii, err := toASCII.ToASCII(label)
+		if err == nil { // what is no UTF-8 is mapped to something that is refused
+			_, err = toASCII.ToASCII(ascii)
+		}
 		if err != nil {
 			return "", fmt.Errorf("label %q: %w", label, err)
 		}

@@ -53,6 +53,7 @@ func TestParsePattern(t *testing.T) {
 		{long + "." + long + "." + long + "." + long[:62], "more than 253 characters"},
 		{strings.Repeat("ü", 5000), "more than 253 characters"},
 		{"xn--a.example", "label"}, // no valid A-label
+		{"\xb3.example", "label"},  // no UTF-8
 		{"a\u3002b", "no letter"},  // a full stop of another script inside of a label
 	} {
 		p, err := ParsePattern(c.in)
@@ -120,7 +121,7 @@ func FuzzPattern(f *testing.F) {
 				t.Errorf("%q is no canonical name", p)
 			}
 		}
-		if c, ok := Canonical(name); ok {
+		if c, ok := Canonical(name); ok && strings.Count(p.String(), star) < 5 { // the definition takes long
 			if got, want := p.Matches(c), slowMatch(strings.Split(p.String(), "."), strings.Split(c, ".")); got != want {
 				t.Errorf("%s matches %s: %v, want %v", p, c, got, want)
 			}

@@ -55,7 +55,7 @@ func (t *Table) inUse(e *entry) bool {
 
 // leastNeeded returns the record of a name that expires first and is not in use, of
 // equal ones the first; -1: all are in use.
-func (t *Table) leastNeeded(e *entry, now seconds) int {
+func (t *Table) leastNeeded(e *entry) int {
 	best := -1
 	for i, r := range e.records {
 		if (best < 0 || r.until < e.records[best].until) && !t.opts.InUse(r.key.addr()) {

@@ -138,7 +138,11 @@ func (c *Client) query(id uint16, name string, t dnsmessage.Type) ([]byte, error
 	if err != nil {
 		return nil, err
 	}
-	b := dnsmessage.NewBuilder(make([]byte, pick(c.tcp, 2, 0), 600), dnsmessage.Header{ID: id, RecursionDesired: true})
+	length := 0
+	if c.tcp {
+		length = 2 // bytes before the message
+	}
+	b := dnsmessage.NewBuilder(make([]byte, length, 600), dnsmessage.Header{ID: id, RecursionDesired: true})
 	if err := errors.Join(b.StartQuestions(), b.Question(dnsmessage.Question{Name: n, Type: t, Class: dnsmessage.ClassINET})); err != nil {
 		return nil, err
 	}
@@ -153,13 +157,6 @@ func (c *Client) query(id uint16, name string, t dnsmessage.Type) ([]byte, error
 		binary.BigEndian.PutUint16(msg, uint16(len(msg)-2))
 	}
 	return msg, err
-}
-
-func pick(first bool, a, b int) int {
-	if first {
-		return a
-	}
-	return b
 }
 
 // Connect opens a TCP connection in the network namespace of the calling thread and
