@@ -123,8 +123,9 @@ const anywhere = "all() || global()"
 // maxSelector is the length that the API takes, in bytes.
 const maxSelector = 8192
 
-// anyNamespace is true, and names the label of namespaces.
-const anyNamespace = "(has(tierwall.io/namespace) || !has(tierwall.io/namespace))"
+// anyNamespace is true of everything, and says of which namespaces. A selector does not
+// lose global() where it is simplified, as it does other terms.
+const anyNamespace = "(" + anywhere + ")"
 
 // everywhere writes out that in Calico the selectors of a global rule without a
 // namespaceSelector also match the NetworkSets of all namespaces; here only those

@@ -59,6 +59,38 @@ func TestCilium(t *testing.T) {
 	}
 }
 
+// TestCalico holds what the commands read of Calico's objects to an interpreter of these.
+// Their verdicts are equal: no object here has a field without an equivalent.
+func TestCalico(t *testing.T) {
+	worlds := number(t, "TIERWALL_FOREIGN_WORLDS", foreignWorlds)
+	first := number(t, "TIERWALL_FIRST_SEED", 1)
+	verdicts, allowed := 0, 0
+	for seed := first; seed < first+worlds; seed++ {
+		f := oracle.NewForeign(seed)
+		cluster, manifests := f.Cluster(), f.Calico()
+		naive, err := oracle.NewCalico(cluster, manifests)
+		if err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		ix := indexed(t, append(documents(t, cluster), manifests...))
+		for _, flow := range f.Flows(foreignFlows) {
+			want, d := naive.Allows(flow), ix.Decide(flow)
+			got := d.Action == model.Allow
+			verdicts++
+			if got {
+				allowed++
+			}
+			if got != want {
+				t.Fatalf("seed %d: %+v: allowed %v, want %v\n%s\n%+v", seed, flow, got, want, bytes.Join(manifests, []byte("\n")), d.Stages)
+			}
+		}
+	}
+	t.Logf("seeds %d to %d: %d verdicts, %d of them Allow", first, first+worlds-1, verdicts, allowed)
+	if worlds >= foreignWorlds && (verdicts < 12_000 || allowed < 3000 || verdicts-allowed < 3000) {
+		t.Error("the worlds have become too plain")
+	}
+}
+
 // converted translates manifests as `tierwall convert` does. lossy says that not every
 // field has an equivalent.
 func converted(t *testing.T, yaml [][]byte) (objects []runtime.Object, lossy bool) {
