@@ -72,7 +72,7 @@ func (f *clusterFlags) config() (*rest.Config, error) {
 		return nil, err
 	}
 	config.Timeout = timeout // clientcmd leaves it out for a pod's service account
-	return config, nil
+	return boundCredentials(config)
 }
 
 // namespaceFlag is -n: the namespace of names that have none.

@@ -3,6 +3,8 @@ package cmd
 import (
 	"bytes"
 	"net"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -43,6 +45,30 @@ func TestDeadServer(t *testing.T) {
 	}
 	if got := runMain(t, "", "status", "--request-timeout", "soon"); got.errOut != "error: --request-timeout \"soon\": want a duration such as 5s or 2m, or 0\n" {
 		t.Errorf("got %+v", got)
+	}
+}
+
+// A credential plugin that hangs must not hold a command up either.
+func TestHangingCredentialPlugin(t *testing.T) {
+	plugin := filepath.Join(t.TempDir(), "hangs")
+	if err := os.WriteFile(plugin, []byte("#!/bin/sh\nexec sleep 2\n"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	config := writeFiles(t, `
+apiVersion: v1
+kind: Config
+current-context: c
+clusters: [{name: c, cluster: {server: "https://127.0.0.1:1"}}]
+contexts: [{name: c, context: {cluster: c, user: u}}]
+users: [{name: u, user: {exec: {apiVersion: client.authentication.k8s.io/v1, command: `+plugin+`, interactiveMode: Never}}}]
+`)[0]
+	start := time.Now()
+	got := runMain(t, "", "explain", "--from", "a/b", "--to", "a/c", "--port", "80", "--kubeconfig", config, "--request-timeout", "200ms")
+	if got.status != exitUnusable || !strings.Contains(got.errOut, "the credential plugin "+plugin) {
+		t.Errorf("got %+v", got)
+	}
+	if took := time.Since(start); took > 1500*time.Millisecond {
+		t.Errorf("took %s", took)
 	}
 }
 
