@@ -105,8 +105,9 @@ func diffPaths(s streams, a, b string, allowInvalid bool) (before, after world, 
 		return world{}, world{}, fmt.Errorf("only one of A and B can be standard input")
 	}
 	var found [2]world
+	var known manifests.Memory
 	for i, path := range []string{a, b} {
-		r, err := loadPaths(s, []string{path})
+		r, err := loadAgain(s, []string{path}, &known)
 		if err != nil {
 			return world{}, world{}, err
 		}

@@ -52,9 +52,10 @@ func (f *inputFlags) registerAllowInvalid(fs *pflag.FlagSet) {
 // live reports whether the live cluster is read.
 func (f *inputFlags) live() bool { return len(f.filenames) == 0 || f.fromCluster }
 
-// load reads the objects and prints warnings. They are completed (source.Result.Complete)
+// load reads the objects and prints warnings. They are completed (manifests.Result.Complete)
 // but not converted. Errors are of unusable input.
 func (f *inputFlags) load(ctx context.Context, s streams) (*manifests.Result, error) {
+	collectLess()
 	var r *manifests.Result
 	if len(f.filenames) > 0 {
 		var err error
@@ -89,7 +90,13 @@ func (f *inputFlags) index(ctx context.Context, s streams) (*index.Index, *manif
 // loadPaths reads and completes the manifests at the paths ("-" is standard
 // input) and prints warnings.
 func loadPaths(s streams, paths []string) (*manifests.Result, error) {
-	r, err := manifests.Load(paths, manifests.Options{Stdin: s.in})
+	return loadAgain(s, paths, nil)
+}
+
+// loadAgain is loadPaths with what is known of earlier ones.
+func loadAgain(s streams, paths []string, known *manifests.Memory) (*manifests.Result, error) {
+	collectLess()
+	r, err := manifests.Load(paths, manifests.Options{Stdin: s.in, Memory: known})
 	if err != nil {
 		return nil, err
 	}

@@ -110,6 +110,7 @@ input cannot be read.`,
 // readAll reads what `lint` looks at. Texts that cannot be read as manifests are
 // findings; the error is of files, folders and clusters that cannot be read at all.
 func readAll(ctx context.Context, s streams, in *inputFlags) (r *manifests.Result, unreadable []located, err error) {
+	collectLess()
 	if len(in.filenames) == 0 {
 		if r, err = in.readCluster(ctx); err != nil {
 			return nil, nil, err

@@ -16,8 +16,9 @@ import (
 
 // parse reads the documents of a file and hands them on one by one, so that not
 // all are in memory at once: trees without aliases, empty documents left out. A
-// document that cannot be read is an error; the others are read all the same.
-func parse(f *file, errs *errorList, each func(*yaml.Node)) {
+// document that cannot be read is an error; the others are read all the same, but for
+// those of which known returns true.
+func parse(f *file, errs *errorList, known func(chunk) bool, each func(*yaml.Node)) {
 	if docs, ok := parseJSON(f.name, f.data, errs); ok {
 		for _, n := range docs {
 			each(n)
@@ -25,6 +26,9 @@ func parse(f *file, errs *errorList, each func(*yaml.Node)) {
 		return
 	}
 	for _, d := range splitYAML(f.data) {
+		if known(d) {
+			continue
+		}
 		if n := parseYAML(f.name, d, errs); n != nil {
 			each(n)
 		}

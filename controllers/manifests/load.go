@@ -28,6 +28,8 @@ const DefaultNamespace = "default"
 type Options struct {
 	// Stdin is what the path "-" reads; nil: such a path is an error.
 	Stdin io.Reader
+	// Memory of earlier Loads; nil: all is read.
+	Memory *Memory
 }
 
 // Load reads all objects of files, folders and standard input ("-").
@@ -35,7 +37,7 @@ type Options struct {
 // Everything is read before it returns: the error joins an *Error for each
 // thing that is wrong, up to a cap. With an error the Result is nil.
 func Load(paths []string, opts Options) (*Result, error) {
-	l := &loader{res: &Result{}}
+	l := &loader{res: &Result{}, memory: opts.Memory}
 	l.paths(paths, opts)
 	return l.finish()
 }
@@ -85,6 +87,9 @@ type loader struct {
 	testsOnly bool
 	// manifests collects for ReadManifests; nil otherwise.
 	manifests *[]Manifest
+	// memory of earlier loaders, and what is being read; nil for none.
+	memory  *Memory
+	reading documentKey
 	// foreign are translated objects, which are added last: some of them only
 	// find their form among the others.
 	foreign []foreignObject
@@ -132,14 +137,22 @@ func (l *loader) finish() (*Result, error) {
 func (l *loader) file(f *file) {
 	before, tests := len(l.errs.errs), len(l.res.Tests)
 	docs, beside := 0, 0
-	parse(f, &l.errs, func(n *yaml.Node) {
+	known := func(c chunk) bool {
+		ok := l.recall(f, c)
+		if ok {
+			docs++
+			beside++
+		}
+		return ok
+	}
+	parse(f, &l.errs, known, func(n *yaml.Node) {
 		docs++
 		for _, o := range objectsIn(n) {
 			if text(o, "kind") != policyTestGVK.Kind {
 				beside++
 			}
 		}
-		l.document(f, n)
+		l.remember(f, n)
 	})
 	if docs == 0 && len(l.errs.errs) == before && f.named {
 		l.errs.add(&Error{File: f.name, Message: "holds no objects"})
