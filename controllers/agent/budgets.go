@@ -22,10 +22,12 @@ type budgets struct {
 	// large are the namespaces that have used half of their budget.
 	large map[string]struct{}
 	// past are the policies past their budget, by namespace.
-	past  map[string]map[model.Ref]*excess
-	set   model.Budgets // as of the last look
-	tiers bool          // tiers have changed since
-	node  nodeBudget
+	past map[string]map[model.Ref]*excess
+	// oversized are the policies that are past it alone, as they were delivered.
+	oversized oversized
+	set       model.Budgets // as of the last look
+	tiers     bool          // tiers have changed since
+	node      nodeBudget
 }
 
 // most is how many entries of a namespace may be in the index: what counts, and what
@@ -50,7 +52,7 @@ type excess struct {
 
 func newBudgets() budgets {
 	return budgets{
-		open: map[string]map[model.Ref]struct{}{}, large: map[string]struct{}{}, past: map[string]map[model.Ref]*excess{},
+		open: map[string]map[model.Ref]struct{}{}, large: map[string]struct{}{}, past: map[string]map[model.Ref]*excess{}, oversized: oversized{},
 		set: model.DefaultSettings().Budgets, node: newNodeBudget(),
 	}
 }
@@ -100,6 +102,7 @@ func (a *Agent) excessOf(o model.Object) *excess {
 // stands in for them.
 func (a *Agent) settleBudgets() {
 	b := &a.budgets
+	a.readOversized()
 	if now := a.ix.Settings().Budgets; now != b.set || b.tiers {
 		b.set, b.tiers = now, false
 		for _, ns := range b.book.Namespaces() {

@@ -113,6 +113,41 @@ var _ = Describe("a namespace past its budget", func() {
 		Expect(testutil.ToFloat64(r.metrics.pastBudget)).To(Equal(0.0))
 	})
 
+	It("reads the rules of a policy that is past it alone once there is room", func() {
+		for _, form := range []string{
+			native("large", "web", 1, 300, 8001),
+			`
+apiVersion: tierwall.io/v1alpha1
+kind: NetworkPolicy
+metadata: {name: large, namespace: shop, generation: 8001}
+spec: {selector: app == 'web', ingress: [` + strings.Repeat("{action: Allow, protocol: TCP, destination: {ports: [8001]}},", 150) + `]}
+`,
+		} {
+			r, s := reported(form)
+			Expect(programsOf(r.backend.World(), "web")).To(And(ContainSubstring("shop/large"), Not(ContainSubstring("8001"))))
+			st := s.last()
+			Expect(st.Failed).To(HaveLen(1))
+			Expect(st.Failed[0].Err).To(MatchError(ContainSubstring("have 30")))
+
+			By("a larger budget")
+			Expect(programsOf(update(r, budgetOf("Enforce", 1000)), "web")).To(ContainSubstring("8001"))
+			Expect(s.last().Failed).To(BeEmpty())
+			By("a smaller one: what is in force is more than another budget")
+			Expect(programsOf(update(r, budgetOf("Enforce", 100)), "web")).NotTo(ContainSubstring("8001"))
+			By("none")
+			Expect(programsOf(update(r, budgetOf("Off", 100)), "web")).To(ContainSubstring("8001"))
+			By("one that only counts, before a new version")
+			update(r, budgetOf("Enforce", 100))
+			Expect(programsOf(update(r, strings.ReplaceAll(form, "8001", "8002")), "web")).NotTo(ContainSubstring("8002"))
+			Expect(programsOf(update(r, budgetOf("Count", 100)), "web")).To(ContainSubstring("8002"))
+			By("its end")
+			ref := st.Failed[0].Ref
+			r.to.Update(nil, []model.Ref{ref})
+			Expect(r.Settled(GinkgoT().Context(), "")).To(Succeed())
+			Expect(programsOf(r.backend.World(), "web")).NotTo(ContainSubstring("shop/large"))
+		}
+	})
+
 	It("keeps the form of a policy that is in force where a new version is past it", func() {
 		r, s := reported(native("old", "web", 1, 60, 8001), native("young", "db", 2, 20, 8002))
 		s.last()

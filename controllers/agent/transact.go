@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
@@ -73,25 +75,37 @@ func (a *Agent) transact(ctx context.Context) {
 	a.log.Info("trying again", "after", pause)
 }
 
+// read converts an object, nil: it is gone, and reports what is wrong with it.
+func (a *Agent) read(r model.Ref, object runtime.Object) (o model.Object) {
+	var problems []model.Problem
+	if object != nil {
+		scope, entries := scopeOf(object, a.ix.Settings().Budgets)
+		if o, problems, _ = convert.Object(scope); entries > 0 {
+			o = a.budgets.oversized.note(r, object, o, entries)
+		} else {
+			delete(a.budgets.oversized, r)
+		}
+	} else {
+		delete(a.budgets.oversized, r)
+	}
+	delete(a.problems, r)
+	if len(problems) > 0 {
+		a.problems[r] = len(problems)
+		for _, p := range problems {
+			a.metrics.failed("object")
+			a.log.Warn("object is not as it should be", "object", r.String(), "field", p.Field, "problem", p.Message, "failsClosed", !p.Warning)
+		}
+	}
+	a.metrics.invalid.Set(float64(len(a.problems)))
+	return o
+}
+
 // feed converts an object and puts it into the index.
 func (a *Agent) feed(c change) {
 	if c.ref.Kind == model.KindNodeLinks && a.opts.Links != nil && a.local(c.ref.Name) {
 		return // the kernel itself is asked
 	}
-	var o model.Object
-	var problems []model.Problem
-	if c.object != nil {
-		o, problems, _ = convert.Object(c.object)
-	}
-	delete(a.problems, c.ref)
-	if len(problems) > 0 {
-		a.problems[c.ref] = len(problems)
-		for _, p := range problems {
-			a.metrics.failed("object")
-			a.log.Warn("object is not as it should be", "object", c.ref.String(), "field", p.Field, "problem", p.Message, "failsClosed", !p.Warning)
-		}
-	}
-	a.metrics.invalid.Set(float64(len(a.problems)))
+	o := a.read(c.ref, c.object)
 	before := a.objects[c.ref]
 	if blamable(c.ref.Kind) {
 		a.suspect(c.ref, o)
