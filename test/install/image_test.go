@@ -1,6 +1,7 @@
 package install
 
 import (
+	goversion "go/version"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,11 +28,27 @@ func TestDockerfile(t *testing.T) {
 			t.Errorf("the building stage lacks %q", want)
 		}
 	}
-	pinned := regexp.MustCompile(`@sha256:[0-9a-f]{64}( AS \w+)?$`)
+	// A tag for people, and the digest that counts; of a version of Go that the module takes.
+	pinned := regexp.MustCompile(`^(?:--platform=\$BUILDPLATFORM )?([a-z0-9./-]+):([\w.-]+)@sha256:([0-9a-f]{64})(?: AS [a-z]+)?$`)
 	for _, stage := range stages[1:] {
-		if from, _, _ := strings.Cut(stage, "\n"); from != "scratch" && !pinned.MatchString(from) {
-			t.Errorf("base image %q is not pinned by its digest", from)
+		from, _, _ := strings.Cut(stage, "\n")
+		if from == "scratch" {
+			continue
 		}
+		m := pinned.FindStringSubmatch(from)
+		if m == nil {
+			t.Errorf("base image %q is not pinned by its digest", from)
+			continue
+		}
+		if digits := slices.Sorted(slices.Values([]byte(m[3]))); len(slices.Compact(digits)) < 10 {
+			t.Errorf("base image %q: %s is no digest", from, m[3])
+		}
+		if m[1] == "golang" && !takesGo(t, root, m[2]) {
+			t.Errorf("base image %q: go.mod wants another version", from)
+		}
+	}
+	if !strings.Contains(string(text), "\n# for people. To renew one: docker buildx imagetools inspect TAG") {
+		t.Error("the Dockerfile does not tell how to renew a digest")
 	}
 	var program, entry string
 	for line := range strings.Lines(final) {
@@ -52,6 +69,18 @@ func TestDockerfile(t *testing.T) {
 	if program == "" || program != entry {
 		t.Errorf("the program is %q, and %q is run", program, entry)
 	}
+}
+
+// takesGo reports whether a version of Go is of the release that go.mod names, and no older.
+func takesGo(t *testing.T, root, version string) bool {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := "go" + regexp.MustCompile(`(?m)^go (\S+)$`).FindStringSubmatch(string(text))[1]
+	have := "go" + version
+	return goversion.Lang(have) == goversion.Lang(want) && goversion.Compare(have, want) >= 0
 }
 
 // What the program is built from reaches the builder.
