@@ -38,7 +38,7 @@ type Chain struct {
 	// Asked chains are entered by Include: an Accept in them ends the whole hook.
 	Asked bool
 	// ByAddress: each rule names addresses, so that none matches packets of the other
-	// family. A backend whose hooks see both may write the rules of both into one chain.
+	// family, or is the same in both. A backend whose hooks see both may write the rules of both into one chain.
 	ByAddress bool
 }
 

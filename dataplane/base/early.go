@@ -38,8 +38,31 @@ func (b *builder) sourceGuard(leave Action) []Rule {
 			Rule{Then: CheckPort, Guard: model.GuardSourceName, Counted: mode == model.GuardCount, Comment: "and port"})
 		genuine.Then, genuine.Chain = Goto, "source-port"
 	}
-	return append([]Rule{genuine}, b.guarded(model.GuardSourceName, mode,
+	var rules []Rule
+	for _, bridge := range b.guardedBridges() {
+		rules = append(rules, Rule{If: where(by(InIs, bridge)), Then: leave, Comment: "held to its port by the bridge's table"})
+	}
+	return append(append(rules, genuine), b.guarded(model.GuardSourceName, mode,
 		where(on(SrcIn, Bound), Test{Kind: InIs, Name: "lo", Not: true}), "a local pod's source by another interface")...)
+}
+
+// guardedBridges are the interfaces whose ports the bridge's table holds all known sources
+// to, before the hooks of IP see a packet. It knows sources behind ports alone: where local
+// pods have interfaces of their own too, there are none.
+func (b *builder) guardedBridges() []string {
+	if !b.opts.PortsAtPostrouting {
+		return nil
+	}
+	var bridges []string
+	for i := range b.state.Links.Pods {
+		p := &b.state.Links.Pods[i]
+		if p.Port == "" {
+			return nil
+		}
+		bridges = append(bridges, p.Interface)
+	}
+	slices.Sort(bridges)
+	return slices.Compact(bridges)
 }
 
 // untracked writes the hooks of doNotTrack policies.

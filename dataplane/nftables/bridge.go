@@ -28,24 +28,39 @@ func (w *world) renderBridge() {
 		return
 	}
 	r, numbers := newRuleset(), portNumbers(w.state.Links)
+	for _, f := range families {
+		r.addSet(&set{name: setBound + digit(f), types: addrType(f), comment: "local pods whose port is known", elems: boundElems(w.state.Links, f, portOf)})
+	}
 	ports := &set{name: setPorts, types: typeLink, classes: true, comment: "port of a local pod to its number", elems: map[string]string{}}
 	for name, n := range numbers {
 		ports.elems[linkKey(name)] = classKey(n)
 	}
 	r.addSet(ports)
-	var in []rule
+	var in, out []rule
 	for _, f := range families {
 		in = append(in, w.bridgeGuard(r, f, numbers)...)
+		out = append(out, listedOut(f))
 	}
 	in = append(in, w.bridgeFrames(r)...)
 	in = append(in, rule{"meta priority set iifname map @" + setPorts, "the port by which it comes"})
 	r.putChain(&chain{name: bridgeIn, comment: "what ports of local pods send", hook: &hook{"prerouting", -300}, rules: in})
 	r.putChain(&chain{name: bridgeOut, comment: "what leaves by them", hook: &hook{"postrouting", 200},
-		rules: []rule{{"meta priority set oifname map @" + setPorts, "the port by which it leaves"}}})
+		rules: append(out, rule{"meta priority set oifname map @" + setPorts, "the port by which it leaves"})})
 	if w.bridge != nil {
 		r.inherit(w.bridge)
 	}
 	w.bridge = r
+}
+
+// listedOut leaves what goes to a local pod's address as it is: that is judged by
+// address, and one look-up of an address takes the kernel less than one of a port's name. Advertisements of
+// routers are judged by port whatever their destination.
+func listedOut(f dataplane.Family) rule {
+	match := "ether type " + ipOf(f) + " "
+	if f == dataplane.IPv6 {
+		match += "meta l4proto != " + protocol(model.ICMPv6) + " "
+	}
+	return rule{match + ipOf(f) + " daddr @" + setBound + digit(f) + " accept", "to a local pod's address"}
 }
 
 // bridgeGuard is the source guard by port. One look-up lets a pod's own packet
@@ -57,7 +72,6 @@ func (w *world) bridgeGuard(r *ruleset, f dataplane.Family, numbers map[string]u
 		return nil
 	}
 	l, d, t, ip := w.state.Links, digit(f), addrType(f), ipOf(f)
-	r.addSet(&set{name: setBound + d, types: t, comment: "local pods whose port is known", elems: boundElems(l, f, portOf)})
 	r.addSet(&set{name: setSources + d, types: typeLink + " . " + t, classes: true,
 		comment: "port of a local pod with its address to the port's number", elems: numberedSources(l, f, numbers)})
 	frame := "ether type " + ip + " "

@@ -69,7 +69,11 @@ func (r *baseRenderer) byAddress(c *base.Chain, f dataplane.Family, both map[str
 		one = &chain{name: c.Name, comment: c.Comment, hook: &at}
 		both[c.Name] = one
 	}
-	one.rules = append(one.rules, r.rules(c.Rules, f)...)
+	for _, rule := range r.rules(c.Rules, f) {
+		if !slices.Contains(one.rules, rule) {
+			one.rules = append(one.rules, rule)
+		}
+	}
 }
 
 // hook writes the chain that is attached: rules common to both families, then the family's own chain.
