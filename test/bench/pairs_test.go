@@ -143,6 +143,18 @@ func unguarded(pairs []*pair) []*pair {
 	return pairs
 }
 
+// hooksOf are pairs without guards whose nodes have the guards' hooks, with nothing in
+// them: what guards there cost at least.
+func hooksOf(network lab.Network, pairs []*pair) []*pair {
+	for _, p := range unguarded(pairs) {
+		p.script = p.plane.hooks
+		if network == lab.Bridge {
+			p.script += "\n" + p.plane.bridgeHooks
+		}
+	}
+	return pairs
+}
+
 // besideBarred are pairs whose nodes have n flows in the bar.
 func besideBarred(n int, pairs []*pair) []*pair {
 	for _, p := range pairs {

@@ -21,14 +21,22 @@ type plane struct {
 	// tracking is a script for sh that has a node track connections, and accept
 	// what belongs to known ones, and no more.
 	tracking string
+	// hooks is a script that makes the hooks that the guards have beside those of
+	// policies, with nothing in them; bridgeHooks those that they have on a bridge only.
+	hooks, bridgeHooks string
 }
 
 var (
 	byNFTables = &plane{NFTables, iptables.Auto,
-		"printf 'table inet tracking {\n chain forward { type filter hook forward priority -5; ct state established,related accept; }\n}\n' | nft -f -"}
-	byLegacy = &plane{Legacy, iptables.Legacy, "iptables-legacy -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"}
-	byNFT    = &plane{NFT, iptables.NFT, "iptables-nft -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT"}
-	planes   = []*plane{byNFTables, byLegacy, byNFT}
+		"printf 'table inet tracking {\n chain forward { type filter hook forward priority -5; ct state established,related accept; }\n}\n' | nft -f -",
+		"nft 'add table inet hooks; add chain inet hooks raw { type filter hook prerouting priority -300; }'",
+		"nft 'add chain inet hooks link { type filter hook prerouting priority -149; }; add chain inet hooks out { type filter hook postrouting priority -5; }; " +
+			"add table bridge hooks; add chain bridge hooks in { type filter hook prerouting priority -300; }; add chain bridge hooks out { type filter hook postrouting priority 200; }'"}
+	byLegacy = &plane{Legacy, iptables.Legacy, "iptables-legacy -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+		"iptables-legacy -t raw -N hooks; iptables-legacy -t raw -A PREROUTING -j hooks", ""}
+	byNFT = &plane{NFT, iptables.NFT, "iptables-nft -A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT",
+		"iptables-nft -t raw -N hooks; iptables-nft -t raw -A PREROUTING -j hooks", ""}
+	planes = []*plane{byNFTables, byLegacy, byNFT}
 )
 
 // need ends a benchmark where commands are not installed.
