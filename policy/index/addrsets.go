@@ -240,10 +240,10 @@ func (s *Set) delta() (d SetDelta, changed bool) {
 	}
 	for m, n := range s.pending {
 		now := s.contributors(m)
-		switch Before := now - n; {
-		case Before == 0 && now > 0:
+		switch before := now - n; {
+		case before == 0 && now > 0:
 			d.Added = append(d.Added, m)
-		case Before > 0 && now == 0:
+		case before > 0 && now == 0:
 			d.Removed = append(d.Removed, m)
 		}
 	}
@@ -254,24 +254,24 @@ func (s *Set) delta() (d SetDelta, changed bool) {
 }
 
 // compareMembers compares two sorted lists.
-func compareMembers(Before, now []Member) (added, removed []Member) {
-	for len(Before) > 0 || len(now) > 0 {
+func compareMembers(before, now []Member) (added, removed []Member) {
+	for len(before) > 0 || len(now) > 0 {
 		var c int
 		switch {
-		case len(Before) == 0:
+		case len(before) == 0:
 			c = 1
 		case len(now) == 0:
 			c = -1
 		default:
-			c = Before[0].Compare(now[0])
+			c = before[0].Compare(now[0])
 		}
 		switch {
 		case c < 0:
-			removed, Before = append(removed, Before[0]), Before[1:]
+			removed, before = append(removed, before[0]), before[1:]
 		case c > 0:
 			added, now = append(added, now[0]), now[1:]
 		default:
-			Before, now = Before[1:], now[1:]
+			before, now = before[1:], now[1:]
 		}
 	}
 	return added, removed

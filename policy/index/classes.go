@@ -20,18 +20,23 @@ type class struct {
 	next   *class // same hash
 
 	stale bool // a policy of it changed
+	// since is the FlushPart since which it waits for its effective policy; 0: it does not.
+	since uint64
 	eff   *effRec
 }
 
 // effRec counts the classes that share one effective policy: classes that
-// differ only in policies which count for nothing on such endpoints share it.
+// differ only in policies which count for nothing on such endpoints share it. An
+// endpoint that waits for its class's counts too (late.go).
 type effRec struct {
 	eff  *Effective
 	hash uint64
 	key  []uint64 // versions of the policies and of their tiers, in order
 	refs int
 	told bool
-	next *effRec
+	// policies are those of eff.
+	policies []*Policy
+	next     *effRec
 }
 
 func (ix *Index) dirtyClass(ls *labelSet) {
@@ -168,7 +173,7 @@ func unlinkClass(m map[uint64]*class, c *class) {
 
 // rebuild gives a class its effective policy.
 func (ix *Index) rebuild(c *class) {
-	c.stale = false
+	c.stale, c.since = false, 0
 	if len(c.sets) == 0 {
 		return
 	}
@@ -203,7 +208,12 @@ func (ix *Index) rebuild(c *class) {
 	if e == nil {
 		ix.effSeq++
 		e = &effRec{eff: buildEffective(ix.effSeq, c.kind, recs), hash: h, key: slices.Clone(key), next: ix.effectives[h]}
+		for _, rec := range recs {
+			e.policies = append(e.policies, rec.active)
+			ix.usePolicy(rec.active, nil)
+		}
 		ix.effectives[h] = e
+		ix.effectiveRecs[e.eff] = e
 		ix.newEffs = append(ix.newEffs, e)
 	}
 	e.refs++
@@ -220,15 +230,17 @@ func (ix *Index) releaseEffective(c *class) {
 		return
 	}
 	c.eff = nil
-	if e.refs--; e.refs == 0 {
-		ix.idleEffs = append(ix.idleEffs, e)
-	}
+	ix.letGo(e)
 }
 
 // dropEffective forgets an effective policy that no class has (taken back).
 func (ix *Index) dropEffective(e *effRec) bool {
-	if e.refs > 0 {
+	if e.refs > 0 || ix.effectiveRecs[e.eff] == nil {
 		return false
+	}
+	delete(ix.effectiveRecs, e.eff)
+	for _, p := range e.policies {
+		ix.endUse(p)
 	}
 	if ix.effectives[e.hash] == e {
 		if e.next == nil {

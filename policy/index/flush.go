@@ -14,7 +14,9 @@ import (
 // Policies get their sets before classes get their effective policies, and what
 // the old ones held is given back last, so that a set which the old and the new
 // share is never told as gone and new.
-func (ix *Index) Flush() *Delta {
+func (ix *Index) Flush() *Delta { return ix.flush(&Part{}) }
+
+func (ix *Index) flush(part *Part) *Delta {
 	ix.sortPolicies()
 	for i := 0; i < len(ix.queuedSels); i++ { // activation can queue more
 		s := ix.queuedSels[i]
@@ -38,16 +40,19 @@ func (ix *Index) Flush() *Delta {
 		ix.reclass(ls)
 	}
 	ix.dirtyLabelSets = ix.dirtyLabelSets[:0]
-	slices.SortFunc(ix.staled, func(a, b *class) int { return cmp.Compare(a.id, b.id) })
-	for _, c := range ix.staled {
+	for _, c := range ix.dueClasses(part) {
 		ix.rebuild(c)
 	}
-	ix.staled = ix.staled[:0]
 	for _, c := range ix.emptied {
 		ix.dropClass(c)
 	}
 	ix.emptied = ix.emptied[:0]
 
+	d := &Delta{Settings: !sameSettings(ix.settings, ix.toldSettings)}
+	ix.toldSettings = ix.settings
+	ix.flushNodes(d)
+	ix.flushEndpoints(d)
+	ix.flushEffectives(d)
 	released := ix.released
 	ix.released = nil
 	ix.releaseSets(released)
@@ -57,12 +62,7 @@ func (ix *Index) Flush() *Delta {
 		ix.loseRole(s)
 	}
 
-	d := &Delta{Settings: !sameSettings(ix.settings, ix.toldSettings)}
-	ix.toldSettings = ix.settings
-	ix.flushNodes(d)
 	ix.flushSets(d)
-	ix.flushEffectives(d)
-	ix.flushEndpoints(d)
 	return d
 }
 
@@ -85,7 +85,7 @@ func (ix *Index) flushSets(d *Delta) {
 
 func (ix *Index) flushNodes(d *Delta) {
 	for name := range ix.changedNodes {
-		now, Before := ix.Node(name), ix.toldNodes[name]
+		now, before := ix.Node(name), ix.toldNodes[name]
 		var links *model.Links
 		if ix.IsLocal(name) {
 			links = ix.Links(name)
@@ -96,7 +96,7 @@ func (ix *Index) flushNodes(d *Delta) {
 		}
 		changed := !sameNode(object, ix.toldObjects[name])
 		keep(ix.toldObjects, name, object)
-		if sameNode(now, Before) && sameLinks(links, ix.toldLinks[name]) {
+		if sameNode(now, before) && sameLinks(links, ix.toldLinks[name]) {
 			continue // of an object that has gone, its links may say all that it said
 		}
 		if changed {
@@ -156,8 +156,11 @@ func (ix *Index) flushEffectives(d *Delta) {
 
 func (ix *Index) flushEndpoints(d *Delta) {
 	for r := range ix.dirtyEndpoints {
-		Before, was := ix.told[r]
+		before, was := ix.told[r]
 		o := ix.Find(r)
+		if !ix.holdLate(r, o, before.Effective) {
+			delete(ix.dirtyEndpoints, r)
+		}
 		if o == nil || !o.local {
 			if was {
 				delete(ix.told, r)
@@ -165,19 +168,18 @@ func (ix *Index) flushEndpoints(d *Delta) {
 			}
 			continue
 		}
-		now := EndpointDelta{Ref: r, Effective: o.Effective(), Endpoint: Before.Endpoint}
-		if !was || !sameEndpoint(Before.Endpoint, o) {
+		now := EndpointDelta{Ref: r, Effective: o.Effective(), Endpoint: before.Endpoint}
+		if !was || !sameEndpoint(before.Endpoint, o) {
 			now.Endpoint = &LocalEndpoint{Ref: r, Node: o.node, Addrs: o.addrs}
 			if o.host() != nil {
 				now.Endpoint.Host = &o.host().HostEndpoint
 			}
-		} else if Before.Effective == now.Effective {
+		} else if before.Effective == now.Effective {
 			continue
 		}
 		ix.told[r] = now
 		d.Endpoints = append(d.Endpoints, now)
 	}
-	clear(ix.dirtyEndpoints)
 	slices.SortFunc(d.Endpoints, func(a, b EndpointDelta) int { return a.Ref.Compare(b.Ref) })
 }
 

@@ -29,9 +29,9 @@ func (ix *Index) deleteGhost(r model.Ref) {
 }
 
 // reportGhosts replaces the ghosts that a node's Links list; either may be nil.
-func (ix *Index) reportGhosts(Before, now *LinkTable) {
-	if Before != nil {
-		for _, g := range Before.Ghosts {
+func (ix *Index) reportGhosts(before, now *LinkTable) {
+	if before != nil {
+		for _, g := range before.Ghosts {
 			ix.deleteGhost(g.Ref)
 		}
 	}

@@ -19,6 +19,7 @@ type Holder struct {
 	addrs []netip.Addr // sorted, unique
 	node  string
 	rare  *rarePart // nil where it would be empty
+	late  *effRec   // what it has while it waits for its class's effective policy; nil: it does not wait
 }
 
 // rarePart is what few owners have. A cluster's remote pods are what fills the

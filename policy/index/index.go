@@ -82,11 +82,17 @@ type Index struct {
 	dirtyEndpoints  map[model.Ref]struct{}
 	changedNodes    map[string]struct{}
 	// What the last Delta said: of the local endpoints, the nodes, the settings.
-	told         map[model.Ref]EndpointDelta
-	toldNodes    map[string]*model.Node
-	toldObjects  map[string]*model.Node
-	toldLinks    map[string]*model.Links // of local nodes
-	toldSettings *model.Settings
+	told map[model.Ref]EndpointDelta
+	// What endpoints have that wait for their class's effective policy, all effective
+	// policies, how policies are used, and how many FlushParts there have been; see late.go.
+	held          map[model.Ref]*effRec
+	effectiveRecs map[*Effective]*effRec
+	usedPolicies  map[*Policy]*policyUse
+	flushes       uint64
+	toldNodes     map[string]*model.Node
+	toldObjects   map[string]*model.Node
+	toldLinks     map[string]*model.Links // of local nodes
+	toldSettings  *model.Settings
 
 	// Buffers that are used again.
 	pairBuf  []pairID
@@ -123,6 +129,9 @@ func New(o Options) *Index {
 		dirtyEndpoints: map[model.Ref]struct{}{},
 		changedNodes:   map[string]struct{}{},
 		told:           map[model.Ref]EndpointDelta{},
+		held:           map[model.Ref]*effRec{},
+		effectiveRecs:  map[*Effective]*effRec{},
+		usedPolicies:   map[*Policy]*policyUse{},
 		toldNodes:      map[string]*model.Node{},
 		toldObjects:    map[string]*model.Node{},
 		toldLinks:      map[string]*model.Links{},
@@ -226,6 +235,9 @@ func (ix *Index) Effective(endpoint model.Ref) *Effective {
 }
 
 func (o *Holder) Effective() *Effective {
+	if o.late != nil {
+		return o.late.eff
+	}
 	if !o.local || o.ls.class == nil || o.ls.class.eff == nil {
 		return nil
 	}

@@ -26,8 +26,11 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				ix.Upsert(o)
 				live[o.Key()] = true
 			}
-			if rng.Intn(4) == 0 {
+			switch rng.Intn(8) {
+			case 0:
 				ix.Flush()
+			case 1:
+				ix.FlushPart(Part{Limit: 1 + rng.Intn(5)})
 			}
 		}
 		for r := range live {
@@ -63,6 +66,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			"tiers":       len(ix.tiers) - len(model.BuiltinTiers()),
 			"classes":     len(ix.classes),
 			"effectives":  len(ix.effectives),
+			"held":        len(ix.held) + len(ix.staled),
+			"recs":        len(ix.effectiveRecs),
+			"uses":        len(ix.usedPolicies),
 			"told":        len(ix.told) + len(ix.toldNodes) + len(ix.toldObjects) + len(ix.toldLinks),
 		} {
 			if n != 0 {

@@ -314,9 +314,9 @@ func (ix *Index) unmatch(ls *labelSet, i int) {
 }
 
 func (ix *Index) addLocal(s *sel, n int) {
-	Before := s.local
+	before := s.local
 	s.local += n
-	if (Before == 0) != (s.local == 0) && s.subject() {
+	if (before == 0) != (s.local == 0) && s.subject() {
 		ix.queueSel(s)
 	}
 }

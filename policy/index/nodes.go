@@ -78,29 +78,29 @@ func (ix *Index) deleteNode(name string) {
 
 func (ix *Index) upsertLinks(l *model.Links) {
 	rec := ix.stateOf(l.Node)
-	Before := rec.links
+	before := rec.links
 	rec.links = newLinkTable(l)
 	ix.rejoin(rec)
-	ix.reportGhosts(Before, rec.links)
+	ix.reportGhosts(before, rec.links)
 }
 
 func (ix *Index) deleteLinks(node string) {
 	if rec := ix.nodes[node]; rec != nil && rec.links != nil {
-		Before := rec.links
+		before := rec.links
 		rec.links = nil
 		ix.rejoin(rec)
-		ix.reportGhosts(Before, nil)
+		ix.reportGhosts(before, nil)
 	}
 }
 
 // rejoin makes of a node's object and links what is known of the node.
 func (ix *Index) rejoin(rec *NodeState) {
-	name, Before := rec.owner.name, rec.node
+	name, before := rec.owner.name, rec.node
 	ix.changedNodes[name] = struct{}{}
 	rec.node = rec.join()
 	ix.clusterAddrs, ix.clusterBlocks = nil, nil
-	if !sameNode(Before, rec.node) { // links change with every pod, and mostly their routes alone
-		ix.reattachNode(rec, Before != nil)
+	if !sameNode(before, rec.node) { // links change with every pod, and mostly their routes alone
+		ix.reattachNode(rec, before != nil)
 		ix.readdressHosts(rec)
 	}
 	rec.refreshHosts()

@@ -195,7 +195,7 @@ func (ix *Index) sortPolicies() {
 
 // activate resolves a policy's peers to sets.
 func (ix *Index) activate(rec *policyRec) {
-	old := rec.sets
+	old := rec.active
 	rec.sets = nil
 	rec.active = &Policy{
 		Policy:  rec.p,
@@ -203,11 +203,16 @@ func (ix *Index) activate(rec *policyRec) {
 		Egress:  ix.resolve(rec, model.Egress, rec.p.EgressRules),
 	}
 	rec.activeSeq = rec.seq
-	ix.released = append(ix.released, old...)
+	ix.usePolicy(rec.active, rec.sets)
+	if old != nil {
+		ix.endUse(old)
+	}
 }
 
 func (ix *Index) deactivate(rec *policyRec) {
-	ix.released = append(ix.released, rec.sets...)
+	if rec.active != nil {
+		ix.endUse(rec.active)
+	}
 	rec.active, rec.sets = nil, nil
 }
 

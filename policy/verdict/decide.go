@@ -40,9 +40,9 @@ func DecideAt(ix *index.Index, node string, f model.Flow) model.Decision {
 // DecideTranslatedAt is DecideAt for a connection whose destination has been
 // translated: the stages before routing get the packet as it came, the others as it
 // went on.
-func DecideTranslatedAt(ix *index.Index, node string, Before, after model.Flow) model.Decision {
+func DecideTranslatedAt(ix *index.Index, node string, before, after model.Flow) model.Decision {
 	d := decider{ix: ix}
-	d.decideAt(node, Before, after)
+	d.decideAt(node, before, after)
 	return d.Decision
 }
 
@@ -70,12 +70,12 @@ func (d *decider) decide(f model.Flow) {
 	d.walk(f, r.stops[:r.n])
 }
 
-func (d *decider) decideAt(node string, Before, after model.Flow) {
+func (d *decider) decideAt(node string, before, after model.Flow) {
 	after.Src, after.Dst = after.Src.Unmap(), after.Dst.Unmap()
-	Before.Src, Before.Dst = Before.Src.Unmap(), Before.Dst.Unmap()
-	d.before = Before
+	before.Src, before.Dst = before.Src.Unmap(), before.Dst.Unmap()
+	d.before = before
 	r := router{ix: d.ix, flow: linked(&d.before)}
-	r.at(node, &Before, &after)
+	r.at(node, &before, &after)
 	d.walk(after, r.stops[:r.n])
 }
 

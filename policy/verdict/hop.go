@@ -9,7 +9,7 @@ import (
 
 // hop adds the stops of one node. before is the receiver as the packet named it
 // when it came, where that has been translated; else it is d.
-func (r *router) hop(node string, s, d, Before *End) {
+func (r *router) hop(node string, s, d, before *End) {
 	if !r.ix.IsLocal(node) {
 		return
 	}
@@ -19,16 +19,16 @@ func (r *router) hop(node string, s, d, Before *End) {
 		h.cross(&x)
 		x.s, x.d = x.from.end(*s, node), x.to.end(*d, node)
 		h.s, h.d = &x.s, &x.d
-		same := Before.addr == d.addr
-		if h.enter(Before) {
+		same := before.addr == d.addr
+		if h.enter(before) {
 			return
 		}
 		if same {
-			Before = h.d
+			before = h.d
 		}
 	}
 	if !h.s.on(node, endHost) {
-		h.beforeRouting(Before)
+		h.beforeRouting(before)
 	}
 	if h.from.named && h.s.on(node, endPod) && h.s.pod == h.d.pod {
 		h.toItself(h.s.pod)
@@ -65,13 +65,13 @@ type hop struct {
 
 // beforeRouting adds the stages before routing of the host endpoint that guards the
 // interface by which the packet comes in, and determines that interface.
-func (h *hop) beforeRouting(Before *End) {
+func (h *hop) beforeRouting(before *End) {
 	if h.rec == nil {
 		return
 	}
 	own := netip.Addr{}
-	if Before.on(h.node, endHost) && !h.s.on(h.node, endPod) {
-		own = Before.addr
+	if before.on(h.node, endHost) && !h.s.on(h.node, endPod) {
+		own = before.addr
 	}
 	h.in = h.inLink(own)
 	by := h.in

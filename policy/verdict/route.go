@@ -120,7 +120,7 @@ func (r *router) connection(s, d *End) {
 
 // at adds the stops of one node alone, for a packet before and after the translation
 // of its destination.
-func (r *router) at(node string, Before, after *model.Flow) {
+func (r *router) at(node string, before, after *model.Flow) {
 	if node == "" {
 		s, d := EndOf(r.ix, after.Src), EndOf(r.ix, after.Dst)
 		r.connect(&s, &d)
@@ -129,14 +129,14 @@ func (r *router) at(node string, Before, after *model.Flow) {
 	rec := r.ix.NodeState(node)
 	s, d := endAt(r.ix, node, rec, after.Src), endAt(r.ix, node, rec, after.Dst)
 	named := d
-	if Before.Dst != after.Dst {
-		named = endAt(r.ix, node, rec, Before.Dst)
+	if before.Dst != after.Dst {
+		named = endAt(r.ix, node, rec, before.Dst)
 	}
 	if r.flow != nil {
 		r.hop(node, &s, &d, &named)
 		return
 	}
-	if s.on(node, endPod) && s.pod == d.pod && Before.Dst != after.Dst {
+	if s.on(node, endPod) && s.pod == d.pod && before.Dst != after.Dst {
 		h := r.hopOf(node, &s, &d)
 		h.beforeRouting(&named)
 	}

@@ -11,20 +11,20 @@ import (
 // what comes from outside, on the node that it comes in at, which is that of the
 // receiver as far as that is known. The source stays: where a node puts its own address
 // in its place, on the way to an endpoint on another one, policy there gets to see that.
-func ExplainTranslated(ix *index.Index, Before, after model.Flow) *Explanation {
-	Before.Src, Before.Dst = Before.Src.Unmap(), Before.Dst.Unmap()
+func ExplainTranslated(ix *index.Index, before, after model.Flow) *Explanation {
+	before.Src, before.Dst = before.Src.Unmap(), before.Dst.Unmap()
 	after.Src, after.Dst = after.Src.Unmap(), after.Dst.Unmap()
-	d := decider{ix: ix, explain: true, before: Before}
+	d := decider{ix: ix, explain: true, before: before}
 	d.Flow, d.Action = after, model.Allow
-	s, dst, named := EndOf(ix, after.Src), EndOf(ix, after.Dst), EndOf(ix, Before.Dst)
+	s, dst, named := EndOf(ix, after.Src), EndOf(ix, after.Dst), EndOf(ix, before.Dst)
 	for _, l := range legs(&s, &dst, &named) {
 		r := router{ix: ix}
 		l.route(&r, &s, &dst, &named)
 		leg := after
 		if l.sees == seesBefore {
-			leg = Before
+			leg = before
 		}
-		if d.before = Before; l.sees == seesAfter {
+		if d.before = before; l.sees == seesAfter {
 			d.before = after
 		}
 		if d.walk(leg, r.stops[:r.n]); d.Action == model.Deny {

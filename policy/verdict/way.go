@@ -101,10 +101,10 @@ func (h *hop) comesHere(from *way) bool { return h.flow.In.Kind != "" && !from.e
 
 // enter adds what is decided by where a packet comes in alone, and reports whether that
 // is all.
-func (h *hop) enter(Before *End) (done bool) {
+func (h *hop) enter(before *End) (done bool) {
 	if !h.from.named || h.from.own {
-		if h.s.on(h.node, endPod) && h.s.pod == h.d.pod && Before.addr != h.d.addr {
-			h.beforeRouting(Before)
+		if h.s.on(h.node, endPod) && h.s.pod == h.d.pod && before.addr != h.d.addr {
+			h.beforeRouting(before)
 		}
 		if h.s.node == h.node && h.short(h.s, h.d) {
 			return true

@@ -1,0 +1,204 @@
+package index
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// Part is how much of what waits a Flush does. The zero value does all.
+type Part struct {
+	// Limit is how large the policies may be, together, of the classes of endpoints that
+	// get a new effective policy (model.Policy.Entries, of each class). Small ones come
+	// first. Zero or less: no limit.
+	Limit int
+	// Longest has the class that has waited longest come first, whatever its size.
+	Longest bool
+	// Whole reports whether all endpoints of a namespace are to be done, whatever their
+	// policies' size; nil: of none.
+	Whole func(namespace string) bool
+}
+
+// FlushPart is Flush, but what it would do for endpoints with large policies may be left
+// for a later one. Each endpoint has at any time an effective policy that it was to have
+// at the end of some earlier Flush, or the new one. One that is new, and whose
+// policies wait, has none: it is told with a nil Effective. Sets are always up to date.
+// Host endpoints never wait.
+func (ix *Index) FlushPart(p Part) *Delta { return ix.flush(&p) }
+
+// Late returns the namespaces of local endpoints that wait for their effective policy
+// since a FlushPart, sorted.
+func (ix *Index) Late() []string {
+	var out []string
+	for _, c := range ix.staled {
+		if c.since > 0 {
+			out = append(out, c.namespaces()...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+// LatePolicies calls f with the policies for which local endpoints wait, some more
+// than once.
+func (ix *Index) LatePolicies(f func(model.Ref)) {
+	for _, c := range ix.staled {
+		if c.since == 0 {
+			continue
+		}
+		for _, s := range c.sels {
+			for _, rec := range s.policies {
+				f(rec.p.Ref)
+			}
+		}
+	}
+}
+
+// namespaces are those of a class's endpoints; some come more than once.
+func (c *class) namespaces() (out []string) {
+	for _, ls := range c.sets {
+		if ls.ns != nil {
+			out = append(out, ls.ns.name)
+		}
+	}
+	return out
+}
+
+// size is how much work it is to give a class its effective policy.
+func (c *class) size() (n int) {
+	for _, s := range c.sels {
+		for _, rec := range s.policies {
+			n += 1 + rec.p.Entries
+		}
+	}
+	return n
+}
+
+// dueClasses takes from the stale classes those that a Flush gives their effective
+// policy, sorted by number. What is left has waited since this Flush or an earlier one.
+func (ix *Index) dueClasses(p *Part) []*class {
+	stale := slices.DeleteFunc(ix.staled, func(c *class) bool {
+		if len(c.sets) == 0 {
+			c.stale, c.since = false, 0
+		}
+		return len(c.sets) == 0
+	})
+	ix.staled = nil
+	byID := func(a, b *class) int { return cmp.Compare(a.id, b.id) }
+	if p.Limit <= 0 {
+		slices.SortFunc(stale, byID)
+		return stale
+	}
+	ix.flushes++
+	for _, c := range stale {
+		if c.since == 0 {
+			c.since = ix.flushes
+		}
+	}
+	sizes := make(map[*class]int, len(stale))
+	for _, c := range stale {
+		sizes[c] = c.size()
+	}
+	now := func(c *class) bool {
+		return c.kind.host() || p.Whole != nil && slices.ContainsFunc(c.namespaces(), p.Whole)
+	}
+	rank := func(c *class) int {
+		if now(c) {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(stale, func(a, b *class) int {
+		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(sizes[a], sizes[b]), byID(a, b))
+	})
+	if p.Longest && len(stale) > 0 {
+		first := slices.MinFunc(stale, func(a, b *class) int {
+			return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(sizes[a], sizes[b]), byID(a, b))
+		})
+		at := slices.Index(stale, first)
+		stale = slices.Insert(slices.Delete(stale, at, at+1), 0, first)
+	}
+	n, sum := 0, 0
+	for ; n < len(stale); n++ {
+		c := stale[n]
+		if sum += sizes[c]; n > 0 && sum > p.Limit && !now(c) {
+			break
+		}
+	}
+	due := slices.Clone(stale[:n])
+	ix.staled = stale[n:]
+	slices.SortFunc(due, byID)
+	return due
+}
+
+// holdLate has an endpoint whose class waits keep the effective policy that was told of
+// it, if any was, and reports whether it does.
+func (ix *Index) holdLate(r model.Ref, o *Holder, told *Effective) bool {
+	if o == nil || !o.local || o.ls.class == nil || o.ls.class.since == 0 {
+		ix.unhold(r)
+		if o != nil {
+			o.late = nil
+		}
+		return false
+	}
+	if h := ix.held[r]; h == nil || h.eff != told {
+		h := noEffective
+		if told != nil {
+			h = ix.effectiveRecs[told]
+			h.refs++
+		}
+		ix.unhold(r)
+		ix.held[r] = h
+	}
+	o.late = ix.held[r]
+	return true
+}
+
+// noEffective stands for what an endpoint has that has none.
+var noEffective = &effRec{}
+
+func (ix *Index) unhold(r model.Ref) {
+	if h := ix.held[r]; h != nil {
+		delete(ix.held, r)
+		ix.letGo(h)
+	}
+}
+
+// letGo ends a use of an effective policy.
+func (ix *Index) letGo(e *effRec) {
+	if e == noEffective {
+		return
+	}
+	if e.refs--; e.refs == 0 {
+		ix.idleEffs = append(ix.idleEffs, e)
+	}
+}
+
+// A policy with its sets is used by its record, while it is the one that holds, and by
+// the effective policies that it is part of. Its sets are given back with the last.
+
+// usePolicy notes a use of a policy.
+func (ix *Index) usePolicy(p *Policy, sets []*Set) {
+	u := ix.usedPolicies[p]
+	if u == nil {
+		u = &policyUse{sets: sets}
+		ix.usedPolicies[p] = u
+	}
+	u.uses++
+}
+
+// endUse ends one.
+func (ix *Index) endUse(p *Policy) {
+	u := ix.usedPolicies[p]
+	if u.uses--; u.uses == 0 {
+		ix.released = append(ix.released, u.sets...)
+		delete(ix.usedPolicies, p)
+	}
+}
+
+// policyUse counts the uses of a policy.
+type policyUse struct {
+	uses int
+	sets []*Set
+}
