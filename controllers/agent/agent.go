@@ -151,6 +151,9 @@ type Agent struct {
 	// lastTook is when what was taken of the queue had last been dealt with.
 	lastTook time.Time
 	pace     pace
+	late     lateness
+	// restored: what was kept for the boot is in the kernel, and nothing else was.
+	restored bool
 	// Deadlines; zero: none.
 	applyAt, sweepAt, auditAt, reconsiderAt time.Time
 	lastTry, lastResync                     time.Time
@@ -186,7 +189,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}), progress: newProgress(),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true, pace: newPace(), budgets: newBudgets(),
+		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true, pace: newPace(), budgets: newBudgets(), late: newLateness(),
 	}
 	a.ix = index.New(index.Options{Local: a.local})
 	a.metrics = newMetrics()

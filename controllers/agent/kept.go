@@ -117,7 +117,8 @@ func (a *Agent) restoreKept(ctx context.Context) {
 		boot.Links = a.opts.Links
 	}
 	restore := func() error {
-		_, err := boot.Restore(ctx, a.opts.Backend, a.opts.Compiler, a.log)
+		restored, err := boot.Restore(ctx, a.opts.Backend, a.opts.Compiler, a.log)
+		a.restored = restored
 		return err
 	}
 	var err error

@@ -38,6 +38,7 @@ type metrics struct {
 	podLinks     prometheus.Gauge
 	clashes      prometheus.Gauge
 	waiting      prometheus.Gauge
+	late         prometheus.Gauge
 	pastBudget   prometheus.Gauge
 	entries      *prometheus.GaugeVec
 
@@ -85,6 +86,7 @@ func newMetrics() *metrics {
 		podLinks:     gauge("pod_links", "Addresses of this node's pods whose interface or bridge port is known."),
 		clashes:      gauge("address_clashes", "Addresses of this node's pods that pods of other nodes claim; the local pods keep them."),
 		waiting:      gauge("waiting_changes", "Changes of objects that wait while others' go first."),
+		late:         gauge("waiting_namespaces", "Namespaces of pods that wait for what is new in their policies, because those are large; others go first."),
 		pastBudget:   gauge("objects_past_budget", "Policies past the budget of their namespace."),
 		entries: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tierwall_agent_namespace_entries", Help: "Entries of the policies and NetworkSets of namespaces that have used half of their budget; the ten largest.",
@@ -100,7 +102,7 @@ func newMetrics() *metrics {
 func (m *metrics) all() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.latency, m.sweeps, m.errors, m.resyncs, m.swept, m.lastSuccess, m.invalid, m.held, m.sourceErrors,
-		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules, m.ownAddresses, m.podLinks, m.clashes, m.waiting, m.pastBudget, m.entries,
+		m.endpoints, m.classes, m.programs, m.sets, m.members, m.rules, m.ownAddresses, m.podLinks, m.clashes, m.waiting, m.late, m.pastBudget, m.entries,
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"runtime"
+	runtimemetrics "runtime/metrics"
 	"slices"
 	"sync"
 	"testing"
@@ -43,11 +44,18 @@ func BenchmarkNeighbour(b *testing.B) {
 			{"grid", gridObjects},
 			{"large", largePolicies},
 			{"labels", labelledPods},
+			{"groups", groupedPods},
 		} {
 			b.Run(kernel+"/"+world.name, func(b *testing.B) {
 				objects := world.objects()
 				for b.Loop() {
-					benchNeighbour(b, kernel, objects)
+					benchNeighbour(b, kernel, objects, false)
+				}
+			})
+			b.Run(kernel+"/start/"+world.name, func(b *testing.B) {
+				objects := world.objects()
+				for b.Loop() {
+					benchNeighbour(b, kernel, objects, true)
 				}
 			})
 		}
@@ -111,14 +119,49 @@ func labelledPods() (out []kruntime.Object) {
 	return out
 }
 
-func benchNeighbour(b *testing.B, kernel string, objects []kruntime.Object) {
-	n := newNeighbour(b, kernel)
-	defer n.stop()
-	alone := n.changes(50)
-	for _, o := range objects {
-		n.to.Update([]kruntime.Object{o}, nil)
+// groupedPods are 20 pods that one more policy selects each and 20 policies of all of
+// them, of 470 rules: 20 groups that have nearly the whole budget of the namespace each.
+// Then one policy of all changes, ten times.
+func groupedPods() (out []kruntime.Object) {
+	for i := range 20 {
+		labels := map[string]string{"app": fmt.Sprint("app-", i)}
+		p := blockPolicy(100+i, 1)
+		p.Spec.PodSelector.MatchLabels = labels
+		out = append(out, blockPolicy(i, 150), p, &corev1.Pod{
+			ObjectMeta: metav1.ObjectMeta{Namespace: "evil", Name: fmt.Sprint("pod-", i), Labels: labels},
+			Spec:       corev1.PodSpec{NodeName: "node"},
+			Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: fmt.Sprintf("10.0.10.%d", i)}}},
+		})
 	}
+	for version := range 10 {
+		p := blockPolicy(0, 151+version)
+		p.Generation = int64(version + 2)
+		out = append(out, p)
+	}
+	return out
+}
+
+// benchNeighbour has one tenant write objects and another one change a policy meanwhile
+// or, at the start, has the first one's objects be there before the agent is.
+func benchNeighbour(b *testing.B, kernel string, objects []kruntime.Object, atStart bool) {
+	quiet := newNeighbour(b, kernel, nil)
+	alone := quiet.changes(50)
+	quiet.stop()
+	runtime.GC()
+	heap := watchHeap()
+	var n *neighbour
 	start := time.Now()
+	if atStart {
+		n = newNeighbour(b, kernel, objects)
+	} else {
+		n = newNeighbour(b, kernel, nil)
+		n.changes(1)
+		start = time.Now()
+		for _, o := range objects {
+			n.to.Update([]kruntime.Object{o}, nil)
+		}
+	}
+	defer n.stop()
 	beside := n.changes(50)
 	ctx, cancel := context.WithTimeout(b.Context(), 9*time.Minute)
 	defer cancel()
@@ -126,6 +169,10 @@ func benchNeighbour(b *testing.B, kernel string, objects []kruntime.Object) {
 		b.Fatal(err)
 	}
 	b.ReportMetric(time.Since(start).Seconds(), "all-s")
+	b.ReportMetric(float64(heap())/(1<<20), "heap-MB")
+	if atStart {
+		b.ReportMetric(beside[0].Seconds()*1000, "first-ms")
+	}
 	slices.Sort(alone)
 	slices.Sort(beside)
 	ms := func(list []time.Duration, at int) float64 { return list[at].Seconds() * 1000 }
@@ -190,7 +237,34 @@ func (nullBackend) Counters(context.Context) (map[dataplane.Origin]dataplane.Cou
 	return nil, nil
 }
 
-func newNeighbour(b *testing.B, kernel string) *neighbour {
+// watchHeap returns what returns the most that the heap has held since, as the
+// runtime's own limit counts it.
+func watchHeap() (most func() uint64) {
+	end, over := make(chan struct{}), make(chan uint64)
+	go func() {
+		var peak uint64
+		sample := []runtimemetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		tick := time.NewTicker(5 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			select {
+			case <-end:
+				over <- peak
+				return
+			case <-tick.C:
+				runtimemetrics.Read(sample)
+				peak = max(peak, sample[0].Value.Uint64())
+			}
+		}
+	}()
+	return func() uint64 {
+		close(end)
+		return <-over
+	}
+}
+
+// newNeighbour starts an agent; what it is to find at its start is there besides.
+func newNeighbour(b *testing.B, kernel string, besides []kruntime.Object) *neighbour {
 	n := &neighbour{b: b, enforced: map[int64]time.Time{}}
 	src := newScript()
 	ctx, cancel := context.WithCancel(context.Background())
@@ -207,6 +281,9 @@ func newNeighbour(b *testing.B, kernel string) *neighbour {
 		}
 		if err == nil {
 			n.agent, err = New(o)
+		}
+		if err == nil {
+			n.agent.restored = true // the kernel is empty
 		}
 		made <- err
 		if err == nil {
@@ -233,7 +310,7 @@ func newNeighbour(b *testing.B, kernel string) *neighbour {
 				Status:     corev1.PodStatus{Phase: corev1.PodRunning, PodIPs: []corev1.PodIP{{IP: fmt.Sprintf("10.0.%d.1", i)}}},
 			})
 	}
-	n.to.Update(objects, nil)
+	n.to.Update(append(objects, besides...), nil)
 	n.to.Synced()
 	return n
 }

@@ -248,6 +248,11 @@ type round struct {
 	// slice is true if it is a slice of what one writer has waiting.
 	slice  bool
 	synced bool
+	// mixed are the writers of which there are changes of policies and later ones of
+	// what makes up sets of peers; large are writers of which there must not be both,
+	// with so many entries of policies.
+	mixed map[string]struct{}
+	large func(writer string, more int) bool
 	// reports are the source's; nil unless new ones have come, in which case said is
 	// true.
 	reports []error
@@ -255,11 +260,17 @@ type round struct {
 }
 
 // take returns the next round: no more work than the slice of a writer, where one
-// unit is not more already. A negative slice means all.
-func (q *queue) take(slice int) *round {
+// unit is not more already. A negative slice means all. Nothing but what frees addresses
+// is taken of writers that are blocked. Of those that are large nothing that bears on
+// sets of peers is taken together with an older change of a policy: pods may wait for
+// the latter, and would have what is older later.
+func (q *queue) take(slice int, blocked func(writer string) bool, large func(writer string, more int) bool) *round {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	r := &round{calls: q.calls, synced: q.synced, reports: q.reports, said: q.said, waiting: map[string]uint64{}}
+	r := &round{calls: q.calls, synced: q.synced, reports: q.reports, said: q.said, waiting: map[string]uint64{}, mixed: map[string]struct{}{}}
+	if slice >= 0 {
+		r.large = large
+	}
 	q.reports, q.said = nil, false
 	for _, e := range q.freed {
 		r.changes = append(r.changes, e.change)
@@ -270,17 +281,21 @@ func (q *queue) take(slice int) *round {
 		return cmp.Or(cmp.Compare(rankOf(x), rankOf(y)), cmp.Compare(x.work, y.work), cmp.Compare(x.name, y.name))
 	})
 	all := 0
+	var open []*backlog
 	for _, b := range lists {
-		all += b.work
+		if !blocked(b.name) {
+			all += b.work
+			open = append(open, b)
+		}
 	}
 	switch {
 	case slice < 0 || all <= slice:
-		for _, b := range lists {
+		for _, b := range open {
 			r.add(b, math.MaxInt)
 		}
 		q.heavy = false
 	default:
-		q.cut(r, lists, slice)
+		q.cut(r, open, slice)
 	}
 	for _, b := range lists {
 		if e := b.first(); e != nil {
@@ -336,6 +351,27 @@ func (q *queue) cut(r *round, lists []*backlog, slice int) {
 	r.add(b, slice)
 }
 
+// kindsOf reports whether some of the changes bear on sets of peers, and whether some
+// are of policies.
+func kindsOf(list []*entry) (bears, policies bool) {
+	for _, e := range list {
+		switch {
+		case e.over:
+		case e.ref.Kind.IsPolicy():
+			policies = true
+		default:
+			bears = true
+		}
+	}
+	return bears, policies
+}
+
+// whole reports whether all pods of a namespace are to have what the round brings.
+func (r *round) whole(namespace string) bool {
+	_, mixed := r.mixed[namespace]
+	return mixed && r.large != nil && !r.large(namespace, 0)
+}
+
 // first is the first change that waits, without those that something stands for.
 func (b *backlog) first() *entry {
 	for len(b.entries) > 0 && b.entries[0].over {
@@ -351,7 +387,7 @@ func (b *backlog) first() *entry {
 // add moves units of a backlog to the round: as many as are no more work than the
 // limit, and one at least. Of several changes of an object the last is moved.
 func (r *round) add(b *backlog, limit int) {
-	n, sum := 0, 0
+	n, sum, policies := 0, 0, false
 	for n < len(b.entries) {
 		end, work := n, 0
 		for ; end < len(b.entries) && b.entries[end].unit == b.entries[n].unit; end++ {
@@ -362,6 +398,14 @@ func (r *round) add(b *backlog, limit int) {
 		if n > 0 && sum > 0 && sum+work > limit {
 			break
 		}
+		bears, ofPolicies := kindsOf(b.entries[n:end])
+		if policies && bears {
+			if b.name != "" && r.large != nil && r.large(b.name, sum) {
+				break
+			}
+			r.mixed[b.name] = struct{}{}
+		}
+		policies = policies || ofPolicies
 		n, sum = end, sum+work
 	}
 	latest := make(map[model.Ref]*entry, n)

@@ -39,6 +39,9 @@ func (r *round) names() (out []string) {
 	return out
 }
 
+func nobody(string) bool          { return false }
+func neverLarge(string, int) bool { return false }
+
 func one(o runtime.Object) []runtime.Object { return []runtime.Object{o} }
 
 func gone(kind model.Kind, namespace, name string) []model.Ref {
@@ -110,7 +113,7 @@ func TestRounds(t *testing.T) {
 			tc.deliver(q)
 			var got rounds
 			for {
-				r := q.take(100)
+				r := q.take(100, nobody, neverLarge)
 				if len(r.changes) > 0 {
 					got = append(got, r.names())
 				}
@@ -208,11 +211,11 @@ func TestRandomRounds(t *testing.T) {
 			history[ns] = append(history[ns], now)
 			q.Update(upserts, deletes)
 			if rng.IntN(1+int(seed%40)) == 0 {
-				check(q.take(rng.IntN(200)))
+				check(q.take(rng.IntN(200), nobody, neverLarge))
 			}
 		}
 		for {
-			r := q.take(100)
+			r := q.take(100, nobody, neverLarge)
 			check(r)
 			if r.left == 0 {
 				break
@@ -236,7 +239,7 @@ func TestStaleChanges(t *testing.T) {
 	if n := len(q.backlogs["a"].entries); n > 100 {
 		t.Errorf("%d changes of 6 objects wait", n)
 	}
-	r := q.take(10)
+	r := q.take(10, nobody, neverLarge)
 	if r.left > 10 || len(r.changes) != 6 {
 		t.Errorf("the round has %v, and %d are left", r.names(), r.left)
 	}
@@ -258,7 +261,7 @@ func TestNeighbour(t *testing.T) {
 			if waited++; waited > 2 {
 				t.Fatalf("change %d is not in the second round", i)
 			}
-			r := q.take(slice)
+			r := q.take(slice, nobody, neverLarge)
 			if r.work > 2*slice {
 				t.Fatalf("a round of %d", r.work)
 			}

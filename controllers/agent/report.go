@@ -26,7 +26,7 @@ type Status struct {
 	// known about what the kernel holds, and Enforced and Failed are empty.
 	Synced bool
 	// InSync: the kernel holds all that the source has said, but for what Failed
-	// and Held name, and nothing waits.
+	// and Held name, and neither a change nor a pod waits.
 	InSync bool
 	// Err is why the kernel lags behind; nil if it does not.
 	Err error
@@ -135,8 +135,8 @@ func (l *ledger) count(e *index.Effective, n int) {
 }
 
 // settle is called when the kernel is up to date; policies that are not there as they
-// are written, in any version, are not in it.
-func (l *ledger) settle(asWritten func(model.Ref) bool) {
+// are written, in any version, are not in it. Those for which endpoints wait are as before.
+func (l *ledger) settle(asWritten func(model.Ref) bool, late map[model.Ref]struct{}) {
 	if len(l.touched) == 0 {
 		return
 	}
@@ -144,6 +144,10 @@ func (l *ledger) settle(asWritten func(model.Ref) bool) {
 		l.kernel, l.shared = maps.Clone(l.kernel), false
 	}
 	for r := range l.touched {
+		if _, waits := late[r]; waits {
+			continue
+		}
+		delete(l.touched, r)
 		if p := l.active[r]; p != nil && asWritten(r) {
 			l.kernel[r] = p.Generation
 		} else {
@@ -151,7 +155,6 @@ func (l *ledger) settle(asWritten func(model.Ref) bool) {
 		}
 	}
 	l.version++
-	clear(l.touched)
 }
 
 // tell says how the agent is doing, if somebody wants to know.
@@ -161,12 +164,12 @@ func (a *Agent) tell(ctx context.Context) {
 	}
 	upToDate := a.synced && !a.dirty
 	if upToDate {
-		a.ledger.settle(a.asWritten)
+		a.ledger.settle(a.asWritten, a.latePolicies())
 		a.lookAtGuards(ctx)
 	}
 	c := &a.metrics.counts
 	r := &Status{
-		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate && a.pace.left == 0, Err: a.lagging, Took: a.took,
+		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate && a.pace.left == 0 && !a.late.waits(), Err: a.lagging, Took: a.took,
 		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Clashes: a.clashing(), Invalid: len(a.problems), Nodes: len(a.nodes),
 		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err,
 		PastBudget: a.budgets.count() + a.budgets.node.past, Waiting: a.pace.left,

@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -21,15 +22,15 @@ func (a *Agent) transact(ctx context.Context) {
 		slice = a.pace.slice
 	}
 	began := a.clock.Now()
-	r := a.queue.take(slice)
+	r := a.queue.take(slice, a.late.blocks, a.large)
 	a.pace.left = r.left
 	a.metrics.waiting.Set(float64(r.left))
 	defer func() {
 		a.pace.note(r, a.clock.Since(began))
 		if a.synced && !a.dirty {
-			a.progress.advance(r.calls, r.waiting)
+			a.progress.advance(r.calls, a.late.waiting(r))
 		}
-		if r.left > 0 {
+		if r.left > 0 || a.late.waits() {
 			a.queue.ring()
 		}
 	}()
@@ -46,9 +47,9 @@ func (a *Agent) transact(ctx context.Context) {
 		a.synced, a.dirty = true, true
 		a.log.Info("source in sync", "problems", len(a.problems))
 	}
-	ch := a.flush()
+	ch := a.carryOn(a.flushPart(r, first))
 	if first && a.readLinksFirst() {
-		ch = a.flush() // the first transaction is a Sync: what changed before does not matter
+		ch = a.carryOn(a.flushPart(r, first)) // the first transaction is a Sync: what changed before does not matter
 	}
 	if !a.synced || !a.dirty {
 		return
@@ -183,12 +184,22 @@ func (a *Agent) put(r model.Ref, o model.Object) {
 	a.ix.Upsert(o)
 }
 
-// flush carries the index's changes on to the compiler, and notes what they
-// mean for the kernel and for established connections.
+// flush carries all changes of the index on.
 func (a *Agent) flush() *dataplane.Change {
+	ch := a.carryOn(a.flushIndex(&policy.Part{}))
+	a.noteLate(a.late.last)
+	return ch
+}
+
+func (a *Agent) flushIndex(p *policy.Part) *policy.Delta {
 	a.ixMu.Lock()
-	d := a.ix.Flush()
-	a.ixMu.Unlock()
+	defer a.ixMu.Unlock()
+	return a.ix.FlushPart(*p)
+}
+
+// carryOn carries changes of the index on to the compiler, and notes what they
+// mean for the kernel and for established connections.
+func (a *Agent) carryOn(d *policy.Delta) *dataplane.Change {
 	ch := a.comp.Apply(d)
 	a.metrics.count(d, ch)
 	if a.logs != nil {
@@ -258,7 +269,9 @@ func (a *Agent) succeeded(ctx context.Context) {
 		a.log.Info("kernel up to date again", "failures", a.failures)
 	}
 	a.failures, a.applyAt, a.lagging = 0, time.Time{}, nil
-	clear(a.suspects)
+	if !a.late.waits() {
+		clear(a.suspects)
+	}
 	a.lastSuccess = a.clock.Now()
 	a.metrics.lastSuccess.Set(float64(a.lastSuccess.UnixNano()) / 1e9)
 	a.metrics.held.Set(float64(len(a.held)))

@@ -213,7 +213,7 @@ func (w *World) check(ch *dataplane.Change, want *World) error {
 	}
 	ends, programs, sets := maps.Clone(w.Endpoints), maps.Clone(w.Programs), maps.Clone(w.Sets)
 	for _, e := range ch.Endpoints {
-		if e.After.Policy == nil {
+		if e.After.LocalEndpoint == nil {
 			delete(ends, e.Ref)
 		} else {
 			ends[e.Ref] = endpointOf(e.After)

@@ -75,6 +75,21 @@ func (c *class) size() (n int) {
 	return n
 }
 
+// LargestIn is how large the policies are, together, of that local endpoint of a
+// namespace that has the largest ones, as of the last Flush (see Part).
+func (ix *Index) LargestIn(namespace string) (most int) {
+	ns := ix.namespaces[namespace]
+	if ns == nil {
+		return 0
+	}
+	for _, ls := range ns.sets {
+		if ls.class != nil {
+			most = max(most, ls.class.size())
+		}
+	}
+	return most
+}
+
 // dueClasses takes from the stale classes those that a Flush gives their effective
 // policy, sorted by number. What is left has waited since this Flush or an earlier one.
 func (ix *Index) dueClasses(p *Part) []*class {

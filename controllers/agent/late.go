@@ -1,0 +1,112 @@
+package agent
+
+import (
+	"maps"
+
+	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// partSize is how large the policies are, together, of the pods that get a new effective
+// policy in one transaction, in entries: those of a group of pods with the same
+// policies count once. A group with larger policies has a transaction of its own.
+const partSize = 1000
+
+// lateness is what transactions have left: groups of pods whose policies are large wait
+// for their new effective policy while others' changes go first. Each keeps the one that
+// it has until then; new pods have none and are denied all.
+//
+// While pods of a namespace wait, nothing more is taken of what it writes, so that for
+// each pod things happen in the order in which they were written.
+type lateness struct {
+	// since is, by namespace whose pods wait, the first delivery that the kernel may
+	// not hold what it says of them.
+	since map[string]uint64
+	// longest: the next transaction is of the group that has waited longest.
+	longest bool
+	// last is the round before.
+	last *round
+}
+
+func newLateness() lateness { return lateness{since: map[string]uint64{}, last: &round{}} }
+
+// blocks reports whether nothing is to be taken of what a namespace writes.
+func (l *lateness) blocks(namespace string) bool {
+	_, late := l.since[namespace]
+	return late && namespace != ""
+}
+
+// flushPart brings the index up to date, but for what waits on, as far as a round asks
+// for. Before the kernel holds anything of pods all that is small comes first; where
+// it holds rules of another agent's already they stay whole until all of them
+// can be replaced.
+func (a *Agent) flushPart(r *round, first bool) *policy.Delta {
+	l := &a.late
+	part := policy.Part{Limit: partSize, Longest: l.longest, Whole: r.whole}
+	if first {
+		part.Whole = nil
+		if !a.fresh() {
+			part.Limit = 0
+		}
+	}
+	d := a.flushIndex(&part)
+	a.noteLate(r)
+	return d
+}
+
+// noteLate notes whose pods wait after a round.
+func (a *Agent) noteLate(r *round) {
+	l := &a.late
+	before := l.since
+	l.since = map[string]uint64{}
+	for _, ns := range a.ix.Late() {
+		first, waited := before[ns]
+		if !waited {
+			first = l.last.calls + 1
+			for _, w := range []string{"", ns} {
+				if at, left := l.last.waiting[w]; left {
+					first = min(first, at)
+				}
+			}
+		}
+		l.since[ns] = first
+	}
+	l.longest = len(l.since) > 0 && !l.longest
+	l.last = r
+	a.metrics.late.Set(float64(len(l.since)))
+}
+
+// waits reports whether pods of some namespace wait.
+func (l *lateness) waits() bool { return len(l.since) > 0 }
+
+// waiting is, by writer, the first delivery that something waits of: in the queue
+// after a round, or here.
+func (l *lateness) waiting(r *round) map[string]uint64 {
+	out := maps.Clone(r.waiting)
+	for ns, first := range l.since {
+		if at, left := out[ns]; !left || first < at {
+			out[ns] = first
+		}
+	}
+	return out
+}
+
+// latePolicies are the policies for which pods wait.
+func (a *Agent) latePolicies() map[model.Ref]struct{} {
+	out := map[model.Ref]struct{}{}
+	a.ix.LatePolicies(func(r model.Ref) { out[r] = struct{}{} })
+	return out
+}
+
+// large reports whether the policies of some pods of a namespace, and so many entries
+// more, are more than a part.
+func (a *Agent) large(namespace string, more int) bool {
+	n := a.budgets.book.Entries(namespace) + more
+	return n > partSize && a.ix.LargestIn(namespace)+more > partSize
+}
+
+// fresh reports whether the kernel holds nothing of an agent's that has ended, but for
+// what was kept for the boot.
+func (a *Agent) fresh() bool {
+	return a.restored || a.opts.Boot != nil && a.opts.Boot.Holds != nil && !a.opts.Boot.Holds()
+}
