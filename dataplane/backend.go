@@ -27,6 +27,36 @@ type Backend interface {
 	Cleanup(ctx context.Context) error
 }
 
+// Preparer is a Backend that can do work ahead of a Change: it puts into the kernel
+// what endpoints are to have, and nothing leads there, in small transactions between
+// which others can be made.
+type Preparer interface {
+	Backend
+	// Prepare does some of what waits: what Changes have left of what they replaced, and
+	// what these endpoints need, which have a Policy by the Compiler and are to be given
+	// it by a later Change. They are of one Policy; none ends the preparation of those
+	// before. done reports whether nothing is left to do; else it is to be called again,
+	// with the State of then. The Change that gives the endpoints what has been prepared
+	// is small. A Sync forgets what was prepared. After an error the kernel holds what
+	// packets see as before, and the next call has to be a Sync.
+	Prepare(ctx context.Context, ends []Endpoint, s *State) (done bool, err error)
+}
+
+// Ahead returns endpoints as they are to be with an effective policy that a Delta has
+// added and given to none yet; without those that are not known.
+func (c *Compiler) Ahead(e *policy.Effective, refs []model.Ref) (out []Endpoint) {
+	compiled := c.policies[e]
+	if compiled == nil {
+		return nil
+	}
+	for _, r := range refs {
+		if end, ok := c.ends[r]; ok {
+			out = append(out, Endpoint{end.LocalEndpoint, compiled})
+		}
+	}
+	return out
+}
+
 // Count is packets and bytes of first packets of connections (and of all
 // packets of untracked ones).
 type Count struct{ Packets, Bytes uint64 }

@@ -1,8 +1,10 @@
 package agent
 
 import (
+	"context"
 	"maps"
 
+	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -22,8 +24,14 @@ type lateness struct {
 	// since is, by namespace whose pods wait, the first delivery that the kernel may
 	// not hold what it says of them.
 	since map[string]uint64
-	// longest: the next transaction is of the group that has waited longest.
-	longest bool
+	// longest: the next transaction is of the group that has waited longest. preparing:
+	// the backend has work that packets do not see; ready: what the group is to have is
+	// in the kernel.
+	longest, preparing, ready bool
+	// skipped: the last transaction has left that work, for others'. failed is how often
+	// it has failed since it was last done.
+	skipped bool
+	failed  int
 	// last is the round before.
 	last *round
 }
@@ -42,7 +50,10 @@ func (l *lateness) blocks(namespace string) bool {
 // can be replaced.
 func (a *Agent) flushPart(r *round, first bool) *policy.Delta {
 	l := &a.late
-	part := policy.Part{Limit: partSize, Longest: l.longest, Whole: r.whole}
+	part := policy.Part{Limit: partSize, Longest: l.longest, Whole: r.whole, Ready: l.ready}
+	if _, prepares := a.opts.Backend.(dataplane.Preparer); prepares {
+		part.Ahead = l.failed < isolateAfter // then it is done at once, to see whether an object is to blame
+	}
 	if first {
 		part.Whole = nil
 		if !a.fresh() {
@@ -50,8 +61,48 @@ func (a *Agent) flushPart(r *round, first bool) *policy.Delta {
 		}
 	}
 	d := a.flushIndex(&part)
+	l.ready = false
 	a.noteLate(r)
 	return d
+}
+
+// prepare has the backend do some of the work that packets do not see. Where the round
+// before it has left it to a later one, others' changes do not go first again.
+func (a *Agent) prepare(ctx context.Context, r *round) error {
+	b, ok := a.opts.Backend.(dataplane.Preparer)
+	if !ok {
+		return nil
+	}
+	if a.late.skipped = len(r.changes) > 0 && !a.late.skipped; a.late.skipped {
+		a.late.preparing = true
+		return nil
+	}
+	e, refs := a.ix.Ahead()
+	ends := a.comp.Ahead(e, refs)
+	if !a.late.preparing && len(ends) == 0 {
+		return nil
+	}
+	var done bool
+	prepare := func() (err error) {
+		done, err = b.Prepare(ctx, ends, a.state())
+		return err
+	}
+	var err error
+	if a.opts.Watcher != nil {
+		err = a.opts.Watcher.Own(prepare)
+	} else {
+		err = prepare()
+	}
+	a.late.preparing = err == nil && !done
+	if a.late.ready = err == nil && done && len(ends) > 0; a.late.ready {
+		a.late.failed = 0
+	}
+	if err != nil && ctx.Err() == nil {
+		a.late.failed++
+		a.full, a.dirty = true, true // it is not known any more what the kernel holds
+		a.metrics.failed("prepare")
+	}
+	return err
 }
 
 // noteLate notes whose pods wait after a round.
@@ -78,6 +129,9 @@ func (a *Agent) noteLate(r *round) {
 
 // waits reports whether pods of some namespace wait.
 func (l *lateness) waits() bool { return len(l.since) > 0 }
+
+// goesOn reports whether there is something to do though nothing new has come.
+func (l *lateness) goesOn() bool { return l.waits() || l.preparing }
 
 // waiting is, by writer, the first delivery that something waits of: in the queue
 // after a round, or here.

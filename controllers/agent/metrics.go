@@ -49,7 +49,7 @@ type metrics struct {
 }
 
 // errorKinds are the values of the label kind of tierwall_agent_errors_total.
-var errorKinds = []string{"apply", "sync", "object", "isolated", "source", "conntrack", "counters", "links", "bar", "kept"}
+var errorKinds = []string{"apply", "sync", "prepare", "object", "isolated", "source", "conntrack", "counters", "links", "bar", "kept"}
 
 func newMetrics() *metrics {
 	gauge := func(name, help string) prometheus.Gauge {
@@ -68,7 +68,7 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.0005, 2, 14),
 		}),
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "tierwall_agent_errors_total", Help: "Errors by kind: of transactions (apply, sync), of objects (object, isolated), of the source, of conntrack, of counters, of the node's interfaces (links), of what keeps cut connections cut (bar) and of what is kept for the next boot (kept).",
+			Name: "tierwall_agent_errors_total", Help: "Errors by kind: of transactions (apply, sync, and prepare: of what packets do not see yet), of objects (object, isolated), of the source, of conntrack, of counters, of the node's interfaces (links), of what keeps cut connections cut (bar) and of what is kept for the next boot (kept).",
 		}, []string{"kind"}),
 		resyncs:      counter("foreign_changes_total", "Notices that somebody else may have changed the kernel's rules."),
 		swept:        counter("conntrack_deleted_total", "Established connections cut because a changed policy does not allow them."),

@@ -30,7 +30,7 @@ func (a *Agent) transact(ctx context.Context) {
 		if a.synced && !a.dirty {
 			a.progress.advance(r.calls, a.late.waiting(r))
 		}
-		if r.left > 0 || a.late.waits() {
+		if r.left > 0 || a.late.goesOn() {
 			a.queue.ring()
 		}
 	}()
@@ -51,13 +51,22 @@ func (a *Agent) transact(ctx context.Context) {
 	if first && a.readLinksFirst() {
 		ch = a.carryOn(a.flushPart(r, first)) // the first transaction is a Sync: what changed before does not matter
 	}
-	if !a.synced || !a.dirty {
+	if !a.synced {
 		return
 	}
 	a.lastTry = a.clock.Now()
-	err := a.write(ctx, ch)
+	var err error
+	wrote := a.dirty
+	if wrote {
+		err = a.write(ctx, ch)
+	}
 	if err == nil {
-		a.succeeded(ctx)
+		err = a.prepare(ctx, r)
+	}
+	if err == nil {
+		if wrote {
+			a.succeeded(ctx)
+		}
 		return
 	}
 	if ctx.Err() != nil {

@@ -27,13 +27,20 @@ type Backend struct {
 	world *world
 	// littered is true if something that nothing leads to could not be removed.
 	littered bool
-	stats    Stats
+	// hidden is what waits and no packet sees, ahead what was rendered for endpoints that
+	// do not have it yet. patient: somebody does what waits.
+	hidden  hidden
+	ahead   ahead
+	patient bool
+	stats   Stats
 }
 
 // Stats counts what a Backend has done.
 type Stats struct {
 	// Transactions of structure and of members alone; Rebuilds threw the table away first.
 	Transactions, MemberTransactions, Rebuilds uint64
+	// Hidden are transactions of what no packet sees.
+	Hidden uint64
 }
 
 // New returns a Backend for the kernel of the calling thread's network
@@ -53,7 +60,7 @@ func New(o Options) (*Backend, error) {
 
 // Close gives up what the Backend holds open. The kernel's table stays.
 func (b *Backend) Close() error {
-	b.world = nil
+	b.forget()
 	return errors.Join(b.kernel.close(), b.bridge.close())
 }
 
@@ -62,7 +69,7 @@ var _ dataplane.Backend = (*Backend)(nil)
 // Sync implements dataplane.Backend. What stands in the kernel and is as it
 // should be is left alone, counters too; if nothing is to do, nothing is written.
 func (b *Backend) Sync(_ context.Context, s *dataplane.State) error {
-	b.world = nil
+	b.forget()
 	w := newWorld(s, b.opts)
 	if err := b.syncBridge(w); err != nil {
 		return err
@@ -95,18 +102,19 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 		return b.Sync(ctx, s)
 	}
 	w := b.world
-	b.world = nil
 	w.apply(ch, s)
-	if err := b.applyBridge(w); err != nil {
+	if b.ahead.taken(ch) {
+		b.letGoAhead()
+	}
+	err := b.applyBridge(w)
+	if err == nil {
+		err = b.carryOut(w.plan())
+	}
+	if err != nil {
+		b.forget()
 		return err
 	}
-	if p := w.plan(); !p.empty() {
-		if err := b.run(p); err != nil {
-			return err
-		}
-	}
 	w.settle()
-	b.world = w
 	return nil
 }
 
@@ -165,7 +173,7 @@ func (b *Backend) Stats() Stats { return b.stats }
 
 // Cleanup implements dataplane.Backend. A kernel without the table is clean.
 func (b *Backend) Cleanup(context.Context) error {
-	b.world = nil
+	b.forget()
 	if err := errors.Join(b.kernel.commit(&plan{remove: true}), b.bridge.commit(&plan{remove: true})); err != nil {
 		return fmt.Errorf("nftables: cannot remove the table: %w", err)
 	}

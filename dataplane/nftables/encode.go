@@ -335,11 +335,7 @@ func (w *writer) before(p *plan) {
 	}
 	for _, s := range p.addSets {
 		w.addSet(s)
-		list := make([]elem, 0, len(s.elems))
-		for _, k := range sortedKeys(s.elems) {
-			list = append(list, elem{s, k, s.elems[k]})
-		}
-		w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", list)
+		w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", s.list())
 		w.cut()
 	}
 	for _, c := range p.addChains {
@@ -348,6 +344,15 @@ func (w *writer) before(p *plan) {
 			w.cut()
 		}
 	}
+}
+
+// list has a set's elements, sorted.
+func (s *set) list() []elem {
+	list := make([]elem, 0, len(s.elems))
+	for _, k := range sortedKeys(s.elems) {
+		list = append(list, elem{s, k, s.elems[k]})
+	}
+	return list
 }
 
 func (w *writer) rules(c *chain) {

@@ -21,6 +21,8 @@ type kernel interface {
 	// commit carries a plan out. After an error, of the part that packets see
 	// nothing has happened.
 	commit(p *plan) error
+	// write makes a transaction of what a function writes.
+	write(steps func(w *writer)) error
 	close() error
 }
 
@@ -67,6 +69,13 @@ func (k *netlinkKernel) commit(p *plan) error {
 	}
 	w := writer{b: newBatch(k.family), limit: k.piece, flush: k.socket.commit}
 	return k.renew(w.plan(p))
+}
+
+func (k *netlinkKernel) write(steps func(w *writer)) error {
+	w := writer{b: newBatch(k.family), flush: k.socket.commit}
+	steps(&w)
+	w.end()
+	return k.renew(w.err)
 }
 
 // mayHaveTable says whether the table is there, or that is not known.

@@ -157,7 +157,8 @@ func TestRefusingKernel(t *testing.T) {
 
 type refusing struct{ kernel }
 
-func (*refusing) commit(*plan) error { return errors.New("not today") }
+func (*refusing) commit(*plan) error        { return errors.New("not today") }
+func (*refusing) write(func(*writer)) error { return errors.New("not today") }
 
 // TestNoNft: nobody needs the command nft.
 func TestNoNft(t *testing.T) {

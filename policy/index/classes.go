@@ -177,6 +177,21 @@ func (ix *Index) rebuild(c *class) {
 	if len(c.sets) == 0 {
 		return
 	}
+	e := ix.effectiveFor(c)
+	if e == c.eff {
+		return
+	}
+	e.refs++
+	ix.releaseEffective(c)
+	c.eff = e
+	for _, ls := range c.sets {
+		ix.dirtyOwners(ls)
+	}
+}
+
+// effectiveFor returns the effective policy that a class is to have, made if there is
+// none like it.
+func (ix *Index) effectiveFor(c *class) *effRec {
 	recs := ix.recBuf[:0]
 	for _, s := range c.sels {
 		for _, rec := range s.policies {
@@ -202,9 +217,6 @@ func (ix *Index) rebuild(c *class) {
 	for e != nil && !slices.Equal(e.key, key) {
 		e = e.next
 	}
-	if e != nil && e == c.eff {
-		return
-	}
 	if e == nil {
 		ix.effSeq++
 		e = &effRec{eff: buildEffective(ix.effSeq, c.kind, recs), hash: h, key: slices.Clone(key), next: ix.effectives[h]}
@@ -216,12 +228,7 @@ func (ix *Index) rebuild(c *class) {
 		ix.effectiveRecs[e.eff] = e
 		ix.newEffs = append(ix.newEffs, e)
 	}
-	e.refs++
-	ix.releaseEffective(c)
-	c.eff = e
-	for _, ls := range c.sets {
-		ix.dirtyOwners(ls)
-	}
+	return e
 }
 
 func (ix *Index) releaseEffective(c *class) {

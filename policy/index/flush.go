@@ -43,6 +43,7 @@ func (ix *Index) flush(part *Part) *Delta {
 	for _, c := range ix.dueClasses(part) {
 		ix.rebuild(c)
 	}
+	ix.buildAhead()
 	for _, c := range ix.emptied {
 		ix.dropClass(c)
 	}

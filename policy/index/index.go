@@ -89,10 +89,13 @@ type Index struct {
 	effectiveRecs map[*Effective]*effRec
 	usedPolicies  map[*Policy]*policyUse
 	flushes       uint64
-	toldNodes     map[string]*model.Node
-	toldObjects   map[string]*model.Node
-	toldLinks     map[string]*model.Links // of local nodes
-	toldSettings  *model.Settings
+	// ahead is the class whose effective policy is built ahead, aheadEff that one.
+	ahead        *class
+	aheadEff     *effRec
+	toldNodes    map[string]*model.Node
+	toldObjects  map[string]*model.Node
+	toldLinks    map[string]*model.Links // of local nodes
+	toldSettings *model.Settings
 
 	// Buffers that are used again.
 	pairBuf  []pairID

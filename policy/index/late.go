@@ -15,6 +15,10 @@ type Part struct {
 	Limit int
 	// Longest has the class that has waited longest come first, whatever its size.
 	Longest bool
+	// Ahead has a class with policies of more than Limit have its effective policy built
+	// only: the one that has waited longest, if Longest asks for it. It is among what the
+	// Delta adds, and of no endpoint (Index.Ahead), until a FlushPart is Ready for it.
+	Ahead, Ready bool
 	// Whole reports whether all endpoints of a namespace are to be done, whatever their
 	// policies' size; nil: of none.
 	Whole func(namespace string) bool
@@ -92,7 +96,7 @@ func (ix *Index) LargestIn(namespace string) (most int) {
 
 // dueClasses takes from the stale classes those that a Flush gives their effective
 // policy, sorted by number. What is left has waited since this Flush or an earlier one.
-func (ix *Index) dueClasses(p *Part) []*class {
+func (ix *Index) dueClasses(p *Part) (due []*class) {
 	stale := slices.DeleteFunc(ix.staled, func(c *class) bool {
 		if len(c.sets) == 0 {
 			c.stale, c.since = false, 0
@@ -127,7 +131,16 @@ func (ix *Index) dueClasses(p *Part) []*class {
 	slices.SortFunc(stale, func(a, b *class) int {
 		return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(sizes[a], sizes[b]), byID(a, b))
 	})
-	if p.Longest && len(stale) > 0 {
+	ix.chooseAhead(p, stale, sizes, now)
+	if at := slices.Index(stale, ix.ahead); at >= 0 {
+		stale = slices.Delete(stale, at, at+1)
+		if p.Ready || now(ix.ahead) {
+			defer func() { due = append(due, ix.ahead) }()
+		} else {
+			defer func() { ix.staled = append(ix.staled, ix.ahead) }()
+		}
+	}
+	if p.Longest && !p.Ahead && len(stale) > 0 {
 		first := slices.MinFunc(stale, func(a, b *class) int {
 			return cmp.Or(cmp.Compare(a.since, b.since), cmp.Compare(sizes[a], sizes[b]), byID(a, b))
 		})
@@ -137,14 +150,59 @@ func (ix *Index) dueClasses(p *Part) []*class {
 	n, sum := 0, 0
 	for ; n < len(stale); n++ {
 		c := stale[n]
-		if sum += sizes[c]; n > 0 && sum > p.Limit && !now(c) {
+		if sum += sizes[c]; (n > 0 || p.Ahead) && sum > p.Limit && !now(c) {
 			break
 		}
 	}
-	due := slices.Clone(stale[:n])
+	due = slices.Clone(stale[:n])
 	ix.staled = stale[n:]
 	slices.SortFunc(due, byID)
 	return due
+}
+
+// chooseAhead notes for which class an effective policy is to be built ahead.
+func (ix *Index) chooseAhead(p *Part, stale []*class, sizes map[*class]int, now func(*class) bool) {
+	if ix.ahead != nil || !p.Longest || !p.Ahead {
+		return
+	}
+	for _, c := range stale {
+		if sizes[c] > p.Limit && !now(c) && (ix.ahead == nil || c.since < ix.ahead.since) {
+			ix.ahead = c
+		}
+	}
+}
+
+// buildAhead brings what is built ahead up to date, or ends it.
+func (ix *Index) buildAhead() {
+	var e *effRec
+	if ix.ahead != nil && ix.ahead.stale && len(ix.ahead.sets) > 0 {
+		e = ix.effectiveFor(ix.ahead)
+		e.refs++
+	} else {
+		ix.ahead = nil
+	}
+	if ix.aheadEff != nil {
+		ix.letGo(ix.aheadEff)
+	}
+	ix.aheadEff = e
+}
+
+// Ahead returns the effective policy that is built ahead, and the endpoints that are to
+// have it; nil if none is.
+func (ix *Index) Ahead() (*Effective, []model.Ref) {
+	if ix.aheadEff == nil {
+		return nil, nil
+	}
+	var out []model.Ref
+	for _, ls := range ix.ahead.sets {
+		for _, o := range ls.owners {
+			if o.local {
+				out = append(out, o.ref())
+			}
+		}
+	}
+	slices.SortFunc(out, model.Ref.Compare)
+	return ix.aheadEff.eff, out
 }
 
 // holdLate has an endpoint whose class waits keep the effective policy that was told of

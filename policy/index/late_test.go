@@ -111,7 +111,7 @@ func (e *Effective) text() string {
 // What it tells holds together after each part, endpoints have what they had or
 // were to have at some time, and once nothing waits both are equal.
 func TestParts(t *testing.T) {
-	waited, kept, denied := 0, 0, 0
+	waited, kept, denied, ahead := 0, 0, 0, 0
 	for seed := range int64(100) {
 		rng := rand.New(rand.NewSource(seed))
 		o := Options{Local: func(node string) bool { return node == "n0" }}
@@ -161,6 +161,14 @@ func TestParts(t *testing.T) {
 			if len(late) > 0 {
 				waited++
 			}
+			if e, refs := ix.Ahead(); e != nil {
+				ahead++
+				for _, r := range refs {
+					if want := all.ends[r].Effective; want.text() != e.text() || !f.effective[e] {
+						t.Fatalf("seed %d: ahead of %s is %s, told %v, want %s", seed, r, e.text(), f.effective[e], want.text())
+					}
+				}
+			}
 		}
 		for range 200 {
 			o := randomObject(rng)
@@ -172,7 +180,7 @@ func TestParts(t *testing.T) {
 				whole.Upsert(o)
 			}
 			if rng.Intn(3) == 0 {
-				part(&Part{Limit: 1 + rng.Intn(8), Longest: rng.Intn(2) == 0, Whole: func(ns string) bool { return ns == "ns1" && seed%2 == 0 }})
+				part(&Part{Limit: 1 + rng.Intn(8), Longest: rng.Intn(2) == 0, Ahead: rng.Intn(2) == 0, Ready: rng.Intn(4) == 0, Whole: func(ns string) bool { return ns == "ns1" && seed%2 == 0 }})
 				if seed%2 == 0 && slices.Contains(ix.Late(), "ns1") {
 					t.Fatalf("seed %d: what is to be whole waits", seed)
 				}
@@ -182,7 +190,7 @@ func TestParts(t *testing.T) {
 			if i > 100 {
 				t.Fatalf("seed %d: %v waits on", seed, ix.Late())
 			}
-			part(&Part{Limit: 1, Longest: i%2 == 0})
+			part(&Part{Limit: 1, Longest: i%2 == 0, Ahead: seed%3 == 0, Ready: i%3 == 0})
 		}
 		part(&Part{})
 		if len(ix.held)+len(ix.staled) > 0 || len(ix.effectiveRecs) != len(whole.effectiveRecs) || len(ix.usedPolicies) != len(whole.usedPolicies) {
@@ -190,7 +198,7 @@ func TestParts(t *testing.T) {
 				len(ix.held), len(ix.staled), len(ix.effectiveRecs), len(whole.effectiveRecs), len(ix.usedPolicies), len(whole.usedPolicies))
 		}
 	}
-	if waited == 0 || kept == 0 || denied == 0 {
-		t.Errorf("the worlds have gone blind: %d parts left something, %d endpoints had an old policy, %d none", waited, kept, denied)
+	if ahead == 0 || waited == 0 || kept == 0 || denied == 0 {
+		t.Errorf("the worlds have gone blind: %d were built ahead, %d parts left something, %d endpoints had an old policy, %d none", ahead, waited, kept, denied)
 	}
 }
