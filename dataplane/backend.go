@@ -27,6 +27,15 @@ type Backend interface {
 	Cleanup(ctx context.Context) error
 }
 
+// CounterReader is a Backend whose counters can be read while it does something else.
+type CounterReader interface {
+	Backend
+	// ReadCounters is Counters for any goroutine, at any time, and in whatever network
+	// namespace. Rules that have come or gone since the reading before may be missing.
+	// One reading is at work at a time; others wait for it.
+	ReadCounters(ctx context.Context) (map[Origin]Count, error)
+}
+
 // Preparer is a Backend that can do work ahead of a Change: it puts into the kernel
 // what endpoints are to have, and nothing leads there, in small transactions between
 // which others can be made.

@@ -32,6 +32,7 @@ type Backend struct {
 	hidden  hidden
 	ahead   ahead
 	patient bool
+	reader  reader
 	stats   Stats
 }
 
@@ -55,12 +56,17 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.close()))
 	}
-	return &Backend{opts: o.complete(), kernel: k, bridge: b, bridged: true}, nil
+	out := &Backend{opts: o.complete(), kernel: k, bridge: b, bridged: true}
+	if err := out.reader.open(); err != nil {
+		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.close(), b.close()))
+	}
+	return out, nil
 }
 
 // Close gives up what the Backend holds open. The kernel's table stays.
 func (b *Backend) Close() error {
 	b.forget()
+	b.reader.close()
 	return errors.Join(b.kernel.close(), b.bridge.close())
 }
 
@@ -92,6 +98,7 @@ func (b *Backend) Sync(_ context.Context, s *dataplane.State) error {
 	}
 	w.settle()
 	b.world, b.littered = w, false
+	b.reader.publish(w)
 	return nil
 }
 
@@ -115,6 +122,7 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 		return err
 	}
 	w.settle()
+	b.reader.publish(w)
 	return nil
 }
 

@@ -192,6 +192,11 @@ func (b *Backend) bridgeCounters(to map[dataplane.Origin]dataplane.Count) error 
 	if err != nil {
 		return fmt.Errorf("nftables: cannot list counters of family bridge: %w", err)
 	}
+	addBridgeCounters(to, counts)
+	return nil
+}
+
+func addBridgeCounters(to map[dataplane.Origin]dataplane.Count, counts map[string]dataplane.Count) {
 	for name, c := range counts {
 		if o, ok := guardOrigin(name); ok {
 			sum := to[o]
@@ -199,5 +204,4 @@ func (b *Backend) bridgeCounters(to map[dataplane.Origin]dataplane.Count) error 
 			to[o] = sum
 		}
 	}
-	return nil
 }

@@ -289,6 +289,7 @@ func (w *world) guardCount(user *unit, g model.GuardName, counted bool) string {
 		u.name = name
 		u.counters = []string{name}
 		w.origins[name] = o
+		w.renamed = true
 		w.addCounter(&counter{name: name, comment: o.String()})
 	})).name
 }

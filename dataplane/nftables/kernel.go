@@ -286,6 +286,11 @@ var setTypes = []string{
 }
 
 func (k *netlinkKernel) counters() (map[string]dataplane.Count, error) {
+	out, err := k.listCounters()
+	return out, k.renew(err)
+}
+
+func (k *netlinkKernel) listCounters() (map[string]dataplane.Count, error) {
 	out := map[string]dataplane.Count{}
 	err := k.list(k.family, unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
 		name, n, ok, err := counted(attrs)
@@ -294,7 +299,7 @@ func (k *netlinkKernel) counters() (map[string]dataplane.Count, error) {
 		}
 		return err
 	})
-	return out, k.renew(err)
+	return out, err
 }
 
 // counted reads a counter; not ok if it is something else.

@@ -151,7 +151,8 @@ var errInterrupted = errors.New("the list changed while it was read")
 
 // list asks for a list and hands each answer's attributes to f. The kernel
 // begins a list from the front again for each piece that it hands out, and makes
-// the pieces as large as what the reader has room for.
+// the pieces as large as what the reader has room for. A list that has changed while
+// it was read is read to its end all the same: the kernel takes no other request before.
 func (s *socket) list(family byte, request uint16, ask func(*batch), f func(attrs []byte) error) error {
 	b := &batch{family: family}
 	b.message(request, unix.NLM_F_DUMP, saying{})
@@ -161,6 +162,7 @@ func (s *socket) list(family byte, request uint16, ask func(*batch), f func(attr
 	if err := s.send(b.buf); err != nil {
 		return err
 	}
+	interrupted := error(nil)
 	for {
 		n, err := s.receive()
 		if err != nil {
@@ -172,8 +174,14 @@ func (s *socket) list(family byte, request uint16, ask func(*batch), f func(attr
 				return unix.EBADMSG
 			}
 			done, err := answer(rest[:size], seq, f)
-			if done || err != nil {
+			if errors.Is(err, errInterrupted) {
+				interrupted, err = err, nil
+			}
+			if err != nil {
 				return err
+			}
+			if done {
+				return interrupted
 			}
 			rest = rest[min((size+3)&^3, len(rest)):]
 		}
@@ -184,11 +192,17 @@ func (s *socket) list(family byte, request uint16, ask func(*batch), f func(attr
 func answer(msg []byte, seq uint32, f func(attrs []byte) error) (done bool, err error) {
 	kind, flags := binary.NativeEndian.Uint16(msg[4:]), binary.NativeEndian.Uint16(msg[6:])
 	data := msg[unix.NLMSG_HDRLEN:]
-	switch {
-	case binary.NativeEndian.Uint32(msg[8:]) != seq: // of a list that was given up
+	if binary.NativeEndian.Uint32(msg[8:]) != seq { // of a list that was given up
 		return false, nil
-	case flags&unix.NLM_F_DUMP_INTR != 0:
-		return true, errInterrupted
+	}
+	if flags&unix.NLM_F_DUMP_INTR != 0 {
+		defer func() {
+			if err == nil {
+				err = errInterrupted
+			}
+		}()
+	}
+	switch {
 	case kind == unix.NLMSG_DONE:
 		return true, nil
 	case kind == unix.NLMSG_ERROR:

@@ -25,6 +25,7 @@ type world struct {
 	// whose kernel sets have come or gone, tables that are classed now, or not any more.
 	reshaped map[*unit]struct{}
 	origins  map[string]dataplane.Origin // by counter
+	renamed  bool                        // origins have changed since they were last published
 
 	// owners are the local pods that have an address, the one that counts first;
 	// nearly always one.
@@ -66,10 +67,10 @@ func newWorld(s *dataplane.State, o Options) *world {
 		units:  map[string]*unit{},
 		tables: map[string]map[*unit]*tableUnit{},
 		core:   map[string]map[*unit]dataplane.Family{}, reshaped: map[*unit]struct{}{},
-		origins: map[string]dataplane.Origin{},
-		owners:  map[netip.Addr][]model.Ref{},
-		pods:    map[model.Ref]dataplane.Endpoint{},
-		hosts:   map[model.Ref]dataplane.Endpoint{},
+		origins: map[string]dataplane.Origin{}, renamed: true,
+		owners: map[netip.Addr][]model.Ref{},
+		pods:   map[model.Ref]dataplane.Endpoint{},
+		hosts:  map[model.Ref]dataplane.Endpoint{},
 	}
 	w.addBase()
 	for _, e := range s.Compiled.Endpoints() {
@@ -148,6 +149,7 @@ func (w *world) release(u *unit) {
 	for _, c := range u.counters {
 		w.dropCounter(c)
 		delete(w.origins, c)
+		w.renamed = true
 	}
 	w.letGo(u, u.uses)
 }
@@ -212,6 +214,7 @@ func (w *world) count(u *unit, o dataplane.Origin) string {
 		v.name = name
 		v.counters = []string{name}
 		w.origins[name] = o
+		w.renamed = true
 		w.addCounter(&counter{name: name, comment: o.String()})
 	})).name
 }
