@@ -37,7 +37,8 @@ type Options struct {
 	Node string
 	// Source of the objects.
 	Source Source
-	// Backend of the kernel. The agent makes one call at a time.
+	// Backend of the kernel. The agent makes one call at a time, but for those of a
+	// dataplane.CounterReader.
 	Backend dataplane.Backend
 	// Conntrack is the kernel's table of connections; nil: established connections
 	// are left alone.
@@ -98,8 +99,8 @@ type Agent struct {
 	health  health
 	logs    *packetLog // nil: without Logs
 
-	// ask has Run, the only one to call the backend, fetch counters; ended is
-	// closed when it is over.
+	// ask has Run fetch counters, of a backend that is Run's alone (else see
+	// dataplane.CounterReader); ended is closed when Run is over.
 	ask      chan chan<- counters
 	counted  atomic.Pointer[counters] // the last answer; nil: none yet
 	started  atomic.Bool
@@ -152,8 +153,9 @@ type Agent struct {
 	lastTook time.Time
 	pace     pace
 	late     lateness
-	// restored: what was kept for the boot is in the kernel, and nothing else was.
-	restored bool
+	// fresh: the kernel held nothing of Tierwall's when the agent started, but for what was
+	// kept for the boot. Where that is not known it is false.
+	fresh bool
 	// Deadlines; zero: none.
 	applyAt, sweepAt, auditAt, reconsiderAt time.Time
 	lastTry, lastResync                     time.Time
@@ -189,7 +191,7 @@ func New(o Options) (*Agent, error) {
 		ask: make(chan chan<- counters), ended: make(chan struct{}), progress: newProgress(),
 		comp:    dataplane.NewCompiler(o.Compiler),
 		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
-		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true, pace: newPace(), budgets: newBudgets(), late: newLateness(),
+		problems: map[model.Ref]int{}, cuts: cuts{back: map[model.Flow]cutFlow{}}, ledger: newLedger(), nodes: map[string]struct{}{}, foreign: newForeign(), clashes: map[netip.Addr]clash{}, links: newNodeLinks(), full: true, pace: newPace(), budgets: newBudgets(), late: newLateness(), guards: nodeGuards{read: make(chan counters)},
 	}
 	a.ix = index.New(index.Options{Local: a.local})
 	a.metrics = newMetrics()
@@ -292,6 +294,11 @@ func (a *Agent) Run(ctx context.Context) error {
 			stop()
 			c, err := a.opts.Backend.Counters(ctx)
 			to <- counters{c, err}
+		case c := <-a.guards.read:
+			stop()
+			a.guards.reading = false
+			a.guardsRead(c)
+			a.tell(ctx)
 		case <-a.listed():
 			stop()
 			a.sweepListed(ctx)

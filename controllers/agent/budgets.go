@@ -7,7 +7,10 @@ import (
 	"maps"
 	"slices"
 
+	"k8s.io/apimachinery/pkg/runtime"
+
 	"github.com/tierwall/tierwall/policy/budget"
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -28,6 +31,33 @@ type budgets struct {
 	set       model.Budgets // as of the last look
 	tiers     bool          // tiers have changed since
 	node      nodeBudget
+	// sources are the policies as they came, until it is decided whether they fit; of one
+	// of which nothing is in force only that and its scope are kept, for thousands of
+	// them may be past a budget.
+	sources map[model.Ref]runtime.Object
+}
+
+// came notes an object as it came; nil: it is gone.
+func (b *budgets) came(r model.Ref, o runtime.Object) {
+	if _, alone := b.oversized[r]; o == nil || alone || !r.Kind.IsPolicy() {
+		delete(b.sources, r)
+		return
+	}
+	b.sources[r] = o
+}
+
+// slim keeps no more of a policy past the budget than what stands in for it needs.
+func (a *Agent) slim(r model.Ref) {
+	if p, ok := a.objects[r].(*model.Policy); ok && len(p.IngressRules)+len(p.EgressRules) > 2 && a.budgets.sources[r] != nil {
+		a.objects[r] = budget.DenyAll(p)
+	}
+}
+
+// restore undoes slim.
+func (a *Agent) restore(r model.Ref) {
+	if from := a.budgets.sources[r]; from != nil && a.pastBudget(r) != nil && a.pastBudget(r).kept == nil {
+		a.objects[r], _, _ = convert.Object(from)
+	}
 }
 
 // most is how many entries of a namespace may be in the index: what counts, and what
@@ -53,7 +83,7 @@ type excess struct {
 func newBudgets() budgets {
 	return budgets{
 		open: map[string]map[model.Ref]struct{}{}, large: map[string]struct{}{}, past: map[string]map[model.Ref]*excess{}, oversized: oversized{},
-		set: model.DefaultSettings().Budgets, node: newNodeBudget(),
+		set: model.DefaultSettings().Budgets, node: newNodeBudget(), sources: map[model.Ref]runtime.Object{},
 	}
 }
 
@@ -89,10 +119,11 @@ func (a *Agent) charge(r model.Ref, before, o model.Object) {
 }
 
 // excessOf is what is known of an object that is in the index as it is. Before the
-// first transaction that is in force nowhere.
+// first transaction, and while the namespace's pods wait for the rest of what there
+// was then, that is in force nowhere.
 func (a *Agent) excessOf(o model.Object) *excess {
 	e := &excess{put: o}
-	if a.synced {
+	if a.synced && (o == nil || !a.late.holds(o.Key().Namespace)) {
 		e.kept = o
 	}
 	return e
@@ -156,6 +187,7 @@ func (a *Agent) settleBudget(ns string, changed map[model.Ref]struct{}, order bu
 	// First what is within the budget, or is gone.
 	for _, r := range slices.SortedFunc(maps.Keys(changed), model.Ref.Compare) {
 		if now[r] == nil {
+			delete(b.sources, r)
 			a.unkeep(before[r])
 			a.put(r, a.objects[r])
 		}
@@ -165,6 +197,8 @@ func (a *Agent) settleBudget(ns string, changed map[model.Ref]struct{}, order bu
 		if _, done := changed[r]; done || now[r] != nil {
 			continue
 		}
+		a.restore(r)
+		delete(b.sources, r)
 		a.unkeep(e)
 		if a.held[r] == nil && e.put != a.objects[r] {
 			a.put(r, a.objects[r])
@@ -179,10 +213,14 @@ func (a *Agent) settleBudget(ns string, changed map[model.Ref]struct{}, order bu
 	stands := map[string]model.Ref{}
 	for _, i := range items {
 		if b.set.Mode == model.GuardCount {
+			a.restore(i.Ref)
 			a.let(now[i.Ref], i.Ref)
 			continue
 		}
 		a.replace(now[i.Ref], i.Ref, &kept, stands)
+		if now[i.Ref].kept == nil {
+			a.slim(i.Ref)
+		}
 		if _, known := before[i.Ref]; !known || before[i.Ref].err == nil {
 			a.log.Warn("object is past the budget of its namespace", "object", i.Ref.String(), "entries", i.Entries, "instead", a.instead(i.Ref), "reason", err)
 		}

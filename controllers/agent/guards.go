@@ -18,6 +18,9 @@ type nodeGuards struct {
 	modes   *model.Guards
 	packets map[model.GuardName]model.GuardPackets
 	err     error // of the last reading
+	// read has what was read beside Run, reading: that is under way.
+	read    chan counters
+	reading bool
 }
 
 // guardPacketsOf returns what the guards have met; without counters nil.
@@ -53,7 +56,32 @@ func (a *Agent) lookAtGuards(ctx context.Context) {
 		return
 	}
 	g.at = a.clock.Now().Add(guardsEvery)
+	b, ok := a.opts.Backend.(dataplane.CounterReader)
+	if !ok {
+		a.guardsRead(a.countersNow(ctx))
+		return
+	}
+	if g.reading {
+		return
+	}
+	g.reading = true
+	a.listers.Go(func() {
+		counts, err := b.ReadCounters(ctx)
+		select {
+		case a.guards.read <- counters{counts, err}:
+		case <-ctx.Done():
+		}
+	})
+}
+
+func (a *Agent) countersNow(ctx context.Context) counters {
 	counts, err := a.opts.Backend.Counters(ctx)
+	return counters{counts, err}
+}
+
+// guardsRead takes what has been counted.
+func (a *Agent) guardsRead(c counters) {
+	g, counts, err := &a.guards, c.counts, c.err
 	if err == nil {
 		g.packets, g.err = guardPacketsOf(counts), nil
 		return

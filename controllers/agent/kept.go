@@ -118,7 +118,7 @@ func (a *Agent) restoreKept(ctx context.Context) {
 	}
 	restore := func() error {
 		restored, err := boot.Restore(ctx, a.opts.Backend, a.opts.Compiler, a.log)
-		a.restored = restored
+		a.fresh = restored || err == nil && boot.Holds != nil && !boot.Holds()
 		return err
 	}
 	var err error

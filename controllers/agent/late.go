@@ -5,7 +5,7 @@ import (
 	"maps"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -32,32 +32,58 @@ type lateness struct {
 	// it has failed since it was last done.
 	skipped bool
 	failed  int
+	// holding are, by namespace, the last delivery before the first transaction, where
+	// something of what there was is still left in the queue: until that is taken its pods
+	// are denied all.
+	holding map[string]uint64
 	// last is the round before.
 	last *round
 }
 
-func newLateness() lateness { return lateness{since: map[string]uint64{}, last: &round{}} }
+func newLateness() lateness {
+	return lateness{since: map[string]uint64{}, holding: map[string]uint64{}, last: &round{}}
+}
 
 // blocks reports whether nothing is to be taken of what a namespace writes.
 func (l *lateness) blocks(namespace string) bool {
 	_, late := l.since[namespace]
-	return late && namespace != ""
+	return late && namespace != "" && !l.holds(namespace)
+}
+
+// holds reports whether pods of a namespace wait for what there was at the start.
+func (l *lateness) holds(namespace string) bool {
+	_, held := l.holding[namespace]
+	return held
+}
+
+// noteHolding notes for what a round has left, the first one of all or a later one.
+func (l *lateness) noteHolding(r *round, first bool) {
+	for ns, at := range r.waiting {
+		if first && ns != "" {
+			l.holding[ns] = max(at, r.calls)
+		}
+	}
+	for ns, until := range l.holding {
+		if at, left := r.waiting[ns]; !left || at > until {
+			delete(l.holding, ns)
+		}
+	}
 }
 
 // flushPart brings the index up to date, but for what waits on, as far as a round asks
 // for. Before the kernel holds anything of pods all that is small comes first; where
 // it holds rules of another agent's already they stay whole until all of them
 // can be replaced.
-func (a *Agent) flushPart(r *round, first bool) *policy.Delta {
+func (a *Agent) flushPart(r *round, first bool) *index.Delta {
 	l := &a.late
-	part := policy.Part{Limit: partSize, Longest: l.longest, Whole: r.whole, Ready: l.ready}
+	part := policy.Part{Limit: partSize, Longest: l.longest, Whole: r.whole, Ready: l.ready, Hold: l.holds}
 	if _, prepares := a.opts.Backend.(dataplane.Preparer); prepares {
 		part.Ahead = l.failed < isolateAfter // then it is done at once, to see whether an object is to blame
 	}
 	if first {
 		part.Whole = nil
-		if !a.fresh() {
-			part.Limit = 0
+		if !a.fresh {
+			part.Limit, part.Hold = 0, nil
 		}
 	}
 	d := a.flushIndex(&part)
@@ -157,10 +183,4 @@ func (a *Agent) latePolicies() map[model.Ref]struct{} {
 func (a *Agent) large(namespace string, more int) bool {
 	n := a.budgets.book.Entries(namespace) + more
 	return n > partSize && a.ix.LargestIn(namespace)+more > partSize
-}
-
-// fresh reports whether the kernel holds nothing of an agent's that has ended, but for
-// what was kept for the boot.
-func (a *Agent) fresh() bool {
-	return a.restored || a.opts.Boot != nil && a.opts.Boot.Holds != nil && !a.opts.Boot.Holds()
 }

@@ -2,6 +2,7 @@ package agent
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"maps"
@@ -231,8 +232,9 @@ func (a *Agent) Describe(out chan<- *prometheus.Desc) {
 	describeConntrack(out)
 }
 
-// Collect implements prometheus.Collector. It has the kernel's counters read, after
-// the transaction that may be under way; whoever serves metrics to others must see
+// Collect implements prometheus.Collector. It has the kernel's counters read, beside
+// the transactions where the backend can (dataplane.CounterReader) and else after the
+// one that may be under way; whoever serves metrics to others must see
 // to it that it is called now and then only (controllers/scrape does).
 func (a *Agent) Collect(out chan<- prometheus.Metric) {
 	counted, err := a.counters()
@@ -321,10 +323,19 @@ type counters struct {
 // is given what was read last.
 const scrapePatience = 2 * time.Second
 
-// counters has Run ask the backend. Before and after Run there are none.
+// counters reads what the kernel has counted or, where the backend cannot do that
+// beside its work, has Run ask it. Before and after Run there are none.
 func (a *Agent) counters() (map[dataplane.Origin]dataplane.Count, error) {
 	if !a.started.Load() {
 		return nil, nil
+	}
+	if b, ok := a.opts.Backend.(dataplane.CounterReader); ok {
+		select {
+		case <-a.ended:
+			return nil, nil
+		default:
+			return b.ReadCounters(context.Background())
+		}
 	}
 	timer := a.clock.NewTimer(scrapePatience)
 	defer timer.Stop()

@@ -205,7 +205,7 @@ func (a *Agent) holdPods(ns string, share int, before map[model.Ref]error) {
 	n := &a.budgets.node
 	g := n.groups[ns]
 	rank := func(r model.Ref) int {
-		if _, fresh := n.fresh[r]; a.synced && !fresh && before[r] == nil {
+		if _, fresh := n.fresh[r]; a.synced && !fresh && before[r] == nil && !a.late.holds(ns) {
 			return 0 // it is in force
 		}
 		return 1

@@ -267,19 +267,11 @@ type round struct {
 func (q *queue) take(slice int, blocked func(writer string) bool, large func(writer string, more int) bool) *round {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	r := &round{calls: q.calls, synced: q.synced, reports: q.reports, said: q.said, waiting: map[string]uint64{}, mixed: map[string]struct{}{}}
+	r := q.begin()
 	if slice >= 0 {
 		r.large = large
 	}
-	q.reports, q.said = nil, false
-	for _, e := range q.freed {
-		r.changes = append(r.changes, e.change)
-		r.work += e.work
-	}
-	q.freed = nil
-	lists := slices.SortedFunc(maps.Values(q.backlogs), func(x, y *backlog) int {
-		return cmp.Or(cmp.Compare(rankOf(x), rankOf(y)), cmp.Compare(x.work, y.work), cmp.Compare(x.name, y.name))
-	})
+	lists := q.sorted()
 	all := 0
 	var open []*backlog
 	for _, b := range lists {
@@ -297,7 +289,65 @@ func (q *queue) take(slice int, blocked func(writer string) bool, large func(wri
 	default:
 		q.cut(r, open, slice)
 	}
-	for _, b := range lists {
+	q.end(r)
+	return r
+}
+
+// takeStart returns the first round of an agent whose kernel holds nothing: all that
+// waits but, of namespaces with more than so much work in policies, these.
+func (q *queue) takeStart(most int) *round {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	r := q.begin()
+	for _, b := range q.backlogs {
+		work := 0
+		for _, e := range b.entries {
+			if !e.over && e.ref.Kind.IsPolicy() {
+				work += e.work
+			}
+		}
+		if b.name == "" || !q.synced || work <= most {
+			continue
+		}
+		of := func(e *entry) bool { return e.ref.Kind.IsPolicy() }
+		left := &backlog{name: b.name, last: map[model.Ref]*entry{}}
+		for _, e := range b.entries {
+			if !e.over && of(e) {
+				left.entries = append(left.entries, e)
+				left.work += e.work
+				if b.last[e.ref] == e {
+					left.last[e.ref] = e
+				}
+			}
+		}
+		b.entries = slices.DeleteFunc(b.entries, of)
+		r.add(b, math.MaxInt)
+		q.backlogs[b.name] = left
+	}
+	for _, b := range q.sorted() {
+		if q.backlogs[b.name].work <= most || b.name == "" || !q.synced {
+			r.add(b, math.MaxInt)
+		}
+	}
+	q.end(r)
+	return r
+}
+
+// begin makes a round of what goes with every one.
+func (q *queue) begin() *round {
+	r := &round{calls: q.calls, synced: q.synced, reports: q.reports, said: q.said, waiting: map[string]uint64{}, mixed: map[string]struct{}{}}
+	q.reports, q.said = nil, false
+	for _, e := range q.freed {
+		r.changes = append(r.changes, e.change)
+		r.work += e.work
+	}
+	q.freed = nil
+	return r
+}
+
+// end notes what a round has left.
+func (q *queue) end(r *round) {
+	for _, b := range q.sorted() {
 		if e := b.first(); e != nil {
 			r.waiting[b.name] = e.call
 			r.left += len(b.last)
@@ -305,7 +355,13 @@ func (q *queue) take(slice int, blocked func(writer string) bool, large func(wri
 			delete(q.backlogs, b.name)
 		}
 	}
-	return r
+}
+
+// sorted are the backlogs, that of what has no namespace first, then by their work.
+func (q *queue) sorted() []*backlog {
+	return slices.SortedFunc(maps.Values(q.backlogs), func(x, y *backlog) int {
+		return cmp.Or(cmp.Compare(rankOf(x), rankOf(y)), cmp.Compare(x.work, y.work), cmp.Compare(x.name, y.name))
+	})
 }
 
 // rankOf puts what has no namespace first.

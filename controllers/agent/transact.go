@@ -9,8 +9,8 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy"
 	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -22,7 +22,13 @@ func (a *Agent) transact(ctx context.Context) {
 		slice = a.pace.slice
 	}
 	began := a.clock.Now()
-	r := a.queue.take(slice, a.late.blocks, a.large)
+	var r *round
+	if !a.synced && a.fresh {
+		r = a.queue.takeStart(partSize)
+	} else {
+		r = a.queue.take(slice, a.late.blocks, a.large)
+	}
+	a.late.noteHolding(r, r.synced && !a.synced)
 	a.pace.left = r.left
 	a.metrics.waiting.Set(float64(r.left))
 	defer func() {
@@ -124,6 +130,7 @@ func (a *Agent) feed(c change) {
 		a.budgets.tiers = true
 	}
 	if budgeted(c.ref) {
+		a.budgets.came(c.ref, c.object)
 		a.charge(c.ref, before, o)
 		return
 	}
@@ -200,7 +207,7 @@ func (a *Agent) flush() *dataplane.Change {
 	return ch
 }
 
-func (a *Agent) flushIndex(p *policy.Part) *policy.Delta {
+func (a *Agent) flushIndex(p *policy.Part) *index.Delta {
 	a.ixMu.Lock()
 	defer a.ixMu.Unlock()
 	return a.ix.FlushPart(*p)
@@ -208,7 +215,7 @@ func (a *Agent) flushIndex(p *policy.Part) *policy.Delta {
 
 // carryOn carries changes of the index on to the compiler, and notes what they
 // mean for the kernel and for established connections.
-func (a *Agent) carryOn(d *policy.Delta) *dataplane.Change {
+func (a *Agent) carryOn(d *index.Delta) *dataplane.Change {
 	ch := a.comp.Apply(d)
 	a.metrics.count(d, ch)
 	if a.logs != nil {

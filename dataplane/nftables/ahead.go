@@ -35,7 +35,7 @@ func (b *Backend) Prepare(_ context.Context, ends []dataplane.Endpoint, s *datap
 		}
 		err = b.hide()
 	case !b.hidden.empty():
-		err = b.slice(sliceSize)
+		err = b.slice(b.sliceSize)
 	case a.held < len(a.ends):
 		before := len(w.units)
 		for a.held < len(a.ends) && len(w.units) == before {
@@ -69,6 +69,13 @@ func (b *Backend) letGoAhead() {
 // taken reports whether a change gives endpoints what was prepared for them.
 func (a *ahead) taken(ch *dataplane.Change) bool {
 	return a.policy != nil && slices.ContainsFunc(ch.Endpoints, func(ec dataplane.EndpointChange) bool { return ec.After.Policy == a.policy })
+}
+
+// over reports whether a change takes programs away that were prepared.
+func (a *ahead) over(ch *dataplane.Change) bool {
+	return a.policy != nil && slices.ContainsFunc(ch.Removed, func(p *dataplane.Program) bool {
+		return slices.ContainsFunc(a.policy.Programs, func(sp dataplane.StageProgram) bool { return sp.Program == p })
+	})
 }
 
 // hide takes what has been rendered since the last plan. All of it is hidden, unless
@@ -110,7 +117,7 @@ func (b *Backend) carryOut(p *plan) error {
 		}
 	}
 	// What is to go may be referred to by what waits to go.
-	if gone := len(p.delChains) + len(p.delSets) + len(p.delCounters); gone > 0 && (b.patient && gone > goneAtOnce || !b.hidden.empty()) {
+	if gone := len(p.delChains) + len(p.delSets) + len(p.delCounters); gone > 0 && (b.patient && gone > b.goneAtOnce || !b.hidden.empty()) {
 		b.hidden.addGone(p)
 		p.delChains, p.delSets, p.delCounters = nil, nil, nil
 	}

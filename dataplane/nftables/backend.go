@@ -32,8 +32,10 @@ type Backend struct {
 	hidden  hidden
 	ahead   ahead
 	patient bool
-	reader  reader
-	stats   Stats
+	// sliceSize and goneAtOnce are the constants.
+	sliceSize, goneAtOnce int
+	reader                reader
+	stats                 Stats
 }
 
 // Stats counts what a Backend has done.
@@ -56,7 +58,7 @@ func New(o Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.close()))
 	}
-	out := &Backend{opts: o.complete(), kernel: k, bridge: b, bridged: true}
+	out := &Backend{opts: o.complete(), kernel: k, bridge: b, bridged: true, sliceSize: sliceSize, goneAtOnce: goneAtOnce}
 	if err := out.reader.open(); err != nil {
 		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.close(), b.close()))
 	}
@@ -110,7 +112,7 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 	}
 	w := b.world
 	w.apply(ch, s)
-	if b.ahead.taken(ch) {
+	if b.ahead.taken(ch) || b.ahead.over(ch) {
 		b.letGoAhead()
 	}
 	err := b.applyBridge(w)

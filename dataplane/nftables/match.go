@@ -297,7 +297,9 @@ func (w *world) remakeUsers() {
 	}
 	clear(w.reshaped)
 	for u := range users {
-		w.remake(u)
+		if u.over == nil || !u.over() {
+			w.remake(u)
+		}
 	}
 }
 

@@ -104,6 +104,7 @@ func (w *world) table(t *dataplane.Table, end dataplane.Leaf, f dataplane.Family
 			w.tables[t.ID] = map[*unit]*tableUnit{}
 		}
 		w.tables[t.ID][u] = tu
+		u.over = func() bool { return w.state.Compiled.Table(t.ID) == nil }
 		u.gone = func() {
 			for _, verdict := range w.tableVerdicts(u) {
 				w.releaseRest(verdict)

@@ -53,6 +53,8 @@ type unit struct {
 	counters []string
 	uses     []*unit
 	gone     func()
+	// over reports that the unit's users are about to let go of it; nil: never.
+	over func() bool
 	// make writes the unit. Those whose rules depend on what other units are like
 	// are written anew when that changes; see remake.
 	make func(*unit)

@@ -52,7 +52,7 @@ func (ix *Index) flush(part *Part) *Delta {
 	d := &Delta{Settings: !sameSettings(ix.settings, ix.toldSettings)}
 	ix.toldSettings = ix.settings
 	ix.flushNodes(d)
-	ix.flushEndpoints(d)
+	ix.flushEndpoints(d, part)
 	ix.flushEffectives(d)
 	released := ix.released
 	ix.released = nil
@@ -155,11 +155,11 @@ func (ix *Index) flushEffectives(d *Delta) {
 	slices.SortFunc(d.Removed, byID)
 }
 
-func (ix *Index) flushEndpoints(d *Delta) {
+func (ix *Index) flushEndpoints(d *Delta, p *Part) {
 	for r := range ix.dirtyEndpoints {
 		before, was := ix.told[r]
 		o := ix.Find(r)
-		if !ix.holdLate(r, o, before.Effective) {
+		if !ix.holdLate(r, o, before.Effective, p) {
 			delete(ix.dirtyEndpoints, r)
 		}
 		if o == nil || !o.local {

@@ -22,6 +22,9 @@ type Part struct {
 	// Whole reports whether all endpoints of a namespace are to be done, whatever their
 	// policies' size; nil: of none.
 	Whole func(namespace string) bool
+	// Hold reports whether endpoints of a namespace wait whatever there is for them; nil:
+	// none do.
+	Hold func(namespace string) bool
 }
 
 // FlushPart is Flush, but what it would do for endpoints with large policies may be left
@@ -39,6 +42,9 @@ func (ix *Index) Late() []string {
 		if c.since > 0 {
 			out = append(out, c.namespaces()...)
 		}
+	}
+	for r := range ix.held {
+		out = append(out, r.Namespace)
 	}
 	slices.Sort(out)
 	return slices.Compact(out)
@@ -104,6 +110,16 @@ func (ix *Index) dueClasses(p *Part) (due []*class) {
 		return len(c.sets) == 0
 	})
 	ix.staled = nil
+	if p.Hold != nil {
+		var held []*class
+		for _, c := range stale {
+			if names := c.namespaces(); !c.kind.host() && len(names) > 0 && !slices.ContainsFunc(names, func(ns string) bool { return !p.Hold(ns) }) {
+				held = append(held, c)
+			}
+		}
+		stale = slices.DeleteFunc(stale, func(c *class) bool { return slices.Contains(held, c) })
+		defer func() { ix.staled = append(ix.staled, held...) }()
+	}
 	byID := func(a, b *class) int { return cmp.Compare(a.id, b.id) }
 	if p.Limit <= 0 {
 		slices.SortFunc(stale, byID)
@@ -197,7 +213,7 @@ func (ix *Index) Ahead() (*Effective, []model.Ref) {
 	for _, ls := range ix.ahead.sets {
 		for _, o := range ls.owners {
 			if o.local {
-				out = append(out, o.ref())
+				out = append(out, o.Ref())
 			}
 		}
 	}
@@ -207,8 +223,8 @@ func (ix *Index) Ahead() (*Effective, []model.Ref) {
 
 // holdLate has an endpoint whose class waits keep the effective policy that was told of
 // it, if any was, and reports whether it does.
-func (ix *Index) holdLate(r model.Ref, o *Holder, told *Effective) bool {
-	if o == nil || !o.local || o.ls.class == nil || o.ls.class.since == 0 {
+func (ix *Index) holdLate(r model.Ref, o *Holder, told *Effective, p *Part) bool {
+	if o == nil || !o.local || o.ls.class == nil || o.ls.class.since == 0 && !(p.Hold != nil && o.ls.ns != nil && p.Hold(o.ls.ns.name)) {
 		ix.unhold(r)
 		if o != nil {
 			o.late = nil

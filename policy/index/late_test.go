@@ -170,7 +170,10 @@ func TestParts(t *testing.T) {
 				}
 			}
 		}
+		held := rng.Intn(200)
+		hold := func(ns string) bool { return ns == "ns0" && held > 0 }
 		for range 200 {
+			held--
 			o := randomObject(rng)
 			if rng.Intn(4) == 0 {
 				ix.Delete(o.Key())
@@ -180,7 +183,7 @@ func TestParts(t *testing.T) {
 				whole.Upsert(o)
 			}
 			if rng.Intn(3) == 0 {
-				part(&Part{Limit: 1 + rng.Intn(8), Longest: rng.Intn(2) == 0, Ahead: rng.Intn(2) == 0, Ready: rng.Intn(4) == 0, Whole: func(ns string) bool { return ns == "ns1" && seed%2 == 0 }})
+				part(&Part{Limit: 1 + rng.Intn(8), Longest: rng.Intn(2) == 0, Ahead: rng.Intn(2) == 0, Ready: rng.Intn(4) == 0, Hold: hold, Whole: func(ns string) bool { return ns == "ns1" && seed%2 == 0 }})
 				if seed%2 == 0 && slices.Contains(ix.Late(), "ns1") {
 					t.Fatalf("seed %d: what is to be whole waits", seed)
 				}

@@ -64,6 +64,11 @@ func New(seed uint64, o Options) *Feed {
 
 // Step makes some events, and returns what changed and what holds then.
 func (f *Feed) Step(events int) (*dataplane.Change, *dataplane.State) {
+	return f.StepPart(events, policy.Part{})
+}
+
+// StepPart is Step, but for what the Index leaves to a later one.
+func (f *Feed) StepPart(events int, p policy.Part) (*dataplane.Change, *dataplane.State) {
 	for range events {
 		ev := f.Stream.Next()
 		if r, ok := convert.RefOf(ev.Object); ok && ev.Delete {
@@ -74,7 +79,7 @@ func (f *Feed) Step(events int) (*dataplane.Change, *dataplane.State) {
 			f.Index.Delete(r)
 		}
 	}
-	return f.Compiler.Apply(f.Index.Flush()), f.State()
+	return f.Compiler.Apply(f.Index.FlushPart(p)), f.State()
 }
 
 // State is what the feed's kernel should hold now.
