@@ -53,7 +53,7 @@ type Preparer interface {
 
 // Ahead returns endpoints as they are to be with an effective policy that a Delta has
 // added and given to none yet; without those that are not known.
-func (c *Compiler) Ahead(e *policy.Effective, refs []model.Ref) (out []Endpoint) {
+func (c *Compiler) Ahead(e *index.Effective, refs []model.Ref) (out []Endpoint) {
 	compiled := c.policies[e]
 	if compiled == nil {
 		return nil

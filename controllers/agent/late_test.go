@@ -6,7 +6,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
@@ -104,6 +106,43 @@ var _ = Describe("pods with large policies", func() {
 		}
 	})
 
+	It("are prepared by a backend that can, while others' changes go on, and done at once if that fails", func() {
+		for _, fails := range []int{0, 1, 1000} {
+			var b *preparer
+			r := newRig(func(o *Options) {
+				b = &preparer{Backend: o.Backend, fails: fails, steps: make(chan int, 10_000)}
+				o.Backend = b
+			}).run()
+			r.to.Update(largeTenant(), nil)
+			r.to.Synced()
+			c := r.next()
+			Expect(c.Err).NotTo(HaveOccurred())
+			r.to.Update(policy(1), nil)
+			var groups []string
+			for n := 1; len(groups) < 4; n++ {
+				Expect(n).To(BeNumerically("<", 40))
+				before := c.World
+				c, _ = r.nextAfter(10 * time.Millisecond)
+				groups = append(groups, changed(before, c.World)...)
+				if n == 2 {
+					r.to.Update([]runtime.Object{policyOf("good", "web", 1, 2)}, nil)
+				}
+			}
+			Expect(groups[0]).To(Equal("good/web"))
+			slices.Sort(groups)
+			Expect(groups).To(Equal([]string{"evil/e0", "evil/e1", "evil/e2", "good/web"}))
+			Eventually(func() error {
+				r.clock.Step(10 * time.Millisecond)
+				ctx, cancel := context.WithTimeout(context.Background(), 5*time.Millisecond)
+				defer cancel()
+				return r.Settled(ctx, "")
+			}).Should(Succeed())
+			if fails == 0 {
+				Expect(len(b.steps)).To(BeNumerically(">=", 9))
+			}
+		}
+	})
+
 	It("hold up neither others nor the wait for others' pods", func() {
 		r, _, c := begin(nil)
 		let := make(chan struct{}, 100)
@@ -171,6 +210,33 @@ var _ = Describe("pods with large policies", func() {
 	})
 })
 
+// preparer is a backend that prepares each group in three steps, and fails so often.
+type preparer struct {
+	dataplane.Backend
+	fails int
+	steps chan int
+	of    *dataplane.Compiled
+	step  int
+}
+
+func (b *preparer) Prepare(_ context.Context, ends []dataplane.Endpoint, _ *dataplane.State) (bool, error) {
+	if len(ends) == 0 {
+		b.of, b.step = nil, 0
+		return true, nil
+	}
+	if b.of != ends[0].Policy {
+		b.of, b.step = ends[0].Policy, 0
+	}
+	if b.fails > 0 {
+		b.fails--
+		b.of = nil
+		return false, syscall.ENOMEM
+	}
+	b.step++
+	b.steps <- b.step
+	return b.step >= 3, nil
+}
+
 // beside is a backend whose counters can be read beside its work.
 type beside struct {
 	dataplane.Backend
@@ -207,8 +273,7 @@ func TestStartRound(t *testing.T) {
 	q.Update(one(policyOf("", "g", 500, 1)), nil)
 	q.Update(one(policyOf("evil", "p0", 60, 1)), nil)
 	q.Update(one(podOf("evil", "web")), nil)
-	q.Update(one(policyOf("evil", "p1", 60, 1)), nil)
-	q.Update(one(policyOf("evil", "p0", 61, 2)), nil)
+	q.Update([]runtime.Object{policyOf("evil", "p1", 60, 1), policyOf("evil", "p0", 61, 2)}, nil)
 	q.Update(one(policyOf("good", "p", 60, 1)), nil)
 	q.Update(one(podOf("good", "web")), nil)
 	q.Synced()

@@ -45,6 +45,7 @@ func BenchmarkNeighbour(b *testing.B) {
 			{"large", largePolicies},
 			{"labels", labelledPods},
 			{"groups", groupedPods},
+			{"global", globalPolicy},
 		} {
 			b.Run(kernel+"/"+world.name, func(b *testing.B) {
 				objects := world.objects()
@@ -141,13 +142,43 @@ func groupedPods() (out []kruntime.Object) {
 	return out
 }
 
+// globalPolicy is one of 300 rules for all pods, each by the label of NetworkSets, and a
+// tenant with 20 groups of pods with large policies and 300 sets of 20 addresses. Then
+// the policy changes ten times, and the sets' labels in between.
+func globalPolicy() []kruntime.Object {
+	out := groupedPods()
+	out = out[:len(out)-10]
+	set := func(i, label int) *v1alpha1.NetworkSet {
+		s := &v1alpha1.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: "evil", Name: fmt.Sprint("s", i), Labels: map[string]string{"set": fmt.Sprint(label % 300)}}}
+		for a := range 20 {
+			s.Spec.Nets = append(s.Spec.Nets, fmt.Sprintf("198.19.%d.%d", (i*7+a)%250, a))
+		}
+		return s
+	}
+	for i := range 300 {
+		out = append(out, set(i, i))
+	}
+	for version := range 10 {
+		p := &v1alpha1.GlobalNetworkPolicy{ObjectMeta: metav1.ObjectMeta{Name: "watch", Generation: int64(version + 1)}}
+		for i := range 300 {
+			p.Spec.Ingress = append(p.Spec.Ingress, v1alpha1.Rule{Action: v1alpha1.Pass, Source: v1alpha1.EntityRule{
+				Selector: fmt.Sprintf("set == '%d'", i+version%2), NamespaceSelector: "all()",
+			}})
+		}
+		out = append(out, p)
+		for i := range 30 {
+			out = append(out, set(i*10+version, i+version))
+		}
+	}
+	return out
+}
+
 // benchNeighbour has one tenant write objects and another one change a policy meanwhile
 // or, at the start, has the first one's objects be there before the agent is.
 func benchNeighbour(b *testing.B, kernel string, objects []kruntime.Object, atStart bool) {
 	quiet := newNeighbour(b, kernel, nil)
 	alone := quiet.changes(50)
 	quiet.stop()
-	runtime.GC()
 	heap := watchHeap()
 	var n *neighbour
 	start := time.Now()
@@ -237,19 +268,22 @@ func (nullBackend) Counters(context.Context) (map[dataplane.Origin]dataplane.Cou
 	return nil, nil
 }
 
-// watchHeap returns what returns the most that the heap has held since, as the
-// runtime's own limit counts it.
+// watchHeap returns what returns how far the heap has grown since at most, what is
+// not collected yet included.
 func watchHeap() (most func() uint64) {
 	end, over := make(chan struct{}), make(chan uint64)
+	sample := []runtimemetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	runtime.GC()
+	runtimemetrics.Read(sample)
+	before := sample[0].Value.Uint64() // the objects themselves, which a cluster's agent has in its caches
 	go func() {
-		var peak uint64
-		sample := []runtimemetrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+		peak := before
 		tick := time.NewTicker(5 * time.Millisecond)
 		defer tick.Stop()
 		for {
 			select {
 			case <-end:
-				over <- peak
+				over <- peak - before
 				return
 			case <-tick.C:
 				runtimemetrics.Read(sample)

@@ -294,25 +294,29 @@ func (q *queue) take(slice int, blocked func(writer string) bool, large func(wri
 }
 
 // takeStart returns the first round of an agent whose kernel holds nothing: all that
-// waits but, of namespaces with more than so much work in policies, these.
+// waits but, of namespaces with more than so much work in policies and NetworkSets, these.
+// They are taken one by one later: the pods of the namespace wait for all of them anyway.
 func (q *queue) takeStart(most int) *round {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	r := q.begin()
+	of := func(e *entry) bool { return e.ref.Kind.IsPolicy() || e.ref.Kind == model.KindNetworkSet }
+	held := map[string]bool{}
 	for _, b := range q.backlogs {
 		work := 0
 		for _, e := range b.entries {
-			if !e.over && e.ref.Kind.IsPolicy() {
+			if !e.over && of(e) {
 				work += e.work
 			}
 		}
 		if b.name == "" || !q.synced || work <= most {
 			continue
 		}
-		of := func(e *entry) bool { return e.ref.Kind.IsPolicy() }
+		held[b.name] = true
 		left := &backlog{name: b.name, last: map[model.Ref]*entry{}}
 		for _, e := range b.entries {
 			if !e.over && of(e) {
+				e.unit = math.MaxUint64 - uint64(len(left.entries))
 				left.entries = append(left.entries, e)
 				left.work += e.work
 				if b.last[e.ref] == e {
@@ -325,7 +329,7 @@ func (q *queue) takeStart(most int) *round {
 		q.backlogs[b.name] = left
 	}
 	for _, b := range q.sorted() {
-		if q.backlogs[b.name].work <= most || b.name == "" || !q.synced {
+		if !held[b.name] {
 			r.add(b, math.MaxInt)
 		}
 	}

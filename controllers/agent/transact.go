@@ -287,6 +287,7 @@ func (a *Agent) succeeded(ctx context.Context) {
 	a.failures, a.applyAt, a.lagging = 0, time.Time{}, nil
 	if !a.late.waits() {
 		clear(a.suspects)
+		a.late.failed = 0
 	}
 	a.lastSuccess = a.clock.Now()
 	a.metrics.lastSuccess.Set(float64(a.lastSuccess.UnixNano()) / 1e9)

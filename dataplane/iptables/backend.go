@@ -7,6 +7,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"k8s.io/utils/clock"
@@ -24,6 +26,11 @@ type Backend struct {
 	kernel kernel
 	// have is what the kernel holds; nil after an error, when that is not known.
 	have *ruleset
+	// origins are those of what the kernel holds or held last, home is its namespace: for
+	// reading counters, once at a time, beside all else.
+	origins atomic.Pointer[map[string]dataplane.Origin]
+	home    netns
+	reading sync.Mutex
 	// memory is of the State of have.
 	memory *memory
 	// litter are sets that could not be destroyed yet, because the kernel had not
@@ -53,7 +60,11 @@ func New(o Options) (*Backend, error) {
 		return nil, err
 	}
 	o.Variant = c.variant
-	return &Backend{opts: o.complete(), kernel: commandKernel{c}, litter: map[string]bool{}}, nil
+	home, err := currentNetns()
+	if err != nil {
+		return nil, fmt.Errorf("iptables: %w", err)
+	}
+	return &Backend{opts: o.complete(), kernel: commandKernel{c}, home: home, litter: map[string]bool{}}, nil
 }
 
 // Variant is the one that the Backend uses: Legacy or NFT.
@@ -62,8 +73,8 @@ func (b *Backend) Variant() Variant { return b.opts.Variant }
 // Stats returns what the Backend has done so far.
 func (b *Backend) Stats() Stats { return b.stats }
 
-// Close gives up what the Backend holds open, which is nothing. The kernel's rules stay.
-func (b *Backend) Close() error { return nil }
+// Close gives up what the Backend holds open. The kernel's rules stay.
+func (b *Backend) Close() error { return b.home.close() }
 
 // Sync implements dataplane.Backend. What packets can see of it is what they can
 // see of Apply: README.md.
@@ -88,7 +99,7 @@ func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
 	if err := b.carryOut(ctx, p); err != nil {
 		return fmt.Errorf("iptables: write to the kernel: %w", err)
 	}
-	b.have = want
+	b.settle(want)
 	if b.alone {
 		return nil
 	}
@@ -133,7 +144,7 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 		b.have = nil
 		return fmt.Errorf("iptables: write to the kernel: %w", err)
 	}
-	b.have = want
+	b.settle(want)
 	return nil
 }
 
@@ -328,10 +339,15 @@ func (b *Backend) sweep() error {
 
 // Counters implements dataplane.Backend.
 func (b *Backend) Counters(ctx context.Context) (map[dataplane.Origin]dataplane.Count, error) {
-	out := map[dataplane.Origin]dataplane.Count{}
 	if b.have == nil {
 		return nil, errors.New("iptables: nothing has been programmed")
 	}
+	return b.count(ctx, b.have.origins)
+}
+
+// count reads the counters of these chains.
+func (b *Backend) count(ctx context.Context, origins map[string]dataplane.Origin) (map[dataplane.Origin]dataplane.Count, error) {
+	out := map[dataplane.Origin]dataplane.Count{}
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		tables, err := b.kernel.rules(ctx, f)
 		if err != nil {
@@ -342,7 +358,7 @@ func (b *Backend) Counters(ctx context.Context) (map[dataplane.Origin]dataplane.
 				continue
 			}
 			for chain, n := range tables[name].counts {
-				if o, ok := b.have.origins[chain]; ok {
+				if o, ok := origins[chain]; ok {
 					c := out[o]
 					out[o] = dataplane.Count{Packets: c.Packets + n.Packets, Bytes: c.Bytes + n.Bytes}
 				}

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"context"
+	"maps"
 	"net/netip"
 	"testing"
 
@@ -82,6 +83,12 @@ func TestCounters(t *testing.T) {
 				if got := counts[origin]; got.Packets != want || got.Bytes < want*20 {
 					t.Errorf("%s: %+v, want %d packets", origin, got, want)
 				}
+			}
+			// Somebody else's goroutine, in another namespace, is told the same.
+			var counts map[dataplane.Origin]dataplane.Count
+			inNode(func() (err error) { counts, err = b.Counters(ctx); return err })
+			if beside, err := b.ReadCounters(ctx); err != nil || !maps.Equal(beside, counts) {
+				t.Errorf("read beside: %v %v, want %v", beside, err, counts)
 			}
 			for name, origin := range b.have.origins {
 				if got, ok := b.Origin(name + " whatever"); !ok || got != origin {

@@ -70,6 +70,9 @@ func TestCounters(t *testing.T) {
 			if err := l.Do("n1", func() (err error) { counts, err = b.Counters(ctx); return err }); err != nil {
 				t.Fatal(err)
 			}
+			if beside, err := b.ReadCounters(ctx); err != nil || beside[origin] != counts[origin] { // in another namespace
+				t.Errorf("network %v: %s: read beside: %+v %v", network, origin, beside[origin], err)
+			}
 			if got := counts[origin]; got.Packets != want || got.Bytes < want*20 {
 				t.Errorf("network %v: %s: %+v, want %d packets", network, origin, got, want)
 			}
