@@ -7,7 +7,9 @@
 // A [Source] delivers objects: from a folder ([Folder]) or from a cluster. One
 // goroutine, [Agent.Run], does all the rest. Objects that arrive while it is at
 // work wait in the queue and become one transaction afterwards or, where they are
-// much, some rounds that are fair by writer (queue.go).
+// much, some rounds that are fair by writer (queue.go). Pods with large policies wait
+// for what a round means for them, one group after the other, and the backend prepares
+// it in small transactions while others' changes go on (late.go).
 //
 // Budgets. The objects of a namespace may have so many entries (budgets.go), and its
 // pods may cost the node so much (nodebudget.go); what is past that denies, or keeps
@@ -32,7 +34,8 @@
 // transaction, after notices of the kernel and of local pods that have changed, and
 // every 30 s (links.go). It goes into the index as objects do.
 //
-// What others learn of it. Metrics and probes (metrics.go, health.go), and what a
+// What others learn of it. Metrics and probes (metrics.go, health.go; counters are
+// read beside Run's work where the backend can, dataplane.CounterReader), and what a
 // [StatusReporter] is told after each transaction (report.go): which generation of
 // each policy is in the kernel, and which is not and why. What guards have met is
 // read for it once a minute (guards.go). Package reporter makes the node's NodeReport of it.
