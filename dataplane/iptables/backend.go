@@ -26,11 +26,11 @@ type Backend struct {
 	kernel kernel
 	// have is what the kernel holds; nil after an error, when that is not known.
 	have *ruleset
-	// origins are those of what the kernel holds or held last, home is its namespace: for
-	// reading counters, once at a time, beside all else.
-	origins atomic.Pointer[map[string]dataplane.Origin]
-	home    netns
-	reading sync.Mutex
+	// published are the origins of what the kernel holds or held last, home is its
+	// namespace: for reading counters, once at a time, beside all else.
+	published atomic.Pointer[map[string]dataplane.Origin]
+	home      atomic.Pointer[netns]
+	reading   sync.Mutex
 	// memory is of the State of have.
 	memory *memory
 	// litter are sets that could not be destroyed yet, because the kernel had not
@@ -60,11 +60,7 @@ func New(o Options) (*Backend, error) {
 		return nil, err
 	}
 	o.Variant = c.variant
-	home, err := currentNetns()
-	if err != nil {
-		return nil, fmt.Errorf("iptables: %w", err)
-	}
-	return &Backend{opts: o.complete(), kernel: commandKernel{c}, home: home, litter: map[string]bool{}}, nil
+	return &Backend{opts: o.complete(), kernel: commandKernel{c}, litter: map[string]bool{}}, nil
 }
 
 // Variant is the one that the Backend uses: Legacy or NFT.
@@ -74,7 +70,14 @@ func (b *Backend) Variant() Variant { return b.opts.Variant }
 func (b *Backend) Stats() Stats { return b.stats }
 
 // Close gives up what the Backend holds open. The kernel's rules stay.
-func (b *Backend) Close() error { return b.home.close() }
+func (b *Backend) Close() error {
+	b.reading.Lock()
+	defer b.reading.Unlock()
+	if n := b.home.Swap(nil); n != nil {
+		return n.close()
+	}
+	return nil
+}
 
 // Sync implements dataplane.Backend. What packets can see of it is what they can
 // see of Apply: README.md.

@@ -178,6 +178,9 @@ func (ix *Index) dueClasses(p *Part) (due []*class) {
 
 // chooseAhead notes for which class an effective policy is to be built ahead.
 func (ix *Index) chooseAhead(p *Part, stale []*class, sizes map[*class]int, now func(*class) bool) {
+	if !p.Ahead && !p.Ready {
+		ix.ahead = nil // its turn comes as that of others
+	}
 	if ix.ahead != nil || !p.Longest || !p.Ahead {
 		return
 	}
