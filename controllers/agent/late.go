@@ -76,7 +76,7 @@ func (l *lateness) noteHolding(r *round, first bool) {
 // can be replaced.
 func (a *Agent) flushPart(r *round, first bool) *index.Delta {
 	l := &a.late
-	part := policy.Part{Limit: partSize, Longest: l.longest, Whole: r.whole, Ready: l.ready, Hold: l.holds}
+	part := index.Part{Limit: partSize, Longest: l.longest, Whole: r.whole, Ready: l.ready, Hold: l.holds}
 	if _, prepares := a.opts.Backend.(dataplane.Preparer); prepares {
 		part.Ahead = l.failed < isolateAfter // then it is done at once, to see whether an object is to blame
 	}

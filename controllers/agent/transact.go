@@ -202,12 +202,12 @@ func (a *Agent) put(r model.Ref, o model.Object) {
 
 // flush carries all changes of the index on.
 func (a *Agent) flush() *dataplane.Change {
-	ch := a.carryOn(a.flushIndex(&policy.Part{}))
+	ch := a.carryOn(a.flushIndex(&index.Part{}))
 	a.noteLate(a.late.last)
 	return ch
 }
 
-func (a *Agent) flushIndex(p *policy.Part) *index.Delta {
+func (a *Agent) flushIndex(p *index.Part) *index.Delta {
 	a.ixMu.Lock()
 	defer a.ixMu.Unlock()
 	return a.ix.FlushPart(*p)

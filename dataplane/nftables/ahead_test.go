@@ -9,6 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/test/lab"
 	"github.com/tierwall/tierwall/test/worlds"
 )
@@ -36,7 +37,7 @@ type preparing struct {
 	ended int
 }
 
-func (p *preparing) step(events int, part policy.Part) *dataplane.State {
+func (p *preparing) step(events int, part index.Part) *dataplane.State {
 	p.t.Helper()
 	part.Ready = p.ready
 	if p.ready {
@@ -83,7 +84,7 @@ func TestPrepare(t *testing.T) {
 			open(s)
 			for step := range 60 {
 				events := p.Rand.IntN(3)
-				s := p.step(events, policy.Part{Limit: 2, Longest: true, Ahead: true})
+				s := p.step(events, index.Part{Limit: 2, Longest: true, Ahead: true})
 				for range p.Rand.IntN(6) {
 					if _, err := p.prepare(); err != nil {
 						t.Fatalf("seed %d step %d: %v", seed, step, err)
@@ -102,7 +103,7 @@ func TestPrepare(t *testing.T) {
 				}
 			}
 			for i := 0; ; i++ {
-				s = p.step(0, policy.Part{Limit: 2, Longest: true, Ahead: true})
+				s = p.step(0, index.Part{Limit: 2, Longest: true, Ahead: true})
 				done, err := p.prepare()
 				if err != nil || i > 10_000 {
 					t.Fatalf("seed %d: after %d steps: %v", seed, i, err)
@@ -149,7 +150,7 @@ func TestPrepareFails(t *testing.T) {
 				t.Fatal(err)
 			}
 			for range 20 {
-				s = p.step(1, policy.Part{Limit: 2, Longest: true, Ahead: true})
+				s = p.step(1, index.Part{Limit: 2, Longest: true, Ahead: true})
 				for range 3 {
 					if _, err := p.prepare(); err != nil {
 						t.Fatal(err)

@@ -74,7 +74,7 @@ func TestCalico(t *testing.T) {
 		}
 		ix := indexed(t, append(documents(t, cluster), manifests...))
 		for _, flow := range f.Flows(foreignFlows) {
-			want, d := naive.Allows(flow), ix.Decide(flow)
+			want, d := naive.Allows(flow), verdict.Decide(ix, flow)
 			got := d.Action == model.Allow
 			verdicts++
 			if got {

@@ -64,11 +64,11 @@ func New(seed uint64, o Options) *Feed {
 
 // Step makes some events, and returns what changed and what holds then.
 func (f *Feed) Step(events int) (*dataplane.Change, *dataplane.State) {
-	return f.StepPart(events, policy.Part{})
+	return f.StepPart(events, index.Part{})
 }
 
 // StepPart is Step, but for what the Index leaves to a later one.
-func (f *Feed) StepPart(events int, p policy.Part) (*dataplane.Change, *dataplane.State) {
+func (f *Feed) StepPart(events int, p index.Part) (*dataplane.Change, *dataplane.State) {
 	for range events {
 		ev := f.Stream.Next()
 		if r, ok := convert.RefOf(ev.Object); ok && ev.Delete {
