@@ -3,7 +3,7 @@
 // program. dataplane/nftables and dataplane/iptables render it; nothing in this
 // package touches a kernel.
 //
-//	policy.Delta → Compiler → Program, Table, Set → backend
+//	index.Delta → Compiler → Program, Table, Set → backend
 //
 // A Program is one chain of an effective policy (one stage, one direction) for
 // one IP family. It is a list of segments, one a tier; a segment is either a

@@ -11,7 +11,7 @@ import (
 
 // clash is an address of a local pod that a pod of another node claims: its kubelet
 // reports an address that is not the pod's, or the network has given it out twice.
-// The local pod counts (policy.Index.Owner).
+// The local pod counts (index.Index.Owner).
 type clash struct {
 	local, other model.Ref
 }

@@ -1,7 +1,7 @@
 // Package agent is what runs on every node: it keeps the kernel's rules equal to
 // what the objects say.
 //
-//	Source ──→ queue ──→ convert ──→ policy.Index ──→ dataplane.Compiler ──→ dataplane.Backend
+//	Source ──→ queue ──→ convert ──→ index.Index ──→ dataplane.Compiler ──→ dataplane.Backend
 //	                                      └───────────────────────────────→ conntrack.Find
 //
 // A [Source] delivers objects: from a folder ([Folder]) or from a cluster. One

@@ -6,7 +6,7 @@
 // an atom: an address of a pod or host, known by its name in both worlds, or a
 // group of outside addresses that no rule tells apart. Atoms that both worlds
 // treat alike form a class. For each pair of classes the fates of all packets
-// (package space) are compared; pairs of classes for which nothing relevant has
+// (package packets) are compared; pairs of classes for which nothing relevant has
 // changed are left out. What came out equal is put together again, so that a
 // report speaks of "all pods of shop" where it can.
 //

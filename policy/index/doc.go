@@ -27,4 +27,6 @@
 //	classes.go, effective.go    endpoints that the same policies select share one effective policy
 //	clusteraddrs.go             addresses and pod blocks of all nodes
 //	flush.go                    what has changed since the last Flush
+//	late.go                     what endpoints with large policies wait for, left to a later Flush
+//	membership.go               addresses that are in the same sets, for package packets
 package index

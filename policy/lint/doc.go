@@ -4,6 +4,6 @@
 //
 // Findings are exact where they can be: a rule is called hidden only if every
 // packet that it matches, for every endpoint that its policy selects and every
-// peer there is, known or not, has been decided before it (package space).
+// peer there is, known or not, has been decided before it (package packets).
 // A finding that rests on the endpoints that exist now says so.
 package lint

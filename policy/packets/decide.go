@@ -13,7 +13,7 @@ import (
 // Region is a part of the traffic between two addresses whose fate is the same.
 type Region struct {
 	Space Space
-	// Decision as policy.Index.Decide gives it for each packet of the space.
+	// Decision as verdict.Decide gives it for each packet of the space.
 	// Its Flow has addresses only, and no Verdict has an Audit.
 	Decision model.Decision
 }

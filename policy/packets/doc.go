@@ -7,7 +7,7 @@
 //
 // An Evaluator runs the rules of an Index over whole spaces: for one pair of
 // addresses it says which part of the space each rule decides. It is what
-// policy.Index.Decide answers for one packet, answered for all of them at once.
+// verdict.Decide answers for one packet, answered for all of them at once.
 //
 // Addresses that nothing tells apart need only one answer: Cut divides all
 // addresses that belong to nobody into such groups. Packages diff and lint are

@@ -29,7 +29,7 @@ func TestNamedTests(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cases, err := os.ReadFile(filepath.Join("policy", "tenants_test.go"))
+	cases, err := os.ReadFile(filepath.Join("policy", "verdict", "tenants_test.go"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -2,7 +2,7 @@
 // the cluster: host endpoints with the policies that select them, and the node's
 // blocks of pod addresses, in which no pod is known.
 //
-//	policy.Index ──Take──→ State ──Store.Save──→ file ──Store.Load──→ State ──Objects──→ policy.Index
+//	index.Index ──Take──→ State ──Store.Save──→ file ──Store.Load──→ State ──Objects──→ index.Index
 //
 // What is kept are objects of the model and not rules, so that they go the way of
 // all others: index, compiler, backend. No pod of the node is among them: after a
