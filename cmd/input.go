@@ -19,6 +19,8 @@ type inputFlags struct {
 	cluster      clusterFlags
 	fromCluster  bool
 	allowInvalid bool
+	// known is what documents were read as before; nil: nothing is.
+	known *manifests.Memory
 }
 
 // register adds -f, --from-cluster, --allow-invalid and the flags of the cluster.
@@ -59,7 +61,7 @@ func (f *inputFlags) load(ctx context.Context, s streams) (*manifests.Result, er
 	var r *manifests.Result
 	if len(f.filenames) > 0 {
 		var err error
-		if r, err = manifests.Load(f.filenames, manifests.Options{Stdin: s.in}); err != nil {
+		if r, err = manifests.Load(f.filenames, manifests.Options{Stdin: s.in, Memory: f.known}); err != nil {
 			return nil, err
 		}
 	}

@@ -84,6 +84,7 @@ func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptio
 	if slices.Contains(append(in.filenames, o.base), manifests.Stdin) {
 		return nil, errors.New("report reads its manifests more than once: want files or folders, not standard input")
 	}
+	in.known = &manifests.Memory{} // the state before has most of the same documents
 	r, err := in.load(ctx, s)
 	if err != nil {
 		return nil, err
@@ -122,7 +123,7 @@ func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, aft
 	var before *manifests.Result
 	var err error
 	if base != "" {
-		before, err = loadPaths(s, []string{base})
+		before, err = loadAgain(s, []string{base}, in.known)
 	} else if before, err = in.readCluster(ctx); err == nil {
 		before.Complete()
 	}
