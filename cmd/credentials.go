@@ -42,13 +42,18 @@ func (b *boundTransport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	got := make(chan answer, 1)
 	go func() {
-		response, err := b.next.RoundTrip(r)
+		response, err := b.next.RoundTrip(r) //nolint:bodyclose // by whoever takes it
 		got <- answer{response, err}
 	}()
 	select {
 	case a := <-got:
 		return a.response, a.err
 	case <-r.Context().Done():
+		go func() { // what comes too late
+			if a := <-got; a.response != nil {
+				_ = a.response.Body.Close()
+			}
+		}()
 		return nil, fmt.Errorf("no answer of the server or of the credential plugin %s: %w", b.command, r.Context().Err())
 	}
 }

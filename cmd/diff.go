@@ -107,7 +107,7 @@ func diffPaths(s streams, a, b string, allowInvalid bool) (before, after world, 
 	var found [2]world
 	var known manifests.Memory
 	for i, path := range []string{a, b} {
-		r, err := loadAgain(s, []string{path}, &known)
+		r, err := loadPaths(s, []string{path}, &known)
 		if err != nil {
 			return world{}, world{}, err
 		}

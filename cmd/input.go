@@ -90,13 +90,8 @@ func (f *inputFlags) index(ctx context.Context, s streams) (*index.Index, *manif
 }
 
 // loadPaths reads and completes the manifests at the paths ("-" is standard
-// input) and prints warnings.
-func loadPaths(s streams, paths []string) (*manifests.Result, error) {
-	return loadAgain(s, paths, nil)
-}
-
-// loadAgain is loadPaths with what is known of earlier ones.
-func loadAgain(s streams, paths []string, known *manifests.Memory) (*manifests.Result, error) {
+// input) and prints warnings. known is what documents were read as before; nil: nothing is.
+func loadPaths(s streams, paths []string, known *manifests.Memory) (*manifests.Result, error) {
 	collectLess()
 	r, err := manifests.Load(paths, manifests.Options{Stdin: s.in, Memory: known})
 	if err != nil {

@@ -123,7 +123,7 @@ func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, aft
 	var before *manifests.Result
 	var err error
 	if base != "" {
-		before, err = loadAgain(s, []string{base}, in.known)
+		before, err = loadPaths(s, []string{base}, in.known)
 	} else if before, err = in.readCluster(ctx); err == nil {
 		before.Complete()
 	}

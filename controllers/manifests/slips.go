@@ -134,7 +134,7 @@ func kindsNamed(data []byte) []string {
 			continue
 		}
 		line, _, _ := bytes.Cut(data[word:], []byte("\n"))
-		if m := kindLine.FindSubmatch(line); m != nil && !slices.Contains(out, string(m[1])) {
+		if m := kindLine.FindSubmatch(line); len(m) == 2 && !slices.Contains(out, string(m[1])) {
 			out = append(out, string(m[1]))
 		}
 	}

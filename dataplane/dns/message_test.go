@@ -32,9 +32,9 @@ func message(t testing.TB, change func(*dnsmessage.Header), question string, ans
 		}
 		switch f[2] {
 		case "A":
-			r.Body = &dnsmessage.AResource{A: [4]byte(parse4(t, f[3]))}
+			r.Body = &dnsmessage.AResource{A: [4]byte(parse4(f[3]))}
 		case "AAAA":
-			r.Body = &dnsmessage.AAAAResource{AAAA: [16]byte(parse16(t, f[3]))}
+			r.Body = &dnsmessage.AAAAResource{AAAA: [16]byte(parse16(f[3]))}
 		case "CNAME":
 			r.Body = &dnsmessage.CNAMEResource{CNAME: dnsmessage.MustNewName(f[3] + ".")}
 		case "TXT":

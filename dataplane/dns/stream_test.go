@@ -9,8 +9,8 @@ import (
 	"testing"
 )
 
-func parse4(t testing.TB, s string) []byte  { return netip.MustParseAddr(s).AsSlice() }
-func parse16(t testing.TB, s string) []byte { b := netip.MustParseAddr(s).As16(); return b[:] }
+func parse4(s string) []byte  { return netip.MustParseAddr(s).AsSlice() }
+func parse16(s string) []byte { b := netip.MustParseAddr(s).As16(); return b[:] }
 
 // framed returns messages with their lengths before them.
 func framed(msgs ...[]byte) (out []byte) {

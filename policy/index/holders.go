@@ -59,7 +59,8 @@ type hostPart struct {
 	fixed bool
 }
 
-// Whoever has no namespace in its name has none in its label set either.
+// Ref names the holder. One that has no namespace in its name has none in its label set
+// either.
 func (o *Holder) Ref() model.Ref {
 	switch o.ls.kind {
 	case ownerPod:

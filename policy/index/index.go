@@ -237,6 +237,7 @@ func (ix *Index) Effective(endpoint model.Ref) *Effective {
 	return nil
 }
 
+// Effective is the effective policy of a local endpoint as of the last Flush, or nil.
 func (o *Holder) Effective() *Effective {
 	if o.late != nil {
 		return o.late.eff

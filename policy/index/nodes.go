@@ -227,6 +227,7 @@ func (ix *Index) InPodBlocks(a netip.Addr) bool {
 	return slices.ContainsFunc(ix.ClusterBlocks(), func(p netip.Prefix) bool { return p.Contains(a) })
 }
 
+// IsLocal reports whether the endpoints of a node are local.
 func (ix *Index) IsLocal(node string) bool { return ix.local == nil || ix.local(node) }
 
 // HasBlock reports whether an address is in one of the node's pod blocks and not in

@@ -58,7 +58,8 @@ func (e *Evaluator) newLookalikes() *lookalikes {
 
 // of is the sight that an address shares.
 func (l *lookalikes) of(a netip.Addr) *sight {
-	b := append(l.key[:0], byte(a.BitLen()), byte(len(a.Zone())))
+	b := l.key[:0]
+	b = append(b, byte(a.BitLen()), byte(len(a.Zone())))
 	b = append(b, a.Zone()...) // no block holds an address with a zone
 	b = l.members.Append(b, a)
 	b = l.nets.append(b, a)

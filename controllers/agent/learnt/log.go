@@ -17,7 +17,7 @@ const FileName = "names.log"
 // DefaultMaxBytes bounds the size of a file: a million addresses have room, IPv6 ones too.
 const DefaultMaxBytes = 32 << 20
 
-// ErrFull: there is no room for what was to be appended. After Compact there is.
+// ErrFull means that there is no room for what was to be appended. After Compact there is.
 var ErrFull = errors.New("the file has no room for more names")
 
 // Log is the file of a node. Its methods are not safe for concurrent use. Load comes

@@ -26,7 +26,7 @@ type Client struct {
 	rest    []byte // received over TCP and not read yet
 }
 
-// ErrNoAnswer: none has come in time.
+// ErrNoAnswer means that no answer has come in time.
 var ErrNoAnswer = errors.New("no answer")
 
 // Options of a Client.
