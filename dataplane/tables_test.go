@@ -60,7 +60,7 @@ type tablesWorld struct {
 // their sets make of them, and Changes to what has changed.
 func TestTables(t *testing.T) {
 	var counts struct{ addrs, blocks, fresh, gone, around, classed, reformed, classes, numbers, crowded, linear, turned int }
-	for seed := uint64(1); seed <= 120 && !t.Failed(); seed++ {
+	for seed := uint64(1); seed <= 150 && !t.Failed(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0x7461626c6573))
 		w := tablesWorld{
 			stream: oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(5), Shared: rng.IntN(4) == 0}),

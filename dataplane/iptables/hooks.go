@@ -222,14 +222,18 @@ func (g *generator) uplinks(flag, target string) []rule {
 }
 
 // linkMatches match each interface and each port of a bridge that leads to a
-// local pod, for packets that come or, with out, leave by it.
+// local pod, for packets that come or, with out, leave by it; and the bridge, for
+// packets of workloads by ports of it that no local pod is known to be behind.
 func (g *generator) linkMatches(out bool) []string {
 	if g.state.Links == nil {
 		return nil
 	}
 	var list []string
 	for i := range g.state.Links.Pods {
-		list = append(list, linkMatch(&g.state.Links.Pods[i], out))
+		p := g.state.Links.Pods[i]
+		list = append(list, linkMatch(&p, out))
+		p.Port = ""
+		list = append(list, linkMatch(&p, out))
 	}
 	slices.Sort(list)
 	return slices.Compact(list)

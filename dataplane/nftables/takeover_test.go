@@ -189,7 +189,7 @@ func TestRenderedText(t *testing.T) {
 			t.Fatal(err)
 		}
 		classed := 0
-		for _, seed := range worlds.Seeds(t, 12) {
+		for _, seed := range worlds.Seeds(t, 24) {
 			f := worlds.New(seed+700, worlds.Options{})
 			_, s := f.Step(80)
 			path := filepath.Join(t.TempDir(), "ruleset.nft")

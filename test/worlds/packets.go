@@ -218,7 +218,7 @@ func (f *Feed) learn(l *lab.Lab, spec lab.Spec) error {
 func (s *tally) open(ctx context.Context, l *lab.Lab, f *Feed) ([]model.Flow, error) {
 	var flows []model.Flow
 	for _, flow := range f.Stream.Flows(150) {
-		if f.own[flow.Src] || f.own[flow.Dst] || !sendable(flow, l, f.Index) {
+		if f.own[flow.Src] || f.own[flow.Dst] || !sendable(flow, l, f.Index) || !f.comesBack(flow) {
 			continue
 		}
 		got, err := l.Probe(ctx, flow, lab.Options{})
@@ -232,6 +232,19 @@ func (s *tally) open(ctx context.Context, l *lab.Lab, f *Feed) ([]model.Flow, er
 		}
 	}
 	return flows, nil
+}
+
+// comesBack reports whether the receiver's node sends answers to where the packet comes
+// from, which the core takes for granted. It does not where a pod of another node has an
+// address of the block of this node's bridge.
+func (f *Feed) comesBack(flow model.Flow) bool {
+	src, dst := verdict.EndOf(f.Index, flow.Src), verdict.EndOf(f.Index, flow.Dst)
+	l := f.Index.Links(dst.Node())
+	if l == nil || src.Node() == dst.Node() {
+		return true
+	}
+	back := l.RouteTo(flow.Src)
+	return !slices.ContainsFunc(l.Pods, func(p model.PodLink) bool { return p.Interface == back })
 }
 
 // probe sends a flow's first packet. One that is denied is dropped without a word.
