@@ -7,10 +7,7 @@ import (
 	"maps"
 	"slices"
 
-	"k8s.io/apimachinery/pkg/runtime"
-
 	"github.com/tierwall/tierwall/policy/budget"
-	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -25,39 +22,13 @@ type budgets struct {
 	// large are the namespaces that have used half of their budget.
 	large map[string]struct{}
 	// past are the policies past their budget, by namespace.
-	past map[string]map[model.Ref]*excess
-	// oversized are the policies that are past it alone, as they were delivered.
-	oversized oversized
-	set       model.Budgets // as of the last look
-	tiers     bool          // tiers have changed since
-	node      nodeBudget
-	// sources are the policies as they came, until it is decided whether they fit; of one
-	// of which nothing is in force only that and its scope are kept, for thousands of
-	// them may be past a budget.
-	sources map[model.Ref]runtime.Object
-}
-
-// came notes an object as it came; nil: it is gone.
-func (b *budgets) came(r model.Ref, o runtime.Object) {
-	if _, alone := b.oversized[r]; o == nil || alone || !r.Kind.IsPolicy() {
-		delete(b.sources, r)
-		return
-	}
-	b.sources[r] = o
-}
-
-// slim keeps no more of a policy past the budget than what stands in for it needs.
-func (a *Agent) slim(r model.Ref) {
-	if p, ok := a.objects[r].(*model.Policy); ok && len(p.IngressRules)+len(p.EgressRules) > 2 && a.budgets.sources[r] != nil {
-		a.objects[r] = budget.DenyAll(p)
-	}
-}
-
-// restore undoes slim.
-func (a *Agent) restore(r model.Ref) {
-	if from := a.budgets.sources[r]; from != nil && a.pastBudget(r) != nil && a.pastBudget(r).kept == nil {
-		a.objects[r], _, _ = convert.Object(from)
-	}
+	past  map[string]map[model.Ref]*excess
+	set   model.Budgets // as of the last look
+	tiers bool          // tiers have changed since
+	node  nodeBudget
+	// sources are policies as they were delivered: until it is decided whether they fit,
+	// and of those of which only the scope is kept (oversized.go).
+	sources map[model.Ref]*source
 }
 
 // most is how many entries of a namespace may be in the index: what counts, and what
@@ -82,8 +53,8 @@ type excess struct {
 
 func newBudgets() budgets {
 	return budgets{
-		open: map[string]map[model.Ref]struct{}{}, large: map[string]struct{}{}, past: map[string]map[model.Ref]*excess{}, oversized: oversized{},
-		set: model.DefaultSettings().Budgets, node: newNodeBudget(), sources: map[model.Ref]runtime.Object{},
+		open: map[string]map[model.Ref]struct{}{}, large: map[string]struct{}{}, past: map[string]map[model.Ref]*excess{},
+		set: model.DefaultSettings().Budgets, node: newNodeBudget(), sources: map[model.Ref]*source{},
 	}
 }
 
@@ -133,7 +104,6 @@ func (a *Agent) excessOf(o model.Object) *excess {
 // stands in for them.
 func (a *Agent) settleBudgets() {
 	b := &a.budgets
-	a.readOversized()
 	if now := a.ix.Settings().Budgets; now != b.set || b.tiers {
 		b.set, b.tiers = now, false
 		for _, ns := range b.book.Namespaces() {
@@ -187,6 +157,7 @@ func (a *Agent) settleBudget(ns string, changed map[model.Ref]struct{}, order bu
 	// First what is within the budget, or is gone.
 	for _, r := range slices.SortedFunc(maps.Keys(changed), model.Ref.Compare) {
 		if now[r] == nil {
+			a.restore(r)
 			delete(b.sources, r)
 			a.unkeep(before[r])
 			a.put(r, a.objects[r])

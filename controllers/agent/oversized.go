@@ -1,9 +1,6 @@
 package agent
 
 import (
-	"maps"
-	"slices"
-
 	networkingv1 "k8s.io/api/networking/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
@@ -13,23 +10,52 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// oversized are policies that have more entries alone than their namespace may have. None
-// of their rules is ever in force, whatever else there is. So only their scope is read,
-// which takes no time however large they are; the objects wait here in case that the
-// budget grows.
-type oversized map[model.Ref]runtime.Object
+// Of a policy of which nothing is in force no more than the scope is kept, for thousands
+// of them may be past a budget. One that has more entries alone than its namespace may
+// have never is in force, whatever else there is: no more than its scope is even read,
+// which takes no time however large it is.
 
-// note keeps an object of which only the scope has been converted, and returns what is
-// known of it in a form that denies all.
-func (b oversized) note(r model.Ref, object runtime.Object, scope model.Object, entries int) model.Object {
+// source is a policy as it was delivered. scope: what is kept of it denies all that it
+// governs, and has nothing else of it.
+type source struct {
+	object runtime.Object
+	scope  bool
+}
+
+// denyScope is what stands for an object of so many entries of which only the scope has
+// been converted.
+func denyScope(scope model.Object, entries int) model.Object {
 	p, ok := scope.(*model.Policy)
 	if !ok {
 		return scope
 	}
-	b[r] = object
 	p = budget.DenyAll(p)
 	p.Entries = entries
 	return p
+}
+
+// came notes a policy as it was delivered; nil: it is gone.
+func (b *budgets) came(r model.Ref, object runtime.Object, set model.Budgets) {
+	if object == nil || !r.Kind.IsPolicy() {
+		delete(b.sources, r)
+		return
+	}
+	b.sources[r] = &source{object, isOversized(convert.Entries(object), set)}
+}
+
+// slim keeps the scope of a policy that stands in for it.
+func (a *Agent) slim(r model.Ref) {
+	s := a.budgets.sources[r]
+	if p, ok := a.objects[r].(*model.Policy); ok && s != nil && !s.scope && len(p.IngressRules)+len(p.EgressRules) > 2 {
+		a.objects[r], s.scope = budget.DenyAll(p), true
+	}
+}
+
+// restore reads a policy whole of which no more than the scope is kept.
+func (a *Agent) restore(r model.Ref) {
+	if s := a.budgets.sources[r]; s != nil && s.scope {
+		a.objects[r], s.scope = a.read(r, s.object), false
+	}
 }
 
 // isOversized reports whether an object of so many entries is past a budget alone.
@@ -58,21 +84,4 @@ func scopeOf(object runtime.Object, set model.Budgets) (runtime.Object, int) {
 		return &c, entries
 	}
 	return object, 0
-}
-
-// readOversized reads the policies that the budget, as it is now, has room for.
-func (a *Agent) readOversized() {
-	b := &a.budgets
-	set := a.ix.Settings().Budgets
-	for _, r := range slices.SortedFunc(maps.Keys(b.oversized), model.Ref.Compare) {
-		object := b.oversized[r]
-		if isOversized(convert.Entries(object), set) {
-			continue
-		}
-		a.objects[r] = a.read(r, object)
-		if b.open[r.Namespace] == nil {
-			b.open[r.Namespace] = map[model.Ref]struct{}{}
-		}
-		b.open[r.Namespace][r] = struct{}{}
-	}
 }

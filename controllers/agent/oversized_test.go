@@ -39,8 +39,9 @@ func TestScopeOf(t *testing.T) {
 		if want := convert.Entries(o); entries != want || entries <= 15 {
 			t.Errorf("%s: %d entries, want %d", text, entries, want)
 		}
-		list := oversized{}
-		got, want := list.note(full.Key(), o, part, entries).(*model.Policy), full.(*model.Policy)
+		b := newBudgets()
+		b.came(full.Key(), o, set)
+		got, want := denyScope(part, entries).(*model.Policy), full.(*model.Policy)
 		if !budget.SameScope(got, want) || got.Entries != want.Entries || got.Ref != want.Ref {
 			t.Errorf("%s: governs %+v, want %+v", text, got, want)
 		}
@@ -49,7 +50,7 @@ func TestScopeOf(t *testing.T) {
 				t.Errorf("%s: a rule %+v", text, r)
 			}
 		}
-		if len(list) != 1 {
+		if s := b.sources[full.Key()]; s == nil || s.object != o || !s.scope {
 			t.Errorf("%s: is not kept", text)
 		}
 		for _, set := range []model.Budgets{{Namespace: entries}, {Mode: model.GuardCount, Namespace: 1}, {Mode: model.GuardOff, Namespace: 1}} {

@@ -97,12 +97,8 @@ func (a *Agent) read(r model.Ref, object runtime.Object) (o model.Object) {
 	if object != nil {
 		scope, entries := scopeOf(object, a.ix.Settings().Budgets)
 		if o, problems, _ = convert.Object(scope); entries > 0 {
-			o = a.budgets.oversized.note(r, object, o, entries)
-		} else {
-			delete(a.budgets.oversized, r)
+			o = denyScope(o, entries)
 		}
-	} else {
-		delete(a.budgets.oversized, r)
 	}
 	delete(a.problems, r)
 	if len(problems) > 0 {
@@ -130,7 +126,7 @@ func (a *Agent) feed(c change) {
 		a.budgets.tiers = true
 	}
 	if budgeted(c.ref) {
-		a.budgets.came(c.ref, c.object)
+		a.budgets.came(c.ref, c.object, a.ix.Settings().Budgets)
 		a.charge(c.ref, before, o)
 		return
 	}
