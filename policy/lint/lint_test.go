@@ -116,7 +116,7 @@ func TestHiddenRulesHaveNoEffect(t *testing.T) {
 		later, _, _ := indexOf(next)
 		did = effects(later, stream.Flows(400))
 		for r, message := range said {
-			if strings.HasSuffix(message, "that there are now") || !strings.Contains(message, "hidden by") {
+			if strings.HasSuffix(message, "that exist now") || !strings.Contains(message, "hidden by") {
 				continue
 			}
 			lasting++

@@ -30,8 +30,8 @@ func resolvedRules(p *index.Policy, dir model.Direction) []index.Rule {
 
 var directions = []model.Direction{model.Ingress, model.Egress}
 
-// contradictions reports rules that match no packet whatever the peers are.
-func (l *linter) contradictions() {
+// neverMatches reports rules that match no packet whatever the peers are.
+func (l *linter) neverMatches() {
 	for _, p := range l.ix.Policies() {
 		for _, dir := range directions {
 			groups := groupRules(rulesOf(p, dir))
@@ -99,7 +99,7 @@ func contradiction(m *model.Match) string {
 		}
 	}
 	if len(families) == 1 && packets.Static(m).Intersect(packets.Family(families[0])).IsEmpty() {
-		return fmt.Sprintf("there is no %s in IPv%d", m.Protocol, families[0])
+		return fmt.Sprintf("%s does not exist in IPv%d", m.Protocol, families[0])
 	}
 	for _, side := range []struct {
 		name string
@@ -110,7 +110,7 @@ func contradiction(m *model.Match) string {
 		}
 		if side.peer.Nets == nil {
 			if coversAll(side.peer.NotNets, families) {
-				return fmt.Sprintf("the %s notNets are all addresses", side.name)
+				return fmt.Sprintf("the %s notNets exclude all addresses", side.name)
 			}
 			continue
 		}
@@ -151,8 +151,8 @@ func coversAll(nets []netip.Prefix, families []uint8) bool {
 	return true
 }
 
-// references reports what rules refer to and nothing is.
-func (l *linter) references() {
+// unknownReferences reports what rules refer to and nothing is.
+func (l *linter) unknownReferences() {
 	for _, p := range l.ix.Policies() {
 		resolved := l.resolved[p.Ref]
 		for _, dir := range directions {
@@ -205,13 +205,13 @@ func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets 
 	if s := resolved.Selector; s != nil && s.Len() == 0 && !unknown {
 		l.add(Finding{
 			Severity: Warning, Code: CodePeerMatchesNothing, Object: p.Ref, Field: field,
-			Message: fmt.Sprintf("no endpoint and no network set matches %s", readable(s.String())),
+			Message: fmt.Sprintf("no endpoint and no network set matches %s: the rule matches nothing", readable(s.String())),
 		})
 	}
 	if s := resolved.Service; s != nil && s.Len() == 0 {
 		l.add(Finding{
 			Severity: Warning, Code: CodePeerMatchesNothing, Object: p.Ref, Field: field,
-			Message: fmt.Sprintf("Service/%s/%s has no endpoints", peer.Service.Namespace, peer.Service.Name),
+			Message: fmt.Sprintf("Service/%s/%s has no endpoints: the rule matches nothing", peer.Service.Namespace, peer.Service.Name),
 		})
 	}
 	l.ports(p, dir, r, resolved, peer, field, far)
@@ -285,8 +285,8 @@ func sideField(p *model.Policy, dir model.Direction, r *model.Rule, far bool) st
 	return field
 }
 
-// accounts reports service accounts that a selector requires by name and
-// nobody is, and says whether there were any.
+// accounts reports service accounts that a selector requires by name and that do not
+// exist, and whether there were any.
 func (l *linter) accounts(p *model.Policy, field string, s *selector.Selector) (found bool) {
 	var names, namespaces []string
 	for _, c := range s.Constraints() {
@@ -306,7 +306,7 @@ func (l *linter) accounts(p *model.Policy, field string, s *selector.Selector) (
 			found = true
 			l.add(Finding{
 				Severity: Warning, Code: CodeUnknownServiceAccount, Object: p.Ref, Field: field,
-				Message: fmt.Sprintf("there is no service account %q%s, and no pod runs as one", name, where),
+				Message: fmt.Sprintf("there is no service account %q%s, and no pod runs as it", name, where),
 			})
 		}
 	}

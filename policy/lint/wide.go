@@ -68,7 +68,7 @@ func (l *linter) deniesEverything() {
 		}
 		if what != "" {
 			l.add(Finding{Severity: Warning, Code: CodeDeniesEverything, Object: p.Ref, Field: "spec", Message: fmt.Sprintf(
-				"selects every pod and host endpoint, and nothing in tier %s allows or passes on anything in direction %s: all of it is denied, of the cluster's own pods too; say by a selector and types what is meant", p.Tier, what)})
+				"selects every pod and host endpoint, and no rule in tier %s allows or passes %s traffic: all of it is denied, also that of system pods; narrow the policy with a selector or types", p.Tier, what)})
 		}
 	}
 }
@@ -112,9 +112,9 @@ func bypass(p *model.Policy, dir model.Direction, r *model.Rule, all bool, skipp
 		f.Severity, what = Info, "what it matches"
 	}
 	if r.Action == model.Pass {
-		f.Message = fmt.Sprintf("passes %s on to the next tier: native policies are in this one, after order %d, and no longer count for it", what, model.NativeOrder)
+		f.Message = fmt.Sprintf("passes %s to the next tier: native policies have order %d in this tier, so they no longer apply to it", what, model.NativeOrder)
 	} else {
-		f.Message = fmt.Sprintf("allows %s before native policies are asked: they no longer count", what)
+		f.Message = fmt.Sprintf("allows %s before native policies are evaluated: they no longer apply", what)
 	}
 	f.Message += fmt.Sprintf(" (%s)", some(skipped))
 	for _, q := range skipped {
@@ -159,12 +159,12 @@ func (l *linter) closedByTier() {
 		}
 	}
 	for _, k := range order {
-		word := "to"
+		word := "into"
 		if k.dir == model.Egress {
-			word = "from"
+			word = "out of"
 		}
 		l.add(Finding{Severity: Warning, Code: CodeHostDeniesAll, Object: k.policy, Message: fmt.Sprintf(
-			"tier %s ends in Deny for %s, and no policy allows or passes on anything in direction %s: nothing but failsafe ports gets %s the host",
+			"tier %s denies by default for %s, and no policy allows or passes %s traffic: only the failsafe ports get %s the host",
 			tiers[k], some(hosts[k]), k.dir, word)})
 	}
 }
