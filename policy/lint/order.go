@@ -31,7 +31,7 @@ func (l *linter) duplicateOrders() {
 			l.add(Finding{
 				Severity: Info, Code: CodeDuplicateOrder, Object: q.Ref, Field: field,
 				Message: fmt.Sprintf("%s also has order %s in tier %s, and selects some of the same endpoints: it is evaluated first because of its name",
-					p.Ref, strconv.FormatFloat(p.Order, 'g', -1, 64), p.Tier),
+					p.Ref, strconv.FormatFloat(p.Order, 'f', -1, 64), p.Tier),
 				Related: []Related{{Object: p.Ref, Field: field}},
 			})
 		}
