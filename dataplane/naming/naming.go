@@ -1,13 +1,26 @@
-package dataplane
+// Package naming makes names and comments that every kernel and every tool for
+// its tables takes: nftables, iptables and ipset have limits of their own for
+// both.
+package naming
 
-import "strings"
+import (
+	"crypto/sha256"
+	"encoding/base32"
+	"strings"
+)
 
-// Hash is a short name for a content, for backends: 80 bits in 16 letters and
-// digits that every kernel takes.
-func Hash(parts ...string) string { return hashID(strings.Join(parts, "\x00")) }
+// Hash is a short name for a content: 80 bits of its SHA-256 in 16 lower-case
+// letters and digits.
+func Hash(parts ...string) string { return Digest(sha256.Sum256([]byte(strings.Join(parts, "\x00")))) }
+
+// Digest is the name that Hash gives to the content of a SHA-256 digest.
+func Digest(sum [sha256.Size]byte) string {
+	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(sum[:10]))
+}
 
 // Plain makes any text one of at most n bytes that stands between double quotes
-// in what nft and iptables-restore read.
+// in what nft and iptables-restore read: printable ASCII, without quotes and
+// backslashes.
 func Plain(s string, n int) string {
 	b := make([]byte, 0, min(len(s), n))
 	for i := 0; i < len(s) && len(b) < n; i++ {

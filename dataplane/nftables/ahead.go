@@ -100,7 +100,7 @@ func (b *Backend) slice(size int) error {
 		return nil
 	}
 	b.stats.Hidden++
-	err := b.hidden.slice(b.kernel, size)
+	err := b.kernel.slice(&b.hidden, size)
 	if errors.Is(err, errLitter) {
 		b.littered, err = true, nil
 	}
@@ -132,9 +132,3 @@ const goneAtOnce = 50
 
 // forget is called when it is not known any more what the kernel holds.
 func (b *Backend) forget() { b.world, b.hidden, b.ahead = nil, hidden{}, ahead{} }
-
-// shows reports whether packets see something of a plan.
-func (p *plan) shows() bool {
-	return p.rebuild || p.newTable || len(p.delElems)+len(p.addElems)+len(p.fillChains) > 0 ||
-		slices.ContainsFunc(p.addChains, func(c *chain) bool { return c.hook != nil })
-}

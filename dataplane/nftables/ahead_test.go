@@ -131,7 +131,7 @@ func TestPrepare(t *testing.T) {
 // failing is a kernel that has no memory for hidden work.
 type failing struct{ kernel }
 
-func (failing) write(func(*writer)) error { return unix.ENOMEM }
+func (failing) slice(*hidden, int) error { return unix.ENOMEM }
 
 // A slice that fails changes nothing of what packets see, and the next Sync
 // removes what the slices before it have left.

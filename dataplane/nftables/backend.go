@@ -6,11 +6,22 @@ import (
 	"fmt"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
 )
+
+// kernel is what the Backend asks of a table in the kernel.
+type kernel interface {
+	read(want *ruleset) (*snapshot, error)
+	counters() (map[string]Count, error)
+	putTimed(list []elem) error
+	dropTimed(list []elem) error
+	commit(p *plan) error
+	slice(h *hidden, size int) error
+	close() error
+}
+
+var _ kernel = (*netlinkKernel)(nil)
 
 // Backend keeps the kernel's table equal to a State. Not safe for concurrent use.
 //
@@ -50,11 +61,11 @@ type Stats struct {
 // namespace. It needs the privilege to change it (CAP_NET_ADMIN) when it does,
 // and no program: it speaks with the kernel itself.
 func New(o Options) (*Backend, error) {
-	k, err := newNetlinkKernel(unix.NFPROTO_INET)
+	k, err := newNetlinkKernel(inetTable)
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	b, err := newNetlinkKernel(unix.NFPROTO_BRIDGE)
+	b, err := newNetlinkKernel(bridgeTable)
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.close()))
 	}
@@ -159,7 +170,7 @@ func (b *Backend) Counters(context.Context) (map[dataplane.Origin]dataplane.Coun
 	out := make(map[dataplane.Origin]dataplane.Count, len(counts))
 	for name, c := range counts {
 		if o, ok := b.world.origins[name]; ok {
-			out[o] = c
+			out[o] = dataplane.Count(c)
 		}
 	}
 	if err := b.bridgeCounters(out); err != nil {

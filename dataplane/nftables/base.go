@@ -32,7 +32,7 @@ func (w *world) addBase() {
 			{name: setGuarded + d, types: t, comment: "local pods with policies"},
 			{name: setHosts + d, types: t, comment: "addresses of this node"},
 			{name: setForeign + d, types: t, interval: true, comment: "what in these blocks belongs to others"},
-			{name: setBar + d, types: flowType(f), timed: true, comment: "flows of connections that policies have cut"},
+			{name: setBar + d, types: flowType(f), timeout: dataplane.BarTime, size: dataplane.MaxBarred, comment: "flows of connections that policies have cut"},
 			{name: setPodCIDRs + d, types: t, interval: true, comment: "blocks of pod addresses of this node"},
 		} {
 			w.addSet(s)

@@ -27,7 +27,7 @@ func (w *world) renderBridge() {
 		w.bridge = nil
 		return
 	}
-	r, numbers := newRuleset(), portNumbers(w.state.Links)
+	r, numbers := newRuleset(bridgeTable), portNumbers(w.state.Links)
 	for _, f := range families {
 		r.addSet(&set{name: setBound + digit(f), types: addrType(f), comment: "local pods whose port is known", elems: boundElems(w.state.Links, f, portOf)})
 	}
@@ -196,7 +196,7 @@ func (b *Backend) bridgeCounters(to map[dataplane.Origin]dataplane.Count) error 
 	return nil
 }
 
-func addBridgeCounters(to map[dataplane.Origin]dataplane.Count, counts map[string]dataplane.Count) {
+func addBridgeCounters(to map[dataplane.Origin]dataplane.Count, counts map[string]Count) {
 	for name, c := range counts {
 		if o, ok := guardOrigin(name); ok {
 			sum := to[o]

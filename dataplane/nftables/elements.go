@@ -23,10 +23,10 @@ func (k *netlinkKernel) elements(have, want *set) error {
 	have.elems = map[string]string{}
 	var parts []listed
 	ask := func(b *batch) {
-		b.name(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
+		b.name(unix.NFTA_SET_ELEM_LIST_TABLE, b.table.Name)
 		b.name(unix.NFTA_SET_ELEM_LIST_SET, have.name)
 	}
-	err := k.list(k.family, unix.NFT_MSG_GETSETELEM, ask, func(attrs []byte) error {
+	err := k.list(&k.table, unix.NFT_MSG_GETSETELEM, ask, func(attrs []byte) error {
 		return eachElement(attrs, func(e listed) {
 			if same && want.holds(e) {
 				seen++
@@ -48,7 +48,7 @@ func (k *netlinkKernel) elements(have, want *set) error {
 		return nil
 	case seen > 0: // some of those that were as wanted are not known any more: once more, keeping all
 		have.elems = make(map[string]string, len(want.elems))
-		return k.list(k.family, unix.NFT_MSG_GETSETELEM, ask, func(attrs []byte) error {
+		return k.list(&k.table, unix.NFT_MSG_GETSETELEM, ask, func(attrs []byte) error {
 			return eachElement(attrs, func(e listed) { have.elems[string(e.key)] = have.valueText(e.data) })
 		})
 	}

@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // How plans become messages. Within a transaction the kernel wants things added
@@ -52,7 +52,7 @@ func (w *writer) end() {
 		w.err = w.flush(w.b)
 		w.shown = w.shown || w.after && w.err == nil
 	}
-	w.b = newBatch(w.b.family)
+	w.b = newBatch(w.b.table)
 }
 
 // message writes one message.
@@ -63,18 +63,18 @@ func (w *writer) message(kind, flags uint16, what, name string, body func(b *bat
 }
 
 func (w *writer) table(kind, flags uint16, what string) {
-	w.message(kind, flags, what, TableName, func(b *batch) {
-		b.name(unix.NFTA_TABLE_NAME, TableName)
+	w.message(kind, flags, what, w.b.table.Name, func(b *batch) {
+		b.name(unix.NFTA_TABLE_NAME, b.table.Name)
 		if kind == unix.NFT_MSG_NEWTABLE {
 			b.uint32(unix.NFTA_TABLE_FLAGS, 0)
-			b.comment(nftaTableUserdata, tableComment)
+			b.comment(nftaTableUserdata, b.table.Comment)
 		}
 	})
 }
 
 func (w *writer) addCounter(c *counter) {
 	w.message(unix.NFT_MSG_NEWOBJ, unix.NLM_F_CREATE, "add counter", c.name, func(b *batch) {
-		b.name(unix.NFTA_OBJ_TABLE, TableName)
+		b.name(unix.NFTA_OBJ_TABLE, b.table.Name)
 		b.name(unix.NFTA_OBJ_NAME, c.name)
 		b.uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
 		b.end(b.nest(unix.NFTA_OBJ_DATA))
@@ -84,7 +84,7 @@ func (w *writer) addCounter(c *counter) {
 
 func (w *writer) delCounter(name string) {
 	w.message(unix.NFT_MSG_DELOBJ, 0, "delete counter", name, func(b *batch) {
-		b.name(unix.NFTA_OBJ_TABLE, TableName)
+		b.name(unix.NFTA_OBJ_TABLE, b.table.Name)
 		b.name(unix.NFTA_OBJ_NAME, name)
 		b.uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
 	})
@@ -106,7 +106,7 @@ var hooks = map[string]uint32{
 
 func (w *writer) addChain(c *chain) {
 	w.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, "add chain", c.name, func(b *batch) {
-		b.name(unix.NFTA_CHAIN_TABLE, TableName)
+		b.name(unix.NFTA_CHAIN_TABLE, b.table.Name)
 		b.name(unix.NFTA_CHAIN_NAME, c.name)
 		if c.hook != nil {
 			at := b.nest(unix.NFTA_CHAIN_HOOK)
@@ -122,7 +122,7 @@ func (w *writer) addChain(c *chain) {
 
 func (w *writer) delChain(name string) {
 	w.message(unix.NFT_MSG_DELCHAIN, 0, "delete chain", name, func(b *batch) {
-		b.name(unix.NFTA_CHAIN_TABLE, TableName)
+		b.name(unix.NFTA_CHAIN_TABLE, b.table.Name)
 		b.name(unix.NFTA_CHAIN_NAME, name)
 	})
 }
@@ -130,14 +130,14 @@ func (w *writer) delChain(name string) {
 // flushChain deletes all rules of a chain.
 func (w *writer) flushChain(name string) {
 	w.message(unix.NFT_MSG_DELRULE, 0, "flush chain", name, func(b *batch) {
-		b.name(unix.NFTA_RULE_TABLE, TableName)
+		b.name(unix.NFTA_RULE_TABLE, b.table.Name)
 		b.name(unix.NFTA_RULE_CHAIN, name)
 	})
 }
 
 func (w *writer) addRule(c *chain, r *rule) {
 	w.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, "add rule to chain", c.name, func(b *batch) {
-		b.name(unix.NFTA_RULE_TABLE, TableName)
+		b.name(unix.NFTA_RULE_TABLE, b.table.Name)
 		b.name(unix.NFTA_RULE_CHAIN, c.name)
 		if err := b.assemble(r.text); err != nil && w.err == nil {
 			w.err = err
@@ -153,7 +153,7 @@ func (s *set) flags() (flags uint32) {
 	if s.verdicts || s.classes {
 		flags |= unix.NFT_SET_MAP
 	}
-	if s.timed {
+	if s.timed() {
 		flags |= unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
 	}
 	return flags
@@ -162,15 +162,15 @@ func (s *set) flags() (flags uint32) {
 func (w *writer) addSet(s *set) {
 	w.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, "add set", s.name, func(b *batch) {
 		number, size := keyType(s.types)
-		b.name(unix.NFTA_SET_TABLE, TableName)
+		b.name(unix.NFTA_SET_TABLE, b.table.Name)
 		b.name(unix.NFTA_SET_NAME, s.name)
 		b.uint32(unix.NFTA_SET_FLAGS, s.flags())
 		b.uint32(unix.NFTA_SET_KEY_TYPE, number)
 		b.uint32(unix.NFTA_SET_KEY_LEN, uint32(size))
-		if s.timed {
-			b.uint64(unix.NFTA_SET_TIMEOUT, uint64(dataplane.BarTime.Milliseconds()))
+		if s.timed() {
+			b.uint64(unix.NFTA_SET_TIMEOUT, uint64(s.timeout.Milliseconds()))
 			at := b.nest(unix.NFTA_SET_DESC)
-			b.uint32(unix.NFTA_SET_DESC_SIZE, dataplane.MaxBarred)
+			b.uint32(unix.NFTA_SET_DESC_SIZE, s.size)
 			b.end(at)
 		}
 		if s.verdicts {
@@ -194,7 +194,7 @@ func (w *writer) addSet(s *set) {
 			b.buf = append(b.buf, udataSetDataOrder, 4, hostEndian, 0, 0, 0)
 		}
 		if s.comment != "" {
-			text := dataplane.Plain(s.comment, 127)
+			text := naming.Plain(s.comment, maxComment)
 			b.buf = append(b.buf, udataSetComment, byte(len(text)+1))
 			b.buf = append(append(b.buf, text...), 0)
 		}
@@ -204,7 +204,7 @@ func (w *writer) addSet(s *set) {
 
 func (w *writer) delSet(name string) {
 	w.message(unix.NFT_MSG_DELSET, 0, "delete set", name, func(b *batch) {
-		b.name(unix.NFTA_SET_TABLE, TableName)
+		b.name(unix.NFTA_SET_TABLE, b.table.Name)
 		b.name(unix.NFTA_SET_NAME, name)
 	})
 }
@@ -214,7 +214,7 @@ func (w *writer) elems(kind, flags uint16, what string, list []elem) {
 	for len(list) > 0 {
 		s := list[0].set
 		w.message(kind, flags, what, s.name, func(b *batch) {
-			b.name(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
+			b.name(unix.NFTA_SET_ELEM_LIST_TABLE, b.table.Name)
 			b.name(unix.NFTA_SET_ELEM_LIST_SET, s.name)
 			at := b.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
 			for len(list) > 0 && list[0].set == s && len(b.buf)-at < maxList {
@@ -277,7 +277,7 @@ func after(key string) (string, bool) {
 // flushSet deletes all elements of a set.
 func (w *writer) flushSet(name string) {
 	w.message(unix.NFT_MSG_DELSETELEM, 0, "flush set", name, func(b *batch) {
-		b.name(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
+		b.name(unix.NFTA_SET_ELEM_LIST_TABLE, b.table.Name)
 		b.name(unix.NFTA_SET_ELEM_LIST_SET, name)
 	})
 }

@@ -22,6 +22,18 @@ const (
 	mapSelfIngress = "self-ingress"
 )
 
+// protocol is a protocol as nft prints it.
+func protocol(p model.Protocol) string { return protocolText(uint8(p)) }
+
+// ipOf is what nft calls the header of a family.
+func ipOf(f dataplane.Family) string {
+	if f == dataplane.IPv6 {
+		return "ip6"
+	}
+	return "ip"
+}
+
+// digit is the last letter of names that stand for a family.
 func digit(f dataplane.Family) string {
 	if f == dataplane.IPv4 {
 		return "4"

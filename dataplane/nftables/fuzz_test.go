@@ -1,7 +1,6 @@
 package nftables
 
 import (
-	"golang.org/x/sys/unix"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,7 +25,7 @@ func FuzzAssemble(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		b := newBatch(unix.NFPROTO_INET)
+		b := newBatch(&Table{Name: "fuzz"})
 		from := len(b.buf)
 		if b.assemble(text) != nil || len(b.buf)-from > 1<<16 {
 			return // a rule is shorter than an attribute can say
@@ -39,7 +38,7 @@ func FuzzAssemble(f *testing.F) {
 
 // FuzzLists: nothing that a kernel could list makes the readers panic.
 func FuzzLists(f *testing.F) {
-	b := newBatch(unix.NFPROTO_INET)
+	b := newBatch(&Table{Name: "fuzz"})
 	from := len(b.buf)
 	if err := b.assemble("ip saddr @s counter drop"); err != nil {
 		f.Fatal(err)
@@ -48,7 +47,7 @@ func FuzzLists(f *testing.F) {
 	f.Add([]byte{5, 0, 7, 0, 0, 2, 0, 0})
 	f.Fuzz(func(_ *testing.T, attrs []byte) {
 		s := &snapshot{chains: map[string][]string{}, bases: map[string]hook{}, sets: map[string]*set{}, counters: map[string]bool{}}
-		for _, read := range []func([]byte) error{s.table, s.chain, s.rule, s.set} {
+		for _, read := range []func([]byte) error{s.noteTable, s.noteChain, s.noteRule, s.noteSet} {
 			_ = read(attrs)
 		}
 		_, _, _, _ = counted(attrs)

@@ -108,18 +108,19 @@ func (h *hidden) addGone(p *plan) {
 
 // slice does work of about so many bytes, in one transaction; 0: all, in as many as it
 // takes.
-func (h *hidden) slice(k kernel, size int) error {
+func (k *netlinkKernel) slice(h *hidden, size int) error {
 	n, gone := 0, false
-	err := k.write(func(w *writer) {
-		for n < len(h.steps) && w.err == nil && (size == 0 || len(w.b.buf) < size) {
-			gone = gone || h.steps[n].gone
-			h.steps[n].write(w)
-			n++
-			if size == 0 && len(w.b.buf) > sliceSize {
-				w.end()
-			}
+	w := writer{b: newBatch(&k.table), flush: k.socket.commit}
+	for n < len(h.steps) && w.err == nil && (size == 0 || len(w.b.buf) < size) {
+		gone = gone || h.steps[n].gone
+		h.steps[n].write(&w)
+		n++
+		if size == 0 && len(w.b.buf) > sliceSize {
+			w.end()
 		}
-	})
+	}
+	w.end()
+	err := k.renew(w.err)
 	for _, s := range h.steps[:n] {
 		if h.names[s.name]--; h.names[s.name] == 0 {
 			delete(h.names, s.name)

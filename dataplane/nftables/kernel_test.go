@@ -56,13 +56,13 @@ func (b *Backend) same(s *dataplane.State) error {
 	}
 	var text strings.Builder
 	for _, c := range p.fillChains {
-		fmt.Fprintf(&text, "chain %s: have %q, want %q\n", c.name, have.chains[c.name], c.comments())
+		fmt.Fprintf(&text, "chain %s is not: %v\n", c.name, c.rules)
 	}
 	for _, e := range p.addElems {
-		fmt.Fprintf(&text, "missing: %s %s %s\n", e.set.name, e.set.keyText(e.key), e.verdict)
+		fmt.Fprintf(&text, "missing: %s\n", e)
 	}
 	for _, e := range p.delElems {
-		fmt.Fprintf(&text, "too many: %s %s %s\n", e.set.name, e.set.keyText(e.key), e.verdict)
+		fmt.Fprintf(&text, "too many: %s\n", e)
 	}
 	return fmt.Errorf("rebuild %v, new table %v, +%d -%d chains, +%d -%d sets, +%d -%d counters\n%s", p.rebuild, p.newTable,
 		len(p.addChains), len(p.delChains), len(p.addSets), len(p.delSets), len(p.addCounters), len(p.delCounters), &text)

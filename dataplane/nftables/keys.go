@@ -3,13 +3,13 @@ package nftables
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy/model"
+	"golang.org/x/sys/unix"
 )
 
 // Keys of elements are the kernel's own bytes, in strings, so that a set of a
@@ -29,13 +29,13 @@ func addrKey(a netip.Addr) string {
 func pairKey(a, b netip.Addr) string { return addrKey(a) + addrKey(b) }
 
 // protocolKey is an address and a protocol.
-func protocolKey(a netip.Addr, p model.Protocol) string {
-	return addrKey(a) + string([]byte{byte(p), 0, 0, 0})
+func protocolKey(a netip.Addr, p uint8) string {
+	return addrKey(a) + string([]byte{p, 0, 0, 0})
 }
 
 // servicePortKey is an address, a protocol and a port.
-func servicePortKey(a netip.Addr, p model.Protocol, port uint16) string {
-	return addrKey(a) + string([]byte{byte(p), 0, 0, 0, byte(port >> 8), byte(port), 0, 0})
+func servicePortKey(a netip.Addr, p uint8, port uint16) string {
+	return addrKey(a) + string([]byte{p, 0, 0, 0, byte(port >> 8), byte(port), 0, 0})
 }
 
 // typeClass is the type of classes' numbers. nft knows it as a traffic class,
@@ -91,6 +91,26 @@ func keyType(types string) (number uint32, size int) {
 	return number, size
 }
 
+// typesOf is the reverse of keyType; unknownType if there is none.
+func typesOf(number uint32, size int) string {
+	var names []string
+	for n := number; n > 0; n >>= 6 {
+		for name, f := range keyFields {
+			if f.number == n&0x3f {
+				names = append([]string{name}, names...)
+			}
+		}
+	}
+	types := strings.Join(names, " . ")
+	if n, s := keyType(types); n != number || s != size {
+		return unknownType
+	}
+	return types
+}
+
+// unknownType is the type of keys of a set that no ruleset has.
+const unknownType = "another"
+
 // keyText is a key as nft writes it.
 func (s *set) keyText(key string) string {
 	_, size := keyType(s.types)
@@ -117,7 +137,7 @@ func fieldsText(types, key string) string {
 		size := keyFields[t].size
 		switch t {
 		case "inet_proto":
-			out = append(out, protocol(model.Protocol(key[0])))
+			out = append(out, protocolText(key[0]))
 		case typeClass:
 			out = append(out, classText(key))
 		case typeLink:
@@ -136,23 +156,23 @@ func fieldsText(types, key string) string {
 func port(key string) uint16 { return uint16(key[0])<<8 | uint16(key[1]) }
 
 // protocolNames are the protocols that every nft knows by name.
-var protocolNames = map[model.Protocol]string{model.TCP: "tcp", model.UDP: "udp", model.SCTP: "sctp", model.ICMPv4: "icmp"}
+var protocolNames = map[uint8]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_ICMP: "icmp"}
 
 // protocolNumbers is the reverse.
 var protocolNumbers = func() map[string]byte {
 	out := map[string]byte{}
 	for p, name := range protocolNames {
-		out[name] = byte(p)
+		out[name] = p
 	}
 	return out
 }()
 
-// protocol is a protocol as nft prints it where every nft knows its name, else its number.
-func protocol(p model.Protocol) string {
+// protocolText is a protocol as nft prints it where every nft knows its name, else its number.
+func protocolText(p uint8) string {
 	if name := protocolNames[p]; name != "" {
 		return name
 	}
-	return fmt.Sprint(uint8(p))
+	return fmt.Sprint(p)
 }
 
 // addrRange is a range of addresses of one family, both ends included.
@@ -165,20 +185,19 @@ func (r addrRange) text() string {
 	if r.first == r.last {
 		return r.first.String()
 	}
-	a, b := r.first.AsSlice(), r.last.AsSlice()
-	bits := 0
+	a, b, both := r.first.AsSlice(), r.last.AsSlice(), 0 // bits in which both begin
 	for i := range a {
-		for m := byte(0x80); m != 0; m >>= 1 {
-			if a[i]&m != b[i]&m {
-				if p := netip.PrefixFrom(r.first, bits); p.Masked().Addr() == r.first && dataplane.LastAddr(p) == r.last {
-					return p.String()
-				}
-				return r.first.String() + "-" + r.last.String()
-			}
-			bits++
+		if a[i] != b[i] {
+			both = 8*i + bits.LeadingZeros8(a[i]^b[i])
+			break
 		}
 	}
-	return r.first.String()
+	// A block begins where the bits that follow are 0, and so does what comes after it.
+	begins := func(a netip.Addr) bool { return !a.IsValid() || netip.PrefixFrom(a, both).Masked().Addr() == a }
+	if begins(r.first) && begins(r.last.Next()) {
+		return netip.PrefixFrom(r.first, both).String()
+	}
+	return r.first.String() + "-" + r.last.String()
 }
 
 // halves cuts in two a range of all addresses, which nft takes for no element.
@@ -186,36 +205,10 @@ func (r addrRange) halves() []addrRange {
 	if !r.first.IsUnspecified() || r.last.Next().IsValid() {
 		return []addrRange{r}
 	}
-	p := netip.PrefixFrom(r.first, 1)
-	return []addrRange{{r.first, dataplane.LastAddr(p)}, {dataplane.LastAddr(p).Next(), r.last}}
-}
-
-func blockText(p netip.Prefix) string {
-	return addrRange{p.Masked().Addr(), dataplane.LastAddr(p)}.text()
-}
-
-// mergeBlocks returns the blocks, which are of one family, as ranges that are
-// sorted, disjoint and not adjacent; all addresses are two halves.
-func mergeBlocks(blocks []netip.Prefix) []addrRange {
-	slices.SortFunc(blocks, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
-	var out []addrRange
-	for _, p := range blocks {
-		r := addrRange{p.Addr(), dataplane.LastAddr(p)}
-		if n := len(out); n > 0 {
-			end := &out[n-1].last
-			if next := end.Next(); !next.IsValid() || !next.Less(r.first) {
-				if end.Less(r.last) {
-					*end = r.last
-				}
-				continue
-			}
-		}
-		out = append(out, r)
-	}
-	if len(out) == 1 {
-		return out[0].halves()
-	}
-	return out
+	b := r.last.AsSlice()
+	b[0] >>= 1
+	middle, _ := netip.AddrFromSlice(b)
+	return []addrRange{{r.first, middle}, {middle.Next(), r.last}}
 }
 
 // portText is a range of ports as nft writes it.
@@ -226,9 +219,13 @@ func portText(first, last uint16) string {
 	return fmt.Sprintf("%d-%d", first, last)
 }
 
-func ipOf(f dataplane.Family) string {
-	if f == dataplane.IPv6 {
-		return "ip6"
+// durationText is a time as nft writes it: 10m, not 10m0s.
+func durationText(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
 	}
-	return "ip"
+	return s
 }

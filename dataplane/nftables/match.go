@@ -2,11 +2,13 @@ package nftables
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/index"
 )
 
@@ -116,7 +118,7 @@ func (b *builder) ports(field, is string, ports []dataplane.PortRange) []string 
 			s.elems[portKey(p.First)] = ""
 		}
 	}
-	s.name = "o-" + dataplane.Hash(sortedKeys(s.elems)...)
+	s.name = "o-" + naming.Hash(slices.Sorted(maps.Keys(s.elems))...)
 	b.u.use(b.w.hold(s.name, func(u *unit) { b.w.ownSet(u, s) }))
 	if b.portSets == nil {
 		b.portSets = map[*dataplane.PortRange]string{}
@@ -315,9 +317,9 @@ func memberKey(m index.Member, f dataplane.Family) (key string, block bool) {
 	case m.Protocol == 0:
 		return addrKey(a), false
 	case m.Port == 0:
-		return protocolKey(a, m.Protocol), false
+		return protocolKey(a, uint8(m.Protocol)), false
 	}
-	return servicePortKey(a, m.Protocol, m.Port), false
+	return servicePortKey(a, uint8(m.Protocol), m.Port), false
 }
 
 // blockKeys returns the blocks among members as keys of disjoint ranges, merged.

@@ -28,6 +28,19 @@ type elem struct {
 	verdict string
 }
 
+// String names an element for logs and tests: its set, its key as nft writes it, and
+// what it leads to.
+func (e elem) String() string {
+	text := e.set.name + " " + e.set.keyText(e.key)
+	switch {
+	case e.set.classes:
+		return text + " : " + classText(e.verdict)
+	case e.verdict != "":
+		return text + " : " + e.verdict
+	}
+	return text
+}
+
 func (p *plan) empty() bool {
 	return !p.rebuild && !p.newTable && !p.structural() && len(p.delElems)+len(p.addElems) == 0
 }
@@ -36,6 +49,12 @@ func (p *plan) empty() bool {
 func (p *plan) structural() bool {
 	return p.rebuild || p.newTable || len(p.addCounters)+len(p.addChains)+len(p.fillChains)+len(p.addSets)+
 		len(p.delChains)+len(p.delSets)+len(p.delCounters) > 0
+}
+
+// shows reports whether packets see something of a plan.
+func (p *plan) shows() bool {
+	return p.rebuild || p.newTable || len(p.delElems)+len(p.addElems)+len(p.fillChains) > 0 ||
+		slices.ContainsFunc(p.addChains, func(c *chain) bool { return c.hook != nil })
 }
 
 // plan returns what has been touched since the last settle and is not as it was.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // How a program runs. A stage jumps to it. Everything in it that drops, drops;
@@ -195,7 +196,7 @@ func (b *builder) write(match string, o dataplane.Origin, log bool, verdict stri
 		comment = o.String()
 		parts = append(parts, "counter name "+name)
 		if log {
-			parts = append(parts, fmt.Sprintf("log prefix %q group %d", dataplane.Plain(name+" "+comment, maxPrefix), b.w.opts.LogGroup))
+			parts = append(parts, fmt.Sprintf("log prefix %q group %d", naming.Plain(name+" "+comment, maxPrefix), b.w.opts.LogGroup))
 		}
 	}
 	if verdict != "" {

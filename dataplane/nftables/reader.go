@@ -35,10 +35,10 @@ func (r *reader) open() error {
 	defer r.mu.Unlock()
 	r.closeSockets()
 	var err error
-	if r.inet, err = newNetlinkKernel(unix.NFPROTO_INET); err != nil {
+	if r.inet, err = newNetlinkKernel(inetTable); err != nil {
 		return err
 	}
-	if r.bridge, err = newNetlinkKernel(unix.NFPROTO_BRIDGE); err != nil {
+	if r.bridge, err = newNetlinkKernel(bridgeTable); err != nil {
 		r.closeSockets()
 		return err
 	}
@@ -75,7 +75,7 @@ func (r *reader) publish(w *world) {
 }
 
 // read lists the counters of a table.
-func (r *reader) read(k *netlinkKernel) (map[string]dataplane.Count, error) {
+func (r *reader) read(k *netlinkKernel) (map[string]Count, error) {
 	if k == nil {
 		return nil, errors.New("the socket is not open")
 	}
@@ -113,7 +113,7 @@ func (b *Backend) ReadCounters(context.Context) (map[dataplane.Origin]dataplane.
 	out := make(map[dataplane.Origin]dataplane.Count, len(counts))
 	for name, c := range counts {
 		if o, ok := (*origins)[name]; ok {
-			out[o] = c
+			out[o] = dataplane.Count(c)
 		}
 	}
 	if counts, err = r.read(r.bridge); err != nil && !errors.Is(err, unix.ENOENT) {

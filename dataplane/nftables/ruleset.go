@@ -3,11 +3,13 @@ package nftables
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // ruleset is what the table holds, by name. Whoever changes it through its
 // methods leaves a trace in touched, from which a plan is made.
 type ruleset struct {
+	table    Table
 	chains   map[string]*chain
 	sets     map[string]*set
 	counters map[string]*counter
@@ -50,10 +52,12 @@ type set struct {
 	interval bool
 	verdicts bool
 	classes  bool
-	// timed sets are filled by packets and by Bar, and emptied by time: their
-	// elements are no part of the ruleset.
-	timed bool
-	elems map[string]string
+	// timeout is not 0 where elements go by themselves so long after they were last
+	// put; packets may put some, and size is how many there may be. Such elements are
+	// no part of a ruleset.
+	timeout time.Duration
+	size    uint32
+	elems   map[string]string
 }
 
 // counter is a named counter.
@@ -61,8 +65,8 @@ type counter struct {
 	name, comment string
 }
 
-func newRuleset() *ruleset {
-	r := &ruleset{chains: map[string]*chain{}, sets: map[string]*set{}, counters: map[string]*counter{}}
+func newRuleset(t Table) *ruleset {
+	r := &ruleset{table: t, chains: map[string]*chain{}, sets: map[string]*set{}, counters: map[string]*counter{}}
 	r.settle()
 	return r
 }
@@ -187,8 +191,11 @@ func (c *chain) equal(o *chain) bool {
 
 // sameKind says whether two sets of one name differ at most in their elements.
 func (s *set) sameKind(o *set) bool {
-	return s.types == o.types && s.interval == o.interval && s.verdicts == o.verdicts && s.classes == o.classes && s.timed == o.timed
+	return s.types == o.types && s.interval == o.interval && s.verdicts == o.verdicts && s.classes == o.classes && s.timed() == o.timed()
 }
+
+// timed reports whether elements of the set go by time.
+func (s *set) timed() bool { return s.timeout > 0 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 

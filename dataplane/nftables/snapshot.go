@@ -1,9 +1,12 @@
 package nftables
 
-import "slices"
+import (
+	"slices"
+)
 
 // snapshot is what the kernel holds, as far as it matters for what it should hold.
 type snapshot struct {
+	table   Table
 	present bool
 	// chains leads to the comments of rules, in order; bases to the hooks of base chains.
 	chains   map[string][]string
@@ -47,7 +50,7 @@ func (s *snapshot) plan(want *ruleset) *plan {
 		if want.chains[name] != nil {
 			continue
 		}
-		if h, ok := s.bases[name]; ours(name) && ok {
+		if h, ok := s.bases[name]; ok && s.table.base(name) {
 			if len(s.chains[name]) > 0 {
 				p.fillChains = append(p.fillChains, &chain{name: name, hook: &h})
 			}
@@ -73,9 +76,6 @@ func (s *snapshot) plan(want *ruleset) *plan {
 	}
 	return p
 }
-
-// ours reports whether a name is one of our base chains'.
-func ours(name string) bool { return slices.Contains(baseNames, name) }
 
 func (s *snapshot) sameHook(c *chain) bool {
 	h, base := s.bases[c.name]

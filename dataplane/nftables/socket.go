@@ -153,8 +153,8 @@ var errInterrupted = errors.New("the list changed while it was read")
 // begins a list from the front again for each piece that it hands out, and makes
 // the pieces as large as what the reader has room for. A list that has changed while
 // it was read is read to its end all the same: the kernel takes no other request before.
-func (s *socket) list(family byte, request uint16, ask func(*batch), f func(attrs []byte) error) error {
-	b := &batch{family: family}
+func (s *socket) list(t *Table, request uint16, ask func(*batch), f func(attrs []byte) error) error {
+	b := &batch{table: t}
 	b.message(request, unix.NLM_F_DUMP, saying{})
 	ask(b)
 	b.finish()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
@@ -44,7 +45,9 @@ func TestRepair(t *testing.T) {
 			}
 		}
 		for key := range b.world.ruleset.sets[mapClasses+"4"].elems {
-			class = fieldsText("ipv4_addr", key)
+			if a, ok := netip.AddrFromSlice([]byte(key)); ok {
+				class = a.String()
+			}
 		}
 		if program == "" || pod == "" || table == "" || class == "" {
 			t.Fatalf("the world has gone blind: program %q, pod %q, table %q, address with a class %q", program, pod, table, class)
@@ -157,8 +160,8 @@ func TestRefusingKernel(t *testing.T) {
 
 type refusing struct{ kernel }
 
-func (*refusing) commit(*plan) error        { return errors.New("not today") }
-func (*refusing) write(func(*writer)) error { return errors.New("not today") }
+func (*refusing) commit(*plan) error       { return errors.New("not today") }
+func (*refusing) slice(*hidden, int) error { return errors.New("not today") }
 
 // TestNoNft: nobody needs the command nft.
 func TestNoNft(t *testing.T) {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -65,7 +66,7 @@ type unit struct {
 
 func newWorld(s *dataplane.State, o Options) *world {
 	w := &world{
-		ruleset: newRuleset(), opts: o.with(s.Settings), state: s, shape: base.ShapeOf(s),
+		ruleset: newRuleset(inetTable), opts: o.with(s.Settings), state: s, shape: base.ShapeOf(s),
 		units:  map[string]*unit{},
 		tables: map[string]map[*unit]*tableUnit{},
 		core:   map[string]map[*unit]dataplane.Family{}, reshaped: map[*unit]struct{}{},
@@ -211,7 +212,7 @@ func (u *unit) ask(v *unit) *unit {
 
 // count returns the name of the counter of a rule, for a user.
 func (w *world) count(u *unit, o dataplane.Origin) string {
-	name := "c-" + dataplane.Hash(o.String())
+	name := "c-" + naming.Hash(o.String())
 	return u.use(w.hold(name, func(v *unit) {
 		v.name = name
 		v.counters = []string{name}
