@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -13,7 +14,7 @@ import (
 const setBar = "bar"
 
 // barTime is dataplane.BarTime as nft writes it.
-var barTime = durationText(dataplane.BarTime)
+var barTime = nft.DurationText(dataplane.BarTime)
 
 // flowType is the type of the set's keys: source, protocol and port, destination and port.
 func flowType(f dataplane.Family) string {
@@ -27,30 +28,30 @@ func flowOf(ip string) string {
 }
 
 func flowKey(f *model.Flow) string {
-	return servicePortKey(f.Src, uint8(f.Protocol), f.SrcPort) + addrKey(f.Dst) + string([]byte{byte(f.DstPort >> 8), byte(f.DstPort), 0, 0})
+	return nft.ServicePortKey(f.Src, uint8(f.Protocol), f.SrcPort) + nft.AddrKey(f.Dst) + string([]byte{byte(f.DstPort >> 8), byte(f.DstPort), 0, 0})
 }
 
 var _ dataplane.Barrer = (*Backend)(nil)
 
 // Bar implements dataplane.Barrer.
 func (b *Backend) Bar(_ context.Context, flows []model.Flow) error {
-	return b.changeBar(flows, b.kernel.putTimed)
+	return b.changeBar(flows, b.kernel.PutTimed)
 }
 
 // Unbar implements dataplane.Barrer.
 func (b *Backend) Unbar(_ context.Context, flows []model.Flow) error {
-	return b.changeBar(flows, b.kernel.dropTimed)
+	return b.changeBar(flows, b.kernel.DropTimed)
 }
 
-func (b *Backend) changeBar(flows []model.Flow, change func([]elem) error) error {
+func (b *Backend) changeBar(flows []model.Flow, change func([]nft.Elem) error) error {
 	if b.world == nil {
 		return nil // the next Sync is not done yet: there may be no table
 	}
-	var list []elem
+	var list []nft.Elem
 	for f, of := range dataplane.ByFamily(flows) {
-		s := b.world.sets[setBar+digit(f)]
+		s := b.world.Sets[setBar+digit(f)]
 		for i := range of {
-			list = append(list, elem{set: s, key: flowKey(&of[i])})
+			list = append(list, nft.Elem{Set: s, Key: flowKey(&of[i])})
 		}
 	}
 	if err := change(list); err != nil {

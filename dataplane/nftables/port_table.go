@@ -6,6 +6,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
 	"github.com/tierwall/tierwall/dataplane/naming"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -32,22 +33,22 @@ func (b *builder) portTable(t *dataplane.PortTable, name string, end *dataplane.
 }
 
 func (b *builder) portMaps(entries []dataplane.PortEntry, name, match, other string, end *dataplane.Leaf) {
-	single := &set{name: name + "s", types: "inet_service", verdicts: true, elems: map[string]string{}}
-	ranges := &set{name: name + "r", types: "inet_service", verdicts: true, interval: true, elems: map[string]string{}}
+	single := &nft.Set{Name: name + "s", Types: "inet_service", Verdicts: true, Elems: map[string]string{}}
+	ranges := &nft.Set{Name: name + "r", Types: "inet_service", Verdicts: true, Interval: true, Elems: map[string]string{}}
 	for k := range entries {
 		e := &entries[k]
 		to := b.leafChain(&e.Leaf, end)
 		switch {
 		case e.First == e.Last:
-			single.elems[portKey(e.First)] = "goto " + to
+			single.Elems[nft.PortKey(e.First)] = "goto " + to
 		case to != other:
-			ranges.elems[portRangeKey(e.First, e.Last)] = "goto " + to
+			ranges.Elems[nft.PortRangeKey(e.First, e.Last)] = "goto " + to
 		}
 	}
-	for _, m := range []*set{single, ranges} {
-		if len(m.elems) > 0 {
+	for _, m := range []*nft.Set{single, ranges} {
+		if len(m.Elems) > 0 {
 			b.w.ownSet(b.u, m)
-			b.add(match+" th dport vmap @"+m.name, "")
+			b.add(match+" th dport vmap @"+m.Name, "")
 		}
 	}
 }
@@ -88,6 +89,6 @@ func (b *builder) leafChain(l *dataplane.Leaf, end *dataplane.Leaf) string {
 		if whole.Origin.Policy != (model.Ref{}) {
 			comment = whole.Origin.String()
 		}
-		b.w.own(u, &chain{name: name, comment: comment, rules: sub.rules})
+		b.w.own(u, &nft.Chain{Name: name, Comment: comment, Rules: sub.rules})
 	})).name
 }

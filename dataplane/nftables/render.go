@@ -8,7 +8,7 @@ import (
 // the same State: what Sync would make on a kernel without it.
 func Render(s *dataplane.State, o Options) string {
 	w := newWorld(s, o.complete())
-	text := w.ruleset.String()
+	text := w.Ruleset.String()
 	if w.bridge != nil {
 		text += "\n" + w.bridge.String()
 	}

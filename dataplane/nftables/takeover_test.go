@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/test/lab"
 	"github.com/tierwall/tierwall/test/worlds"
 )
@@ -29,8 +30,8 @@ func TestRepair(t *testing.T) {
 			t.Fatal(err)
 		}
 		var program, pod, table, class string
-		for name, c := range b.world.chains {
-			if strings.HasPrefix(name, "p-") && len(c.rules) > 1 {
+		for name, c := range b.world.Chains {
+			if strings.HasPrefix(name, "p-") && len(c.Rules) > 1 {
 				program = name
 			}
 		}
@@ -39,12 +40,12 @@ func TestRepair(t *testing.T) {
 				pod = e.Addrs[0].String()
 			}
 		}
-		for name := range b.world.ruleset.sets {
-			if strings.HasPrefix(name, "t-") && strings.HasSuffix(name, "-a") && len(b.world.ruleset.sets[name].elems) > 0 {
+		for name := range b.world.Ruleset.Sets {
+			if strings.HasPrefix(name, "t-") && strings.HasSuffix(name, "-a") && len(b.world.Ruleset.Sets[name].Elems) > 0 {
 				table = name
 			}
 		}
-		for key := range b.world.ruleset.sets[mapClasses+"4"].elems {
+		for key := range b.world.Ruleset.Sets[mapClasses+"4"].Elems {
 			if a, ok := netip.AddrFromSlice([]byte(key)); ok {
 				class = a.String()
 			}
@@ -160,8 +161,8 @@ func TestRefusingKernel(t *testing.T) {
 
 type refusing struct{ kernel }
 
-func (*refusing) commit(*plan) error       { return errors.New("not today") }
-func (*refusing) slice(*hidden, int) error { return errors.New("not today") }
+func (*refusing) Commit(*nft.Plan) error        { return errors.New("not today") }
+func (*refusing) Slice(*nft.Backlog, int) error { return errors.New("not today") }
 
 // TestNoNft: nobody needs the command nft.
 func TestNoNft(t *testing.T) {

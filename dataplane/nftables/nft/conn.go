@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"encoding/binary"
@@ -13,27 +13,27 @@ import (
 type Count struct{ Packets, Bytes uint64 }
 
 // netlinkKernel is the kernel of a network namespace.
-type netlinkKernel struct {
+type Conn struct {
 	*socket
 	table Table
 	// piece is how large a transaction becomes where it may be cut; see writer.plan.
-	piece int
+	Piece int
 }
 
 // pieceSize keeps the time short for which one transaction holds up others'.
 const pieceSize = 4 << 20
 
-func newNetlinkKernel(t Table) (*netlinkKernel, error) {
+func Open(t Table) (*Conn, error) {
 	s, err := openSocket()
 	if err != nil {
 		return nil, err
 	}
-	return &netlinkKernel{socket: s, table: t, piece: min(pieceSize, s.room/2)}, nil
+	return &Conn{socket: s, table: t, Piece: min(pieceSize, s.room/2)}, nil
 }
 
 // renew opens the socket anew after an error, because answers to what failed
 // may still be on their way in the old one.
-func (k *netlinkKernel) renew(err error) error {
+func (k *Conn) renew(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -41,28 +41,28 @@ func (k *netlinkKernel) renew(err error) error {
 	if failed != nil {
 		return errors.Join(err, failed)
 	}
-	_ = k.socket.close()
+	_ = k.socket.Close()
 	k.socket = s
 	return err
 }
 
-func (k *netlinkKernel) commit(p *plan) error {
-	if p.remove && !k.mayHaveTable() {
+func (k *Conn) Commit(p *Plan) error {
+	if p.Remove && !k.mayHaveTable() {
 		return nil // no transaction, and so no news for whoever watches
 	}
-	w := writer{b: newBatch(&k.table), limit: k.piece, flush: k.socket.commit}
+	w := writer{b: newBatch(&k.table), limit: k.Piece, flush: k.socket.commit}
 	return k.renew(w.plan(p))
 }
 
 // putTimed adds elements to timed sets. One that is there has its whole time again.
-func (k *netlinkKernel) putTimed(list []elem) error { return k.changeTimed(list, true) }
+func (k *Conn) PutTimed(list []Elem) error { return k.changeTimed(list, true) }
 
 // dropTimed removes elements from timed sets. One that is not there is no error.
-func (k *netlinkKernel) dropTimed(list []elem) error { return k.changeTimed(list, false) }
+func (k *Conn) DropTimed(list []Elem) error { return k.changeTimed(list, false) }
 
 // changeTimed adds elements in any case: adding one that is there is no error, and
 // so removing it is none either; one that is added again has its time anew.
-func (k *netlinkKernel) changeTimed(list []elem, there bool) error {
+func (k *Conn) changeTimed(list []Elem, there bool) error {
 	w := writer{b: newBatch(&k.table), flush: k.socket.commit}
 	w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", list)
 	w.elems(unix.NFT_MSG_DELSETELEM, 0, "delete elements of set", list)
@@ -74,23 +74,23 @@ func (k *netlinkKernel) changeTimed(list []elem, there bool) error {
 }
 
 // mayHaveTable says whether the table is there, or that is not known.
-func (k *netlinkKernel) mayHaveTable() bool {
-	s := &snapshot{table: k.table}
+func (k *Conn) mayHaveTable() bool {
+	s := &Snapshot{table: k.table}
 	err := k.list(&k.table, unix.NFT_MSG_GETTABLE, func(*batch) {}, s.noteTable)
 	return k.renew(err) != nil || s.present
 }
 
-func (k *netlinkKernel) read(want *ruleset) (*snapshot, error) {
+func (k *Conn) Read(want *Ruleset) (*Snapshot, error) {
 	for try := 1; ; try++ {
 		s, err := k.snapshot(want)
-		if !errors.Is(err, errInterrupted) || try == 5 {
+		if !errors.Is(err, ErrInterrupted) || try == 5 {
 			return s, k.renew(err)
 		}
 	}
 }
 
-func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
-	s := &snapshot{table: k.table, chains: map[string][]string{}, bases: map[string]hook{}, sets: map[string]*set{}, counters: map[string]bool{}}
+func (k *Conn) snapshot(want *Ruleset) (*Snapshot, error) {
+	s := &Snapshot{table: k.table, chains: map[string][]string{}, bases: map[string]Hook{}, sets: map[string]*Set{}, counters: map[string]bool{}}
 	err := k.list(&k.table, unix.NFT_MSG_GETTABLE, func(*batch) {}, func(attrs []byte) error { return s.noteTable(attrs) })
 	if err != nil || !s.present {
 		return s, err
@@ -105,12 +105,12 @@ func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
 		return nil, fmt.Errorf("sets: %w", err)
 	}
 	for name, have := range s.sets {
-		w := want.sets[name]
+		w := want.Sets[name]
 		if w == nil || !have.sameKind(w) {
 			continue // elems stay nil: it goes, or is of another kind
 		}
 		if w.timed() {
-			have.elems = map[string]string{}
+			have.Elems = map[string]string{}
 			continue
 		}
 		if err := k.elements(have, w); err != nil {
@@ -144,7 +144,7 @@ func number(b []byte) uint32 {
 	return binary.BigEndian.Uint32(b)
 }
 
-func (s *snapshot) noteTable(attrs []byte) error {
+func (s *Snapshot) noteTable(attrs []byte) error {
 	var name string
 	var flags uint32
 	err := nested(attrs, func(kind uint16, v []byte) error {
@@ -162,9 +162,9 @@ func (s *snapshot) noteTable(attrs []byte) error {
 	return err
 }
 
-func (s *snapshot) noteChain(attrs []byte) error {
+func (s *Snapshot) noteChain(attrs []byte) error {
 	var table, name string
-	var at hook
+	var at Hook
 	base, policy := false, uint32(nfAccept)
 	err := nested(attrs, func(kind uint16, v []byte) error {
 		switch kind {
@@ -179,9 +179,9 @@ func (s *snapshot) noteChain(attrs []byte) error {
 			return nested(v, func(kind uint16, v []byte) error {
 				switch kind {
 				case unix.NFTA_HOOK_HOOKNUM:
-					at.name = hookName(number(v))
+					at.Name = hookName(number(v))
 				case unix.NFTA_HOOK_PRIORITY:
-					at.priority = int(int32(number(v)))
+					at.Priority = int(int32(number(v)))
 				}
 				return nil
 			})
@@ -194,7 +194,7 @@ func (s *snapshot) noteChain(attrs []byte) error {
 	s.chains[name] = []string{}
 	if base {
 		if policy != nfAccept {
-			at.name = "of another policy"
+			at.Name = "of another policy"
 		}
 		s.bases[name] = at
 	}
@@ -211,7 +211,7 @@ func hookName(n uint32) string {
 }
 
 // noteRule notes a rule's comment: that tells one rule from another.
-func (s *snapshot) noteRule(attrs []byte) error {
+func (s *Snapshot) noteRule(attrs []byte) error {
 	var chain, comment string
 	err := nested(attrs, func(kind uint16, v []byte) error {
 		switch kind {
@@ -228,13 +228,13 @@ func (s *snapshot) noteRule(attrs []byte) error {
 	return err
 }
 
-func (s *snapshot) noteSet(attrs []byte) error {
-	o := &set{}
+func (s *Snapshot) noteSet(attrs []byte) error {
+	o := &Set{}
 	var flags, keys, size, data uint32
 	err := nested(attrs, func(kind uint16, v []byte) error {
 		switch kind {
 		case unix.NFTA_SET_NAME:
-			o.name = text(v)
+			o.Name = text(v)
 		case unix.NFTA_SET_FLAGS:
 			flags = number(v)
 		case unix.NFTA_SET_KEY_TYPE:
@@ -249,27 +249,27 @@ func (s *snapshot) noteSet(attrs []byte) error {
 	if err != nil || flags&unix.NFT_SET_ANONYMOUS != 0 {
 		return err
 	}
-	o.interval = flags&unix.NFT_SET_INTERVAL != 0
+	o.Interval = flags&unix.NFT_SET_INTERVAL != 0
 	if flags&unix.NFT_SET_TIMEOUT != 0 {
-		o.timeout = 1 // of whatever length
+		o.Timeout = 1 // of whatever length
 	}
-	class, _ := keyType(typeClass)
-	o.verdicts = flags&unix.NFT_SET_MAP != 0 && data == unix.NFT_DATA_VERDICT
-	o.classes = flags&unix.NFT_SET_MAP != 0 && data == class
+	class, _ := keyType(TypeClass)
+	o.Verdicts = flags&unix.NFT_SET_MAP != 0 && data == unix.NFT_DATA_VERDICT
+	o.Classes = flags&unix.NFT_SET_MAP != 0 && data == class
 	const ours = unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP | unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
-	if o.types = typesOf(keys, int(size)); flags&^ours != 0 || flags&unix.NFT_SET_MAP != 0 && !o.verdicts && !o.classes {
-		o.types = unknownType
+	if o.Types = typesOf(keys, int(size)); flags&^ours != 0 || flags&unix.NFT_SET_MAP != 0 && !o.Verdicts && !o.Classes {
+		o.Types = unknownType
 	}
-	s.sets[o.name] = o
+	s.sets[o.Name] = o
 	return nil
 }
 
-func (k *netlinkKernel) counters() (map[string]Count, error) {
-	out, err := k.listCounters()
+func (k *Conn) Counters() (map[string]Count, error) {
+	out, err := k.ListCounters()
 	return out, k.renew(err)
 }
 
-func (k *netlinkKernel) listCounters() (map[string]Count, error) {
+func (k *Conn) ListCounters() (map[string]Count, error) {
 	out := map[string]Count{}
 	err := k.list(&k.table, unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
 		name, n, ok, err := counted(attrs)

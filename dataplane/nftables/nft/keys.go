@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"encoding/binary"
@@ -17,7 +17,7 @@ import (
 // it: fields one after the other, each padded to four bytes where there are
 // several; in interval sets the first and the last value, both included.
 
-func addrKey(a netip.Addr) string {
+func AddrKey(a netip.Addr) string {
 	if a.Is4() {
 		b := a.As4()
 		return string(b[:])
@@ -26,33 +26,33 @@ func addrKey(a netip.Addr) string {
 	return string(b[:])
 }
 
-func pairKey(a, b netip.Addr) string { return addrKey(a) + addrKey(b) }
+func PairKey(a, b netip.Addr) string { return AddrKey(a) + AddrKey(b) }
 
 // protocolKey is an address and a protocol.
-func protocolKey(a netip.Addr, p uint8) string {
-	return addrKey(a) + string([]byte{p, 0, 0, 0})
+func ProtocolKey(a netip.Addr, p uint8) string {
+	return AddrKey(a) + string([]byte{p, 0, 0, 0})
 }
 
 // servicePortKey is an address, a protocol and a port.
-func servicePortKey(a netip.Addr, p uint8, port uint16) string {
-	return addrKey(a) + string([]byte{p, 0, 0, 0, byte(port >> 8), byte(port), 0, 0})
+func ServicePortKey(a netip.Addr, p uint8, port uint16) string {
+	return AddrKey(a) + string([]byte{p, 0, 0, 0, byte(port >> 8), byte(port), 0, 0})
 }
 
 // typeClass is the type of classes' numbers. nft knows it as a traffic class,
 // which is what a packet's priority is to it.
-const typeClass = "classid"
+const TypeClass = "classid"
 
 // typeLink is the type of names of interfaces.
-const typeLink = "ifname"
+const TypeLink = "ifname"
 
 // linkKey is the name of an interface.
-func linkKey(name string) string { return string(ifname(name)) }
+func LinkKey(name string) string { return string(ifname(name)) }
 
 // linkAddrKey is an interface and an address.
-func linkAddrKey(name string, a netip.Addr) string { return linkKey(name) + addrKey(a) }
+func LinkAddrKey(name string, a netip.Addr) string { return LinkKey(name) + AddrKey(a) }
 
 // classKey is a class's number, in the order of bytes that the CPU has.
-func classKey(n uint32) string {
+func ClassKey(n uint32) string {
 	return string(binary.NativeEndian.AppendUint32(nil, n))
 }
 
@@ -65,16 +65,16 @@ func classText(key string) string {
 	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
 }
 
-func portKey(port uint16) string { return string([]byte{byte(port >> 8), byte(port)}) }
+func PortKey(port uint16) string { return string([]byte{byte(port >> 8), byte(port)}) }
 
-func portRangeKey(first, last uint16) string { return portKey(first) + portKey(last) }
+func PortRangeKey(first, last uint16) string { return PortKey(first) + PortKey(last) }
 
 // keyFields are the fields that keys have: nft's number of the type, by which
 // nft lists elements, and the size in bytes.
 var keyFields = map[string]struct {
 	number uint32
 	size   int
-}{"ipv4_addr": {7, 4}, typeLink: {41, 16}, "ipv6_addr": {8, 16}, "inet_proto": {12, 1}, "inet_service": {13, 2}, typeClass: {23, 4}}
+}{"ipv4_addr": {7, 4}, TypeLink: {41, 16}, "ipv6_addr": {8, 16}, "inet_proto": {12, 1}, "inet_service": {13, 2}, TypeClass: {23, 4}}
 
 // keyType returns the number of a type and its keys' size. nft puts the numbers
 // of several fields into one, six bits each.
@@ -112,20 +112,20 @@ func typesOf(number uint32, size int) string {
 const unknownType = "another"
 
 // keyText is a key as nft writes it.
-func (s *set) keyText(key string) string {
-	_, size := keyType(s.types)
-	if !s.interval {
-		return fieldsText(s.types, key)
+func (s *Set) keyText(key string) string {
+	_, size := keyType(s.Types)
+	if !s.Interval {
+		return fieldsText(s.Types, key)
 	}
 	if len(key) != 2*size {
 		return fmt.Sprintf("%x", key)
 	}
-	if s.types == "inet_service" {
-		return portText(port(key), port(key[size:]))
+	if s.Types == "inet_service" {
+		return PortText(port(key), port(key[size:]))
 	}
 	first, _ := netip.AddrFromSlice([]byte(key[:size]))
 	last, _ := netip.AddrFromSlice([]byte(key[size:]))
-	return addrRange{first, last}.text()
+	return Range{first, last}.String()
 }
 
 func fieldsText(types, key string) string {
@@ -137,10 +137,10 @@ func fieldsText(types, key string) string {
 		size := keyFields[t].size
 		switch t {
 		case "inet_proto":
-			out = append(out, protocolText(key[0]))
-		case typeClass:
+			out = append(out, ProtocolText(key[0]))
+		case TypeClass:
 			out = append(out, classText(key))
-		case typeLink:
+		case TypeLink:
 			out = append(out, strconv.Quote(strings.TrimRight(key[:size], "\x00")))
 		case "inet_service":
 			out = append(out, fmt.Sprint(port(key)))
@@ -168,7 +168,7 @@ var protocolNumbers = func() map[string]byte {
 }()
 
 // protocolText is a protocol as nft prints it where every nft knows its name, else its number.
-func protocolText(p uint8) string {
+func ProtocolText(p uint8) string {
 	if name := protocolNames[p]; name != "" {
 		return name
 	}
@@ -176,16 +176,16 @@ func protocolText(p uint8) string {
 }
 
 // addrRange is a range of addresses of one family, both ends included.
-type addrRange struct{ first, last netip.Addr }
+type Range struct{ First, Last netip.Addr }
 
-func (r addrRange) key() string { return addrKey(r.first) + addrKey(r.last) }
+func (r Range) Key() string { return AddrKey(r.First) + AddrKey(r.Last) }
 
 // text is the range as an address, a block or a range, whichever says it shortest.
-func (r addrRange) text() string {
-	if r.first == r.last {
-		return r.first.String()
+func (r Range) String() string {
+	if r.First == r.Last {
+		return r.First.String()
 	}
-	a, b, both := r.first.AsSlice(), r.last.AsSlice(), 0 // bits in which both begin
+	a, b, both := r.First.AsSlice(), r.Last.AsSlice(), 0 // bits in which both begin
 	for i := range a {
 		if a[i] != b[i] {
 			both = 8*i + bits.LeadingZeros8(a[i]^b[i])
@@ -194,25 +194,25 @@ func (r addrRange) text() string {
 	}
 	// A block begins where the bits that follow are 0, and so does what comes after it.
 	begins := func(a netip.Addr) bool { return !a.IsValid() || netip.PrefixFrom(a, both).Masked().Addr() == a }
-	if begins(r.first) && begins(r.last.Next()) {
-		return netip.PrefixFrom(r.first, both).String()
+	if begins(r.First) && begins(r.Last.Next()) {
+		return netip.PrefixFrom(r.First, both).String()
 	}
-	return r.first.String() + "-" + r.last.String()
+	return r.First.String() + "-" + r.Last.String()
 }
 
 // halves cuts in two a range of all addresses, which nft takes for no element.
-func (r addrRange) halves() []addrRange {
-	if !r.first.IsUnspecified() || r.last.Next().IsValid() {
-		return []addrRange{r}
+func (r Range) Halves() []Range {
+	if !r.First.IsUnspecified() || r.Last.Next().IsValid() {
+		return []Range{r}
 	}
-	b := r.last.AsSlice()
+	b := r.Last.AsSlice()
 	b[0] >>= 1
 	middle, _ := netip.AddrFromSlice(b)
-	return []addrRange{{r.first, middle}, {middle.Next(), r.last}}
+	return []Range{{r.First, middle}, {middle.Next(), r.Last}}
 }
 
 // portText is a range of ports as nft writes it.
-func portText(first, last uint16) string {
+func PortText(first, last uint16) string {
 	if first == last {
 		return fmt.Sprint(first)
 	}
@@ -220,7 +220,7 @@ func portText(first, last uint16) string {
 }
 
 // durationText is a time as nft writes it: 10m, not 10m0s.
-func durationText(d time.Duration) string {
+func DurationText(d time.Duration) string {
 	s := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {
 		if strings.HasSuffix(s, zero) {

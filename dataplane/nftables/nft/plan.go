@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"maps"
@@ -6,134 +6,134 @@ import (
 )
 
 // plan is what turns one ruleset into another. Lists are sorted.
-type plan struct {
-	remove      bool // the whole table, and no more
-	rebuild     bool // throw the whole table away first
-	newTable    bool
-	addCounters []*counter
-	addChains   []*chain
-	fillChains  []*chain // chains that are there: flush, then add the rules
-	addSets     []*set
-	delElems    []elem
-	addElems    []elem
-	delChains   []string
-	delSets     []*set
-	delCounters []string
+type Plan struct {
+	Remove      bool // the whole table, and no more
+	Rebuild     bool // throw the whole table away first
+	NewTable    bool
+	AddCounters []*Counter
+	AddChains   []*Chain
+	FillChains  []*Chain // chains that are there: flush, then add the rules
+	AddSets     []*Set
+	DelElems    []Elem
+	AddElems    []Elem
+	DelChains   []string
+	DelSets     []*Set
+	DelCounters []string
 }
 
 // elem is one element of a set.
-type elem struct {
-	set     *set
-	key     string
-	verdict string
+type Elem struct {
+	Set     *Set
+	Key     string
+	Verdict string
 }
 
 // String names an element for logs and tests: its set, its key as nft writes it, and
 // what it leads to.
-func (e elem) String() string {
-	text := e.set.name + " " + e.set.keyText(e.key)
+func (e Elem) String() string {
+	text := e.Set.Name + " " + e.Set.keyText(e.Key)
 	switch {
-	case e.set.classes:
-		return text + " : " + classText(e.verdict)
-	case e.verdict != "":
-		return text + " : " + e.verdict
+	case e.Set.Classes:
+		return text + " : " + classText(e.Verdict)
+	case e.Verdict != "":
+		return text + " : " + e.Verdict
 	}
 	return text
 }
 
-func (p *plan) empty() bool {
-	return !p.rebuild && !p.newTable && !p.structural() && len(p.delElems)+len(p.addElems) == 0
+func (p *Plan) Empty() bool {
+	return !p.Rebuild && !p.NewTable && !p.Structural() && len(p.DelElems)+len(p.AddElems) == 0
 }
 
 // structural says whether more changes than elements of sets that are there.
-func (p *plan) structural() bool {
-	return p.rebuild || p.newTable || len(p.addCounters)+len(p.addChains)+len(p.fillChains)+len(p.addSets)+
-		len(p.delChains)+len(p.delSets)+len(p.delCounters) > 0
+func (p *Plan) Structural() bool {
+	return p.Rebuild || p.NewTable || len(p.AddCounters)+len(p.AddChains)+len(p.FillChains)+len(p.AddSets)+
+		len(p.DelChains)+len(p.DelSets)+len(p.DelCounters) > 0
 }
 
 // shows reports whether packets see something of a plan.
-func (p *plan) shows() bool {
-	return p.rebuild || p.newTable || len(p.delElems)+len(p.addElems)+len(p.fillChains) > 0 ||
-		slices.ContainsFunc(p.addChains, func(c *chain) bool { return c.hook != nil })
+func (p *Plan) Shows() bool {
+	return p.Rebuild || p.NewTable || len(p.DelElems)+len(p.AddElems)+len(p.FillChains) > 0 ||
+		slices.ContainsFunc(p.AddChains, func(c *Chain) bool { return c.Hook != nil })
 }
 
 // plan returns what has been touched since the last settle and is not as it was.
-func (r *ruleset) plan() *plan {
-	p := &plan{}
+func (r *Ruleset) Plan() *Plan {
+	p := &Plan{}
 	for _, name := range sortedKeys(r.touchedCounters) {
-		old, now := r.touchedCounters[name], r.counters[name]
+		old, now := r.touchedCounters[name], r.Counters[name]
 		switch {
 		case old == nil && now != nil:
-			p.addCounters = append(p.addCounters, now)
+			p.AddCounters = append(p.AddCounters, now)
 		case old != nil && now == nil:
-			p.delCounters = append(p.delCounters, name)
+			p.DelCounters = append(p.DelCounters, name)
 		}
 	}
 	for _, name := range sortedKeys(r.touchedChains) {
-		old, now := r.touchedChains[name], r.chains[name]
+		old, now := r.touchedChains[name], r.Chains[name]
 		p.chain(name, old, now)
 	}
 	for _, name := range sortedKeys(r.touchedSets) {
-		old, now := r.touchedSets[name], r.sets[name]
+		old, now := r.touchedSets[name], r.Sets[name]
 		p.set(old, now)
 	}
 	for _, name := range sortedKeys(r.touchedElems) {
-		s := r.sets[name]
+		s := r.Sets[name]
 		if _, whole := r.touchedSets[name]; whole || s == nil {
 			continue
 		}
 		for _, key := range slices.Sorted(maps.Keys(r.touchedElems[name])) {
 			old := r.touchedElems[name][key]
-			now, is := s.elems[key]
+			now, is := s.Elems[key]
 			p.elem(s, key, old, now, is)
 		}
 	}
 	return p
 }
 
-func (p *plan) chain(name string, old, now *chain) {
+func (p *Plan) chain(name string, old, now *Chain) {
 	switch {
 	case now == nil && old == nil:
-	case now == nil && old.hook != nil: // base chains stay, empty
-		p.fillChains = append(p.fillChains, &chain{name: name, hook: old.hook, comment: old.comment})
+	case now == nil && old.Hook != nil: // base chains stay, empty
+		p.FillChains = append(p.FillChains, &Chain{Name: name, Hook: old.Hook, Comment: old.Comment})
 	case now == nil:
-		p.delChains = append(p.delChains, name)
+		p.DelChains = append(p.DelChains, name)
 	case old == nil:
-		p.addChains = append(p.addChains, now)
-	case !slices.Equal(old.rules, now.rules):
-		p.fillChains = append(p.fillChains, now)
+		p.AddChains = append(p.AddChains, now)
+	case !slices.Equal(old.Rules, now.Rules):
+		p.FillChains = append(p.FillChains, now)
 	}
 }
 
-func (p *plan) set(old, now *set) {
+func (p *Plan) set(old, now *Set) {
 	switch {
 	case now == nil && old == nil:
 	case now == nil:
-		p.delSets = append(p.delSets, old)
+		p.DelSets = append(p.DelSets, old)
 	case old == nil:
-		p.addSets = append(p.addSets, now)
+		p.AddSets = append(p.AddSets, now)
 	default: // dropped and added again in one change
-		for _, key := range sortedKeys(old.elems) {
-			if _, stays := now.elems[key]; !stays {
-				p.delElems = append(p.delElems, elem{now, key, old.elems[key]})
+		for _, key := range sortedKeys(old.Elems) {
+			if _, stays := now.Elems[key]; !stays {
+				p.DelElems = append(p.DelElems, Elem{now, key, old.Elems[key]})
 			}
 		}
-		for _, key := range sortedKeys(now.elems) {
-			was, ok := old.elems[key]
+		for _, key := range sortedKeys(now.Elems) {
+			was, ok := old.Elems[key]
 			var before *string
 			if ok {
 				before = &was
 			}
-			p.elem(now, key, before, now.elems[key], true)
+			p.elem(now, key, before, now.Elems[key], true)
 		}
 	}
 }
 
-func (p *plan) elem(s *set, key string, old *string, now string, is bool) {
+func (p *Plan) elem(s *Set, key string, old *string, now string, is bool) {
 	if old != nil && (!is || *old != now) {
-		p.delElems = append(p.delElems, elem{s, key, *old})
+		p.DelElems = append(p.DelElems, Elem{s, key, *old})
 	}
 	if is && (old == nil || *old != now) {
-		p.addElems = append(p.addElems, elem{s, key, now})
+		p.AddElems = append(p.AddElems, Elem{s, key, now})
 	}
 }

@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"fmt"
@@ -9,17 +9,17 @@ import (
 
 // String is the ruleset in nft's language, as nft -f reads it: the same text for
 // the same contents.
-func (r *ruleset) String() string {
+func (r *Ruleset) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "table %s %s {\n%s\n", r.table.Family, r.table.Name, commentLine("\t", r.table.Comment))
-	for _, name := range sortedKeys(r.counters) {
-		fmt.Fprintf(&b, "\tcounter %s {\n%s\t}\n\n", name, commentLine("\t\t", r.counters[name].comment))
+	for _, name := range sortedKeys(r.Counters) {
+		fmt.Fprintf(&b, "\tcounter %s {\n%s\t}\n\n", name, commentLine("\t\t", r.Counters[name].Comment))
 	}
-	for _, name := range sortedKeys(r.sets) {
-		r.sets[name].print(&b)
+	for _, name := range sortedKeys(r.Sets) {
+		r.Sets[name].print(&b)
 	}
-	for _, name := range sortedKeys(r.chains) {
-		r.chains[name].print(&b)
+	for _, name := range sortedKeys(r.Chains) {
+		r.Chains[name].print(&b)
 	}
 	return strings.TrimSuffix(b.String(), "\n") + "}\n"
 }
@@ -31,27 +31,27 @@ func commentLine(indent, s string) string {
 	return indent + "comment \"" + naming.Plain(s, maxComment) + "\"\n"
 }
 
-func (s *set) print(b *strings.Builder) {
-	kind, types := "set", s.types
+func (s *Set) print(b *strings.Builder) {
+	kind, types := "set", s.Types
 	switch {
-	case s.verdicts:
+	case s.Verdicts:
 		kind, types = "map", types+" : verdict"
-	case s.classes:
-		kind, types = "map", types+" : "+typeClass
+	case s.Classes:
+		kind, types = "map", types+" : "+TypeClass
 	}
-	fmt.Fprintf(b, "\t%s %s {\n\t\ttype %s\n", kind, s.name, types)
-	if s.interval {
+	fmt.Fprintf(b, "\t%s %s {\n\t\ttype %s\n", kind, s.Name, types)
+	if s.Interval {
 		b.WriteString("\t\tflags interval\n")
 	}
 	if s.timed() {
-		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %s\n", s.size, durationText(s.timeout))
+		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %s\n", s.Size, DurationText(s.Timeout))
 	}
-	b.WriteString(commentLine("\t\t", s.comment))
-	if len(s.elems) > 0 {
+	b.WriteString(commentLine("\t\t", s.Comment))
+	if len(s.Elems) > 0 {
 		b.WriteString("\t\telements = {\n")
-		for _, k := range sortedKeys(s.elems) {
+		for _, k := range sortedKeys(s.Elems) {
 			text := s.keyText(k)
-			if v := s.elems[k]; s.classes {
+			if v := s.Elems[k]; s.Classes {
 				text += " : " + classText(v)
 			} else if v != "" {
 				text += " : " + v
@@ -63,15 +63,15 @@ func (s *set) print(b *strings.Builder) {
 	b.WriteString("\t}\n\n")
 }
 
-func (c *chain) print(b *strings.Builder) {
-	fmt.Fprintf(b, "\tchain %s {\n%s", c.name, commentLine("\t\t", c.comment))
-	if c.hook != nil {
-		fmt.Fprintf(b, "\t\ttype filter hook %s priority %d; policy accept;\n", c.hook.name, c.hook.priority)
+func (c *Chain) print(b *strings.Builder) {
+	fmt.Fprintf(b, "\tchain %s {\n%s", c.Name, commentLine("\t\t", c.Comment))
+	if c.Hook != nil {
+		fmt.Fprintf(b, "\t\ttype filter hook %s priority %d; policy accept;\n", c.Hook.Name, c.Hook.Priority)
 	}
-	for _, r := range c.rules {
-		b.WriteString("\t\t" + r.text)
-		if r.comment != "" {
-			fmt.Fprintf(b, " comment \"%s\"", naming.Plain(r.comment, maxRuleComment))
+	for _, r := range c.Rules {
+		b.WriteString("\t\t" + r.Text)
+		if r.Comment != "" {
+			fmt.Fprintf(b, " comment \"%s\"", naming.Plain(r.Comment, maxRuleComment))
 		}
 		b.WriteString("\n")
 	}
@@ -90,10 +90,10 @@ const (
 
 // tagged is the comment that a rule bears in the kernel: what it is for people,
 // and a tag by which a changed rule is known without reading it.
-func (r rule) tagged() string {
-	tag := "#" + naming.Hash(r.text)[:tagLen]
-	if r.comment == "" {
+func (r Rule) tagged() string {
+	tag := "#" + naming.Hash(r.Text)[:tagLen]
+	if r.Comment == "" {
 		return tag
 	}
-	return naming.Plain(r.comment, maxRuleComment) + " " + tag
+	return naming.Plain(r.Comment, maxRuleComment) + " " + tag
 }

@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"maps"
@@ -8,73 +8,73 @@ import (
 
 // ruleset is what the table holds, by name. Whoever changes it through its
 // methods leaves a trace in touched, from which a plan is made.
-type ruleset struct {
+type Ruleset struct {
 	table    Table
-	chains   map[string]*chain
-	sets     map[string]*set
-	counters map[string]*counter
+	Chains   map[string]*Chain
+	Sets     map[string]*Set
+	Counters map[string]*Counter
 
 	// touched is what has changed since the last plan, with what was there
 	// before: nil where there was nothing.
-	touchedChains   map[string]*chain
-	touchedSets     map[string]*set
+	touchedChains   map[string]*Chain
+	touchedSets     map[string]*Set
 	touchedElems    map[string]map[string]*string
-	touchedCounters map[string]*counter
+	touchedCounters map[string]*Counter
 }
 
 // chain is a chain and its rules. Immutable once in a ruleset.
-type chain struct {
-	name    string
-	comment string
-	hook    *hook // of base chains
-	rules   []rule
+type Chain struct {
+	Name    string
+	Comment string
+	Hook    *Hook // of base chains
+	Rules   []Rule
 }
 
 // hook is where a base chain is attached.
-type hook struct {
-	name     string
-	priority int
+type Hook struct {
+	Name     string
+	Priority int
 }
 
 // rule is one rule: what nft reads, and its comment.
-type rule struct {
-	text    string
-	comment string
+type Rule struct {
+	Text    string
+	Comment string
 }
 
 // set is a set, or a map of verdicts or of classes. elems leads from keys
 // (keys.go) to verdicts as nft writes them or to the kernel's bytes of classes;
 // to nothing in sets.
-type set struct {
-	name     string
-	comment  string
-	types    string // of keys, as in "ipv4_addr . inet_proto"
-	interval bool
-	verdicts bool
-	classes  bool
+type Set struct {
+	Name     string
+	Comment  string
+	Types    string // of keys, as in "ipv4_addr . inet_proto"
+	Interval bool
+	Verdicts bool
+	Classes  bool
 	// timeout is not 0 where elements go by themselves so long after they were last
 	// put; packets may put some, and size is how many there may be. Such elements are
 	// no part of a ruleset.
-	timeout time.Duration
-	size    uint32
-	elems   map[string]string
+	Timeout time.Duration
+	Size    uint32
+	Elems   map[string]string
 }
 
 // counter is a named counter.
-type counter struct {
-	name, comment string
+type Counter struct {
+	Name, Comment string
 }
 
-func newRuleset(t Table) *ruleset {
-	r := &ruleset{table: t, chains: map[string]*chain{}, sets: map[string]*set{}, counters: map[string]*counter{}}
-	r.settle()
+func NewRuleset(t Table) *Ruleset {
+	r := &Ruleset{table: t, Chains: map[string]*Chain{}, Sets: map[string]*Set{}, Counters: map[string]*Counter{}}
+	r.Settle()
 	return r
 }
 
 // settle forgets what was touched.
-func (r *ruleset) settle() {
-	r.touchedChains, r.touchedSets = map[string]*chain{}, map[string]*set{}
-	r.touchedElems, r.touchedCounters = map[string]map[string]*string{}, map[string]*counter{}
+func (r *Ruleset) Settle() {
+	r.touchedChains, r.touchedSets = map[string]*Chain{}, map[string]*Set{}
+	r.touchedElems, r.touchedCounters = map[string]map[string]*string{}, map[string]*Counter{}
 }
 
 func touch[T any](touched map[string]*T, name string, before *T) {
@@ -84,80 +84,80 @@ func touch[T any](touched map[string]*T, name string, before *T) {
 }
 
 // putChain adds or replaces a chain.
-func (r *ruleset) putChain(c *chain) {
-	old := r.chains[c.name]
+func (r *Ruleset) PutChain(c *Chain) {
+	old := r.Chains[c.Name]
 	if old != nil && old.equal(c) {
 		return
 	}
-	touch(r.touchedChains, c.name, old)
-	r.chains[c.name] = c
+	touch(r.touchedChains, c.Name, old)
+	r.Chains[c.Name] = c
 }
 
-func (r *ruleset) dropChain(name string) {
-	if old := r.chains[name]; old != nil {
+func (r *Ruleset) DropChain(name string) {
+	if old := r.Chains[name]; old != nil {
 		touch(r.touchedChains, name, old)
-		delete(r.chains, name)
+		delete(r.Chains, name)
 	}
 }
 
 // addSet adds a set with its elements. It must not be there.
-func (r *ruleset) addSet(s *set) {
-	touch(r.touchedSets, s.name, nil)
-	if s.elems == nil {
-		s.elems = map[string]string{}
+func (r *Ruleset) AddSet(s *Set) {
+	touch(r.touchedSets, s.Name, nil)
+	if s.Elems == nil {
+		s.Elems = map[string]string{}
 	}
-	r.sets[s.name] = s
+	r.Sets[s.Name] = s
 }
 
-func (r *ruleset) dropSet(name string) {
-	old := r.sets[name]
+func (r *Ruleset) DropSet(name string) {
+	old := r.Sets[name]
 	if old == nil {
 		return
 	}
 	for k, before := range r.touchedElems[name] { // what the kernel still holds
 		if before == nil {
-			delete(old.elems, k)
+			delete(old.Elems, k)
 		} else {
-			old.elems[k] = *before
+			old.Elems[k] = *before
 		}
 	}
 	delete(r.touchedElems, name)
 	touch(r.touchedSets, name, old)
-	delete(r.sets, name)
+	delete(r.Sets, name)
 }
 
 // putElem gives a set an element, or a map another verdict for a key.
-func (r *ruleset) putElem(name, key, verdict string) {
-	s := r.sets[name]
-	old, was := s.elems[key]
+func (r *Ruleset) PutElem(name, key, verdict string) {
+	s := r.Sets[name]
+	old, was := s.Elems[key]
 	if was && old == verdict {
 		return
 	}
 	r.touchElem(name, key, old, was)
-	s.elems[key] = verdict
+	s.Elems[key] = verdict
 }
 
-func (r *ruleset) dropElem(name, key string) {
-	s := r.sets[name]
-	if old, was := s.elems[key]; was {
+func (r *Ruleset) DropElem(name, key string) {
+	s := r.Sets[name]
+	if old, was := s.Elems[key]; was {
 		r.touchElem(name, key, old, true)
-		delete(s.elems, key)
+		delete(s.Elems, key)
 	}
 }
 
 // setElems makes a set hold these elements and no others.
-func (r *ruleset) setElems(name string, elems map[string]string) {
-	for k := range r.sets[name].elems {
+func (r *Ruleset) SetElems(name string, elems map[string]string) {
+	for k := range r.Sets[name].Elems {
 		if _, stays := elems[k]; !stays {
-			r.dropElem(name, k)
+			r.DropElem(name, k)
 		}
 	}
 	for k, v := range elems {
-		r.putElem(name, k, v)
+		r.PutElem(name, k, v)
 	}
 }
 
-func (r *ruleset) touchElem(name, key, old string, was bool) {
+func (r *Ruleset) touchElem(name, key, old string, was bool) {
 	elems := r.touchedElems[name]
 	if elems == nil {
 		elems = map[string]*string{}
@@ -172,53 +172,53 @@ func (r *ruleset) touchElem(name, key, old string, was bool) {
 	}
 }
 
-func (r *ruleset) addCounter(c *counter) {
-	touch(r.touchedCounters, c.name, r.counters[c.name])
-	r.counters[c.name] = c
+func (r *Ruleset) AddCounter(c *Counter) {
+	touch(r.touchedCounters, c.Name, r.Counters[c.Name])
+	r.Counters[c.Name] = c
 }
 
-func (r *ruleset) dropCounter(name string) {
-	if old := r.counters[name]; old != nil {
+func (r *Ruleset) DropCounter(name string) {
+	if old := r.Counters[name]; old != nil {
 		touch(r.touchedCounters, name, old)
-		delete(r.counters, name)
+		delete(r.Counters, name)
 	}
 }
 
-func (c *chain) equal(o *chain) bool {
-	return c.comment == o.comment && (c.hook == nil) == (o.hook == nil) && (c.hook == nil || *c.hook == *o.hook) &&
-		slices.Equal(c.rules, o.rules)
+func (c *Chain) equal(o *Chain) bool {
+	return c.Comment == o.Comment && (c.Hook == nil) == (o.Hook == nil) && (c.Hook == nil || *c.Hook == *o.Hook) &&
+		slices.Equal(c.Rules, o.Rules)
 }
 
 // sameKind says whether two sets of one name differ at most in their elements.
-func (s *set) sameKind(o *set) bool {
-	return s.types == o.types && s.interval == o.interval && s.verdicts == o.verdicts && s.classes == o.classes && s.timed() == o.timed()
+func (s *Set) sameKind(o *Set) bool {
+	return s.Types == o.Types && s.Interval == o.Interval && s.Verdicts == o.Verdicts && s.Classes == o.Classes && s.timed() == o.timed()
 }
 
 // timed reports whether elements of the set go by time.
-func (s *set) timed() bool { return s.timeout > 0 }
+func (s *Set) timed() bool { return s.Timeout > 0 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
 // inherit makes what has changed since another ruleset count as touched, as if
 // this one had been made of it.
-func (r *ruleset) inherit(old *ruleset) {
-	r.settle()
-	for name, c := range old.chains {
+func (r *Ruleset) Inherit(old *Ruleset) {
+	r.Settle()
+	for name, c := range old.Chains {
 		touch(r.touchedChains, name, c)
 	}
-	for name := range r.chains {
-		touch(r.touchedChains, name, old.chains[name])
+	for name := range r.Chains {
+		touch(r.touchedChains, name, old.Chains[name])
 	}
-	for name, s := range old.sets {
+	for name, s := range old.Sets {
 		touch(r.touchedSets, name, s)
 	}
-	for name := range r.sets {
-		touch(r.touchedSets, name, old.sets[name])
+	for name := range r.Sets {
+		touch(r.touchedSets, name, old.Sets[name])
 	}
-	for name, c := range old.counters {
+	for name, c := range old.Counters {
 		touch(r.touchedCounters, name, c)
 	}
-	for name := range r.counters {
-		touch(r.touchedCounters, name, old.counters[name])
+	for name := range r.Counters {
+		touch(r.touchedCounters, name, old.Counters[name])
 	}
 }

@@ -1,106 +1,106 @@
-package nftables
+package nft
 
 import (
 	"slices"
 )
 
 // snapshot is what the kernel holds, as far as it matters for what it should hold.
-type snapshot struct {
+type Snapshot struct {
 	table   Table
 	present bool
 	// chains leads to the comments of rules, in order; bases to the hooks of base chains.
 	chains   map[string][]string
-	bases    map[string]hook
-	sets     map[string]*set
+	bases    map[string]Hook
+	sets     map[string]*Set
 	counters map[string]bool
 	// broken is true if the table itself is not as it should be.
 	broken bool
 }
 
 // plan returns what makes the kernel hold a ruleset.
-func (s *snapshot) plan(want *ruleset) *plan {
+func (s *Snapshot) Plan(want *Ruleset) *Plan {
 	if s.broken {
-		return rebuild(want)
+		return Rebuild(want)
 	}
-	p := &plan{newTable: !s.present}
-	for _, name := range sortedKeys(want.counters) {
+	p := &Plan{NewTable: !s.present}
+	for _, name := range sortedKeys(want.Counters) {
 		if !s.counters[name] {
-			p.addCounters = append(p.addCounters, want.counters[name])
+			p.AddCounters = append(p.AddCounters, want.Counters[name])
 		}
 	}
 	for _, name := range sortedKeys(s.counters) {
-		if want.counters[name] == nil {
-			p.delCounters = append(p.delCounters, name)
+		if want.Counters[name] == nil {
+			p.DelCounters = append(p.DelCounters, name)
 		}
 	}
-	for _, name := range sortedKeys(want.chains) {
-		c := want.chains[name]
+	for _, name := range sortedKeys(want.Chains) {
+		c := want.Chains[name]
 		rules, ok := s.chains[name]
 		if ok && !s.sameHook(c) {
-			return rebuild(want)
+			return Rebuild(want)
 		}
 		switch {
 		case !ok:
-			p.addChains = append(p.addChains, c)
+			p.AddChains = append(p.AddChains, c)
 		case !slices.Equal(rules, c.comments()):
-			p.fillChains = append(p.fillChains, c)
+			p.FillChains = append(p.FillChains, c)
 		}
 	}
 	for _, name := range sortedKeys(s.chains) {
-		if want.chains[name] != nil {
+		if want.Chains[name] != nil {
 			continue
 		}
 		if h, ok := s.bases[name]; ok && s.table.base(name) {
 			if len(s.chains[name]) > 0 {
-				p.fillChains = append(p.fillChains, &chain{name: name, hook: &h})
+				p.FillChains = append(p.FillChains, &Chain{Name: name, Hook: &h})
 			}
 			continue
 		}
-		p.delChains = append(p.delChains, name)
+		p.DelChains = append(p.DelChains, name)
 	}
-	for _, name := range sortedKeys(want.sets) {
-		now, old := want.sets[name], s.sets[name]
+	for _, name := range sortedKeys(want.Sets) {
+		now, old := want.Sets[name], s.sets[name]
 		switch {
 		case old == nil:
-			p.addSets = append(p.addSets, now)
-		case old.elems == nil:
-			return rebuild(want)
+			p.AddSets = append(p.AddSets, now)
+		case old.Elems == nil:
+			return Rebuild(want)
 		default:
 			p.set(old, now)
 		}
 	}
 	for _, name := range sortedKeys(s.sets) {
-		if want.sets[name] == nil {
-			p.delSets = append(p.delSets, s.sets[name])
+		if want.Sets[name] == nil {
+			p.DelSets = append(p.DelSets, s.sets[name])
 		}
 	}
 	return p
 }
 
-func (s *snapshot) sameHook(c *chain) bool {
-	h, base := s.bases[c.name]
-	return base == (c.hook != nil) && (!base || h == *c.hook)
+func (s *Snapshot) sameHook(c *Chain) bool {
+	h, base := s.bases[c.Name]
+	return base == (c.Hook != nil) && (!base || h == *c.Hook)
 }
 
-func (c *chain) comments() []string {
-	out := make([]string, len(c.rules))
-	for i, r := range c.rules {
+func (c *Chain) comments() []string {
+	out := make([]string, len(c.Rules))
+	for i, r := range c.Rules {
 		out[i] = r.tagged()
 	}
 	return out
 }
 
 // rebuild is the plan that throws the table away and makes it anew, at once.
-func rebuild(want *ruleset) *plan {
-	p := &plan{rebuild: true}
-	for _, name := range sortedKeys(want.counters) {
-		p.addCounters = append(p.addCounters, want.counters[name])
+func Rebuild(want *Ruleset) *Plan {
+	p := &Plan{Rebuild: true}
+	for _, name := range sortedKeys(want.Counters) {
+		p.AddCounters = append(p.AddCounters, want.Counters[name])
 	}
-	for _, name := range sortedKeys(want.chains) {
-		p.addChains = append(p.addChains, want.chains[name])
+	for _, name := range sortedKeys(want.Chains) {
+		p.AddChains = append(p.AddChains, want.Chains[name])
 	}
-	for _, name := range sortedKeys(want.sets) {
-		p.addSets = append(p.addSets, want.sets[name])
+	for _, name := range sortedKeys(want.Sets) {
+		p.AddSets = append(p.AddSets, want.Sets[name])
 	}
 	return p
 }
