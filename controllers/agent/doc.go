@@ -4,9 +4,10 @@
 //	Source ──→ queue ──→ convert ──→ index.Index ──→ dataplane.Compiler ──→ dataplane.Backend
 //	                                      └───────────────────────────────→ conntrack.Find
 //
-// A [Source] delivers objects: from a folder ([Folder]) or from a cluster. One
-// goroutine, [Agent.Run], does all the rest. Objects that arrive while it is at
-// work wait in the queue and become one transaction afterwards or, where they are
+// A [Source] delivers objects: from a cluster (controllers/cluster) or from a
+// folder (controllers/folder).
+// One goroutine, [Agent.Run], does all the rest. Objects that arrive while it is at work
+// wait in the queue and become one transaction afterwards or, where they are
 // much, some rounds that are fair by writer (queue.go). Pods with large policies wait
 // for what a round means for them, one group after the other, and the backend prepares
 // it in small transactions while others' changes go on (late.go).
