@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
-	"github.com/tierwall/tierwall/test/lab"
 	"github.com/tierwall/tierwall/test/worlds"
 )
 
