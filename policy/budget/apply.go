@@ -25,14 +25,14 @@ type Excess struct {
 
 // Instead describes what holds of the policy.
 func (e *Excess) Instead() string {
-	text := "it denies all that it governs"
+	text := "it denies everything that it governs"
 	switch {
 	case e.Narrowed:
-		text = "it keeps its previous version until an agent starts anew, and pods selected newly are denied"
+		text = "it keeps its previous version until an agent restarts, and newly selected pods are denied"
 	case e.Same:
-		text = "it is in force until an agent starts anew, and denies all that it governs then"
+		text = "it is in force until an agent restarts, and denies everything that it governs then"
 	case e.Kept:
-		text = "it keeps its previous version until an agent starts anew, and denies all that it governs then"
+		text = "it keeps its previous version until an agent restarts, and denies everything that it governs then"
 	}
 	if e.Counted {
 		text += " once budgets are enforced"
@@ -42,7 +42,7 @@ func (e *Excess) Instead() string {
 
 // Reason says by how much its namespace is past the budget.
 func (e *Excess) Reason() string {
-	return fmt.Sprintf(Past+" of namespace %s: its policies and NetworkSets have %d, and may have %d", e.Ref.Namespace, e.Sum, e.Limit)
+	return fmt.Sprintf(Past+" of namespace %s: its policies and NetworkSets have %d, of at most %d", e.Ref.Namespace, e.Sum, e.Limit)
 }
 
 // Over returns the policies of an index, which is flushed, that are past the budget of their namespace, by

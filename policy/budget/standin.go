@@ -23,7 +23,7 @@ func IsCompanion(r model.Ref) bool { return strings.HasSuffix(r.Name, companionS
 // StandIn is what is enforced in the place of a policy past its budget. Where a version
 // of it is in force (kept), that stays, and if the two do not govern the same, beside it a
 // policy that denies what only the new one governs; else beside is nil. Where none is
-// (kept is nil), it denies all that it governs.
+// (kept is nil), it denies everything that it governs.
 func StandIn(wanted, kept *model.Policy) (put, beside *model.Policy) {
 	if kept == nil {
 		put = DenyAll(wanted)
@@ -41,10 +41,10 @@ func StandIn(wanted, kept *model.Policy) (put, beside *model.Policy) {
 
 // What holds instead of a policy past its budget on a node, as its agent reports it.
 const (
-	HoldsSame     = "the same, until the agent starts anew: then deny all that it governs"
+	HoldsSame     = "the same, until the agent restarts: then deny everything that it governs"
 	HoldsNarrowed = "its previous version, and deny what that does not govern"
 	HoldsPrevious = "its previous version"
-	HoldsDenial   = "deny all that it governs"
+	HoldsDenial   = "deny everything that it governs"
 )
 
 // IsStandIn reports whether a policy is what StandIn makes. As it is written one that has

@@ -154,9 +154,9 @@ func (s *Settings) MarkBits() (accepted, early uint32) {
 
 // Logging is how agents write of the packets that Log rules match.
 type Logging struct {
-	// RatePerRule is the number of lines a second and rule; 0 means none.
+	// RatePerRule is the number of lines per second and rule; 0 means none.
 	RatePerRule int
-	// RatePerNode is the number of lines a second of all rules together, at least 1.
+	// RatePerNode is the number of lines per second of all rules together, at least 1.
 	RatePerNode int
 	// Text lines instead of JSON.
 	Text bool

@@ -120,5 +120,5 @@ func ParseProtocol(s string) (Protocol, error) {
 	if n, err := strconv.ParseUint(s, 10, 16); err == nil && n >= 1 && n <= 255 {
 		return Protocol(n), nil
 	}
-	return 0, fmt.Errorf("%q is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", s)
+	return 0, fmt.Errorf("unsupported protocol %q: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", s)
 }
