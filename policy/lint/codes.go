@@ -7,67 +7,67 @@ import (
 	"github.com/tierwall/tierwall/policy/nearest"
 )
 
-// IgnoreAnnotation lists the codes of the findings that are deliberate for the annotated
-// object and not reported for it, separated by commas.
+// IgnoreAnnotation on an object names the codes of findings that are meant to be so and
+// are not reported of it, separated by commas.
 const IgnoreAnnotation = "tierwall.io/lint-ignore"
 
 // Code is a kind of finding.
 type Code struct {
 	Name string
-	// Summary describes such findings in a few words.
+	// Summary says in a few words what such findings tell of.
 	Summary string
 }
 
 // Codes are all kinds of findings, by name.
 var Codes = []Code{
-	{CodeAddressClash, "several pods share an address"},
-	{CodeBypassesNative, "an earlier Allow or Pass overrides native NetworkPolicies"},
-	{CodeDeniesEverything, "a policy denies all traffic of all endpoints"},
+	{CodeAddressClash, "several pods have the same address"},
+	{CodeBypassesNative, "a rule before the native policies takes effect in their place"},
+	{CodeDeniesEverything, "a policy denies all traffic of every endpoint"},
 	{CodeDuplicateInterface, "two host endpoints name the same interface"},
 	{CodeDuplicateOrder, "policies of equal order contradict each other"},
 	{CodeEmptySet, "a network set has no addresses"},
-	{CodeExpectedIPsDisagree, "expectedIPs are not the addresses of the interface"},
-	{CodeFailsafeOverlap, "failsafe ports overrule a rule"},
-	{CodeGuardNotEnforced, "a guard only counts packets, or is off"},
+	{CodeExpectedIPsDisagree, "expectedIPs are not addresses of the interface"},
+	{CodeFailsafeOverlap, "failsafe ports override a rule"},
+	{CodeGuardNotEnforced, "a guard only counts, or is off"},
 	{CodeHostDeniesAll, "a host endpoint denies everything but failsafe ports"},
 	{CodeHostUnknownAddresses, "no address of a host endpoint is known"},
-	{CodeInvalid, "part of an object is invalid or suspicious"},
-	{CodeMissingTier, "the tier of a policy does not exist"},
-	{CodeNamespacedSet, "a setting decides whether a rule of a global policy matches NetworkSets"},
-	{CodeUnknownPort, "no endpoint has a port with this name"},
-	{CodeNeverMatches, "a rule can never match"},
-	{CodeNoDNS, "pods cannot reach their DNS servers"},
-	{CodePeerMatchesNothing, "no endpoint or network set matches the peer of a rule"},
-	{CodePolicyTooLarge, "the policies of a namespace exceed its budget"},
+	{CodeInvalid, "a part of an object cannot be understood, or looks wrong"},
+	{CodeMissingTier, "a policy's tier does not exist"},
+	{CodeNamespacedSet, "whether a global rule counts NetworkSets of namespaces depends on a setting"},
+	{CodeUnknownPort, "no endpoint has a port with the name"},
+	{CodeNeverMatches, "a rule can match nothing"},
+	{CodeNoDNS, "pods may not resolve names"},
+	{CodePeerMatchesNothing, "a rule's peer matches nothing"},
+	{CodePolicyTooLarge, "a policy is past the budget of its namespace"},
 	{CodeReplaced, "another object takes precedence"},
 	{CodeSelectsNothing, "a policy selects no endpoint"},
-	{CodeServiceAddress, "a block covers only cluster addresses of Services, which policies never see"},
-	{CodeServicePort, "a rule names the port of a Service instead of the port of its endpoints"},
+	{CodeServiceAddress, "a block holds cluster addresses of Services only, which policies do not see"},
+	{CodeServicePort, "a rule has a Service's port instead of its endpoints' port"},
 	{CodeShadowedPolicy, "earlier rules decide everything that a policy matches"},
 	{CodeShadowedRule, "earlier rules decide everything that a rule matches"},
-	{CodeSkipped, "an object is skipped"},
-	{CodeTranslated, "how an object of another system is interpreted"},
-	{CodeTunnelsClosed, "a host endpoint blocks tunnels between nodes"},
-	{CodeUnknownField, "a field is unknown"},
+	{CodeSkipped, "an object is not read"},
+	{CodeTranslated, "how a foreign object is read"},
+	{CodeTunnelsClosed, "a host endpoint closes tunnels between nodes"},
+	{CodeUnknownField, "a field is not known"},
 	{CodeUnknownService, "a rule names a Service that does not exist"},
 	{CodeUnknownServiceAccount, "a rule names a service account that does not exist"},
-	{CodeUnreadable, "a file holds something that an API server would reject"},
-	{CodeUntrackedReplies, "replies to traffic that an untracked rule allows are denied"},
-	{CodeUntrackedWildcard, "an untracked policy also applies to packets of pods"},
-	{CodeUntranslated, "part of an object of another system has no exact equivalent"},
-	{CodeWildcardDeniesDNS, "a policy of a host endpoint * denies DNS queries of pods"},
-	{CodeWildcardMeetsPods, "a policy of a host endpoint * denies packets of pods"},
+	{CodeUnreadable, "a file is not a manifest that an API server would accept"},
+	{CodeUntrackedReplies, "replies to what an untracked rule allows are denied"},
+	{CodeUntrackedWildcard, "an untracked policy applies to pods' packets"},
+	{CodeUntranslated, "a part of a foreign object has no exact equivalent"},
+	{CodeWildcardDeniesDNS, "a policy of a host endpoint * denies pods' DNS"},
+	{CodeWildcardMeetsPods, "a policy of a host endpoint * denies pods' packets"},
 }
 
 // ParseCodes reads a list of codes that are separated by commas and may be ignored.
-// refused is the reason why another one is not; empty if there is none.
+// refused says of the others why they are not taken; it is empty if there are none.
 func ParseCodes(text string) (codes []string, refused string) {
 	for word := range strings.SplitSeq(text, ",") {
 		word = strings.TrimSpace(word)
 		switch {
 		case word == "":
 		case word == CodeInvalid || word == CodeUnreadable:
-			refused = "findings with code " + word + " cannot be ignored: correct the object instead"
+			refused = "findings of code " + word + " cannot be ignored: fix what they name"
 		case slices.ContainsFunc(Codes, func(c Code) bool { return c.Name == word }):
 			codes = append(codes, word)
 		default:

@@ -15,17 +15,17 @@ func (l *linter) guardsNotEnforced() {
 		name  model.GuardName
 		finds string
 	}{
-		{model.GuardSourceName, "packets with the source address of a pod that they do not come from"},
-		{model.GuardLinkName, "packets of pods from addresses that the API does not list, and router advertisements of pods,"},
+		{model.GuardSourceName, "packets with a pod's address from elsewhere"},
+		{model.GuardLinkName, "packets of pods with addresses that the API does not list, and their router advertisements,"},
 		{model.GuardEncapsulationName, "packets of pods to the tunnels of cluster nodes"},
 		{model.GuardWildcardName, `packets of pods that policies of host endpoints "*" deny`},
 	} {
 		f := Finding{Code: CodeGuardNotEnforced, Object: settingsRef, Field: g.name.Setting()}
 		switch l.ix.Settings().Guards.Of(g.name) {
 		case model.GuardCount:
-			f.Severity, f.Message = Info, fmt.Sprintf("only counts: %s still pass; Enforce drops them", g.finds)
+			f.Severity, f.Message = Info, fmt.Sprintf("only counts: %s pass; Enforce drops them", g.finds)
 		case model.GuardOff:
-			f.Severity, f.Message = Warning, fmt.Sprintf("is off: %s pass and are not counted", g.finds)
+			f.Severity, f.Message = Warning, fmt.Sprintf("is off: %s pass, and nothing counts them", g.finds)
 		default:
 			continue
 		}

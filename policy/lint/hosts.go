@@ -82,13 +82,13 @@ func (l *linter) deniesAll(r model.Ref, eff *index.Effective) {
 		chains []index.Chain
 		word   string
 	}{
-		{model.Ingress, []index.Chain{eff.Ingress, eff.UntrackedIngress, eff.PreDNAT}, "into"},
-		{model.Egress, []index.Chain{eff.Egress, eff.UntrackedEgress}, "out of"},
+		{model.Ingress, []index.Chain{eff.Ingress, eff.UntrackedIngress, eff.PreDNAT}, "to"},
+		{model.Egress, []index.Chain{eff.Egress, eff.UntrackedEgress}, "from"},
 	} {
 		if !opens(d.chains...) {
 			l.add(Finding{
 				Severity: Warning, Code: CodeHostDeniesAll, Object: r, Field: "spec.defaultAction",
-				Message: fmt.Sprintf("the default action is Deny and no policy allows any %s traffic: only the failsafe ports get %s the host", d.dir, d.word),
+				Message: fmt.Sprintf("the default action is Deny and no policy allows any %s: only failsafe ports get %s the host", d.dir, d.word),
 			})
 		}
 	}
@@ -160,11 +160,11 @@ func failsafeFinding(k ruleKey, rule *index.Rule, rest, overlaps packets.Space) 
 	named := rule.Match.Destination.Ports != nil
 	switch action := rule.Action; {
 	case action == model.Deny && rest.IsEmpty():
-		f.Severity, f.Message = Warning, fmt.Sprintf("has no effect on hosts: %s is always allowed by the %s failsafe ports", overlaps, list)
+		f.Severity, f.Message = Warning, fmt.Sprintf("denies nothing of a host: %s is open by the %s failsafe ports", overlaps, list)
 	case action == model.Deny && named:
-		f.Severity, f.Message = Warning, fmt.Sprintf("does not deny %s on hosts: it is always allowed by the %s failsafe ports", overlaps, list)
+		f.Severity, f.Message = Warning, fmt.Sprintf("does not close %s of a host: open by the %s failsafe ports", overlaps, list)
 	case action == model.Allow && rest.IsEmpty():
-		f.Severity, f.Message = Info, fmt.Sprintf("has no effect on hosts: %s is always allowed by the %s failsafe ports", overlaps, list)
+		f.Severity, f.Message = Info, fmt.Sprintf("opens nothing of a host: %s is open by the %s failsafe ports anyway", overlaps, list)
 	default:
 		return Finding{}, false // rules over all ports overlap in the nature of things
 	}
@@ -241,12 +241,12 @@ func (l *linter) untracked() {
 	for _, k := range order {
 		l.add(Finding{
 			Severity: Warning, Code: CodeUntrackedReplies, Object: k.policy, Field: ruleField(k.dir, k.index),
-			Message: fmt.Sprintf("replies to the traffic it allows (%s) are denied: untracked connections need a rule for replies, too", found[k]),
+			Message: fmt.Sprintf("replies to what it allows (%s) are denied: connections that are not tracked need a rule for the replies", found[k]),
 		})
 	}
 }
 
-// deniedBy says whether a connection is denied by the policy of a host.
+// deniedBy reports whether a connection is denied by the policy of a host.
 func deniedBy(d *model.Decision, host *packets.Party) bool {
 	for _, v := range d.Stages {
 		if v.Action == model.Deny {

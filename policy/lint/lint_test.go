@@ -210,7 +210,7 @@ func TestRunIsDeterministic(t *testing.T) {
 		}
 		for i, line := range strings.Split(first, "\n") {
 			if line != "" && strings.Count(first, line+"\n") > 1 {
-				t.Fatalf("seed %d: line %d is there twice: %s", seed, i, line)
+				t.Fatalf("seed %d: line duplicate value %d: %s", seed, i, line)
 			}
 		}
 	}

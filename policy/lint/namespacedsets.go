@@ -52,10 +52,10 @@ func (l *linter) leftOut(p *model.Policy, r *model.Rule, field string, s *select
 	}
 	if l.ix.Settings().NamespacedSetsEverywhere {
 		f.Severity = Warning
-		f.Message = fmt.Sprintf("matches %s, because namespacedSets is Everywhere: anyone who may write NetworkSets in any namespace can widen it. With Selected the rule ignores these sets and %s; name their namespaces with a namespaceSelector",
+		f.Message = fmt.Sprintf("matches %s, so anyone who may write NetworkSets in any namespace can widen it, because namespacedSets is Everywhere; with Selected the rule no longer counts them and %s: name the namespaces by a namespaceSelector",
 			some(sets), withoutSets(r.Action, not))
 	} else {
-		f.Message = fmt.Sprintf("ignores %s: a rule of a global policy matches NetworkSets only with a namespaceSelector that names their namespaces", some(sets))
+		f.Message = fmt.Sprintf("does not count %s: a global rule counts NetworkSets only if it names their namespaces by a namespaceSelector", some(sets))
 	}
 	l.add(f)
 }

@@ -227,7 +227,7 @@ func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
 				delete(by, k)
 			}
 		}
-		l.report(p, CodeShadowedPolicy, "", "no rule of it decides anything: all are hidden by ", by, same, structural)
+		l.report(p, CodeShadowedPolicy, "", "none of its rules decides anything: all are hidden by ", by, same, structural)
 		return
 	}
 	for _, h := range found {
@@ -235,7 +235,7 @@ func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
 	}
 }
 
-// sameEffect says whether all that hides a rule does what the rule does.
+// sameEffect reports whether all that hides a rule does what the rule does.
 func (f *fate) sameEffect() bool {
 	for _, at := range f.by {
 		if at.action != f.action {
@@ -290,6 +290,6 @@ func (l *linter) unmatched(p *model.Policy, dir model.Direction, g *ruleGroup) {
 	}
 	l.add(Finding{
 		Severity: Warning, Code: CodeNeverMatches, Object: p.Ref, Field: ruleField(dir, g.index),
-		Message: "never matches: no packet between a selected endpoint and any peer meets all of its criteria",
+		Message: "matches nothing: no packet between an endpoint that the policy selects and any peer matches all of its criteria",
 	})
 }

@@ -83,7 +83,7 @@ func contradiction(m *model.Match) string {
 	case m.Never:
 		return ""
 	case packets.Static(m).IsEmpty():
-		return "its protocols, ports and types exclude each other"
+		return "its protocols, ports and types contradict each other"
 	}
 	var families []uint8
 	for _, v := range []uint8{4, 6} {
@@ -99,18 +99,18 @@ func contradiction(m *model.Match) string {
 		}
 	}
 	if len(families) == 1 && packets.Static(m).Intersect(packets.Family(families[0])).IsEmpty() {
-		return fmt.Sprintf("%s does not exist in IPv%d", m.Protocol, families[0])
+		return fmt.Sprintf("there is no %s in IPv%d", m.Protocol, families[0])
 	}
 	for _, side := range []struct {
 		name string
 		peer *model.Peer
 	}{{"source", &m.Source}, {"destination", &m.Destination}} {
 		if s := side.peer.Selector; s != nil && s.MatchesNothing() {
-			return fmt.Sprintf("the conditions of the %s selectors exclude each other", side.name)
+			return fmt.Sprintf("the conditions of the %s selectors contradict each other", side.name)
 		}
 		if side.peer.Nets == nil {
 			if coversAll(side.peer.NotNets, families) {
-				return fmt.Sprintf("the %s notNets exclude all addresses", side.name)
+				return fmt.Sprintf("the %s notNets are all addresses", side.name)
 			}
 			continue
 		}
@@ -205,13 +205,13 @@ func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets 
 	if s := resolved.Selector; s != nil && s.Len() == 0 && !unknown {
 		l.add(Finding{
 			Severity: Warning, Code: CodePeerMatchesNothing, Object: p.Ref, Field: field,
-			Message: fmt.Sprintf("no endpoint and no network set matches %s: the rule matches nothing", readable(s.String())),
+			Message: fmt.Sprintf("no endpoint and no network set matches %s", readable(s.String())),
 		})
 	}
 	if s := resolved.Service; s != nil && s.Len() == 0 {
 		l.add(Finding{
 			Severity: Warning, Code: CodePeerMatchesNothing, Object: p.Ref, Field: field,
-			Message: fmt.Sprintf("Service/%s/%s has no endpoints: the rule matches nothing", peer.Service.Namespace, peer.Service.Name),
+			Message: fmt.Sprintf("Service/%s/%s has no endpoints", peer.Service.Namespace, peer.Service.Name),
 		})
 	}
 	l.ports(p, dir, r, resolved, peer, field, far)
@@ -254,7 +254,7 @@ func (l *linter) ports(p *model.Policy, dir model.Direction, r *model.Rule, reso
 	}
 }
 
-// selects says whether an address is of an endpoint that a policy selects.
+// selects reports whether an address is of an endpoint that a policy selects.
 func (l *linter) selects(p model.Ref, a netip.Addr) bool {
 	party := l.e.Party(a)
 	owner := l.ix.Owner(a)
@@ -285,8 +285,8 @@ func sideField(p *model.Policy, dir model.Direction, r *model.Rule, far bool) st
 	return field
 }
 
-// accounts reports service accounts that a selector requires by name and that do not
-// exist, and whether there were any.
+// accounts reports service accounts that a selector requires by name and
+// nobody is, and reports whether there were any.
 func (l *linter) accounts(p *model.Policy, field string, s *selector.Selector) (found bool) {
 	var names, namespaces []string
 	for _, c := range s.Constraints() {
@@ -306,7 +306,7 @@ func (l *linter) accounts(p *model.Policy, field string, s *selector.Selector) (
 			found = true
 			l.add(Finding{
 				Severity: Warning, Code: CodeUnknownServiceAccount, Object: p.Ref, Field: field,
-				Message: fmt.Sprintf("there is no service account %q%s, and no pod runs as it", name, where),
+				Message: fmt.Sprintf("there is no service account %q%s, and no pod runs as one", name, where),
 			})
 		}
 	}
@@ -331,7 +331,7 @@ func (l *linter) accountExists(name string, namespaces []string) bool {
 	return false
 }
 
-// hasSlice says whether any EndpointSlice belongs to a Service.
+// hasSlice reports whether any EndpointSlice belongs to a Service.
 func (l *linter) hasSlice(s model.ServiceRef) bool {
 	for _, p := range l.resolved {
 		for _, dir := range directions {

@@ -174,7 +174,7 @@ func (l *linter) collectChains() {
 	}
 }
 
-// endOfTier says whether the tiers' default actions count in a chain.
+// endOfTier reports whether the tiers' default actions count in a chain.
 func (c *ownChain) endOfTier() bool { return c.Default != model.NoAction }
 
 // missingTiers reports policies whose tier does not exist.
@@ -191,7 +191,7 @@ func (l *linter) missingTiers() {
 		if missing[p.Tier] {
 			l.add(Finding{
 				Severity: Error, Code: CodeMissingTier, Object: p.Ref, Field: "spec.tier",
-				Message: fmt.Sprintf("tier %q does not exist: the policy is evaluated after all existing tiers, in a tier that denies by default%s", p.Tier, nearest.Clause(p.Tier, there)),
+				Message: fmt.Sprintf("tier %q does not exist: the policy is evaluated after all tiers, in a tier of its own that denies by default%s", p.Tier, nearest.Clause(p.Tier, there)),
 				Related: []Related{{Object: model.Ref{Kind: model.KindTier, Name: p.Tier}}},
 			})
 		}
@@ -202,7 +202,7 @@ func (l *linter) missingTiers() {
 func (l *linter) emptySets() {
 	for _, r := range l.ix.NetworkSets() {
 		if len(l.ix.NetworkSet(r)) == 0 {
-			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: it adds nothing to the rules that select it"})
+			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: it matches nothing in rules that select it"})
 		}
 	}
 }

@@ -61,14 +61,14 @@ func (l *linter) deniesEverything() {
 		for _, dir := range directions {
 			if governs(p, dir) && !open[tierDir{p.Tier, dir}] {
 				if what != "" {
-					what += " and "
+					what += " or "
 				}
 				what += dir.String()
 			}
 		}
 		if what != "" {
 			l.add(Finding{Severity: Warning, Code: CodeDeniesEverything, Object: p.Ref, Field: "spec", Message: fmt.Sprintf(
-				"selects every pod and host endpoint, and no rule in tier %s allows or passes %s traffic: all of it is denied, also that of system pods; narrow the policy with a selector or types", p.Tier, what)})
+				"selects every pod and host endpoint, and nothing in tier %s allows or passes any %s: all of it is denied, even for the cluster's own pods; set a selector and types to narrow the policy down", p.Tier, what)})
 		}
 	}
 }
@@ -112,7 +112,7 @@ func bypass(p *model.Policy, dir model.Direction, r *model.Rule, all bool, skipp
 		f.Severity, what = Info, "what it matches"
 	}
 	if r.Action == model.Pass {
-		f.Message = fmt.Sprintf("passes %s to the next tier: native policies have order %d in this tier, so they no longer apply to it", what, model.NativeOrder)
+		f.Message = fmt.Sprintf("passes %s on to the next tier, so native policies, which are in this tier with order %d, no longer apply to it", what, model.NativeOrder)
 	} else {
 		f.Message = fmt.Sprintf("allows %s before native policies are evaluated: they no longer apply", what)
 	}
@@ -159,12 +159,12 @@ func (l *linter) closedByTier() {
 		}
 	}
 	for _, k := range order {
-		word := "into"
+		word := "to"
 		if k.dir == model.Egress {
-			word = "out of"
+			word = "from"
 		}
 		l.add(Finding{Severity: Warning, Code: CodeHostDeniesAll, Object: k.policy, Message: fmt.Sprintf(
-			"tier %s denies by default for %s, and no policy allows or passes %s traffic: only the failsafe ports get %s the host",
+			"tier %s ends with Deny for %s, and no policy allows or passes any %s: only failsafe ports get %s the host",
 			tiers[k], some(hosts[k]), k.dir, word)})
 	}
 }

@@ -278,10 +278,10 @@ func (w *wildcards) report(mode model.Guard) {
 			f.Field = "spec.applyOnForward"
 		}
 		traffic := d.traffic.Describe(d.family)
-		f.Message = fmt.Sprintf("%s packets of local pods%s: %s of %s, because %s also guards the interfaces of pods", verb, when, traffic, some(d.pods), some(d.hosts))
+		f.Message = fmt.Sprintf("%s packets of local pods%s: %s of %s; %s guards the interfaces of pods too", verb, when, traffic, some(d.pods), some(d.hosts))
 		if k.service != (model.Ref{}) {
 			f.Severity, f.Code = Warning, CodeWildcardDeniesDNS
-			f.Message = fmt.Sprintf("%s queries of local pods to %s (%s, %s)%s: %s cannot resolve names, because %s also guards the interfaces of pods",
+			f.Message = fmt.Sprintf("%s what local pods send to %s (%s, %s)%s: %s cannot resolve names; %s guards the interfaces of pods too",
 				verb, k.service, some(d.addrs), traffic, when, some(d.pods), some(d.hosts))
 		}
 		w.add(f)
