@@ -8,8 +8,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // world is two nodes with a pod web and a pod db on the first, a pod far on the
