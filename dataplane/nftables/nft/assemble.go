@@ -15,11 +15,10 @@ import (
 // language but just what this package writes; whatever else is an error, and a
 // test holds what nft makes of a text to what is made of it here.
 
-// assembler reads one rule's text.
+// assembler reads one rule's text, and writes what it comes to.
 type assembler struct {
-	b    *batch
-	text string // what is left of it
-	err  error
+	words
+	b *batch
 	// What the rule is known to be about: nft asks for the family of addresses and
 	// the protocol of ICMP types first, where nothing before in the rule has.
 	family, protocol byte
@@ -29,7 +28,7 @@ type assembler struct {
 // assemble writes the expressions of a rule into a batch, as the list of them
 // that a rule has.
 func (b *batch) assemble(text string) error {
-	a := assembler{b: b, text: text}
+	a := assembler{b: b, words: words{text: text}}
 	at := b.nest(unix.NFTA_RULE_EXPRESSIONS)
 	for a.text != "" && a.err == nil {
 		a.statement()
@@ -41,60 +40,66 @@ func (b *batch) assemble(text string) error {
 	return nil
 }
 
-func (a *assembler) fail(format string, args ...any) {
-	if a.err == nil {
-		a.err = fmt.Errorf(format, args...)
+// words are what is left of a text, and what was wrong with it first.
+type words struct {
+	text string
+	err  error
+}
+
+func (w *words) fail(format string, args ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf(format, args...)
 	}
 }
 
 // next takes a word, or what stands between quotes or parentheses.
-func (a *assembler) next() string {
-	if a.text == "" {
-		a.fail("it ends too early")
+func (w *words) next() string {
+	if w.text == "" {
+		w.fail("it ends too early")
 		return ""
 	}
 	var word string
-	switch a.text[0] {
+	switch w.text[0] {
 	case '"':
-		i := strings.IndexByte(a.text[1:], '"')
+		i := strings.IndexByte(w.text[1:], '"')
 		if i < 0 {
-			a.fail("a quote is missing")
+			w.fail("a quote is missing")
 			return ""
 		}
-		word, a.text = a.text[1:i+1], a.text[i+2:]
-		a.text = strings.TrimPrefix(a.text, " ")
+		word, w.text = w.text[1:i+1], w.text[i+2:]
+		w.text = strings.TrimPrefix(w.text, " ")
 	case '(':
-		word, a.text, _ = strings.Cut(a.text[1:], ")")
-		a.text = strings.TrimPrefix(a.text, " ")
+		word, w.text, _ = strings.Cut(w.text[1:], ")")
+		w.text = strings.TrimPrefix(w.text, " ")
 	default:
-		word, a.text, _ = strings.Cut(a.text, " ")
+		word, w.text, _ = strings.Cut(w.text, " ")
 	}
 	return word
 }
 
 // skip takes a word if it is next.
-func (a *assembler) skip(word string) bool {
-	rest, ok := strings.CutPrefix(a.text, word)
+func (w *words) skip(word string) bool {
+	rest, ok := strings.CutPrefix(w.text, word)
 	if !ok || rest != "" && rest[0] != ' ' {
 		return false
 	}
-	a.text = strings.TrimPrefix(rest, " ")
+	w.text = strings.TrimPrefix(rest, " ")
 	return true
 }
 
-func (a *assembler) expect(words ...string) {
-	for _, w := range words {
-		if !a.skip(w) {
-			a.fail("%q is missing at %q", w, a.text)
+func (w *words) expect(list ...string) {
+	for _, word := range list {
+		if !w.skip(word) {
+			w.fail("%q is missing at %q", word, w.text)
 		}
 	}
 }
 
 // number reads a number below a limit, in C's spelling.
-func (a *assembler) number(word string, bits int) uint64 {
+func (w *words) number(word string, bits int) uint64 {
 	n, err := strconv.ParseUint(word, 0, bits)
 	if err != nil {
-		a.fail("%q is not a number of %d bits", word, bits)
+		w.fail("%q is not a number of %d bits", word, bits)
 	}
 	return n
 }
