@@ -10,8 +10,8 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nftables/nft"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
-	"github.com/tierwall/tierwall/test/lab"
 	"github.com/tierwall/tierwall/test/worlds"
 )
 

@@ -10,9 +10,9 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // TestClassIsTakenOff sends packets through a classed table, and holds their

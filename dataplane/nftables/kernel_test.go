@@ -11,7 +11,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nftables/nft"
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/test/worlds"
 )
 

@@ -11,7 +11,7 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane/nftables/nft"
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/test/worlds"
 )
 

@@ -1,4 +1,4 @@
-package agent
+package folder
 
 import (
 	"bytes"
@@ -18,66 +18,67 @@ import (
 	"k8s.io/utils/clock"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/controllers/manifests"
 )
 
-// FolderOptions of a Folder. Dir is needed; of the others the zero value means
-// the default that is named.
-type FolderOptions struct {
-	// Dir is the folder; its manifests, also those of folders below it, are the objects.
+// Options of a Source. Dir is required; a zero value of the others selects the
+// default that their comment names.
+type Options struct {
+	// Dir is the folder. The objects are those of its manifests and of the manifests
+	// of folders below it.
 	Dir string
-	// Node is what host endpoints that name no node are on, and the name of the
-	// node that is added if no file defines it. Empty: neither.
+	// Node is the node of host endpoints that name none, and the name of the node
+	// that is added if no file defines it. Empty: host endpoints stay as they are,
+	// and no node is added.
 	Node string
-	// HostAddrs says the addresses of the node that is added; see HostAddrs. Nil:
-	// none is added.
+	// HostAddrs returns the addresses of the node that is added, as [HostAddrs] does.
+	// Nil: no node is added.
 	HostAddrs func() ([]netip.Addr, error)
-	// StateDir is where the last good content of each file is kept, so that a file
-	// that is broken when the agent starts counts as it last did. Empty: nowhere.
+	// StateDir is the folder that keeps the last good content of each file, so that
+	// a file that is broken when the agent starts has the meaning that it last had.
+	// Empty: nothing is kept.
 	StateDir string
 	// Settle is how long the folder must be quiet before it is read; default 50 ms.
 	Settle time.Duration
-	// Reread is how often the folder is read although nothing seems to have
-	// happened; default 1 min.
+	// Reread is how often the folder is read without a notice of a change; default
+	// 1 min.
 	Reread time.Duration
 	// Clock; nil: the real one.
 	Clock clock.Clock
-	// Log; nil: none.
+	// Log; nil: nothing is logged.
 	Log *slog.Logger
 }
 
-// Folder is the Source of a host without a cluster: it says what the manifests
-// of a folder say, whenever they change.
-//
-// A file that does not parse, or that is suddenly empty, counts as it last did,
-// and is reported. The same object in two files counts as the first of them (by
-// path) says, and is reported. If the folder itself cannot be read everything
-// stays as it is. Objects of other systems are translated file by file.
-type Folder struct {
-	opts  FolderOptions
+// Source delivers the objects of a folder. See New and Run.
+type Source struct {
+	opts  Options
 	clock clock.Clock
 	log   *slog.Logger
-	files map[string]*folderFile
+	files map[string]*file
 	known objectSet
-	said  string // the last report
+	// reported is the text of the last report.
+	reported string
 }
 
-// folderFile is one file as it was last read.
-type folderFile struct {
+var _ agent.Source = (*Source)(nil)
+
+// file is one file as it was last read.
+type file struct {
 	data []byte
-	// good is the last content that could be read; nil: never.
+	// good is the last content that could be read; nil: none could.
 	good *manifests.Result
 	err  error
 }
 
-// maxSettles bounds the wait for a folder that does not come to rest, in Settles.
+// maxSettles bounds the wait for a folder that keeps changing, in Options.Settle.
 const maxSettles = 10
 
 // missingRetry is how soon a folder that cannot be read is tried again.
 const missingRetry = 2 * time.Second
 
-// NewFolder returns the Source of a folder.
-func NewFolder(o FolderOptions) *Folder {
+// New returns the Source of a folder. It reads nothing until Run.
+func New(o Options) *Source {
 	if o.Settle <= 0 {
 		o.Settle = 50 * time.Millisecond
 	}
@@ -90,16 +91,16 @@ func NewFolder(o FolderOptions) *Folder {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Folder{opts: o, clock: o.Clock, log: o.Log, files: map[string]*folderFile{}, known: objectSet{}}
+	return &Source{opts: o, clock: o.Clock, log: o.Log, files: map[string]*file{}, known: objectSet{}}
 }
 
-// Run implements Source.
-func (f *Folder) Run(ctx context.Context, to Sink) error {
+// Run implements agent.Source.
+func (f *Source) Run(ctx context.Context, to agent.Sink) error {
 	w, err := fsnotify.NewWatcher()
 	var events <-chan fsnotify.Event
 	var failures <-chan error
 	if err != nil {
-		// Reading now and then has to do.
+		// Reading at intervals is enough.
 		f.log.Warn("folder cannot be watched", "folder", f.opts.Dir, "error", err, "readEvery", f.opts.Reread)
 	} else {
 		defer func() { _ = w.Close() }()
@@ -145,16 +146,16 @@ func (f *Folder) Run(ctx context.Context, to Sink) error {
 	}
 }
 
-// watch watches the folder and those below it. Folders that are watched already
-// stay so; those that are gone are forgotten by the watcher itself.
-func (f *Folder) watch(w *fsnotify.Watcher) {
+// watch watches the folder and the folders below it. Folders that are watched already
+// stay watched; the watcher itself drops those that are gone.
+func (f *Source) watch(w *fsnotify.Watcher) {
 	if w == nil {
 		return
 	}
 	_ = filepath.WalkDir(f.opts.Dir+string(filepath.Separator), func(path string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
-			return nil // reading will say so
+			return nil // reading reports it
 		case !d.IsDir():
 			return nil
 		case strings.HasPrefix(d.Name(), ".") && filepath.Clean(path) != filepath.Clean(f.opts.Dir):
@@ -167,50 +168,51 @@ func (f *Folder) watch(w *fsnotify.Watcher) {
 	})
 }
 
-// reconcile reads what has changed and delivers it; false if the folder cannot be read.
-func (f *Folder) reconcile(to Sink) bool {
+// reconcile reads the files that have changed and delivers their objects. It reports
+// whether the folder could be read.
+func (f *Source) reconcile(to agent.Sink) bool {
 	paths, err := manifests.FindFiles(f.opts.Dir)
 	if err != nil {
-		f.tell(to, []error{err})
+		f.report(to, []error{err})
 		return false
 	}
 	var errs []error
-	files := make(map[string]*folderFile, len(paths))
+	files := make(map[string]*file, len(paths))
 	for _, path := range paths {
-		file := f.read(path)
-		files[path] = file
-		if file.err != nil {
-			errs = append(errs, file.err)
+		now := f.read(path)
+		files[path] = now
+		if now.err != nil {
+			errs = append(errs, now.err)
 		}
 	}
 	f.files = files
 	objects, more := f.merge(paths)
 	errs = append(errs, more...)
 	to.Update(f.known.update(objects))
-	f.tell(to, errs)
+	f.report(to, errs)
 	return true
 }
 
-// tell reports what is wrong, if that is news.
-func (f *Folder) tell(to Sink, errs []error) {
+// report passes errors on, unless they are those of the last report.
+func (f *Source) report(to agent.Sink, errs []error) {
 	text := ""
 	if err := errors.Join(errs...); err != nil {
 		text = err.Error()
 	}
-	if text != f.said {
-		f.said = text
+	if text != f.reported {
+		f.reported = text
 		to.Report(errs...)
 	}
 }
 
-// read reads a file unless it is as it was.
-func (f *Folder) read(path string) *folderFile {
+// read reads a file, unless its content is as it was.
+func (f *Source) read(path string) *file {
 	before := f.files[path]
 	data, err := readLimited(path)
 	if before != nil && before.data != nil && err == nil && bytes.Equal(data, before.data) {
 		return before
 	}
-	now := &folderFile{data: data}
+	now := &file{data: data}
 	if before != nil {
 		now.good = before.good
 	} else if f.opts.StateDir != "" {
@@ -220,7 +222,7 @@ func (f *Folder) read(path string) *folderFile {
 	case err != nil:
 		now.data = nil // read it again next time
 	case len(data) == 0 && now.good != nil && len(now.good.Objects) > 0:
-		// Most likely somebody is just writing it.
+		// Most likely it is being written.
 		err = &manifests.Error{File: path, Message: "is empty"}
 	case blank(data):
 		now.good = &manifests.Result{}
@@ -262,7 +264,8 @@ func readLimited(path string) ([]byte, error) {
 	return append([]byte{}, data...), nil // not nil even if empty
 }
 
-// blank says whether a file holds comments and separators only: no objects, on purpose.
+// blank reports whether a file holds comments and separators only: it has no objects on
+// purpose.
 func blank(data []byte) bool {
 	for line := range strings.Lines(string(data)) {
 		line = strings.TrimSpace(line)
@@ -273,8 +276,8 @@ func blank(data []byte) bool {
 	return true
 }
 
-// adopt gives host endpoints that name no node this one.
-func (f *Folder) adopt(r *manifests.Result) {
+// adopt puts host endpoints that name no node on this one.
+func (f *Source) adopt(r *manifests.Result) {
 	if f.opts.Node == "" {
 		return
 	}

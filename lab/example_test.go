@@ -8,8 +8,8 @@ import (
 	"net/netip"
 	"strings"
 
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 func Example() {

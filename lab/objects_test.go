@@ -106,7 +106,7 @@ var _ = Describe("FromObjects", func() {
 	})
 
 	It("builds the sample world and every pod reaches every pod", func() {
-		r, err := manifests.Load([]string{"../../config/samples"}, manifests.Options{})
+		r, err := manifests.Load([]string{"../config/samples"}, manifests.Options{})
 		Expect(err).NotTo(HaveOccurred())
 		r.Complete()
 		var objects []runtime.Object

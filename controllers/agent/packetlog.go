@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net/netip"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -33,23 +32,23 @@ type Namer interface {
 }
 
 const (
-	// logWindow is the time in which a rule has its lines.
-	logWindow = time.Second
 	// logRetry is the pause before a source of packets that has failed is tried again.
 	logRetry = time.Minute
-	// lossPause is the least time between two lines that tell of lost packets.
-	lossPause = 10 * time.Second
 	// nameMany prefixes are remembered, waitMany packets wait for the name of their rule.
 	nameMany = 10_000
 	waitMany = 1_000
 )
 
-// packetLog writes lines of the packets that Log rules match. A goroutine of its
-// own does all of it, so that neither a slow reader of lines nor a slow
-// transaction waits for the other.
+// packetLog writes lines of the packets that Log rules match. A goroutine of its own, run,
+// does all of it, so that neither a slow reader of lines nor a slow transaction waits for
+// the other. Another one, read, waits for packets.
 //
-// Rules have names that only the backend knows, and the backend is Run's alone:
-// the packets of a prefix that is new wait for Run to answer, others pass them.
+// Rules have names that only the backend knows, and the backend is Run's alone: the
+// packets of a prefix that is new wait until Run's goroutine has answered
+// (Agent.nameRule); others pass them.
+//
+// Files: packetlog.go (from a packet to the name of its rule), logwindow.go (how many lines
+// a rule and the node may write), logline.go (a line).
 type packetLog struct {
 	source Logs
 	node   string
@@ -57,8 +56,8 @@ type packetLog struct {
 	log    *slog.Logger // of the agent
 	json   slog.Handler // of the lines
 	text   slog.Handler
-	// whose says who has an address, or "".
-	whose  func(netip.Addr) string
+	// nameOf is node.nameOf.
+	nameOf func(netip.Addr) string
 	rate   atomic.Int64 // a rule's lines in logWindow
 	all    atomic.Int64 // the node's
 	asText atomic.Bool
@@ -77,8 +76,9 @@ type packetLog struct {
 	windows map[string]*window
 	whole   nodeWindow // nil window: none is open
 	ends    []*window  // all of them, by their end
-	told    uint64     // of the lost packets
-	toldAt  time.Time
+	// reported is how many lost packets have been logged, and reportedAt when.
+	reported   uint64
+	reportedAt time.Time
 }
 
 // question asks which rule a prefix names. The answer has room for it.
@@ -93,55 +93,17 @@ type answer struct {
 	ok     bool
 }
 
-// named is a rule: its name as attributes of a line, and as labels of counters.
-type named struct {
-	attrs  []slog.Attr
-	labels []string
-	// tenant: the policy is in a namespace.
-	tenant bool
-}
-
-// window is the time of a rule's lines, from its first packet on.
-type window struct {
-	prefix     string
-	rule       named
-	end        time.Time
-	lines      int64
-	suppressed int
-}
-
-// nodeWindow is the time of all lines of the node, from the first packet on. It bounds
-// what many rules write together. Policies in namespaces may have half of the lines
-// at most, so that they cannot silence the rules of global policies.
-type nodeWindow struct {
-	*window
-	tenants int64 // lines of policies in namespaces
-}
-
-// take reports whether a rule may have a line, of at most limit, and counts it.
-func (w *nodeWindow) take(r named, limit int64) bool {
-	if w.lines >= limit || r.tenant && w.tenants >= (limit+1)/2 {
-		w.suppressed++
-		return false
-	}
-	w.lines++
-	if r.tenant {
-		w.tenants++
-	}
-	return true
-}
-
 var logLabels = []string{"tier", "policy", "direction", "rule"}
 
 // newPacketLog returns nil without a source. Lines go to the agent's own log if
-// there is no writer. whose says who has an address, or "".
-func newPacketLog(o *Options, whose func(netip.Addr) string) *packetLog {
+// there is no writer. nameOf is node.nameOf.
+func newPacketLog(o *Options, nameOf func(netip.Addr) string) *packetLog {
 	if o.Logs == nil {
 		return nil
 	}
 	l := &packetLog{
 		source: o.Logs, node: o.Node, clock: o.Clock, log: o.Log, json: o.Log.Handler(), text: o.Log.Handler(),
-		whose:     whose,
+		nameOf:    nameOf,
 		questions: make(chan question),
 		known:     map[string]named{}, waiting: map[string][]*nflog.Packet{}, windows: map[string]*window{},
 	}
@@ -160,7 +122,7 @@ func newPacketLog(o *Options, whose func(netip.Addr) string) *packetLog {
 	return l
 }
 
-// configure takes what Tierwall/default says. Safe for concurrent use.
+// configure takes the settings of Tierwall/default. Safe for concurrent use.
 func (l *packetLog) configure(s *model.Settings) {
 	l.rate.Store(int64(s.Logging.RatePerRule))
 	l.all.Store(int64(s.Logging.RatePerNode))
@@ -266,7 +228,7 @@ func (l *packetLog) take(p *nflog.Packet) {
 	l.waits++
 }
 
-// answered takes what Run says of a prefix.
+// answered takes the answer to a question.
 func (l *packetLog) answered(a answer) {
 	r := unnamed(a.prefix)
 	if a.ok {
@@ -292,146 +254,7 @@ func (l *packetLog) release(prefix string, r named) {
 	}
 }
 
-func ruleNamed(tier, policy, direction, rule string) named {
-	return named{
-		attrs: []slog.Attr{
-			slog.String("tier", tier), slog.String("policy", policy), slog.String("direction", direction),
-			slog.String("rule", rule), slog.String("action", model.Log.String()),
-		},
-		labels: []string{tier, policy, direction, rule},
-	}
-}
-
-// unnamed is for a prefix that the backend does not know any more: its rule has
-// gone since. The line has the prefix, which says of the rule what fits in.
-func unnamed(prefix string) named {
-	_, text, _ := strings.Cut(prefix, " ")
-	r := ruleNamed("", "unknown", "", "")
-	r.attrs = []slog.Attr{slog.String("logPrefix", text), slog.String("action", model.Log.String())}
-	return r
-}
-
-// packet counts a packet, and writes its line if the rule and the node have one left.
-func (l *packetLog) packet(p *nflog.Packet, r named) {
-	l.packets.WithLabelValues(r.labels...).Inc()
-	now := l.clock.Now()
-	if len(l.ends) > 0 && !l.ends[0].end.After(now) {
-		l.tick()
-	}
-	w := l.windows[p.Prefix]
-	if w == nil {
-		w = &window{prefix: p.Prefix, rule: r, end: now.Add(logWindow)}
-		l.windows[p.Prefix] = w
-		l.ends = append(l.ends, w)
-	}
-	if w.lines >= l.rate.Load() {
-		w.suppressed++
-		l.suppressed.WithLabelValues(r.labels...).Inc()
-		return
-	}
-	if l.whole.window == nil {
-		l.whole = nodeWindow{window: &window{end: now.Add(logWindow)}}
-		l.ends = append(l.ends, l.whole.window)
-	}
-	if !l.whole.take(r, l.all.Load()) {
-		l.suppressed.WithLabelValues(r.labels...).Inc()
-		return
-	}
-	w.lines++
-	l.line(now, "packet", l.describe(p, r))
-}
-
-// describe lists a line's attributes in a fixed order; what a packet does not
-// have is left out.
-func (l *packetLog) describe(p *nflog.Packet, r named) []slog.Attr {
-	attrs := append(make([]slog.Attr, 0, 20), r.attrs...)
-	text := func(key, value string) {
-		if value != "" {
-			attrs = append(attrs, slog.String(key, value))
-		}
-	}
-	port := func(key string, n uint16) {
-		if p.Protocol.HasPorts() && !p.Fragment {
-			attrs = append(attrs, slog.Int(key, int(n)))
-		}
-	}
-	if p.Src.IsValid() {
-		text("protocol", p.Protocol.String())
-		text("source", p.Src.String())
-		text("sourceName", l.whose(p.Src))
-		port("sourcePort", p.SrcPort)
-		text("destination", p.Dst.String())
-		text("destinationName", l.whose(p.Dst))
-		port("destinationPort", p.DstPort)
-	}
-	if p.HasICMP {
-		attrs = append(attrs, slog.Int("icmpType", int(p.ICMPType)), slog.Int("icmpCode", int(p.ICMPCode)))
-	}
-	if p.Fragment {
-		attrs = append(attrs, slog.Bool("fragment", true))
-	}
-	text("hook", p.Hook.String())
-	text("in", p.In)
-	text("out", p.Out)
-	return append(attrs, slog.Int("length", p.Length))
-}
-
-// line writes a line.
-func (l *packetLog) line(now time.Time, message string, attrs []slog.Attr) {
-	h := l.json
-	if l.asText.Load() {
-		h = l.text
-	}
-	rec := slog.NewRecord(now, slog.LevelInfo, message, 0)
-	if l.node != "" {
-		rec.AddAttrs(slog.String("node", l.node))
-	}
-	rec.AddAttrs(attrs...)
-	_ = h.Handle(context.Background(), rec) // there is no place to complain of it
-}
-
-// tick ends what is over.
-func (l *packetLog) tick() {
-	now := l.clock.Now()
-	for len(l.ends) > 0 && !l.ends[0].end.After(now) {
-		w := l.ends[0]
-		l.ends = l.ends[1:]
-		if w == l.whole.window {
-			l.whole = nodeWindow{}
-		} else {
-			delete(l.windows, w.prefix)
-		}
-		l.close(now, w)
-	}
-	if lost := l.source.Lost(); lost > l.told && now.Sub(l.toldAt) >= lossPause {
-		l.log.Warn("packets of Log rules came faster than they are read", "lost", lost-l.told)
-		l.told, l.toldAt = lost, now
-	}
-}
-
-// close reports how many lines were left out. A rate of 0 is no line at all.
-func (l *packetLog) close(now time.Time, w *window) {
-	if w.suppressed == 0 || w.lines == 0 {
-		return
-	}
-	attrs := append(append([]slog.Attr{}, w.rule.attrs...), slog.Int("suppressed", w.suppressed))
-	text := fmt.Sprintf("%d more suppressed", w.suppressed)
-	if w.rule.labels == nil {
-		text += " by spec.logging.ratePerNode"
-	}
-	l.line(now, text, attrs)
-}
-
-// timer fires when the next window ends.
-func (l *packetLog) timer() (fired <-chan time.Time, stop func()) {
-	if len(l.ends) == 0 {
-		return nil, func() {}
-	}
-	t := l.clock.NewTimer(l.ends[0].end.Sub(l.clock.Now()))
-	return t.C(), func() { t.Stop() }
-}
-
-// finish writes what there is left to say.
+// finish writes the lines that are left.
 func (l *packetLog) finish() {
 	for len(l.order) > 0 {
 		l.release(l.order[0], unnamed(l.order[0]))
@@ -441,31 +264,16 @@ func (l *packetLog) finish() {
 	}
 }
 
-// nameOf says whose an address is: a pod's, a node's, a host endpoint's, or
-// nobody's that is known: "". Safe for concurrent use.
-func (a *Agent) nameOf(addr netip.Addr) string {
-	a.ixMu.RLock()
-	defer a.ixMu.RUnlock()
-	owner := a.ix.Owner(addr)
-	if n := a.ix.NodeOf(addr); n != nil && owner.Kind != model.KindPod {
-		return n.Key().String()
-	}
-	if owner == (model.Ref{}) {
-		return ""
-	}
-	return owner.String()
-}
-
 // namesWanted is where Run takes questions of the packet log from: nowhere while
 // the backend has no names, or old ones.
 func (a *Agent) namesWanted() <-chan question {
-	if a.logs == nil || !a.synced || a.dirty {
+	if a.logs == nil || !a.kernel.upToDate() {
 		return nil
 	}
 	return a.logs.questions
 }
 
-// nameRule answers a question of the packet log; it is Run's.
+// nameRule answers a question of the packet log. Run's goroutine calls it.
 func (a *Agent) nameRule(q question) {
 	out := answer{prefix: q.prefix}
 	if n, ok := a.opts.Backend.(Namer); ok {

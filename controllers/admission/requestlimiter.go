@@ -15,44 +15,44 @@ const (
 	// read and judged at a time. Judging takes about twenty times as much memory.
 	smallRoom = 4 << 20
 	largeRoom = 8 << 20
-	// intakePatience is how long a request may wait, less than the API server waits
+	// admitWithin is how long a request may wait for room, less than the API server waits
 	// for the answer (timeoutSeconds in config/webhook).
-	intakePatience = 2 * time.Second
+	admitWithin = 2 * time.Second
 )
 
-// intake bounds what the webhook works on at a time, so that many large objects
+// requestLimiter bounds how much the webhook works on at a time, so that many large objects
 // neither use up the manager's memory nor hold up others' small ones. A request that
 // finds no room in time is not answered, and the API server goes on without
 // (failurePolicy Ignore).
-type intake struct {
+type requestLimiter struct {
 	next         http.Handler
 	small, large *semaphore.Weighted
-	patience     time.Duration
+	within       time.Duration
 }
 
-func newIntake(next http.Handler) *intake {
-	return &intake{
-		next: next, patience: intakePatience,
+func newRequestLimiter(next http.Handler) *requestLimiter {
+	return &requestLimiter{
+		next: next, within: admitWithin,
 		small: semaphore.NewWeighted(smallRoom), large: semaphore.NewWeighted(largeRoom),
 	}
 }
 
 // ServeHTTP implements http.Handler. The body is left on the connection until
 // there is room for it.
-func (i *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	room, size := i.large, r.ContentLength
+func (l *requestLimiter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	room, size := l.large, r.ContentLength
 	switch {
 	case size < 0 || size > largeRoom:
 		size = largeRoom // by itself
 	case size <= smallRequest:
-		room = i.small
+		room = l.small
 	}
-	ctx, cancel := context.WithTimeout(r.Context(), i.patience)
+	ctx, cancel := context.WithTimeout(r.Context(), l.within)
 	defer cancel()
 	if err := room.Acquire(ctx, size); err != nil {
 		http.Error(w, "too many objects at a time", http.StatusServiceUnavailable)
 		return
 	}
 	defer room.Release(size)
-	i.next.ServeHTTP(w, r)
+	l.next.ServeHTTP(w, r)
 }

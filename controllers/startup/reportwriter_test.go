@@ -36,7 +36,7 @@ func (f *fakeStore) Put(_ context.Context, pods []v1alpha1.StartedPod) error {
 }
 
 type office struct {
-	*Announcer
+	*ReportWriter
 	*fakeStore
 	t     *testing.T
 	clock *clocktesting.FakeClock
@@ -45,11 +45,11 @@ type office struct {
 func newOffice(t *testing.T) *office {
 	t.Helper()
 	o := &office{t: t, fakeStore: &fakeStore{puts: make(chan string, 100), fail: make(chan error, 10)}, clock: clocktesting.NewFakeClock(time.Unix(1, 0))}
-	a, err := NewAnnouncer(AnnouncerOptions{Store: o, Clock: o.clock})
+	a, err := NewReportWriter(ReportWriterOptions{Store: o, Clock: o.clock})
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.Announcer = a
+	o.ReportWriter = a
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan struct{})
 	go func() {
@@ -117,7 +117,7 @@ func startedPods(names ...string) (out []v1alpha1.StartedPod) {
 	return out
 }
 
-func TestAnnouncer(t *testing.T) {
+func TestReportWriter(t *testing.T) {
 	o := newOffice(t)
 	// What is new is written at once, and waited for.
 	o.Announce(startedPods("p"))
@@ -144,19 +144,19 @@ func TestAnnouncer(t *testing.T) {
 		t.Errorf("written after %v", took)
 	}
 	o.counts("success", 3)
-	if err := prometheus.NewPedanticRegistry().Register(o.Announcer); err != nil {
+	if err := prometheus.NewPedanticRegistry().Register(o.ReportWriter); err != nil {
 		t.Error(err)
 	}
 }
 
 // What an agent before has left goes, though nothing is announced.
-func TestAnnouncerBegins(t *testing.T) {
+func TestReportWriterBegins(t *testing.T) {
 	o := newOffice(t)
 	o.later("", time.Second)
 }
 
 // While writing fails nobody waits, and it is tried again.
-func TestAnnouncerFails(t *testing.T) {
+func TestReportWriterFails(t *testing.T) {
 	o := newOffice(t)
 	o.fail <- errors.New("no server")
 	o.Announce(startedPods("p"))
@@ -180,7 +180,7 @@ func TestAnnouncerFails(t *testing.T) {
 }
 
 func TestAnnouncedEnds(t *testing.T) {
-	a, err := NewAnnouncer(AnnouncerOptions{Store: &fakeStore{}})
+	a, err := NewReportWriter(ReportWriterOptions{Store: &fakeStore{}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,16 +190,16 @@ func TestAnnouncedEnds(t *testing.T) {
 	if err := a.Announced(ctx); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
-	if _, err := NewAnnouncer(AnnouncerOptions{}); err == nil {
+	if _, err := NewReportWriter(ReportWriterOptions{}); err == nil {
 		t.Error("no store, and that is no error")
 	}
 }
 
 func TestLate(t *testing.T) {
 	for what, want := range map[Missing]string{
-		MissingPod:          "Pod/a/p: the API server has not told this agent of it: context canceled",
+		MissingPod:          "Pod/a/p: the API server has not delivered it to this agent: context canceled",
 		MissingKernel:       "Pod/a/p: the kernel does not hold its policy: context canceled",
-		MissingAnnouncement: "Pod/a/p: other nodes are not told of its addresses: context canceled",
+		MissingAnnouncement: "Pod/a/p: other nodes may not know its addresses: context canceled",
 	} {
 		err := error(&Late{Pod: "a/p", What: what, Err: context.Canceled})
 		if err.Error() != want || !errors.Is(err, context.Canceled) {

@@ -1,4 +1,4 @@
-package agent
+package folder
 
 import (
 	"context"
@@ -17,12 +17,13 @@ import (
 	clocktesting "k8s.io/utils/clock/testing"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/dataplane/fake"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// notes is a Sink that remembers.
+// notes is an agent.Sink that records what it is given.
 type notes struct {
 	mu      sync.Mutex
 	objects map[string]runtime.Object
@@ -97,18 +98,18 @@ func (n *notes) count() int {
 	return n.updates
 }
 
-// tree is a folder that a Folder watches.
+// tree is a folder that a Source watches.
 type tree struct {
 	dir   string
 	clock *clocktesting.FakeClock
 	sink  *notes
-	opts  FolderOptions
+	opts  Options
 }
 
 func newTree() *tree {
 	GinkgoHelper()
 	t := &tree{dir: GinkgoT().TempDir(), clock: clocktesting.NewFakeClock(start), sink: &notes{}}
-	t.opts = FolderOptions{Dir: t.dir, Clock: t.clock, Reread: 1000 * time.Hour}
+	t.opts = Options{Dir: t.dir, Clock: t.clock, Reread: 1000 * time.Hour}
 	return t
 }
 
@@ -119,11 +120,11 @@ func (t *tree) write(name, data string) {
 	Expect(os.WriteFile(path, []byte(data), 0o600)).To(Succeed())
 }
 
-// watch runs a Folder until the test ends or the result is called.
+// watch runs a Source until the test ends or the result is called.
 func (t *tree) watch() (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	over := make(chan error, 1)
-	go func() { over <- NewFolder(t.opts).Run(ctx, t.sink) }()
+	go func() { over <- New(t.opts).Run(ctx, t.sink) }()
 	var once sync.Once
 	stop = func() {
 		once.Do(func() {
@@ -208,7 +209,7 @@ var _ = Describe("the folder source", func() {
 		t.has("Tier/b")
 	})
 
-	It("reads again now and then, for changes that nobody tells of", func() {
+	It("reads again at intervals, for changes without a notice", func() {
 		t := newTree()
 		outside := filepath.Join(GinkgoT().TempDir(), "a.yaml")
 		Expect(os.WriteFile(outside, []byte(tier("a")), 0o600)).To(Succeed())
@@ -351,23 +352,28 @@ var _ = Describe("the folder source", func() {
 		t.opts.Node = "node"
 		t.opts.HostAddrs = func() ([]netip.Addr, error) { return []netip.Addr{netip.MustParseAddr("192.0.2.1")}, nil }
 		t.write("host.yaml", "{apiVersion: tierwall.io/v1alpha1, kind: HostEndpoint, metadata: {name: host}, spec: {interfaceName: '*'}}")
-		r := newRig(func(o *Options) { o.Source = NewFolder(t.opts) })
+		backend := &fake.Backend{Done: make(chan fake.Call, 1000)}
+		a, err := agent.New(agent.Options{Node: "node", Source: New(t.opts), Backend: backend, Delay: -1})
+		Expect(err).NotTo(HaveOccurred())
 		ctx, cancel := context.WithCancel(context.Background())
-		go func() { r.over <- r.Run(ctx) }()
-		DeferCleanup(func() { cancel(); Eventually(r.over).Should(Receive(BeNil())) })
-		c := r.next()
+		over := make(chan error, 1)
+		go func() { over <- a.Run(ctx) }()
+		DeferCleanup(func() { cancel(); Eventually(over).Should(Receive(BeNil())) })
+		var c fake.Call
+		Eventually(backend.Done).Should(Receive(&c))
+		host := model.Ref{Kind: model.KindHostEndpoint, Name: "host"}
 		Expect(c.Op).To(Equal(fake.Sync))
-		Expect(c.World.Endpoints).To(HaveKey(ref("HostEndpoint/host")))
+		Expect(c.World.Endpoints).To(HaveKey(host))
 		Expect(c.World.NodeAddrs).To(ConsistOf(netip.MustParseAddr("192.0.2.1")))
-		before := c.World.Endpoints[ref("HostEndpoint/host")].Programs
+		before := c.World.Endpoints[host].Programs
 		t.write("policy.yaml", `{apiVersion: tierwall.io/v1alpha1, kind: GlobalNetworkPolicy, metadata: {name: web},
 spec: {tier: default, ingress: [{action: Allow, protocol: TCP, destination: {ports: [80]}}]}}`)
 		t.eventually(func() any {
 			select {
-			case c = <-r.backend.Done:
+			case c = <-backend.Done:
 			default:
 			}
-			return c.World.Endpoints[ref("HostEndpoint/host")].Programs
+			return c.World.Endpoints[host].Programs
 		}).ShouldNot(Equal(before))
 		Expect(c.Op).To(Equal(fake.Apply))
 	})

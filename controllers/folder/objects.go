@@ -1,4 +1,4 @@
-package agent
+package folder
 
 import (
 	"bytes"
@@ -22,8 +22,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// merge puts the good contents of all files together, and completes them.
-func (f *Folder) merge(paths []string) (map[model.Ref]runtime.Object, []error) {
+// merge combines the good contents of all files, and adds what they leave out: the node,
+// namespaces and automatic host endpoints.
+func (f *Source) merge(paths []string) (map[model.Ref]runtime.Object, []error) {
 	all := &manifests.Result{}
 	var errs []error
 	for _, path := range paths {
@@ -55,9 +56,9 @@ func (f *Folder) merge(paths []string) (map[model.Ref]runtime.Object, []error) {
 	return out, errs
 }
 
-// addNode adds the host as a node, unless a file does. If its addresses cannot
-// be read, those that were read last count.
-func (f *Folder) addNode(all *manifests.Result) error {
+// addNode adds the host as a node, unless a file defines it. If its addresses cannot
+// be read, it keeps those that were read last.
+func (f *Source) addNode(all *manifests.Result) error {
 	ref := model.Ref{Kind: model.KindNode, Name: f.opts.Node}
 	if _, there := all.Lookup(ref); there || f.opts.Node == "" || f.opts.HostAddrs == nil {
 		return nil
@@ -81,8 +82,8 @@ func (f *Folder) addNode(all *manifests.Result) error {
 	return err
 }
 
-// HostAddrs returns the addresses of all interfaces of this host that others
-// can reach it by, sorted: no loopback, link-local or multicast ones.
+// HostAddrs returns the addresses by which others can reach this host, of all its
+// interfaces, sorted: no loopback, link-local or multicast ones.
 func HostAddrs() ([]netip.Addr, error) {
 	list, err := net.InterfaceAddrs()
 	if err != nil {
@@ -102,10 +103,10 @@ func HostAddrs() ([]netip.Addr, error) {
 	return slices.Compact(out), nil
 }
 
-// objectSet is what a source has delivered.
+// objectSet holds the objects that a source has delivered.
 type objectSet map[model.Ref]runtime.Object
 
-// update makes the set equal to now and returns the difference, sorted.
+// update makes the set equal to now, and returns the difference, sorted by name.
 func (s objectSet) update(now map[model.Ref]runtime.Object) (upserts []runtime.Object, deletes []model.Ref) {
 	for _, r := range slices.SortedFunc(maps.Keys(now), model.Ref.Compare) {
 		if before, there := s[r]; !there || before != now[r] && !apiequality.Semantic.DeepEqual(before, now[r]) {
@@ -122,8 +123,8 @@ func (s objectSet) update(now map[model.Ref]runtime.Object) (upserts []runtime.O
 	return upserts, deletes
 }
 
-// memory is where the last good content of a file is kept.
-func (f *Folder) memory(path string) string {
+// memory returns the path at which the last good content of a file is kept.
+func (f *Source) memory(path string) string {
 	if abs, err := filepath.Abs(path); err == nil {
 		path = abs
 	}
@@ -131,8 +132,9 @@ func (f *Folder) memory(path string) string {
 	return filepath.Join(f.opts.StateDir, hex.EncodeToString(sum[:16])+".good")
 }
 
-// remember keeps the content of a file. Failure is told and costs nothing now.
-func (f *Folder) remember(path string, data []byte) {
+// remember keeps the good content of a file. A failure is logged; it matters only if
+// the file is broken when the agent starts next.
+func (f *Source) remember(path string, data []byte) {
 	if f.opts.StateDir == "" {
 		return
 	}
@@ -152,8 +154,8 @@ func (f *Folder) remember(path string, data []byte) {
 	}
 }
 
-// recall returns what remember has kept, or nil.
-func (f *Folder) recall(path string) *manifests.Result {
+// recall returns the content that remember has kept; nil: there is none that can be read.
+func (f *Source) recall(path string) *manifests.Result {
 	data, err := os.ReadFile(f.memory(path))
 	if err != nil {
 		return nil

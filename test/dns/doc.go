@@ -11,5 +11,5 @@
 // client in any namespace. The server goes on after Do has returned; the client
 // stays on the thread.
 //
-// [lab.Lab.Do]: https://pkg.go.dev/github.com/tierwall/tierwall/test/lab#Lab.Do
+// [lab.Lab.Do]: https://pkg.go.dev/github.com/tierwall/tierwall/lab#Lab.Do
 package dns

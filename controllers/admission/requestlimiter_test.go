@@ -9,22 +9,22 @@ import (
 	"time"
 )
 
-// TestIntake: large requests wait for each other, and small ones do not wait for them.
-func TestIntake(t *testing.T) {
+// TestRequestLimiter: large requests wait for each other, and small ones do not wait for them.
+func TestRequestLimiter(t *testing.T) {
 	begun, goOn := make(chan int64, 100), make(chan struct{})
-	i := newIntake(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+	l := newRequestLimiter(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 		begun <- r.ContentLength
 		if r.ContentLength != 0 {
 			<-goOn
 		}
 	}))
-	i.patience = time.Minute
+	l.within = time.Minute
 	answers := make(chan int, 100)
 	send := func(size int64, body io.Reader) {
 		r := httptest.NewRequest(http.MethodPost, Path, body)
 		r.ContentLength = size
 		w := httptest.NewRecorder()
-		i.ServeHTTP(w, r)
+		l.ServeHTTP(w, r)
 		answers <- w.Code
 	}
 	go send(largeRoom, strings.NewReader(""))
@@ -47,22 +47,22 @@ func TestIntake(t *testing.T) {
 	}
 }
 
-// TestIntakeIsNotWaitedForLong: a request without room is refused, and takes none.
-func TestIntakeIsNotWaitedForLong(t *testing.T) {
-	i := newIntake(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request had no room and began") }))
-	i.patience = 0
-	if !i.large.TryAcquire(largeRoom) {
+// TestRequestLimiterRefuses: a request without room is refused, and takes none.
+func TestRequestLimiterRefuses(t *testing.T) {
+	l := newRequestLimiter(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("a request had no room and began") }))
+	l.within = 0
+	if !l.large.TryAcquire(largeRoom) {
 		t.Fatal("there is less room than there should be")
 	}
 	w := httptest.NewRecorder()
 	r := httptest.NewRequest(http.MethodPost, Path, http.NoBody)
 	r.ContentLength = smallRequest + 1
-	i.ServeHTTP(w, r)
+	l.ServeHTTP(w, r)
 	if w.Code != http.StatusServiceUnavailable {
 		t.Errorf("answered with status %d", w.Code)
 	}
-	i.large.Release(largeRoom)
-	if !i.large.TryAcquire(largeRoom) {
+	l.large.Release(largeRoom)
+	if !l.large.TryAcquire(largeRoom) {
 		t.Error("the room of the request that was refused is gone")
 	}
 }

@@ -4,9 +4,9 @@ import (
 	"context"
 	"net/netip"
 
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // Send sends what an attempt stands for through a lab, and reports of each connection

@@ -23,8 +23,8 @@ import (
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nflog"
 	"github.com/tierwall/tierwall/dataplane/nftables"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // Fleet is the running agents of a lab.

@@ -17,7 +17,7 @@ import (
 var _ = Describe("policy tests", func() {
 	for name, network := range map[string]Network{"routed": Routed, "bridged": Bridge} {
 		It("can send each case of the scenarios and samples, "+name, func() {
-			tests, err := manifests.FindTests([]string{"../scenarios", "../../config/samples"}, manifests.Options{})
+			tests, err := manifests.FindTests([]string{"../test/scenarios", "../config/samples"}, manifests.Options{})
 			Expect(err).NotTo(HaveOccurred())
 			sent := 0
 			for i := range tests {
