@@ -25,6 +25,7 @@ func generate(s *dataplane.State, o Options, name namer) *ruleset {
 // generate returns what a State asks for, of the Compiler that the memory is of.
 func (m *memory) generate(s *dataplane.State, o Options, name namer) *ruleset {
 	rs := newRuleset()
+	rs.early = o.with(s.Settings).Early
 	w := newWorld(s)
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 		g := &generator{world: w, sink: sink{opts: o.with(s.Settings), family: f, name: name, rs: rs}, memory: m}
