@@ -67,6 +67,9 @@ type PolicyTestPeer struct {
 	// number or name, and may be left out where it has one only. The case holds for
 	// each of its endpoints.
 	Service string `json:"service,omitempty"`
+	// Domain is a DNS name; receivers only. The case holds for each of the addresses
+	// that the DNSAnswers among the resources have for it.
+	Domain string `json:"domain,omitempty"`
 }
 
 // PolicyTestTarget is a peer and what is sent to it.

@@ -29,6 +29,8 @@ func indexObjects(objects []runtime.Object) *index.Index {
 		}
 	}
 	ix.Flush()
+	oracle.Teach(ix, objects)
+	ix.Flush()
 	return ix
 }
 

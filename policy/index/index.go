@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
 // Options of an Index.
@@ -53,6 +54,7 @@ type Index struct {
 	// clusterBlocks are the nodes' blocks of pod addresses; nil: as before.
 	clusterBlocks []netip.Prefix
 	services      map[model.ServiceRef]*service
+	domains       domains
 	slices        map[model.Ref]*model.ServiceSlice
 	settings      *model.Settings
 
@@ -123,6 +125,7 @@ func New(o Options) *Index {
 		ghosts:         map[model.Ref]*Holder{},
 		nodes:          map[string]*NodeState{},
 		services:       map[model.ServiceRef]*service{},
+		domains:        newDomains(),
 		slices:         map[model.Ref]*model.ServiceSlice{},
 		settings:       model.DefaultSettings(),
 		tiers:          map[string]*tierRec{},
@@ -298,6 +301,14 @@ func (ix *Index) NetworkSets() []model.Ref {
 func (ix *Index) NetworkSet(r model.Ref) []netip.Prefix {
 	if o := ix.networkSets[r]; o != nil {
 		return o.nets()
+	}
+	return nil
+}
+
+// NetworkSetDomains returns the names of a network set, sorted.
+func (ix *Index) NetworkSetDomains(r model.Ref) []names.Pattern {
+	if o := ix.networkSets[r]; o != nil {
+		return patternsOf(o.domains())
 	}
 	return nil
 }

@@ -22,6 +22,10 @@ type sel struct {
 	// peer role: at most one set of addresses, and sets of named ports.
 	addrs *Set
 	ports map[string]*Set
+	// named is addrs with what DNS answers have brought for the names of network sets
+	// that the selector matches; domains counts those that have any.
+	named   *Set
+	domains int
 
 	sets    []*labelSet // label sets that it matches
 	local   int         // those of them with local endpoints
@@ -29,7 +33,7 @@ type sel struct {
 	queued  bool        // its policies' activation has to be looked at
 }
 
-func (s *sel) peer() bool    { return s.addrs != nil || len(s.ports) > 0 }
+func (s *sel) peer() bool    { return s.addrs != nil || s.named != nil || len(s.ports) > 0 }
 func (s *sel) subject() bool { return len(s.policies) > 0 }
 
 // wants reports whether the selector has to be evaluated for a label set. Ghosts are
@@ -271,6 +275,7 @@ func (ix *Index) rematch(ls *labelSet) {
 func (ix *Index) match(ls *labelSet, s *sel) {
 	ls.matched = append(ls.matched, match{s, int32(len(s.sets))})
 	s.sets = append(s.sets, ls)
+	ix.countDomains(s, int(ls.domains))
 	if ls.local > 0 {
 		ix.addLocal(s, 1)
 		if s.subject() {
@@ -288,6 +293,7 @@ func (ix *Index) match(ls *labelSet, s *sel) {
 func (ix *Index) unmatch(ls *labelSet, i int) {
 	m := ls.matched[i]
 	s := m.sel
+	ix.countDomains(s, -int(ls.domains))
 	if s.peer() {
 		for _, o := range ls.owners {
 			ix.contribute(s, o, -1)

@@ -35,6 +35,7 @@ func Run(ix *index.Index, problems []model.Problem, known []model.Ref, services 
 	l.interfaces()
 	l.clashes()
 	l.namespacedSets()
+	l.domains()
 	if len(l.parties) > 0 {
 		l.subjects()
 		l.references()
@@ -201,7 +202,7 @@ func (l *linter) tiers() {
 // sets reports network sets without addresses.
 func (l *linter) sets() {
 	for _, r := range l.ix.NetworkSets() {
-		if len(l.ix.NetworkSet(r)) == 0 {
+		if len(l.ix.NetworkSet(r)) == 0 && len(l.ix.NetworkSetDomains(r)) == 0 {
 			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: rules that select it match nothing by it"})
 		}
 	}

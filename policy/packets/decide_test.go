@@ -29,6 +29,8 @@ func world(seed uint64, flows int) (*index.Index, []model.Flow) {
 		}
 	}
 	ix.Flush()
+	oracle.Teach(ix, stream.Objects())
+	ix.Flush()
 	return ix, stream.Flows(flows)
 }
 

@@ -29,6 +29,8 @@ func TestLookalikesAgainstSingleAddresses(t *testing.T) {
 			}
 		}
 		ix.Flush()
+		oracle.Teach(ix, stream.Objects())
+		ix.Flush()
 		table := NewTable()
 		together, alone := table.Evaluator(ix), table.Evaluator(ix)
 		halves := together.Halves()

@@ -54,6 +54,8 @@ func TestBetweenAgainstSinglePackets(t *testing.T) {
 			}
 		}
 		ix.Flush()
+		oracle.Teach(ix, stream.Objects())
+		ix.Flush()
 		// All pods of a namespace are one workload, so that units are large.
 		m := New(ix, Options{Workload: func(r model.Ref) string { return r.Namespace }})
 		at := m.seats()
