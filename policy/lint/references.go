@@ -83,7 +83,7 @@ func contradiction(m *model.Match) string {
 	case m.Never:
 		return ""
 	case packets.Static(m).IsEmpty():
-		return "its protocols, ports and types exclude each other"
+		return "its protocols, ports and types contradict each other"
 	}
 	var families []uint8
 	for _, v := range []uint8{4, 6} {
@@ -106,7 +106,7 @@ func contradiction(m *model.Match) string {
 		peer *model.Peer
 	}{{"source", &m.Source}, {"destination", &m.Destination}} {
 		if s := side.peer.Selector; s != nil && s.MatchesNothing() {
-			return fmt.Sprintf("the conditions of the %s selectors exclude each other", side.name)
+			return fmt.Sprintf("the conditions of the %s selectors contradict each other", side.name)
 		}
 		if side.peer.Nets == nil {
 			if coversAll(side.peer.NotNets, families) {

@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"encoding/binary"
@@ -7,50 +7,33 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/tierwall/tierwall/dataplane"
 )
 
-// kernel is what the Backend asks of nf_tables.
-type kernel interface {
-	// read lists the table, and says how it differs from what is wanted.
-	read(want *ruleset) (*snapshot, error)
-	counters() (map[string]dataplane.Count, error)
-	// bar adds flows to timed sets, or removes them.
-	bar(list []elem, add bool) error
-	// commit carries a plan out. After an error, of the part that packets see
-	// nothing has happened.
-	commit(p *plan) error
-	// write makes a transaction of what a function writes.
-	write(steps func(w *writer)) error
-	close() error
-}
+// Count is what a counter has counted.
+type Count struct{ Packets, Bytes uint64 }
 
 // netlinkKernel is the kernel of a network namespace.
-type netlinkKernel struct {
+type Conn struct {
 	*socket
-	// family of the table: NFPROTO_INET or NFPROTO_BRIDGE.
-	family byte
+	table Table
 	// piece is how large a transaction becomes where it may be cut; see writer.plan.
-	piece int
+	Piece int
 }
-
-var _ kernel = (*netlinkKernel)(nil)
 
 // pieceSize keeps the time short for which one transaction holds up others'.
 const pieceSize = 4 << 20
 
-func newNetlinkKernel(family byte) (*netlinkKernel, error) {
+func Open(t Table) (*Conn, error) {
 	s, err := openSocket()
 	if err != nil {
 		return nil, err
 	}
-	return &netlinkKernel{socket: s, family: family, piece: min(pieceSize, s.room/2)}, nil
+	return &Conn{socket: s, table: t, Piece: min(pieceSize, s.room/2)}, nil
 }
 
 // renew opens the socket anew after an error, because answers to what failed
 // may still be on their way in the old one.
-func (k *netlinkKernel) renew(err error) error {
+func (k *Conn) renew(err error) error {
 	if err == nil {
 		return nil
 	}
@@ -58,71 +41,83 @@ func (k *netlinkKernel) renew(err error) error {
 	if failed != nil {
 		return errors.Join(err, failed)
 	}
-	_ = k.socket.close()
+	_ = k.socket.Close()
 	k.socket = s
 	return err
 }
 
-func (k *netlinkKernel) commit(p *plan) error {
-	if p.remove && !k.mayHaveTable() {
+func (k *Conn) Commit(p *Plan) error {
+	if p.Remove && !k.mayHaveTable() {
 		return nil // no transaction, and so no news for whoever watches
 	}
-	w := writer{b: newBatch(k.family), limit: k.piece, flush: k.socket.commit}
+	w := writer{b: newBatch(&k.table), limit: k.Piece, flush: k.socket.commit}
 	return k.renew(w.plan(p))
 }
 
-func (k *netlinkKernel) write(steps func(w *writer)) error {
-	w := writer{b: newBatch(k.family), flush: k.socket.commit}
-	steps(&w)
+// putTimed adds elements to timed sets. One that is there has its whole time again.
+func (k *Conn) PutTimed(list []Elem) error { return k.changeTimed(list, true) }
+
+// dropTimed removes elements from timed sets. One that is not there is no error.
+func (k *Conn) DropTimed(list []Elem) error { return k.changeTimed(list, false) }
+
+// changeTimed adds elements in any case: adding one that is there is no error, and
+// so removing it is none either; one that is added again has its time anew.
+func (k *Conn) changeTimed(list []Elem, there bool) error {
+	w := writer{b: newBatch(&k.table), flush: k.socket.commit}
+	w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", list)
+	w.elems(unix.NFT_MSG_DELSETELEM, 0, "delete elements of set", list)
+	if there {
+		w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", list)
+	}
 	w.end()
 	return k.renew(w.err)
 }
 
 // mayHaveTable says whether the table is there, or that is not known.
-func (k *netlinkKernel) mayHaveTable() bool {
-	s := &snapshot{}
-	err := k.list(k.family, unix.NFT_MSG_GETTABLE, func(*batch) {}, s.table)
+func (k *Conn) mayHaveTable() bool {
+	s := &Snapshot{table: k.table}
+	err := k.list(&k.table, unix.NFT_MSG_GETTABLE, func(*batch) {}, s.noteTable)
 	return k.renew(err) != nil || s.present
 }
 
-func (k *netlinkKernel) read(want *ruleset) (*snapshot, error) {
+func (k *Conn) Read(want *Ruleset) (*Snapshot, error) {
 	for try := 1; ; try++ {
 		s, err := k.snapshot(want)
-		if !errors.Is(err, errInterrupted) || try == 5 {
+		if !errors.Is(err, ErrInterrupted) || try == 5 {
 			return s, k.renew(err)
 		}
 	}
 }
 
-func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
-	s := &snapshot{chains: map[string][]string{}, bases: map[string]hook{}, sets: map[string]*set{}, counters: map[string]bool{}}
-	err := k.list(k.family, unix.NFT_MSG_GETTABLE, func(*batch) {}, func(attrs []byte) error { return s.table(attrs) })
+func (k *Conn) snapshot(want *Ruleset) (*Snapshot, error) {
+	s := &Snapshot{table: k.table, chains: map[string][]string{}, bases: map[string]Hook{}, sets: map[string]*Set{}, counters: map[string]bool{}}
+	err := k.list(&k.table, unix.NFT_MSG_GETTABLE, func(*batch) {}, func(attrs []byte) error { return s.noteTable(attrs) })
 	if err != nil || !s.present {
 		return s, err
 	}
-	if err := k.list(k.family, unix.NFT_MSG_GETCHAIN, func(*batch) {}, func(attrs []byte) error { return s.chain(attrs) }); err != nil {
+	if err := k.list(&k.table, unix.NFT_MSG_GETCHAIN, func(*batch) {}, func(attrs []byte) error { return s.noteChain(attrs) }); err != nil {
 		return nil, fmt.Errorf("chains: %w", err)
 	}
-	if err := k.list(k.family, unix.NFT_MSG_GETRULE, ofTable, func(attrs []byte) error { return s.rule(attrs) }); err != nil {
+	if err := k.list(&k.table, unix.NFT_MSG_GETRULE, ofTable, func(attrs []byte) error { return s.noteRule(attrs) }); err != nil {
 		return nil, fmt.Errorf("rules: %w", err)
 	}
-	if err := k.list(k.family, unix.NFT_MSG_GETSET, ofTable, func(attrs []byte) error { return s.set(attrs) }); err != nil {
+	if err := k.list(&k.table, unix.NFT_MSG_GETSET, ofTable, func(attrs []byte) error { return s.noteSet(attrs) }); err != nil {
 		return nil, fmt.Errorf("sets: %w", err)
 	}
 	for name, have := range s.sets {
-		w := want.sets[name]
+		w := want.Sets[name]
 		if w == nil || !have.sameKind(w) {
 			continue // elems stay nil: it goes, or is of another kind
 		}
-		if w.timed {
-			have.elems = map[string]string{}
+		if w.timed() {
+			have.Elems = map[string]string{}
 			continue
 		}
 		if err := k.elements(have, w); err != nil {
 			return nil, fmt.Errorf("set %s: %w", name, err)
 		}
 	}
-	err = k.list(k.family, unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
+	err = k.list(&k.table, unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
 		name, _, ok, err := counted(attrs)
 		if ok {
 			s.counters[name] = true
@@ -137,7 +132,7 @@ func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
 
 // ofTable asks for what is in the table alone: the attribute is the same for
 // rules, sets and objects.
-func ofTable(b *batch) { b.name(unix.NFTA_RULE_TABLE, TableName) }
+func ofTable(b *batch) { b.name(unix.NFTA_RULE_TABLE, b.table.Name) }
 
 // text is a text of the kernel's, less the zero at its end.
 func text(b []byte) string { return strings.TrimSuffix(string(b), "\x00") }
@@ -149,7 +144,7 @@ func number(b []byte) uint32 {
 	return binary.BigEndian.Uint32(b)
 }
 
-func (s *snapshot) table(attrs []byte) error {
+func (s *Snapshot) noteTable(attrs []byte) error {
 	var name string
 	var flags uint32
 	err := nested(attrs, func(kind uint16, v []byte) error {
@@ -161,15 +156,15 @@ func (s *snapshot) table(attrs []byte) error {
 		}
 		return nil
 	})
-	if name == TableName {
+	if name == s.table.Name {
 		s.present, s.broken = true, flags != 0 // it may be dormant
 	}
 	return err
 }
 
-func (s *snapshot) chain(attrs []byte) error {
+func (s *Snapshot) noteChain(attrs []byte) error {
 	var table, name string
-	var at hook
+	var at Hook
 	base, policy := false, uint32(nfAccept)
 	err := nested(attrs, func(kind uint16, v []byte) error {
 		switch kind {
@@ -184,22 +179,22 @@ func (s *snapshot) chain(attrs []byte) error {
 			return nested(v, func(kind uint16, v []byte) error {
 				switch kind {
 				case unix.NFTA_HOOK_HOOKNUM:
-					at.name = hookName(number(v))
+					at.Name = hookName(number(v))
 				case unix.NFTA_HOOK_PRIORITY:
-					at.priority = int(int32(number(v)))
+					at.Priority = int(int32(number(v)))
 				}
 				return nil
 			})
 		}
 		return nil
 	})
-	if err != nil || table != TableName {
+	if err != nil || table != s.table.Name {
 		return err
 	}
 	s.chains[name] = []string{}
 	if base {
 		if policy != nfAccept {
-			at.name = "of another policy"
+			at.Name = "of another policy"
 		}
 		s.bases[name] = at
 	}
@@ -215,8 +210,8 @@ func hookName(n uint32) string {
 	return "another"
 }
 
-// rule notes a rule's comment: that tells one rule from another.
-func (s *snapshot) rule(attrs []byte) error {
+// noteRule notes a rule's comment: that tells one rule from another.
+func (s *Snapshot) noteRule(attrs []byte) error {
 	var chain, comment string
 	err := nested(attrs, func(kind uint16, v []byte) error {
 		switch kind {
@@ -233,13 +228,13 @@ func (s *snapshot) rule(attrs []byte) error {
 	return err
 }
 
-func (s *snapshot) set(attrs []byte) error {
-	o := &set{}
+func (s *Snapshot) noteSet(attrs []byte) error {
+	o := &Set{}
 	var flags, keys, size, data uint32
 	err := nested(attrs, func(kind uint16, v []byte) error {
 		switch kind {
 		case unix.NFTA_SET_NAME:
-			o.name = text(v)
+			o.Name = text(v)
 		case unix.NFTA_SET_FLAGS:
 			flags = number(v)
 		case unix.NFTA_SET_KEY_TYPE:
@@ -254,45 +249,29 @@ func (s *snapshot) set(attrs []byte) error {
 	if err != nil || flags&unix.NFT_SET_ANONYMOUS != 0 {
 		return err
 	}
-	o.interval = flags&unix.NFT_SET_INTERVAL != 0
-	o.timed = flags&unix.NFT_SET_TIMEOUT != 0
-	class, _ := keyType(typeClass)
-	o.verdicts = flags&unix.NFT_SET_MAP != 0 && data == unix.NFT_DATA_VERDICT
-	o.classes = flags&unix.NFT_SET_MAP != 0 && data == class
-	const ours = unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP | unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
-	if o.types = typesOf(keys, int(size)); flags&^ours != 0 || flags&unix.NFT_SET_MAP != 0 && !o.verdicts && !o.classes {
-		o.types = "another"
+	o.Interval = flags&unix.NFT_SET_INTERVAL != 0
+	if flags&unix.NFT_SET_TIMEOUT != 0 {
+		o.Timeout = 1 // of whatever length
 	}
-	s.sets[o.name] = o
+	class, _ := keyType(TypeClass)
+	o.Verdicts = flags&unix.NFT_SET_MAP != 0 && data == unix.NFT_DATA_VERDICT
+	o.Classes = flags&unix.NFT_SET_MAP != 0 && data == class
+	const ours = unix.NFT_SET_INTERVAL | unix.NFT_SET_MAP | unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
+	if o.Types = typesOf(keys, int(size)); flags&^ours != 0 || flags&unix.NFT_SET_MAP != 0 && !o.Verdicts && !o.Classes {
+		o.Types = unknownType
+	}
+	s.sets[o.Name] = o
 	return nil
 }
 
-// typesOf is the reverse of keyType.
-func typesOf(keys uint32, size int) string {
-	for _, t := range setTypes {
-		if n, l := keyType(t); n == keys && l == size {
-			return t
-		}
-	}
-	return "another"
-}
-
-// setTypes are all types of keys that this package's sets have.
-var setTypes = []string{
-	"ipv4_addr", "ipv6_addr", "inet_service", typeClass, typeLink, typeLink + " . ipv4_addr", typeLink + " . ipv6_addr", "ipv4_addr . ipv4_addr", "ipv6_addr . ipv6_addr",
-	"ipv4_addr . inet_proto", "ipv6_addr . inet_proto",
-	flowType(dataplane.IPv4), flowType(dataplane.IPv6),
-	"ipv4_addr . inet_proto . inet_service", "ipv6_addr . inet_proto . inet_service",
-}
-
-func (k *netlinkKernel) counters() (map[string]dataplane.Count, error) {
-	out, err := k.listCounters()
+func (k *Conn) Counters() (map[string]Count, error) {
+	out, err := k.ListCounters()
 	return out, k.renew(err)
 }
 
-func (k *netlinkKernel) listCounters() (map[string]dataplane.Count, error) {
-	out := map[string]dataplane.Count{}
-	err := k.list(k.family, unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
+func (k *Conn) ListCounters() (map[string]Count, error) {
+	out := map[string]Count{}
+	err := k.list(&k.table, unix.NFT_MSG_GETOBJ, ofTable, func(attrs []byte) error {
 		name, n, ok, err := counted(attrs)
 		if ok {
 			out[name] = n
@@ -303,7 +282,7 @@ func (k *netlinkKernel) listCounters() (map[string]dataplane.Count, error) {
 }
 
 // counted reads a counter; not ok if it is something else.
-func counted(attrs []byte) (name string, n dataplane.Count, ok bool, err error) {
+func counted(attrs []byte) (name string, n Count, ok bool, err error) {
 	err = nested(attrs, func(kind uint16, v []byte) error {
 		switch kind {
 		case unix.NFTA_OBJ_NAME:

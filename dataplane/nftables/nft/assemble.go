@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"encoding/binary"
@@ -6,10 +6,9 @@ import (
 	"net/netip"
 	"strconv"
 	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
-
-	"github.com/tierwall/tierwall/dataplane"
 )
 
 // Rules are written as nft lists them, because people read them, and are
@@ -191,12 +190,17 @@ func (a *assembler) update() {
 	name := a.next()
 	a.expect("{")
 	a.load(a.addresses(a.next()))
-	a.expect("timeout", barTime, "}")
+	a.expect("timeout")
+	timeout, err := time.ParseDuration(a.next())
+	if err != nil {
+		a.fail("%w", err)
+	}
+	a.expect("}")
 	at := a.expression("dynset")
 	a.b.name(unix.NFTA_DYNSET_SET_NAME, strings.TrimPrefix(name, "@"))
 	a.b.uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG_1)
 	a.b.uint32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE)
-	a.b.uint64(unix.NFTA_DYNSET_TIMEOUT, uint64(dataplane.BarTime.Milliseconds()))
+	a.b.uint64(unix.NFTA_DYNSET_TIMEOUT, uint64(timeout.Milliseconds()))
 	a.end(at)
 }
 
@@ -241,9 +245,9 @@ func (a *assembler) ofFamily(f byte) {
 	switch {
 	case a.family == f:
 		return
-	case a.b.family == unix.NFPROTO_BRIDGE && f == unix.NFPROTO_IPV4:
+	case a.b.table.Family == Bridge && f == unix.NFPROTO_IPV4:
 		a.metaCompare(unix.NFT_META_PROTOCOL, binary.BigEndian.AppendUint16(nil, unix.ETH_P_IP))
-	case a.b.family == unix.NFPROTO_BRIDGE:
+	case a.b.table.Family == Bridge:
 		a.metaCompare(unix.NFT_META_PROTOCOL, binary.BigEndian.AppendUint16(nil, unix.ETH_P_IPV6))
 	default:
 		a.metaCompare(unix.NFT_META_NFPROTO, []byte{f})

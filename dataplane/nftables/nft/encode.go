@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"errors"
@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // How plans become messages. Within a transaction the kernel wants things added
@@ -52,7 +52,7 @@ func (w *writer) end() {
 		w.err = w.flush(w.b)
 		w.shown = w.shown || w.after && w.err == nil
 	}
-	w.b = newBatch(w.b.family)
+	w.b = newBatch(w.b.table)
 }
 
 // message writes one message.
@@ -63,28 +63,28 @@ func (w *writer) message(kind, flags uint16, what, name string, body func(b *bat
 }
 
 func (w *writer) table(kind, flags uint16, what string) {
-	w.message(kind, flags, what, TableName, func(b *batch) {
-		b.name(unix.NFTA_TABLE_NAME, TableName)
+	w.message(kind, flags, what, w.b.table.Name, func(b *batch) {
+		b.name(unix.NFTA_TABLE_NAME, b.table.Name)
 		if kind == unix.NFT_MSG_NEWTABLE {
 			b.uint32(unix.NFTA_TABLE_FLAGS, 0)
-			b.comment(nftaTableUserdata, tableComment)
+			b.comment(nftaTableUserdata, b.table.Comment)
 		}
 	})
 }
 
-func (w *writer) addCounter(c *counter) {
-	w.message(unix.NFT_MSG_NEWOBJ, unix.NLM_F_CREATE, "add counter", c.name, func(b *batch) {
-		b.name(unix.NFTA_OBJ_TABLE, TableName)
-		b.name(unix.NFTA_OBJ_NAME, c.name)
+func (w *writer) addCounter(c *Counter) {
+	w.message(unix.NFT_MSG_NEWOBJ, unix.NLM_F_CREATE, "add counter", c.Name, func(b *batch) {
+		b.name(unix.NFTA_OBJ_TABLE, b.table.Name)
+		b.name(unix.NFTA_OBJ_NAME, c.Name)
 		b.uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
 		b.end(b.nest(unix.NFTA_OBJ_DATA))
-		b.comment(nftaObjUserdata, c.comment)
+		b.comment(nftaObjUserdata, c.Comment)
 	})
 }
 
 func (w *writer) delCounter(name string) {
 	w.message(unix.NFT_MSG_DELOBJ, 0, "delete counter", name, func(b *batch) {
-		b.name(unix.NFTA_OBJ_TABLE, TableName)
+		b.name(unix.NFTA_OBJ_TABLE, b.table.Name)
 		b.name(unix.NFTA_OBJ_NAME, name)
 		b.uint32(unix.NFTA_OBJ_TYPE, unix.NFT_OBJECT_COUNTER)
 	})
@@ -104,25 +104,25 @@ var hooks = map[string]uint32{
 	"output": unix.NF_INET_LOCAL_OUT, "postrouting": unix.NF_INET_POST_ROUTING,
 }
 
-func (w *writer) addChain(c *chain) {
-	w.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, "add chain", c.name, func(b *batch) {
-		b.name(unix.NFTA_CHAIN_TABLE, TableName)
-		b.name(unix.NFTA_CHAIN_NAME, c.name)
-		if c.hook != nil {
+func (w *writer) addChain(c *Chain) {
+	w.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, "add chain", c.Name, func(b *batch) {
+		b.name(unix.NFTA_CHAIN_TABLE, b.table.Name)
+		b.name(unix.NFTA_CHAIN_NAME, c.Name)
+		if c.Hook != nil {
 			at := b.nest(unix.NFTA_CHAIN_HOOK)
-			b.uint32(unix.NFTA_HOOK_HOOKNUM, hooks[c.hook.name])
-			b.uint32(unix.NFTA_HOOK_PRIORITY, uint32(int32(c.hook.priority)))
+			b.uint32(unix.NFTA_HOOK_HOOKNUM, hooks[c.Hook.Name])
+			b.uint32(unix.NFTA_HOOK_PRIORITY, uint32(int32(c.Hook.Priority)))
 			b.end(at)
 			b.uint32(unix.NFTA_CHAIN_POLICY, nfAccept)
 			b.name(unix.NFTA_CHAIN_TYPE, "filter")
 		}
-		b.comment(nftaChainUserdata, c.comment)
+		b.comment(nftaChainUserdata, c.Comment)
 	})
 }
 
 func (w *writer) delChain(name string) {
 	w.message(unix.NFT_MSG_DELCHAIN, 0, "delete chain", name, func(b *batch) {
-		b.name(unix.NFTA_CHAIN_TABLE, TableName)
+		b.name(unix.NFTA_CHAIN_TABLE, b.table.Name)
 		b.name(unix.NFTA_CHAIN_NAME, name)
 	})
 }
@@ -130,59 +130,59 @@ func (w *writer) delChain(name string) {
 // flushChain deletes all rules of a chain.
 func (w *writer) flushChain(name string) {
 	w.message(unix.NFT_MSG_DELRULE, 0, "flush chain", name, func(b *batch) {
-		b.name(unix.NFTA_RULE_TABLE, TableName)
+		b.name(unix.NFTA_RULE_TABLE, b.table.Name)
 		b.name(unix.NFTA_RULE_CHAIN, name)
 	})
 }
 
-func (w *writer) addRule(c *chain, r *rule) {
-	w.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, "add rule to chain", c.name, func(b *batch) {
-		b.name(unix.NFTA_RULE_TABLE, TableName)
-		b.name(unix.NFTA_RULE_CHAIN, c.name)
-		if err := b.assemble(r.text); err != nil && w.err == nil {
+func (w *writer) addRule(c *Chain, r *Rule) {
+	w.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, "add rule to chain", c.Name, func(b *batch) {
+		b.name(unix.NFTA_RULE_TABLE, b.table.Name)
+		b.name(unix.NFTA_RULE_CHAIN, c.Name)
+		if err := b.assemble(r.Text); err != nil && w.err == nil {
 			w.err = err
 		}
 		b.comment(unix.NFTA_RULE_USERDATA, r.tagged())
 	})
 }
 
-func (s *set) flags() (flags uint32) {
-	if s.interval {
+func (s *Set) flags() (flags uint32) {
+	if s.Interval {
 		flags |= unix.NFT_SET_INTERVAL
 	}
-	if s.verdicts || s.classes {
+	if s.Verdicts || s.Classes {
 		flags |= unix.NFT_SET_MAP
 	}
-	if s.timed {
+	if s.timed() {
 		flags |= unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
 	}
 	return flags
 }
 
-func (w *writer) addSet(s *set) {
-	w.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, "add set", s.name, func(b *batch) {
-		number, size := keyType(s.types)
-		b.name(unix.NFTA_SET_TABLE, TableName)
-		b.name(unix.NFTA_SET_NAME, s.name)
+func (w *writer) addSet(s *Set) {
+	w.message(unix.NFT_MSG_NEWSET, unix.NLM_F_CREATE, "add set", s.Name, func(b *batch) {
+		number, size := keyType(s.Types)
+		b.name(unix.NFTA_SET_TABLE, b.table.Name)
+		b.name(unix.NFTA_SET_NAME, s.Name)
 		b.uint32(unix.NFTA_SET_FLAGS, s.flags())
 		b.uint32(unix.NFTA_SET_KEY_TYPE, number)
 		b.uint32(unix.NFTA_SET_KEY_LEN, uint32(size))
-		if s.timed {
-			b.uint64(unix.NFTA_SET_TIMEOUT, uint64(dataplane.BarTime.Milliseconds()))
+		if s.timed() {
+			b.uint64(unix.NFTA_SET_TIMEOUT, uint64(s.Timeout.Milliseconds()))
 			at := b.nest(unix.NFTA_SET_DESC)
-			b.uint32(unix.NFTA_SET_DESC_SIZE, dataplane.MaxBarred)
+			b.uint32(unix.NFTA_SET_DESC_SIZE, s.Size)
 			b.end(at)
 		}
-		if s.verdicts {
+		if s.Verdicts {
 			b.uint32(unix.NFTA_SET_DATA_TYPE, unix.NFT_DATA_VERDICT)
 			b.uint32(unix.NFTA_SET_DATA_LEN, 16)
 		}
 		order := byte(bigEndian)
-		if s.types == typeClass || s.types == typeLink {
+		if s.Types == TypeClass || s.Types == TypeLink {
 			order = hostEndian
 		}
-		if s.classes {
-			data, length := keyType(typeClass)
+		if s.Classes {
+			data, length := keyType(TypeClass)
 			b.uint32(unix.NFTA_SET_DATA_TYPE, data)
 			b.uint32(unix.NFTA_SET_DATA_LEN, uint32(length))
 		}
@@ -190,11 +190,11 @@ func (w *writer) addSet(s *set) {
 		at := b.open(unix.NFTA_SET_USERDATA)
 		b.buf = append(b.buf, udataSetByteOrder, 4)
 		b.buf = append(b.buf, order, 0, 0, 0)
-		if s.classes {
+		if s.Classes {
 			b.buf = append(b.buf, udataSetDataOrder, 4, hostEndian, 0, 0, 0)
 		}
-		if s.comment != "" {
-			text := dataplane.Plain(s.comment, 127)
+		if s.Comment != "" {
+			text := naming.Plain(s.Comment, maxComment)
 			b.buf = append(b.buf, udataSetComment, byte(len(text)+1))
 			b.buf = append(append(b.buf, text...), 0)
 		}
@@ -204,20 +204,20 @@ func (w *writer) addSet(s *set) {
 
 func (w *writer) delSet(name string) {
 	w.message(unix.NFT_MSG_DELSET, 0, "delete set", name, func(b *batch) {
-		b.name(unix.NFTA_SET_TABLE, TableName)
+		b.name(unix.NFTA_SET_TABLE, b.table.Name)
 		b.name(unix.NFTA_SET_NAME, name)
 	})
 }
 
 // elems adds or deletes elements; of a set after the other, so that each list is of one set.
-func (w *writer) elems(kind, flags uint16, what string, list []elem) {
+func (w *writer) elems(kind, flags uint16, what string, list []Elem) {
 	for len(list) > 0 {
-		s := list[0].set
-		w.message(kind, flags, what, s.name, func(b *batch) {
-			b.name(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
-			b.name(unix.NFTA_SET_ELEM_LIST_SET, s.name)
+		s := list[0].Set
+		w.message(kind, flags, what, s.Name, func(b *batch) {
+			b.name(unix.NFTA_SET_ELEM_LIST_TABLE, b.table.Name)
+			b.name(unix.NFTA_SET_ELEM_LIST_SET, s.Name)
 			at := b.nest(unix.NFTA_SET_ELEM_LIST_ELEMENTS)
-			for len(list) > 0 && list[0].set == s && len(b.buf)-at < maxList {
+			for len(list) > 0 && list[0].Set == s && len(b.buf)-at < maxList {
 				b.element(&list[0], kind == unix.NFT_MSG_NEWSETELEM)
 				list = list[1:]
 			}
@@ -229,27 +229,27 @@ func (w *writer) elems(kind, flags uint16, what string, list []elem) {
 
 // element writes an element. In interval sets it is two: where it begins, and
 // the first value after it, unless nothing comes after it.
-func (b *batch) element(e *elem, data bool) {
-	key := e.key
-	if e.set.interval {
+func (b *batch) element(e *Elem, data bool) {
+	key := e.Key
+	if e.Set.Interval {
 		key = key[:len(key)/2]
 	}
 	at := b.nest(unix.NFTA_LIST_ELEM)
 	b.key(key)
 	switch {
-	case data && e.set.verdicts:
-		word, chain, _ := strings.Cut(e.verdict, " ")
+	case data && e.Set.Verdicts:
+		word, chain, _ := strings.Cut(e.Verdict, " ")
 		b.verdict(unix.NFTA_SET_ELEM_DATA, word, chain)
-	case data && e.set.classes:
+	case data && e.Set.Classes:
 		at := b.nest(unix.NFTA_SET_ELEM_DATA)
-		b.string(unix.NFTA_DATA_VALUE, e.verdict)
+		b.string(unix.NFTA_DATA_VALUE, e.Verdict)
 		b.end(at)
 	}
 	b.end(at)
-	if !e.set.interval {
+	if !e.Set.Interval {
 		return
 	}
-	if end, ok := after(e.key[len(key):]); ok {
+	if end, ok := after(e.Key[len(key):]); ok {
 		at := b.nest(unix.NFTA_LIST_ELEM)
 		b.key(end)
 		b.uint32(unix.NFTA_SET_ELEM_FLAGS, unix.NFT_SET_ELEM_INTERVAL_END)
@@ -277,26 +277,26 @@ func after(key string) (string, bool) {
 // flushSet deletes all elements of a set.
 func (w *writer) flushSet(name string) {
 	w.message(unix.NFT_MSG_DELSETELEM, 0, "flush set", name, func(b *batch) {
-		b.name(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
+		b.name(unix.NFTA_SET_ELEM_LIST_TABLE, b.table.Name)
 		b.name(unix.NFTA_SET_ELEM_LIST_SET, name)
 	})
 }
 
 // errLitter says that a change holds, but that not all could be removed to
 // which nothing leads any more.
-var errLitter = errors.New("not all that is gone could be removed")
+var ErrLitter = errors.New("not all that is gone could be removed")
 
 // plan writes a plan. A large one is several transactions: before, with what is
 // new and leads nowhere yet; in its midst the one that counts; and after, with
 // what nothing leads to any more.
-func (w *writer) plan(p *plan) error {
+func (w *writer) plan(p *Plan) error {
 	limit := w.limit
-	if p.rebuild || p.remove { // what stands is taken away by the transaction that replaces it
+	if p.Rebuild || p.Remove { // what stands is taken away by the transaction that replaces it
 		limit = 0
 		w.table(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "add table") // so that there is one to delete
 		w.table(unix.NFT_MSG_DELTABLE, 0, "delete table")
 	}
-	if p.rebuild || p.newTable {
+	if p.Rebuild || p.NewTable {
 		w.table(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "add table")
 	}
 	w.limit = limit
@@ -310,7 +310,7 @@ func (w *writer) plan(p *plan) error {
 	w.gone(p)
 	w.end()
 	if w.err != nil && w.shown {
-		return errors.Join(errLitter, w.err)
+		return errors.Join(ErrLitter, w.err)
 	}
 	return w.err
 }
@@ -322,24 +322,24 @@ func (w *writer) endIfLarge(limit int) {
 }
 
 // before writes what is new and leads nowhere yet.
-func (w *writer) before(p *plan) {
-	for _, c := range p.addCounters {
+func (w *writer) before(p *Plan) {
+	for _, c := range p.AddCounters {
 		w.addCounter(c)
 		w.cut()
 	}
-	for _, c := range p.addChains {
-		if c.hook == nil {
+	for _, c := range p.AddChains {
+		if c.Hook == nil {
 			w.addChain(c)
 			w.cut()
 		}
 	}
-	for _, s := range p.addSets {
+	for _, s := range p.AddSets {
 		w.addSet(s)
 		w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", s.list())
 		w.cut()
 	}
-	for _, c := range p.addChains {
-		if c.hook == nil {
+	for _, c := range p.AddChains {
+		if c.Hook == nil {
 			w.rules(c)
 			w.cut()
 		}
@@ -347,57 +347,57 @@ func (w *writer) before(p *plan) {
 }
 
 // list has a set's elements, sorted.
-func (s *set) list() []elem {
-	list := make([]elem, 0, len(s.elems))
-	for _, k := range sortedKeys(s.elems) {
-		list = append(list, elem{s, k, s.elems[k]})
+func (s *Set) list() []Elem {
+	list := make([]Elem, 0, len(s.Elems))
+	for _, k := range sortedKeys(s.Elems) {
+		list = append(list, Elem{s, k, s.Elems[k]})
 	}
 	return list
 }
 
-func (w *writer) rules(c *chain) {
-	for i := range c.rules {
-		w.addRule(c, &c.rules[i])
+func (w *writer) rules(c *Chain) {
+	for i := range c.Rules {
+		w.addRule(c, &c.Rules[i])
 	}
 }
 
 // visible writes what packets see.
-func (w *writer) visible(p *plan) {
-	w.elems(unix.NFT_MSG_DELSETELEM, 0, "delete elements of set", p.delElems)
-	w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", p.addElems)
-	for _, c := range p.addChains {
-		if c.hook != nil {
+func (w *writer) visible(p *Plan) {
+	w.elems(unix.NFT_MSG_DELSETELEM, 0, "delete elements of set", p.DelElems)
+	w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", p.AddElems)
+	for _, c := range p.AddChains {
+		if c.Hook != nil {
 			w.addChain(c)
 			w.rules(c)
 		}
 	}
-	for _, c := range p.fillChains {
-		w.flushChain(c.name)
+	for _, c := range p.FillChains {
+		w.flushChain(c.Name)
 		w.rules(c)
 	}
 }
 
 // gone writes what nothing leads to any more.
-func (w *writer) gone(p *plan) {
-	for _, name := range p.delChains {
+func (w *writer) gone(p *Plan) {
+	for _, name := range p.DelChains {
 		w.flushChain(name)
 		w.cut()
 	}
-	for _, s := range p.delSets {
-		if s.verdicts { // verdicts hold on to their chains until the map is empty
-			w.flushSet(s.name)
+	for _, s := range p.DelSets {
+		if s.Verdicts { // verdicts hold on to their chains until the map is empty
+			w.flushSet(s.Name)
 			w.cut()
 		}
 	}
-	for _, name := range p.delChains {
+	for _, name := range p.DelChains {
 		w.delChain(name)
 		w.cut()
 	}
-	for _, s := range p.delSets {
-		w.delSet(s.name)
+	for _, s := range p.DelSets {
+		w.delSet(s.Name)
 		w.cut()
 	}
-	for _, name := range p.delCounters {
+	for _, name := range p.DelCounters {
 		w.delCounter(name)
 		w.cut()
 	}

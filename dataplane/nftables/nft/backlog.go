@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"errors"
@@ -11,7 +11,7 @@ import (
 // and what nothing leads to any more. It is done in slices, so that what packets are to
 // see need not wait for it. Work is in an order in which the kernel takes it, and it may
 // come before or after any plan that does not name what it is about.
-type hidden struct {
+type Backlog struct {
 	steps []step
 	// names counts the steps by what they are about.
 	names map[string]int
@@ -26,7 +26,7 @@ type step struct {
 
 // sliceSize is how large a transaction of hidden work is, in bytes: some 15 ms of the
 // kernel's time.
-const sliceSize = 192 << 10
+const SliceSize = 192 << 10
 
 // stepRules and stepElems are how many rules or elements a step has.
 const (
@@ -34,9 +34,9 @@ const (
 	stepElems = 500
 )
 
-func (h *hidden) put(name string, write func(w *writer)) { h.add(step{name: name, write: write}) }
+func (h *Backlog) put(name string, write func(w *writer)) { h.add(step{name: name, write: write}) }
 
-func (h *hidden) add(s step) {
+func (h *Backlog) add(s step) {
 	if h.names == nil {
 		h.names = map[string]int{}
 	}
@@ -44,38 +44,38 @@ func (h *hidden) add(s step) {
 	h.steps = append(h.steps, s)
 }
 
-func (h *hidden) empty() bool { return len(h.steps) == 0 }
+func (h *Backlog) Empty() bool { return len(h.steps) == 0 }
 
 // addBefore takes what a plan writes before what packets see; see writer.before.
 // Elements are those of now: later changes of a set come in plans of their own.
-func (h *hidden) addBefore(p *plan) {
-	for _, c := range p.addCounters {
-		h.put(c.name, func(w *writer) { w.addCounter(c) })
+func (h *Backlog) AddNew(p *Plan) {
+	for _, c := range p.AddCounters {
+		h.put(c.Name, func(w *writer) { w.addCounter(c) })
 	}
-	for _, c := range p.addChains {
-		if c.hook == nil {
-			h.put(c.name, func(w *writer) { w.addChain(c) })
+	for _, c := range p.AddChains {
+		if c.Hook == nil {
+			h.put(c.Name, func(w *writer) { w.addChain(c) })
 		}
 	}
-	for _, s := range p.addSets {
-		h.put(s.name, func(w *writer) { w.addSet(s) })
+	for _, s := range p.AddSets {
+		h.put(s.Name, func(w *writer) { w.addSet(s) })
 		list := s.list()
 		for len(list) > 0 {
 			n := min(len(list), stepElems)
 			some := list[:n]
 			list = list[n:]
-			h.put(s.name, func(w *writer) {
+			h.put(s.Name, func(w *writer) {
 				w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", some)
 			})
 		}
 	}
-	for _, c := range p.addChains {
-		if c.hook != nil {
+	for _, c := range p.AddChains {
+		if c.Hook != nil {
 			continue
 		}
-		for from := 0; from < len(c.rules); from += stepRules {
-			some := c.rules[from:min(len(c.rules), from+stepRules)]
-			h.put(c.name, func(w *writer) {
+		for from := 0; from < len(c.Rules); from += stepRules {
+			some := c.Rules[from:min(len(c.Rules), from+stepRules)]
+			h.put(c.Name, func(w *writer) {
 				for i := range some {
 					w.addRule(c, &some[i])
 				}
@@ -85,41 +85,42 @@ func (h *hidden) addBefore(p *plan) {
 }
 
 // addGone takes what a plan writes after what packets see; see writer.gone.
-func (h *hidden) addGone(p *plan) {
+func (h *Backlog) AddGone(p *Plan) {
 	put := func(name string, write func(w *writer)) { h.add(step{name: name, write: write, gone: true}) }
-	for _, name := range p.delChains {
+	for _, name := range p.DelChains {
 		put(name, func(w *writer) { w.flushChain(name) })
 	}
-	for _, s := range p.delSets {
-		if s.verdicts {
-			put(s.name, func(w *writer) { w.flushSet(s.name) })
+	for _, s := range p.DelSets {
+		if s.Verdicts {
+			put(s.Name, func(w *writer) { w.flushSet(s.Name) })
 		}
 	}
-	for _, name := range p.delChains {
+	for _, name := range p.DelChains {
 		put(name, func(w *writer) { w.delChain(name) })
 	}
-	for _, s := range p.delSets {
-		put(s.name, func(w *writer) { w.delSet(s.name) })
+	for _, s := range p.DelSets {
+		put(s.Name, func(w *writer) { w.delSet(s.Name) })
 	}
-	for _, name := range p.delCounters {
+	for _, name := range p.DelCounters {
 		put(name, func(w *writer) { w.delCounter(name) })
 	}
 }
 
 // slice does work of about so many bytes, in one transaction; 0: all, in as many as it
 // takes.
-func (h *hidden) slice(k kernel, size int) error {
+func (k *Conn) Slice(h *Backlog, size int) error {
 	n, gone := 0, false
-	err := k.write(func(w *writer) {
-		for n < len(h.steps) && w.err == nil && (size == 0 || len(w.b.buf) < size) {
-			gone = gone || h.steps[n].gone
-			h.steps[n].write(w)
-			n++
-			if size == 0 && len(w.b.buf) > sliceSize {
-				w.end()
-			}
+	w := writer{b: newBatch(&k.table), flush: k.socket.commit}
+	for n < len(h.steps) && w.err == nil && (size == 0 || len(w.b.buf) < size) {
+		gone = gone || h.steps[n].gone
+		h.steps[n].write(&w)
+		n++
+		if size == 0 && len(w.b.buf) > SliceSize {
+			w.end()
 		}
-	})
+	}
+	w.end()
+	err := k.renew(w.err)
 	for _, s := range h.steps[:n] {
 		if h.names[s.name]--; h.names[s.name] == 0 {
 			delete(h.names, s.name)
@@ -129,23 +130,23 @@ func (h *hidden) slice(k kernel, size int) error {
 		h.steps = nil
 	}
 	if err != nil && gone {
-		return errors.Join(errLitter, err)
+		return errors.Join(ErrLitter, err)
 	}
 	return err
 }
 
 // concerns reports whether a plan names what hidden work is about.
-func (h *hidden) concerns(p *plan) bool {
-	if h.empty() {
+func (h *Backlog) Concerns(p *Plan) bool {
+	if h.Empty() {
 		return false
 	}
 	has := func(name string) bool { return h.names[name] > 0 }
-	named := func(c *chain) bool {
-		if has(c.name) {
+	named := func(c *Chain) bool {
+		if has(c.Name) {
 			return true
 		}
-		for i := range c.rules {
-			for word := range strings.SplitSeq(c.rules[i].text, " ") {
+		for i := range c.Rules {
+			for word := range strings.SplitSeq(c.Rules[i].Text, " ") {
 				if has(strings.TrimPrefix(word, "@")) {
 					return true
 				}
@@ -157,43 +158,43 @@ func (h *hidden) concerns(p *plan) bool {
 		_, to, _ := strings.Cut(v, " ")
 		return to != "" && has(to)
 	}
-	for _, list := range [][]*chain{p.addChains, p.fillChains} {
+	for _, list := range [][]*Chain{p.AddChains, p.FillChains} {
 		for _, c := range list {
 			if named(c) {
 				return true
 			}
 		}
 	}
-	for _, s := range p.addSets {
-		if has(s.name) {
+	for _, s := range p.AddSets {
+		if has(s.Name) {
 			return true
 		}
-		if s.verdicts {
-			for _, v := range s.elems {
+		if s.Verdicts {
+			for _, v := range s.Elems {
 				if verdict(v) {
 					return true
 				}
 			}
 		}
 	}
-	for _, list := range [][]elem{p.delElems, p.addElems} {
+	for _, list := range [][]Elem{p.DelElems, p.AddElems} {
 		for i := range list {
-			if e := &list[i]; has(e.set.name) || e.set.verdicts && verdict(e.verdict) {
+			if e := &list[i]; has(e.Set.Name) || e.Set.Verdicts && verdict(e.Verdict) {
 				return true
 			}
 		}
 	}
-	for _, c := range p.addCounters {
-		if has(c.name) {
+	for _, c := range p.AddCounters {
+		if has(c.Name) {
 			return true
 		}
 	}
-	for _, s := range p.delSets {
-		if has(s.name) {
+	for _, s := range p.DelSets {
+		if has(s.Name) {
 			return true
 		}
 	}
-	for _, list := range [][]string{p.delChains, p.delCounters} {
+	for _, list := range [][]string{p.DelChains, p.DelCounters} {
 		for _, name := range list {
 			if has(name) {
 				return true

@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"encoding/binary"
@@ -51,7 +51,7 @@ func openSocket() (*socket, error) {
 	return s, nil
 }
 
-func (s *socket) close() error { return unix.Close(s.fd) }
+func (s *socket) Close() error { return unix.Close(s.fd) }
 
 // errTooLarge is a transaction that the socket has no room for.
 var errTooLarge = errors.New("the transaction is larger than the socket takes")
@@ -147,14 +147,14 @@ func (s *socket) receive() (int, error) {
 }
 
 // errInterrupted is a list that changed while it was read.
-var errInterrupted = errors.New("the list changed while it was read")
+var ErrInterrupted = errors.New("the list changed while it was read")
 
 // list asks for a list and hands each answer's attributes to f. The kernel
 // begins a list from the front again for each piece that it hands out, and makes
 // the pieces as large as what the reader has room for. A list that has changed while
 // it was read is read to its end all the same: the kernel takes no other request before.
-func (s *socket) list(family byte, request uint16, ask func(*batch), f func(attrs []byte) error) error {
-	b := &batch{family: family}
+func (s *socket) list(t *Table, request uint16, ask func(*batch), f func(attrs []byte) error) error {
+	b := &batch{table: t}
 	b.message(request, unix.NLM_F_DUMP, saying{})
 	ask(b)
 	b.finish()
@@ -174,7 +174,7 @@ func (s *socket) list(family byte, request uint16, ask func(*batch), f func(attr
 				return unix.EBADMSG
 			}
 			done, err := answer(rest[:size], seq, f)
-			if errors.Is(err, errInterrupted) {
+			if errors.Is(err, ErrInterrupted) {
 				interrupted, err = err, nil
 			}
 			if err != nil {
@@ -198,7 +198,7 @@ func answer(msg []byte, seq uint32, f func(attrs []byte) error) (done bool, err 
 	if flags&unix.NLM_F_DUMP_INTR != 0 {
 		defer func() {
 			if err == nil {
-				err = errInterrupted
+				err = ErrInterrupted
 			}
 		}()
 	}

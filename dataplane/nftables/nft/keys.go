@@ -1,15 +1,15 @@
-package nftables
+package nft
 
 import (
 	"encoding/binary"
 	"fmt"
+	"math/bits"
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
+	"time"
 
-	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/policy/model"
+	"golang.org/x/sys/unix"
 )
 
 // Keys of elements are the kernel's own bytes, in strings, so that a set of a
@@ -17,7 +17,7 @@ import (
 // it: fields one after the other, each padded to four bytes where there are
 // several; in interval sets the first and the last value, both included.
 
-func addrKey(a netip.Addr) string {
+func AddrKey(a netip.Addr) string {
 	if a.Is4() {
 		b := a.As4()
 		return string(b[:])
@@ -26,33 +26,33 @@ func addrKey(a netip.Addr) string {
 	return string(b[:])
 }
 
-func pairKey(a, b netip.Addr) string { return addrKey(a) + addrKey(b) }
+func PairKey(a, b netip.Addr) string { return AddrKey(a) + AddrKey(b) }
 
 // protocolKey is an address and a protocol.
-func protocolKey(a netip.Addr, p model.Protocol) string {
-	return addrKey(a) + string([]byte{byte(p), 0, 0, 0})
+func ProtocolKey(a netip.Addr, p uint8) string {
+	return AddrKey(a) + string([]byte{p, 0, 0, 0})
 }
 
 // servicePortKey is an address, a protocol and a port.
-func servicePortKey(a netip.Addr, p model.Protocol, port uint16) string {
-	return addrKey(a) + string([]byte{byte(p), 0, 0, 0, byte(port >> 8), byte(port), 0, 0})
+func ServicePortKey(a netip.Addr, p uint8, port uint16) string {
+	return AddrKey(a) + string([]byte{p, 0, 0, 0, byte(port >> 8), byte(port), 0, 0})
 }
 
 // typeClass is the type of classes' numbers. nft knows it as a traffic class,
 // which is what a packet's priority is to it.
-const typeClass = "classid"
+const TypeClass = "classid"
 
 // typeLink is the type of names of interfaces.
-const typeLink = "ifname"
+const TypeLink = "ifname"
 
 // linkKey is the name of an interface.
-func linkKey(name string) string { return string(ifname(name)) }
+func LinkKey(name string) string { return string(ifname(name)) }
 
 // linkAddrKey is an interface and an address.
-func linkAddrKey(name string, a netip.Addr) string { return linkKey(name) + addrKey(a) }
+func LinkAddrKey(name string, a netip.Addr) string { return LinkKey(name) + AddrKey(a) }
 
 // classKey is a class's number, in the order of bytes that the CPU has.
-func classKey(n uint32) string {
+func ClassKey(n uint32) string {
 	return string(binary.NativeEndian.AppendUint32(nil, n))
 }
 
@@ -65,16 +65,16 @@ func classText(key string) string {
 	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
 }
 
-func portKey(port uint16) string { return string([]byte{byte(port >> 8), byte(port)}) }
+func PortKey(port uint16) string { return string([]byte{byte(port >> 8), byte(port)}) }
 
-func portRangeKey(first, last uint16) string { return portKey(first) + portKey(last) }
+func PortRangeKey(first, last uint16) string { return PortKey(first) + PortKey(last) }
 
 // keyFields are the fields that keys have: nft's number of the type, by which
 // nft lists elements, and the size in bytes.
 var keyFields = map[string]struct {
 	number uint32
 	size   int
-}{"ipv4_addr": {7, 4}, typeLink: {41, 16}, "ipv6_addr": {8, 16}, "inet_proto": {12, 1}, "inet_service": {13, 2}, typeClass: {23, 4}}
+}{"ipv4_addr": {7, 4}, TypeLink: {41, 16}, "ipv6_addr": {8, 16}, "inet_proto": {12, 1}, "inet_service": {13, 2}, TypeClass: {23, 4}}
 
 // keyType returns the number of a type and its keys' size. nft puts the numbers
 // of several fields into one, six bits each.
@@ -91,21 +91,41 @@ func keyType(types string) (number uint32, size int) {
 	return number, size
 }
 
+// typesOf is the reverse of keyType; unknownType if there is none.
+func typesOf(number uint32, size int) string {
+	var names []string
+	for n := number; n > 0; n >>= 6 {
+		for name, f := range keyFields {
+			if f.number == n&0x3f {
+				names = append([]string{name}, names...)
+			}
+		}
+	}
+	types := strings.Join(names, " . ")
+	if n, s := keyType(types); n != number || s != size {
+		return unknownType
+	}
+	return types
+}
+
+// unknownType is the type of keys of a set that no ruleset has.
+const unknownType = "another"
+
 // keyText is a key as nft writes it.
-func (s *set) keyText(key string) string {
-	_, size := keyType(s.types)
-	if !s.interval {
-		return fieldsText(s.types, key)
+func (s *Set) keyText(key string) string {
+	_, size := keyType(s.Types)
+	if !s.Interval {
+		return fieldsText(s.Types, key)
 	}
 	if len(key) != 2*size {
 		return fmt.Sprintf("%x", key)
 	}
-	if s.types == "inet_service" {
-		return portText(port(key), port(key[size:]))
+	if s.Types == "inet_service" {
+		return PortText(port(key), port(key[size:]))
 	}
 	first, _ := netip.AddrFromSlice([]byte(key[:size]))
 	last, _ := netip.AddrFromSlice([]byte(key[size:]))
-	return addrRange{first, last}.text()
+	return Range{first, last}.String()
 }
 
 func fieldsText(types, key string) string {
@@ -117,10 +137,10 @@ func fieldsText(types, key string) string {
 		size := keyFields[t].size
 		switch t {
 		case "inet_proto":
-			out = append(out, protocol(model.Protocol(key[0])))
-		case typeClass:
+			out = append(out, ProtocolText(key[0]))
+		case TypeClass:
 			out = append(out, classText(key))
-		case typeLink:
+		case TypeLink:
 			out = append(out, strconv.Quote(strings.TrimRight(key[:size], "\x00")))
 		case "inet_service":
 			out = append(out, fmt.Sprint(port(key)))
@@ -136,99 +156,76 @@ func fieldsText(types, key string) string {
 func port(key string) uint16 { return uint16(key[0])<<8 | uint16(key[1]) }
 
 // protocolNames are the protocols that every nft knows by name.
-var protocolNames = map[model.Protocol]string{model.TCP: "tcp", model.UDP: "udp", model.SCTP: "sctp", model.ICMPv4: "icmp"}
+var protocolNames = map[uint8]string{unix.IPPROTO_TCP: "tcp", unix.IPPROTO_UDP: "udp", unix.IPPROTO_SCTP: "sctp", unix.IPPROTO_ICMP: "icmp"}
 
 // protocolNumbers is the reverse.
 var protocolNumbers = func() map[string]byte {
 	out := map[string]byte{}
 	for p, name := range protocolNames {
-		out[name] = byte(p)
+		out[name] = p
 	}
 	return out
 }()
 
-// protocol is a protocol as nft prints it where every nft knows its name, else its number.
-func protocol(p model.Protocol) string {
+// protocolText is a protocol as nft prints it where every nft knows its name, else its number.
+func ProtocolText(p uint8) string {
 	if name := protocolNames[p]; name != "" {
 		return name
 	}
-	return fmt.Sprint(uint8(p))
+	return fmt.Sprint(p)
 }
 
 // addrRange is a range of addresses of one family, both ends included.
-type addrRange struct{ first, last netip.Addr }
+type Range struct{ First, Last netip.Addr }
 
-func (r addrRange) key() string { return addrKey(r.first) + addrKey(r.last) }
+func (r Range) Key() string { return AddrKey(r.First) + AddrKey(r.Last) }
 
 // text is the range as an address, a block or a range, whichever says it shortest.
-func (r addrRange) text() string {
-	if r.first == r.last {
-		return r.first.String()
+func (r Range) String() string {
+	if r.First == r.Last {
+		return r.First.String()
 	}
-	a, b := r.first.AsSlice(), r.last.AsSlice()
-	bits := 0
+	a, b, both := r.First.AsSlice(), r.Last.AsSlice(), 0 // bits in which both begin
 	for i := range a {
-		for m := byte(0x80); m != 0; m >>= 1 {
-			if a[i]&m != b[i]&m {
-				if p := netip.PrefixFrom(r.first, bits); p.Masked().Addr() == r.first && dataplane.LastAddr(p) == r.last {
-					return p.String()
-				}
-				return r.first.String() + "-" + r.last.String()
-			}
-			bits++
+		if a[i] != b[i] {
+			both = 8*i + bits.LeadingZeros8(a[i]^b[i])
+			break
 		}
 	}
-	return r.first.String()
+	// A block begins where the bits that follow are 0, and so does what comes after it.
+	begins := func(a netip.Addr) bool { return !a.IsValid() || netip.PrefixFrom(a, both).Masked().Addr() == a }
+	if begins(r.First) && begins(r.Last.Next()) {
+		return netip.PrefixFrom(r.First, both).String()
+	}
+	return r.First.String() + "-" + r.Last.String()
 }
 
 // halves cuts in two a range of all addresses, which nft takes for no element.
-func (r addrRange) halves() []addrRange {
-	if !r.first.IsUnspecified() || r.last.Next().IsValid() {
-		return []addrRange{r}
+func (r Range) Halves() []Range {
+	if !r.First.IsUnspecified() || r.Last.Next().IsValid() {
+		return []Range{r}
 	}
-	p := netip.PrefixFrom(r.first, 1)
-	return []addrRange{{r.first, dataplane.LastAddr(p)}, {dataplane.LastAddr(p).Next(), r.last}}
-}
-
-func blockText(p netip.Prefix) string {
-	return addrRange{p.Masked().Addr(), dataplane.LastAddr(p)}.text()
-}
-
-// mergeBlocks returns the blocks, which are of one family, as ranges that are
-// sorted, disjoint and not adjacent; all addresses are two halves.
-func mergeBlocks(blocks []netip.Prefix) []addrRange {
-	slices.SortFunc(blocks, func(a, b netip.Prefix) int { return a.Addr().Compare(b.Addr()) })
-	var out []addrRange
-	for _, p := range blocks {
-		r := addrRange{p.Addr(), dataplane.LastAddr(p)}
-		if n := len(out); n > 0 {
-			end := &out[n-1].last
-			if next := end.Next(); !next.IsValid() || !next.Less(r.first) {
-				if end.Less(r.last) {
-					*end = r.last
-				}
-				continue
-			}
-		}
-		out = append(out, r)
-	}
-	if len(out) == 1 {
-		return out[0].halves()
-	}
-	return out
+	b := r.Last.AsSlice()
+	b[0] >>= 1
+	middle, _ := netip.AddrFromSlice(b)
+	return []Range{{r.First, middle}, {middle.Next(), r.Last}}
 }
 
 // portText is a range of ports as nft writes it.
-func portText(first, last uint16) string {
+func PortText(first, last uint16) string {
 	if first == last {
 		return fmt.Sprint(first)
 	}
 	return fmt.Sprintf("%d-%d", first, last)
 }
 
-func ipOf(f dataplane.Family) string {
-	if f == dataplane.IPv6 {
-		return "ip6"
+// durationText is a time as nft writes it: 10m, not 10m0s.
+func DurationText(d time.Duration) string {
+	s := d.String()
+	for _, zero := range []string{"m0s", "h0m"} {
+		if strings.HasSuffix(s, zero) {
+			s = s[:len(s)-2]
+		}
 	}
-	return "ip"
+	return s
 }

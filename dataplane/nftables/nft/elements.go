@@ -1,4 +1,4 @@
-package nftables
+package nft
 
 import (
 	"bytes"
@@ -17,16 +17,16 @@ type listed struct {
 }
 
 // elements lists a set, and notes either that it is as wanted or what is in it.
-func (k *netlinkKernel) elements(have, want *set) error {
+func (k *Conn) elements(have, want *Set) error {
 	// The list is held to what is wanted as it comes; nothing is kept of it unless it differs.
-	same, seen := !want.interval, 0
-	have.elems = map[string]string{}
+	same, seen := !want.Interval, 0
+	have.Elems = map[string]string{}
 	var parts []listed
 	ask := func(b *batch) {
-		b.name(unix.NFTA_SET_ELEM_LIST_TABLE, TableName)
-		b.name(unix.NFTA_SET_ELEM_LIST_SET, have.name)
+		b.name(unix.NFTA_SET_ELEM_LIST_TABLE, b.table.Name)
+		b.name(unix.NFTA_SET_ELEM_LIST_SET, have.Name)
 	}
-	err := k.list(k.family, unix.NFT_MSG_GETSETELEM, ask, func(attrs []byte) error {
+	err := k.list(&k.table, unix.NFT_MSG_GETSETELEM, ask, func(attrs []byte) error {
 		return eachElement(attrs, func(e listed) {
 			if same && want.holds(e) {
 				seen++
@@ -40,28 +40,28 @@ func (k *netlinkKernel) elements(have, want *set) error {
 	switch {
 	case err != nil:
 		return err
-	case want.interval:
+	case want.Interval:
 		have.join(parts)
 		return nil
-	case same && seen == len(want.elems):
-		have.elems = want.elems
+	case same && seen == len(want.Elems):
+		have.Elems = want.Elems
 		return nil
 	case seen > 0: // some of those that were as wanted are not known any more: once more, keeping all
-		have.elems = make(map[string]string, len(want.elems))
-		return k.list(k.family, unix.NFT_MSG_GETSETELEM, ask, func(attrs []byte) error {
-			return eachElement(attrs, func(e listed) { have.elems[string(e.key)] = have.valueText(e.data) })
+		have.Elems = make(map[string]string, len(want.Elems))
+		return k.list(&k.table, unix.NFT_MSG_GETSETELEM, ask, func(attrs []byte) error {
+			return eachElement(attrs, func(e listed) { have.Elems[string(e.key)] = have.valueText(e.data) })
 		})
 	}
 	for _, e := range parts {
-		have.elems[string(e.key)] = have.valueText(e.data)
+		have.Elems[string(e.key)] = have.valueText(e.data)
 	}
 	return nil
 }
 
 // holds says whether a set has an element, with its verdict.
-func (s *set) holds(e listed) bool {
-	v, ok := s.elems[string(e.key)]
-	if s.classes {
+func (s *Set) holds(e listed) bool {
+	v, ok := s.Elems[string(e.key)]
+	if s.Classes {
 		return ok && v == string(e.data)
 	}
 	if !ok || v == "" || len(e.data) == 0 {
@@ -102,7 +102,7 @@ func eachElement(attrs []byte, f func(listed)) error {
 
 // join makes elements of the beginnings of intervals and their ends, which are
 // one past the last, and missing where that is past everything.
-func (s *set) join(parts []listed) {
+func (s *Set) join(parts []listed) {
 	slices.SortFunc(parts, func(a, b listed) int {
 		return cmp.Or(slices.Compare(a.key, b.key), cmp.Compare(kindOf(a), kindOf(b)))
 	})
@@ -114,7 +114,7 @@ func (s *set) join(parts []listed) {
 		if i+1 < len(parts) {
 			last = before(parts[i+1].key)
 		}
-		s.elems[string(parts[i].key)+last] = s.valueText(parts[i].data)
+		s.Elems[string(parts[i].key)+last] = s.valueText(parts[i].data)
 	}
 }
 
@@ -138,8 +138,8 @@ func before(b []byte) string {
 }
 
 // valueText is what an element leads to as a ruleset has it, "" if nowhere.
-func (s *set) valueText(data []byte) string {
-	if s.classes {
+func (s *Set) valueText(data []byte) string {
+	if s.Classes {
 		return string(data)
 	}
 	return verdictText(data)

@@ -1,11 +1,11 @@
-package nftables
+package nft
 
 import (
 	"encoding/binary"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // batch is one transaction on its way to the kernel: nfnetlink messages between
@@ -16,18 +16,18 @@ import (
 // Attributes: https://www.kernel.org/doc/html/latest/userspace-api/netlink/intro.html,
 // numbers: include/uapi/linux/netfilter/nf_tables.h.
 type batch struct {
-	buf    []byte
-	family byte // NFPROTO of the table
-	at     int  // of the message that is being written
-	seq    uint32
-	said   []saying // what each message is about; the first is the beginning's
+	buf   []byte
+	table *Table
+	at    int // of the message that is being written
+	seq   uint32
+	said  []saying // what each message is about; the first is the beginning's
 }
 
 // saying is what a message asks for, to name it where the kernel refuses.
 type saying struct{ what, name string }
 
-func newBatch(family byte) *batch {
-	b := &batch{family: family}
+func newBatch(t *Table) *batch {
+	b := &batch{table: t}
 	b.control(unix.NFNL_MSG_BATCH_BEGIN, saying{"begin", ""})
 	return b
 }
@@ -42,7 +42,7 @@ func (b *batch) control(kind uint16, s saying) {
 // message begins a message of nf_tables.
 func (b *batch) message(kind uint16, flags uint16, s saying) {
 	b.header(unix.NFNL_SUBSYS_NFTABLES<<8|kind, unix.NLM_F_REQUEST|flags, s)
-	b.buf = append(b.buf, b.family, unix.NFNETLINK_V0, 0, 0)
+	b.buf = append(b.buf, byte(b.table.Family), unix.NFNETLINK_V0, 0, 0)
 }
 
 func (b *batch) header(kind, flags uint16, s saying) {
@@ -130,7 +130,7 @@ func (b *batch) comment(attr uint16, text string) {
 	if text == "" {
 		return
 	}
-	text = dataplane.Plain(text, 127)
+	text = naming.Plain(text, maxComment)
 	at := b.open(attr)
 	b.buf = append(b.buf, udataComment, byte(len(text)+1))
 	b.buf = append(append(b.buf, text...), 0)

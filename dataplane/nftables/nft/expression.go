@@ -1,6 +1,8 @@
-package nftables
+package nft
 
-import "golang.org/x/sys/unix"
+import (
+	"golang.org/x/sys/unix"
+)
 
 // The kernel's expressions, one by one. All matches go through register 1.
 
