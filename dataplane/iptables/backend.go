@@ -39,6 +39,9 @@ type Backend struct {
 	// alone is true when the other variant is known to hold nothing of ours.
 	alone bool
 	stats Stats
+	// queueTried: the kernel has been tried for a queue; queueErr is why it has none.
+	queueTried bool
+	queueErr   error
 	// commits of tables that restores have made so far.
 	commits int
 }
@@ -91,6 +94,7 @@ func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
 		return fmt.Errorf("iptables: read what the kernel holds: %w", err)
 	}
 	b.memory = newMemory(s)
+	b.findQueue(ctx, s)
 	want := b.memory.generate(s, b.opts, nameAmong(have.sets))
 	p := planOf(have, want)
 	for f := range missing {
@@ -134,6 +138,7 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 	if b.have == nil || ch == nil || b.memory.compiled != s.Compiled || b.memory.shape != base.ShapeOf(s) {
 		return b.Sync(ctx, s)
 	}
+	b.findQueue(ctx, s)
 	b.memory.forget(ch)
 	have, renew := b.have.shape(), map[string]bool{}
 	want := b.memory.generate(s, b.opts, b.namer(renew))
@@ -216,7 +221,7 @@ func freeName(key string, taken func(string) bool) string {
 }
 
 func sameSet(a, b *ipset) bool {
-	return a.kind == b.kind && a.family == b.family && (a.kind == typeFlows || slices.Equal(a.elems, b.elems))
+	return a.kind == b.kind && a.family == b.family && (timed(a.kind) > 0 || slices.Equal(a.elems, b.elems))
 }
 
 // namer leaves the sets that are there their names, but for those that are to be

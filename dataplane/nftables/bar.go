@@ -3,6 +3,7 @@ package nftables
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,8 +15,13 @@ import (
 // time and are no part of the ruleset: a Sync leaves them alone.
 const setBar = "bar"
 
-// barTime is dataplane.BarTime as nft writes it.
-const barTime = "10m"
+// timeText is how long elements stay as nft writes it: 10m, 1s.
+func timeText(d time.Duration) string {
+	if d%time.Minute == 0 {
+		return fmt.Sprintf("%dm", d/time.Minute)
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}
 
 // flowType is the type of the set's keys: source, protocol and port, destination and port.
 func flowType(f dataplane.Family) string {

@@ -32,7 +32,7 @@ func (w *world) addBase() {
 			{name: setGuarded + d, types: t, comment: "local pods with policies"},
 			{name: setHosts + d, types: t, comment: "addresses of this node"},
 			{name: setForeign + d, types: t, interval: true, comment: "what in these blocks belongs to others"},
-			{name: setBar + d, types: flowType(f), timed: true, comment: "flows of connections that policies have cut"},
+			{name: setBar + d, types: flowType(f), timed: dataplane.BarTime, most: dataplane.MaxBarred, comment: "flows of connections that policies have cut"},
 			{name: setPodCIDRs + d, types: t, interval: true, comment: "blocks of pod addresses of this node"},
 		} {
 			w.addSet(s)
@@ -50,12 +50,13 @@ type baseInputs struct {
 	foreignNets []netip.Prefix
 	cluster     []netip.Addr
 	blocks      []netip.Prefix
+	answers     *dataplane.Answers
 }
 
 func inputsOf(s *dataplane.State) baseInputs {
 	return baseInputs{
 		s.Settings, s.Links, slices.Clone(s.NodeAddrs), slices.Clone(s.PodCIDRs), slices.Clone(s.Foreign), slices.Clone(s.ForeignNets),
-		slices.Clone(s.ClusterAddrs), slices.Clone(s.ClusterBlocks),
+		slices.Clone(s.ClusterAddrs), slices.Clone(s.ClusterBlocks), s.Answers,
 	}
 }
 
@@ -64,7 +65,7 @@ func (w *world) stale() bool {
 	s, in := w.state, &w.inputs
 	return s.Settings != in.settings || s.Links != in.links || !slices.Equal(s.NodeAddrs, in.nodeAddrs) || !slices.Equal(s.PodCIDRs, in.podCIDRs) ||
 		!slices.Equal(s.Foreign, in.foreign) || !slices.Equal(s.ForeignNets, in.foreignNets) || !slices.Equal(s.ClusterAddrs, in.cluster) ||
-		!slices.Equal(s.ClusterBlocks, in.blocks)
+		!slices.Equal(s.ClusterBlocks, in.blocks) || !s.Answers.Equal(in.answers)
 }
 
 // renderBase writes the base chains and what they alone use, anew.
@@ -75,6 +76,7 @@ func (w *world) renderBase() {
 	r := baseRenderer{world: w, hosts: w.sortedHosts()}
 	r.sets()
 	r.linkSets()
+	r.answerSets()
 	r.render()
 	for _, name := range old.chains {
 		if !slices.Contains(w.base.chains, name) {

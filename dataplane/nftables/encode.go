@@ -153,7 +153,7 @@ func (s *set) flags() (flags uint32) {
 	if s.verdicts || s.classes {
 		flags |= unix.NFT_SET_MAP
 	}
-	if s.timed {
+	if s.timed > 0 {
 		flags |= unix.NFT_SET_TIMEOUT | unix.NFT_SET_EVAL
 	}
 	return flags
@@ -167,10 +167,10 @@ func (w *writer) addSet(s *set) {
 		b.uint32(unix.NFTA_SET_FLAGS, s.flags())
 		b.uint32(unix.NFTA_SET_KEY_TYPE, number)
 		b.uint32(unix.NFTA_SET_KEY_LEN, uint32(size))
-		if s.timed {
-			b.uint64(unix.NFTA_SET_TIMEOUT, uint64(dataplane.BarTime.Milliseconds()))
+		if s.timed > 0 {
+			b.uint64(unix.NFTA_SET_TIMEOUT, uint64(s.timed.Milliseconds()))
 			at := b.nest(unix.NFTA_SET_DESC)
-			b.uint32(unix.NFTA_SET_DESC_SIZE, dataplane.MaxBarred)
+			b.uint32(unix.NFTA_SET_DESC_SIZE, s.most)
 			b.end(at)
 		}
 		if s.verdicts {

@@ -23,6 +23,9 @@ var attached = map[base.Point]hook{
 	base.RawOutput:        {"output", -300},
 	base.ManglePrerouting: {"prerouting", -150}, // after connection tracking, before destination NAT (-100)
 	base.LinkPrerouting:   {"prerouting", -149}, // as before; a routed packet loses its priority afterwards
+	base.HoldInput:        {"input", -6},        // ahead of the filters, which what has waited goes on to
+	base.HoldForward:      {"forward", -6},
+	base.HoldOutput:       {"output", -6},
 	base.Input:            {"input", -5},
 	base.Forward:          {"forward", -5},
 	base.Output:           {"output", -5},
@@ -31,7 +34,7 @@ var attached = map[base.Point]hook{
 
 // baseNames are the names of chains with hooks.
 var baseNames = []string{
-	"raw-prerouting", "raw-output", "mangle-prerouting", "link-prerouting", "input", "forward", "output", "postrouting",
+	"raw-prerouting", "raw-output", "mangle-prerouting", "link-prerouting", "hold-input", "hold-forward", "hold-output", "input", "forward", "output", "postrouting",
 	bridgeIn, bridgeOut,
 }
 
@@ -40,7 +43,7 @@ func (r *baseRenderer) render() {
 	seen := map[string]bool{}
 	both := map[string]*chain{}
 	for _, f := range families {
-		t := base.New(r.state, r.hosts, f, base.Options{PortsAtPostrouting: true})
+		t := base.New(r.state, r.hosts, f, base.Options{PortsAtPostrouting: true, NoQueue: r.opts.queue == noQueue})
 		for _, c := range slices.Concat(t.Raw, t.Mangle, t.Filter) {
 			if c.ByAddress {
 				r.byAddress(&c, f, both)
@@ -185,6 +188,14 @@ func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
 		return []string{fmt.Sprintf("icmpv6 type %d-%d", t.First, t.Last)}
 	case base.HopLimit255:
 		return []string{"ip6 hoplimit 255"}
+	case base.MarkIs:
+		return []string{fmt.Sprintf("meta mark 0x%08x", t.Exactly)}
+	case base.Reply:
+		return []string{"ct state established ct direction reply"}
+	case base.Untracked:
+		return []string{"ct state untracked"}
+	case base.Holding:
+		return []string{"th sport @" + setHold + d}
 	}
 	bits := r.opts.Bits(t.Bits)
 	if t.Not {
@@ -257,9 +268,15 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) []string {
 	case base.ClearMark:
 		return one(clearMark(r.opts.Bits(rule.Bits)))
 	case base.Renew:
-		return one("update @" + setBar + d + " { " + flowOf(ipOf(f)) + " timeout " + barTime + " }")
+		return one("update @" + setBar + d + " { " + flowOf(ipOf(f)) + " timeout " + timeText(dataplane.BarTime) + " }")
 	case base.NoTrack:
 		return one("notrack")
+	case base.Queue:
+		return one(r.opts.queue.text())
+	case base.Hold:
+		return one("update @" + setHold + d + " { th dport timeout " + timeText(dataplane.HoldTime) + " } drop")
+	case base.Release:
+		return one("delete @" + setHold + d + " { th dport } drop")
 	}
 	return one("accept")
 }

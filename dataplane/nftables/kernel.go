@@ -23,6 +23,8 @@ type kernel interface {
 	commit(p *plan) error
 	// write makes a transaction of what a function writes.
 	write(steps func(w *writer)) error
+	// try reports whether the kernel takes a rule that has packets wait in a queue; nil: it does.
+	try(kind queueKind) error
 	close() error
 }
 
@@ -114,7 +116,7 @@ func (k *netlinkKernel) snapshot(want *ruleset) (*snapshot, error) {
 		if w == nil || !have.sameKind(w) {
 			continue // elems stay nil: it goes, or is of another kind
 		}
-		if w.timed {
+		if w.timed > 0 {
 			have.elems = map[string]string{}
 			continue
 		}
@@ -255,7 +257,9 @@ func (s *snapshot) set(attrs []byte) error {
 		return err
 	}
 	o.interval = flags&unix.NFT_SET_INTERVAL != 0
-	o.timed = flags&unix.NFT_SET_TIMEOUT != 0
+	if flags&unix.NFT_SET_TIMEOUT != 0 {
+		o.timed = 1 // however long
+	}
 	class, _ := keyType(typeClass)
 	o.verdicts = flags&unix.NFT_SET_MAP != 0 && data == unix.NFT_DATA_VERDICT
 	o.classes = flags&unix.NFT_SET_MAP != 0 && data == class

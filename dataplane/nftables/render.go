@@ -55,8 +55,8 @@ func (s *set) print(b *strings.Builder) {
 	if s.interval {
 		b.WriteString("\t\tflags interval\n")
 	}
-	if s.timed {
-		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %s\n", dataplane.MaxBarred, barTime)
+	if s.timed > 0 {
+		fmt.Fprintf(b, "\t\tsize %d\n\t\tflags dynamic,timeout\n\t\ttimeout %s\n", s.most, timeText(s.timed))
 	}
 	b.WriteString(commentLine(s.comment))
 	if len(s.elems) > 0 {

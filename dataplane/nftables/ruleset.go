@@ -3,6 +3,7 @@ package nftables
 import (
 	"maps"
 	"slices"
+	"time"
 )
 
 // ruleset is what the table holds, by name. Whoever changes it through its
@@ -50,9 +51,11 @@ type set struct {
 	interval bool
 	verdicts bool
 	classes  bool
-	// timed sets are filled by packets and by Bar, and emptied by time: their
+	// timed is how long elements stay; 0: until they are taken out. Timed sets are filled
+	// by packets and by Bar, with most elements at a time, and emptied by time: their
 	// elements are no part of the ruleset.
-	timed bool
+	timed time.Duration
+	most  uint32
 	elems map[string]string
 }
 
@@ -187,7 +190,7 @@ func (c *chain) equal(o *chain) bool {
 
 // sameKind says whether two sets of one name differ at most in their elements.
 func (s *set) sameKind(o *set) bool {
-	return s.types == o.types && s.interval == o.interval && s.verdicts == o.verdicts && s.classes == o.classes && s.timed == o.timed
+	return s.types == o.types && s.interval == o.interval && s.verdicts == o.verdicts && s.classes == o.classes && (s.timed > 0) == (o.timed > 0)
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
