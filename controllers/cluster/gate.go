@@ -56,7 +56,7 @@ func pass[T any](ctx context.Context, g *gate, failed func(error), request func(
 	return v, err
 }
 
-// unanswered says whether an error means that nobody answered a request.
+// unanswered reports whether an error means that nobody answered a request.
 func unanswered(err error) bool {
 	var answer apierrors.APIStatus
 	return err != nil && !errors.As(err, &answer) && classify(err).class == unreachable

@@ -36,7 +36,7 @@ type kind struct {
 	many bool
 }
 
-// custom says whether the kind is there only with its CustomResourceDefinition.
+// custom reports whether the kind is there only with its CustomResourceDefinition.
 func (k *kind) custom() bool { return k.fresh != nil }
 
 // crd is the name of the kind's CustomResourceDefinition.

@@ -48,7 +48,7 @@ type layers struct {
 	nodes   map[string]*corev1.Node
 	// settings is Tierwall/default, if it is there.
 	settings *v1alpha1.Tierwall
-	// services says whether EndpointSlices are read.
+	// services reports whether EndpointSlices are read.
 	services services
 }
 
@@ -70,7 +70,7 @@ func newLayers(to agent.Sink, log *slog.Logger, stale func()) *layers {
 	}
 }
 
-// derivable says whether objects of a kind can be derived.
+// derivable reports whether objects of a kind can be derived.
 func derivable(k *kind) bool {
 	return k.ours
 }
@@ -179,7 +179,7 @@ func (o foreignOutlet) remove(namespace, name string) {
 	o.stale()
 }
 
-// hasNode says whether there is a node of the name.
+// hasNode reports whether there is a node of the name.
 func (l *layers) hasNode(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -191,7 +191,7 @@ type run struct {
 	absent bool // the API server does not serve the kind, or an aid not to the agent
 }
 
-// inSync says whether all objects of the kind have been delivered once. A kind
+// inSync reports whether all objects of the kind have been delivered once. A kind
 // of somebody else's that is defined in another version than ours has none.
 func (r *run) inSync() bool {
 	r.mu.Lock()
@@ -212,7 +212,7 @@ func (r *run) set(filled, absent bool) (news bool) {
 // definition is there a moment before its objects are.
 const establishing = 5 * time.Second
 
-// early says whether an error is but a definition that is new.
+// early reports whether an error is but a definition that is new.
 func (r *run) early(err error) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()

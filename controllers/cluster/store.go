@@ -205,7 +205,7 @@ func (s *store) forget(ns, name string) {
 // clear hands on that all is gone.
 func (s *store) clear() { s.retain(nil) }
 
-// has says whether there is such an object.
+// has reports whether there is such an object.
 func (s *store) has(ns, name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -73,7 +73,7 @@ func (r *reader) list(ctx context.Context, o metav1.ListOptions) (runtime.Object
 // keyVersion marks an object that is but a name.
 const keyVersion = "key"
 
-// isKey says whether an object is one of list's.
+// isKey reports whether an object is one of list's.
 func isKey(o runtime.Object) bool {
 	m, ok := o.(*metav1.PartialObjectMetadata)
 	return ok && m.APIVersion == keyVersion

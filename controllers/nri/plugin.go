@@ -189,7 +189,7 @@ func sandboxOf(p *api.PodSandbox) startup.Sandbox {
 	return s
 }
 
-// ownNetwork says whether a pod has a network namespace of its own.
+// ownNetwork reports whether a pod has a network namespace of its own.
 func ownNetwork(p *api.PodSandbox) bool {
 	return slices.ContainsFunc(p.GetLinux().GetNamespaces(), func(n *api.LinuxNamespace) bool { return n.GetType() == "network" })
 }

@@ -193,7 +193,7 @@ func annotate(u *unstructured.Unstructured, key, value string) {
 	u.SetAnnotations(a)
 }
 
-// contains says whether live holds all that want does. Lists must be of one
+// contains reports whether live holds all that want does. Lists must be of one
 // length: what the API server fills in, it fills into objects.
 func contains(live, want any) bool {
 	switch w := want.(type) {

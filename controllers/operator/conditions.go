@@ -74,7 +74,7 @@ func (s situation) counts() appsv1.DaemonSetStatus {
 	return s.ds.Status
 }
 
-// observed says whether a DaemonSet's status speaks of its current spec. Its
+// observed reports whether a DaemonSet's status speaks of its current spec. Its
 // controller has seen it at least once then.
 func observed(ds *appsv1.DaemonSet) bool {
 	return ds != nil && ds.Status.ObservedGeneration > 0 && ds.Status.ObservedGeneration >= ds.Generation

@@ -27,7 +27,7 @@ func newQuarrel(c clock.PassiveClock) *quarrel {
 	return &quarrel{clock: c, objects: map[string]*rate.Limiter{}}
 }
 
-// allow says whether an object may be put right now.
+// allow reports whether an object may be put right now.
 func (q *quarrel) allow(object string) bool {
 	l := q.objects[object]
 	if l == nil {

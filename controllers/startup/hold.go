@@ -59,7 +59,7 @@ func blocksOf(n *corev1.Node) (out []netip.Prefix) {
 	return out
 }
 
-// denied says whether packets of an address that no pod has are dropped. If they
+// denied reports whether packets of an address that no pod has are dropped. If they
 // are not, to hold an address back would let through what its pod's policy denies.
 func (u *unknown) denied(a netip.Addr) bool {
 	return u.synced && !u.allow && slices.ContainsFunc(u.blocks, func(b netip.Prefix) bool { return b.Contains(a) })

@@ -92,7 +92,7 @@ func (r *report) labels(in map[string]string) map[string]string {
 // The checks below are loops and not regular expressions because they run for
 // every label of every pod at start.
 
-// isDNSLabel says whether s is an RFC 1123 label.
+// isDNSLabel reports whether s is an RFC 1123 label.
 func isDNSLabel(s string) bool {
 	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
@@ -105,7 +105,7 @@ func isDNSLabel(s string) bool {
 	return true
 }
 
-// isDNSSubdomain says whether s is an RFC 1123 subdomain as Kubernetes has it:
+// isDNSSubdomain reports whether s is an RFC 1123 subdomain as Kubernetes has it:
 // the length of the parts is not limited.
 func isDNSSubdomain(s string) bool {
 	if s == "" || len(s) > 253 {
@@ -132,7 +132,7 @@ func isDNSSubdomain(s string) bool {
 	return previous != '.' && previous != '-'
 }
 
-// isLabelKey says whether s is a label key: an optional DNS subdomain and a
+// isLabelKey reports whether s is a label key: an optional DNS subdomain and a
 // slash, and a name of at most 63 characters.
 func isLabelKey(s string) bool {
 	if prefix, name, ok := strings.Cut(s, "/"); ok {
@@ -141,7 +141,7 @@ func isLabelKey(s string) bool {
 	return isLabelName(s)
 }
 
-// isLabelValue says whether s is a label value, which may be empty.
+// isLabelValue reports whether s is a label value, which may be empty.
 func isLabelValue(s string) bool { return s == "" || isLabelName(s) }
 
 func isLabelName(s string) bool {

@@ -193,7 +193,7 @@ func (r *report) ipBlock(path *field.Path, in *networkingv1.IPBlock) model.Peer 
 	return model.Peer{Nets: []netip.Prefix{cidr}, NotNets: except}
 }
 
-// contains says whether a holds all of b and more.
+// contains reports whether a holds all of b and more.
 func contains(a, b netip.Prefix) bool {
 	return a.Addr().BitLen() == b.Addr().BitLen() && a.Bits() < b.Bits() && a.Contains(b.Addr())
 }

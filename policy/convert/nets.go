@@ -17,7 +17,7 @@ const (
 )
 
 // parseNet reads an address block and masks its host bits. The second result
-// says whether there were any.
+// reports whether there were any.
 func parseNet(s string, form netForm) (netip.Prefix, bool, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {

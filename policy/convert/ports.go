@@ -57,7 +57,7 @@ func portNumber(n int64) (uint16, error) {
 	return uint16(n), nil
 }
 
-// isRulePortName says whether a Tierwall rule or host endpoint may use s as
+// isRulePortName reports whether a Tierwall rule or host endpoint may use s as
 // the name of a port: wider than a container's port names. A letter is
 // required, so that "80-90" is not taken for a name.
 func isRulePortName(s string) bool {
@@ -77,7 +77,7 @@ func isRulePortName(s string) bool {
 
 const containerPortNames = "want at most 15 characters a-z, 0-9 or '-', at least one of them a letter, '-' neither first, last nor doubled"
 
-// isContainerPortName says whether a container's port can have the name s.
+// isContainerPortName reports whether a container's port can have the name s.
 func isContainerPortName(s string) bool {
 	if s == "" || len(s) > 15 || s[0] == '-' || s[len(s)-1] == '-' || strings.Contains(s, "--") {
 		return false

@@ -204,7 +204,7 @@ func (r *report) peer(path *field.Path, in *v1alpha1.EntityRule, namespaced bool
 	return out
 }
 
-// services converts the services of one side of a rule. here says whether
+// services converts the services of one side of a rule. here reports whether
 // this is the side and direction in which they have a meaning.
 func (r *report) services(rule *field.Path, side string, in *v1alpha1.EntityRule, out *model.Peer, here, namespaced bool) {
 	s := in.Services

@@ -205,7 +205,7 @@ func TestCompareIsDeterministic(t *testing.T) {
 	}
 }
 
-// holdsFor says whether the change's Where holds for two atoms.
+// holdsFor reports whether the change's Where holds for two atoms.
 func (c *Change) holdsFor(x, y *atom) bool {
 	same := func(p, q *packets.Party) bool { return p != nil && q != nil && p.Node != "" && p.Node == q.Node }
 	a, b := same(x.a, y.a), same(x.b, y.b)

@@ -24,7 +24,7 @@ const (
 
 func (s Severity) rank() int { return slices.Index([]Severity{Error, Warning, Info}, s) }
 
-// AtLeast says whether a severity is as bad as another, or worse.
+// AtLeast reports whether a severity is as bad as another, or worse.
 func (s Severity) AtLeast(o Severity) bool { return s.rank() <= o.rank() }
 
 // The codes of findings.

@@ -246,7 +246,7 @@ func (l *linter) untracked() {
 	}
 }
 
-// deniedBy says whether a connection is denied by the policy of a host.
+// deniedBy reports whether a connection is denied by the policy of a host.
 func deniedBy(d *model.Decision, host *packets.Party) bool {
 	for _, v := range d.Stages {
 		if v.Action == model.Deny {

@@ -235,7 +235,7 @@ func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
 	}
 }
 
-// sameEffect says whether all that hides a rule does what the rule does.
+// sameEffect reports whether all that hides a rule does what the rule does.
 func (f *fate) sameEffect() bool {
 	for _, at := range f.by {
 		if at.action != f.action {

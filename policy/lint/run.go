@@ -174,7 +174,7 @@ func (l *linter) collectChains() {
 	}
 }
 
-// endOfTier says whether the tiers' default actions count in a chain.
+// endOfTier reports whether the tiers' default actions count in a chain.
 func (c *ownChain) endOfTier() bool { return c.Default != model.NoAction }
 
 // tiers reports policies whose tier does not exist.

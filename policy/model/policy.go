@@ -224,7 +224,7 @@ const (
 	OwnerGhost         = "ghost" // no selector is evaluated for it
 )
 
-// Matches says whether an ICMP type and code match.
+// Matches reports whether an ICMP type and code match.
 func (i *ICMP) Matches(typ, code uint8) bool {
 	return i.Type == typ && (i.Code == nil || *i.Code == code)
 }

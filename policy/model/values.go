@@ -107,7 +107,7 @@ func (p *Protocol) UnmarshalText(b []byte) error {
 	return err
 }
 
-// HasPorts says whether packets of the protocol carry ports.
+// HasPorts reports whether packets of the protocol carry ports.
 func (p Protocol) HasPorts() bool { return p == TCP || p == UDP || p == SCTP || p == UDPLite }
 
 // ParseProtocol reads a name (in any case) or a number 1–255.

@@ -87,7 +87,7 @@ func (o *adminNetworkPolicy) subject() (namespaces, pods string, err error) {
 	return "", "", fmt.Errorf("spec.subject: needs one of namespaces, pods")
 }
 
-// hasNodes says whether any peer is a node.
+// hasNodes reports whether any peer is a node.
 func (o *adminNetworkPolicy) hasNodes() bool {
 	for _, r := range o.Spec.Egress {
 		for _, p := range r.To {
@@ -213,7 +213,7 @@ func (t *translation) adminRule(path string, r *adminRule, ingress bool) ([]v1al
 	return out, nil
 }
 
-// check says whether exactly one field is set.
+// check reports whether exactly one field is set.
 func (p *adminPeer) check() error {
 	set := 0
 	for _, is := range []bool{p.Namespaces != nil, p.Pods != nil, p.Nodes != nil, p.Networks != nil, p.DomainNames != nil} {

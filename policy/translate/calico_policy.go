@@ -63,7 +63,7 @@ func (o *calicoStagedNetworkPolicy) translate(t *translation) error {
 	return err
 }
 
-// staged says whether a staged policy is one to be evaluated; for the other
+// staged reports whether a staged policy is one to be evaluated; for the other
 // actions it notes what becomes of them.
 func (t *translation) staged(action string) bool {
 	switch stagedActions[strings.ToLower(action)] {

@@ -179,7 +179,7 @@ func (t *translation) namespaceSelector(field, s string) string {
 	return "(" + s + ") || global()"
 }
 
-// matchesUnlabelled says whether a selector matches an object without any
+// matchesUnlabelled reports whether a selector matches an object without any
 // labels, where all() means that the label scope is there. A selector that
 // does not parse does not.
 func matchesUnlabelled(s, scope string) bool {

@@ -162,7 +162,7 @@ func (b *ciliumBuilder) spec(path string, s *ciliumSpec, meta metav1.ObjectMeta,
 	return nil
 }
 
-// needsGlobal says whether any rule needs a global policy.
+// needsGlobal reports whether any rule needs a global policy.
 func needsGlobal(directions ...ciliumDirection) bool {
 	for _, d := range directions {
 		for _, rules := range [][]ciliumRule{d.allow, d.deny} {

@@ -43,7 +43,7 @@ type ciliumScope struct {
 	nodes *bool
 }
 
-// needsGlobal says whether a rule speaks of addresses outside of the cluster.
+// needsGlobal reports whether a rule speaks of addresses outside of the cluster.
 // Only a global policy can say that an address belongs to no pod and no node.
 func (r *ciliumRule) needsGlobal() bool {
 	for _, e := range r.entities {

@@ -16,7 +16,7 @@ type traffic struct {
 	icmp *v1alpha1.ICMPFields
 }
 
-// contradicts says whether no packet of a side's IP family is of the protocol.
+// contradicts reports whether no packet of a side's IP family is of the protocol.
 func (w *traffic) contradicts(side *ciliumSide) bool {
 	if w.protocol == nil {
 		return false

@@ -45,7 +45,7 @@ var (
 	dstCriteria = sideCriteria{CriterionDstNets, CriterionDstNotNets, CriterionDstSelector, CriterionDstNotSelector, CriterionDstService, CriterionDstPorts, CriterionDstNotPorts}
 )
 
-// Matches says whether a rule matches a packet.
+// Matches reports whether a rule matches a packet.
 func Matches(r *index.Rule, f *model.Flow) bool { return Mismatch(r, f) == Matched }
 
 // Mismatch returns the first criterion of a rule that a packet fails, or
@@ -94,7 +94,7 @@ func mismatchOfSide(s *index.PeerSets, p *model.Peer, f *model.Flow, a netip.Add
 	return Matched
 }
 
-// matchPorts says whether one of the ports matches. named is parallel to the
+// matchPorts reports whether one of the ports matches. named is parallel to the
 // entries with names.
 func matchPorts(ports []model.Port, named []*index.Set, proto model.Protocol, a netip.Addr, port uint16) bool {
 	if !proto.HasPorts() {
@@ -172,7 +172,7 @@ func evaluate(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool,
 	return v
 }
 
-// hasAudited says whether there is an audited policy in the chain.
+// hasAudited reports whether there is an audited policy in the chain.
 func hasAudited(c index.Chain) bool {
 	for i := range c {
 		if slices.ContainsFunc(c[i].Policies, func(p *index.Policy) bool { return p.Audit }) {

@@ -127,7 +127,7 @@ type queue struct {
 	// strangers are packets to others than the client.
 	strangers int
 	came      chan struct{}
-	stop    func()
+	stop      func()
 }
 
 func (w *dnsWorld) read() *queue {
