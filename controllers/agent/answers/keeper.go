@@ -206,7 +206,7 @@ func (k *Keeper) Run(ctx context.Context) {
 const grace = 20 * time.Millisecond
 
 // retry is the pause after an error of the Reader.
-const retry = 5 * time.Second
+const retry = time.Second
 
 func (k *Keeper) read(ctx context.Context) {
 	if k.opts.Reader == nil {
@@ -220,8 +220,13 @@ func (k *Keeper) read(ctx context.Context) {
 		if err == nil {
 			err = errors.New("ended unasked")
 		}
+		before := k.Err()
 		k.setBound(err)
-		k.log.Error("DNS answers do not wait: first packets to addresses that are new may be lost", "error", err, "tryAgainAfter", retry)
+		level := slog.LevelError
+		if before != nil && before.Error() == err.Error() {
+			level = slog.LevelDebug // it has been said
+		}
+		k.log.Log(ctx, level, "DNS answers do not wait: first packets to addresses that are new may be lost", "error", err, "tryAgainAfter", retry)
 		select {
 		case <-ctx.Done():
 		case <-k.clock.After(retry):

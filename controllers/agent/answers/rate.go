@@ -8,8 +8,8 @@ import (
 // How many answers of one address wait: so many a second, and in a burst. What is over it
 // goes on at once. It is learnt from all the same.
 const (
-	ratePerAddr  = 2000
-	burstPerAddr = 2000
+	ratePerAddr  = 4000
+	burstPerAddr = 4000
 	maxRates     = 4096
 )
 
