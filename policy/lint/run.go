@@ -40,6 +40,7 @@ func RunWith(e *packets.Evaluator, problems []model.Problem, known []model.Ref, 
 	l.duplicateInterfaces()
 	l.addressClashes()
 	l.namespacedSets()
+	l.domains()
 	if len(l.parties) > 0 {
 		l.selectsNothing()
 		l.unknownReferences()
@@ -207,7 +208,7 @@ func (l *linter) missingTiers() {
 // emptySets reports network sets without addresses.
 func (l *linter) emptySets() {
 	for _, r := range l.ix.NetworkSets() {
-		if len(l.ix.NetworkSet(r)) == 0 {
+		if len(l.ix.NetworkSet(r)) == 0 && len(l.ix.NetworkSetDomains(r)) == 0 {
 			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: it matches nothing in rules that select it"})
 		}
 	}
