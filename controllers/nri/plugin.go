@@ -21,11 +21,11 @@ import (
 // DefaultSocket is where runtimes listen for plugins.
 const DefaultSocket = api.DefaultSocketPath
 
-// Name and index of the plugin. An administrator names it in the runtime's list
+// The plugin's name and index. An administrator names it in the runtime's list
 // of required plugins; the index is its place among others, of which it needs none.
 const (
-	Name  = "tierwall"
-	index = "50"
+	pluginName  = "tierwall"
+	pluginIndex = "50"
 )
 
 // grace is the time that the runtime grants by default. A plugin that takes longer is

@@ -82,6 +82,7 @@ var goldens = map[string]func() []model.Object{
 			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true }),
 			hostPolicy("through", func(p *model.Policy) { p.ApplyOnForward = true }))
 	},
+	"names": func() []model.Object { return append(node(), links("veth1", ""), hostEndpoint("*")) },
 	"settings": func() []model.Object {
 		s := model.DefaultSettings()
 		s.EndpointToHost, s.UnknownWorkloads = model.ToHostReturn, model.Allow
@@ -172,11 +173,20 @@ func stateOf(objects []model.Object) *dataplane.State {
 	return dataplane.NewState(ix, "n1", c)
 }
 
+// answers have those of two servers wait, for the node's pod and the node itself.
+func answers() *dataplane.Answers {
+	return &dataplane.Answers{Servers: addrs("10.96.0.10", "fd00:96::10"), Pods: addrs("10.1.0.2", "fd00:1::2"), Host: true}
+}
+
 // TestGoldens holds what Render prints to files that people can read, and has
 // the commands accept them.
 func TestGoldens(t *testing.T) {
 	for _, name := range sortedKeys(goldens) {
-		got := Render(stateOf(goldens[name]()), Options{})
+		s := stateOf(goldens[name]())
+		if name == "names" {
+			s.Answers = answers()
+		}
+		got := Render(s, Options{})
 		path := filepath.Join("testdata", name+".txt")
 		if *update {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {

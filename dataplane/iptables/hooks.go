@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
@@ -23,6 +24,7 @@ import (
 // attached is where the chains of a point hang.
 var attached = map[base.Point]string{
 	base.RawPrerouting: "PREROUTING", base.RawOutput: "OUTPUT", base.ManglePrerouting: "PREROUTING",
+	base.HoldInput: "INPUT", base.HoldForward: "FORWARD", base.HoldOutput: "OUTPUT",
 	base.Input: "INPUT", base.Forward: "FORWARD", base.Output: "OUTPUT",
 }
 
@@ -191,7 +193,7 @@ func everyPacket(r *base.Rule) bool {
 // tables an accept leaves out policies that may allow, too.
 func (g *generator) effectOfAction(r *base.Rule) effect {
 	switch {
-	case r.Then == base.Count:
+	case r.Then == base.Count, isHold(r):
 		return neutral
 	case r.Then == base.Drop:
 		return closes
@@ -246,6 +248,12 @@ func (g *generator) targets(r *base.Rule) []string {
 		return []string{fmt.Sprintf("-j SET --add-set %s %s --exist --timeout %d", g.bar(), barFields, barSeconds)}
 	case base.NoTrack:
 		return []string{"-j CT --notrack"}
+	case base.Queue:
+		return []string{queueTarget}
+	case base.Hold:
+		return []string{fmt.Sprintf("-j SET --add-set %s dst --exist --timeout %d", g.hold(), dataplane.HoldTime/time.Second), "-j DROP"}
+	case base.Release:
+		return []string{fmt.Sprintf("-j SET --del-set %s dst", g.hold()), "-j DROP"}
 	}
 	return []string{"-j RETURN"}
 }

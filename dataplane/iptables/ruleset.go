@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/naming"
@@ -25,7 +26,7 @@ var tableNames = []string{tableRaw, tableMangle, tableFilter}
 // hooked are the built-in chains that may lead to ours.
 var hooked = map[string][]string{
 	tableRaw:    {"PREROUTING", "OUTPUT"},
-	tableMangle: {"PREROUTING"},
+	tableMangle: {"PREROUTING", "INPUT", "FORWARD", "OUTPUT"},
 	tableFilter: {"INPUT", "FORWARD", "OUTPUT"},
 }
 
@@ -129,8 +130,21 @@ const (
 	typeNets  = "hash:net"
 	typePorts = "hash:ip,port"
 	typeLinks = "hash:net,iface"
-	typeFlows = "hash:ip,port,ip" // of the bar: elements go by time, and are no part of a ruleset
+	typeFlows = "hash:ip,port,ip" // of the bar
+	typeHold  = "bitmap:port"     // of the switch of dataplane.Answers
 )
+
+// timed is how long elements of sets of a kind stay; 0: until they are taken out.
+// Timed ones are no part of a ruleset.
+func timed(kind string) time.Duration {
+	switch kind {
+	case typeFlows:
+		return dataplane.BarTime
+	case typeHold:
+		return dataplane.HoldTime
+	}
+	return 0
+}
 
 // ipset is a set and its elements.
 type ipset struct {
