@@ -10,15 +10,16 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
-// Set is a set of addresses and blocks (SetAddrs) or of address, protocol and
-// port (SetAddrPorts). It exists while a policy refers to it that selects a
-// local endpoint.
+// Set is a set of addresses and blocks (SetAddrs), or of addresses with protocol and
+// port (SetAddrPorts). It exists while a policy that selects a local endpoint refers to
+// it.
 //
-// Members are not stored: they follow from who matches the selector. What is
-// kept between two Flushes is, for each member that something happened to, by
-// how much the number of those that contribute it has changed.
+// Members are not stored: they follow from what matches the selector. Between two
+// Flushes, the Set only keeps, for each affected member, by how much the number of its
+// contributors has changed.
 type Set struct {
 	ix   *Index
 	id   string
@@ -28,29 +29,44 @@ type Set struct {
 	sel  *sel   // of a set by selector
 	port string // of a set of named ports
 	svc  *service
+	// domains are those of a set by names, sorted; named says that a set by selector
+	// holds what answers have brought for the names of network sets too.
+	domains []*domain
+	named   bool
 
 	refs      int
-	announced bool // a Delta has told of it
+	announced bool // a Delta has reported of it
 	dirty     bool // in ix.dirtySets
 	pending   map[Member]int
-	before    []Member // of a set by service: members as last told
+	before    []Member // of a set by service: members as last reported
 }
 
-// ID is short, stable across processes, and follows from what the set is
-// defined by (selector, service, port name), not from its members.
+// ID is short, stable across processes, and derived from the definition of the set
+// (selector, service, port name), not from its members.
 func (s *Set) ID() string { return s.id }
 
-// String is the definition for people: a selector in canonical form, the port
-// NAME of a selector, or a service.
+// String is the definition in human-readable form: a selector in canonical form, the
+// port NAME of a selector, or a service.
 func (s *Set) String() string { return s.text }
 
 // Selector returns the selector that defines the set, and the name of the port
-// for a set of named ports. The selector is nil for a service's set.
+// for a set of named ports. The selector is nil for the sets of services and of names.
 func (s *Set) Selector() (sel *selector.Selector, port string) {
 	if s.sel == nil {
 		return nil, ""
 	}
 	return s.sel.s, s.port
+}
+
+// ByName reports whether members of the set are what DNS answers have brought.
+func (s *Set) ByName() bool { return s.named || s.domains != nil }
+
+// Patterns returns the names that bring members of the set, sorted; nil if none do.
+func (s *Set) Patterns() []names.Pattern {
+	if s.named {
+		return s.sel.patterns()
+	}
+	return patternsOf(s.domains)
 }
 
 // Kind of the members.
@@ -83,8 +99,8 @@ func (ix *Index) addrSet(s *sel) *Set {
 	return s.addrs
 }
 
-// portSet returns the set of the ports of a name that endpoints matched by a
-// selector have, and takes a reference to it.
+// portSet returns the set of the ports with a name of endpoints that a selector
+// matches, and takes a reference to it.
 func (ix *Index) portSet(s *sel, name string) *Set {
 	set := s.ports[name]
 	if set == nil {
@@ -104,7 +120,7 @@ func (ix *Index) portSet(s *sel, name string) *Set {
 	return set
 }
 
-// releaseSets gives references back. Sets without any are forgotten, and told as gone.
+// releaseSets returns references. Sets without any are dropped, and reported as gone.
 func (ix *Index) releaseSets(sets []*Set) {
 	for _, s := range sets {
 		if s.refs--; s.refs > 0 {
@@ -117,6 +133,12 @@ func (ix *Index) releaseSets(sets []*Set) {
 		switch {
 		case s.svc != nil:
 			ix.releaseService(s)
+		case s.domains != nil:
+			ix.releaseDomains(s)
+		case s.named:
+			s.sel.named = nil
+			ix.domains.dirty = true
+			ix.loseRole(s.sel)
 		case s.port != "":
 			delete(s.sel.ports, s.port)
 			ix.loseRole(s.sel)
@@ -146,14 +168,20 @@ func (ix *Index) pend(s *Set, m Member, n int) {
 	ix.dirtySet(s)
 }
 
-// contributors counts the owners that make m a member.
+// contributors counts the holders that make m a member.
 func (s *Set) contributors(m Member) (n int) {
+	if s.domains != nil {
+		return s.bringing(s.ix.domainsWith(m.Prefix.Addr()))
+	}
 	s.ix.addrs.holders(m.Prefix, func(o *Holder) bool {
 		if o.ls.matches(s.sel) && (s.kind == SetAddrs || o.hasPort(s.port, m.Protocol, m.Port)) {
 			n++
 		}
 		return true
 	})
+	if s.named && m.Prefix.IsSingleIP() {
+		n += s.sel.bringing(s.ix.domainsWith(m.Prefix.Addr()))
+	}
 	return n
 }
 
@@ -168,6 +196,9 @@ func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 	if s.svc != nil {
 		return s.svc.contains(s.kind, a, p, port)
 	}
+	if s.domains != nil {
+		return s.bringing(s.ix.domainsWith(a)) > 0
+	}
 	if s.kind == SetAddrPorts {
 		return s.contributors(Member{single(a), p, port}) > 0
 	}
@@ -176,28 +207,36 @@ func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 		found = o.ls.matches(s.sel)
 		return !found
 	})
-	return found
+	return found || s.named && s.sel.bringing(s.ix.domainsWith(a)) > 0
 }
 
-// Members returns the members, sorted. It takes time and memory in proportion to their number.
+// Members returns the members, sorted. Its cost in time and memory is proportional to
+// their number.
 func (s *Set) Members() []Member {
 	if s.svc != nil {
 		return s.svc.members(s.kind)
 	}
+	if s.domains != nil {
+		return membersOf(s.domains)
+	}
 	var out []Member
 	if s.kind == SetAddrs {
 		n := 0
-		for _, ls := range s.sel.sets {
+		for _, ls := range s.sel.groups {
 			for _, o := range ls.owners {
 				n += len(o.addrs) + len(o.nets())
 			}
 		}
 		out = make([]Member, 0, n)
 	}
-	for _, ls := range s.sel.sets {
+	for _, ls := range s.sel.groups {
 		for _, o := range ls.owners {
 			if s.kind == SetAddrs {
-				o.eachPrefix(func(p netip.Prefix) { out = append(out, Member{Prefix: p}) })
+				each := o.eachPrefix
+				if s.named {
+					each = o.eachNamed
+				}
+				each(func(p netip.Prefix) { out = append(out, Member{Prefix: p}) })
 				continue
 			}
 			for _, np := range o.ports() {
@@ -220,7 +259,7 @@ func sortMembers(ms []Member) []Member {
 // Len is the number of members; it costs as much as Members.
 func (s *Set) Len() int { return len(s.Members()) }
 
-// delta takes what is pending and says what it amounts to.
+// delta takes the pending changes and sums them up.
 func (s *Set) delta() (d SetDelta, changed bool) {
 	d.Set = s
 	s.dirty = false

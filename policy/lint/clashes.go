@@ -7,9 +7,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// clashes reports addresses that pods of two nodes have: one of them has an address
+// addressClashes reports addresses that pods of two nodes have: one of them has an address
 // that is not its own. On the node of each, that pod keeps it.
-func (l *linter) clashes() {
+func (l *linter) addressClashes() {
 	type holder struct {
 		ref  model.Ref
 		node string

@@ -39,8 +39,8 @@ func (l *linter) ask(c index.Chain, pod, server *packets.Party, known bool) answ
 	return out
 }
 
-// hosts looks at what is special about host endpoints.
-func (l *linter) hosts() {
+// hostPolicies looks at what is special about host endpoints.
+func (l *linter) hostPolicies() {
 	for _, r := range l.ix.Endpoints() {
 		if r.Kind != model.KindHostEndpoint {
 			continue

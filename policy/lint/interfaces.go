@@ -8,8 +8,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// interfaces reports host endpoints whose interfaceName does not do what it seems to.
-func (l *linter) interfaces() {
+// duplicateInterfaces reports host endpoints whose interfaceName does not do what it seems to.
+func (l *linter) duplicateInterfaces() {
 	type place struct{ node, name string }
 	first := map[place]model.Ref{}
 	for _, r := range l.ix.Endpoints() { // sorted: by name within the kind

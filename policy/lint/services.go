@@ -9,10 +9,10 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// serviceSlips reports rules that mean what is sent to a Service as it is sent, while
+// serviceAddressesAndPorts reports rules that mean what is sent to a Service as it is sent, while
 // policies see it as sent to the Service's endpoints: blocks with nothing but cluster
 // addresses, and the Service's port where that of its endpoints belongs.
-func (l *linter) serviceSlips() {
+func (l *linter) serviceAddressesAndPorts() {
 	for _, p := range l.ix.Policies() {
 		if p.PreDNAT || p.DoNotTrack {
 			continue // these see it as it is sent
