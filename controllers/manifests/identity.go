@@ -92,7 +92,7 @@ func qualify(objects []runtime.Object, own OwnTier) []runtime.Object {
 func (r Replaced) warnings() []Warning {
 	return []Warning{
 		{Object: r.By.String(), Code: lint.CodeReplaced, Severity: lint.Info, Message: "replaces " + r.Policy.String() + ", which has the same name and tier"},
-		{Object: r.Policy.String(), Code: lint.CodeReplaced, Severity: lint.Warning, Message: "is not evaluated: " + r.By.String() + " has the same name and tier, and replaces it"},
+		{Object: r.Policy.String(), Code: lint.CodeReplaced, Severity: lint.Warning, Message: "is not evaluated: replaced by " + r.By.String() + ", which has the same name and tier"},
 	}
 }
 

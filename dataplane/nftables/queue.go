@@ -2,14 +2,12 @@ package nftables
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 )
 
 // setHold is the set that is the switch of dataplane.Answers, less the family's digit:
@@ -38,42 +36,6 @@ func (k queueKind) text() string {
 	return fmt.Sprintf("queue flags bypass to %d", dataplane.AnswerQueue)
 }
 
-// The queue expression's attributes, which package unix does not have, and its flag.
-const (
-	nftaQueueNum    = 1
-	nftaQueueTotal  = 2
-	nftaQueueFlags  = 3
-	queueBypass     = 1
-	targetRevision  = 3 // of NFQUEUE, the one that knows flags
-	targetAlignment = 8
-)
-
-// queue has packets wait in a queue, or pass where nobody reads it.
-func (a *assembler) queue() {
-	a.expect("flags", "bypass", "to")
-	n := a.number(a.next(), 16)
-	at := a.expression("queue")
-	a.b.uint16(nftaQueueNum, uint16(n))
-	a.b.uint16(nftaQueueTotal, 1)
-	a.b.uint16(nftaQueueFlags, queueBypass)
-	a.end(at)
-}
-
-// xtQueue is the same by the target of iptables: its struct xt_NFQ_info_v3 has the
-// number, how many there are, and flags.
-func (a *assembler) xtQueue() {
-	a.expect("target", "NFQUEUE")
-	info := make([]byte, 0, targetAlignment)
-	for _, n := range []uint64{a.number(a.next(), 16), 1, queueBypass, 0} {
-		info = binary.NativeEndian.AppendUint16(info, uint16(n))
-	}
-	at := a.expression("target")
-	a.b.name(unix.NFTA_TARGET_NAME, "NFQUEUE")
-	a.b.uint32(unix.NFTA_TARGET_REV, targetRevision)
-	a.b.bytes(unix.NFTA_TARGET_INFO, info)
-	a.end(at)
-}
-
 // answerSets brings the sets of what waits up to date; without anything that waits there are none.
 func (r *baseRenderer) answerSets() {
 	a := r.state.Answers
@@ -82,20 +44,20 @@ func (r *baseRenderer) answerSets() {
 	}
 	for _, f := range families {
 		d := digit(f)
-		r.putSet(&set{name: string(base.Servers) + d, types: addrType(f), comment: "DNS servers whose answers wait", elems: addrElems(a.Servers, f)})
-		r.putSet(&set{name: string(base.Named) + d, types: addrType(f), comment: "local pods whose rules speak of names", elems: addrElems(a.Pods, f)})
-		r.putSet(&set{name: setHold + d, types: "inet_service", timed: dataplane.HoldTime, most: mostHeld, comment: "the port that answers come from, while they wait"})
+		r.putSet(&nft.Set{Name: string(base.Servers) + d, Types: addrType(f), Comment: "DNS servers whose answers wait", Elems: addrElems(a.Servers, f)})
+		r.putSet(&nft.Set{Name: string(base.Named) + d, Types: addrType(f), Comment: "local pods whose rules speak of names", Elems: addrElems(a.Pods, f)})
+		r.putSet(&nft.Set{Name: setHold + d, Types: "inet_service", Timeout: dataplane.HoldTime, Size: mostHeld, Comment: "the port that answers come from, while they wait"})
 	}
 }
 
 // putSet makes the base have a set with its elements, which may be there already.
-func (r *baseRenderer) putSet(s *set) {
-	r.base.kernel = append(r.base.kernel, s.name)
+func (r *baseRenderer) putSet(s *nft.Set) {
+	r.base.kernel = append(r.base.kernel, s.Name)
 	switch {
-	case r.world.sets[s.name] == nil:
-		r.addSet(s)
-	case s.timed == 0:
-		r.setElems(s.name, s.elems)
+	case r.Sets[s.Name] == nil:
+		r.AddSet(s)
+	case s.Timeout == 0:
+		r.SetElems(s.Name, s.Elems)
 	}
 }
 
@@ -108,7 +70,7 @@ func (b *Backend) CanHold(context.Context) error {
 	}
 	var errs []error
 	for _, k := range []queueKind{queueNative, queueTarget} {
-		err := b.kernel.try(k)
+		err := b.kernel.Try(k.text())
 		if err == nil {
 			b.opts.queue, b.queueTried, b.queueErr = k, true, nil
 			return nil
@@ -125,39 +87,4 @@ func (b *Backend) findQueue(s *dataplane.State) {
 	if s.Answers != nil {
 		_ = b.CanHold(context.Background()) // if it cannot, none does
 	}
-}
-
-// try gives the kernel a rule in a transaction that is given up, so that nothing of it holds.
-func (k *netlinkKernel) try(kind queueKind) error {
-	const name = TableName + "-trial"
-	w := writer{b: newBatch(k.family)}
-	w.message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "add table", name, func(b *batch) { b.name(unix.NFTA_TABLE_NAME, name) })
-	w.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, "add chain", name, func(b *batch) {
-		b.name(unix.NFTA_CHAIN_TABLE, name)
-		b.name(unix.NFTA_CHAIN_NAME, name)
-	})
-	w.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, "add rule to chain", name, func(b *batch) {
-		b.name(unix.NFTA_RULE_TABLE, name)
-		b.name(unix.NFTA_RULE_CHAIN, name)
-		if err := b.assemble(kind.text()); err != nil && w.err == nil {
-			w.err = err
-		}
-	})
-	// A chain that is there already fails the transaction, if the rule has not.
-	w.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add chain", name, func(b *batch) {
-		b.name(unix.NFTA_CHAIN_TABLE, name)
-		b.name(unix.NFTA_CHAIN_NAME, name)
-	})
-	if w.err != nil {
-		return w.err
-	}
-	w.b.close()
-	err := k.renew(k.socket.commit(w.b))
-	switch {
-	case errors.Is(err, unix.EEXIST):
-		return nil
-	case err == nil:
-		return errors.New("the kernel has carried out what it should have refused")
-	}
-	return err
 }

@@ -21,15 +21,15 @@ func (r *report) checkMeta(m metav1.Object, namespaced bool) {
 	case name == "":
 		r.errorf(metadataPath.Child("name"), "is missing")
 	case r.ref.Kind == model.KindNamespace && !isDNSLabel(name):
-		r.errorf(metadataPath.Child("name"), "%s is no valid name: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit", quote(name))
+		r.errorf(metadataPath.Child("name"), "invalid value %s: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit", quote(name))
 	case !isDNSSubdomain(name):
-		r.errorf(metadataPath.Child("name"), "%s is no valid name: want at most 253 characters a-z, 0-9, '-' or '.', each part between dots starting and ending with a letter or digit", quote(name))
+		r.errorf(metadataPath.Child("name"), "invalid value %s: want at most 253 characters a-z, 0-9, '-' or '.', each part between dots starting and ending with a letter or digit", quote(name))
 	}
 	switch ns := m.GetNamespace(); {
 	case namespaced && ns == "":
 		r.errorf(metadataPath.Child("namespace"), "is missing")
 	case namespaced && !isDNSLabel(ns):
-		r.errorf(metadataPath.Child("namespace"), "%s is no valid namespace: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit", quote(ns))
+		r.errorf(metadataPath.Child("namespace"), "invalid value %s: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit", quote(ns))
 	case !namespaced && ns != "":
 		r.warnf(metadataPath.Child("namespace"), "%s is ignored: %s is not namespaced", quote(ns), r.ref.Kind)
 	}
@@ -71,10 +71,10 @@ func (r *report) labels(in map[string]string) map[string]string {
 			r.warnf(path, "is ignored: Tierwall sets this label itself")
 			drop[k] = true
 		case !isLabelKey(k):
-			r.warnf(path, "is ignored: %s is no valid label key", quote(k))
+			r.warnf(path, "is ignored: invalid label key %s", quote(k))
 			drop[k] = true
 		default:
-			r.warnf(path, "%s is no valid label value: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit", quote(in[k]))
+			r.warnf(path, "invalid label value %s: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit", quote(in[k]))
 		}
 	}
 	if len(drop) == 0 {

@@ -25,7 +25,7 @@ func parsePort(v intstr.IntOrString) (model.Port, error) {
 		a, errA := strconv.ParseInt(first, 10, 64)
 		b, errB := strconv.ParseInt(last, 10, 64)
 		if errA != nil || errB != nil {
-			return model.Port{}, fmt.Errorf("%s is no port: %s", quote(s), portForms)
+			return model.Port{}, fmt.Errorf("invalid value %s: %s", quote(s), portForms)
 		}
 		from, errA := portNumber(a)
 		to, errB := portNumber(b)
@@ -44,7 +44,7 @@ func parsePort(v intstr.IntOrString) (model.Port, error) {
 		return model.Port{First: p, Last: p}, err
 	}
 	if !isRulePortName(s) {
-		return model.Port{}, fmt.Errorf("%s is no port: %s", quote(s), portForms)
+		return model.Port{}, fmt.Errorf("invalid value %s: %s", quote(s), portForms)
 	}
 	return model.Port{Name: s}, nil
 }
@@ -108,7 +108,7 @@ func (r *report) ports(side *field.Path, name string, in []intstr.IntOrString) [
 		case err != nil:
 			r.errorf(path.Index(i), "%v", err)
 		case seen[p]:
-			r.warnf(path.Index(i), "%s is there twice", v.String())
+			r.warnf(path.Index(i), "duplicate value %s", v.String())
 		default:
 			seen[p] = true
 			out = append(out, p)
@@ -124,7 +124,7 @@ func (r *report) protocol(rule *field.Path, name string, v *intstr.IntOrString) 
 	}
 	p, err := model.ParseProtocol(v.String())
 	if err != nil {
-		r.errorf(rule.Child(name), "%s is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", quote(v.String()))
+		r.errorf(rule.Child(name), "unsupported protocol %s: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", quote(v.String()))
 	}
 	return p
 }
@@ -140,14 +140,14 @@ func kubernetesProtocol(v corev1.Protocol) (model.Protocol, error) {
 	case corev1.ProtocolSCTP:
 		return model.SCTP, nil
 	}
-	return 0, fmt.Errorf("%s is no protocol of a port: want TCP, UDP or SCTP", quote(string(v)))
+	return 0, fmt.Errorf("unsupported protocol %s: want TCP, UDP or SCTP", quote(string(v)))
 }
 
 // portProtocol reads a protocol that endpoints' ports can have, of a Tierwall kind.
 func portProtocol(s string) (model.Protocol, error) {
 	p, err := model.ParseProtocol(s)
 	if err != nil || p != model.TCP && p != model.UDP && p != model.SCTP {
-		return 0, fmt.Errorf("%s is no protocol of a port: want TCP, UDP or SCTP", quote(s))
+		return 0, fmt.Errorf("unsupported protocol %s: want TCP, UDP or SCTP", quote(s))
 	}
 	return p, nil
 }

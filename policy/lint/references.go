@@ -30,8 +30,8 @@ func resolvedRules(p *index.Policy, dir model.Direction) []index.Rule {
 
 var directions = []model.Direction{model.Ingress, model.Egress}
 
-// contradictions reports rules that match no packet whatever the peers are.
-func (l *linter) contradictions() {
+// neverMatches reports rules that match no packet whatever the peers are.
+func (l *linter) neverMatches() {
 	for _, p := range l.ix.Policies() {
 		for _, dir := range directions {
 			groups := groupRules(rulesOf(p, dir))
@@ -83,7 +83,7 @@ func contradiction(m *model.Match) string {
 	case m.Never:
 		return ""
 	case packets.Static(m).IsEmpty():
-		return "its protocols, ports and types exclude each other"
+		return "its protocols, ports and types contradict each other"
 	}
 	var families []uint8
 	for _, v := range []uint8{4, 6} {
@@ -106,7 +106,7 @@ func contradiction(m *model.Match) string {
 		peer *model.Peer
 	}{{"source", &m.Source}, {"destination", &m.Destination}} {
 		if s := side.peer.Selector; s != nil && s.MatchesNothing() {
-			return fmt.Sprintf("the conditions of the %s selectors exclude each other", side.name)
+			return fmt.Sprintf("the conditions of the %s selectors contradict each other", side.name)
 		}
 		if side.peer.Nets == nil {
 			if coversAll(side.peer.NotNets, families) {
@@ -151,8 +151,8 @@ func coversAll(nets []netip.Prefix, families []uint8) bool {
 	return true
 }
 
-// references reports what rules refer to and nothing is.
-func (l *linter) references() {
+// unknownReferences reports what rules refer to and nothing is.
+func (l *linter) unknownReferences() {
 	for _, p := range l.ix.Policies() {
 		resolved := l.resolved[p.Ref]
 		for _, dir := range directions {

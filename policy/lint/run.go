@@ -23,27 +23,27 @@ func Run(ix *index.Index, problems []model.Problem, known []model.Ref, services 
 	l := newLinter(ix, known)
 	l.services = services
 	l.findings = Problems(problems)
-	l.tiers()
-	l.sets()
-	l.orders()
-	l.impossible()
-	l.contradictions()
+	l.missingTiers()
+	l.emptySets()
+	l.duplicateOrders()
+	l.selectsNothingEver()
+	l.neverMatches()
 	l.deniesEverything()
 	l.bypassesNative()
 	l.guardsNotEnforced()
-	l.budgets()
-	l.interfaces()
-	l.clashes()
+	l.policiesTooLarge()
+	l.duplicateInterfaces()
+	l.addressClashes()
 	l.namespacedSets()
 	if len(l.parties) > 0 {
-		l.subjects()
-		l.references()
-		l.reach()
-		l.dns()
-		l.hosts()
-		l.wildcards()
-		l.tunnels()
-		l.serviceSlips()
+		l.selectsNothing()
+		l.unknownReferences()
+		l.shadowed()
+		l.noDNS()
+		l.hostPolicies()
+		l.wildcardMeetsPods()
+		l.tunnelsClosed()
+		l.serviceAddressesAndPorts()
 	}
 	slices.SortFunc(l.findings, compareFindings)
 	return slices.CompactFunc(l.findings, func(a, b Finding) bool { return compareFindings(a, b) == 0 })
@@ -177,8 +177,8 @@ func (l *linter) collectChains() {
 // endOfTier reports whether the tiers' default actions count in a chain.
 func (c *ownChain) endOfTier() bool { return c.Default != model.NoAction }
 
-// tiers reports policies whose tier does not exist.
-func (l *linter) tiers() {
+// missingTiers reports policies whose tier does not exist.
+func (l *linter) missingTiers() {
 	missing := map[string]bool{}
 	var there []string
 	for _, t := range l.ix.Tiers() {
@@ -198,11 +198,11 @@ func (l *linter) tiers() {
 	}
 }
 
-// sets reports network sets without addresses.
-func (l *linter) sets() {
+// emptySets reports network sets without addresses.
+func (l *linter) emptySets() {
 	for _, r := range l.ix.NetworkSets() {
 		if len(l.ix.NetworkSet(r)) == 0 {
-			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: rules that select it match nothing by it"})
+			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: it matches nothing in rules that select it"})
 		}
 	}
 }

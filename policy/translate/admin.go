@@ -161,7 +161,7 @@ func (t *translation) adminRule(path string, r *adminRule, ingress bool) ([]v1al
 		peers, name, wrong = r.To, "to", "from"
 	}
 	if other := len(r.From) + len(r.To) - len(peers); other > 0 {
-		return nil, fmt.Errorf("%s.%s: belongs into rules of the other direction", path, wrong)
+		return nil, fmt.Errorf("%s.%s: is only allowed in rules of the other direction", path, wrong)
 	}
 	action := v1alpha1.Action(r.Action)
 	switch action {

@@ -35,7 +35,7 @@ func (w *traffic) contradicts(side *ciliumSide) bool {
 // that it has any. An Allow loses what only holds above layer 4.
 func (t *translation) ciliumTraffic(path string, r *ciliumRule, allow bool) (out []traffic, limited bool, err error) {
 	if len(r.ports) > 0 && len(r.icmps) > 0 {
-		return nil, false, fmt.Errorf("%s: toPorts and icmps cannot stand in one rule", path)
+		return nil, false, fmt.Errorf("%s: toPorts and icmps cannot be combined in one rule", path)
 	}
 	var g portGroups
 	for i := range r.ports {
