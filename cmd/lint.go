@@ -12,9 +12,9 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 
 	"github.com/tierwall/tierwall/controllers/manifests"
-	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // located is a finding at its place in the input.
@@ -146,12 +146,12 @@ func atPlace(e *manifests.Error, severity lint.Severity, code string) located {
 // run runs the linter on objects.
 func (f *lintFlags) run(r *manifests.Result, unreadable []located) lintReport {
 	ix, problems := r.Index()
-	return f.find(r, ix, problems, unreadable)
+	return f.find(r, packets.NewEvaluator(ix), problems, unreadable)
 }
 
-// find runs the linter on an index of objects and the problems of their conversion, and
+// find runs the linter on the index of objects and the problems of their conversion, and
 // finds the place of what it has found.
-func (f *lintFlags) find(r *manifests.Result, ix *index.Index, problems []model.Problem, unreadable []located) lintReport {
+func (f *lintFlags) find(r *manifests.Result, e *packets.Evaluator, problems []model.Problem, unreadable []located) lintReport {
 	report := lintReport{APIVersion: reportVersion, Kind: "LintReport", Findings: []located{}, Summary: lintSummary{Objects: len(r.Objects), Unreadable: len(unreadable) > 0}}
 	found := unreadable
 	for i := range r.Warnings {
@@ -179,7 +179,7 @@ func (f *lintFlags) find(r *manifests.Result, ix *index.Index, problems []model.
 		for i := range r.Objects {
 			known[i] = r.Objects[i].Ref
 		}
-		for _, finding := range lint.Run(ix, problems, known, r.Services()) {
+		for _, finding := range lint.RunWith(e, problems, known, r.Services()) {
 			found = append(found, place(r, finding))
 		}
 	}

@@ -51,11 +51,11 @@ func (f *reachFlags) open(ctx context.Context, s streams, names ...string) (*rea
 	if err != nil {
 		return nil, err
 	}
-	return newReachWorld(ix, r, asked), nil
+	return newReachWorld(packets.NewEvaluator(ix), r, asked), nil
 }
 
-func newReachWorld(ix *index.Index, r *manifests.Result, asked packets.Space) *reachWorld {
-	return &reachWorld{ix, r, reach.New(ix, reach.Options{Workload: workloads(r)}), asked}
+func newReachWorld(e *packets.Evaluator, r *manifests.Result, asked packets.Space) *reachWorld {
+	return &reachWorld{e.Index(), r, reach.New(e.Index(), reach.Options{Workload: workloads(r), Evaluator: e}), asked}
 }
 
 // workloads names the workload of each pod of the objects.

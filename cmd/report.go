@@ -91,37 +91,43 @@ func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptio
 	}
 	flags := lintFlags{level: levelFlag(lint.Warning)}
 	ix, problems := r.Index()
-	p := &reportPage{lint: flags.find(r, ix, problems, nil)}
+	e := packets.NewEvaluator(ix) // of all parts: what one has found out the others need not
+	p := &reportPage{lint: flags.find(r, e, problems, nil)}
 	// What is invalid is in the list of findings, and is shown as an agent would enforce it.
-	applyBudgets(r, ix)
-	ix.Flush()
-	w := newReachWorld(ix, r, packets.All())
+	if len(applyBudgets(r, ix)) > 0 {
+		ix.Flush()
+		e = packets.NewEvaluator(ix)
+	}
+	w := newReachWorld(e, r, packets.All())
 	if p.matrix, err = newReachMatrix(w, w.units.Pods, ""); err != nil {
 		p.matrix = nil // there are no pods
 	}
 	var errs []error
-	if paths := append(slices.Clone(in.filenames), o.tests...); len(paths) > 0 {
+	tests, err := r.Tests, error(nil)
+	if len(o.tests) > 0 {
+		var more []manifests.Test
+		more, err = manifests.FindTests(o.tests, manifests.Options{})
+		tests = append(slices.Clone(tests), more...)
+	}
+	if len(tests) > 0 || err != nil {
 		t := testRun{streams: s, runner: coreRunner{}, only: regexp.MustCompile(""), allowInvalid: in.allowInvalid, warned: map[string]bool{}}
 		if in.live() {
 			t.live = r
 		}
-		found, err := manifests.FindTests(paths, manifests.Options{})
-		if len(found) > 0 || err != nil {
-			var runErr error
-			p.tests, runErr = t.all(ctx, found)
-			p.tests.unreadable(err)
-			errs = append(errs, err, runErr)
-		}
+		var runErr error
+		p.tests, runErr = t.all(ctx, tests)
+		p.tests.unreadable(err)
+		errs = append(errs, err, runErr)
 	}
 	if o.base != "" || len(in.filenames) > 0 && in.fromCluster {
-		p.diff, err = reportDiff(ctx, s, in, o.base, world{index: ix, objects: r, services: r.Services()})
+		p.diff, err = reportDiff(ctx, s, in, o.base, world{index: ix, objects: r, services: r.Services()}, diff.Options{After: e})
 		errs = append(errs, err)
 	}
 	return p, errors.Join(errs...)
 }
 
 // reportDiff compares what the manifests make with the state before.
-func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, after world) (*diff.Report, error) {
+func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, after world, opts diff.Options) (*diff.Report, error) {
 	var before *manifests.Result
 	var err error
 	if base != "" {
@@ -132,7 +138,7 @@ func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, aft
 	if err != nil {
 		return nil, err
 	}
-	return compare(world{index: enforcedIndex(before), objects: before, services: before.Services()}, after, diff.Options{}), nil
+	return compare(world{index: enforcedIndex(before), objects: before, services: before.Services()}, after, opts), nil
 }
 
 // reportLine is a row of the summary.

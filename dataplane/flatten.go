@@ -122,6 +122,9 @@ func (c *setStore) addresses(conds []Cond, p *model.Peer, s *index.PeerSets, f F
 		}
 		add(set, false)
 	}
+	if s.Domains != nil {
+		add(c.set(s.Domains), false)
+	}
 	return conds, true
 }
 

@@ -42,8 +42,8 @@ func TestAccepted(t *testing.T) {
 		{"the tier is named too", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier, s.Selector = "safety", "app ==" }), "False", ReasonInvalid, `; spec.tier: there is no tier "safety"`},
 		{"what is not built", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) {
 			s.Types = []v1alpha1.PolicyType{"Egress"}
-			s.Ingress, s.Egress = nil, []v1alpha1.Rule{{Action: v1alpha1.Allow, Destination: v1alpha1.EntityRule{Domains: []string{"example.org"}}}}
-		}), "False", ReasonInvalid, "spec.egress[0].destination.domains: is not supported"},
+			s.Ingress, s.Egress = nil, []v1alpha1.Rule{{Action: v1alpha1.Deny, Destination: v1alpha1.EntityRule{Domains: []string{"example.org"}}}}
+		}), "False", ReasonInvalid, "spec.egress[0].destination.domains: needs action Allow or Log"},
 		{"only odd", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Types = []v1alpha1.PolicyType{"Egress"} }), "True", ReasonWithWarnings, "spec.ingress: has no effect"},
 		{"namespaced", &v1alpha1.NetworkPolicy{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"}, Spec: v1alpha1.NetworkPolicySpec{Tier: "default", Selector: "app == 'x"},

@@ -62,6 +62,7 @@ func newNames(w *worlds, o Options) *names {
 			found[r] = nets
 		}
 	}
+	n.addDomains()
 	for r, nets := range found {
 		if changed[r] || len(nets) == 0 {
 			continue
@@ -81,6 +82,32 @@ func newNames(w *worlds, o Options) *names {
 	}
 	n.sets = append(n.sets, unused) // the last one: see blocks
 	return n
+}
+
+// addDomains names the addresses that DNS answers have brought for the names of rules,
+// where each world that knows a name knows the same ones.
+func (n *names) addDomains() {
+	known := map[string][]netip.Addr{}
+	for _, e := range []*packets.Evaluator{n.a, n.b} {
+		for _, p := range e.Index().Patterns() {
+			addrs := e.Index().AddrsOf(p)
+			if old, ok := known[p.String()]; ok && !slices.Equal(old, addrs) {
+				addrs = nil
+			}
+			known[p.String()] = addrs
+		}
+	}
+	for name, addrs := range known {
+		if len(addrs) == 0 {
+			continue
+		}
+		s := namedSet{name: "domain " + name}
+		for _, a := range addrs {
+			p := netip.PrefixFrom(a, a.BitLen())
+			s.nets, s.ranges = append(s.nets, p), append(s.ranges, packets.RangeOf(p))
+		}
+		n.sets = append(n.sets, s)
+	}
 }
 
 // peers describes one side of a change. other is the opposite side: an endpoint

@@ -20,7 +20,12 @@ import (
 // there are none: a folder of policies alone is no cluster. The result is
 // sorted by object and field.
 func Run(ix *index.Index, problems []model.Problem, known []model.Ref, services []packets.Service) []Finding {
-	l := newLinter(ix, known)
+	return RunWith(packets.NewEvaluator(ix), problems, known, services)
+}
+
+// RunWith is Run with an Evaluator of the Index, which others may have used and may use.
+func RunWith(e *packets.Evaluator, problems []model.Problem, known []model.Ref, services []packets.Service) []Finding {
+	l := newLinter(e, known)
 	l.services = services
 	l.findings = Problems(problems)
 	l.missingTiers()
@@ -35,6 +40,7 @@ func Run(ix *index.Index, problems []model.Problem, known []model.Ref, services 
 	l.duplicateInterfaces()
 	l.addressClashes()
 	l.namespacedSets()
+	l.domains()
 	if len(l.parties) > 0 {
 		l.selectsNothing()
 		l.unknownReferences()
@@ -99,8 +105,9 @@ func (l *linter) selected(p model.Ref) []model.Ref {
 
 func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
-func newLinter(ix *index.Index, known []model.Ref) *linter {
-	l := &linter{ix: ix, e: packets.NewEvaluator(ix), known: map[model.Ref]bool{}, resolved: map[model.Ref]*index.Policy{}, selections: map[model.Ref][]model.Ref{}}
+func newLinter(e *packets.Evaluator, known []model.Ref) *linter {
+	ix := e.Index()
+	l := &linter{ix: ix, e: e, known: map[model.Ref]bool{}, resolved: map[model.Ref]*index.Policy{}, selections: map[model.Ref][]model.Ref{}}
 	for _, r := range known {
 		l.known[r] = true
 	}
@@ -201,7 +208,7 @@ func (l *linter) missingTiers() {
 // emptySets reports network sets without addresses.
 func (l *linter) emptySets() {
 	for _, r := range l.ix.NetworkSets() {
-		if len(l.ix.NetworkSet(r)) == 0 {
+		if len(l.ix.NetworkSet(r)) == 0 && len(l.ix.NetworkSetDomains(r)) == 0 {
 			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: it matches nothing in rules that select it"})
 		}
 	}
