@@ -252,10 +252,10 @@ func (l *lister) foreignGroup(ctx context.Context, gv schema.GroupVersion) error
 }
 
 // ReconcileForeign settles what only shows among several translated objects (see
-// translate.Merge and Identify), in the order of Calico's two groups: a policy that
+// translate.Merge and identify), in the order of Calico's two groups: a policy that
 // is there in both spellings, or in both for as long as a migration lasts, counts
 // as the first says. It changes objects in place and returns those that remain. own
-// is as of Identify.
+// is as of identify.
 func ReconcileForeign(objects []runtime.Object, own OwnTier) ([]runtime.Object, []Replaced) {
 	seen := map[model.Ref]bool{}
 	kept := make([]runtime.Object, 0, len(objects))
@@ -271,7 +271,7 @@ func ReconcileForeign(objects []runtime.Object, own OwnTier) ([]runtime.Object, 
 		}
 		kept = append(kept, o)
 	}
-	return Identify(translate.Merge(kept), own)
+	return identify(translate.Merge(kept), own)
 }
 
 // list pages through all objects of a resource. Each page is decoded as it

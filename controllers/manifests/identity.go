@@ -22,7 +22,7 @@ type Replaced struct {
 // one; false if there is none.
 type OwnTier func(model.Ref) (tier string, there bool)
 
-// Identify makes sure that no policy takes the place of one in another tier: where
+// identify makes sure that no policy takes the place of one in another tier: where
 // one there has the name of a translated policy, the translated one is qualified
 // (translate.Qualify). Within one tier, the
 // Tierwall policy replaces the translated one; of two translated ones, the first
@@ -30,7 +30,7 @@ type OwnTier func(model.Ref) (tier string, there bool)
 //
 // objects are translated ones, changed in place; kept are those to evaluate, in
 // their order.
-func Identify(objects []runtime.Object, own OwnTier) (kept []runtime.Object, replaced []Replaced) {
+func identify(objects []runtime.Object, own OwnTier) (kept []runtime.Object, replaced []Replaced) {
 	plain := make(map[runtime.Object]model.Ref, len(objects))
 	for _, o := range objects {
 		plain[o], _ = convert.RefOf(o)

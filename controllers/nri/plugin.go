@@ -21,11 +21,11 @@ import (
 // DefaultSocket is where runtimes listen for plugins.
 const DefaultSocket = api.DefaultSocketPath
 
-// Name and index of the plugin. An administrator names it in the runtime's list
+// The plugin's name and index. An administrator names it in the runtime's list
 // of required plugins; the index is its place among others, of which it needs none.
 const (
-	Name  = "tierwall"
-	index = "50"
+	pluginName  = "tierwall"
+	pluginIndex = "50"
 )
 
 // grace is the time that the runtime grants by default. A plugin that takes longer is
@@ -177,8 +177,8 @@ func (h *handler) RemovePodSandbox(ctx context.Context, pod *api.PodSandbox) err
 	return h.StopPodSandbox(ctx, pod)
 }
 
-// sandboxOf is what counts of a sandbox. Its labels and annotations do not: who
-// can talk to the runtime chooses them.
+// sandboxOf is what counts of a sandbox. Its labels and annotations do not: any client
+// of the runtime can choose them.
 func sandboxOf(p *api.PodSandbox) startup.Sandbox {
 	s := startup.Sandbox{ID: p.GetId(), Namespace: p.GetNamespace(), Name: p.GetName(), UID: p.GetUid(), Running: p.GetPid() != 0}
 	for _, ip := range p.GetIps() {

@@ -22,7 +22,7 @@ import (
 // runtimeObject is what events are about.
 type runtimeObject = runtime.Object
 
-// Reasons of events. All are warnings that somebody has to do something about.
+// Reasons of events. All are warnings that call for an action.
 const (
 	eventNotAccepted = "NotAccepted"
 	eventNodesFailed = "NodesFailed"
@@ -37,7 +37,7 @@ func (c *controller) announce(ref model.Ref, o runtimeObject, was, is *v1alpha1.
 		c.events.Eventf(o, nil, corev1.EventTypeWarning, eventNotAccepted, "Accept", "%s", acc.Message)
 	}
 	enf := meta.FindStatusCondition(is.Conditions, Enforced)
-	if enf.Reason == ReasonNodesFailed && !same(was, enf) && c.mayAnnounce(ref, now) {
+	if enf.Reason == reasonNodesFailed && !same(was, enf) && c.mayAnnounce(ref, now) {
 		c.events.Eventf(o, nil, corev1.EventTypeWarning, eventNodesFailed, "Enforce", "%s", enf.Message)
 	}
 }

@@ -15,6 +15,7 @@ const (
 	chainToHost   = chainPrefix + "to-host"
 	chainLocalIn  = chainPrefix + "local-in"
 	chainLocalOut = chainPrefix + "local-out"
+	chainPorts    = chainPrefix + "ports" // which every packet meets that comes by a bridge
 )
 
 // base writes all of a family: what hooks lead to.

@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -228,14 +229,27 @@ func TestGoldens(t *testing.T) {
 
 // TestLinks holds what the kernel lists of interfaces and ports to what was written.
 func TestLinks(t *testing.T) {
+	manyPorts := func() []model.Object { // found by blocks of addresses
+		l := links("cni0", "veth1").(*model.Links)
+		for i := range 100 {
+			for _, a := range []string{fmt.Sprintf("10.1.0.%d", 10+i), fmt.Sprintf("fd00:1::%x", 16+i)} {
+				l.Pods = append(l.Pods, model.PodLink{Addr: netip.MustParseAddr(a), Interface: "cni0", Port: fmt.Sprint("veth", 10+i)})
+			}
+		}
+		return append(node(), l)
+	}
 	for _, v := range variants() {
-		for _, name := range []string{"links", "bridge", "counting"} {
+		for _, name := range []string{"links", "bridge", "counting", "many ports"} {
 			inKernel(t, func(*lab.Lab) {
 				b, err := New(Options{Variant: v})
 				if err != nil {
 					t.Fatal(err)
 				}
-				s := stateOf(goldens[name]())
+				objects := manyPorts
+				if goldens[name] != nil {
+					objects = goldens[name]
+				}
+				s := stateOf(objects())
 				for range 2 {
 					if err := b.Sync(t.Context(), s); err != nil {
 						t.Fatalf("%s: %v", name, err)

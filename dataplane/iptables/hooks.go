@@ -168,15 +168,25 @@ func (g *generator) leading(tests []base.Test, target string, r *base.Rule) []ru
 // one writes a rule that does not part by interface.
 func (g *generator) one(r *base.Rule) []rule {
 	var out []rule
+	comment := r.Comment
+	if everyPacket(r) {
+		comment = uncommented
+	}
 	for _, m := range g.tests(r.If, g.effectOfAction(r)) {
 		for _, target := range g.targets(r) {
-			out = append(out, rule{m, target, r.Comment})
+			out = append(out, rule{m, target, comment})
 		}
 		if r.Then == base.ByAddr || r.Then == base.Run && r.Program.Default.Verdict != dataplane.Open {
 			out = append(out, rule{strings.TrimSpace(m + " " + isMarked(g.opts.Accepted)), clearMark(g.opts.Accepted), ""})
 		}
 	}
 	return out
+}
+
+// everyPacket reports whether packets of established connections match a rule: it lets
+// them pass, or the source guard finds them genuine.
+func everyPacket(r *base.Rule) bool {
+	return len(r.If) == 1 && (r.If[0].Kind == base.Established || asksSources(r)) || len(r.If) == 0 && r.Then == base.CheckPort
 }
 
 // effectOfAction is what it does that more packets match a rule. In the early

@@ -34,9 +34,17 @@ var hooked = map[string][]string{
 // it is for people.
 type rule struct{ match, target, comment string }
 
+// uncommented is the comment of rules that bear none. To the kernel a comment is one
+// more match to call, so rules that packets of established connections meet and match go
+// without. Their text must be what iptables-save lists: it is by that that they are known.
+const uncommented = "\x00"
+
 // tagged is the comment that a rule bears in the kernel: a changed rule is known
-// by the tag at its end without reading the rule.
+// by the tag at its end without reading the rule. Of one without a comment it is the text.
 func (r rule) tagged() string {
+	if r.comment == uncommented {
+		return r.text()
+	}
 	tag := "#" + naming.Hash(r.match, r.target)[:tagLen]
 	if r.comment == "" {
 		return tag
@@ -50,7 +58,9 @@ func (r rule) text() string {
 	if r.match != "" {
 		parts = append(parts, r.match)
 	}
-	parts = append(parts, fmt.Sprintf("-m comment --comment %q", r.tagged()))
+	if r.comment != uncommented {
+		parts = append(parts, fmt.Sprintf("-m comment --comment %q", r.tagged()))
+	}
 	if r.target != "" {
 		parts = append(parts, r.target)
 	}

@@ -54,7 +54,7 @@ func (r *baseRenderer) answerSets() {
 func (r *baseRenderer) putSet(s *nft.Set) {
 	r.base.kernel = append(r.base.kernel, s.Name)
 	switch {
-	case r.Sets[s.Name] == nil:
+	case r.world.Sets[s.Name] == nil:
 		r.AddSet(s)
 	case s.Timeout == 0:
 		r.SetElems(s.Name, s.Elems)

@@ -47,9 +47,6 @@ var (
 	dstCriteria = sideCriteria{CriterionDstNets, CriterionDstNotNets, CriterionDstSelector, CriterionDstNotSelector, CriterionDstService, CriterionDstPorts, CriterionDstNotPorts}
 )
 
-// Matches reports whether a rule matches a packet.
-func Matches(r *index.Rule, f *model.Flow) bool { return Mismatch(r, f) == Matched }
-
 // Mismatch returns the first criterion of a rule that a packet fails, or
 // Matched. Cheap criteria come before sets.
 func Mismatch(r *index.Rule, f *model.Flow) Criterion {

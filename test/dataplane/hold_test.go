@@ -14,10 +14,10 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nfqueue"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
-	"github.com/tierwall/tierwall/test/lab/dns"
+	"github.com/tierwall/tierwall/test/dns"
 )
 
 // dnsWorld is a lab of two nodes with a client and DNS servers of each kind that there is:

@@ -118,9 +118,6 @@ func New(node string) *Book {
 // Len is the number of addresses that ghosts have.
 func (b *Book) Len() int { return len(b.holders) }
 
-// Has reports whether an address is a ghost's.
-func (b *Book) Has(a netip.Addr) bool { return b.holders[a] != nil }
-
 // Begin enters a pod whose object is gone at a time. One that is there already gets
 // what is known of it now.
 func (b *Book) Begin(p Pod, now time.Time) {

@@ -7,9 +7,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Packets wait in a queue (NFQUEUE) by nftables' own expression, which a kernel may lack,
-// or by the target of iptables and the compatibility layer.
-
 // The queue expression's attributes, which package unix does not have, and its flag.
 const (
 	nftaQueueNum    = 1
@@ -46,20 +43,29 @@ func (a *assembler) xtQueue() {
 	a.end(at)
 }
 
-// Try gives the kernel a rule in a transaction that fails in any case, so that nothing of
-// it holds, and returns why the kernel does not take the rule; nil: it does.
+// Try reports whether the kernel takes a rule: nil, or why it does not. The rule stands
+// in a transaction that is given up, so that nothing of it ever holds.
 func (k *Conn) Try(rule string) error {
-	trial := k.table
-	trial.Name += "-trial"
-	w := writer{b: newBatch(&trial)}
-	w.table(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "add table")
-	c := &Chain{Name: "trial", Rules: []Rule{{Text: rule}}}
-	w.addChain(c)
-	w.rules(c)
+	t := k.table
+	t.Name += "-trial"
+	name := t.Name
+	w := writer{b: newBatch(&t)}
+	w.message(unix.NFT_MSG_NEWTABLE, unix.NLM_F_CREATE, "add table", name, func(b *batch) { b.name(unix.NFTA_TABLE_NAME, name) })
+	w.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE, "add chain", name, func(b *batch) {
+		b.name(unix.NFTA_CHAIN_TABLE, name)
+		b.name(unix.NFTA_CHAIN_NAME, name)
+	})
+	w.message(unix.NFT_MSG_NEWRULE, unix.NLM_F_CREATE|unix.NLM_F_APPEND, "add rule to chain", name, func(b *batch) {
+		b.name(unix.NFTA_RULE_TABLE, name)
+		b.name(unix.NFTA_RULE_CHAIN, name)
+		if err := b.assemble(rule); err != nil && w.err == nil {
+			w.err = err
+		}
+	})
 	// A chain that is there already fails the transaction, if the rule has not.
-	w.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add chain", c.Name, func(b *batch) {
-		b.name(unix.NFTA_CHAIN_TABLE, trial.Name)
-		b.name(unix.NFTA_CHAIN_NAME, c.Name)
+	w.message(unix.NFT_MSG_NEWCHAIN, unix.NLM_F_CREATE|unix.NLM_F_EXCL, "add chain", name, func(b *batch) {
+		b.name(unix.NFTA_CHAIN_TABLE, name)
+		b.name(unix.NFTA_CHAIN_NAME, name)
 	})
 	if w.err != nil {
 		return w.err
