@@ -42,6 +42,9 @@ type Options struct {
 	Program func(deltas []names.Delta, done func(error))
 	// File keeps what is known; nil: a restart forgets it.
 	File *learnt.Log
+	// Internal reports whether an address is of the cluster itself, besides those that are
+	// internal everywhere: no answer may bring it. nil: none is.
+	Internal func(netip.Addr) bool
 	// Connections returns the addresses that connections go to now; nil: none is in use.
 	Connections func() (map[netip.Addr]struct{}, error)
 	// Ask sends a question to a server and returns its answer; nil: Keeper asks nothing.
