@@ -338,7 +338,7 @@ func TestExpiry(t *testing.T) {
 	_, done := w.change()
 	done(nil)
 	w.clock.Step(60*time.Second + names.DefaultExtraTTL)
-	w.keeper.expire()
+	w.keeper.Expire()
 	text, done := w.change()
 	if text != "a.example -192.0.2.2" {
 		t.Errorf("%s expires", text)
@@ -346,7 +346,7 @@ func TestExpiry(t *testing.T) {
 	done(nil)
 	used = nil
 	w.clock.Step(names.KeepInUse)
-	w.keeper.expire()
+	w.keeper.Expire()
 	if text, _ := w.change(); text != "a.example -192.0.2.1" {
 		t.Errorf("%s expires at last", text)
 	}

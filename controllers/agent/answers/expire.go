@@ -15,9 +15,7 @@ const saveDelay = 100 * time.Millisecond
 // labour does what takes its time, until the context ends: it writes the file, and
 // has addresses expire.
 func (k *Keeper) labour(ctx context.Context) {
-	t := k.clock.NewTicker(expireEvery)
-	defer t.Stop()
-	for {
+	for next := k.clock.Now().Add(expireEvery); ; {
 		select {
 		case <-ctx.Done():
 			return
@@ -27,15 +25,17 @@ func (k *Keeper) labour(ctx context.Context) {
 			case <-k.clock.After(saveDelay):
 			}
 			k.save()
-		case <-t.C():
-			k.expire()
+		case <-k.clock.After(next.Sub(k.clock.Now())):
+			next = k.clock.Now().Add(expireEvery)
+			k.Expire()
 			k.save()
 		}
 	}
 }
 
-// expire forgets addresses whose time is over and that no connection uses.
-func (k *Keeper) expire() {
+// Expire forgets addresses whose time is over and that no connection uses, as Run does every
+// few seconds.
+func (k *Keeper) Expire() {
 	k.mu.Lock()
 	now := k.clock.Now()
 	due, ok := k.table.Due()

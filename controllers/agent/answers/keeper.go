@@ -42,12 +42,17 @@ type Options struct {
 	Program func(deltas []names.Delta, done func(error))
 	// File keeps what is known; nil: a restart forgets it.
 	File *learnt.Log
+	// Internal reports whether an address is of the cluster itself, besides those that are
+	// internal everywhere: no answer may bring it. nil: none is.
+	Internal func(netip.Addr) bool
 	// Connections returns the addresses that connections go to now; nil: none is in use.
 	Connections func() (map[netip.Addr]struct{}, error)
 	// Ask sends a question to a server and returns its answer; nil: Keeper asks nothing.
 	Ask func(ctx context.Context, server netip.Addr, question []byte) ([]byte, error)
+	// Close is called when Run is over; nil: nothing is to be closed.
+	Close func() error
 	// Clock; nil: the real one.
-	Clock clock.WithTicker
+	Clock clock.Clock
 	// Log; nil: none.
 	Log *slog.Logger
 }
@@ -70,7 +75,7 @@ type Config struct {
 // concurrent use.
 type Keeper struct {
 	opts    Options
-	clock   clock.WithTicker
+	clock   clock.Clock
 	log     *slog.Logger
 	metrics *metrics
 	// work and questions wake the goroutines for what takes its time.
@@ -180,14 +185,11 @@ func (k *Keeper) Run(ctx context.Context) {
 	wg.Go(func() { k.read(reading) })
 	wg.Go(func() { k.labour(ctx) })
 	wg.Go(func() { k.askAll(ctx) })
-	t := k.clock.NewTicker(beat)
-	defer t.Stop()
-	k.tick()
 	for ctx.Err() == nil {
+		k.tick()
 		select {
 		case <-ctx.Done():
-		case <-t.C():
-			k.tick()
+		case <-k.clock.After(beat):
 		}
 	}
 	k.release()
@@ -200,6 +202,14 @@ func (k *Keeper) Run(ctx context.Context) {
 	wg.Wait()
 	k.acceptAll()
 	k.save()
+	if k.opts.File != nil {
+		_ = k.opts.File.Close()
+	}
+	if k.opts.Close != nil {
+		if err := k.opts.Close(); err != nil {
+			k.log.Warn("the queue of DNS answers is not closed", "error", err)
+		}
+	}
 }
 
 // grace is how long the queue is read after answers do not wait any more.
@@ -261,10 +271,17 @@ func (k *Keeper) tick() {
 }
 
 func (k *Keeper) renew() {
-	if k.opts.Switch != nil {
-		k.taken = k.opts.Switch.Renew()
+	if k.opts.Switch == nil {
+		return
+	}
+	before := k.taken
+	if k.taken = k.opts.Switch.Renew(); k.taken && !before {
+		k.log.Info("DNS answers wait until their addresses are in the kernel")
 	}
 }
+
+// Begin has answers wait from now on, if they do not yet: the kernel has come to have rules for that.
+func (k *Keeper) Begin() { k.tick() }
 
 func (o *Options) releaseSwitch() {
 	if o.Switch != nil {
@@ -316,4 +333,11 @@ func (k *Keeper) PatternsOf(name string) []names.Pattern {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return k.table.PatternsOf(name)
+}
+
+// Patterns returns those that are in use, sorted.
+func (k *Keeper) Patterns() []names.Pattern {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.table.Patterns()
 }

@@ -46,8 +46,11 @@ func (k *Keeper) measure() {
 }
 
 // Describe implements prometheus.Collector.
-func (k *Keeper) Describe(ch chan<- *prometheus.Desc) {
-	for _, c := range k.collectors() {
+func (k *Keeper) Describe(ch chan<- *prometheus.Desc) { Describe(ch) }
+
+// Describe describes the metrics of every Keeper, for whoever collects one that is made later.
+func Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range newMetrics().collectors() {
 		c.Describe(ch)
 	}
 	ch <- missed
@@ -58,7 +61,7 @@ func (k *Keeper) Collect(ch chan<- prometheus.Metric) {
 	k.mu.Lock()
 	k.measure()
 	k.mu.Unlock()
-	for _, c := range k.collectors() {
+	for _, c := range k.metrics.collectors() {
 		c.Collect(ch)
 	}
 	n := 0.0
@@ -70,7 +73,6 @@ func (k *Keeper) Collect(ch chan<- prometheus.Metric) {
 
 var missed = prometheus.NewDesc("tierwall_agent_names_overflow_total", "DNS answers that went on unread, at least, because the queue was full.", nil, nil)
 
-func (k *Keeper) collectors() []prometheus.Collector {
-	m := k.metrics
+func (m *metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{m.answers, m.unheld, m.held, m.changes, m.refused, m.full, m.unanswered, m.unsaved, m.added, m.names, m.addresses, m.patterns}
 }

@@ -21,5 +21,5 @@ func (k *Keeper) refuses(a netip.Addr) bool {
 		return false
 	}
 	in := func(p netip.Prefix) bool { return p.Contains(a) }
-	return slices.ContainsFunc(internal, in) || slices.ContainsFunc(k.config.Refuse, in)
+	return slices.ContainsFunc(internal, in) || k.opts.Internal != nil && k.opts.Internal(a) || slices.ContainsFunc(k.config.Refuse, in)
 }

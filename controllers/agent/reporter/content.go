@@ -26,7 +26,7 @@ const (
 // awaited reports whether the newer status has something that people wait for.
 func awaited(said, s *agent.Status) bool {
 	return said.Synced != s.Synced || said.InSync != s.InSync || said.Version != s.Version ||
-		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || said.Clashes != s.Clashes || said.Invalid != s.Invalid || said.PastBudget != s.PastBudget ||
+		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || text(said.NamesErr) != text(s.NamesErr) || said.Clashes != s.Clashes || said.Invalid != s.Invalid || said.PastBudget != s.PastBudget ||
 		!slices.EqualFunc(said.Source, s.Source, func(a, b error) bool { return text(a) == text(b) }) ||
 		!slices.EqualFunc(said.Failed, s.Failed, sameFailure) || !slices.EqualFunc(said.Held, s.Held, sameFailure) ||
 		!sameModes(said.Guards, s.Guards)
@@ -163,6 +163,9 @@ func errorList(s *agent.Status) []v1alpha1.ReportedError {
 	}
 	if s.LinksErr != nil {
 		add(kindKernel, "the node's interfaces cannot be read: "+s.LinksErr.Error())
+	}
+	if s.NamesErr != nil {
+		add(kindKernel, "DNS answers do not wait for rules by name: "+s.NamesErr.Error())
 	}
 	for _, err := range s.Source {
 		add(kindSource, text(err))
