@@ -35,7 +35,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(in.filenames) > 0 && len(args) > 0:
-				return fmt.Errorf("A and B cannot be combined with -f PATH")
+				return fmt.Errorf("arguments A and B cannot be combined with -f PATH")
 			case enforce && len(args) < 2:
 			case len(in.filenames) == 0 && len(args) != 2:
 				return fmt.Errorf("want two arguments, A and B, or -f PATH to compare with the live cluster")

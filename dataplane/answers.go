@@ -40,9 +40,9 @@ const (
 	AnswerQueue = 21591
 	// HoldTime is how long answers wait after the switch was last renewed.
 	HoldTime = time.Second
-	// HoldMark and ReleaseMark are the marks of datagrams that renew the switch, and that
-	// take it away.
-	HoldMark    = 0x54574801
+	// HoldMark is the mark of datagrams that renew the switch.
+	HoldMark = 0x54574801
+	// ReleaseMark is the mark of datagrams that take the switch away.
 	ReleaseMark = 0x54574802
 	// AnswerPort is the port that answers come from, and that these datagrams go to.
 	AnswerPort = 53

@@ -165,7 +165,8 @@ func (m *Manifest) Fields() (map[string]any, error) {
 	var fields map[string]any
 	decoder := json.NewDecoder(bytes.NewReader(b))
 	decoder.UseNumber() // large numbers stay exact
-	return fields, decoder.Decode(&fields)
+	err = decoder.Decode(&fields)
+	return fields, err
 }
 
 // untranslatable is the error of an object that package translate refuses. Its

@@ -250,7 +250,7 @@ func ask(t *testing.T, l *lab.Lab, to []netip.Addr) (stop func(), lost, asked *a
 		if err != nil {
 			return err
 		}
-		defer conn.Close()
+		defer func() { _ = conn.Close() }()
 		if _, err := conn.Write([]byte("x")); err != nil {
 			return err
 		}

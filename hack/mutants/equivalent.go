@@ -26,7 +26,7 @@ func readEquivalents(path string) (equivalents, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	all := equivalents{}
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {

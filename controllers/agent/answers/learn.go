@@ -57,7 +57,7 @@ func (k *Keeper) packet(p *nfqueue.Packet, now time.Time) (wait bool) {
 	} else {
 		message(s.Payload)
 	}
-	reason := ""
+	var reason string
 	switch {
 	case !wait:
 		return false

@@ -1,6 +1,9 @@
 package answers
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // waiting is what waits for what: packets for changes of addresses, of which one is under
 // way at a time. What has come meanwhile waits for the next one.
@@ -64,7 +67,7 @@ func (w *waiting) late(t time.Time) []uint32 {
 
 // all takes out all that waits.
 func (w *waiting) all() []uint32 {
-	out := append(w.now.ids, w.next.ids...)
+	out := slices.Concat(w.now.ids, w.next.ids)
 	w.forget()
 	return out
 }
