@@ -181,7 +181,7 @@ func TestBudgetWarnings(t *testing.T) {
 	}
 	var warned strings.Builder
 	warnBudgets(streams{errOut: &warned}, &r, past)
-	if text := warned.String(); strings.Count(text, "\n") != 6 || !strings.HasSuffix(text, "warning: policies of namespace shop past its budget that are not named here: 15\n") {
+	if text := warned.String(); strings.Count(text, "\n") != 6 || !strings.HasSuffix(text, "warning: namespace shop has 15 more policies past its budget\n") {
 		t.Error(text)
 	}
 }

@@ -160,7 +160,7 @@ func (d *demo) raise(ctx context.Context) error {
 		return err
 	}
 	if len(spec.Pods) < 2 {
-		return errors.New("there are not two pods among the objects: nothing to show")
+		return errors.New("the objects have fewer than two pods: there is no connection to show")
 	}
 	d.spec = spec
 	if d.lab, err = lab.New(ctx, spec); err != nil {
@@ -265,7 +265,7 @@ func (d *demo) cutOne(ctx context.Context, m *matrix) error {
 	d.say("GlobalNetworkPolicy/demo-freeze is applied: it denies what goes to %s. The connection is cut: its last echo came %s after the change at the latest.\n",
 		d.ix.Owner(f.Dst), since(start))
 	if after.Received < before.Received {
-		return errors.New("records have vanished from the count")
+		return errors.New("log records are missing from the count")
 	}
 	return nil
 }

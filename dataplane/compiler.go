@@ -48,27 +48,34 @@ const DefaultLinear = 12
 // are sorted by the sets that they are in once for all tables (space.go), and
 // what remains of a table's rules for an address follows from that (table.go).
 type Compiler struct {
-	opts     Options
-	spaces   [2]*space // of the families
-	sets     map[string]*setRec
-	literals map[string]*setRec
-	blocks   map[string]*blockMap
+	opts Options
+	setStore
 	flat     map[*index.Policy]*policyRec
 	tables   map[string]*tableRec
 	policies map[*index.Effective]*Compiled
 	programs map[string]*programRec
 	ends     map[model.Ref]Endpoint
 
-	// numbered are the sets by number; numbers of sets that are gone are given again.
-	numbered    []*setRec
-	freeNumbers []uint32
-	versions    uint64 // of lists of blocks
 	// What is new while a Delta is applied.
 	freshTables []*tableRec
 	// unformed are tables that may be classed now, or not any more.
 	unformed map[*tableRec]struct{}
 	// charged are the tables that are charged to the node's budget.
-	charged       map[*tableRec]struct{}
+	charged map[*tableRec]struct{}
+}
+
+// setStore are the sets that programs and tables ask for, and what addresses and blocks
+// they have.
+type setStore struct {
+	spaces   [2]*space // of the families
+	sets     map[string]*setRec
+	literals map[string]*setRec
+	blocks   map[string]*blockMap
+	// numbered are the sets by number; numbers of sets that are gone are given again.
+	numbered    []*setRec
+	freeNumbers []uint32
+	versions    uint64 // of lists of blocks
+	// freshLiterals are those that are new while a Delta is applied.
 	freshLiterals []*setRec
 	// ranged is what lists of ports come to, while a list of rules is made.
 	ranged map[portList]portRanges
@@ -101,9 +108,7 @@ func NewCompiler(o Options) *Compiler {
 	}
 	c := &Compiler{
 		opts:     o,
-		sets:     map[string]*setRec{},
-		literals: map[string]*setRec{},
-		blocks:   map[string]*blockMap{},
+		setStore: setStore{sets: map[string]*setRec{}, literals: map[string]*setRec{}, blocks: map[string]*blockMap{}},
 		flat:     map[*index.Policy]*policyRec{},
 		tables:   map[string]*tableRec{},
 		policies: map[*index.Effective]*Compiled{},
@@ -173,7 +178,7 @@ func (c *Compiler) classify(ch *Change, touched map[*tableRec]*TableChange) {
 }
 
 // expect makes room for the addresses of the first delta.
-func (c *Compiler) expect(d *index.Delta) {
+func (c *setStore) expect(d *index.Delta) {
 	most := 0
 	for i := range d.Sets {
 		most = max(most, len(d.Sets[i].Added))

@@ -78,7 +78,7 @@ func unitedBy(r *model.Rule, dir model.Direction) (united, bool) {
 	m.Destination.Ports = nil
 	plain := func(p *model.Peer) bool {
 		return p.Nets == nil && p.NotNets == nil && p.Selector == nil && p.NotSelector == nil &&
-			p.Service == (model.ServiceRef{}) && p.Ports == nil && p.NotPorts == nil
+			p.Service == (model.ServiceRef{}) && p.Domains == nil && p.Ports == nil && p.NotPorts == nil
 	}
 	return u, blocks && !m.Never && m.NotProtocol == model.AnyProtocol && m.ICMP == nil && m.NotICMP == nil && plain(peer) && plain(other)
 }

@@ -45,9 +45,11 @@ func copyTable(s *TableState) tableCopy {
 type tablesWorld struct {
 	stream *oracle.Stream
 	ix     *index.Index
-	c      *Compiler
-	sets   map[string]*index.Set
-	before map[string]tableCopy
+	// learner is what is known of names.
+	learner oracle.Learner
+	c       *Compiler
+	sets    map[string]*index.Set
+	before  map[string]tableCopy
 	// classes are those that the Changes so far lead to.
 	classes map[netip.Addr]uint32
 	// turned are the tables that became linear in the last step, or ceased to be.
@@ -138,6 +140,7 @@ func (w *tablesWorld) step(events int) (*Change, error) {
 			w.ix.Delete(r)
 		}
 	}
+	w.ix.ApplyNames(w.learner.Deltas(w.ix, w.stream.Answers()))
 	d := w.ix.Flush()
 	ch := w.c.Apply(d)
 	for _, sd := range d.Sets {

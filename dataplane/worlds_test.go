@@ -33,7 +33,7 @@ func TestPrograms(t *testing.T) {
 	for seed := first; seed <= last && !t.Failed(); seed++ {
 		rng := rand.New(rand.NewPCG(seed, 0x636f6d70696c65))
 		stream := oracle.Random(rng, oracle.Config{Policies: 1 + rng.IntN(6), Shared: rng.IntN(5) == 0})
-		ix := index.New(index.Options{})
+		ix, learner := index.New(index.Options{}), oracle.Learner{}
 		compilers := []*Compiler{
 			NewCompiler(Options{Linear: -1, Classed: 1 + rng.IntN(4), homes: uint32(rng.IntN(4))}),
 			NewCompiler(Options{Linear: 2, Classed: 1}), NewCompiler(Options{Linear: 1000}),
@@ -51,10 +51,18 @@ func TestPrograms(t *testing.T) {
 			if rng.IntN(3) > 0 {
 				continue
 			}
+			ix.ApplyNames(learner.Deltas(ix, stream.Answers()))
 			d := ix.Flush()
 			for _, c := range compilers {
 				c.Apply(d)
 			}
+		}
+		for range 2 { // names that have come into use are known in the second
+			d := ix.Flush()
+			for _, c := range compilers {
+				c.Apply(d)
+			}
+			ix.ApplyNames(learner.Deltas(ix, stream.Answers()))
 		}
 		d := ix.Flush()
 		for _, c := range compilers {
@@ -66,6 +74,7 @@ func TestPrograms(t *testing.T) {
 				scratch.Upsert(m)
 			}
 		}
+		scratch.ApplyNames(learner.All())
 		whole := scratch.Flush()
 		for i, c := range compilers {
 			fresh := NewCompiler(c.opts)

@@ -9,6 +9,6 @@ cd "$(dirname "$0")/.."
 bin/controller-gen object crd:allowDangerousTypes=true,generateEmbeddedObjectMeta=false \
 	paths=./api/v1alpha1 output:object:dir="$deepcopies" output:crd:dir="$definitions"
 
-# The generator makes a CRD of every type with object metadata. PolicyTest is a
-# file format: no API server holds it.
-rm "$definitions/tierwall.io_policytests.yaml"
+# The generator makes a CRD of every type with object metadata. PolicyTest and
+# DNSAnswers are file formats: no API server holds them.
+rm "$definitions/tierwall.io_policytests.yaml" "$definitions/tierwall.io_dnsanswers.yaml"

@@ -3,7 +3,6 @@ package v1alpha1
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // NetworkSetSpec is the specification of a network set.
-// +kubebuilder:validation:XValidation:rule="!has(self.allowedEgressDomains) || self.allowedEgressDomains.size() == 0",message="allowedEgressDomains is not supported: Tierwall resolves no DNS names, and ignoring them would leave the set incomplete; list the addresses in nets"
 type NetworkSetSpec struct {
 	// Nets are address blocks in CIDR form, or addresses, IPv4 and IPv6 in
 	// any combination; they may overlap. Bits beyond the prefix length are ignored. At most 50,000. Empty means that the set has no addresses.
@@ -12,8 +11,14 @@ type NetworkSetSpec struct {
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) || isIP(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32, or an address"
 	Nets []string `json:"nets,omitempty"`
-	// AllowedEgressDomains is rejected: DNS-name matching is not implemented.
+	// AllowedEgressDomains are DNS names, written as in the domains of a rule, at most
+	// 500. Where the selector of an egress rule's destination matches the set and the
+	// action is Allow or Log, the rule matches the addresses that DNS answers for these
+	// names have brought, beside those of Nets. No other rule does, and no notSelector.
 	// +optional
+	// +kubebuilder:validation:MaxItems=500
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=254
 	AllowedEgressDomains []string `json:"allowedEgressDomains,omitempty"`
 }
 

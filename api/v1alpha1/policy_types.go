@@ -14,6 +14,7 @@ const EnforcementAnnotation = "tierwall.io/enforcement"
 // +kubebuilder:validation:XValidation:rule="!self.?doNotTrack.orValue(false) || self.?applyOnForward.orValue(false)",message="doNotTrack requires applyOnForward: true"
 // +kubebuilder:validation:XValidation:rule="!self.?preDNAT.orValue(false) || self.?applyOnForward.orValue(false)",message="preDNAT requires applyOnForward: true"
 // +kubebuilder:validation:XValidation:rule="!self.?preDNAT.orValue(false) || ((!has(self.egress) || self.egress.size() == 0) && (!has(self.types) || !('Egress' in self.types)))",message="preDNAT cannot be combined with egress rules or type Egress: before destination NAT there is only incoming traffic"
+// +kubebuilder:validation:XValidation:rule="!self.?doNotTrack.orValue(false) || !has(self.egress) || self.egress.all(r, !has(r.destination) || !has(r.destination.domains) || r.destination.domains.size() == 0)",message="doNotTrack cannot be combined with domains: DNS answers are learnt as replies of tracked connections"
 type GlobalNetworkPolicySpec struct {
 	// Tier that the policy belongs to; default "default".
 	// +optional
@@ -54,6 +55,7 @@ type GlobalNetworkPolicySpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services))",message="services is only allowed in the source of an ingress rule"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.domains) || r.destination.domains.size() == 0)",message="domains is only allowed in the destination of an egress rule"
 	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services) || (has(r.source.services.__namespace__) && r.source.services.__namespace__.size() > 0))",message="services of a global policy requires namespace"
 	Ingress []Rule `json:"ingress,omitempty"`
 	// Egress rules, in order, at most 1,024. Without any, the end of the tier decides
@@ -121,6 +123,7 @@ type NetworkPolicySpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
 	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services))",message="services is only allowed in the source of an ingress rule"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.domains) || r.destination.domains.size() == 0)",message="domains is only allowed in the destination of an egress rule"
 	Ingress []Rule `json:"ingress,omitempty"`
 	// Egress rules, in order, at most 1,024. Without any, the end of the tier decides
 	// egress traffic, if Types includes Egress.

@@ -67,6 +67,9 @@ type PolicyTestPeer struct {
 	// number or name, and may be omitted if it has only one. The case must hold for
 	// each of its endpoints.
 	Service string `json:"service,omitempty"`
+	// Domain is a DNS name; receivers only. The case holds for each of the addresses
+	// that the DNSAnswers among the resources have for it.
+	Domain string `json:"domain,omitempty"`
 }
 
 // PolicyTestTarget is a peer and the traffic sent to it.

@@ -49,6 +49,8 @@ const (
 // notNets as well: a pattern checks their form, and the webhook checks for mixed
 // families within one list.
 //
+// +kubebuilder:validation:XValidation:rule="self.?destination.?domains.orValue([]).size() == 0 || self.action in ['Allow', 'Log']",message="domains needs action Allow or Log: a name that is learnt too late would let through what the rule should deny"
+// +kubebuilder:validation:XValidation:rule="self.?source.?domains.orValue([]).size() == 0",message="domains may stand only in the destination of an egress rule"
 // +kubebuilder:validation:XValidation:rule="!has(self.http)",message="http is not supported: Tierwall matches no application-layer fields, and a rule that ignored them would match too much; remove http or use a rule on ports"
 // +kubebuilder:validation:XValidation:rule="(self.?source.?ports.orValue([]).size() == 0 && self.?source.?notPorts.orValue([]).size() == 0 && self.?destination.?ports.orValue([]).size() == 0 && self.?destination.?notPorts.orValue([]).size() == 0) || (has(self.protocol) ? (type(self.protocol) in [int] ? self.protocol in [6, 17, 132, 136] : self.protocol in ['TCP', 'UDP', 'SCTP', 'UDPLite', 'tcp', 'udp', 'sctp', 'udplite']) : (self.?source.?ports.orValue([]).size() > 0 || self.?destination.?ports.orValue([]).size() > 0) && (self.?source.?ports.orValue([]).size() == 0 || type(self.?source.?ports.orValue([])[0]) in [string]) && (self.?source.?notPorts.orValue([]).size() == 0 || type(self.?source.?notPorts.orValue([])[0]) in [string]) && (self.?destination.?ports.orValue([]).size() == 0 || type(self.?destination.?ports.orValue([])[0]) in [string]) && (self.?destination.?notPorts.orValue([]).size() == 0 || type(self.?destination.?notPorts.orValue([])[0]) in [string]))",message="ports and notPorts require protocol TCP, UDP, SCTP or UDPLite, unless all of them are names"
 // +kubebuilder:validation:XValidation:rule="!has(self.destination) || !has(self.destination.services) || (self.destination.?ports.orValue([]).size() == 0 && self.destination.?notPorts.orValue([]).size() == 0)",message="services of a destination cannot be combined with ports and notPorts: it already names ports"
@@ -148,7 +150,7 @@ type HTTPPath struct {
 
 // EntityRule is one side of a rule. All the fields that are set must match.
 //
-// +kubebuilder:validation:XValidation:rule="!has(self.domains) || self.domains.size() == 0",message="domains is not supported: Tierwall resolves no DNS names, and a rule that ignored them would match too much; use nets or a network set"
+// +kubebuilder:validation:XValidation:rule="!has(self.domains) || self.domains.size() == 0 || !((has(self.nets) && self.nets.size() > 0) || (has(self.selector) && self.selector.size() > 0) || (has(self.namespaceSelector) && self.namespaceSelector.size() > 0) || has(self.serviceAccounts) || has(self.services))",message="domains cannot be combined with nets, selector, namespaceSelector, serviceAccounts and services: it already names addresses"
 // +kubebuilder:validation:XValidation:rule="!has(self.services) || !((has(self.nets) && self.nets.size() > 0) || (has(self.notNets) && self.notNets.size() > 0) || (has(self.selector) && self.selector.size() > 0) || (has(self.notSelector) && self.notSelector.size() > 0) || (has(self.namespaceSelector) && self.namespaceSelector.size() > 0) || has(self.serviceAccounts))",message="services cannot be combined with nets, notNets, selectors and serviceAccounts: it already names addresses"
 // +kubebuilder:validation:XValidation:rule="!has(self.nets) || self.nets.size() == 0 || (self.nets[0].contains(':') ? self.nets.all(n, n.contains(':')) : !self.nets.exists(n, n.contains(':')))",message="nets must not mix IPv4 and IPv6 blocks: no packet has both families; write one rule for each"
 // +kubebuilder:validation:XValidation:rule="!has(self.nets) || !has(self.notNets) || self.nets.size() == 0 || self.notNets.size() == 0 || self.nets[0].contains(':') == self.notNets[0].contains(':')",message="nets and notNets must be of one family: no packet has both families; write one rule for each"
@@ -219,8 +221,19 @@ type EntityRule struct {
 	// accounts; unset means no such restriction.
 	// +optional
 	ServiceAccounts *ServiceAccountMatch `json:"serviceAccounts,omitempty"`
-	// Domains is refused: DNS-name matching is not built.
+	// Domains are DNS names, at most 50: the address must be one that a DNS answer for
+	// one of them has brought. A name is in lower case, without a dot at its end, other
+	// scripts than Latin as A-labels (xn--…); * stands for one or more whole labels,
+	// anywhere but last: *.example.com is every name below example.com, and not
+	// example.com itself. Every name that an answer leads through counts, the one that
+	// was asked for and those of its CNAME records. Only in the destination of egress
+	// rules with action Allow or Log. A name of which nothing is known matches no
+	// address. Unset or empty means any address. For example:
+	// api.example.com, *.s3.example.com
 	// +optional
+	// +kubebuilder:validation:MaxItems=50
+	// +kubebuilder:validation:items:MinLength=1
+	// +kubebuilder:validation:items:MaxLength=254
 	Domains []string `json:"domains,omitempty"`
 }
 

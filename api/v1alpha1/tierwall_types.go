@@ -110,6 +110,10 @@ type TierwallSpec struct {
 	// +kubebuilder:default=Auto
 	// +kubebuilder:validation:Enum=Auto;Selected;Everywhere
 	NamespacedSets NamespacedSets `json:"namespacedSets,omitempty"`
+	// DNS is how the addresses of names that rules speak of are learnt.
+	// +optional
+	// +kubebuilder:default={}
+	DNS DNSSpec `json:"dns,omitempty,omitzero"`
 	// Marks are the bits of the packet mark that Tierwall may use, as a hexadecimal
 	// number with at least two bits set; default 0x30000000. All other bits stay as
 	// they are. Choose bits that neither the pod network nor other programs on the nodes

@@ -50,28 +50,27 @@ func (k *kind) crd() string { return k.gvr.Resource + "." + k.gvr.Group }
 func (k *kind) String() string { return k.gvr.GroupResource().String() }
 
 // read is a kind that the core accepts.
-func read(ref model.Kind) *kind {
-	k := convert.KindFor(ref)
-	return &kind{gvr: k.GroupVersion().WithResource(k.Resource), kind: k.Kind, ref: ref}
+func read(k convert.Kind) *kind {
+	return &kind{gvr: k.GroupVersion().WithResource(k.Resource), kind: k.Kind, ref: k.Ref}
 }
 
 // builtinKinds are those of every cluster.
 func builtinKinds() []*kind {
-	pods, slices := read(model.KindPod), read(model.KindEndpointSlice)
+	pods, slices := read(convert.Pods), read(convert.EndpointSlices)
 	pods.many, pods.fields = true, "status.phase!=Succeeded,status.phase!=Failed"
 	slices.many, slices.lazy = true, true
-	return []*kind{pods, read(model.KindNamespace), read(model.KindServiceAccount), read(model.KindNode), slices, read(model.KindNetworkPolicy)}
+	return []*kind{pods, read(convert.Namespaces), read(convert.ServiceAccounts), read(convert.Nodes), slices, read(convert.NativePolicies)}
 }
 
 // customKinds are those that exist only with their CustomResourceDefinitions.
 func customKinds() []*kind {
 	var out []*kind
-	for _, ref := range []model.Kind{
-		model.KindTierwall, model.KindTier, model.KindGlobalNetworkSet, model.KindNetworkSet, model.KindHostEndpoint,
-		model.KindGlobalNetworkPolicy, model.KindTierwallNetworkPolicy, model.KindClusterNetworkPolicy,
+	for _, taken := range []convert.Kind{
+		convert.Tierwalls, convert.Tiers, convert.GlobalNetworkSets, convert.NetworkSets, convert.HostEndpoints,
+		convert.GlobalNetworkPolicies, convert.NetworkPolicies, convert.ClusterNetworkPolicies,
 	} {
-		k, fresh := read(ref), convert.KindFor(ref).New
-		k.fresh = func() any { return fresh() }
+		k := read(taken)
+		k.fresh = func() any { return taken.New() }
 		k.ours = k.gvr.Group == v1alpha1.GroupVersion.Group
 		out = append(out, k)
 	}

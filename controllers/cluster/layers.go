@@ -25,7 +25,7 @@ import (
 // objects, translated, and the automatic host endpoints. Of several objects of
 // one name the cluster's own counts, then the translated one, then the
 // automatic one. Policies are of one name only if they are in one tier
-// (source.Identify).
+// (manifests.ReconcileForeign).
 type layers struct {
 	to  agent.Sink
 	log *slog.Logger
@@ -338,7 +338,7 @@ func (l *layers) translated() map[model.Ref]runtime.Object {
 	return now
 }
 
-// ownTier is a source.OwnTier of the cluster's own policies. The lock is held.
+// ownTier is a manifests.OwnTier of the cluster's own policies. The lock is held.
 func (l *layers) ownTier(r model.Ref) (string, bool) {
 	tier, there := l.own[r]
 	return tier, there

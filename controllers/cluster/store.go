@@ -212,14 +212,6 @@ func (s *store) forget(ns, name string) {
 // clear removes all objects.
 func (s *store) clear() { s.retain(nil) }
 
-// has reports whether there is such an object.
-func (s *store) has(ns, name string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	_, there := s.known[ns][name]
-	return there
-}
-
 func split(key string) (ns, name string) {
 	ns, name, found := strings.Cut(key, "/")
 	if !found {

@@ -140,7 +140,7 @@ func TestStoreStreamedList(t *testing.T) {
 	}
 	must(t, s.Replace(temporary.List(), "1"))
 	want(t, &l, "-ns/gone", "-ns/short")
-	if !s.has("ns", "a") || s.has("ns", "gone") {
+	if _, there := s.known["ns"]["a"]; !there || len(s.known["ns"]) != 1 {
 		t.Errorf("knows %v", s.known)
 	}
 }

@@ -24,8 +24,8 @@ const DefaultSocket = api.DefaultSocketPath
 // Name and index of the plugin. An administrator names it in the runtime's list of
 // required plugins; the index is its position among others, and does not matter for it.
 const (
-	Name  = "tierwall"
-	index = "50"
+	pluginName  = "tierwall"
+	pluginIndex = "50"
 )
 
 // grace is the time that the runtime grants by default. A plugin that takes longer is

@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// KeptName is the name of the file of pods in the state folder.
-	KeptName = "pods.state"
+	// keptName is the name of the file of pods in the state folder.
+	keptName = "pods.state"
 	// maxKept bounds its size.
 	maxKept = 8 << 20
 	// keepDelay is the minimum delay between a change and writing it to the file.
@@ -47,7 +47,7 @@ var _ Keeper = (*File)(nil)
 
 // Load implements Keeper.
 func (f *File) Load() ([]ghosts.Pod, error) {
-	in, err := os.Open(filepath.Join(f.Dir, KeptName))
+	in, err := os.Open(filepath.Join(f.Dir, keptName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -60,14 +60,14 @@ func (f *File) Load() ([]ghosts.Pod, error) {
 		return nil, err
 	}
 	if len(content) > maxKept {
-		return nil, fmt.Errorf("%s: it is larger than %d bytes", KeptName, maxKept)
+		return nil, fmt.Errorf("%s: it is larger than %d bytes", keptName, maxKept)
 	}
 	list, err := ghosts.Decode(content, f.Cluster, f.Node, f.Boot)
 	if errors.Is(err, ghosts.ErrOther) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", KeptName, err)
+		return nil, fmt.Errorf("%s: %w", keptName, err)
 	}
 	return list, nil
 }
@@ -81,9 +81,9 @@ func (f *File) Save(list []ghosts.KeptPod) error {
 		return err
 	}
 	if len(content) > maxKept {
-		return fmt.Errorf("%s: it would be larger than %d bytes", KeptName, maxKept)
+		return fmt.Errorf("%s: it would be larger than %d bytes", keptName, maxKept)
 	}
-	if err := kept.Replace(filepath.Join(f.Dir, KeptName), content); err != nil {
+	if err := kept.Replace(filepath.Join(f.Dir, keptName), content); err != nil {
 		return err
 	}
 	f.last = content
@@ -92,7 +92,7 @@ func (f *File) Save(list []ghosts.KeptPod) error {
 
 // Forget removes the file from a state folder. It is a no-op if there is no file.
 func Forget(dir string) error {
-	if err := os.Remove(filepath.Join(dir, KeptName)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+	if err := os.Remove(filepath.Join(dir, keptName)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return fmt.Errorf("remove the kept pods: %w", err)
 	}
 	return nil

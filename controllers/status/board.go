@@ -140,7 +140,7 @@ func (b *board) listen() []model.Ref {
 func (b *board) due(policy model.Ref, generation int64, since time.Time) time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	settle, window := Settle(len(b.nodes)), reporter.Window(len(b.nodes))
+	settle, window := settleTime(len(b.nodes)), reporter.Window(len(b.nodes))
 	name := policy.String()
 	due := since.Add(settle)
 	for i := range b.nodes {

@@ -11,7 +11,7 @@
 //
 // Its writes are bounded. The status of a new generation is written at once (accepted
 // or not), and again when the nodes have had time to report; after that, changes in
-// what nodes report are collected for Settle before they are written. All writes
+// what nodes report are collected for settleTime before they are written. All writes
 // together stay below a fixed number per second.
 //
 // It does not decide anything: enforcement works without it.

@@ -37,7 +37,7 @@ func (c *controller) announce(ref model.Ref, o runtimeObject, was, is *v1alpha1.
 		c.events.Eventf(o, nil, corev1.EventTypeWarning, eventNotAccepted, "Accept", "%s", acc.Message)
 	}
 	enf := meta.FindStatusCondition(is.Conditions, Enforced)
-	if enf.Reason == ReasonNodesFailed && !same(was, enf) && c.mayAnnounce(ref, now) {
+	if enf.Reason == reasonNodesFailed && !same(was, enf) && c.mayAnnounce(ref, now) {
 		c.events.Eventf(o, nil, corev1.EventTypeWarning, eventNodesFailed, "Enforce", "%s", enf.Message)
 	}
 }

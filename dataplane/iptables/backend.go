@@ -33,6 +33,8 @@ type Backend struct {
 	// litter are sets that could not be destroyed yet, because the kernel had not
 	// let go of the rules that asked for them.
 	litter map[string]bool
+	// failed is true after a change that could not be made.
+	failed bool
 	// alone is true when the other variant is known to hold nothing of ours.
 	alone bool
 	stats Stats
@@ -89,6 +91,7 @@ func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
 	}
 	b.memory = newMemory(s)
 	want := b.memory.generate(s, b.opts, nameAmong(have.sets))
+	want.single = b.failed // what was in the way may be chains that stood side by side
 	p := planOf(have, want)
 	for f := range missing {
 		delete(p.restore, f)
@@ -213,7 +216,8 @@ func (b *Backend) restore(ctx context.Context, f dataplane.Family, text string) 
 // carryOut makes a plan so: sets that rules will ask for, what closes of sets that
 // they ask for already, rules, what opens, and away with the sets that no rule
 // asks for any more.
-func (b *Backend) carryOut(ctx context.Context, p *plan) error {
+func (b *Backend) carryOut(ctx context.Context, p *plan) (err error) {
+	defer func() { b.failed = err != nil }()
 	for _, s := range p.create {
 		if err := b.kernel.createSet(s); err != nil {
 			return err

@@ -194,7 +194,7 @@ func (g *generator) effectOfAction(r *base.Rule) effect {
 }
 
 // filter reports whether the filter table is being written.
-func (g *generator) filter() bool { return g.t == g.rs.of(g.family)[tableFilter] }
+func (g *sink) filter() bool { return g.t == g.rs.of(g.family)[tableFilter] }
 
 // leavesOutPods reports whether a rule exempts what pods send: no policy of an
 // early table allows such packets for later ones.
@@ -241,7 +241,7 @@ func (g *generator) targets(r *base.Rule) []string {
 }
 
 // sparedChain is the chain that counts for a guard what a program would drop, and accepts it.
-func (g *generator) sparedChain(name model.GuardName) string {
+func (g *sink) sparedChain(name model.GuardName) string {
 	o := dataplane.GuardOrigin(name, true)
 	return g.once(chainPrefix+"g-"+string(name)+"-s", func() []rule {
 		g.rs.origins[chainPrefix+"g-"+string(name)+"-s"] = o
@@ -250,7 +250,7 @@ func (g *generator) sparedChain(name model.GuardName) string {
 }
 
 // guardChain is the chain that counts for a guard, and drops unless it only counts.
-func (g *generator) guardChain(name model.GuardName, counted bool) string {
+func (g *sink) guardChain(name model.GuardName, counted bool) string {
 	chain := chainPrefix + "g-" + string(name)
 	o := dataplane.GuardOrigin(name, counted)
 	target := "-j DROP"

@@ -90,6 +90,10 @@ type ruleset struct {
 	effects map[string]effect
 	// origins are the rules of policies by the chain that counts for them.
 	origins map[string]dataplane.Origin
+	// early is the bit of the mark of packets that tables before routing have allowed.
+	early uint32
+	// single: a change never has old and new chains of a table stand side by side.
+	single bool
 
 	once  sync.Once
 	shown *shape

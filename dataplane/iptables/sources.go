@@ -61,7 +61,7 @@ func (g *generator) sourcesFirst(name string, r *base.Rule, more []rule) []rule 
 	if g.opts.Variant != Legacy {
 		return all
 	}
-	t := tree{g: g, letter: shortChain, flag: "-s", comment: commentShort, leaf: leaf}
+	t := tree{g: &g.sink, letter: shortChain, flag: "-s", comment: commentShort, leaf: leaf}
 	if len(addrs) <= fanOut {
 		return append(t.rules(name, addrs), all...)
 	}

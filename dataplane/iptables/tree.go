@@ -18,7 +18,7 @@ const fanOut = 16
 // addrTree writes the chains by which an address is found among many, and returns
 // the name of the first. leaf returns the rules for one address; flag is -s or -d. Addresses are of the generator's
 // family, sorted and without duplicates. The name must be short: digits are added.
-func (g *generator) addrTree(name, flag string, addrs []netip.Addr, leaf func(netip.Addr) []rule) string {
+func (g *sink) addrTree(name, flag string, addrs []netip.Addr, leaf func(netip.Addr) []rule) string {
 	t := tree{g: g, letter: chainPrefix + treeLetter(name), flag: flag, leaf: leaf}
 	g.chain(name, t.rules(name, addrs)...)
 	return name
@@ -28,7 +28,7 @@ func (g *generator) addrTree(name, flag string, addrs []netip.Addr, leaf func(ne
 // on to the blocks within them, as evenly as the addresses lie, so that
 // thousands of them cost a packet three or four chains.
 type tree struct {
-	g *generator
+	g *sink
 	// letter begins the names of the chains below the first.
 	letter string
 	flag   string
@@ -103,7 +103,7 @@ func common(addrs []netip.Addr) netip.Prefix {
 
 // portTree writes the chains by which a port is found among the entries of one
 // protocol, which are sorted and leave no port out.
-func (g *generator) portTree(name string, entries []dataplane.PortEntry, leaf func(match string, l *dataplane.Leaf) []rule) {
+func (g *sink) portTree(name string, entries []dataplane.PortEntry, leaf func(match string, l *dataplane.Leaf) []rule) {
 	var rules []rule
 	step := 1
 	for len(entries) > step*fanOut {

@@ -192,7 +192,7 @@ func (w *world) placeSelf(a netip.Addr, touched map[netip.Addr]bool) {
 }
 
 // putSelf has a pair of addresses be of one pod.
-func (w *world) putSelf(e dataplane.Endpoint, a, b netip.Addr) {
+func (w *shared) putSelf(e dataplane.Endpoint, a, b netip.Addr) {
 	f := dataplane.FamilyOf(a)
 	d, key := digit(f), nft.PairKey(a, b)
 	w.PutElem(setSelf+d, key, "")
@@ -209,7 +209,7 @@ func (w *world) putSelf(e dataplane.Endpoint, a, b netip.Addr) {
 	}
 }
 
-func (w *world) dropSelf(a, b netip.Addr) {
+func (w *shared) dropSelf(a, b netip.Addr) {
 	d, key := digit(dataplane.FamilyOf(a)), nft.PairKey(a, b)
 	for _, name := range []string{setSelf, mapSelfEgress, mapSelfIngress} {
 		w.DropElem(name+d, key)

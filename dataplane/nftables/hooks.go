@@ -284,7 +284,7 @@ func (r *baseRenderer) guardCounter(g model.GuardName, counted bool) string {
 }
 
 // guardCount returns the name of a guard's counter, for a user.
-func (w *world) guardCount(user *unit, g model.GuardName, counted bool) string {
+func (w *shared) guardCount(user *unit, g model.GuardName, counted bool) string {
 	o, name := dataplane.GuardOrigin(g, counted), guardName(g, counted)
 	return user.use(w.hold(name, func(u *unit) {
 		u.name = name

@@ -161,7 +161,7 @@ func (w *world) writeRules(u *unit, tu *tableUnit, t *dataplane.Table) {
 }
 
 // tableVerdicts returns the verdicts in a table's maps, each of which holds its rest.
-func (w *world) tableVerdicts(u *unit) (out []string) {
+func (w *shared) tableVerdicts(u *unit) (out []string) {
 	for _, m := range u.kernel {
 		out = slices.AppendSeq(out, maps.Values(w.Ruleset.Sets[m].Elems))
 	}
@@ -311,7 +311,7 @@ func (w *world) place(name, key string, r *dataplane.Rest, tu *tableUnit) {
 	}
 }
 
-func (w *world) releaseRest(verdict string) {
+func (w *shared) releaseRest(verdict string) {
 	w.release(w.units[strings.TrimPrefix(verdict, "goto ")])
 }
 

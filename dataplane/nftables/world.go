@@ -14,11 +14,10 @@ import (
 // world is the ruleset that a State asks for, and what is needed to keep it so
 // change by change.
 type world struct {
-	*nft.Ruleset
+	shared
 	opts  Options
 	state *dataplane.State
 	shape base.Shape
-	units map[string]*unit
 	// tables are the rendered forms of each table: one for each way in which its
 	// segment ends.
 	tables map[string]map[*unit]*tableUnit
@@ -26,8 +25,6 @@ type world struct {
 	// reshaped are units whose users are to be written anew in this change: sets
 	// whose kernel sets have come or gone, tables that are classed now, or not any more.
 	reshaped map[*unit]struct{}
-	origins  map[string]dataplane.Origin // by counter
-	renamed  bool                        // origins have changed since they were last published
 
 	// owners are the local pods that have an address, the one that counts first;
 	// nearly always one.
@@ -42,6 +39,14 @@ type world struct {
 	linked []*unit
 	// bridge is the table of family bridge; nil where no local pod is a port of one.
 	bridge *nft.Ruleset
+}
+
+// shared is a ruleset of units, which are counted by their users.
+type shared struct {
+	*nft.Ruleset
+	units   map[string]*unit
+	origins map[string]dataplane.Origin // by counter
+	renamed bool                        // origins have changed since they were last published
 }
 
 // unit is something of the ruleset that several users share: it comes with the
@@ -67,11 +72,10 @@ type unit struct {
 
 func newWorld(s *dataplane.State, o Options) *world {
 	w := &world{
-		Ruleset: nft.NewRuleset(inetTable), opts: o.with(s.Settings), state: s, shape: base.ShapeOf(s),
-		units:  map[string]*unit{},
+		shared: shared{Ruleset: nft.NewRuleset(inetTable), units: map[string]*unit{}, origins: map[string]dataplane.Origin{}, renamed: true},
+		opts:   o.with(s.Settings), state: s, shape: base.ShapeOf(s),
 		tables: map[string]map[*unit]*tableUnit{},
 		core:   map[string]map[*unit]dataplane.Family{}, reshaped: map[*unit]struct{}{},
-		origins: map[string]dataplane.Origin{}, renamed: true,
 		owners: map[netip.Addr][]model.Ref{},
 		pods:   map[model.Ref]dataplane.Endpoint{},
 		hosts:  map[model.Ref]dataplane.Endpoint{},
@@ -125,7 +129,7 @@ func (w *world) apply(ch *dataplane.Change, s *dataplane.State) {
 
 // hold returns the unit of a key, made by make if it is not there, and counts
 // the user.
-func (w *world) hold(key string, make func(*unit)) *unit {
+func (w *shared) hold(key string, make func(*unit)) *unit {
 	u := w.units[key]
 	if u == nil {
 		u = &unit{key: key, make: make}
@@ -136,7 +140,7 @@ func (w *world) hold(key string, make func(*unit)) *unit {
 	return u
 }
 
-func (w *world) release(u *unit) {
+func (w *shared) release(u *unit) {
 	if u.refs--; u.refs > 0 {
 		return
 	}
@@ -159,7 +163,7 @@ func (w *world) release(u *unit) {
 }
 
 // letGo ends a unit's use of others.
-func (w *world) letGo(u *unit, uses []*unit) {
+func (w *shared) letGo(u *unit, uses []*unit) {
 	for _, v := range uses {
 		if n := v.users[u]; n > 1 {
 			v.users[u] = n - 1
@@ -171,7 +175,7 @@ func (w *world) letGo(u *unit, uses []*unit) {
 }
 
 // remake writes a unit of chains anew, with the same name.
-func (w *world) remake(u *unit) {
+func (w *shared) remake(u *unit) {
 	chains, uses := u.chains, u.uses
 	u.chains, u.uses = nil, nil
 	u.make(u)
@@ -184,13 +188,13 @@ func (w *world) remake(u *unit) {
 }
 
 // own gives a unit a chain.
-func (w *world) own(u *unit, c *nft.Chain) {
+func (w *shared) own(u *unit, c *nft.Chain) {
 	u.chains = append(u.chains, c.Name)
 	w.PutChain(c)
 }
 
 // ownSet gives a unit a set.
-func (w *world) ownSet(u *unit, s *nft.Set) {
+func (w *shared) ownSet(u *unit, s *nft.Set) {
 	u.kernel = append(u.kernel, s.Name)
 	w.AddSet(s)
 }
@@ -212,7 +216,7 @@ func (u *unit) ask(v *unit) *unit {
 }
 
 // count returns the name of the counter of a rule, for a user.
-func (w *world) count(u *unit, o dataplane.Origin) string {
+func (w *shared) count(u *unit, o dataplane.Origin) string {
 	name := "c-" + naming.Hash(o.String())
 	return u.use(w.hold(name, func(v *unit) {
 		v.name = name

@@ -140,12 +140,14 @@ func (c *clusterRule) convert(index int, name string, action clusterv1alpha2.Clu
 	var peers []model.Peer
 	unnamed := "" // a kind of peer that has no named ports
 	for i := range in {
-		peers = append(peers, c.peer(at.Index(i), &in[i])...)
+		peers = append(peers, c.peer(at.Index(i), &in[i], rule.Action)...)
 		switch {
 		case in[i].Networks != nil:
 			unnamed = "networks"
 		case in[i].Nodes != nil:
 			unnamed = "nodes"
+		case in[i].DomainNames != nil:
+			unnamed = "domainNames"
 		}
 	}
 	groups := c.protocols(protocols, unnamed)
@@ -156,10 +158,10 @@ func (c *clusterRule) convert(index int, name string, action clusterv1alpha2.Clu
 }
 
 // peer converts one peer; networks of both IP versions become two.
-func (c *clusterRule) peer(path *field.Path, in *clusterv1alpha2.ClusterNetworkPolicyEgressPeer) []model.Peer {
+func (c *clusterRule) peer(path *field.Path, in *clusterv1alpha2.ClusterNetworkPolicyEgressPeer, action model.Action) []model.Peer {
 	want := "want namespaces or pods"
 	if c.dir == model.Egress {
-		want = "want one of namespaces, pods, nodes and networks"
+		want = "want one of namespaces, pods, nodes, networks and domainNames"
 	}
 	switch n := count(in.Namespaces != nil, in.Pods != nil, in.Nodes != nil, in.Networks != nil, in.DomainNames != nil); {
 	case n == 0:
@@ -181,7 +183,7 @@ func (c *clusterRule) peer(path *field.Path, in *clusterv1alpha2.ClusterNetworkP
 		out = append(out, c.networks(path, in.Networks)...)
 	}
 	if in.DomainNames != nil {
-		c.errorf(path.Child("domainNames"), "is not supported: want addresses in networks")
+		out = append(out, c.domainNames(path, in.DomainNames, action)...)
 	}
 	return out
 }

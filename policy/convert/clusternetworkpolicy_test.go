@@ -149,7 +149,7 @@ egress 0 Pass to[nets fd00::/8]`,
   - {action: Accept, from: [{namespaces: {}, pods: {namespaceSelector: {}, podSelector: {}}}]}
   egress:
   - {action: Accept, to: [{}]}
-  - {action: Accept, to: [{domainNames: [example.com]}]}
+  - {action: Accept, to: [{domainNames: [a..example]}]}
   - {action: Deny, to: [{domainNames: [example.com]}]}
   - {action: Accept, to: [{networks: []}]}
   - {action: Accept, to: [{networks: [10.0.0.0/8, 10.0.0.1]}]}
@@ -176,12 +176,12 @@ egress 7 Allow never`,
 				`spec.ingress[2].from[0]: is empty or of an unknown kind: want namespaces or pods`,
 				`spec.ingress[3].from: is empty: want at least one peer; an empty namespaces selector is all pods`,
 				`spec.ingress[4].from[0]: has 2 kinds of peers: want namespaces or pods`,
-				`spec.egress[0].to[0]: is empty or of an unknown kind: want one of namespaces, pods, nodes and networks`,
-				`spec.egress[1].to[0].domainNames: is not supported: want addresses in networks`,
-				`spec.egress[2].to[0].domainNames: is not supported: want addresses in networks`,
+				`spec.egress[0].to[0]: is empty or of an unknown kind: want one of namespaces, pods, nodes, networks and domainNames`,
+				`spec.egress[1].to[0].domainNames[0]: "a..example" is no DNS name: a label is empty`,
+				`spec.egress[2].to[0].domainNames: needs action Accept, the action is Deny: a name that is learnt too late would let through what the rule should deny; the rule denies everything`,
 				`spec.egress[3].to[0].networks: is empty: want at least one address block`,
 				`spec.egress[4].to[0].networks[1]: "10.0.0.1" is an address, not an address block: want CIDR form, here 10.0.0.1/32`,
-				`spec.egress[5].to[0]: has 2 kinds of peers: want one of namespaces, pods, nodes and networks`,
+				`spec.egress[5].to[0]: has 2 kinds of peers: want one of namespaces, pods, nodes, networks and domainNames`,
 				`spec.egress[6].to[0].nodes.matchExpressions[0].values: is empty: operator In requires at least one value`,
 				`spec.egress[7].to[0].pods.namespaceSelector.matchLabels[a]: invalid label value "-": want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit`,
 			},

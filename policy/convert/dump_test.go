@@ -166,6 +166,7 @@ func describe(o model.Object) string {
 	case *model.NetworkSet:
 		f.add("labels", describeLabels(o.Labels))
 		f.add("nets", join(o.Nets))
+		f.add("domains", join(o.Domains))
 	case *model.Namespace:
 		f.add("labels", describeLabels(o.Labels))
 	case *model.ServiceAccount:
@@ -251,6 +252,9 @@ func describeSettings(s *model.Settings) string {
 	}
 	if s.Guards.NoTunnelFailsafe {
 		f.add("tunnels", "closed")
+	}
+	if d := s.DNS; !d.Same(model.DefaultDNS()) {
+		f.add("dns", fmt.Sprintf("%v %s %s %s %d %d %d %v %v", d.TrustedServers, d.ExtraTTL, d.MinTTL, d.MaxTTL, d.MaxAddressesPerName, d.MaxNamesPerWildcard, d.MaxNames, d.ObserveOnly, d.TakeInternal))
 	}
 	if s.Marks != 0 {
 		f.add("marks", fmt.Sprintf("%#x", s.Marks))
@@ -344,6 +348,7 @@ func describeRule(r model.Rule) string {
 		if p.ServicePorts {
 			q = append(q, "with ports")
 		}
+		q.add("domains", join(p.Domains))
 		q.add("ports", describePorts(p.Ports))
 		q.add("notPorts", describePorts(p.NotPorts))
 		if q != nil {

@@ -10,7 +10,7 @@ import (
 )
 
 // Entries is how large an object is as it is written: one, and one for each rule,
-// peer, block, port and address that it lists. Budgets count in it (model.Budgets).
+// peer, block, name, port and address that it lists. Budgets count in it (model.Budgets).
 func Entries(o runtime.Object) int {
 	n := 1
 	switch o := o.(type) {
@@ -32,13 +32,13 @@ func Entries(o runtime.Object) int {
 		for i := range o.Spec.Egress {
 			n += 1 + len(o.Spec.Egress[i].Protocols)
 			for j := range o.Spec.Egress[i].To {
-				n += 1 + len(o.Spec.Egress[i].To[j].Networks)
+				n += 1 + len(o.Spec.Egress[i].To[j].Networks) + len(o.Spec.Egress[i].To[j].DomainNames)
 			}
 		}
 	case *v1alpha1.NetworkSet:
-		n += len(o.Spec.Nets)
+		n += len(o.Spec.Nets) + len(o.Spec.AllowedEgressDomains)
 	case *v1alpha1.GlobalNetworkSet:
-		n += len(o.Spec.Nets)
+		n += len(o.Spec.Nets) + len(o.Spec.AllowedEgressDomains)
 	case *discoveryv1.EndpointSlice:
 		n += len(o.Endpoints)
 	}
@@ -60,7 +60,7 @@ func ruleEntries(rules []v1alpha1.Rule) int {
 	for i := range rules {
 		n++
 		for _, e := range []*v1alpha1.EntityRule{&rules[i].Source, &rules[i].Destination} {
-			n += len(e.Nets) + len(e.NotNets) + len(e.Ports) + len(e.NotPorts)
+			n += len(e.Nets) + len(e.NotNets) + len(e.Ports) + len(e.NotPorts) + len(e.Domains)
 		}
 	}
 	return n

@@ -131,7 +131,7 @@ func (r *report) nativeRule(path *field.Path, peersField string, index int, in [
 	}
 	protocols := r.nativePorts(path.Child("ports"), ports)
 	for i := range protocols {
-		r.combine(path.Child("ports"), len(peers), names(protocols[i].ports))
+		r.combine(path.Child("ports"), len(peers), namedPorts(protocols[i].ports))
 	}
 	if r.errors > before {
 		return []model.Rule{failClosed(rule)}

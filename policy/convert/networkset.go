@@ -17,7 +17,8 @@ func namespacedNetworkSet(o *v1alpha1.NetworkSet, r *report) model.Object {
 
 // networkSet converts a GlobalNetworkSet or a NetworkSet. A block that does
 // not parse is left out, because the set feeds rules of every action and no
-// choice is safe for all of them; the problem says so.
+// choice is safe for all of them; the problem says so. A name that does not parse is
+// left out too: names count for rules that allow or log alone.
 func networkSet(labels map[string]string, spec *v1alpha1.NetworkSetSpec, r *report) model.Object {
 	s := &model.NetworkSet{Ref: r.ref, Labels: r.labels(labels)}
 	path := field.NewPath("spec")
@@ -26,8 +27,6 @@ func networkSet(labels map[string]string, spec *v1alpha1.NetworkSetSpec, r *repo
 	if r.errors > before {
 		r.warnf(path.Child("nets"), "invalid blocks are left out of the set: rules that deny its members do not deny these")
 	}
-	if len(spec.AllowedEgressDomains) > 0 {
-		r.errorf(path.Child("allowedEgressDomains"), "is not supported: want addresses in nets; the names are left out")
-	}
+	s.Domains = r.domains(path, "allowedEgressDomains", spec.AllowedEgressDomains, maxSetDomains)
 	return s
 }

@@ -1,6 +1,7 @@
 package convert
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/tierwall/tierwall/policy/model"
@@ -40,10 +41,29 @@ func TestNetworkSet(t *testing.T) {
 					},
 				},
 				{
-					name:     "domain names",
-					in:       `spec: {nets: [10.0.0.0/8], allowedEgressDomains: [example.com]}`,
+					name: "domain names",
+					in:   `spec: {nets: [10.0.0.0/8], allowedEgressDomains: [example.com, '*.example.com', a.*.example]}`,
+					want: `nets 10.0.0.0/8 domains *.example.com,a.*.example,example.com`,
+				},
+				{
+					name: "domain names that are written otherwise, or cannot be read",
+					in:   `spec: {allowedEgressDomains: [API.example.com., api.example.com, bücher.example, 'a*.example', '*', '', 192.0.2.1]}`,
+					want: `domains api.example.com,xn--bcher-kva.example`,
+					problems: []string{
+						`warning: spec.allowedEgressDomains[0]: "API.example.com." is read as "api.example.com"`,
+						`warning: spec.allowedEgressDomains[1]: duplicate: duplicate value "api.example.com"`,
+						`warning: spec.allowedEgressDomains[2]: "bücher.example" is read as "xn--bcher-kva.example"`,
+						`spec.allowedEgressDomains[3]: "a*.example" is no DNS name: * stands for whole labels only`,
+						`spec.allowedEgressDomains[4]: "*" is no DNS name: the last label cannot be *`,
+						`spec.allowedEgressDomains[5]: "" is no DNS name: a name is needed`,
+						`spec.allowedEgressDomains[6]: "192.0.2.1" is no DNS name: it is an address: use nets`,
+					},
+				},
+				{
+					name:     "too many domain names",
+					in:       `spec: {nets: [10.0.0.0/8], allowedEgressDomains: [` + strings.Repeat("a.example, ", 500) + `b.example]}`,
 					want:     `nets 10.0.0.0/8`,
-					problems: []string{`spec.allowedEgressDomains: is not supported: want addresses in nets; the names are left out`},
+					problems: []string{`spec.allowedEgressDomains: too many: has 501 names, must have at most 500`},
 				},
 			})
 		})

@@ -38,6 +38,8 @@ type report struct {
 	errors int
 	// named counts combinations with named ports; see maxNamed.
 	named int
+	// untracked: the policy governs packets before connection tracking or translation.
+	untracked bool
 }
 
 // combine counts combinations with named ports, and reports an error if the policy has
@@ -48,8 +50,8 @@ func (r *report) combine(p *field.Path, a, b int) {
 	}
 }
 
-// names counts the names among ports.
-func names(ports []model.Port) (n int) {
+// namedPorts counts the names among ports.
+func namedPorts(ports []model.Port) (n int) {
 	for i := range ports {
 		if ports[i].Name != "" {
 			n++

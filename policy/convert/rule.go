@@ -75,7 +75,7 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 	if each {
 		alternatives = len(portProtocols)
 	}
-	r.combine(path.Child("source", "ports"), alternatives*names(m.Source.Ports), names(m.Destination.Ports))
+	r.combine(path.Child("source", "ports"), alternatives*namedPorts(m.Source.Ports), namedPorts(m.Destination.Ports))
 	if m.Source.Nets == nil && m.Destination.Nets == nil {
 		// Blocks make a rule one of their family. Nets see to that themselves; an
 		// Allow with notNets of IPv4 alone would otherwise open all of IPv6.
@@ -83,6 +83,8 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 	}
 	r.services(path, "source", &in.Source, &m.Source, dir == model.Ingress, namespaced)
 	r.services(path, "destination", &in.Destination, &m.Destination, dir == model.Egress, namespaced)
+	r.byName(path, "source", &in.Source, &m.Source, out.Action, false)
+	r.byName(path, "destination", &in.Destination, &m.Destination, out.Action, dir == model.Egress)
 	m.Destination.ServicePorts = m.Destination.Service != (model.ServiceRef{})
 	switch {
 	case r.errors > before:
@@ -188,7 +190,7 @@ func (r *report) icmp(rule *field.Path, name string, in *v1alpha1.ICMPFields) *m
 	return out
 }
 
-// peer converts one side of a rule, but for its services.
+// peer converts one side of a rule, but for its services and names.
 func (r *report) peer(path *field.Path, in *v1alpha1.EntityRule, namespaced bool) model.Peer {
 	var out model.Peer
 	r.atMost(path, "nets", len(in.Nets), maxNets)
@@ -198,9 +200,6 @@ func (r *report) peer(path *field.Path, in *v1alpha1.EntityRule, namespaced bool
 	out.Selector, out.NotSelector = r.sideScope(path, in, namespaced)
 	out.Ports = r.ports(path, "ports", in.Ports)
 	out.NotPorts = r.ports(path, "notPorts", in.NotPorts)
-	if len(in.Domains) > 0 {
-		r.errorf(path.Child("domains"), "is not supported: want addresses in nets, or a network set and a selector")
-	}
 	return out
 }
 

@@ -58,6 +58,7 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	s.NamespacedSetsEverywhere = namespacedSets(path, o, r)
 	s.Guards = guards(path, o, r)
 	s.Budgets = budgets(path.Child("budgets"), o, r)
+	s.DNS = dns(path.Child("dns"), &spec.DNS, r)
 	s.Marks = marks(path.Child("marks"), spec.Marks, r)
 	s.Logging = logging(path.Child("logging"), &spec.Logging, r)
 	if n := spec.Metrics.Port; n != nil && *n != 0 {

@@ -144,7 +144,7 @@ metadata: {name: kube-baseline}
 spec: {order: 5, defaultAction: Deny}`,
 			want: `order 1e+07 default Pass`,
 			problems: []string{
-				`spec.order: 5 is ignored: the order of the built-in tier kube-baseline is 1e+07`,
+				`spec.order: 5 is ignored: the order of the built-in tier kube-baseline is 10000000`,
 				`spec.defaultAction: "Deny" is ignored: the default action of the built-in tier kube-baseline is Pass`,
 			},
 		},

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"math"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -28,7 +29,7 @@ func tier(o *v1alpha1.Tier, r *report) model.Object {
 			continue
 		}
 		if o.Spec.Order != nil && *o.Spec.Order != b.Order {
-			r.errorf(spec.Child("order"), "%v is ignored: the order of the built-in tier %s is %v", *o.Spec.Order, b.Name, b.Order)
+			r.errorf(spec.Child("order"), "%s is ignored: the order of the built-in tier %s is %s", number(*o.Spec.Order), b.Name, number(b.Order))
 		}
 		if action != nil && t.DefaultAction != b.DefaultAction {
 			r.errorf(spec.Child("defaultAction"), "%s is ignored: the default action of the built-in tier %s is %s", quote(string(*action)), b.Name, b.DefaultAction)
@@ -49,3 +50,6 @@ func order(path *field.Path, v *float64, r *report) float64 {
 	}
 	return *v
 }
+
+// number writes an order as people do, without an exponent.
+func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

@@ -61,6 +61,7 @@ func tierwallPolicy(meta *metav1.ObjectMeta, spec *v1alpha1.GlobalNetworkPolicyS
 	}
 	closed := r.errors > before
 
+	r.untracked = spec.DoNotTrack || spec.PreDNAT
 	r.variant(p, path, spec)
 	p.Ingress, p.Egress = r.directions(path, spec)
 	p.IngressRules = r.rules(path, spec.Ingress, model.Ingress, namespaced)

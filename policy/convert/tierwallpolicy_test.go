@@ -396,7 +396,10 @@ func TestRules(t *testing.T) {
 
 		// What is not built.
 		{in: `http: {}`, want: `invalid`, problems: []string{`http: is not supported: rules match addresses, protocols and ports only`}},
-		{in: `source: {domains: [example.com]}`, want: `invalid`, problems: []string{`source.domains: is not supported: want addresses in nets, or a network set and a selector`}},
+
+		// Names (those of egress rules are in TestDomains).
+		{in: `source: {domains: [example.com]}`, want: `invalid`, problems: []string{`source.domains: is not allowed here: want it in the destination of an egress rule`}},
+		{in: `destination: {domains: [example.com]}`, want: `invalid`, problems: []string{`destination.domains: is not allowed here: want it in the destination of an egress rule`}},
 
 		// Selectors (their meaning is tested in scope_test.go).
 		{

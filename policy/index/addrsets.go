@@ -10,6 +10,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
 // Set is a set of addresses and blocks (SetAddrs), or of addresses with protocol and
@@ -28,6 +29,10 @@ type Set struct {
 	sel  *sel   // of a set by selector
 	port string // of a set of named ports
 	svc  *service
+	// domains are those of a set by names, sorted; named says that a set by selector
+	// holds what answers have brought for the names of network sets too.
+	domains []*domain
+	named   bool
 
 	refs      int
 	announced bool // a Delta has reported of it
@@ -45,12 +50,23 @@ func (s *Set) ID() string { return s.id }
 func (s *Set) String() string { return s.text }
 
 // Selector returns the selector that defines the set, and the name of the port
-// for a set of named ports. The selector is nil for a service's set.
+// for a set of named ports. The selector is nil for the sets of services and of names.
 func (s *Set) Selector() (sel *selector.Selector, port string) {
 	if s.sel == nil {
 		return nil, ""
 	}
 	return s.sel.s, s.port
+}
+
+// ByName reports whether members of the set are what DNS answers have brought.
+func (s *Set) ByName() bool { return s.named || s.domains != nil }
+
+// Patterns returns the names that bring members of the set, sorted; nil if none do.
+func (s *Set) Patterns() []names.Pattern {
+	if s.named {
+		return s.sel.patterns()
+	}
+	return patternsOf(s.domains)
 }
 
 // Kind of the members.
@@ -117,6 +133,12 @@ func (ix *Index) releaseSets(sets []*Set) {
 		switch {
 		case s.svc != nil:
 			ix.releaseService(s)
+		case s.domains != nil:
+			ix.releaseDomains(s)
+		case s.named:
+			s.sel.named = nil
+			ix.domains.dirty = true
+			ix.loseRole(s.sel)
 		case s.port != "":
 			delete(s.sel.ports, s.port)
 			ix.loseRole(s.sel)
@@ -148,12 +170,18 @@ func (ix *Index) pend(s *Set, m Member, n int) {
 
 // contributors counts the holders that make m a member.
 func (s *Set) contributors(m Member) (n int) {
+	if s.domains != nil {
+		return s.bringing(s.ix.domainsWith(m.Prefix.Addr()))
+	}
 	s.ix.addrs.holders(m.Prefix, func(o *Holder) bool {
 		if o.ls.matches(s.sel) && (s.kind == SetAddrs || o.hasPort(s.port, m.Protocol, m.Port)) {
 			n++
 		}
 		return true
 	})
+	if s.named && m.Prefix.IsSingleIP() {
+		n += s.sel.bringing(s.ix.domainsWith(m.Prefix.Addr()))
+	}
 	return n
 }
 
@@ -168,6 +196,9 @@ func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 	if s.svc != nil {
 		return s.svc.contains(s.kind, a, p, port)
 	}
+	if s.domains != nil {
+		return s.bringing(s.ix.domainsWith(a)) > 0
+	}
 	if s.kind == SetAddrPorts {
 		return s.contributors(Member{single(a), p, port}) > 0
 	}
@@ -176,7 +207,7 @@ func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 		found = o.ls.matches(s.sel)
 		return !found
 	})
-	return found
+	return found || s.named && s.sel.bringing(s.ix.domainsWith(a)) > 0
 }
 
 // Members returns the members, sorted. Its cost in time and memory is proportional to
@@ -184,6 +215,9 @@ func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 func (s *Set) Members() []Member {
 	if s.svc != nil {
 		return s.svc.members(s.kind)
+	}
+	if s.domains != nil {
+		return membersOf(s.domains)
 	}
 	var out []Member
 	if s.kind == SetAddrs {
@@ -198,7 +232,11 @@ func (s *Set) Members() []Member {
 	for _, ls := range s.sel.groups {
 		for _, o := range ls.owners {
 			if s.kind == SetAddrs {
-				o.eachPrefix(func(p netip.Prefix) { out = append(out, Member{Prefix: p}) })
+				each := o.eachPrefix
+				if s.named {
+					each = o.eachNamed
+				}
+				each(func(p netip.Prefix) { out = append(out, Member{Prefix: p}) })
 				continue
 			}
 			for _, np := range o.ports() {

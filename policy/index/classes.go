@@ -280,6 +280,7 @@ func buildEffective(id uint64, kind ownerKind, recs []*policyRec) *Effective {
 		t := &(*c)[len(*c)-1]
 		t.Policies = append(t.Policies, rec.active)
 		t.Enforced = t.Enforced || !rec.p.Audit
+		e.ByName = e.ByName || rec.active.ByName && rec.p.Egress
 	}
 	for _, rec := range recs {
 		p := rec.p

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
 // Effective is the merged, ordered policy of every endpoint of one class: endpoints
@@ -17,6 +18,8 @@ type Effective struct {
 	// DefaultAction after the last tier: Allow for pods, Deny for ghosts; for host
 	// endpoints that of the object, and only for local traffic.
 	DefaultAction model.Action
+	// ByName: some rule matches addresses by DNS name, of an audited policy too.
+	ByName bool
 	// Ingress and Egress are the normal policies.
 	Ingress, Egress Chain
 	// The other chains are for host endpoints only.
@@ -48,6 +51,8 @@ type TierChain struct {
 type Policy struct {
 	*model.Policy
 	Ingress, Egress []Rule
+	// ByName: some rule matches addresses by DNS name, that of a network set too.
+	ByName bool
 }
 
 // Rule is a rule with its peers resolved to sets.
@@ -62,6 +67,9 @@ type PeerSets struct {
 	Selector, NotSelector *Set
 	// Service is nil if the rule names none.
 	Service *Set
+	// Domains is nil where the rule names none. Its members are what DNS answers have
+	// brought, as ApplyNames was given them.
+	Domains *Set
 	// NamedPorts and NotNamedPorts are parallel to the named entries of
 	// Ports and NotPorts, in their order.
 	NamedPorts, NotNamedPorts []*Set
@@ -101,6 +109,9 @@ type Delta struct {
 	// NodeObjects are those of Nodes whose object changed, and not only what the node's
 	// kernel reports.
 	NodeObjects []string
+	// PatternsAdded are names that rules of local endpoints speak of from now on,
+	// PatternsRemoved those that none does any more. Sorted.
+	PatternsAdded, PatternsRemoved []names.Pattern
 }
 
 // SetDelta is the change of one set.
@@ -196,7 +207,7 @@ func (e *Effective) Stage(s model.Stage, dir model.Direction) StageChain {
 func (r *Rule) Sets() []*Set {
 	var out []*Set
 	for _, side := range []*PeerSets{&r.Source, &r.Destination} {
-		for _, s := range []*Set{side.Selector, side.NotSelector, side.Service} {
+		for _, s := range []*Set{side.Selector, side.NotSelector, side.Service, side.Domains} {
 			if s != nil {
 				out = append(out, s)
 			}

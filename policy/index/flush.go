@@ -17,6 +17,7 @@ func (ix *Index) Flush() *Delta { return ix.flush(&Part{}) }
 
 func (ix *Index) flush(part *Part) *Delta {
 	ix.sortPolicies()
+	ix.turnPolicies()
 	for i := 0; i < len(ix.queuedSels); i++ { // activation can queue more
 		s := ix.queuedSels[i]
 		s.queued = false
@@ -63,6 +64,7 @@ func (ix *Index) flush(part *Part) *Delta {
 	}
 
 	ix.flushSets(d)
+	ix.flushPatterns(d)
 	return d
 }
 
@@ -132,7 +134,7 @@ func sameSettings(a, b *model.Settings) bool {
 	return slices.Equal(x.FailsafeInbound, y.FailsafeInbound) && slices.Equal(x.FailsafeOutbound, y.FailsafeOutbound) &&
 		x.EndpointToHost == y.EndpointToHost && x.UnknownWorkloads == y.UnknownWorkloads && x.AutoHostEndpoints == y.AutoHostEndpoints &&
 		x.NamespacedSetsEverywhere == y.NamespacedSetsEverywhere &&
-		x.Guards == y.Guards && x.Marks == y.Marks
+		x.Guards == y.Guards && x.Marks == y.Marks && x.DNS.Same(y.DNS)
 }
 
 func (ix *Index) flushEffectives(d *Delta) {

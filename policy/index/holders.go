@@ -26,6 +26,7 @@ type Holder struct {
 // agent's memory, so what they do not need is kept separately.
 type rarePart struct {
 	nets  []netip.Prefix // of network sets; sorted, unique
+	names []*domain      // of network sets, as NetworkSet.Domains
 	ports []model.NamedPort
 	host  *hostPart
 }
@@ -35,6 +36,13 @@ func (o *Holder) nets() []netip.Prefix {
 		return nil
 	}
 	return o.rare.nets
+}
+
+func (o *Holder) domains() []*domain {
+	if o.rare == nil {
+		return nil
+	}
+	return o.rare.names
 }
 
 func (o *Holder) ports() []model.NamedPort {
@@ -255,7 +263,7 @@ func (ix *Index) deleteHost(name string) {
 }
 
 func (ix *Index) upsertNetworkSet(s *model.NetworkSet) {
-	o := &Holder{name: s.Ref.Name, rare: &rarePart{nets: sortedNets(s.Nets)}}
+	o := &Holder{name: s.Ref.Name, rare: &rarePart{nets: sortedNets(s.Nets), names: ix.domainsOf(s.Domains)}}
 	var ns *scope
 	if s.Ref.Namespace != "" {
 		ns = ix.namespace(s.Ref.Namespace)
@@ -286,6 +294,7 @@ func (ix *Index) attach(o *Holder, kind ownerKind, ns, sa *scope, pairs []pairID
 	for _, p := range o.nets() {
 		ix.addrs.add(p, o)
 	}
+	ix.joinDomains(o)
 	first := false
 	if o.local {
 		ix.dirtyEndpoint(o)
@@ -320,6 +329,7 @@ func (ix *Index) detach(o *Holder) {
 	for _, p := range o.nets() {
 		ix.addrs.remove(p, o)
 	}
+	ix.leaveDomains(o)
 	last := len(ls.owners) - 1
 	moved := ls.owners[last]
 	ls.owners[o.lsPos], moved.lsPos = moved, o.lsPos
@@ -348,6 +358,9 @@ func (ix *Index) detach(o *Holder) {
 func (ix *Index) contribute(s *sel, o *Holder, n int) {
 	if s.addrs != nil && s.addrs.announced {
 		o.eachPrefix(func(p netip.Prefix) { ix.pend(s.addrs, Member{Prefix: p}, n) })
+	}
+	if s.named != nil && s.named.announced {
+		o.eachNamed(func(p netip.Prefix) { ix.pend(s.named, Member{Prefix: p}, n) })
 	}
 	for name, set := range s.ports {
 		if !set.announced {

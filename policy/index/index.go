@@ -52,6 +52,7 @@ type Index struct {
 	// clusterBlocks are the nodes' pod blocks; nil likewise.
 	clusterBlocks []netip.Prefix
 	services      map[model.ServiceRef]*service
+	domains       domains
 	slices        map[model.Ref]*model.ServiceSlice
 	settings      *model.Settings
 
@@ -122,6 +123,7 @@ func New(o Options) *Index {
 		ghosts:          map[model.Ref]*Holder{},
 		nodes:           map[string]*NodeState{},
 		services:        map[model.ServiceRef]*service{},
+		domains:         newDomains(),
 		slices:          map[model.Ref]*model.ServiceSlice{},
 		settings:        model.DefaultSettings(),
 		tiers:           map[string]*tierRec{},

@@ -64,6 +64,7 @@ type labelGroup struct {
 	classPos int32  // in class.groups
 	stamp    uint32 // last scan that saw it
 	local    int32  // local endpoints among the owners
+	domains  int32  // network sets with names among them
 	kind     ownerKind
 	dirty    bool   // its class has to be looked up again
 	ns, sa   *scope // nil for none

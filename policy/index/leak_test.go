@@ -8,6 +8,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
 // TestNothingIsLeftBehind churns an Index and deletes every object again: an
@@ -17,6 +18,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		rng := rand.New(rand.NewSource(seed))
 		ix := New(Options{Local: func(node string) bool { return node == "n0" }})
 		live := map[model.Ref]bool{}
+		learnt := learntNames{}
 		for range 300 {
 			o := randomObject(rng)
 			if rng.Intn(3) == 0 {
@@ -29,6 +31,8 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			switch rng.Intn(8) {
 			case 0:
 				ix.Flush()
+			case 2:
+				ix.ApplyNames(learnt.random(rng))
 			case 1:
 				ix.FlushPart(Part{Limit: 1 + rng.Intn(5)})
 			}
@@ -39,8 +43,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 				ix.Flush()
 			}
 		}
+		ix.ApplyNames(learnt.forgotten())
 		ix.Flush()
-		if d := ix.Flush(); len(d.Sets)+len(d.Added)+len(d.Removed)+len(d.Endpoints)+len(d.Nodes) > 0 {
+		if d := ix.Flush(); len(d.Sets)+len(d.Added)+len(d.Removed)+len(d.Endpoints)+len(d.Nodes)+len(d.PatternsAdded)+len(d.PatternsRemoved) > 0 {
 			t.Errorf("seed %d: a second Flush still has something to tell: %+v", seed, d)
 		}
 		for what, n := range map[string]int{
@@ -70,6 +75,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			"recs":         len(ix.effectiveRecs),
 			"uses":         len(ix.usedPolicies),
 			"reported":     len(ix.reported) + len(ix.reportedNodes) + len(ix.reportedObjects) + len(ix.reportedLinks),
+			"domains":      len(ix.domains.byPattern) + len(ix.domains.byAddr) + len(ix.domains.more) + len(ix.domains.lists) + len(ix.domains.turned) + len(ix.domains.told),
 		} {
 			if n != 0 {
 				t.Errorf("seed %d: %d %s are left", seed, n, what)
@@ -84,6 +90,42 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			return
 		}
 	}
+}
+
+// learntNames is what is known of names, by pattern.
+type learntNames map[names.Pattern]map[netip.Addr]bool
+
+func randomPattern(rng *rand.Rand) names.Pattern {
+	p, err := names.ParsePattern(fmt.Sprintf("n%d.example", rng.Intn(3)))
+	if err != nil {
+		panic(err)
+	}
+	return p
+}
+
+// random has an address come or go.
+func (l learntNames) random(rng *rand.Rand) []names.Delta {
+	p, a := randomPattern(rng), randomAddr(rng)
+	if l[p] == nil {
+		l[p] = map[netip.Addr]bool{}
+	}
+	l[p][a] = !l[p][a]
+	if l[p][a] {
+		return []names.Delta{{Pattern: p, Added: []netip.Addr{a}}}
+	}
+	return []names.Delta{{Pattern: p, Removed: []netip.Addr{a}}}
+}
+
+// forgotten has all addresses go.
+func (l learntNames) forgotten() (out []names.Delta) {
+	for p, addrs := range l {
+		for a, known := range addrs {
+			if known {
+				out = append(out, names.Delta{Pattern: p, Removed: []netip.Addr{a}})
+			}
+		}
+	}
+	return out
 }
 
 func randomSelector(rng *rand.Rand) *selector.Selector {
@@ -145,10 +187,14 @@ func randomObject(rng *rand.Rand) model.Object {
 		}
 		return e
 	case 4:
-		return &model.NetworkSet{
+		s := &model.NetworkSet{
 			Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: ns, Name: name}, Labels: randomLabels(rng),
 			Nets: []netip.Prefix{netip.PrefixFrom(randomAddr(rng), 30), netip.PrefixFrom(randomAddr(rng), 32)},
 		}
+		if rng.Intn(2) == 0 {
+			s.Domains = []names.Pattern{randomPattern(rng)}
+		}
+		return s
 	case 5:
 		return &model.Namespace{Name: ns, Labels: map[string]string{"env": fmt.Sprint("v", rng.Intn(3))}}
 	case 6:
@@ -184,6 +230,15 @@ func randomObject(rng *rand.Rand) model.Object {
 			r.Match.Source = model.Peer{Service: model.ServiceRef{Namespace: ns, Name: fmt.Sprint("svc", rng.Intn(2))}}
 		}
 		p.IngressRules = append(p.IngressRules, r)
+	}
+	for i := range rng.Intn(3) {
+		r := model.Rule{Index: i, Action: model.Action(1 + rng.Intn(4))}
+		if rng.Intn(2) == 0 && (r.Action == model.Allow || r.Action == model.Log) {
+			r.Match.Destination.Domains = []names.Pattern{randomPattern(rng)}
+		} else {
+			r.Match.Destination.Selector = randomSelector(rng)
+		}
+		p.EgressRules = append(p.EgressRules, r)
 	}
 	return p
 }

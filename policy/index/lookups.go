@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
 // Find returns the holder that is an endpoint, or nil.
@@ -93,6 +94,14 @@ func (ix *Index) NetworkSets() []model.Ref {
 func (ix *Index) NetworkSet(r model.Ref) []netip.Prefix {
 	if o := ix.networkSets[r]; o != nil {
 		return o.nets()
+	}
+	return nil
+}
+
+// NetworkSetDomains returns the names of a network set, sorted.
+func (ix *Index) NetworkSetDomains(r model.Ref) []names.Pattern {
+	if o := ix.networkSets[r]; o != nil {
+		return patternsOf(o.domains())
 	}
 	return nil
 }

@@ -20,6 +20,10 @@ type sel struct {
 	// peer role: at most one set of addresses, and sets of named ports.
 	addrs *Set
 	ports map[string]*Set
+	// named is addrs with what DNS answers have brought for the names of network sets
+	// that the selector matches; domains counts those that have any.
+	named   *Set
+	domains int
 
 	groups  []*labelGroup // label groups that it matches
 	local   int           // those of them with local endpoints
@@ -27,7 +31,7 @@ type sel struct {
 	queued  bool          // its policies' activation has to be looked at
 }
 
-func (s *sel) peer() bool    { return s.addrs != nil || len(s.ports) > 0 }
+func (s *sel) peer() bool    { return s.addrs != nil || s.named != nil || len(s.ports) > 0 }
 func (s *sel) subject() bool { return len(s.policies) > 0 }
 
 // wants reports whether the selector has to be evaluated for a label group. Ghosts are
@@ -137,6 +141,7 @@ func (ix *Index) rematch(ls *labelGroup) {
 func (ix *Index) match(ls *labelGroup, s *sel) {
 	ls.matched = append(ls.matched, match{s, int32(len(s.groups))})
 	s.groups = append(s.groups, ls)
+	ix.countDomains(s, int(ls.domains))
 	if ls.local > 0 {
 		ix.addLocal(s, 1)
 		if s.subject() {
@@ -154,6 +159,7 @@ func (ix *Index) match(ls *labelGroup, s *sel) {
 func (ix *Index) unmatch(ls *labelGroup, i int) {
 	m := ls.matched[i]
 	s := m.sel
+	ix.countDomains(s, -int(ls.domains))
 	if s.peer() {
 		for _, o := range ls.owners {
 			ix.contribute(s, o, -1)

@@ -69,6 +69,11 @@ func (m *Memberships) Append(b []byte, a netip.Addr) []byte {
 	for _, x := range n {
 		b = binary.LittleEndian.AppendUint64(b, x)
 	}
+	domains := m.ix.domainsWith(a)
+	b = binary.AppendUvarint(b, uint64(len(domains)))
+	for _, d := range domains {
+		b = binary.AppendUvarint(b, d.id)
+	}
 	services := m.services[a]
 	if !slices.IsSorted(services) {
 		slices.Sort(services)

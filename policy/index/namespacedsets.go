@@ -35,7 +35,7 @@ func (ix *Index) rekindSets() {
 		if o.ls.kind == kind {
 			continue
 		}
-		ix.upsertNetworkSet(&model.NetworkSet{Ref: ref, Labels: ix.labelsOf(o.ls), Nets: o.nets()})
+		ix.upsertNetworkSet(&model.NetworkSet{Ref: ref, Labels: ix.labelsOf(o.ls), Nets: o.nets(), Domains: patternsOf(o.domains())})
 	}
 }
 

@@ -203,6 +203,7 @@ func (ix *Index) activate(rec *policyRec) {
 		Ingress: ix.resolve(rec, model.Ingress, rec.p.IngressRules),
 		Egress:  ix.resolve(rec, model.Egress, rec.p.EgressRules),
 	}
+	rec.active.ByName = byName(rec.active)
 	rec.activeSeq = rec.seq
 	ix.usePolicy(rec.active, rec.sets)
 	if old != nil {
@@ -233,6 +234,9 @@ func (ix *Index) resolve(rec *policyRec, dir model.Direction, rules []model.Rule
 		own := !rec.p.DoNotTrack && !rec.p.PreDNAT && !rec.p.ApplyOnForward
 		out[i].Source = ix.resolvePeer(rec, &r.Match.Source, own && dir == model.Egress)
 		out[i].Destination = ix.resolvePeer(rec, &r.Match.Destination, own && dir == model.Ingress)
+		if takesNames(rec.p, r, dir) {
+			ix.takeNames(rec, &r.Match.Destination, &out[i].Destination)
+		}
 	}
 	return out
 }

@@ -7,9 +7,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// clashes reports addresses that pods on two nodes have: one of the pods has an address
+// addressClashes reports addresses that pods on two nodes have: one of the pods has an address
 // that is not its own. On its own node, each pod keeps the address.
-func (l *linter) clashes() {
+func (l *linter) addressClashes() {
 	type holder struct {
 		ref  model.Ref
 		node string

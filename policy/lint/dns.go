@@ -51,9 +51,9 @@ func portsOf(server *packets.Party) []dnsPort {
 	return out
 }
 
-// dns reports pods whose egress policy lets them reach no DNS server: none of the
+// noDNS reports pods whose egress policy lets them reach no DNS server: none of the
 // cluster's, or no address at all if the cluster's are unknown.
-func (l *linter) dns() {
+func (l *linter) noDNS() {
 	servers := l.dnsServers()
 	targets := servers
 	if len(servers) == 0 {
@@ -156,9 +156,9 @@ type viewKey struct{ chain, src, dst int32 }
 type answer [2]*model.Verdict
 
 func noDNS(by model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []model.Ref, servers []*packets.Party) Finding {
-	what, effect := "DNS", "they cannot resolve names"
+	what, effect := "DNS", "these pods cannot resolve names"
 	if tcp {
-		what, effect = "DNS over TCP", "long answers cannot be resolved"
+		what, effect = "DNS over TCP", "these pods cannot fetch long answers"
 	}
 	to := "to any address"
 	if len(servers) > 0 {

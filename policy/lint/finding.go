@@ -91,6 +91,15 @@ const (
 	// CodeServicePort: the rule has the port of a Service instead of that of its
 	// endpoints.
 	CodeServicePort = "service-port"
+	// CodeDomainInternal: the names of a rule are those of the cluster's own DNS.
+	CodeDomainInternal = "domain-internal"
+	// CodeDomainNotDenied: a rule that denies leaves out the names of the network sets
+	// that its selector matches.
+	CodeDomainNotDenied = "domain-not-denied"
+	// CodeDomainUnknown: of a name no DNS answer is known, and of others there is.
+	CodeDomainUnknown = "domain-unknown"
+	// CodeDomainWide: a wildcard is right below a domain in which anybody can have a name.
+	CodeDomainWide = "domain-wide"
 	// CodeEmptySet: a network set without addresses.
 	CodeEmptySet = "empty-set"
 	// CodeDeniesEverything: a policy without a selector or rules denies all traffic.

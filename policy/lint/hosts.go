@@ -39,8 +39,8 @@ func (l *linter) ask(c index.Chain, pod, server *packets.Party, known bool) answ
 	return out
 }
 
-// hosts runs the checks for host endpoints.
-func (l *linter) hosts() {
+// hostPolicies runs the checks for host endpoints.
+func (l *linter) hostPolicies() {
 	for _, r := range l.ix.Endpoints() {
 		if r.Kind != model.KindHostEndpoint {
 			continue

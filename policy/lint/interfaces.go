@@ -8,9 +8,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// interfaces reports host endpoints whose interfaceName does not have the effect that
+// duplicateInterfaces reports host endpoints whose interfaceName does not have the effect that
 // it seems to have.
-func (l *linter) interfaces() {
+func (l *linter) duplicateInterfaces() {
 	type place struct{ node, name string }
 	first := map[place]model.Ref{}
 	for _, r := range l.ix.Endpoints() { // sorted: by name within the kind

@@ -29,6 +29,8 @@ func indexOf(objects []runtime.Object) (*index.Index, []model.Problem, []model.R
 		}
 	}
 	ix.Flush()
+	oracle.Teach(ix, objects)
+	ix.Flush()
 	return ix, problems, known
 }
 

@@ -8,10 +8,10 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// orders reports policies with equal order in one tier that can contradict each other
+// duplicateOrders reports policies with equal order in one tier that can contradict each other
 // for an endpoint: their names decide which one wins. Native policies are left out,
 // because they only allow and have no order to set.
-func (l *linter) orders() {
+func (l *linter) duplicateOrders() {
 	policies := l.ix.Policies() // in evaluation order: equals are neighbours
 	for i, p := range policies {
 		if p.Ref.Kind == model.KindNetworkPolicy || math.IsInf(p.Order, 1) {
@@ -30,8 +30,8 @@ func (l *linter) orders() {
 			}
 			l.add(Finding{
 				Severity: Info, Code: CodeDuplicateOrder, Object: q.Ref, Field: field,
-				Message: fmt.Sprintf("%s has order %s in tier %s too, and selects some of the same endpoints: it is evaluated first because of its name",
-					p.Ref, strconv.FormatFloat(p.Order, 'g', -1, 64), p.Tier),
+				Message: fmt.Sprintf("%s also has order %s in tier %s, and selects some of the same endpoints: it is evaluated first because of its name",
+					p.Ref, strconv.FormatFloat(p.Order, 'f', -1, 64), p.Tier),
 				Related: []Related{{Object: p.Ref, Field: field}},
 			})
 		}

@@ -41,9 +41,9 @@ type place struct {
 	action             model.Action
 }
 
-// reach evaluates every chain for every kind of peer and reports rules that never
+// shadowed evaluates every chain for every kind of peer and reports rules that never
 // decide anything.
-func (l *linter) reach() {
+func (l *linter) shadowed() {
 	fates := map[ruleKey]*fate{}
 	for i := range l.chains {
 		l.follow(&l.chains[i], fates)

@@ -30,8 +30,8 @@ func resolvedRules(p *index.Policy, dir model.Direction) []index.Rule {
 
 var directions = []model.Direction{model.Ingress, model.Egress}
 
-// contradictions reports rules that match no packet whatever the peers are.
-func (l *linter) contradictions() {
+// neverMatches reports rules that match no packet whatever the peers are.
+func (l *linter) neverMatches() {
 	for _, p := range l.ix.Policies() {
 		for _, dir := range directions {
 			groups := groupRules(rulesOf(p, dir))
@@ -151,8 +151,8 @@ func coversAll(nets []netip.Prefix, families []uint8) bool {
 	return true
 }
 
-// references reports what rules refer to and does not exist.
-func (l *linter) references() {
+// unknownReferences reports what rules refer to and does not exist.
+func (l *linter) unknownReferences() {
 	for _, p := range l.ix.Policies() {
 		resolved := l.resolved[p.Ref]
 		for _, dir := range directions {
@@ -202,7 +202,7 @@ func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets 
 	if far {
 		resolved = &sets.Destination
 	}
-	if s := resolved.Selector; s != nil && s.Len() == 0 && !unknown {
+	if s := resolved.Selector; s != nil && s.Len() == 0 && !s.ByName() && !unknown {
 		l.add(Finding{
 			Severity: Warning, Code: CodePeerMatchesNothing, Object: p.Ref, Field: field,
 			Message: fmt.Sprintf("no endpoint and no network set matches %s", readable(s.String())),

@@ -9,10 +9,10 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// serviceSlips reports rules that describe traffic to a Service as it is sent, whereas
+// serviceAddressesAndPorts reports rules that describe traffic to a Service as it is sent, whereas
 // policies see it as traffic to the Service's endpoints: blocks with nothing but
 // cluster addresses, and the Service's port instead of that of its endpoints.
-func (l *linter) serviceSlips() {
+func (l *linter) serviceAddressesAndPorts() {
 	for _, p := range l.ix.Policies() {
 		if p.PreDNAT || p.DoNotTrack {
 			continue // these see it as it is sent

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
@@ -104,9 +105,17 @@ func peerImplies(m, q *model.Peer) bool {
 	if q.Service != (model.ServiceRef{}) && (q.Service != m.Service || q.ServicePorts && !m.ServicePorts) {
 		return false
 	}
+	if q.Domains != nil && !withinDomains(m.Domains, q.Domains) {
+		return false
+	}
 	// Port names are not resolved: the lists must be the same.
 	named := func(ports []model.Port) bool {
 		return slices.ContainsFunc(ports, func(p model.Port) bool { return p.Name != "" })
 	}
 	return (!named(q.Ports) || slices.Equal(q.Ports, m.Ports)) && (!named(q.NotPorts) || slices.Equal(q.NotPorts, m.NotPorts))
+}
+
+// withinDomains reports whether each of the names is one of the others too.
+func withinDomains(m, q []names.Pattern) bool {
+	return m != nil && !slices.ContainsFunc(m, func(p names.Pattern) bool { return !slices.Contains(q, p) })
 }

@@ -18,9 +18,9 @@ var usualTunnels = []model.Tunnel{
 	{Interface: "IP in IP", Protocol: 4},
 }
 
-// tunnels reports host endpoints that close tunnels between nodes, if these are not
+// tunnelsClosed reports host endpoints that close tunnels between nodes, if these are not
 // failsafe.
-func (l *linter) tunnels() {
+func (l *linter) tunnelsClosed() {
 	if !l.ix.Settings().Guards.NoTunnelFailsafe {
 		return
 	}

@@ -16,7 +16,7 @@ func anything(r *model.Rule) bool {
 	m := &r.Match
 	plain := func(p *model.Peer) bool {
 		return p.Nets == nil && p.NotNets == nil && p.Selector == nil && p.NotSelector == nil &&
-			p.Ports == nil && p.NotPorts == nil && p.Service == (model.ServiceRef{})
+			p.Ports == nil && p.NotPorts == nil && p.Service == (model.ServiceRef{}) && p.Domains == nil
 	}
 	return !m.Never && m.IPVersion == 0 && m.Protocol == model.AnyProtocol && m.NotProtocol == model.AnyProtocol &&
 		m.ICMP == nil && m.NotICMP == nil && plain(&m.Source) && plain(&m.Destination)

@@ -11,9 +11,9 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// wildcards checks the policies of host endpoints "*", which also guard the interfaces
+// wildcardMeetsPods checks the policies of host endpoints "*", which also guard the interfaces
 // of pods: what these policies deny of pods' packets.
-func (l *linter) wildcards() {
+func (l *linter) wildcardMeetsPods() {
 	w := &wildcards{linter: l, denied: map[wildcardKey]*deniedPods{}, local: map[string][]*packets.Party{}, peersOf: map[string][][]*packets.Party{}}
 	for _, p := range l.parties {
 		if p.Pod != nil {

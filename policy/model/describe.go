@@ -184,6 +184,9 @@ func (p *Peer) Describe() string {
 	if p.Service != (ServiceRef{}) {
 		add("service %s/%s", p.Service.Namespace, p.Service.Name)
 	}
+	if p.Domains != nil {
+		add("%s %s", plural("domain", len(p.Domains)), join(p.Domains))
+	}
 	on := ""
 	if len(out) > 0 {
 		on = "on "

@@ -3,6 +3,8 @@ package model
 import (
 	"math/bits"
 	"net/netip"
+
+	"github.com/tierwall/tierwall/policy/names"
 )
 
 // Endpoint is a pod or a host endpoint: an object that policies select and that rules'
@@ -50,6 +52,10 @@ type NetworkSet struct {
 	Labels map[string]string
 	// Nets are masked and may overlap.
 	Nets []netip.Prefix
+	// Domains are names whose addresses are part of the set too, but only where it is
+	// matched by the selector of the destination of an egress rule with action Allow or
+	// Log. Sorted and unique.
+	Domains []names.Pattern
 }
 
 // Key implements Object.
@@ -129,6 +135,8 @@ type Settings struct {
 	// Marks are the bits of the packet mark that belong to Tierwall; 0 means
 	// DefaultMarks. There are at least two: the lowest is Accepted, the next one Early.
 	Marks uint32
+	// DNS is how the addresses of names are learnt.
+	DNS DNS
 	// Logging of Log rules. It affects no verdict: a change of it alone is not reported
 	// as a change of the Settings.
 	Logging Logging
@@ -208,5 +216,6 @@ func DefaultSettings() *Settings {
 	for _, p := range []uint16{179, 2379, 2380, 5473, 6443, 6666, 6667} {
 		out = append(out, FailsafePort{Protocol: TCP, Port: p})
 	}
-	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny, Budgets: Budgets{Namespace: DefaultNamespaceBudget, Node: DefaultNodeBudget}, Logging: Logging{RatePerRule: DefaultRatePerRule, RatePerNode: DefaultRatePerNode}}
+	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny, Budgets: Budgets{Namespace: DefaultNamespaceBudget, Node: DefaultNodeBudget}, DNS: DefaultDNS(),
+		Logging: Logging{RatePerRule: DefaultRatePerRule, RatePerNode: DefaultRatePerNode}}
 }

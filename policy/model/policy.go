@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/selector"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
 // Object is any object that the index accepts: *Tier, *Policy, *Endpoint, *NetworkSet,
@@ -175,6 +176,10 @@ type Peer struct {
 	// one of the Service's endpoints. Zero means unset.
 	Service      ServiceRef
 	ServicePorts bool
+	// Domains: the address must be one that a DNS answer for one of them has brought.
+	// Nil means unset. Sorted and unique. Only in the Destination of egress rules with
+	// action Allow or Log, beside neither Nets, Selector nor Service.
+	Domains []names.Pattern
 	// Ports: one must match; nil means unset. NotPorts: none may match.
 	Ports, NotPorts []Port
 }

@@ -1,6 +1,7 @@
 package names
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -75,6 +76,25 @@ func canonicalPattern(s string) (string, error) {
 // String returns the pattern in its one form: lower case, A-labels, no trailing dot.
 func (p Pattern) String() string { return p.text }
 
+// MarshalText makes patterns strings in JSON and YAML.
+func (p Pattern) MarshalText() ([]byte, error) { return []byte(p.text), nil }
+
+// UnmarshalText reads what MarshalText writes, and what ParsePattern takes.
+func (p *Pattern) UnmarshalText(b []byte) error {
+	if len(b) == 0 {
+		*p = Pattern{}
+		return nil
+	}
+	got, err := ParsePattern(string(b))
+	if err == nil {
+		*p = got
+	}
+	return err
+}
+
+// Compare orders patterns by their text.
+func (p Pattern) Compare(o Pattern) int { return cmp.Compare(p.text, o.text) }
+
 // IsValid reports whether the pattern is one that ParsePattern has returned.
 func (p Pattern) IsValid() bool { return p.text != "" }
 
@@ -82,6 +102,9 @@ func (p Pattern) IsValid() bool { return p.text != "" }
 func (p Pattern) Wildcard() bool {
 	return strings.HasPrefix(p.text, "*.") || strings.Contains(p.text, ".*.")
 }
+
+// InnerWildcard reports whether the pattern has a * that is not its first label.
+func (p Pattern) InnerWildcard() bool { return strings.Contains(p.text, ".*.") }
 
 // Matches reports whether the pattern matches a name in the form of Canonical.
 func (p Pattern) Matches(name string) bool {

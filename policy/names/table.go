@@ -160,7 +160,7 @@ func (t *Table) Patterns() []Pattern {
 	return out
 }
 
-func comparePatterns(a, b Pattern) int { return cmp.Compare(a.text, b.text) }
+func comparePatterns(a, b Pattern) int { return a.Compare(b) }
 
 // known returns all names, sorted.
 func (t *Table) known() []*entry {

@@ -123,7 +123,7 @@ func (c *cutter) world(e *Evaluator, prefix string) {
 func setsOf(r *index.Rule) []*index.Set {
 	var out []*index.Set
 	for _, p := range []*index.PeerSets{&r.Source, &r.Destination} {
-		out = append(out, p.Selector, p.NotSelector, p.Service)
+		out = append(out, p.Selector, p.NotSelector, p.Service, p.Domains)
 		out = append(append(out, p.NamedPorts...), p.NotNamedPorts...)
 	}
 	return out

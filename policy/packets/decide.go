@@ -2,10 +2,8 @@ package packets
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/verdict"
 )
@@ -18,14 +16,9 @@ type Region struct {
 	Decision model.Decision
 }
 
-// Decide evaluates everything that src can send to dst. The regions are disjoint and
-// together cover all traffic. All endpoints involved must be local to the Index.
-func Decide(ix *index.Index, src, dst netip.Addr) []Region {
-	e := NewEvaluator(ix)
-	return e.Decide(e.Party(src), e.Party(dst))
-}
-
-// Decide is like the function of that name, for parties of this Evaluator.
+// Decide evaluates everything that s can send to d, parties of this Evaluator. The regions
+// are disjoint and together cover all traffic. All endpoints involved must be local to the
+// Index.
 func (e *Evaluator) Decide(s, d *Party) []Region {
 	steps := e.steps(s, d)
 	courses := e.t.compose(steps).Courses

@@ -85,6 +85,9 @@ func (e *Evaluator) side(r *index.Rule, side int, a netip.Addr) int32 {
 	if s := sets.NotSelector; s != nil && s.Contains(a, 0, 0) {
 		return noMatch
 	}
+	if s := sets.Domains; s != nil && !s.Contains(a, 0, 0) {
+		return noMatch
+	}
 	id := int32(anyPorts)
 	restrict := func(s Space) {
 		if id != noMatch {

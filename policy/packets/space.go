@@ -149,21 +149,6 @@ func ICMP(p model.Protocol, typ uint8, code *uint8) Space {
 	return s
 }
 
-// Of is the packet of a flow alone.
-func Of(f model.Flow) Space {
-	s := Protocol(f.Protocol)
-	if f.Protocol == model.AnyProtocol {
-		s = Space{others: [4]uint64{1}}
-	}
-	switch part := partOf(f.Protocol); {
-	case part >= partICMP:
-		s.parts[part] = product(spans{{uint16(f.ICMPType), uint16(f.ICMPType)}}, spans{{uint16(f.ICMPCode), uint16(f.ICMPCode)}})
-	case part >= 0:
-		s.parts[part] = product(spans{{f.DstPort, f.DstPort}}, spans{{f.SrcPort, f.SrcPort}})
-	}
-	return s
-}
-
 // Union is the packets of either space.
 func (s Space) Union(t Space) Space {
 	for i := range s.others {

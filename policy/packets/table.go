@@ -181,7 +181,7 @@ func (t *Table) half(p *index.Policy, dir model.Direction) *half {
 // indifferent reports whether a peer contains nothing that depends on the address.
 func indifferent(p *model.Peer) bool {
 	return p.Nets == nil && len(p.NotNets) == 0 && p.Selector == nil && p.NotSelector == nil &&
-		p.Service == (model.ServiceRef{}) && !anyNamed(p.Ports) && !anyNamed(p.NotPorts)
+		p.Service == (model.ServiceRef{}) && p.Domains == nil && !anyNamed(p.Ports) && !anyNamed(p.NotPorts)
 }
 
 // sideOf numbers one side of a rule: sides with equal numbers see every address alike.
@@ -230,7 +230,7 @@ func appendPeer(b []byte, p *model.Peer, s *index.PeerSets) []byte {
 		b = appendNets(append(b, " in"...), p.Nets)
 	}
 	b = appendNets(append(b, " not"...), p.NotNets)
-	for _, set := range []*index.Set{s.Selector, s.NotSelector, s.Service} {
+	for _, set := range []*index.Set{s.Selector, s.NotSelector, s.Service, s.Domains} {
 		b = appendSet(b, set)
 	}
 	if p.Service != (model.ServiceRef{}) {

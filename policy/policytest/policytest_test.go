@@ -91,7 +91,7 @@ func TestResolve(t *testing.T) {
 
 		{"no sender", peer{}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from: is empty: want one of pod, ip, hostEndpoint, node, or namespace or selector"},
 		{"two receivers", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k", IP: "1.1.1.1"}, Port: number(1)}, "to: has ip and node: want exactly one"},
-		{"a pod without namespace", peer{Pod: "four"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, `from.pod: "four" is not namespace/name`},
+		{"a pod without namespace", peer{Pod: "four"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, `from.pod: "four" is not namespace/name, nor kind/namespace/name of a workload`},
 		{"an unknown pod", peer{Pod: "n/fuor"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: n/fuor: there is no such pod; did you mean n/four?"},
 		{"a pod of another namespace", peer{Pod: "m/four"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: m/four: there is no such pod; did you mean n/four?"},
 		{"a pod like no other", peer{Pod: "m/x"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: m/x: there is no such pod"},
@@ -111,16 +111,16 @@ func TestResolve(t *testing.T) {
 		{"ICMP over IPv6", peer{Pod: "n/six"}, target{PolicyTestPeer: peer{Pod: "n/six"}, Protocol: name("ICMP"), IPVersion: ptr(6)}, "to.ipVersion: ICMP is not a protocol of IPv6"},
 		{"no protocol", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), Protocol: name("HTTP")}, `to.protocol: unsupported protocol "HTTP": want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`},
 		{"no port", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}}, "to.port: is missing: TCP needs one"},
-		{"port 0", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(0)}, "to.port: 0 is not in 1-65535"},
-		{"port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: name("70000")}, "to.port: 70000 is not in 1-65535"},
-		{"source port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), SourcePort: ptr(int32(70000))}, "to.sourcePort: 70000 is not in 1-65535"},
+		{"port 0", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(0)}, "to.port: 0 is not in the range 1-65535"},
+		{"port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: name("70000")}, "to.port: 70000 is not in the range 1-65535"},
+		{"source port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), SourcePort: ptr(int32(70000))}, "to.sourcePort: 70000 is not in the range 1-65535"},
 		{"an unknown port name", peer{Pod: "n/six"}, target{PolicyTestPeer: peer{Pod: "n/six"}, Port: name("https")}, `to.port: the receiver has no TCP port named "https"; it has "http" (TCP 80), "http" (UDP 81)`},
 		{"a port name of nobody", peer{IP: "1.1.1.1"}, target{PolicyTestPeer: peer{IP: "1.1.1.2"}, Port: name("https")}, `to.port: the receiver has no TCP port named "https"`},
 		{"ICMP with port", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), Protocol: name("ICMP")}, "to.port: ICMP has no ports"},
 		{"ICMP with source port", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, SourcePort: ptr(int32(1)), Protocol: name("ICMP")}, "to.sourcePort: ICMP has no ports"},
 		{"TCP with ICMP type", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), ICMPType: ptr(8)}, "to.icmpType: needs protocol ICMP or ICMPv6"},
 		{"TCP with ICMP code", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), ICMPCode: ptr(8)}, "to.icmpCode: needs protocol ICMP or ICMPv6"},
-		{"ICMP type 256", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Protocol: name("ICMP"), ICMPType: ptr(256)}, "to.icmpType: 256 is not in 0-255"},
+		{"ICMP type 256", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Protocol: name("ICMP"), ICMPType: ptr(256)}, "to.icmpType: 256 is not in the range 0-255"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -268,7 +268,7 @@ func TestNamesOfWorkloads(t *testing.T) {
 		{"a pod in a namespace called like a kind", "deploy/web", "10.0.0.3", []runtime.Object{deployment("q"), running, pod("deploy", "web", "10.0.0.3", corev1.PodRunning, nil)}},
 		{"finished", "q/web", "from.pod: q/web: the pod has finished (phase Failed): it sends and receives nothing", []runtime.Object{pod("q", "web", "", corev1.PodFailed, labels)}},
 		{"of two namespaces", "deploy/web", "from.pod: deploy/web: namespaces q and r both have a Deployment of this name; want NAMESPACE/web", []runtime.Object{deployment("q"), deployment("r"), running}},
-		{"nobody", "sts/web", "from.pod: sts/web: there is no such pod", []runtime.Object{deployment("q"), running}},
+		{"nobody", "sts/web", "from.pod: sts/web: there is no StatefulSet of this name with a running pod", []runtime.Object{deployment("q"), running}},
 	} {
 		ix := index.New(index.Options{})
 		for _, o := range test.objects {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/workload"
 )
 
 // EphemeralPort is the source port of probes that name none.
@@ -91,7 +92,7 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 		return err
 	}
 	if c.From.Service != "" {
-		return &FieldError{"from.service", c.From.Service + ": a Service sends nothing; name one of its pods"}
+		return &FieldError{"from.service", c.From.Service + ": a Service sends no traffic; name one of its pods"}
 	}
 	if c.DecidedBy == nil {
 		return nil
@@ -141,10 +142,11 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	default:
 		return &FieldError{field, "has " + strings.Join(set, " and ") + ": want exactly one"}
 	}
-	for _, v := range []struct{ name, value string }{{"pod", p.Pod}, {"service", p.Service}} {
-		if ns, name, ok := strings.Cut(v.value, "/"); v.value != "" && (!ok || ns == "" || name == "" || strings.Contains(name, "/")) {
-			return &FieldError{field + "." + v.name, strconv.Quote(v.value) + " is not namespace/name"}
-		}
+	if _, ok := podRef(p.Pod); p.Pod != "" && !ok {
+		return &FieldError{field + ".pod", strconv.Quote(p.Pod) + " is not namespace/name, nor kind/namespace/name of a workload"}
+	}
+	if ns, name, ok := strings.Cut(p.Service, "/"); p.Service != "" && (!ok || ns == "" || name == "" || strings.Contains(name, "/")) {
+		return &FieldError{field + ".service", strconv.Quote(p.Service) + " is not namespace/name"}
 	}
 	if p.IP != "" {
 		if a, err := netip.ParseAddr(p.IP); err != nil || a.Zone() != "" {
@@ -154,12 +156,24 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	return nil
 }
 
+// podRef parses the name of a pod, namespace/name, or that of a workload with its kind in
+// kubectl's words, as in deploy/shop/web.
+func podRef(s string) (model.Ref, bool) {
+	ref, err := model.ParseRef(s)
+	if err == nil && ref.Namespace == "" {
+		return model.Ref{Kind: model.KindPod, Namespace: string(ref.Kind), Name: ref.Name}, true
+	}
+	kind, ok := workload.KindOf(string(ref.Kind))
+	ref.Kind = kind
+	return ref, err == nil && ok
+}
+
 // party resolves a peer that validatePeer has accepted.
 func (w *World) party(p *v1alpha1.PolicyTestPeer, field string) (party, error) {
 	switch {
 	case p.Pod != "":
-		ns, name, _ := strings.Cut(p.Pod, "/")
-		found, why := w.pod(model.Ref{Kind: model.KindPod, Namespace: ns, Name: name})
+		ref, _ := podRef(p.Pod)
+		found, why := w.pod(ref)
 		if why != "" {
 			return party{}, &FieldError{field + ".pod", p.Pod + ": " + why}
 		}
@@ -280,7 +294,7 @@ func setPorts(f *model.Flow, t *v1alpha1.PolicyTestTarget, to party) error {
 	f.SrcPort = EphemeralPort
 	if t.SourcePort != nil {
 		if *t.SourcePort < 1 || *t.SourcePort > 65535 {
-			return &FieldError{"to.sourcePort", fmt.Sprintf("%d is not in 1-65535", *t.SourcePort)}
+			return &FieldError{"to.sourcePort", fmt.Sprintf("%d is not in the range 1-65535", *t.SourcePort)}
 		}
 		f.SrcPort = uint16(*t.SourcePort)
 	}
@@ -289,7 +303,7 @@ func setPorts(f *model.Flow, t *v1alpha1.PolicyTestTarget, to party) error {
 	}
 	if n, err := strconv.Atoi(t.Port.String()); err == nil || t.Port.Type == intstr.Int {
 		if n < 1 || n > 65535 {
-			return &FieldError{"to.port", fmt.Sprintf("%d is not in 1-65535", n)}
+			return &FieldError{"to.port", fmt.Sprintf("%d is not in the range 1-65535", n)}
 		}
 		f.DstPort = uint16(n)
 		return nil
@@ -332,7 +346,7 @@ func setICMP(f *model.Flow, t *v1alpha1.PolicyTestTarget) error {
 			continue
 		}
 		if *v.value < 0 || *v.value > 255 {
-			return &FieldError{v.field, fmt.Sprintf("%d is not in 0-255", *v.value)}
+			return &FieldError{v.field, fmt.Sprintf("%d is not in the range 0-255", *v.value)}
 		}
 		*v.set = uint8(*v.value)
 	}

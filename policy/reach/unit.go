@@ -42,6 +42,8 @@ type Options struct {
 	// Workload names the workload that a pod belongs to. If it is nil, or returns an
 	// empty name, each pod is its own workload.
 	Workload func(pod model.Ref) string
+	// Evaluator of the Index, which others may use too; nil: one of its own.
+	Evaluator *packets.Evaluator
 }
 
 // Map contains the Units of an Index. It reads the Index as of its last Flush, and all
@@ -58,7 +60,10 @@ type Map struct {
 
 // New divides all addresses into units.
 func New(ix *index.Index, o Options) *Map {
-	m := &Map{ev: packets.NewEvaluator(ix), classes: map[string]int{}, between: map[[2]int][]Way{}}
+	m := &Map{ev: o.Evaluator, classes: map[string]int{}, between: map[[2]int][]Way{}}
+	if m.ev == nil {
+		m.ev = packets.NewEvaluator(ix)
+	}
 	m.halves = m.ev.Halves()
 	m.pods(ix, o.Workload)
 	m.hosts(ix)

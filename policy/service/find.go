@@ -49,3 +49,24 @@ func Find(services []packets.Service, dst netip.Addr, p model.Protocol, port uin
 	}
 	return Match{}, false
 }
+
+// Place is where an end of a connection is.
+type Place struct {
+	// Node that it is on; empty: none, or not known.
+	Node string
+	// Inside: it is a pod or a node. Host: it is a node.
+	Inside, Host bool
+}
+
+// OnlyNode returns the node whose endpoints alone get the traffic, by the Service's traffic
+// policies; false: those of all nodes do. What pods send to an address for clients outside
+// gets to all, and so does what a node sends to itself; to a node, another one is outside.
+func (m *Match) OnlyNode(src, dst Place) (node string, only bool) {
+	switch {
+	case m.Internal && m.Service.LocalInternal && src.Inside:
+		return src.Node, true
+	case m.NodePort && m.Service.LocalExternal && (!src.Inside || src.Host && src.Node != dst.Node):
+		return dst.Node, true
+	}
+	return "", false
+}

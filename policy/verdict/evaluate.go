@@ -6,6 +6,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
 // Criterion is a part of a rule that a packet can fail to match. The zero Criterion
@@ -34,6 +35,7 @@ const (
 	CriterionDstSelector    Criterion = "destination.selector"
 	CriterionDstNotSelector Criterion = "destination.notSelector"
 	CriterionDstService     Criterion = "destination.services"
+	CriterionDstDomains     Criterion = "destination.domains"
 	CriterionDstPorts       Criterion = "destination.ports"
 	CriterionDstNotPorts    Criterion = "destination.notPorts"
 )
@@ -44,9 +46,6 @@ var (
 	srcCriteria = sideCriteria{CriterionSrcNets, CriterionSrcNotNets, CriterionSrcSelector, CriterionSrcNotSelector, CriterionSrcService, CriterionSrcPorts, CriterionSrcNotPorts}
 	dstCriteria = sideCriteria{CriterionDstNets, CriterionDstNotNets, CriterionDstSelector, CriterionDstNotSelector, CriterionDstService, CriterionDstPorts, CriterionDstNotPorts}
 )
-
-// Matches reports whether a rule matches a packet.
-func Matches(r *index.Rule, f *model.Flow) bool { return Mismatch(r, f) == Matched }
 
 // Mismatch returns the first criterion of a rule that a packet fails, or
 // Matched. Cheap criteria come before sets.
@@ -90,6 +89,8 @@ func mismatchOfSide(s *index.PeerSets, p *model.Peer, f *model.Flow, a netip.Add
 		return c.notSelector
 	case s.Service != nil && !s.Service.Contains(a, f.Protocol, port):
 		return c.service
+	case s.Domains != nil && !s.Domains.Contains(a, 0, 0):
+		return CriterionDstDomains
 	}
 	return Matched
 }
@@ -150,6 +151,8 @@ type Step struct {
 	// describes the mismatch for this packet.
 	Failed Criterion `json:"failed,omitempty"`
 	Why    string    `json:"why,omitempty"`
+	// Domains are those of the names of a rule that matched by which it has the address.
+	Domains []names.Pattern `json:"domains,omitempty"`
 	// Annotations of the rule.
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -208,7 +211,7 @@ tiers:
 				r := &rules[j]
 				failed := Mismatch(r, f)
 				if trace != nil {
-					trace(step(t.Tier, p, r, failed))
+					trace(step(t.Tier, p, r, f, failed))
 				}
 				if failed != Matched || !counts {
 					continue
@@ -250,10 +253,17 @@ func outcomeOf(a model.Action) Outcome {
 	return Decided
 }
 
-func step(t *model.Tier, p *index.Policy, r *index.Rule, failed Criterion) Step {
+func step(t *model.Tier, p *index.Policy, r *index.Rule, f *model.Flow, failed Criterion) Step {
 	s := Step{
 		Tier: t.Name, Policy: p.Ref, Rule: model.RuleIndex(r.Index), Name: r.Name, Action: r.Action,
 		Match: r.Match.Describe(), Failed: failed, Annotations: r.Annotations,
+	}
+	if failed == Matched {
+		for _, set := range []*index.Set{r.Destination.Selector, r.Destination.Domains} {
+			if set != nil && set.ByName() {
+				s.Domains = append(s.Domains, set.Bringing(f.Dst)...)
+			}
+		}
 	}
 	switch {
 	case failed != Matched:

@@ -43,10 +43,27 @@ func why(ix *index.Index, f *model.Flow, c Criterion) string {
 		return fmt.Sprintf("%s is in one of the excluded nets", addr)
 	case CriterionSrcService, CriterionDstService:
 		return fmt.Sprintf("%s is no endpoint of the service on that port", who(ix, addr))
+	case CriterionDstDomains:
+		return unlearnt(ix, addr)
 	case CriterionSrcNotSelector, CriterionDstNotSelector:
 		return who(ix, addr) + " is excluded"
 	}
 	return who(ix, addr) + " does not match"
+}
+
+// unlearnt says why an address is none of the names of a rule.
+func unlearnt(ix *index.Index, a netip.Addr) string {
+	if known := ix.NamesOf(a); len(known) > 0 {
+		list := make([]string, len(known))
+		for i, p := range known {
+			list[i] = p.String()
+		}
+		return fmt.Sprintf("DNS answers have brought %s for %s only", a, strings.Join(list, ", "))
+	}
+	if why := ix.Internal(a); why != "" && !ix.Settings().DNS.TakeInternal {
+		return fmt.Sprintf("%s is %s: DNS answers do not open internal addresses", a, why)
+	}
+	return fmt.Sprintf("no DNS answer that is known has brought %s", a)
 }
 
 // who names an address by its owner, or as it is.

@@ -116,36 +116,6 @@ func NewSet(objects []runtime.Object) *Set {
 	return s
 }
 
-// Find returns a workload by its reference.
-func (s *Set) Find(r model.Ref) (Workload, bool) {
-	w, ok := s.workloads[r]
-	return w, ok
-}
-
-// Named returns the workloads with a name, except those that another workload in the
-// set created, by kind.
-func (s *Set) Named(namespace, name string) []Workload {
-	var out []Workload
-	for _, k := range []model.Kind{KindCronJob, KindDaemonSet, KindDeployment, KindJob, KindReplicaSet, KindReplicationController, KindStatefulSet} {
-		if w, ok := s.workloads[model.Ref{Kind: k, Namespace: namespace, Name: name}]; ok && !s.Made(w) {
-			out = append(out, w)
-		}
-	}
-	return out
-}
-
-// OfKind returns the workloads with a kind and name in all namespaces, by namespace.
-func (s *Set) OfKind(k model.Kind, name string) []Workload {
-	var out []Workload
-	for ref, w := range s.workloads {
-		if ref.Kind == k && ref.Name == name {
-			out = append(out, w)
-		}
-	}
-	slices.SortFunc(out, func(a, b Workload) int { return a.Ref.Compare(b.Ref) })
-	return out
-}
-
 // Made reports whether another workload in the set created a workload, as a Deployment
 // does its ReplicaSets in an export of a namespace.
 func (s *Set) Made(w Workload) bool {

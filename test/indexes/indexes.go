@@ -9,11 +9,14 @@ import (
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
-// Of returns the index of objects in which all endpoints are local. Of an object with
+// Of returns the index of objects in which all endpoints are local. It knows the DNS
+// answers among them. Of an object with
 // problems it has what conversion makes of it; kinds that the core does not use are left out.
 func Of(objects []runtime.Object) *index.Index {
 	ix := index.New(index.Options{})
 	Add(ix, objects)
+	ix.Flush()
+	oracle.Teach(ix, objects)
 	ix.Flush()
 	return ix
 }

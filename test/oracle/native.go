@@ -293,7 +293,7 @@ func (w *World) clusterRule(p *policy, dir model.Direction, index int, name stri
 	if out.action == model.NoAction || len(peers) == 0 {
 		return broken(out)
 	}
-	tests, err := each(peers, clusterPeer)
+	tests, err := each(peers, func(p cnpv1alpha2.ClusterNetworkPolicyEgressPeer) (peer, error) { return w.clusterPeer(p, dir, action) })
 	if err != nil {
 		return broken(out)
 	}
@@ -306,17 +306,27 @@ func (w *World) clusterRule(p *policy, dir model.Direction, index int, name stri
 }
 
 // clusterPeer: exactly one field must be set; one that is not known fails closed.
-func clusterPeer(p cnpv1alpha2.ClusterNetworkPolicyEgressPeer) (peer, error) {
+func (w *World) clusterPeer(p cnpv1alpha2.ClusterNetworkPolicyEgressPeer, dir model.Direction, action cnpv1alpha2.ClusterNetworkPolicyRuleAction) (peer, error) {
 	set := 0
 	for _, is := range []bool{p.Namespaces != nil, p.Pods != nil, p.Nodes != nil, len(p.Networks) > 0, len(p.DomainNames) > 0} {
 		if is {
 			set++
 		}
 	}
-	if set != 1 || len(p.DomainNames) > 0 {
+	if set != 1 {
 		return peer{}, fmt.Errorf("peer of an unknown kind")
 	}
 	switch {
+	case len(p.DomainNames) > 0:
+		if dir != model.Egress || action != cnpv1alpha2.ClusterNetworkPolicyRuleActionAccept {
+			return peer{}, fmt.Errorf("names elsewhere than in what egress rules accept")
+		}
+		var texts []string
+		for _, n := range p.DomainNames {
+			texts = append(texts, string(n))
+		}
+		domains, err := readNames(texts, 25)
+		return peer{nets: func(a netip.Addr) bool { return w.brought(domains, a) }}, err
 	case p.Nodes != nil:
 		sel, err := labelSelector(*p.Nodes)
 		return peer{owners: func(o *owner) bool { return o.kind == model.OwnerNode && sel(o.own.values) }}, err

@@ -45,6 +45,10 @@ type Stream struct {
 	objects map[string]runtime.Object
 	slots   []slot
 	events  int // so far
+	// mixed is made of all objects so far; answers are those of the event answered.
+	mixed    uint64
+	answers  *v1alpha1.DNSAnswers
+	answered int
 }
 
 // slot is an object that may or may not be there.
@@ -122,9 +126,9 @@ func (s *Stream) Next() Event {
 	case ok && s.chance(0.1): // an update that changes nothing
 		return Event{Object: old.DeepCopyObject()}
 	case !ok && s.chance(0.02): // a deletion of what is not there
-		return Event{Object: sl.make(), Delete: true}
+		return Event{Object: s.withNames(sl.make()), Delete: true}
 	}
-	o := sl.make()
+	o := s.withNames(sl.make())
 	if ok && s.chance(0.5) {
 		o = s.blend(old, o)
 	}
@@ -132,7 +136,7 @@ func (s *Stream) Next() Event {
 	return Event{Object: o}
 }
 
-// Objects returns the world as it is, in a fixed order.
+// Objects returns the world as it is, in a fixed order; what DNS has answered is the last.
 func (s *Stream) Objects() []runtime.Object {
 	keys := make([]string, 0, len(s.objects))
 	for k := range s.objects {
@@ -143,7 +147,7 @@ func (s *Stream) Objects() []runtime.Object {
 	for _, k := range keys {
 		objects = append(objects, s.objects[k])
 	}
-	return objects
+	return append(objects, s.Answers())
 }
 
 // blend keeps most of an object and takes one part of another: a relabelled pod,
@@ -206,7 +210,7 @@ func (s *Stream) blend(old, next runtime.Object) runtime.Object {
 		if s.chance(0.5) {
 			o.Labels = n.Labels
 		} else {
-			o.Spec.Nets = n.Spec.Nets
+			o.Spec.Nets, o.Spec.AllowedEgressDomains = n.Spec.Nets, n.Spec.AllowedEgressDomains
 		}
 		return o
 	}

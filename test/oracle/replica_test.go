@@ -238,7 +238,7 @@ func matchText(m model.Match) string {
 		if p.NotSelector != nil {
 			text += " ! " + p.NotSelector.String()
 		}
-		text += fmt.Sprintf(" %v %v %v !%v]", p.Service, p.ServicePorts, p.Ports, p.NotPorts)
+		text += fmt.Sprintf(" %v %v %v %v !%v]", p.Domains, p.Service, p.ServicePorts, p.Ports, p.NotPorts)
 	}
 	return text
 }
@@ -276,7 +276,7 @@ func setsOf(e *index.Effective) []*index.Set {
 }
 
 func setsOfPeer(p index.PeerSets) []*index.Set {
-	all := slices.Concat([]*index.Set{p.Selector, p.NotSelector, p.Service}, p.NamedPorts, p.NotNamedPorts)
+	all := slices.Concat([]*index.Set{p.Selector, p.NotSelector, p.Service, p.Domains}, p.NamedPorts, p.NotNamedPorts)
 	return slices.DeleteFunc(all, func(s *index.Set) bool { return s == nil })
 }
 

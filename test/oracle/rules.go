@@ -221,6 +221,9 @@ func (w *World) tierwallMatch(p *policy, namespace string, dir model.Direction, 
 		if err != nil {
 			return nil, err
 		}
+		if err := s.sideNames(e, !source && takesNames(p, dir, r.Action)); err != nil {
+			return nil, err
+		}
 		own := source == (dir == model.Egress)
 		if e.Services != nil && own {
 			return nil, fmt.Errorf("services on the policy's own side")
@@ -275,6 +278,8 @@ type side struct {
 	named          func(*owner) bool // whose port names count
 	ports          []portRange
 	notPorts       []portRange
+	domains        [][]string // nil: any address
+	byName         bool       // names of network sets count
 }
 
 func (s *side) matches(a netip.Addr, proto model.Protocol, port uint16) bool {
@@ -284,7 +289,8 @@ func (s *side) matches(a netip.Addr, proto model.Protocol, port uint16) bool {
 	switch {
 	case s.nets != nil && !slices.ContainsFunc(s.nets, in),
 		slices.ContainsFunc(s.notNets, in),
-		s.positive != nil && !s.world.belongs(a, s.positive),
+		s.positive != nil && !s.world.belongs(a, s.positive) && !(s.byName && s.world.belongsByName(a, s.positive)),
+		s.domains != nil && !s.world.brought(s.domains, a),
 		s.negative != nil && s.world.belongs(a, s.negative),
 		s.service != nil && !s.world.inService(*s.service, a, s.portsOfService, proto, port),
 		(s.ports != nil || s.notPorts != nil) && !hasPorts(proto),
@@ -311,9 +317,6 @@ func (w *World) belongs(a netip.Addr, matches func(*owner) bool) bool {
 func (w *World) side(namespace string, e v1alpha1.EntityRule, proto model.Protocol) (*side, error) {
 	s := &side{world: w, named: anyOwner}
 	var err error
-	if len(e.Domains) > 0 {
-		return nil, fmt.Errorf("domains are not built")
-	}
 	if s.nets, err = parseNets(e.Nets); err != nil {
 		return nil, err
 	}

@@ -30,6 +30,7 @@ type World struct {
 	links      map[string]*model.Links // by node
 	// owners of addresses: pods, host endpoints, network sets and nodes, each kind by namespace and name.
 	pods, hosts, sets, nodeOwners []*owner
+	answers                       []v1alpha1.DNSAnswer // that DNS has given
 }
 
 // settings is what Tierwall/default says of verdicts (DESIGN 4, FACTS for the failsafe ports).
@@ -64,6 +65,7 @@ type owner struct {
 	ofAccount labels // of its service account
 	addrs     []netip.Addr
 	nets      []netip.Prefix
+	domains   [][]string // names of network sets, label by label
 	ports     []model.NamedPort
 }
 
@@ -95,6 +97,8 @@ func New(objects []runtime.Object) *World {
 			w.links[o.Links.Node] = &o.Links
 		case *discoveryv1.EndpointSlice:
 			w.slices = append(w.slices, o)
+		case *v1alpha1.DNSAnswers:
+			w.answers = append(w.answers, o.Spec.Answers...)
 		case *v1alpha1.Tierwall:
 			if o.Name == v1alpha1.TierwallName {
 				w.settings = readSettings(o)
@@ -255,6 +259,13 @@ func (w *World) addSet(ref model.Ref, own map[string]string, spec v1alpha1.Netwo
 	for _, text := range spec.Nets {
 		if n, err := netip.ParsePrefix(text); err == nil { // a bad one is left out
 			o.nets = append(o.nets, n.Masked())
+		}
+	}
+	if len(spec.AllowedEgressDomains) <= 500 {
+		for _, text := range spec.AllowedEgressDomains {
+			if n, err := readName(text); err == nil { // a bad one is left out
+				o.domains = append(o.domains, n)
+			}
 		}
 	}
 	w.sets = append(w.sets, o)

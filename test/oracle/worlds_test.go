@@ -2,6 +2,7 @@ package oracle_test
 
 import (
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"os"
 	"runtime"
@@ -14,9 +15,11 @@ import (
 
 	k8s "k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	dns "github.com/tierwall/tierwall/policy/names"
 	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/test/oracle"
 )
@@ -180,10 +183,15 @@ func makeScript(seed uint64) script {
 	checks := map[int]bool{n - 1: true, rng.IntN(n): true, n/2 + rng.IntN(n/2): true}
 	flushRate := []float64{0, 0.1, 0.5, 1}[rng.IntN(4)]
 	var sc script
+	var answers *v1alpha1.DNSAnswers
 	for i := range n {
 		st := step{event: s.Next(), flush: rng.Float64() < flushRate, check: checks[i]}
 		if st.check {
 			st.objects, st.flows = s.Objects(), append(s.Flows(40), s.LinkFlows(30)...)
+		}
+		if a := s.Answers(); a != answers {
+			answers = a
+			sc.steps = append(sc.steps, step{event: oracle.Event{Object: a}})
 		}
 		sc.steps = append(sc.steps, st)
 	}
@@ -336,6 +344,9 @@ type engine struct {
 	// nodes and settings as of the last flush, as text
 	nodes    map[string]string
 	settings string
+	answers  *v1alpha1.DNSAnswers
+	learner  oracle.Learner
+	patterns map[dns.Pattern]bool // as the deltas make them
 }
 
 func newEngine(local func(string) bool) *engine {
@@ -350,6 +361,12 @@ func (e *engine) event(ev oracle.Event) {
 			e.ix.Delete(l.Links.Key())
 		} else {
 			e.ix.Upsert(&l.Links)
+		}
+		return
+	}
+	if a, ok := ev.Object.(*v1alpha1.DNSAnswers); ok {
+		if e.answers = a; ev.Delete {
+			e.answers = nil
 		}
 		return
 	}
@@ -377,6 +394,16 @@ func (e *engine) flush() error {
 	if err := e.nodesAndSettings(d); err != nil {
 		return err
 	}
+	if err := e.inUse(d); err != nil {
+		return err
+	}
+	e.ix.ApplyNames(e.learner.Deltas(e.ix, e.answers))
+	if d = e.ix.Flush(); len(d.Added)+len(d.Removed)+len(d.Endpoints)+len(d.Nodes)+len(d.PatternsAdded)+len(d.PatternsRemoved) > 0 || d.Settings {
+		return fmt.Errorf("names have changed more than sets: %+v", *d)
+	}
+	if err := e.replica.apply(d); err != nil {
+		return err
+	}
 	if d = e.ix.Flush(); len(d.Sets)+len(d.Added)+len(d.Removed)+len(d.Endpoints)+len(d.Nodes) > 0 || d.Settings {
 		return fmt.Errorf("a second flush has something to say: %+v", *d)
 	}
@@ -384,6 +411,51 @@ func (e *engine) flush() error {
 		if got := e.ix.Effective(ref); got != ed.Effective {
 			return fmt.Errorf("endpoint %s: the deltas' effective policy is not the index's", ref)
 		}
+	}
+	return nil
+}
+
+// inUse: the deltas of names in use make up those that the rules of effective policies
+// speak of.
+func (e *engine) inUse(d *index.Delta) error {
+	if e.patterns == nil {
+		e.patterns = map[dns.Pattern]bool{}
+	}
+	for _, p := range d.PatternsAdded {
+		if e.patterns[p] {
+			return fmt.Errorf("name %s is added and there already", p)
+		}
+		e.patterns[p] = true
+	}
+	for _, p := range d.PatternsRemoved {
+		if !e.patterns[p] {
+			return fmt.Errorf("name %s is removed and not there", p)
+		}
+		delete(e.patterns, p)
+	}
+	want := map[dns.Pattern]bool{}
+	for ref, ed := range e.replica.endpoints {
+		byName := false
+		for _, st := range ed.Effective.Stages() {
+			for _, t := range st.Chain {
+				for _, p := range t.Policies {
+					for i := range p.Egress {
+						for _, s := range p.Egress[i].Sets() {
+							byName = byName || s.ByName()
+							for _, x := range s.Patterns() {
+								want[x] = true
+							}
+						}
+					}
+				}
+			}
+		}
+		if byName && !ed.Effective.ByName {
+			return fmt.Errorf("endpoint %s has rules by name, and its effective policy does not say so", ref)
+		}
+	}
+	if !maps.Equal(want, e.patterns) {
+		return fmt.Errorf("names in use are %v, rules speak of %v", e.patterns, want)
 	}
 	return nil
 }

@@ -29,6 +29,8 @@ type Feed struct {
 	// own are addresses that only a node's own agent knows to be the node's.
 	own map[netip.Addr]bool
 
+	// learner is what is known of names: those of rules as of the Step before.
+	learner oracle.Learner
 	node    string
 	options dataplane.Options
 }
@@ -80,6 +82,7 @@ func (f *Feed) StepPart(events int, p index.Part) (*dataplane.Change, *dataplane
 			f.Index.Delete(r)
 		}
 	}
+	f.Index.ApplyNames(f.learner.Deltas(f.Index, f.Stream.Answers()))
 	return f.Compiler.Apply(f.Index.FlushPart(p)), f.State()
 }
 
@@ -95,6 +98,7 @@ func (f *Feed) NodeState(node string) *dataplane.State {
 			ix.Upsert(l)
 		}
 	}
+	ix.ApplyNames(f.learner.All())
 	c := dataplane.NewCompiler(f.options)
 	c.Apply(ix.Flush())
 	s := dataplane.NewState(ix, node, c)

@@ -116,8 +116,9 @@ func (t *taker) peer(p *model.Peer, sets *index.PeerSets) (k keptPeer) {
 		t.sets[s.ID()] = s
 		return s.ID()
 	}
-	k.Selector, k.NotSelector, k.Service = keep(sets.Selector), keep(sets.NotSelector), keep(sets.Service)
-	p.Selector, p.NotSelector, p.Service = nil, nil, model.ServiceRef{}
+	// Names stand beside no selector, and what is known of them is kept as its members would be.
+	k.Selector, k.NotSelector, k.Service = cmp.Or(keep(sets.Selector), keep(sets.Domains)), keep(sets.NotSelector), keep(sets.Service)
+	p.Selector, p.NotSelector, p.Service, p.Domains = nil, nil, model.ServiceRef{}, nil
 	return k
 }
 
@@ -185,7 +186,7 @@ func restoreRules(list []keptRule, sets map[string]*set) ([]model.Rule, error) {
 
 // restore puts the sets of a side back as what matches them.
 func (k *keptPeer) restore(p *model.Peer, sets map[string]*set) error {
-	p.Selector, p.NotSelector, p.Service = nil, nil, model.ServiceRef{}
+	p.Selector, p.NotSelector, p.Service, p.Domains = nil, nil, model.ServiceRef{}, nil
 	if !validNets(p.Nets) || !validNets(p.NotNets) || !validPorts(p.Ports) || !validPorts(p.NotPorts) {
 		return errors.New("nets or ports are not valid")
 	}

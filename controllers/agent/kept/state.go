@@ -49,7 +49,7 @@ type set struct {
 func newSet(s *index.Set, ofNode func(netip.Prefix) bool) set {
 	sel, _ := s.Selector()
 	out := set{ID: s.ID(), Ports: s.Kind() == index.SetAddrPorts}
-	out.Service = out.Ports || sel == nil
+	out.Service = out.Ports || sel == nil && !s.ByName()
 	for _, m := range s.Members() {
 		if ofNode(m.Prefix) {
 			continue

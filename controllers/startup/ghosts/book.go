@@ -123,9 +123,6 @@ func New(node string) *Book {
 // Len is the number of addresses that ghosts have.
 func (b *Book) Len() int { return len(b.holders) }
 
-// Has reports whether an address is a ghost's.
-func (b *Book) Has(a netip.Addr) bool { return b.holders[a] != nil }
-
 // Begin adds a pod whose object was deleted at a time. If it is already there, it is
 // updated.
 func (b *Book) Begin(p Pod, now time.Time) {

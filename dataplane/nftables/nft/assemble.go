@@ -3,7 +3,6 @@ package nft
 import (
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 	"strconv"
 	"strings"
 	"time"
@@ -16,11 +15,10 @@ import (
 // language but just what this package writes; whatever else is an error, and a
 // test holds what nft makes of a text to what is made of it here.
 
-// assembler reads one rule's text.
+// assembler reads one rule's text, and writes what it comes to.
 type assembler struct {
-	b    *batch
-	text string // what is left of it
-	err  error
+	words
+	b *batch
 	// What the rule is known to be about: nft asks for the family of addresses and
 	// the protocol of ICMP types first, where nothing before in the rule has.
 	family, protocol byte
@@ -30,7 +28,7 @@ type assembler struct {
 // assemble writes the expressions of a rule into a batch, as the list of them
 // that a rule has.
 func (b *batch) assemble(text string) error {
-	a := assembler{b: b, text: text}
+	a := assembler{b: b, words: words{text: text}}
 	at := b.nest(unix.NFTA_RULE_EXPRESSIONS)
 	for a.text != "" && a.err == nil {
 		a.statement()
@@ -42,60 +40,66 @@ func (b *batch) assemble(text string) error {
 	return nil
 }
 
-func (a *assembler) fail(format string, args ...any) {
-	if a.err == nil {
-		a.err = fmt.Errorf(format, args...)
+// words are what is left of a text, and what was wrong with it first.
+type words struct {
+	text string
+	err  error
+}
+
+func (w *words) fail(format string, args ...any) {
+	if w.err == nil {
+		w.err = fmt.Errorf(format, args...)
 	}
 }
 
 // next takes a word, or what stands between quotes or parentheses.
-func (a *assembler) next() string {
-	if a.text == "" {
-		a.fail("it ends too early")
+func (w *words) next() string {
+	if w.text == "" {
+		w.fail("it ends too early")
 		return ""
 	}
 	var word string
-	switch a.text[0] {
+	switch w.text[0] {
 	case '"':
-		i := strings.IndexByte(a.text[1:], '"')
+		i := strings.IndexByte(w.text[1:], '"')
 		if i < 0 {
-			a.fail("a quote is missing")
+			w.fail("a quote is missing")
 			return ""
 		}
-		word, a.text = a.text[1:i+1], a.text[i+2:]
-		a.text = strings.TrimPrefix(a.text, " ")
+		word, w.text = w.text[1:i+1], w.text[i+2:]
+		w.text = strings.TrimPrefix(w.text, " ")
 	case '(':
-		word, a.text, _ = strings.Cut(a.text[1:], ")")
-		a.text = strings.TrimPrefix(a.text, " ")
+		word, w.text, _ = strings.Cut(w.text[1:], ")")
+		w.text = strings.TrimPrefix(w.text, " ")
 	default:
-		word, a.text, _ = strings.Cut(a.text, " ")
+		word, w.text, _ = strings.Cut(w.text, " ")
 	}
 	return word
 }
 
 // skip takes a word if it is next.
-func (a *assembler) skip(word string) bool {
-	rest, ok := strings.CutPrefix(a.text, word)
+func (w *words) skip(word string) bool {
+	rest, ok := strings.CutPrefix(w.text, word)
 	if !ok || rest != "" && rest[0] != ' ' {
 		return false
 	}
-	a.text = strings.TrimPrefix(rest, " ")
+	w.text = strings.TrimPrefix(rest, " ")
 	return true
 }
 
-func (a *assembler) expect(words ...string) {
-	for _, w := range words {
-		if !a.skip(w) {
-			a.fail("%q is missing at %q", w, a.text)
+func (w *words) expect(list ...string) {
+	for _, word := range list {
+		if !w.skip(word) {
+			w.fail("%q is missing at %q", word, w.text)
 		}
 	}
 }
 
 // number reads a number below a limit, in C's spelling.
-func (a *assembler) number(word string, bits int) uint64 {
+func (w *words) number(word string, bits int) uint64 {
 	n, err := strconv.ParseUint(word, 0, bits)
 	if err != nil {
-		a.fail("%q is not a number of %d bits", word, bits)
+		w.fail("%q is not a number of %d bits", word, bits)
 	}
 	return n
 }
@@ -145,14 +149,6 @@ func (a *assembler) statement() {
 	}
 }
 
-// field is what a packet, or what is known of it, has in a register.
-type field struct {
-	load func(register uint32)
-	size int // bytes
-	// parse reads a value; bits says how many of it count, less than all for blocks.
-	parse func(word string) (value []byte, bits int)
-}
-
 // network is a match of addresses, alone or with more, or of the hop limit.
 func (a *assembler) network(ip string) {
 	if a.skip("hoplimit") {
@@ -163,26 +159,6 @@ func (a *assembler) network(ip string) {
 	if fields := a.addresses(ip); a.err == nil {
 		a.match(fields...)
 	}
-}
-
-// addresses are an address and what follows it after dots.
-func (a *assembler) addresses(ip string) []field {
-	fields := []field{a.address(ip, a.next())}
-	for a.skip(".") {
-		switch word := a.next(); word {
-		case "ip", "ip6":
-			fields = append(fields, a.address(word, a.next()))
-		case "th":
-			fields = append(fields, a.port(a.next()))
-		case "meta":
-			a.expect("l4proto")
-			fields = append(fields, a.metaField(unix.NFT_META_L4PROTO, 1))
-		default:
-			a.fail("%q is not known after a dot", word)
-			return nil
-		}
-	}
-	return fields
 }
 
 // update gives a flow that is in a timed set its whole time again.
@@ -202,19 +178,6 @@ func (a *assembler) update() {
 	a.b.uint32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE)
 	a.b.uint64(unix.NFTA_DYNSET_TIMEOUT, uint64(timeout.Milliseconds()))
 	a.end(at)
-}
-
-// load brings fields into registers, one after the other.
-func (a *assembler) load(fields []field) {
-	offset := 0
-	for _, f := range fields {
-		register := uint32(unix.NFT_REG32_00 + offset/4)
-		if offset%16 == 0 {
-			register = uint32(unix.NFT_REG_1 + offset/16)
-		}
-		f.load(register)
-		offset += (f.size + 3) &^ 3
-	}
 }
 
 // etherTypes are the types of frames that nft knows by name.
@@ -260,91 +223,6 @@ func (a *assembler) link(key uint32) {
 	if fields := a.linkFields(key); a.err == nil {
 		a.match(fields...)
 	}
-}
-
-// linkFields are an interface and what follows it after a dot.
-func (a *assembler) linkFields(key uint32) []field {
-	f := a.metaField(key, unix.IFNAMSIZ)
-	f.parse = func(word string) ([]byte, int) { return ifname(word), 8 * unix.IFNAMSIZ }
-	fields := []field{f}
-	for a.skip(".") {
-		word := a.next()
-		if word != "ip" && word != "ip6" {
-			a.fail("%q is not an address", word)
-			return nil
-		}
-		fields = append(fields, a.address(word, a.next()))
-	}
-	return fields
-}
-
-func (a *assembler) address(ip, side string) field {
-	offset, size, family := uint32(12), 4, byte(unix.NFPROTO_IPV4)
-	if ip == "ip6" {
-		offset, size, family = 8, 16, unix.NFPROTO_IPV6
-	}
-	switch side {
-	case "saddr":
-	case "daddr":
-		offset += uint32(size)
-	default:
-		a.fail("%q is not known of %s", side, ip)
-	}
-	a.ofFamily(family)
-	f := a.payload(unix.NFT_PAYLOAD_NETWORK_HEADER, offset, size)
-	f.parse = func(word string) ([]byte, int) {
-		addr, length, block := strings.Cut(word, "/")
-		x, err := netip.ParseAddr(addr)
-		if err != nil || x.BitLen() != 8*size {
-			a.fail("%q is not an address of %s", word, ip)
-			return make([]byte, size), 8 * size
-		}
-		bits := 8 * size
-		if block {
-			bits = int(a.number(length, 8))
-		}
-		return x.AsSlice(), bits
-	}
-	return f
-}
-
-func (a *assembler) port(side string) field {
-	switch side {
-	case "sport":
-		return a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 0, 2)
-	case "dport":
-		return a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 2, 2)
-	}
-	a.fail("%q is not a port", side)
-	return field{size: 2, load: func(uint32) {}}
-}
-
-// payload is bytes of the packet.
-func (a *assembler) payload(base, offset uint32, size int) field {
-	return field{
-		size: size,
-		load: func(register uint32) {
-			at := a.expression("payload")
-			a.b.uint32(unix.NFTA_PAYLOAD_DREG, register)
-			a.b.uint32(unix.NFTA_PAYLOAD_BASE, base)
-			a.b.uint32(unix.NFTA_PAYLOAD_OFFSET, offset)
-			a.b.uint32(unix.NFTA_PAYLOAD_LEN, uint32(size))
-			a.end(at)
-		},
-		parse: func(word string) ([]byte, int) {
-			out := binary.BigEndian.AppendUint16(nil, uint16(a.number(word, 8*size)))
-			return out[2-min(size, 2):], 8 * size
-		},
-	}
-}
-
-func (a *assembler) metaField(key uint32, size int) field {
-	return field{size: size, load: func(register uint32) {
-		at := a.expression("meta")
-		a.b.uint32(unix.NFTA_META_KEY, key)
-		a.b.uint32(unix.NFTA_META_DREG, register)
-		a.end(at)
-	}}
 }
 
 // match loads fields and compares them with what follows: a value, a range, a

@@ -7,10 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// hidden is work that no packet sees and that waits: what is new and leads nowhere yet,
+// Backlog is work that no packet sees and that waits: what is new and leads nowhere yet,
 // and what nothing leads to any more. It is done in slices, so that what packets are to
-// see need not wait for it. Work is in an order in which the kernel takes it, and it may
+// see need not wait for it (Conn.Slice). Work is in an order in which the kernel takes it, and it may
 // come before or after any plan that does not name what it is about.
+// The zero value is empty. Not safe for concurrent use.
 type Backlog struct {
 	steps []step
 	// names counts the steps by what they are about.
@@ -24,7 +25,7 @@ type step struct {
 	gone  bool // something goes: where that fails nothing is lost
 }
 
-// sliceSize is how large a transaction of hidden work is, in bytes: some 15 ms of the
+// SliceSize is how large a transaction of hidden work is, in bytes: some 15 ms of the
 // kernel's time.
 const SliceSize = 192 << 10
 
@@ -44,9 +45,10 @@ func (h *Backlog) add(s step) {
 	h.steps = append(h.steps, s)
 }
 
+// Empty reports whether nothing waits.
 func (h *Backlog) Empty() bool { return len(h.steps) == 0 }
 
-// addBefore takes what a plan writes before what packets see; see writer.before.
+// AddNew takes what a plan writes before what packets see; see writer.before.
 // Elements are those of now: later changes of a set come in plans of their own.
 func (h *Backlog) AddNew(p *Plan) {
 	for _, c := range p.AddCounters {
@@ -84,7 +86,7 @@ func (h *Backlog) AddNew(p *Plan) {
 	}
 }
 
-// addGone takes what a plan writes after what packets see; see writer.gone.
+// AddGone takes what a plan writes after what packets see; see writer.gone.
 func (h *Backlog) AddGone(p *Plan) {
 	put := func(name string, write func(w *writer)) { h.add(step{name: name, write: write, gone: true}) }
 	for _, name := range p.DelChains {
@@ -106,8 +108,9 @@ func (h *Backlog) AddGone(p *Plan) {
 	}
 }
 
-// slice does work of about so many bytes, in one transaction; 0: all, in as many as it
-// takes.
+// Slice does work of a Backlog of about so many bytes, in one transaction; 0: all, in as
+// many as it takes. After an error the work is given up, and what the kernel holds is not
+// known; if it is ErrLitter, nothing is missing that a plan refers to.
 func (k *Conn) Slice(h *Backlog, size int) error {
 	n, gone := 0, false
 	w := writer{b: newBatch(&k.table), flush: k.socket.commit}
@@ -135,7 +138,7 @@ func (k *Conn) Slice(h *Backlog, size int) error {
 	return err
 }
 
-// concerns reports whether a plan names what hidden work is about.
+// Concerns reports whether a plan names what waiting work is about: that work comes first.
 func (h *Backlog) Concerns(p *Plan) bool {
 	if h.Empty() {
 		return false

@@ -58,7 +58,7 @@ func (k *Conn) elements(have, want *Set) error {
 	return nil
 }
 
-// holds says whether a set has an element, with its verdict.
+// holds reports whether a set has an element, with its verdict.
 func (s *Set) holds(e listed) bool {
 	v, ok := s.Elems[string(e.key)]
 	if s.Classes {

@@ -17,6 +17,7 @@ import (
 // it: fields one after the other, each padded to four bytes where there are
 // several; in interval sets the first and the last value, both included.
 
+// AddrKey is the key of an address: 4 bytes, or 16.
 func AddrKey(a netip.Addr) string {
 	if a.Is4() {
 		b := a.As4()
@@ -26,32 +27,33 @@ func AddrKey(a netip.Addr) string {
 	return string(b[:])
 }
 
+// PairKey is the key of two addresses.
 func PairKey(a, b netip.Addr) string { return AddrKey(a) + AddrKey(b) }
 
-// protocolKey is an address and a protocol.
+// ProtocolKey is the key of an address and a protocol.
 func ProtocolKey(a netip.Addr, p uint8) string {
 	return AddrKey(a) + string([]byte{p, 0, 0, 0})
 }
 
-// servicePortKey is an address, a protocol and a port.
+// ServicePortKey is the key of an address, a protocol and a port.
 func ServicePortKey(a netip.Addr, p uint8, port uint16) string {
 	return AddrKey(a) + string([]byte{p, 0, 0, 0, byte(port >> 8), byte(port), 0, 0})
 }
 
-// typeClass is the type of classes' numbers. nft knows it as a traffic class,
+// TypeClass is the type of classes' numbers. nft knows it as a traffic class,
 // which is what a packet's priority is to it.
 const TypeClass = "classid"
 
-// typeLink is the type of names of interfaces.
+// TypeLink is the type of names of interfaces.
 const TypeLink = "ifname"
 
-// linkKey is the name of an interface.
+// LinkKey is the key of the name of an interface.
 func LinkKey(name string) string { return string(ifname(name)) }
 
-// linkAddrKey is an interface and an address.
+// LinkAddrKey is the key of an interface and an address.
 func LinkAddrKey(name string, a netip.Addr) string { return LinkKey(name) + AddrKey(a) }
 
-// classKey is a class's number, in the order of bytes that the CPU has.
+// ClassKey is the key of a class's number, and the element of a map to classes, in the order of bytes that the CPU has.
 func ClassKey(n uint32) string {
 	return string(binary.NativeEndian.AppendUint32(nil, n))
 }
@@ -65,8 +67,10 @@ func classText(key string) string {
 	return fmt.Sprintf("%x:%x", n>>16, n&0xffff)
 }
 
+// PortKey is the key of a port.
 func PortKey(port uint16) string { return string([]byte{byte(port >> 8), byte(port)}) }
 
+// PortRangeKey is the key of a range of ports in an interval set, both ends included.
 func PortRangeKey(first, last uint16) string { return PortKey(first) + PortKey(last) }
 
 // keyFields are the fields that keys have: nft's number of the type, by which
@@ -167,7 +171,7 @@ var protocolNumbers = func() map[string]byte {
 	return out
 }()
 
-// protocolText is a protocol as nft prints it where every nft knows its name, else its number.
+// ProtocolText is a protocol as nft prints it where every nft knows its name, else its number.
 func ProtocolText(p uint8) string {
 	if name := protocolNames[p]; name != "" {
 		return name
@@ -175,12 +179,13 @@ func ProtocolText(p uint8) string {
 	return fmt.Sprint(p)
 }
 
-// addrRange is a range of addresses of one family, both ends included.
+// Range is a range of addresses of one family, both ends included.
 type Range struct{ First, Last netip.Addr }
 
+// Key is the range's key in an interval set.
 func (r Range) Key() string { return AddrKey(r.First) + AddrKey(r.Last) }
 
-// text is the range as an address, a block or a range, whichever says it shortest.
+// String is the range as nft writes it: an address, a block or a range, whichever is shortest.
 func (r Range) String() string {
 	if r.First == r.Last {
 		return r.First.String()
@@ -200,7 +205,8 @@ func (r Range) String() string {
 	return r.First.String() + "-" + r.Last.String()
 }
 
-// halves cuts in two a range of all addresses, which nft takes for no element.
+// Halves is the range, or if it is all addresses its two halves: nft takes all addresses for
+// no element.
 func (r Range) Halves() []Range {
 	if !r.First.IsUnspecified() || r.Last.Next().IsValid() {
 		return []Range{r}
@@ -211,7 +217,7 @@ func (r Range) Halves() []Range {
 	return []Range{{r.First, middle}, {middle.Next(), r.Last}}
 }
 
-// portText is a range of ports as nft writes it.
+// PortText is a range of ports as nft writes it.
 func PortText(first, last uint16) string {
 	if first == last {
 		return fmt.Sprint(first)
@@ -219,7 +225,7 @@ func PortText(first, last uint16) string {
 	return fmt.Sprintf("%d-%d", first, last)
 }
 
-// durationText is a time as nft writes it: 10m, not 10m0s.
+// DurationText is a time as nft writes it: 10m, not 10m0s.
 func DurationText(d time.Duration) string {
 	s := d.String()
 	for _, zero := range []string{"m0s", "h0m"} {

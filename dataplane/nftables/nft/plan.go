@@ -5,7 +5,7 @@ import (
 	"slices"
 )
 
-// plan is what turns one ruleset into another. Lists are sorted.
+// Plan is what turns what a kernel holds into a Ruleset. Lists are sorted by name.
 type Plan struct {
 	Remove      bool // the whole table, and no more
 	Rebuild     bool // throw the whole table away first
@@ -21,7 +21,7 @@ type Plan struct {
 	DelCounters []string
 }
 
-// elem is one element of a set.
+// Elem is one element of a set: its key, and what a map leads to, as Set.Elems has both.
 type Elem struct {
 	Set     *Set
 	Key     string
@@ -41,23 +41,24 @@ func (e Elem) String() string {
 	return text
 }
 
+// Empty reports whether nothing is to be done; of Remove it is not asked.
 func (p *Plan) Empty() bool {
 	return !p.Rebuild && !p.NewTable && !p.Structural() && len(p.DelElems)+len(p.AddElems) == 0
 }
 
-// structural says whether more changes than elements of sets that are there.
+// Structural reports whether more changes than elements of sets that are there.
 func (p *Plan) Structural() bool {
 	return p.Rebuild || p.NewTable || len(p.AddCounters)+len(p.AddChains)+len(p.FillChains)+len(p.AddSets)+
 		len(p.DelChains)+len(p.DelSets)+len(p.DelCounters) > 0
 }
 
-// shows reports whether packets see something of a plan.
+// Shows reports whether packets see something of a plan.
 func (p *Plan) Shows() bool {
 	return p.Rebuild || p.NewTable || len(p.DelElems)+len(p.AddElems)+len(p.FillChains) > 0 ||
 		slices.ContainsFunc(p.AddChains, func(c *Chain) bool { return c.Hook != nil })
 }
 
-// plan returns what has been touched since the last settle and is not as it was.
+// Plan returns what has been touched since the last settle and is not as it was.
 func (r *Ruleset) Plan() *Plan {
 	p := &Plan{}
 	for _, name := range sortedKeys(r.touchedCounters) {

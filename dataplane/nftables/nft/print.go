@@ -7,7 +7,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
-// String is the ruleset in nft's language, as nft -f reads it: the same text for
+// String is the Ruleset in nft's language, as nft -f reads it: the same text for
 // the same contents.
 func (r *Ruleset) String() string {
 	var b strings.Builder

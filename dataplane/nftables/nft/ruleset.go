@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// ruleset is what the table holds, by name. Whoever changes it through its
-// methods leaves a trace in touched, from which a plan is made.
+// Ruleset is what a table holds, by name. The maps are for reading: only what is changed
+// by the methods is known as touched, from which a Plan is made. Not safe for concurrent use.
 type Ruleset struct {
 	table    Table
 	Chains   map[string]*Chain
 	Sets     map[string]*Set
 	Counters map[string]*Counter
 
-	// touched is what has changed since the last plan, with what was there
+	// What is touched has changed since the last plan, with what was there
 	// before: nil where there was nothing.
 	touchedChains   map[string]*Chain
 	touchedSets     map[string]*Set
@@ -22,7 +22,7 @@ type Ruleset struct {
 	touchedCounters map[string]*Counter
 }
 
-// chain is a chain and its rules. Immutable once in a ruleset.
+// Chain is a chain and its rules. Immutable once in a Ruleset.
 type Chain struct {
 	Name    string
 	Comment string
@@ -30,21 +30,23 @@ type Chain struct {
 	Rules   []Rule
 }
 
-// hook is where a base chain is attached.
+// Hook is where a base chain is attached: the name of the kernel's hook as nft writes it, and
+// the priority, of which the lowest comes first. Its policy is accept.
 type Hook struct {
 	Name     string
 	Priority int
 }
 
-// rule is one rule: what nft reads, and its comment.
+// Rule is one rule: its text as nft lists it, without a comment, and the comment, of which
+// 119 bytes are kept.
 type Rule struct {
 	Text    string
 	Comment string
 }
 
-// set is a set, or a map of verdicts or of classes. elems leads from keys
-// (keys.go) to verdicts as nft writes them or to the kernel's bytes of classes;
-// to nothing in sets.
+// Set is a set, or a map of verdicts or of classes. Elems leads from keys
+// (keys.go) to verdicts as nft writes them ("goto x") or to the kernel's bytes of
+// classes (ClassKey); to "" in sets.
 type Set struct {
 	Name     string
 	Comment  string
@@ -52,26 +54,27 @@ type Set struct {
 	Interval bool
 	Verdicts bool
 	Classes  bool
-	// timeout is not 0 where elements go by themselves so long after they were last
-	// put; packets may put some, and size is how many there may be. Such elements are
-	// no part of a ruleset.
+	// Timeout is not 0 where elements go by themselves so long after they were last
+	// put; packets may put some, and Size is how many there may be. Such elements are
+	// no part of a Ruleset: Conn.PutTimed.
 	Timeout time.Duration
 	Size    uint32
 	Elems   map[string]string
 }
 
-// counter is a named counter.
+// Counter is a named counter.
 type Counter struct {
 	Name, Comment string
 }
 
+// NewRuleset returns a Ruleset that holds nothing.
 func NewRuleset(t Table) *Ruleset {
 	r := &Ruleset{table: t, Chains: map[string]*Chain{}, Sets: map[string]*Set{}, Counters: map[string]*Counter{}}
 	r.Settle()
 	return r
 }
 
-// settle forgets what was touched.
+// Settle forgets what was touched: the kernel holds it now.
 func (r *Ruleset) Settle() {
 	r.touchedChains, r.touchedSets = map[string]*Chain{}, map[string]*Set{}
 	r.touchedElems, r.touchedCounters = map[string]map[string]*string{}, map[string]*Counter{}
@@ -83,7 +86,7 @@ func touch[T any](touched map[string]*T, name string, before *T) {
 	}
 }
 
-// putChain adds or replaces a chain.
+// PutChain adds or replaces a chain.
 func (r *Ruleset) PutChain(c *Chain) {
 	old := r.Chains[c.Name]
 	if old != nil && old.equal(c) {
@@ -93,6 +96,7 @@ func (r *Ruleset) PutChain(c *Chain) {
 	r.Chains[c.Name] = c
 }
 
+// DropChain removes a chain. One that is not there is no error.
 func (r *Ruleset) DropChain(name string) {
 	if old := r.Chains[name]; old != nil {
 		touch(r.touchedChains, name, old)
@@ -100,7 +104,7 @@ func (r *Ruleset) DropChain(name string) {
 	}
 }
 
-// addSet adds a set with its elements. It must not be there.
+// AddSet adds a set with its elements; nil: none. A set of its name must not be there.
 func (r *Ruleset) AddSet(s *Set) {
 	touch(r.touchedSets, s.Name, nil)
 	if s.Elems == nil {
@@ -109,6 +113,7 @@ func (r *Ruleset) AddSet(s *Set) {
 	r.Sets[s.Name] = s
 }
 
+// DropSet removes a set. One that is not there is no error.
 func (r *Ruleset) DropSet(name string) {
 	old := r.Sets[name]
 	if old == nil {
@@ -126,7 +131,7 @@ func (r *Ruleset) DropSet(name string) {
 	delete(r.Sets, name)
 }
 
-// putElem gives a set an element, or a map another verdict for a key.
+// PutElem gives a set an element, or a map another verdict for a key. The set must be there.
 func (r *Ruleset) PutElem(name, key, verdict string) {
 	s := r.Sets[name]
 	old, was := s.Elems[key]
@@ -137,6 +142,7 @@ func (r *Ruleset) PutElem(name, key, verdict string) {
 	s.Elems[key] = verdict
 }
 
+// DropElem removes an element. One that is not there is no error; the set must be there.
 func (r *Ruleset) DropElem(name, key string) {
 	s := r.Sets[name]
 	if old, was := s.Elems[key]; was {
@@ -145,7 +151,7 @@ func (r *Ruleset) DropElem(name, key string) {
 	}
 }
 
-// setElems makes a set hold these elements and no others.
+// SetElems makes a set hold these elements and no others. The set must be there.
 func (r *Ruleset) SetElems(name string, elems map[string]string) {
 	for k := range r.Sets[name].Elems {
 		if _, stays := elems[k]; !stays {
@@ -172,11 +178,13 @@ func (r *Ruleset) touchElem(name, key, old string, was bool) {
 	}
 }
 
+// AddCounter adds a counter.
 func (r *Ruleset) AddCounter(c *Counter) {
 	touch(r.touchedCounters, c.Name, r.Counters[c.Name])
 	r.Counters[c.Name] = c
 }
 
+// DropCounter removes a counter. One that is not there is no error.
 func (r *Ruleset) DropCounter(name string) {
 	if old := r.Counters[name]; old != nil {
 		touch(r.touchedCounters, name, old)
@@ -189,7 +197,7 @@ func (c *Chain) equal(o *Chain) bool {
 		slices.Equal(c.Rules, o.Rules)
 }
 
-// sameKind says whether two sets of one name differ at most in their elements.
+// sameKind reports whether two sets of one name differ at most in their elements.
 func (s *Set) sameKind(o *Set) bool {
 	return s.Types == o.Types && s.Interval == o.Interval && s.Verdicts == o.Verdicts && s.Classes == o.Classes && s.timed() == o.timed()
 }
@@ -199,7 +207,7 @@ func (s *Set) timed() bool { return s.Timeout > 0 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }
 
-// inherit makes what has changed since another ruleset count as touched, as if
+// Inherit makes what has changed since another ruleset count as touched, as if
 // this one had been made of it.
 func (r *Ruleset) Inherit(old *Ruleset) {
 	r.Settle()

@@ -4,7 +4,7 @@ import (
 	"slices"
 )
 
-// snapshot is what the kernel holds, as far as it matters for what it should hold.
+// Snapshot is what the kernel was found to hold, as far as it matters for what it should hold.
 type Snapshot struct {
 	table   Table
 	present bool
@@ -17,7 +17,8 @@ type Snapshot struct {
 	broken bool
 }
 
-// plan returns what makes the kernel hold a ruleset.
+// Plan returns what makes the kernel hold a Ruleset. Where a chain or a set is of another
+// kind than it should be, that is Rebuild.
 func (s *Snapshot) Plan(want *Ruleset) *Plan {
 	if s.broken {
 		return Rebuild(want)
@@ -90,7 +91,7 @@ func (c *Chain) comments() []string {
 	return out
 }
 
-// rebuild is the plan that throws the table away and makes it anew, at once.
+// Rebuild is the Plan that throws the table away and makes it anew, at once.
 func Rebuild(want *Ruleset) *Plan {
 	p := &Plan{Rebuild: true}
 	for _, name := range sortedKeys(want.Counters) {

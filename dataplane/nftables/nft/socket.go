@@ -51,6 +51,7 @@ func openSocket() (*socket, error) {
 	return s, nil
 }
 
+// Close closes the socket. What stands in the kernel stays.
 func (s *socket) Close() error { return unix.Close(s.fd) }
 
 // errTooLarge is a transaction that the socket has no room for.
@@ -146,7 +147,7 @@ func (s *socket) receive() (int, error) {
 	}
 }
 
-// errInterrupted is a list that changed while it was read.
+// ErrInterrupted is the error of a list that changed while it was read.
 var ErrInterrupted = errors.New("the list changed while it was read")
 
 // list asks for a list and hands each answer's attributes to f. The kernel
