@@ -26,7 +26,7 @@ egress 1 Allow ip 4 TCP to[notNets 10.0.0.0/8; domains *.a.example,a.*.example; 
 			want: head("egress") + "egress 0 Allow to[domains api.example.com,xn--strae-oqa.example]",
 			problems: []string{
 				`warning: spec.egress[0].destination.domains[0]: "API.Example.com" is read as "api.example.com"`,
-				`warning: spec.egress[0].destination.domains[1]: duplicate: duplicate value "api.example.com"`,
+				`warning: spec.egress[0].destination.domains[1]: duplicate value "api.example.com"`,
 				`warning: spec.egress[0].destination.domains[2]: "straße.example" is read as "xn--strae-oqa.example"`,
 			},
 		},
@@ -44,8 +44,8 @@ egress 1 Allow ip 4 TCP to[notNets 10.0.0.0/8; domains *.a.example,a.*.example; 
 			in:   egress(`{action: Allow, destination: {domains: [a.example, 'b*.example']}}`, `{action: Log, destination: {domains: ['*']}}`),
 			want: head("egress") + "egress 0 Allow never\negress 1 Log never",
 			problems: []string{
-				`spec.egress[0].destination.domains[1]: "b*.example" is no DNS name: * stands for whole labels only`,
-				`spec.egress[1].destination.domains[0]: "*" is no DNS name: the last label cannot be *`,
+				`spec.egress[0].destination.domains[1]: invalid DNS name "b*.example": * stands for whole labels only`,
+				`spec.egress[1].destination.domains[0]: invalid DNS name "*": the last label cannot be *`,
 			},
 		},
 		{

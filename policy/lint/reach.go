@@ -228,11 +228,12 @@ func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
 				delete(by, k)
 			}
 		}
-		l.report(p, CodeShadowedPolicy, "", "none of its rules decides anything: all are hidden by ", by, same, structural)
+		l.hidden(Finding{Severity: Warning, Code: CodeShadowedPolicy, Object: p.Ref, Message: "none of its rules decides anything: all are hidden by "}, by, same, structural)
 		return
 	}
 	for _, h := range found {
-		l.report(p, CodeShadowedRule, ruleField(h.key.dir, h.key.index), "hidden by ", h.by, h.sameEffect(), l.structural(p, h.key))
+		f := Finding{Severity: Warning, Code: CodeShadowedRule, Object: p.Ref, Field: ruleField(h.key.dir, h.key.index), Message: "hidden by "}
+		l.hidden(f, h.by, h.sameEffect(), l.structural(p, h.key))
 	}
 }
 
@@ -246,7 +247,10 @@ func (f *fate) sameEffect() bool {
 	return true
 }
 
-func (l *linter) report(p *model.Policy, code, field, message string, by map[ruleKey]place, same, structural bool) {
+// hidden reports f, whose message ends with "hidden by", for the rules that hide what f is
+// about. same reports whether these have the same effect, structural whether the result
+// does not depend on the endpoints that exist.
+func (l *linter) hidden(f Finding, by map[ruleKey]place, same, structural bool) {
 	keys := make([]ruleKey, 0, len(by))
 	for k := range by {
 		keys = append(keys, k)
@@ -255,7 +259,7 @@ func (l *linter) report(p *model.Policy, code, field, message string, by map[rul
 		x, y := by[a], by[b]
 		return cmp.Or(cmp.Compare(x.tier, y.tier), cmp.Compare(x.policy, y.policy), cmp.Compare(x.rule, y.rule), a.policy.Compare(b.policy))
 	})
-	f := Finding{Severity: Warning, Code: code, Object: p.Ref, Field: field, Message: message + some(keys)}
+	f.Message += some(keys)
 	switch {
 	case same:
 		f.Severity = Info

@@ -214,11 +214,12 @@ func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets 
 			Message: fmt.Sprintf("Service/%s/%s has no endpoints", peer.Service.Namespace, peer.Service.Name),
 		})
 	}
-	l.ports(p, dir, r, resolved, peer, field, far)
+	l.ports(p, r, peer, resolved, field, far == (dir == model.Ingress))
 }
 
-// ports reports port names that no endpoint on their side of the rule has.
-func (l *linter) ports(p *model.Policy, dir model.Direction, r *model.Rule, resolved *index.PeerSets, peer *model.Peer, field string, far bool) {
+// ports reports port names that no endpoint on their side of the rule has. own reports
+// whether it is the side of the policy's own endpoints.
+func (l *linter) ports(p *model.Policy, r *model.Rule, peer *model.Peer, resolved *index.PeerSets, field string, own bool) {
 	n := 0
 	for _, port := range peer.Ports {
 		if port.Name == "" {
@@ -227,7 +228,6 @@ func (l *linter) ports(p *model.Policy, dir model.Direction, r *model.Rule, reso
 		set := resolved.NamedPorts[n]
 		n++
 		found := false
-		own := far == (dir == model.Ingress) // the side of the policy's own endpoints
 		for _, m := range set.Members() {
 			if r.Match.Protocol != model.AnyProtocol && m.Protocol != r.Match.Protocol {
 				continue
