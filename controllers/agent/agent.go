@@ -46,7 +46,7 @@ type Options struct {
 	// Reporter receives how the agent is doing; nil: nothing does.
 	Reporter StatusReporter
 	// Logs are the packets that Log rules match, which the Backend names if it is a
-	// Namer; nil: nobody reads them.
+	// Namer; nil: nothing reads them.
 	Logs Logs
 	// Lines is where the lines of these packets go, in the format that the settings
 	// say; nil: to Log.

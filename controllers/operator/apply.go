@@ -23,7 +23,7 @@ const (
 	unchanged outcome = "unchanged" // it was as it should be, and nothing was written
 	created   outcome = "created"
 	updated   outcome = "updated"  // the operator wants something else than before
-	repaired  outcome = "repaired" // somebody else had changed it
+	repaired  outcome = "repaired" // another client had changed it
 )
 
 // applier brings single objects to what is desired. It writes only if there is
