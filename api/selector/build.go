@@ -15,7 +15,7 @@ func None() *Selector { return none }
 // Global returns global(), which matches what belongs to no namespace.
 func Global() *Selector { return one(opGlobal, false, GlobalKey) }
 
-// Has returns has(key): the label is there, with any value.
+// Has returns has(key): the label exists, with any value.
 func Has(key string) *Selector { return one(opHas, false, key) }
 
 // Equal returns key == 'value'.

@@ -2,9 +2,9 @@ package selector
 
 import "slices"
 
-// Conjuncts returns the selectors of which s is the conjunction, in canonical
-// order: s itself if it is none, and nothing for all(). Who prints a rewritten
-// selector for people can so say in words what was added to it.
+// Conjuncts returns the selectors of which s is the conjunction, in canonical order:
+// only s itself if it is not a conjunction, and none for all(). Code that prints a
+// rewritten selector uses them to describe in words what was added to it.
 func (s *Selector) Conjuncts() []*Selector {
 	if s.MatchesAll() {
 		return nil

@@ -121,7 +121,7 @@ func (x *lexer) reject(at int, msg string) token {
 	return token{kind: tokenError, from: at, to: at}
 }
 
-// unexpected says what is wrong with a character that starts no token.
+// unexpected describes the error of a character that starts no token.
 func unexpected(rest string) string {
 	switch c := rest[0]; c {
 	case '=':

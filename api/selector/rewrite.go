@@ -1,8 +1,8 @@
 package selector
 
-// rebuild returns s, negated if so asked, with every leaf replaced by
-// what replace appends for it; nil keeps the leaves as they are. The leaf that
-// replace gets has its final negation; it must append one canonical tree.
+// rebuild returns s, negated if requested, with every leaf replaced by what replace
+// appends for it; nil keeps the leaves as they are. The leaf that replace receives has
+// its final negation; it must append one canonical tree.
 func (s *Selector) rebuild(negate bool, replace func(b *builder, leaf node)) *Selector {
 	type frame struct {
 		end  int // index after the group's last node

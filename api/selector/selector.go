@@ -33,7 +33,7 @@ const GlobalKey = "tierwall.io/namespace"
 
 // Labels is what a selector is evaluated against.
 type Labels interface {
-	// Get returns the value of a label and whether it is there.
+	// Get returns the value of a label and whether it exists.
 	Get(key string) (value string, ok bool)
 }
 
@@ -120,7 +120,7 @@ type Error struct {
 	// Pos is the position in the text, counted in bytes from 1; one past the
 	// end where something is missing there.
 	Pos int
-	// Msg says what is wrong in one short line, without the position.
+	// Msg describes the error in one short line, without the position.
 	Msg string
 }
 

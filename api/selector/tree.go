@@ -31,7 +31,7 @@ func (o op) other() op { return opOr + opAnd - o }
 type node struct {
 	op      op
 	negated bool
-	// yes and no are where evaluation goes on, set by link; leaves only.
+	// yes and no are where evaluation continues, set by link; leaves only.
 	yes, no int32
 	// size is the number of nodes of the subtree, this one included.
 	size int32
@@ -84,8 +84,8 @@ func same(a, b string) bool {
 	return len(a) == len(b) && (len(a) == 0 || a[len(a)-1] == b[len(b)-1]) && a == b
 }
 
-// compareTerms orders leaves and groups by everything but negation: leaves
-// first, by key, then operator, then values. Global() comes before all labels.
+// compareTerms orders leaves and groups by everything except negation: leaves first, by
+// key, then operator, then values. Global() comes before all labels.
 func compareTerms(a, b *node) int {
 	if a.group() != b.group() {
 		if a.group() {

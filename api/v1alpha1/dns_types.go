@@ -2,12 +2,12 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// DNSHold says whether DNS answers wait until the kernel has their addresses.
+// DNSHold controls whether DNS answers wait until the kernel has their addresses.
 // +kubebuilder:validation:Enum=Always;Never
 type DNSHold string
 
 const (
-	// DNSHoldAlways has an answer wait, so that the first packet to a new address passes.
+	// DNSHoldAlways makes an answer wait, so that the first packet to a new address passes.
 	DNSHoldAlways DNSHold = "Always"
 	// DNSHoldNever only observes answers: a client may be faster than the kernel.
 	DNSHoldNever DNSHold = "Never"

@@ -26,16 +26,16 @@ import (
 // trust: the issuer of the certificate, and that of the one before.
 const keyOfCAs = "ca.crt"
 
-// keeper keeps the webhook's certificate.
+// keeper maintains the webhook's certificate.
 //
-// It is in a Secret. Every replica looks at it now and then, serves what it finds,
-// and sees to it that the API server trusts it; a replica that finds none, or one
-// that has lived for two thirds of its time, writes a new one. A certificate comes
-// with an issuer of its own, whose key nobody keeps. For as long as other replicas
-// may serve the certificate before, its issuer is trusted too.
+// The certificate is in a Secret. Every replica reads it periodically, serves what it
+// finds, and ensures that the API server trusts it; a replica that finds none, or one
+// that has reached two thirds of its lifetime, writes a new one. Each certificate has
+// an issuer of its own, whose key is not kept. As long as other replicas may serve the
+// previous certificate, its issuer is trusted too.
 //
-// No file is involved: a volume with the Secret would lag behind it by a minute or
-// two, and a pod would not start without it.
+// No file is involved: a volume with the Secret would lag behind it by a minute or two,
+// and a pod would not start without it.
 type keeper struct {
 	client client.Client
 	live   client.Reader
@@ -86,7 +86,7 @@ func (k *keeper) get(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 	return nil, errors.New("the webhook has no certificate yet")
 }
 
-// sync makes sure that there is a good certificate, and takes it into use.
+// sync ensures that there is a good certificate, and starts using it.
 func (k *keeper) sync(ctx context.Context) error {
 	var s corev1.Secret
 	if err := k.live.Get(ctx, k.secret, &s); err != nil && !apierrors.IsNotFound(err) {
@@ -106,7 +106,7 @@ func (k *keeper) sync(ctx context.Context) error {
 	return k.trust(ctx, s.Data[keyOfCAs])
 }
 
-// check reads the certificate of a Secret; the error says why there must be a new one.
+// check reads the certificate of a Secret; the error explains why a new one is needed.
 func (k *keeper) check(s *corev1.Secret) (*tls.Certificate, error) {
 	c, err := tls.X509KeyPair(s.Data[corev1.TLSCertKey], s.Data[corev1.TLSPrivateKeyKey])
 	if err != nil {
@@ -124,11 +124,11 @@ func (k *keeper) check(s *corev1.Secret) (*tls.Certificate, error) {
 	return &c, nil
 }
 
-// issue writes a new certificate into the Secret, and reads into s what is there
-// then: where two replicas write at the same time, it is the certificate of one.
+// issue writes a new certificate into the Secret, and reads the resulting Secret into
+// s: if two replicas write at the same time, it has the certificate of one of them.
 //
-// It is applied and not created, because the permission to apply can be for one
-// Secret by its name.
+// It is applied and not created, because the permission to apply can be limited to one
+// Secret by name.
 func (k *keeper) issue(ctx context.Context, s *corev1.Secret) error {
 	chain, key, err := certutil.GenerateSelfSignedCertKeyWithOptions(certutil.SelfSignedCertKeyOptions{Host: k.host, MaxAge: k.validity})
 	if err != nil {

@@ -22,9 +22,9 @@ import (
 	webhookmanifests "github.com/tierwall/tierwall/config/webhook"
 )
 
-// installer keeps the objects of config/webhook in place. `kubectl apply -k` has made
-// them already; a bundle of the Operator Lifecycle Manager cannot hold all of them,
-// and somebody may have removed one.
+// installer keeps the objects of config/webhook in place. `kubectl apply -k` has
+// already created them, but a bundle of the Operator Lifecycle Manager cannot contain
+// all of them, and one may have been deleted.
 type installer struct {
 	client  client.Client
 	clock   clock.Clock
@@ -139,7 +139,7 @@ func settle(o *unstructured.Unstructured, namespace string) error {
 	for _, w := range webhooks {
 		hook, ok := w.(map[string]any)
 		if !ok {
-			return errors.New("a webhook is no object")
+			return errors.New("a webhook is not an object")
 		}
 		if err := unstructured.SetNestedField(hook, namespace, "clientConfig", "service", "namespace"); err != nil {
 			return err

@@ -41,8 +41,8 @@ const (
 	// certificatePeriod is how often a replica looks at the certificate. It is how
 	// long a replica may go on with one that another has replaced.
 	certificatePeriod = time.Minute
-	// installPeriod is how long an object that somebody has removed may be missing,
-	// and a missing policy go unreported.
+	// installPeriod is how long a deleted object may stay missing, and a missing policy
+	// unreported.
 	installPeriod = 5 * time.Minute
 )
 
@@ -73,7 +73,7 @@ type Options struct {
 	Clock clock.Clock
 }
 
-// Add gives the webhook, its certificate and the look at the admission policies to a
+// Add adds the webhook, its certificate and the check of the admission policies to a
 // manager, whose scheme must know Tierwall's kinds.
 func Add(mgr ctrl.Manager, o Options) error {
 	if o.Clock == nil {

@@ -74,7 +74,7 @@ func (v *validator) decode(kind metav1.GroupVersionKind, raw []byte) (client.Obj
 	}
 	o, ok := created.(client.Object)
 	if !ok {
-		return nil, fmt.Errorf("kind %s is no kind of objects", gvk)
+		return nil, fmt.Errorf("kind %s is not an object kind", gvk)
 	}
 	if err := json.Unmarshal(raw, o); err != nil {
 		return nil, fmt.Errorf("reading the %s: %w", kind.Kind, err)
@@ -116,9 +116,9 @@ func (v *validator) judge(ctx context.Context, o, old client.Object) (errs, warn
 	return errs, warnings
 }
 
-// findings are what the linter says of a policy by itself: of no endpoints, and of
-// a tier that is there. What of the rest is wrong with it the linter repeats from
-// the conversion, which has been asked.
+// findings are the linter's findings about a policy by itself: with no endpoints, and
+// with a tier that exists. The linter's other findings repeat those of the conversion,
+// which has already run.
 func findings(p *model.Policy) []lint.Finding {
 	ix := index.New(index.Options{})
 	ix.Upsert(&model.Tier{Name: p.Tier})
@@ -127,8 +127,8 @@ func findings(p *model.Policy) []lint.Finding {
 	return lint.Run(ix, nil, []model.Ref{p.Ref}, nil)
 }
 
-// tier says what is wrong with the tier of a policy. A tier that cannot be read is
-// not spoken of.
+// tier reports problems with the tier of a policy. A tier that cannot be read is not
+// reported.
 func (v *validator) tier(ctx context.Context, p *model.Policy) *model.Problem {
 	if builtin.IsTier(p.Tier) {
 		return nil

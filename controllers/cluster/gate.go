@@ -10,9 +10,10 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// gate holds requests while the API server cannot be reached. One of them probes it, with
-// pauses; when that is answered, all others follow at once. Without a gate each kind would
-// have pauses of its own, and an agent would be in sync when the longest of them is over.
+// gate delays requests while the API server cannot be reached. One of them probes it,
+// with pauses; when that succeeds, all others follow at once. Without a gate, each kind
+// would have its own pauses, and an agent would be in sync only after the longest of
+// them.
 type gate struct {
 	// random is of 0 to 1, for there are many agents.
 	random func() float64

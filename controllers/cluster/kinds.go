@@ -17,14 +17,16 @@ type kind struct {
 	ref model.Kind
 	// named are the names of the objects that take part; nil: all do.
 	named map[string]bool
-	// fields is a field selector that leaves out what takes no part; "": none.
+	// fields is a field selector that excludes objects that are not used; "" means
+	// none.
 	fields string
 	// fresh returns an empty object to decode into, for kinds that are
 	// CustomResourceDefinitions; nil: the kind is built in.
 	fresh func() any
 	// foreign kinds are translated.
 	foreign bool
-	// ours are kinds without which nothing is in sync once their definition is there.
+	// ours are kinds that must be read before anything is in sync, once their
+	// definition exists.
 	ours bool
 	// aid: its objects only bring sooner what others will bring. What may not be read
 	// of it is reported, and waited for by nothing: a right that a new version of
@@ -33,12 +35,12 @@ type kind struct {
 	// lazy kinds are read once a policy needs them.
 	lazy bool
 	// many: a plain list of them comes from the API server's cache, which may lag
-	// behind. All others are asked for as they are, so that an agent that starts
-	// does not go back to policies that have been replaced.
+	// behind. All others are read from current data, so that an agent that starts does
+	// not go back to policies that have been replaced.
 	many bool
 }
 
-// custom reports whether the kind is there only with its CustomResourceDefinition.
+// custom reports whether the kind exists only with its CustomResourceDefinition.
 func (k *kind) custom() bool { return k.fresh != nil }
 
 // crd is the name of the kind's CustomResourceDefinition.
@@ -47,7 +49,7 @@ func (k *kind) crd() string { return k.gvr.Resource + "." + k.gvr.Group }
 // String is how the kind is called in reports.
 func (k *kind) String() string { return k.gvr.GroupResource().String() }
 
-// read is a kind that the core takes.
+// read is a kind that the core accepts.
 func read(k convert.Kind) *kind {
 	return &kind{gvr: k.GroupVersion().WithResource(k.Resource), kind: k.Kind, ref: k.Ref}
 }
@@ -60,7 +62,7 @@ func builtinKinds() []*kind {
 	return []*kind{pods, read(convert.Namespaces), read(convert.ServiceAccounts), read(convert.Nodes), slices, read(convert.NativePolicies)}
 }
 
-// customKinds are those that are there with their CustomResourceDefinitions.
+// customKinds are those that exist only with their CustomResourceDefinitions.
 func customKinds() []*kind {
 	var out []*kind
 	for _, taken := range []convert.Kind{
@@ -76,7 +78,8 @@ func customKinds() []*kind {
 		gvr: v1alpha1.GroupVersion.WithResource("podaddressreports"), kind: "PodAddressReport", ref: "PodAddressReport",
 		fresh: func() any { return &v1alpha1.PodAddressReport{} }, ours: true, aid: true,
 	})
-	// Calico's, in both spellings. Where an object is there in both, the first counts.
+	// Calico's, in both spellings. If an object exists in both, the first takes
+	// precedence.
 	for _, gv := range []schema.GroupVersion{{Group: "projectcalico.org", Version: "v3"}, {Group: "crd.projectcalico.org", Version: "v1"}} {
 		for _, k := range []struct{ resource, kind string }{
 			{"tiers", "Tier"},

@@ -37,7 +37,7 @@ type layers struct {
 	// the tier of a policy.
 	own map[model.Ref]string
 	// derived is what has been derived and delivered: no object of the cluster's own
-	// stands in its place.
+	// takes its place.
 	derived map[model.Ref]runtime.Object
 	// contested are the names of derived objects, delivered or not, without tiers.
 	contested map[model.Ref]struct{}
@@ -46,7 +46,7 @@ type layers struct {
 	// foreign are translated objects, by where they are from.
 	foreign map[foreignKey]translate.Result
 	nodes   map[string]*corev1.Node
-	// settings is Tierwall/default, if it is there.
+	// settings is Tierwall/default, if it exists.
 	settings *v1alpha1.Tierwall
 	// services: whether EndpointSlices are read, and what waits for them.
 	services services
@@ -75,7 +75,7 @@ func derivable(k *kind) bool {
 	return k.ours
 }
 
-// ownLayer takes the cluster's own objects of a kind.
+// ownLayer receives the cluster's own objects of a kind.
 type ownLayer struct {
 	*layers
 	kind *kind
@@ -150,7 +150,7 @@ func (o ownLayer) remove(namespace, name string) {
 	o.to.Update(nil, []model.Ref{r})
 }
 
-// foreignLayer takes foreign objects of a kind.
+// foreignLayer receives foreign objects of a kind.
 type foreignLayer struct {
 	*layers
 	kind *kind

@@ -40,8 +40,8 @@ func lean(o runtime.Object) (runtime.Object, bool) {
 	return manifests.Trim(o), true
 }
 
-// grace is how long a pod may take to end after its deletion, in seconds: what its spec
-// says, or the deletion where that grants more; nil: what the API defaults to.
+// grace is how long a pod may take to end after its deletion, in seconds: the value in
+// its spec, or that of the deletion if that is longer; nil means the API's default.
 func grace(o *corev1.Pod) *int64 {
 	s, d := o.Spec.TerminationGracePeriodSeconds, o.DeletionGracePeriodSeconds
 	if d != nil && (s == nil || *d > *s) {
@@ -50,9 +50,9 @@ func grace(o *corev1.Pod) *int64 {
 	return s
 }
 
-// stripCustom takes from a custom resource what no one reads, in place. Of the
-// status only what Auto means in this installation is read: all the rest, which
-// changes all the time, must be no news.
+// stripCustom removes the fields of a custom resource that nothing reads, in place. Of
+// the status, only the meaning of Auto in this installation is read: the rest, which
+// changes all the time, must not count as a change.
 func stripCustom(fields map[string]any, k *kind) {
 	status, _ := fields["status"].(map[string]any)
 	delete(fields, "status")

@@ -13,19 +13,19 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// status collects what is wrong, and says so when it changes.
+// status collects the current problems, and reports when they change.
 type status struct {
 	report func(errs ...error)
 
 	mu sync.Mutex
-	// wrong holds what is wrong by where: a kind, or an object.
+	// wrong holds the problems by location: a kind, or an object.
 	wrong map[string]trouble
 	said  string
 }
 
 // trouble is one thing that is wrong.
 type trouble struct {
-	// class is the same for errors that say the same in other words.
+	// class is equal for errors with the same meaning in other words.
 	class string
 	err   error
 }
@@ -56,8 +56,8 @@ func (s *status) set(where string, err error) {
 // unreachable is the class of all that keeps the API server from answering.
 const unreachable = "unreachable"
 
-// tell reports what is wrong unless that has been said. An API server that
-// cannot be reached is one thing that is wrong, not one a kind.
+// tell reports the problems unless they have been reported. An API server that cannot
+// be reached is one problem, not one for each kind.
 func (s *status) tell() {
 	var errs []error
 	away := 0
@@ -98,7 +98,7 @@ type explained struct {
 func (e *explained) Error() string { return e.text + ": " + e.cause.Error() }
 func (e *explained) Unwrap() error { return e.cause }
 
-// classify says what an error of a request means.
+// classify determines the meaning of a request's error.
 func classify(err error) trouble {
 	explain := func(class, text string) trouble { return trouble{class, &explained{text, err}} }
 	var netErr net.Error

@@ -227,7 +227,8 @@ func join(ns, name string) string {
 	return ns + "/" + name
 }
 
-// seed of the hashes of this process: objects whose hashes agree cannot be chosen.
+// seed of the hashes of this process, so that nobody can choose objects with equal
+// hashes.
 var seed = maphash.MakeSeed()
 
 // hasher hashes built-in objects; it keeps a buffer between them.

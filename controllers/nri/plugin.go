@@ -21,23 +21,23 @@ import (
 // DefaultSocket is where runtimes listen for plugins.
 const DefaultSocket = api.DefaultSocketPath
 
-// The plugin's name and index. An administrator names it in the runtime's list
-// of required plugins; the index is its place among others, of which it needs none.
+// Name and index of the plugin. An administrator names it in the runtime's list of
+// required plugins; the index is its position among others, and does not matter for it.
 const (
 	pluginName  = "tierwall"
 	pluginIndex = "50"
 )
 
 // grace is the time that the runtime grants by default. A plugin that takes longer is
-// disconnected; so this one answers after three quarters of it.
+// disconnected, so this one answers after three quarters of it.
 const grace = api.DefaultPluginRequestTimeout
 
 // maxWait bounds the wait where the runtime grants more.
 const maxWait = 10 * time.Second
 
-// Pods takes what the runtime reports.
+// Pods receives what the runtime reports.
 type Pods interface {
-	// Running takes the sandboxes that there are, in place of those before.
+	// Running receives the sandboxes that exist, in place of all previous ones.
 	Running([]startup.Sandbox)
 	// Started is called when one has started, and waits until its pod's policy is in force.
 	Started(context.Context, startup.Sandbox) error
@@ -120,7 +120,7 @@ func (h *handler) Configure(_ context.Context, _, runtime, version string) (api.
 	return 0, nil
 }
 
-// Synchronize takes the sandboxes that there are.
+// Synchronize receives the sandboxes that exist.
 func (h *handler) Synchronize(_ context.Context, pods []*api.PodSandbox, _ []*api.Container) ([]*api.ContainerUpdate, error) {
 	list := make([]startup.Sandbox, 0, len(pods))
 	for _, p := range pods {
@@ -132,8 +132,8 @@ func (h *handler) Synchronize(_ context.Context, pods []*api.PodSandbox, _ []*ap
 	return nil, nil
 }
 
-// RunPodSandbox holds the start of a pod until its policy is in force, for as long
-// as the runtime allows. Pods on the host's network have no addresses and do not wait.
+// RunPodSandbox delays the start of a pod until its policy is in force, for as long as
+// the runtime allows. Pods on the host network have no addresses and do not wait.
 func (h *handler) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error {
 	s := sandboxOf(pod)
 	if len(s.Addrs) == 0 {
@@ -166,7 +166,7 @@ func (h *handler) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error 
 	return nil
 }
 
-// StopPodSandbox takes the addresses of a sandbox away.
+// StopPodSandbox removes the addresses of a sandbox.
 func (h *handler) StopPodSandbox(_ context.Context, pod *api.PodSandbox) error {
 	h.opts.Pods.Stopped(sandboxOf(pod))
 	return nil
@@ -177,8 +177,8 @@ func (h *handler) RemovePodSandbox(ctx context.Context, pod *api.PodSandbox) err
 	return h.StopPodSandbox(ctx, pod)
 }
 
-// sandboxOf is what counts of a sandbox. Its labels and annotations do not: any client
-// of the runtime can choose them.
+// sandboxOf is the relevant part of a sandbox. Its labels and annotations are not:
+// anyone with access to the runtime chooses them.
 func sandboxOf(p *api.PodSandbox) startup.Sandbox {
 	s := startup.Sandbox{ID: p.GetId(), Namespace: p.GetNamespace(), Name: p.GetName(), UID: p.GetUid(), Running: p.GetPid() != 0}
 	for _, ip := range p.GetIps() {

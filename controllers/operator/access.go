@@ -16,9 +16,9 @@ func serviceAccount(s Settings) client.Object {
 	return sa
 }
 
-// AgentRules are what the agents may do in the API server: watch what they
-// enforce, and report on their node. The manager holds all of it too, for nobody
-// can grant what he has not.
+// AgentRules are the rights of the agents in the API server: to watch what they
+// enforce, and to report on their node. The manager has all of them too, because RBAC
+// does not let it grant rights that it lacks.
 func AgentRules() []rbacv1.PolicyRule {
 	watch := []string{"list", "watch"}
 	return []rbacv1.PolicyRule{

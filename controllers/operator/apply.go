@@ -33,12 +33,12 @@ type applier struct {
 	repairs *repairLimiter
 }
 
-// apply makes the live object what o says.
+// apply makes the live object match o.
 //
-// Server-side apply alone would leave in place what others have added, such as a
-// node selector that keeps the agents away. What is the operator's alone (see
-// exclusive) is therefore taken from other field managers first, so that applying
-// removes it.
+// Server-side apply alone would leave in place what other field managers have added,
+// such as a node selector that keeps the agents away. Fields that belong to the
+// operator alone (see exclusive) are therefore first taken from other field managers,
+// so that applying removes them.
 func (a applier) apply(ctx context.Context, o client.Object) (outcome, error) {
 	want, err := toApply(o)
 	if err != nil {
@@ -103,7 +103,7 @@ func (a applier) change(ctx context.Context, o client.Object, want, live *unstru
 func (a applier) live(ctx context.Context, o client.Object) (*unstructured.Unstructured, error) {
 	live, ok := reflect.New(reflect.TypeOf(o).Elem()).Interface().(client.Object)
 	if !ok {
-		return nil, fmt.Errorf("%T is no object", o)
+		return nil, fmt.Errorf("%T is not a Kubernetes object", o)
 	}
 	if err := a.client.Get(ctx, client.ObjectKeyFromObject(o), live); err != nil {
 		return nil, err
@@ -127,7 +127,7 @@ func (a applier) write(ctx context.Context, want *unstructured.Unstructured) (st
 	return got.GetResourceVersion(), nil
 }
 
-// own writes which client owns which field, if the object is still what was looked at.
+// own writes the owner of each field, if the object has not changed since it was read.
 func (a applier) own(ctx context.Context, live *unstructured.Unstructured, fields any) error {
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "replace", "path": "/metadata/managedFields", "value": fields},
@@ -156,8 +156,8 @@ func (a applier) remove(ctx context.Context, o client.Object, options ...client.
 	return nil
 }
 
-// immutable are the fields that the API server never lets change: an object
-// that is wrong there has to be made anew.
+// immutable are the fields that the API server never allows to change: an object with a
+// wrong value there has to be recreated.
 var immutable = map[string][]string{
 	"DaemonSet":          {"spec", "selector"},
 	"ClusterRoleBinding": {"roleRef"},
@@ -193,8 +193,8 @@ func annotate(u *unstructured.Unstructured, key, value string) {
 	u.SetAnnotations(a)
 }
 
-// contains reports whether live holds all that want does. Lists must be of one
-// length: what the API server fills in, it fills into objects.
+// contains reports whether live contains everything in want. Lists must have equal
+// lengths: defaults that the API server fills in go into objects.
 func contains(live, want any) bool {
 	switch w := want.(type) {
 	case map[string]any:

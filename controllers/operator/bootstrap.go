@@ -15,10 +15,10 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// MarkName is the ConfigMap, in the manager's namespace, that says that a person
-// has deleted the Tierwall object. While it is there the manager creates no
-// default one. It goes when there is a Tierwall object again, and with the
-// manager's Deployment.
+// MarkName is the ConfigMap, in the manager's namespace, that records that a user has
+// deleted the Tierwall object. While it exists, the manager creates no default object.
+// It is deleted when there is a Tierwall object again, and with the manager's
+// Deployment.
 const MarkName = "tierwall-removed"
 
 // The keys of the mark.
@@ -28,8 +28,8 @@ const (
 	markNodes = "notCleaned" // nodes, comma-separated, whose kernel may still hold the table; absent: none
 )
 
-// bootstrap creates the default Tierwall object where there is none and nobody
-// has deleted it.
+// bootstrap creates the default Tierwall object if there is none and no user has
+// deleted it.
 func (r *reconciler) bootstrap(ctx context.Context) error {
 	if r.noDefault {
 		return nil
@@ -63,8 +63,8 @@ func (r *reconciler) mark(ctx context.Context) (*corev1.ConfigMap, error) {
 	return m, nil
 }
 
-// setMark writes the mark. It belongs to the manager's Deployment, so that a
-// Tierwall that is installed anew starts afresh.
+// setMark writes the mark. The manager's Deployment owns it, so that a reinstalled
+// Tierwall starts afresh.
 func (r *reconciler) setMark(ctx context.Context, tw *v1alpha1.Tierwall, dirty []string) error {
 	m := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{

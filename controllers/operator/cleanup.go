@@ -99,10 +99,9 @@ func (r *reconciler) clean(ctx context.Context, tw *v1alpha1.Tierwall, s Setting
 	return res, true, r.setMark(ctx, tw, dirty)
 }
 
-// cleaned tells the nodes whose agent has removed its table from those where
-// it has not, both sorted. Until the DaemonSet's controller has seen the change,
-// no node is clean. Nodes that nothing is known of but their number come last,
-// as one entry.
+// cleaned separates the nodes whose agent has removed its table from those where it has
+// not, both sorted. Until the DaemonSet's controller has seen the change, no node is
+// clean. Nodes of which only the number is known come last, as one entry.
 func cleaned(ds *appsv1.DaemonSet, pods []corev1.Pod) (clean, dirty []string) {
 	if ds == nil || !observed(ds) || ds.Spec.Template.Labels[modeLabel] != modeCleanup {
 		return nil, []string{"all nodes"}
@@ -128,7 +127,7 @@ func cleaned(ds *appsv1.DaemonSet, pods []corev1.Pod) (clean, dirty []string) {
 	return clean, dirty
 }
 
-// cleanupConditions say how far the removal is.
+// cleanupConditions describe the progress of the removal.
 func cleanupConditions(tw *v1alpha1.Tierwall, clean, dirty []string, applyErr error, deadline, now time.Time) []metav1.Condition {
 	s := situation{generation: tw.Generation, now: now}
 	waiting := clip(fmt.Sprintf("%d nodes are clean; waiting until %s for: %s",

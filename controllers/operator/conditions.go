@@ -144,8 +144,8 @@ func upToTen(all []string) string {
 	return fmt.Sprintf("%s and %d more", strings.Join(all[:10], ", "), len(all)-10)
 }
 
-// failures lists the agents that will not get well by waiting, as "node (why)",
-// sorted, and says after how long one may have to be added.
+// failures lists the agents that will not recover by themselves, as "node (why)",
+// sorted, and returns after how long one may have to be added.
 func failures(pods []corev1.Pod, now time.Time) (failing []string, again time.Duration) {
 	for i := range pods {
 		p := &pods[i]
@@ -169,7 +169,7 @@ func failures(pods []corev1.Pod, now time.Time) (failing []string, again time.Du
 	return failing, again
 }
 
-// stuck says why a pod will not start, if the kubelet says so.
+// stuck returns why a pod will not start, if the kubelet reports it.
 func stuck(p *corev1.Pod) string {
 	for _, c := range p.Status.ContainerStatuses {
 		w := c.State.Waiting
@@ -206,8 +206,8 @@ func notReadySince(p *corev1.Pod) time.Time {
 	return p.CreationTimestamp.Time
 }
 
-// nodeOf is the node that a DaemonSet's pod is for. Before the scheduler has
-// bound the pod, the DaemonSet's own affinity tells.
+// nodeOf is the node that a DaemonSet's pod is for. Before the scheduler has bound the
+// pod, the DaemonSet's own affinity names it.
 func nodeOf(p *corev1.Pod) string {
 	if p.Spec.NodeName != "" {
 		return p.Spec.NodeName

@@ -22,8 +22,8 @@ import (
 // only for these.
 const priorityClass = "system-node-critical"
 
-// loopback is where the kubelet asks for the agent's health. It shares the
-// node's network with the agent, so no policy and no address family is between them.
+// loopback is where the kubelet probes the agent. The agent shares the node's network,
+// so neither policies nor address families get in the way.
 const loopback = "127.0.0.1"
 
 // daemonSet is the agents.
@@ -101,9 +101,9 @@ func stateMounts() []corev1.VolumeMount {
 // lockFile is what all users of the older iptables on a node lock while they change it.
 const lockFile = "/run/xtables.lock"
 
-// mayUseIPTables reports whether agents are given what the commands of iptables take.
-// Under Auto each agent looks whether its node has nftables; only an image of
-// somebody's own can have commands for those that have not.
+// mayUseIPTables reports whether agents get what the commands of iptables need. With
+// Auto, each agent checks whether its node has nftables; only a custom image can have
+// the commands for nodes without it.
 func mayUseIPTables(tw *v1alpha1.Tierwall) bool {
 	switch tw.Spec.Dataplane {
 	case v1alpha1.DataplaneIPTables:
@@ -134,7 +134,7 @@ func lockMounts(tw *v1alpha1.Tierwall) []corev1.VolumeMount {
 // (NRI). The folder and not the socket: a runtime that starts makes a new one.
 const runtimeFolder = "/var/run/nri"
 
-// asksRuntime reports whether agents have pods wait for their policy.
+// asksRuntime reports whether agents make pods wait for their policy.
 func asksRuntime(tw *v1alpha1.Tierwall, s Settings) bool {
 	return tw.Spec.PodStartup != v1alpha1.PodStartupOff && !s.Cleanup
 }
@@ -185,8 +185,9 @@ func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
 			ValueFrom: &corev1.EnvVarSource{FieldRef: &corev1.ObjectFieldSelector{APIVersion: "v1", FieldPath: "spec.nodeName"}},
 		}},
 		Resources: resources(tw),
-		// Ready: the kernel holds what the cluster says. At the start that takes a
-		// first sync with the API server; asked often, so that a rollout goes on.
+		// Ready: the kernel holds what the cluster says. At the start, that takes a
+		// first sync with the API server. The probe runs often, so that a rollout
+		// proceeds.
 		ReadinessProbe: probe("/readyz", port, 5, 3),
 		// Alive: no transaction hangs. Being out of date is no reason for a restart.
 		LivenessProbe:            probe("/healthz", port, 20, 6),
@@ -196,9 +197,9 @@ func agentContainer(tw *v1alpha1.Tierwall, s Settings) corev1.Container {
 	}
 }
 
-// resources are those of the Tierwall object or, where it says nothing at all,
-// requests that suit a small cluster; without limits, since an agent that is
-// throttled or killed enforces late.
+// resources are those of the Tierwall object or, if it sets none at all, requests that
+// suit a small cluster; without limits, because an agent that is throttled or killed
+// enforces late.
 func resources(tw *v1alpha1.Tierwall) corev1.ResourceRequirements {
 	r := tw.Spec.Agent.Resources
 	if len(r.Requests) > 0 || len(r.Limits) > 0 || len(r.Claims) > 0 {
@@ -210,10 +211,9 @@ func resources(tw *v1alpha1.Tierwall) corev1.ResourceRequirements {
 	}}
 }
 
-// agentSecurity leaves an agent what programming nftables and walking conntrack
-// takes: root in name, with the one capability of the network's administrator.
-// A user other than root could not be given it. The commands of iptables open raw
-// sockets to talk to the kernel.
+// agentSecurity gives an agent what it needs to program nftables and walk conntrack:
+// root, with the single capability NET_ADMIN. A user other than root could not be given
+// it. The commands of iptables open raw sockets to talk to the kernel.
 func agentSecurity(tw *v1alpha1.Tierwall) *corev1.SecurityContext {
 	capabilities := []corev1.Capability{"NET_ADMIN"}
 	if mayUseIPTables(tw) {
@@ -241,9 +241,9 @@ func probe(path string, port, period, failures int32) *corev1.Probe {
 	}
 }
 
-// metricsArgs are an agent's arguments that say where it serves metrics and probes,
-// and to whom. The kubelet's probes come by loopback, where they are always open.
-// Defaults are left out: a custom image may be older than that flag.
+// metricsArgs are an agent's arguments for where it serves metrics and probes, and to
+// whom. The kubelet's probes use loopback, where they are always open. Defaults are
+// omitted, because a custom image may be older than the flag.
 func metricsArgs(tw *v1alpha1.Tierwall) []string {
 	port := metricsPort(tw)
 	switch {

@@ -13,7 +13,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// Settings are what Desired takes beside the Tierwall object.
+// Settings are the inputs of Desired other than the Tierwall object.
 type Settings struct {
 	// Namespace of the agents; empty means DefaultNamespace.
 	Namespace string

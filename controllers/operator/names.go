@@ -18,7 +18,7 @@ const (
 	AgentContainer = "agent"
 	// FieldOwner owns the fields that the operator applies.
 	FieldOwner = "tierwall-operator"
-	// Finalizer holds a Tierwall object until the agents are gone.
+	// Finalizer keeps a Tierwall object until the agents are gone.
 	Finalizer = v1alpha1.GroupName + "/agents"
 	// DefaultMetricsPort is where agents serve metrics if the Tierwall object does not say.
 	DefaultMetricsPort = 9477
@@ -27,10 +27,11 @@ const (
 	labelComponent = "app.kubernetes.io/component"
 	labelPartOf    = "app.kubernetes.io/part-of"
 	labelManagedBy = "app.kubernetes.io/managed-by"
-	// modeLabel is on the agents' pods and says what they do.
+	// modeLabel on the agents' pods names their task.
 	modeLabel = v1alpha1.GroupName + "/mode"
-	// startsAloneAnnotation is on the agents' pods: a container runtime that is configured
-	// to start nothing without an agent can be configured to know it, so that it starts the agent.
+	// startsAloneAnnotation is on the agents' pods: a container runtime that is
+	// configured to start nothing without an agent can be configured to exempt pods
+	// with it.
 	startsAloneAnnotation = v1alpha1.GroupName + "/start-without-agent"
 	// appliedAnnotation holds a hash of what was applied.
 	appliedAnnotation = v1alpha1.GroupName + "/applied"

@@ -16,11 +16,11 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// conditionNamespacedSets is True if rules of global policies count NetworkSets only where they
-// say of which namespaces.
+// conditionNamespacedSets is True if rules of global policies count NetworkSets only if
+// they name the sets' namespaces.
 const conditionNamespacedSets = "NamespacedSetsSelected"
 
-// The reasons of this condition, beside SetInSpec.
+// The reasons of this condition, in addition to SetInSpec.
 const (
 	reasonSelected               = "Selected"
 	reasonEverywhereSinceUpgrade = "EverywhereSinceUpgrade"

@@ -75,7 +75,7 @@ func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reco
 	return reconcile.Result{RequeueAfter: sooner(sooner(again, later), soon)}, errors.Join(applyErr, setsErr, err)
 }
 
-// hold puts the finalizer on the object, before anything is installed that it stands for.
+// hold adds the finalizer to the object, before anything is installed for it.
 func (r *reconciler) hold(ctx context.Context, tw *v1alpha1.Tierwall) error {
 	if controllerutil.ContainsFinalizer(tw, Finalizer) {
 		return nil
@@ -92,14 +92,14 @@ func (r *reconciler) hold(ctx context.Context, tw *v1alpha1.Tierwall) error {
 	return nil
 }
 
-// settings are what Desired takes beside the Tierwall object.
+// settings are the inputs of Desired other than the Tierwall object.
 func (r *reconciler) settings(ctx context.Context) Settings {
 	return Settings{Namespace: r.namespace, Image: r.agentImage(ctx)}
 }
 
-// agentImage is the image of the agents where the Tierwall object names none:
-// what the manager was told, or the image that the manager itself runs, so that
-// whoever changes the one has changed the other.
+// agentImage is the image of the agents if the Tierwall object names none: the one that
+// the manager was configured with, or the manager's own image, so that changing the
+// latter changes both.
 func (r *reconciler) agentImage(ctx context.Context) string {
 	if r.image != "" || r.pod == "" {
 		return r.image
@@ -144,7 +144,7 @@ func (r *reconciler) install(ctx context.Context, tw *v1alpha1.Tierwall) error {
 	return errors.Join(errs...)
 }
 
-// tell logs what was written, and lets people know what was put right.
+// tell logs what was written, and records events for what was restored.
 func (r *reconciler) tell(ctx context.Context, tw *v1alpha1.Tierwall, o client.Object, done outcome) {
 	if done == unchanged {
 		return
@@ -152,7 +152,7 @@ func (r *reconciler) tell(ctx context.Context, tw *v1alpha1.Tierwall, o client.O
 	log.FromContext(ctx).Info(string(done), "object", kindOf(o))
 	if done == repaired {
 		r.repairs.add(o.GetObjectKind().GroupVersionKind().Kind)
-		r.events.Eventf(tw, nil, corev1.EventTypeNormal, "Repaired", "Repair", "%s was changed by somebody else and is as it was", kindOf(o))
+		r.events.Eventf(tw, nil, corev1.EventTypeNormal, "Repaired", "Repair", "%s was changed by another program and has been restored", kindOf(o))
 	}
 }
 

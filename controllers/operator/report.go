@@ -14,13 +14,13 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// calm is how long a status stands, in a cluster of so many nodes, before mere
-// numbers in its messages are written anew. Every agent watches the Tierwall
-// object: each write is sent to all of them.
+// calm is how long a status stays, in a cluster of so many nodes, before mere numbers
+// in its messages are rewritten. Every agent watches the Tierwall object: each write is
+// sent to all of them.
 func calm(nodes int) time.Duration { return time.Duration(nodes/100) * time.Second }
 
-// report writes the conditions to the object's status, if they say something new.
-// News in messages alone may have to wait: for how long, it returns.
+// report writes the conditions to the object's status if they have changed. Changes in
+// messages alone may have to wait; it returns for how long.
 func (r *reconciler) report(ctx context.Context, tw *v1alpha1.Tierwall, conditions []metav1.Condition, nodes int) (later time.Duration, err error) {
 	before := tw.Status.Conditions
 	after := tw.Status.DeepCopy().Conditions
@@ -67,7 +67,7 @@ func fieldsOf(c *metav1.Condition) map[string]any {
 	}
 }
 
-// sooner is the shorter of two times, of which 0 is never.
+// sooner is the shorter of two durations, where 0 means never.
 func sooner(a, b time.Duration) time.Duration {
 	if a == 0 || b != 0 && b < a {
 		return b

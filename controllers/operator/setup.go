@@ -29,8 +29,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// Options are what Add takes. The zero value works in a pod of the manager whose
-// image is known.
+// Options of Add. The zero value works in a pod of the manager whose image is known.
 type Options struct {
 	// Namespace of the manager and the agents; empty means DefaultNamespace.
 	Namespace string
@@ -67,7 +66,7 @@ func Cache(namespace string) map[client.Object]cache.ByObject {
 	}
 }
 
-// leanPod drops from an agent's pod what nothing here reads.
+// leanPod drops the fields of an agent's pod that nothing here reads.
 func leanPod(o any) (any, error) {
 	p, ok := o.(*corev1.Pod)
 	if !ok {
@@ -80,8 +79,8 @@ func leanPod(o any) (any, error) {
 	return lean, nil
 }
 
-// Add gives the operator to a manager, whose cache should be that of Cache and
-// whose scheme must know Tierwall's kinds.
+// Add adds the operator to a manager, whose cache should be that of Cache and whose
+// scheme must know Tierwall's kinds.
 func Add(mgr ctrl.Manager, o Options) error {
 	r := &reconciler{
 		client: mgr.GetClient(), reader: mgr.GetAPIReader(), events: mgr.GetEventRecorder(FieldOwner), clock: o.Clock, repairs: repairs,
@@ -140,7 +139,7 @@ func (r *reconciler) watch(b *ctrl.Builder, namespace string) error {
 var repairs = func() repairCounter {
 	c := prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "tierwall_operator_repairs_total",
-		Help: "Objects of the operator's that somebody else had changed and that were put right, by kind.",
+		Help: "Objects of the operator that another program had changed and that were restored, by kind.",
 	}, []string{"kind"})
 	metrics.Registry.MustRegister(c)
 	return repairCounter{c}

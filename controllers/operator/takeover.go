@@ -8,9 +8,9 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
-// exclusive are the fields, by kind, that only the operator may set; of
-// what is not named here, others may add what they like: labels, annotations,
-// pull secrets of the ServiceAccount.
+// exclusive are the fields, by kind, that only the operator may set; fields that are
+// not listed here are open to others: labels, annotations, pull secrets of the
+// ServiceAccount.
 var exclusive = map[string][]fieldpath.Path{
 	"DaemonSet":          {fieldpath.MakePathOrDie("spec")},
 	"Service":            {fieldpath.MakePathOrDie("spec")},

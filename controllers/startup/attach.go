@@ -9,11 +9,11 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Follow returns a Reader that has the Overlay learn what another one reads: which of
-// the pods' addresses an interface leads to. The agent reads by it.
+// Follow returns a Reader through which the Overlay learns to which of the pods'
+// addresses an interface leads. The agent uses it.
 func (o *Overlay) Follow(r links.Reader) links.Reader { return &follower{r, o} }
 
-// follower is a Reader of which an Overlay learns.
+// follower is a Reader that passes what it reads on to an Overlay.
 type follower struct {
 	links.Reader
 	o *Overlay
@@ -28,7 +28,7 @@ func (f *follower) Read(pods links.Pods) (*model.Links, error) {
 	return l, err
 }
 
-// read takes what the kernel lists of these pods.
+// read receives what the kernel lists for these pods.
 func (o *Overlay) read(pods links.Pods, l *model.Links) {
 	linked := make(map[netip.Addr]bool, len(l.Pods))
 	for _, p := range l.Pods {
@@ -51,7 +51,7 @@ func (o *Overlay) read(pods links.Pods, l *model.Links) {
 	o.deliver()
 }
 
-// nodeUpserted takes a Node's addresses: no ghost has them any more.
+// nodeUpserted receives a Node's addresses: no ghost has them any more.
 func (o *Overlay) nodeUpserted(n *corev1.Node) {
 	here := n.Name == o.opts.Node
 	if !here && o.graves.book.Len() == 0 {

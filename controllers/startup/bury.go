@@ -15,28 +15,28 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// defaultGrace is the time that a pod has to end whose object names none.
+// defaultGrace is the grace period of a pod whose object names none.
 const defaultGrace = 30 * time.Second
 
-// graves is what an Overlay knows of pods of this node whose object is gone, and of
-// what shows whether they still run.
+// graves holds what an Overlay knows about pods of this node whose object is gone, and
+// about what shows whether they are still running.
 type graves struct {
 	book *ghosts.Book
-	// sandboxes that run, by ID, as far as the runtime reports them; listens is true
-	// while it does.
+	// sandboxes that are running, by ID, as far as the runtime reports them; listens is
+	// true while it does.
 	sandboxes map[string]Sandbox
 	listens   bool
-	// attached is what the kernel last listed of the addresses of local pods.
+	// attached is what the kernel last listed about the addresses of local pods.
 	attached map[netip.Addr]attachment
 	// own are addresses of this node itself.
 	own map[netip.Addr]struct{}
-	// timer runs until the next ghost ends by time, at.
+	// timer runs until the next ghost expires, at time at.
 	timer clock.Timer
 	at    time.Time
 
-	// former are pods that the agent before this one has kept, until the source is in sync.
+	// former are pods that the previous agent has saved, until the source is in sync.
 	former []ghosts.Pod
-	// keeping: what is known is to be kept soon; failed is the error of the last time.
+	// keeping: the state is to be saved soon; failed is the error of the last attempt.
 	keeping bool
 	failed  string
 
@@ -92,8 +92,8 @@ func (o *Overlay) Collect(out chan<- prometheus.Metric) {
 	}
 }
 
-// bury is called when the object of a pod is gone, before anything of the pod is
-// forgotten: the pod may still run.
+// bury is called when the object of a pod is gone, before anything about the pod is
+// dropped: the pod may still be running.
 func (o *Overlay) bury(k key, p *pod) {
 	if !p.local {
 		return
@@ -121,9 +121,9 @@ func (o *Overlay) bury(k key, p *pod) {
 	o.graves.book.Begin(g, o.opts.Clock.Now())
 }
 
-// Unseen counts the pods of this node of which nothing shows whether they run: neither
-// the runtime nor an interface that leads to their address. If the object of one goes
-// before it has ended, only time ends its ghost.
+// Unseen counts the pods of this node of which nothing shows whether they are running:
+// neither the runtime nor an interface that leads to their address. If the object of
+// one goes before it has ended, only a timeout ends its ghost.
 func (o *Overlay) Unseen() (n int) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -148,7 +148,8 @@ func (o *Overlay) unseen(k key, p *pod) bool {
 }
 
 // haunts reports whether nothing else is known to have an address of a pod whose object
-// is gone. A pod elsewhere does not count where an interface of this node leads to it.
+// is gone. A pod elsewhere does not count if an interface of this node leads to the
+// address.
 func (o *Overlay) haunts(k key, p *pod, a netip.Addr, linked bool) bool {
 	if _, own := o.graves.own[a]; own {
 		return false
@@ -174,7 +175,7 @@ func (o *Overlay) haunts(k key, p *pod, a netip.Addr, linked bool) bool {
 	}
 }
 
-// graceOf is the time that a pod has to end after its deletion.
+// graceOf is the grace period of a pod.
 func graceOf(p *corev1.Pod) time.Duration {
 	if s := p.Spec.TerminationGracePeriodSeconds; s != nil {
 		return time.Duration(min(*s, int64(ghosts.Longest/time.Second))) * time.Second
@@ -182,8 +183,8 @@ func graceOf(p *corev1.Pod) time.Duration {
 	return defaultGrace
 }
 
-// adopt makes ghosts of sandboxes that run and are no known pod's: their objects have
-// gone while no agent ran.
+// adopt makes ghosts of running sandboxes that belong to no known pod: their objects
+// were deleted while no agent ran.
 func (o *Overlay) adopt() {
 	if !o.unknown.synced || !o.graves.listens {
 		return
@@ -203,7 +204,7 @@ func (o *Overlay) adopt() {
 	}
 }
 
-// list takes the sandboxes that the runtime lists.
+// list receives the sandboxes that the runtime lists.
 func (g *graves) list(list []Sandbox, now time.Time) {
 	g.listens = true
 	clear(g.sandboxes)
@@ -218,8 +219,8 @@ func (g *graves) list(list []Sandbox, now time.Time) {
 	g.book.Running(all, now)
 }
 
-// Lost is called when the runtime does not report any more what becomes of sandboxes, until
-// it calls Running again.
+// Lost is called when the runtime no longer reports on sandboxes, until it calls
+// Running again.
 func (o *Overlay) Lost() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -229,7 +230,7 @@ func (o *Overlay) Lost() {
 	o.deliver()
 }
 
-// owned notes that a pod or node has addresses: no ghost has them any more.
+// owned records that a pod or node has addresses: no ghost has them any more.
 func (g *graves) owned(addrs []netip.Addr, here bool) {
 	if g.book.Len() == 0 {
 		return
@@ -239,7 +240,7 @@ func (g *graves) owned(addrs []netip.Addr, here bool) {
 	}
 }
 
-// settleGhosts has the agent follow what has become of ghosts.
+// settleGhosts delivers the changes of ghosts to the agent.
 func (o *Overlay) settleGhosts() {
 	g := &o.graves
 	upserts, deletes := g.book.Changes()
@@ -274,7 +275,7 @@ func (o *Overlay) settleGhosts() {
 	}
 }
 
-// expire ends the ghosts whose time is over.
+// expire ends the ghosts whose time has passed.
 func (o *Overlay) expire() {
 	o.mu.Lock()
 	defer o.mu.Unlock()

@@ -12,8 +12,8 @@ func (o *Overlay) sameNode(other key, p *pod) bool {
 	return q != nil && q.Spec.NodeName == p.Spec.NodeName
 }
 
-// claim reports whether a pod may have an address early, and whether the address is another
-// pod's of the same node by its status: the sandbox of that one has stopped.
+// claim reports whether a pod may have an address early, and whether the address is
+// another pod's on the same node by its status: that pod's sandbox has stopped.
 func (o *Overlay) claim(k key, p *pod, a netip.Addr) (ok, displaces bool) {
 	if other, taken := o.claims[a]; taken && other != k && !o.sameNode(other, p) {
 		return p.local, false
@@ -48,7 +48,7 @@ func (o *Overlay) displace(k key, a netip.Addr) {
 	o.delivery.remove(holder)
 }
 
-// unclaim frees an address; a pod of this node that has it by its status has it again.
+// unclaim frees an address; a pod of this node that has it by its status gets it back.
 func (o *Overlay) unclaim(k key, a netip.Addr) {
 	if o.claims[a] != k {
 		return
@@ -61,7 +61,7 @@ func (o *Overlay) unclaim(k key, a netip.Addr) {
 	}
 }
 
-// release frees all that a pod has early.
+// release frees all addresses that a pod has early.
 func (o *Overlay) release(k key, p *pod) {
 	claims := p.claims
 	p.claims = nil

@@ -26,7 +26,8 @@ func (d *delivery) upsert(r model.Ref, o runtime.Object) {
 
 func (d *delivery) remove(r model.Ref) { d.changes = append(d.changes, change{ref: r}) }
 
-// send passes the changes on; of several changes of one object it passes on the last.
+// send passes the changes on; if there are several changes of one object, only the
+// last.
 func (d *delivery) send() {
 	if d.to == nil || len(d.changes) == 0 {
 		return

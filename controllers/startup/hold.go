@@ -12,19 +12,19 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// holdFor is how long a pod of this node, whose address was not known before its
-// status had it, stays an unknown workload. All agents learn of it at about the
-// same time: if this node's were the first, what its pod sends could get by a node
-// that does not know yet whom it should deny. A change takes some milliseconds to
-// reach all; a busy node takes longer.
+// holdFor is how long a pod of this node, whose address was not known before its status
+// had it, stays an unknown workload. All agents learn of it at about the same time: if
+// this node's agent were the first, packets of the pod could get past a node that does
+// not know yet that it should deny them. A change takes a few milliseconds to reach all
+// agents, and longer on a busy node.
 const holdFor = 500 * time.Millisecond
 
-// unknown is what is known of the addresses of unknown workloads of this node.
+// unknown is the treatment of the addresses of unknown workloads of this node.
 type unknown struct {
 	synced bool
-	// allow: they are allowed all.
+	// allow: they are allowed everything.
 	allow bool
-	// blocks are those that this node's pods have addresses of.
+	// blocks are those from which this node's pods get addresses.
 	blocks []netip.Prefix
 }
 
@@ -59,14 +59,14 @@ func blocksOf(n *corev1.Node) (out []netip.Prefix) {
 	return out
 }
 
-// denied reports whether packets of an address that no pod has are dropped. If they
-// are not, to hold an address back would let through what its pod's policy denies.
+// denied reports whether packets of an address that no pod has are dropped. If they are
+// not, delaying an address would let through what its pod's policy denies.
 func (u *unknown) denied(a netip.Addr) bool {
 	return u.synced && !u.allow && slices.ContainsFunc(u.blocks, func(b netip.Prefix) bool { return b.Contains(a) })
 }
 
-// hold notes which addresses of a new status of a pod of this node were not known
-// before, and gives them to the pod in a moment. p is as it was before.
+// hold determines which addresses in a new status of a pod of this node were not known
+// before, and gives them to the pod after a delay. p is its previous state.
 func (o *Overlay) hold(k key, p *pod, obj *corev1.Pod, status []netip.Addr) {
 	b := o.boxes[k]
 	if b != nil && (b.ended || !b.of(obj)) {

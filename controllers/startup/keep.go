@@ -22,20 +22,20 @@ const (
 	keptName = "pods.state"
 	// maxKept bounds its size.
 	maxKept = 8 << 20
-	// keepDelay is from a change to the file that has it, at least.
+	// keepDelay is the minimum delay between a change and writing it to the file.
 	keepDelay = time.Second
 )
 
-// Keeper keeps the pods of the node for the agent after this one.
+// Keeper saves the pods of the node for the next agent.
 type Keeper interface {
-	// Load returns what the agent before has kept; none, if that is not known.
+	// Load returns what the previous agent has saved; none if that is unknown.
 	Load() ([]ghosts.Pod, error)
-	// Save keeps these in place of those before.
+	// Save replaces what was saved before.
 	Save([]ghosts.KeptPod) error
 }
 
-// File is a Keeper in a state folder. What it has of another cluster, node or boot
-// counts as nothing.
+// File is a Keeper in a state folder. Contents of another cluster, node or boot are
+// ignored.
 type File struct {
 	Dir                 string
 	Cluster, Node, Boot string
@@ -72,7 +72,8 @@ func (f *File) Load() ([]ghosts.Pod, error) {
 	return list, nil
 }
 
-// Save implements Keeper: all of it is in the file or, after an error, what was there before.
+// Save implements Keeper: afterwards the file has all of it or, after an error, its
+// previous contents.
 func (f *File) Save(list []ghosts.KeptPod) error {
 	s := ghosts.State{Cluster: f.Cluster, Node: f.Node, Boot: f.Boot, Pods: list}
 	content, err := s.Encode()
@@ -89,7 +90,7 @@ func (f *File) Save(list []ghosts.KeptPod) error {
 	return nil
 }
 
-// Forget removes the file of a state folder. One that is not there is no error.
+// Forget removes the file from a state folder. It is a no-op if there is no file.
 func Forget(dir string) error {
 	if err := os.Remove(filepath.Join(dir, keptName)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return fmt.Errorf("remove the kept pods: %w", err)
@@ -97,8 +98,8 @@ func Forget(dir string) error {
 	return nil
 }
 
-// recall takes the pods that the agent before has kept. Those that the API server does
-// not list are ghosts; see adopt.
+// recall loads the pods that the previous agent has saved. Those that the API server
+// does not list are ghosts; see adopt.
 func (o *Overlay) recall() {
 	if o.opts.Keeper == nil {
 		return
@@ -110,8 +111,8 @@ func (o *Overlay) recall() {
 	o.graves.former = list
 }
 
-// remember makes ghosts of the pods that the agent before knew and the API server does
-// not list.
+// remember makes ghosts of the pods that the previous agent knew and that the API
+// server does not list.
 func (o *Overlay) remember() {
 	list := o.graves.former
 	o.graves.former = nil
@@ -127,7 +128,7 @@ func (o *Overlay) remember() {
 	}
 }
 
-// planKeep has what is known of this node's pods kept a little later.
+// planKeep schedules saving the state of this node's pods.
 func (o *Overlay) planKeep() {
 	if o.opts.Keeper == nil || o.graves.keeping || !o.unknown.synced {
 		return
@@ -136,7 +137,7 @@ func (o *Overlay) planKeep() {
 	o.opts.Clock.AfterFunc(keepDelay, func() { go o.keep() })
 }
 
-// keep keeps what is known of this node's pods.
+// keep saves the state of this node's pods.
 func (o *Overlay) keep() {
 	o.saving.Lock()
 	defer o.saving.Unlock()

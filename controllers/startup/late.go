@@ -10,7 +10,7 @@ type Late struct {
 	Err  error
 }
 
-// Missing is what a pod's start has waited for in vain.
+// Missing is what a pod's start has waited for without success.
 type Missing string
 
 const (
@@ -18,7 +18,7 @@ const (
 	MissingPod Missing = "pod"
 	// MissingKernel means that this node's kernel does not hold its policy.
 	MissingKernel Missing = "kernel"
-	// MissingAnnouncement means that this node's kernel holds it, and those of others may not.
+	// MissingAnnouncement means that this node's kernel has it, but those of other nodes may not.
 	MissingAnnouncement Missing = "announcement"
 )
 

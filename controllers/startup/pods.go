@@ -10,18 +10,18 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// pod is what the API server says of a pod.
+// pod is the API server's state of a pod.
 type pod struct {
 	*corev1.Pod
 	local  bool
 	status []netip.Addr
 	// claims are the addresses that it has early.
 	claims []netip.Addr
-	// held are addresses of its status that it does not have yet; see hold.
+	// held are addresses in its status that it does not get yet; see hold.
 	held []netip.Addr
 }
 
-// announcedPod is what another node announces of a pod.
+// announcedPod is a pod as another node announces it.
 type announcedPod struct {
 	uid   string
 	addrs []netip.Addr
@@ -31,7 +31,7 @@ func podRef(k key) model.Ref {
 	return model.Ref{Kind: model.KindPod, Namespace: k.namespace, Name: k.name}
 }
 
-// podUpserted takes a pod that is new or changed.
+// podUpserted receives a pod that is new or changed.
 func (o *Overlay) podUpserted(obj *corev1.Pod) {
 	k := key{obj.Namespace, obj.Name}
 	local := obj.Spec.NodeName == o.opts.Node
@@ -64,7 +64,7 @@ func (o *Overlay) podUpserted(obj *corev1.Pod) {
 	o.resolvePod(k, p)
 }
 
-// podRemoved takes a pod that is gone or has finished.
+// podRemoved receives a pod that is gone or has finished.
 func (o *Overlay) podRemoved(r model.Ref) {
 	k := key{r.Namespace, r.Name}
 	o.delivery.remove(r)
@@ -83,7 +83,8 @@ func (o *Overlay) podRemoved(r model.Ref) {
 	}
 }
 
-// podsReported takes what another node announces in place of what it did before.
+// podsReported receives what another node announces, in place of its previous
+// announcement.
 func (o *Overlay) podsReported(node string, pods []v1alpha1.StartedPod) {
 	if node == o.opts.Node {
 		return // this node knows its own

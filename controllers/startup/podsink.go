@@ -9,9 +9,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// podSink stands between the source and the agent's sink: pods, and what bears on their
-// addresses, take their way through the Overlay, which has them delivered with the
-// addresses that they have early.
+// podSink is placed between the source and the agent's sink: pods, and what affects
+// their addresses, pass through the Overlay, which delivers them with the addresses
+// that they have early.
 type podSink struct {
 	agent.Sink
 	o *Overlay

@@ -16,8 +16,9 @@ import (
 )
 
 const (
-	// linger is how long what is of no more use stays in the report: readers pass
-	// over it, and a node that starts pods one after the other writes once a pod.
+	// linger is how long entries that are no longer needed stay in the report: readers
+	// ignore them, and a node that starts pods one after the other needs only one write
+	// per pod.
 	linger = 10 * time.Second
 	// writeTimeout bounds one attempt to write.
 	writeTimeout = 5 * time.Second
@@ -34,8 +35,8 @@ type Store interface {
 	Put(ctx context.Context, pods []v1alpha1.StartedPod) error
 }
 
-// ReportWriterOptions of a ReportWriter. Store is needed; of the others the zero value
-// means the default that is named.
+// ReportWriterOptions of a ReportWriter. Store is required; for the others, the zero
+// value means the documented default.
 type ReportWriterOptions struct {
 	Store Store
 	// Clock; nil: the real one.
@@ -44,8 +45,8 @@ type ReportWriterOptions struct {
 	Log *slog.Logger
 }
 
-// ReportWriter keeps the PodAddressReport of a node up to date: it writes what is new at
-// once, and removes what is of no more use some seconds later. See Run.
+// ReportWriter keeps the PodAddressReport of a node up to date: it writes new entries
+// at once, and removes those that are no longer needed some seconds later. See Run.
 type ReportWriter struct {
 	opts   ReportWriterOptions
 	wake   chan struct{} // of room 1
@@ -53,7 +54,7 @@ type ReportWriter struct {
 
 	mu   sync.Mutex
 	pods []v1alpha1.StartedPod
-	// asked counts the additions, done is how many of them have been written.
+	// asked is the number of additions, done is how many of them have been written.
 	asked, done uint64
 	dirtyAt     time.Time // since when the report differs; zero: it does not
 	failing     int
@@ -74,7 +75,7 @@ func NewReportWriter(o ReportWriterOptions) (*ReportWriter, error) {
 	}
 	return &ReportWriter{
 		opts: o, wake: make(chan struct{}, 1), changed: make(chan struct{}),
-		// What an agent before this one has left is of no use.
+		// Whatever a previous agent has left is no longer needed.
 		dirtyAt: o.Clock.Now(),
 		writes: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tierwall_agent_pod_address_report_writes_total",
@@ -109,7 +110,7 @@ func (w *ReportWriter) Announce(pods []v1alpha1.StartedPod) {
 }
 
 // Announced implements Announcer. While writing fails it does not wait: an API server
-// that is away must not hold up every pod.
+// that is down must not delay every pod.
 func (w *ReportWriter) Announced(ctx context.Context) error {
 	w.mu.Lock()
 	want := w.asked
@@ -161,7 +162,7 @@ func (w *ReportWriter) Run(ctx context.Context) error {
 	}
 }
 
-// due returns when the report is to be written; zero: never.
+// due returns when the report is to be written; zero means never.
 func (w *ReportWriter) due() time.Time {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -9,15 +9,15 @@ import (
 
 // Sandbox is the network namespace of a pod, as the container runtime reports it.
 type Sandbox struct {
-	// ID is the runtime's name of it. A pod may have several, one after the other.
+	// ID is the runtime's name for it. A pod may have several, one after the other.
 	ID string
-	// Namespace, Name and UID of the pod, as the kubelet calls it. A static pod's UID
+	// Namespace, Name and UID of the pod, as the kubelet names it. A static pod's UID
 	// is not that of its mirror in the API server.
 	Namespace, Name, UID string
 	// Addrs that the runtime has given it.
 	Addrs []netip.Addr
-	// Running: its process runs. Of a sandbox that is listed and not running, nothing
-	// is known. Started takes it for granted.
+	// Running: its process is running. If a sandbox is listed as not running, nothing
+	// is known about it. Started implies it.
 	Running bool
 }
 
@@ -29,31 +29,32 @@ type key struct{ namespace, name string }
 // box is the newest sandbox of a pod.
 type box struct {
 	Sandbox
-	// listed sandboxes were there before the runtime was listened to: the status
-	// of their pods is newer, if it says anything.
+	// listed sandboxes existed before the agent listened to the runtime: the status of
+	// their pods is newer, if it has any addresses.
 	listed bool
 	// ended sandboxes have stopped.
 	ended bool
-	// before is what the status said when the sandbox had just started: the
-	// addresses of the one before it. Valid if met.
+	// before are the addresses in the status when the sandbox had just started: those
+	// of the previous sandbox. Valid if met.
 	before []netip.Addr
 	met    bool
 }
 
-// meet notes the status that a pod has when it and the sandbox are first both known.
+// meet records the status that a pod has when it and the sandbox are first both known.
 func (b *box) meet(status []netip.Addr) {
 	if !b.met {
 		b.before, b.met = status, true
 	}
 }
 
-// of reports whether a sandbox is that of a pod and not of one that had its name.
+// of reports whether a sandbox belongs to a pod and not to an earlier one with its
+// name.
 func (b *box) of(p *corev1.Pod) bool {
 	return b.UID == string(p.UID) || b.UID != "" && b.UID == p.Annotations[corev1.MirrorPodAnnotationKey]
 }
 
-// addresses are those of a pod of this node: what its status says, unless its
-// sandbox knows better. Both are sorted. A nil sandbox knows nothing.
+// addresses are those of a pod of this node: those in its status, unless its sandbox
+// knows better. Both are sorted. A nil sandbox knows nothing.
 func addresses(status []netip.Addr, b *box) []netip.Addr {
 	switch {
 	case b == nil:
@@ -72,7 +73,7 @@ func addresses(status []netip.Addr, b *box) []netip.Addr {
 	return status
 }
 
-// statusAddrs are the addresses of a pod's status, sorted; what is none is left out.
+// statusAddrs are the addresses in a pod's status, sorted; invalid ones are omitted.
 func statusAddrs(p *corev1.Pod) []netip.Addr {
 	var out []netip.Addr
 	for _, ip := range p.Status.PodIPs {

@@ -10,8 +10,8 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// Running takes the sandboxes that the runtime has, in place of those before. Their pods'
-// containers may be running.
+// Running receives the sandboxes that the runtime has, in place of all previous ones.
+// Their pods' containers may be running.
 func (o *Overlay) Running(list []Sandbox) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -32,8 +32,8 @@ func (o *Overlay) Running(list []Sandbox) {
 			now[k].ended, now[k].Addrs = true, nil // which is the newer one is not known
 		}
 	}
-	// Of one that is not in the list nothing is concluded: a runtime that has just
-	// started may not know yet how its sandboxes are.
+	// A sandbox that is not in the list is not concluded to have stopped: a runtime
+	// that has just started may not know the state of its sandboxes yet.
 	before := o.boxes
 	o.boxes = now
 	for k, p := range o.pods {
@@ -47,10 +47,10 @@ func (o *Overlay) Running(list []Sandbox) {
 	o.deliver()
 }
 
-// Started is called when a sandbox has started, before any container of its pod has.
-// It returns when the kernel holds the policy of the pod with these addresses and
-// the other nodes can know of them, or with a [Late] when the context ends.
-// A sandbox that stops meanwhile, or is replaced, is no error.
+// Started is called when a sandbox has started, before any container of its pod. It
+// returns when the kernel holds the policy of the pod with these addresses and the
+// other nodes can know them, or with a [Late] when the context ends. A sandbox that
+// stops in the meantime, or is replaced, is not an error.
 func (o *Overlay) Started(ctx context.Context, s Sandbox) error {
 	s = prepare(s)
 	if len(s.Addrs) == 0 {
@@ -112,7 +112,7 @@ func (o *Overlay) known(ctx context.Context, k key, id string) (bool, error) {
 // look reports whether the pod of a sandbox is known, or the sandbox has stopped.
 // If neither is true, changed is closed when that may have changed.
 func (o *Overlay) look(k key, id string) (known, stopped bool, changed <-chan struct{}) {
-	// Both are changed in place, so they are read under the lock too.
+	// Both are changed in place, so they are read under the lock as well.
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	b, p := o.boxes[k], o.pods[k]
@@ -121,8 +121,8 @@ func (o *Overlay) look(k key, id string) (known, stopped bool, changed <-chan st
 	return known, stopped, o.changed
 }
 
-// Stopped is called when a sandbox has stopped: no pod has its addresses any more. It may
-// be called more than once.
+// Stopped is called when a sandbox has stopped: no pod has its addresses any more. It
+// may be called more than once.
 func (o *Overlay) Stopped(s Sandbox) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -145,7 +145,7 @@ func (o *Overlay) Stopped(s Sandbox) {
 	o.deliver()
 }
 
-// prepare sorts a sandbox's addresses, and leaves out those that a pod cannot have.
+// prepare sorts a sandbox's addresses, and omits those that a pod cannot have.
 func prepare(s Sandbox) Sandbox {
 	var addrs []netip.Addr
 	for _, a := range s.Addrs {

@@ -17,14 +17,14 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// clusterStore keeps the report in the API server.
+// clusterStore writes the report to the API server.
 type clusterStore struct {
 	client client.Client
 	node   string
 }
 
-// NewStore returns a Store of the node's report in the cluster. It takes the
-// rights to create and patch podaddressreports, and to get nodes.
+// NewStore returns a Store of the node's report in the cluster. It needs the rights to
+// create and patch podaddressreports, and to get nodes.
 func NewStore(config *rest.Config, node string) (Store, error) {
 	scheme := runtime.NewScheme()
 	if err := v1alpha1.AddToScheme(scheme); err != nil {
@@ -40,7 +40,7 @@ func NewStore(config *rest.Config, node string) (Store, error) {
 	return &clusterStore{client: c, node: node}, nil
 }
 
-// Put implements Store: one request, but for the first time on a node.
+// Put implements Store: one request, except for the first time on a node.
 func (s *clusterStore) Put(ctx context.Context, pods []v1alpha1.StartedPod) error {
 	data, err := json.Marshal(map[string]any{"pods": pods})
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *clusterStore) Put(ctx context.Context, pods []v1alpha1.StartedPod) erro
 	return nil
 }
 
-// create makes the report; it belongs to the Node, and goes with it.
+// create creates the report; the Node owns it, so it is deleted with the Node.
 func (s *clusterStore) create(ctx context.Context, pods []v1alpha1.StartedPod) error {
 	node := &metav1.PartialObjectMetadata{}
 	node.SetGroupVersionKind(corev1.SchemeGroupVersion.WithKind("Node"))

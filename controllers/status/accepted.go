@@ -69,7 +69,7 @@ func builtin(tier string) bool {
 	return false
 }
 
-// enumerate joins lines, and says how many did not fit.
+// enumerate joins lines, and gives the number of those that did not fit.
 func enumerate(lines []string) string {
 	var b strings.Builder
 	for i, line := range lines {

@@ -17,14 +17,14 @@ import (
 // silentAfter is how many leases an agent may miss before it counts as silent.
 const silentAfter = 3
 
-// Silent reports whether an agent that wrote a report so long ago counts as silent:
-// as one whose node may be in another state by now than the report says.
+// Silent reports whether an agent that wrote a report so long ago counts as silent: its
+// node may by now be in another state than reported.
 func Silent(r *v1alpha1.NodeState, quiet time.Duration) bool {
 	lease := time.Duration(r.LeaseSeconds) * time.Second
 	return quiet > silentAfter*max(lease, time.Second)
 }
 
-// board knows what the nodes report. Safe for concurrent use.
+// board holds what the nodes report. Safe for concurrent use.
 type board struct {
 	clock clock.PassiveClock
 
@@ -34,7 +34,7 @@ type board struct {
 	seen  map[string]sign
 }
 
-// nodeView is the report of one node that is there.
+// nodeView is the report of one existing node.
 type nodeView struct {
 	name   string
 	report *v1alpha1.NodeState
@@ -54,7 +54,7 @@ func newBoard(c clock.PassiveClock) *board {
 	return &board{clock: c, stale: true, seen: map[string]sign{}}
 }
 
-// touch says that reports or nodes have changed.
+// touch records that reports or nodes have changed.
 func (b *board) touch() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -68,8 +68,8 @@ func (b *board) size() int {
 	return len(b.nodes)
 }
 
-// refresh takes the reports anew if they have changed, by what list returns: the
-// reports and the names of the nodes that are there.
+// refresh reads the reports again if they have changed, from list: the reports and the
+// names of the existing nodes.
 func (b *board) refresh(list func() ([]v1alpha1.NodeReport, map[string]bool, error)) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -116,8 +116,8 @@ func (b *board) refresh(list func() ([]v1alpha1.NodeReport, map[string]bool, err
 	return nil
 }
 
-// listen finds the agents that have fallen silent, or are back, since it was last
-// asked, and returns the policies that their reports name.
+// listen finds the agents that have fallen silent, or are back, since the last call,
+// and returns the policies that their reports name.
 func (b *board) listen() []model.Ref {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -133,10 +133,10 @@ func (b *board) listen() []model.Ref {
 	return sorted(named)
 }
 
-// due is when nodes that enforce a generation of a policy should have said so, if
-// it is there since since: after the time to settle; and where an agent has
-// reported shortly before, so that it must keep quiet for a while, after that.
-// Without it a policy would be called enforced by the first node that says it.
+// due is when nodes that enforce a generation of a policy should have reported it, if
+// it has existed since since: after the time to settle; and if an agent had reported
+// shortly before, so that it must wait, after that wait. Without it, a policy would be
+// called enforced as soon as the first node reports it.
 func (b *board) due(policy model.Ref, generation int64, since time.Time) time.Time {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -147,7 +147,7 @@ func (b *board) due(policy model.Ref, generation int64, since time.Time) time.Ti
 		v := &b.nodes[i]
 		at := b.seen[v.name].at
 		quiet := !at.After(since.Add(-window)) // so it speaks at once
-		// What comes later than that was written by an agent that knew the policy.
+		// Any later report was written by an agent that knew the policy.
 		informed := at.After(since.Add(settle))
 		if gen, there := v.report.Policies[name]; quiet || informed || v.silent || there && gen >= generation {
 			continue
@@ -159,10 +159,10 @@ func (b *board) due(policy model.Ref, generation int64, since time.Time) time.Ti
 	return due
 }
 
-// count says of how many nodes which report what about a policy.
+// count is the number of nodes by what they report about a policy.
 type count struct {
-	// enforced at the generation asked for, failed, and waiting: the others that
-	// name the policy, at an older generation.
+	// enforced at the requested generation, failed, and waiting: the others that name
+	// the policy, at an older generation.
 	enforced             int
 	failed, waiting      []string
 	silent               []string // of any of them; counted in nothing else
@@ -171,7 +171,7 @@ type count struct {
 	truncatedAndNotNamed []string
 }
 
-// tally asks the reports about a policy.
+// tally counts the reports about a policy.
 func (b *board) tally(policy model.Ref, generation int64) count {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -9,9 +9,9 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// Cache makes the manager's cache keep less of what only this package reads in
-// numbers: policies without the record of who has set which field, and the names
-// of policies in the reports of all nodes once.
+// Cache makes the manager's cache smaller for objects that only this package reads in
+// large numbers: policies are stored without managed fields, and the names of policies
+// in the reports of all nodes are stored once.
 func Cache() map[client.Object]cache.ByObject {
 	strip := cache.ByObject{Transform: cache.TransformStripManagedFields()}
 	return map[client.Object]cache.ByObject{

@@ -144,7 +144,7 @@ func reason(st *v1alpha1.PolicyStatus, condition string) string {
 	return ""
 }
 
-// calm reports whether no one waits for a policy with this reason.
+// calm reports whether nobody is waiting for a policy with this reason.
 func calm(reason string) bool {
 	return idle(reason) || reason == ReasonAudit || reason == reasonNotAccepted
 }
@@ -175,7 +175,7 @@ func audit(o client.Object) bool {
 	return false
 }
 
-// accepted asks for the tier only where it decides.
+// accepted reads the tier only if it matters.
 func (c *controller) accepted(ctx context.Context, o model.Object, problems []model.Problem) (metav1.Condition, error) {
 	var failed error
 	cond := accepted(o, problems, func(name string) bool {
@@ -188,8 +188,8 @@ func (c *controller) accepted(ctx context.Context, o model.Object, problems []mo
 	return cond, failed
 }
 
-// reports returns all reports and the names of all nodes. The reports are the
-// cache's own: they are not changed.
+// reports returns all reports and the names of all nodes. The reports are the cache's
+// own and must not be changed.
 func (c *controller) reports(ctx context.Context) ([]v1alpha1.NodeReport, map[string]bool, error) {
 	var list v1alpha1.NodeReportList
 	if err := c.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {

@@ -1,19 +1,18 @@
-// Package status keeps the status of policies: whether a policy is accepted as
-// it is written, and on which nodes it is enforced. It runs in the manager, on
-// the leader.
+// Package status maintains the status of policies: whether a policy is accepted as
+// written, and on which nodes it is enforced. It runs in the manager, on the leader.
 //
 //	NodeReport of each node ──┐
 //	Nodes ────────────────────┼─→ board ──┐
 //	policies, tiers ──────────┴───────────┴─→ status of each policy, events
 //
-// All is computed anew from what the caches hold (board.go sums up the reports,
-// accepted.go and enforced.go make the conditions of one policy): nothing is
-// added up over time that could go wrong over time.
+// Everything is recomputed from the caches (board.go summarizes the reports,
+// accepted.go and enforced.go make the conditions of one policy): there are no running
+// totals that could drift.
 //
-// What it writes is bounded. A new generation of a policy is answered at once
-// (accepted or not), and once more when the nodes have had time to report; after
-// that, changes of what nodes report are collected for settleTime before they are
-// written. All writes together stay below a fixed number a second.
+// Its writes are bounded. The status of a new generation is written at once (accepted
+// or not), and again when the nodes have had time to report; after that, changes in
+// what nodes report are collected for settleTime before they are written. All writes
+// together stay below a fixed number per second.
 //
-// It does not decide anything: enforcement goes on without it.
+// It does not decide anything: enforcement works without it.
 package status

@@ -106,7 +106,7 @@ func policyHandler[T client.Object](c *controller) handler.TypedEventHandler[T, 
 	}
 }
 
-// reportHandler finds the policies that a report speaks of anew.
+// reportHandler finds the policies for which a report has news.
 func (c *controller) reportHandler() handler.TypedEventHandler[*v1alpha1.NodeReport, model.Ref] {
 	changed := func(q queue, before, after *v1alpha1.NodeState) {
 		c.board.touch()

@@ -1,11 +1,11 @@
-// Package tiers lets a tier go only when no policy is in it any more.
+// Package tiers delays the deletion of a tier until no policy is in it any more.
 //
-// Every tier but the built-in ones has a finalizer. Who deletes a tier that holds
-// policies sees it stay, with a condition Deleting that names them, until they have
-// been deleted or moved to another tier. Without this the policies of a deleted tier
-// would at once be evaluated behind all others, in a tier that denies by default.
+// Every tier except the built-in ones has a finalizer. A deleted tier that contains
+// policies stays, with a condition Deleting that names them, until they have been
+// deleted or moved to another tier. Otherwise the policies of a deleted tier would at
+// once be evaluated after all others, in a tier that denies by default.
 //
-// What it does not do. It makes no tier (controllers/operator makes the built-in
-// ones, people the others). Who may write policies in a tier, and that built-in tiers
-// cannot be deleted, is checked by the API server (config/admission).
+// It creates no tiers (controllers/operator creates the built-in ones, users the
+// others). The API server itself checks who may write policies in a tier, and that
+// built-in tiers cannot be deleted (config/admission).
 package tiers

@@ -10,7 +10,7 @@ import (
 // maxNamed is how many policies a message names.
 const maxNamed = 10
 
-// message says which policies a tier waits for, given in the order to name them.
+// message names the policies that a tier waits for, in the given order.
 func message(inside []model.Ref) string {
 	noun := "policies"
 	if len(inside) == 1 {

@@ -22,9 +22,9 @@ import (
 )
 
 const (
-	// Finalizer holds a tier while policies are in it.
+	// Finalizer keeps a tier while policies are in it.
 	Finalizer = v1alpha1.GroupName + "/policies"
-	// Deleting is the condition of a tier that is being deleted and holds policies.
+	// Deleting is the condition of a tier that is being deleted and contains policies.
 	Deleting = "Deleting"
 	// PoliciesRemain is the reason of Deleting, and of the event that goes with it.
 	PoliciesRemain = "PoliciesRemain"
@@ -43,8 +43,8 @@ type reconciler struct {
 
 var _ reconcile.Reconciler = (*reconciler)(nil)
 
-// Reconcile puts the finalizer on a tier, and takes it off one that is to go and
-// holds no policy.
+// Reconcile adds the finalizer to a tier, and removes it from one that is being deleted
+// and contains no policy.
 func (r *reconciler) Reconcile(ctx context.Context, req reconcile.Request) (reconcile.Result, error) {
 	var tier v1alpha1.Tier
 	if err := r.client.Get(ctx, req.NamespacedName, &tier); apierrors.IsNotFound(err) {
@@ -81,8 +81,8 @@ func (r *reconciler) finalizer(ctx context.Context, tier *v1alpha1.Tier, change 
 	return nil
 }
 
-// inside are the policies in a tier, sorted. That there are none it takes from the
-// API server alone: a policy may be too new for the cache.
+// inside are the policies in a tier, sorted. Only the API server can show that there
+// are none: a policy may be too new for the cache.
 func (r *reconciler) inside(ctx context.Context, tier string) ([]model.Ref, error) {
 	if refs, err := list(ctx, r.client, tier); err != nil || len(refs) > 0 {
 		return refs, err
@@ -113,7 +113,7 @@ func list(ctx context.Context, c client.Reader, tier string) ([]model.Ref, error
 	return refs, nil
 }
 
-// report says on the tier, and once in an event, what it waits for.
+// report records on the tier, and once in an event, what it waits for.
 func (r *reconciler) report(ctx context.Context, tier *v1alpha1.Tier, message string) error {
 	changed := tier.DeepCopy()
 	changed.Status.ObservedGeneration = tier.Generation

@@ -74,7 +74,8 @@ func tiersOf(o client.Object) []string {
 
 type queue = workqueue.TypedRateLimitingInterface[reconcile.Request]
 
-// enqueue asks for a look at the tiers of a policy that comes, goes or moves.
+// enqueue requests reconciliation of the tiers of a policy that is created, deleted or
+// moved.
 type enqueue struct{ settle time.Duration }
 
 var _ handler.EventHandler = enqueue{}

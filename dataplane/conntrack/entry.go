@@ -51,12 +51,12 @@ func (e *Entry) Flow() model.Flow {
 // before DNAT see.
 func (e *Entry) FlowBeforeNAT() model.Flow { return e.Original.flow() }
 
-// Related says that a helper expected the connection.
+// Related reports whether a helper expected the connection.
 func (e *Entry) Related() bool { return e.Master.Src.IsValid() }
 
-// Touches reports whether the connection is one of the addresses': they sent its
-// first packet, were the destination of it, or answer it. The address that
-// masquerading put in place of the sender's is not asked: nobody's policy sees it.
+// Touches reports whether the connection belongs to one of the addresses: it sent the
+// first packet, was its destination, or answers it. The address with which masquerading
+// replaced the sender's is ignored, because no policy sees it.
 func (e *Entry) Touches(changed func(netip.Addr) bool) bool {
 	return changed(e.Original.Src) || changed(e.Original.Dst) || (e.Reply.Src != e.Original.Dst && changed(e.Reply.Src))
 }

@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// Kernel is there on Linux only.
+// Kernel exists on Linux only.
 type Kernel struct{}
 
 // New fails: connections are tracked by Linux only.

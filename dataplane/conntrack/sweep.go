@@ -21,9 +21,9 @@ type Table interface {
 	Delete(ctx context.Context, e *Entry) (deleted bool, err error)
 }
 
-// Sweep is one walk of a table, in steps: [Find] lists, Denied asks the policy
-// and Delete deletes. The steps are apart because listing a long table takes long
-// and must hold up nothing, and because what is to stay cut is noted between
+// Sweep is one walk over a table, in steps: [Find] lists, Denied evaluates the policy
+// and Delete deletes. The steps are separate because listing a long table takes long
+// and must not block anything, and because what is to stay cut is recorded between
 // Denied and Delete. It is not safe for concurrent use.
 type Sweep struct {
 	entries []*Entry
@@ -72,12 +72,12 @@ func Find(ctx context.Context, t Table, wanted func(*Entry) bool) *Sweep {
 // Entries returns what was found.
 func (s *Sweep) Entries() iter.Seq[*Entry] { return slices.Values(s.entries) }
 
-// Denied returns what decide does not allow of what was found; anything but
+// Denied returns the connections found that decide does not allow; anything except
 // [model.Deny] is allowed.
 //
-// A connection that a helper expected of another one is kept while that one is
-// tracked and allowed. When it is gone or denied, the connection is judged by
-// itself.
+// A connection that a helper expected is kept while the connection that it belongs to
+// is tracked and allowed. When that one is gone or denied, the connection is evaluated
+// by itself.
 func (s *Sweep) Denied(decide func(*Entry) model.Action) []*Entry {
 	var denied []*Entry
 	for _, e := range s.entries {

@@ -2,15 +2,15 @@ package conntrack
 
 import "encoding/binary"
 
-// Usage is how full a table of connections is. Where it is full the kernel makes
-// room by removing connections that have had no answer, and drops the first packet
-// of a new one if there are none, whatever the policy says of it; packets of known
-// connections and what policies leave untracked go on.
+// Usage is the fill level of a connection tracking table. If it is full, the kernel
+// makes room by evicting connections that have had no reply. If there are none, it
+// drops the first packet of a new connection, whatever the policy; packets of known
+// connections and of traffic that policies leave untracked still pass.
 type Usage struct {
 	// Entries that there are, and how many there may be.
 	Entries, Limit uint32
-	// Since the namespace is there, over all CPUs: packets dropped for want of room,
-	// and connections removed to make some.
+	// Since the namespace was created, over all CPUs: packets dropped for lack of room,
+	// and connections evicted to make room.
 	Dropped, Evicted uint64
 }
 

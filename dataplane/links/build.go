@@ -8,7 +8,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// loopback bears what no interface bears that packets come in by.
+// loopback has the addresses of interfaces by which no packet arrives.
 const loopback = "lo"
 
 // links returns what is listed of a network as Links. It notes which ports the
@@ -92,9 +92,9 @@ func (n *network) addrs() []model.LinkAddr {
 	return slices.Compact(out)
 }
 
-// bears names the interface that the link's addresses count as being on. No packet
-// comes in by a dummy, on which Service addresses (IPVS) and those of node-local
-// DNS are: they are the loopback's.
+// bears names the interface that the link's addresses are attributed to. No packet
+// arrives by a dummy interface, which has Service addresses (IPVS) or those of
+// node-local DNS: these are attributed to the loopback.
 func (l *link) bears() string {
 	if l.kind == "dummy" {
 		return loopback

@@ -1,4 +1,4 @@
-// Package links reads what the kernel of a node reports of the node itself: all
+// Package links reads what the kernel of a node reports about the node itself: all
 // of its addresses, its routes, its tunnels, and where its pods are attached. The
 // result is a model.Links. It reads and follows; it changes nothing in the kernel.
 //
@@ -20,37 +20,36 @@
 //
 // # Where a pod is attached
 //
-// Two kinds of pod networks are understood, whatever their interfaces are called.
+// Two kinds of pod networks are supported, whatever their interfaces are named.
 //
-// Routed: the main table has a route to the pod's address alone, without a gateway,
-// to a veth (or netkit) whose peer is in another network namespace. Calico, AWS
-// VPC CNI, Azure CNI, GKE, kindnet, the ptp plugin and Cilium with endpoint routes
-// work so. Interfaces with a default route, or with an address of a subnet, are
-// uplinks: a node that is itself a container has such ones. Routes that router
-// advertisements or redirects have made do not count: pods can send those.
+// Routed: the main table has a route to exactly the pod's address, without a gateway,
+// to a veth (or netkit) whose peer is in another network namespace. This holds for
+// Calico, AWS VPC CNI, Azure CNI, GKE, kindnet, the ptp plugin and Cilium with endpoint
+// routes. Interfaces with a default route, or with an address of a subnet, are
+// uplinks: a node that is itself a container has such interfaces. Routes that router
+// advertisements or redirects have created do not count, because pods can send those.
 //
 // Bridged: the pod's address lies in a route without a gateway to a bridge that
-// pods alone are behind: no port of it leads elsewhere (a network card, a tunnel, a
-// virtual machine's), and the default route does not go by it. The port is found by
-// two means:
+// has only pods behind it: no port of it leads elsewhere (to a network card, a tunnel, a
+// virtual machine), and the default route does not use it. There are two ways to find
+// the port:
 //
 //   - The kernel lists the addresses of the port's peer, in the pod's namespace,
-//     without that namespace being entered (IFA_TARGET_NETNSID, Linux 4.20). No pod
+//     without entering that namespace (IFA_TARGET_NETNSID, Linux 4.20). No pod
 //     has to send anything for that, and a pod without CAP_NET_ADMIN cannot change
-//     it. An address that several ports have is nobody's.
-//   - Where no port's peer has the address (the pod is a virtual machine, or the
-//     kernel is older), the neighbour table of the bridge has the MAC address and
-//     its forwarding database the port.
+//     it. An address that several ports have is assigned to none.
+//   - If no port's peer has the address (the pod is a virtual machine, or the
+//     kernel is older), the neighbour table of the bridge has the MAC address, and
+//     its forwarding database has the port.
 //
-// The port that was found first stays until it is gone, the address is no local
-// pod's any more or another pod's, or the route leads elsewhere. So a pod cannot
-// move another pod's address to its own port by forged ARP or by a forged source
-// MAC. This holds from the moment at which the port was found. It does not hold
-// for what a pod does before that: by the second means, a pod that answers
-// for the address of another pod first has it; by the first, a pod with
-// CAP_NET_ADMIN that gives itself an address which another pod has too leaves that
-// address without a port. It does not survive a restart of the agent, which finds
-// the ports anew.
+// The port that was found first stays until it is gone, the address no longer belongs
+// to that local pod, or the route leads elsewhere. So a pod cannot move another pod's
+// address to its own port by forged ARP or by a forged source MAC. This protection
+// starts when the port is found. It does not cover what a pod does before that: with the
+// second way, a pod that answers for the address of another pod first gets it; with the
+// first, a pod with CAP_NET_ADMIN that gives itself an address which another pod has too
+// leaves that address without a port. The protection does not survive a restart of the
+// agent, which finds the ports again.
 //
 // In all other networks an address has no PodLink, and guards that need one do
 // not apply: Cilium without endpoint routes (the route leads to cilium_host, whose
@@ -60,7 +59,7 @@
 //
 // # What is not read
 //
-// Other routing tables than main and local, and rules: where they send a pod's
+// Routing tables other than main and local, and rules: if they send a pod's
 // packets elsewhere (WireGuard of Calico, VRFs), Routes do not show it. Tunnels
-// that user space makes (OpenVPN, tun devices) encapsulate in no way that is known.
+// made in user space (OpenVPN, tun devices) have no recognizable encapsulation.
 package links

@@ -20,7 +20,7 @@ type Fake struct {
 	changed func()
 }
 
-// Set makes the Fake report other links from now on, and notifies whoever watches.
+// Set makes the Fake report other links from now on, and notifies watchers.
 func (f *Fake) Set(l model.Links) {
 	f.mu.Lock()
 	f.links = l

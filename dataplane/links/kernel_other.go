@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Kernel is there on Linux only.
+// Kernel exists on Linux only.
 type Kernel struct{}
 
 // New fails: rtnetlink is Linux's.

@@ -7,7 +7,7 @@ type listing struct {
 	links  []link
 	addrs  []address
 	routes []route
-	// inside are addresses in the namespaces of pods, of those ports that were asked for.
+	// inside are addresses in the namespaces of pods, for the requested ports.
 	inside []insideAddr
 	// neighbours and stations are listed only where inside does not suffice.
 	neighbours []neighbour
@@ -34,7 +34,7 @@ type link struct {
 	encapsulation encapsulation
 }
 
-// encapsulation holds the parameters of a tunnel that show on the wire.
+// encapsulation holds the parameters of a tunnel that are visible on the wire.
 type encapsulation struct {
 	// port is the outer destination port of vxlan, geneve and wireguard; 0: unknown.
 	port uint16

@@ -36,8 +36,8 @@ func (n *network) bridgeOf(a netip.Addr) int {
 	return r.index
 }
 
-// wanted returns the ports whose peers' addresses tell where pods are that have no
-// seat yet; none if all have. It forgets seats that are no longer valid.
+// wanted returns the ports whose peers' addresses would locate pods that have no seat
+// yet; none if all have one. It drops seats that are no longer valid.
 func (s *seats) wanted(n *network, pods Pods) []*link {
 	s.forget(n, pods)
 	bridges := map[int]bool{}

@@ -58,7 +58,7 @@ func (n *network) routes(leftOut func(netip.Prefix) bool) []model.LinkRoute {
 	return withoutNested(out)
 }
 
-// withoutNested takes out routes whose next wider route leads to the same interface.
+// withoutNested removes routes whose next wider route leads to the same interface.
 func withoutNested(routes []model.LinkRoute) []model.LinkRoute {
 	// Wider blocks come before those that they contain.
 	slices.SortFunc(routes, func(a, b model.LinkRoute) int {

@@ -16,8 +16,8 @@ const (
 	wireguardListenPort = 6
 )
 
-// readWireGuard fills in the ports of WireGuard devices, as far as the kernel
-// tells: rtnetlink does not.
+// readWireGuard fills in the ports of WireGuard devices, as far as the kernel reports
+// them; rtnetlink does not.
 func (k *Kernel) readWireGuard(l *listing) {
 	var family *netlink.GenlFamily
 	for i := range l.links {

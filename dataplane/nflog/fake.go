@@ -23,8 +23,8 @@ func NewFake() *Fake {
 	return &Fake{packets: make(chan *Packet), fails: make(chan error, 1), done: make(chan struct{})}
 }
 
-// Send hands packets over, each once the reader has room for it. It gives up
-// when the Fake is closed.
+// Send delivers packets, each once the reader has room for it. It gives up when the
+// Fake is closed.
 func (f *Fake) Send(packets ...*Packet) {
 	for _, p := range packets {
 		select {

@@ -44,7 +44,8 @@ const (
 	// kernelBuffer is where the kernel gathers a message; one never is larger.
 	kernelBuffer  = 32 << 10
 	messageBuffer = 64 << 10
-	// receiveBuffer holds what waits for the reader, in bytes: tens of thousands of packets.
+	// receiveBuffer holds the packets that wait for the reader, in bytes: tens of
+	// thousands of packets.
 	receiveBuffer = 4 << 20
 	// namesLive is how long the names of interfaces are believed, namesMany how many are kept.
 	namesLive = time.Minute
@@ -73,7 +74,7 @@ func New(group uint16, c clock.PassiveClock) (*Kernel, error) {
 	if err != nil {
 		return nil, fmt.Errorf("nflog group %d: %w", group, err)
 	}
-	// A kernel that gives less than is asked for loses more, and counts it.
+	// A kernel that grants less than requested loses more, and counts it.
 	_ = conn.SetReadBuffer(receiveBuffer)
 	links, err := netlink.NewHandle(unix.NETLINK_ROUTE)
 	if err != nil {
@@ -152,8 +153,8 @@ func (k *Kernel) packet(data []byte, s *sequence, each func(*Packet)) {
 	each(p)
 }
 
-// configure makes the message that binds the group and says how it is to be
-// handed over, all at once.
+// configure builds the message that binds the group and configures the delivery, all at
+// once.
 func (k *Kernel) configure(command uint8) (mdnetlink.Message, error) {
 	ae := mdnetlink.NewAttributeEncoder()
 	ae.ByteOrder = binary.BigEndian
@@ -177,7 +178,7 @@ func (k *Kernel) configure(command uint8) (mdnetlink.Message, error) {
 	}, nil
 }
 
-// unbind gives the group back, and forgets what still waits for a reader.
+// unbind releases the group, and drops what still waits for a reader.
 func (k *Kernel) unbind() {
 	if request, err := k.configure(cmdUnbind); err == nil {
 		_, _ = k.conn.Send(request) // closing does it too
@@ -190,7 +191,7 @@ func (k *Kernel) unbind() {
 	}
 }
 
-// explain says what an error of binding means.
+// explain describes the meaning of an error of binding.
 func explain(err error) error {
 	switch {
 	case errors.Is(err, os.ErrPermission) || errors.Is(err, unix.EBUSY) || errors.Is(err, os.ErrExist):
@@ -210,7 +211,7 @@ type names struct {
 	since time.Time
 }
 
-// nameOf asks the kernel.
+// nameOf queries the kernel.
 func nameOf(links *netlink.Handle) func(uint32) (string, bool) {
 	return func(index uint32) (string, bool) {
 		l, err := links.LinkByIndex(int(index))

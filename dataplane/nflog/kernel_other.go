@@ -9,7 +9,7 @@ import (
 	"k8s.io/utils/clock"
 )
 
-// Kernel is there on Linux only.
+// Kernel exists on Linux only.
 type Kernel struct{}
 
 var _ Reader = (*Kernel)(nil)

@@ -11,7 +11,7 @@ import (
 // Packet is one packet that a rule logged. Fields that it does not have, or that
 // were cut off, are zero.
 type Packet struct {
-	// Prefix is what the rule says of itself.
+	// Prefix is the prefix that the rule sets.
 	Prefix string
 	// Hook at which the rule is.
 	Hook Hook
@@ -25,7 +25,8 @@ type Packet struct {
 	Mark uint32
 	// Src and Dst are invalid if the packet is neither IPv4 nor IPv6.
 	Src, Dst netip.Addr
-	// Protocol is the one behind all extension headers; AnyProtocol (0) if it cannot be told.
+	// Protocol is the one after all extension headers; AnyProtocol (0) if it cannot be
+	// determined.
 	Protocol model.Protocol
 	// SrcPort and DstPort of TCP, UDP, UDPLite and SCTP.
 	SrcPort, DstPort uint16
@@ -34,7 +35,7 @@ type Packet struct {
 	HasICMP            bool
 	// Fragment is true for all but the first fragment: they have no ports.
 	Fragment bool
-	// Length in bytes of the whole packet, as its IP header says.
+	// Length of the whole packet in bytes, according to its IP header.
 	Length int
 
 	// seq counts the packets of a group, as the kernel does; present if hasSeq.

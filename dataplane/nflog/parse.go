@@ -30,8 +30,8 @@ const nfgenLen = 4
 
 var errShort = errors.New("message is too short")
 
-// parseMessage reads the data of one message NFULNL_MSG_PACKET. A message that
-// is well-formed gives a Packet, whatever the packet in it looks like.
+// parseMessage reads the data of one message NFULNL_MSG_PACKET. A well-formed message
+// gives a Packet, whatever the packet in it looks like.
 func parseMessage(b []byte) (*Packet, error) {
 	if len(b) < nfgenLen {
 		return nil, fmt.Errorf("logged packet: %w", errShort)
@@ -147,8 +147,8 @@ func (p *Packet) readIPv6(b []byte) {
 		}
 		next = b[0]
 		if p.Fragment && next != extFragment {
-			// What follows is from the middle of the packet. Its first fragment may have
-			// more extension headers; this one only says which is the first of them.
+			// What follows is from the middle of the packet. Its first fragment may
+			// have more extension headers; this one only names the first of them.
 			if !isExtension(next) {
 				p.Protocol = model.Protocol(next)
 			}
@@ -169,7 +169,7 @@ func isExtension(next uint8) bool {
 	return false
 }
 
-// readTransport reads what says most of a protocol's header.
+// readTransport reads the most important fields of a protocol's header.
 func (p *Packet) readTransport(b []byte) {
 	switch {
 	case p.Fragment:
@@ -184,8 +184,8 @@ func (p *Packet) readTransport(b []byte) {
 type sequence struct {
 	next    uint32
 	started bool
-	// assumed were counted as lost before a number told: the kernel says that
-	// there was no room before it says how much was lost.
+	// assumed were counted as lost before a sequence number showed it: the kernel
+	// reports that there was no room before it reports how much was lost.
 	assumed uint64
 }
 
@@ -199,8 +199,8 @@ func (s *sequence) overrun() uint64 {
 	return 1
 }
 
-// see takes the number of a packet that has come, and returns what is to be
-// added to the count. Numbers wrap around; one that goes back is no loss.
+// see takes the sequence number of an arrived packet, and returns what to add to the
+// count. Numbers wrap around; one that goes back is not a loss.
 func (s *sequence) see(seq uint32) uint64 {
 	gap := seq - s.next
 	first := !s.started

@@ -15,12 +15,12 @@ type Reader interface {
 	// Lost returns how many packets were logged but never came. It grows with
 	// Run. Safe for concurrent use.
 	Lost() uint64
-	// Close gives up what the Reader holds. No Run may be under way.
+	// Close releases the Reader's resources. No Run may be in progress.
 	Close() error
 }
 
-// ErrTaken means that another program reads the group already, or that this
-// process may not: the kernel does not tell the two apart.
+// ErrTaken means that another program already reads the group, or that this process may
+// not: the kernel does not distinguish the two.
 var ErrTaken = errors.New("another program reads it, or CAP_NET_ADMIN is missing")
 
 // ErrMissing means that the kernel has no NFLOG (module nfnetlink_log).

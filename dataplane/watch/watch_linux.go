@@ -1,12 +1,12 @@
-// Package watch notices when somebody else changes tables of nftables, or
-// some chains of them.
+// Package watch detects changes of nftables tables, or of some of their chains, by
+// other programs.
 //
-// The kernel tells whoever listens of every transaction: what it changed, and in
-// which table. It does not tell reliably who made it: a transaction that a child
-// process has made is our own as well. So our own are told by time: the kernel
-// has queued all that it says of a transaction when the transaction returns, and
-// [Watcher.Own] takes from the queue what came meanwhile. What somebody else
-// changes at the very same time is left to the periodic comparison.
+// The kernel notifies listeners of every transaction: what it changed, and in which
+// table. It does not reliably report which process made it, because a transaction of a
+// child process is our own as well. So our own transactions are recognized by time: the
+// kernel has queued all notifications of a transaction when the transaction returns,
+// and [Watcher.Own] takes those that arrived in the meantime from the queue. Changes
+// that another program makes at the very same time are left to the periodic comparison.
 package watch
 
 import (
@@ -52,7 +52,7 @@ type Watcher struct {
 	mu      sync.Mutex
 	buf     []byte
 	touched bool // by the transaction whose messages are being read
-	// news are transactions of others that nobody has been told of.
+	// news are transactions of other programs that have not been reported yet.
 	news    bool
 	changed func()
 }
@@ -82,9 +82,9 @@ func NewScoped(scopes ...Scope) (*Watcher, error) {
 	return &Watcher{scopes: scopes, file: os.NewFile(uintptr(fd), "nftables"), buf: make([]byte, 256<<10)}, nil
 }
 
-// Watch calls changed after each transaction of somebody else's within the scopes,
-// and when messages were lost, until the context ends; then it returns nil, and
-// the Watcher is closed.
+// Watch calls changed after each transaction of another program within the scopes, and
+// when messages were lost, until the context ends; then it returns nil, and the Watcher
+// is closed.
 func (w *Watcher) Watch(ctx context.Context, changed func()) error {
 	stop := context.AfterFunc(ctx, func() { _ = w.file.Close() })
 	defer stop()
@@ -132,8 +132,8 @@ func (w *Watcher) Own(write func() error) error {
 	return w.OwnUpTo(func() (int, error) { return math.MaxInt, write() })
 }
 
-// OwnUpTo is Own for a write that takes its time and knows how many transactions
-// it has made at most: were there more, somebody else has made some meanwhile,
+// OwnUpTo is Own for a write that takes long and knows the maximum number of its
+// transactions: if there were more, another program has made some in the meantime,
 // which is news.
 func (w *Watcher) OwnUpTo(write func() (transactions int, err error)) error {
 	w.mu.Lock()
@@ -142,7 +142,8 @@ func (w *Watcher) OwnUpTo(write func() (transactions int, err error)) error {
 		w.news = true
 	}
 	most, err := write()
-	// Whatever was lost: a large transaction says more than the queue holds.
+	// Even if messages were lost: a large transaction causes more than the queue can
+	// hold.
 	if n, _ := w.drain(); n > most {
 		w.news = true
 	}
@@ -150,8 +151,8 @@ func (w *Watcher) OwnUpTo(write func() (transactions int, err error)) error {
 	return err
 }
 
-// drain reads all that is queued, and says how many transactions within the scopes
-// there were, and whether messages were lost.
+// drain reads everything that is queued, and returns the number of transactions within
+// the scopes, and whether messages were lost.
 func (w *Watcher) drain() (transactions int, lost bool) {
 	conn, err := w.file.SyscallConn()
 	if err != nil {

@@ -7,7 +7,7 @@ import (
 	"errors"
 )
 
-// Watcher is there on Linux only.
+// Watcher exists on Linux only.
 type Watcher struct{}
 
 // New fails: nftables are Linux's.

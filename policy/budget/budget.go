@@ -123,9 +123,10 @@ func (b *Book) Namespaces() []string {
 	})
 }
 
-// Past returns the policies of a namespace that are past a limit, in order: one counts if
-// it fits in what those items leave that count before it. NetworkSets always count, and
-// leave that much less to policies: a rule that denies may rest on their addresses.
+// Past returns the policies of a namespace that are past a limit, in order: a policy is
+// within it if it fits into what the items before it that count leave. NetworkSets
+// always count, and leave that much less to policies, because a rule that denies may
+// depend on their addresses.
 func (b *Book) Past(namespace string, limit int, order Order) []Item {
 	a := b.namespaces[namespace]
 	if a == nil || a.sum <= limit {

@@ -7,11 +7,12 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// companionSuffix is behind the name of what denies where the version of a policy that
-// stays in force does not govern. No object of the API has such a name.
+// companionSuffix is appended to the name of the policy that denies what the version in
+// force does not govern. No object of the API has such a name.
 const companionSuffix = ":past-budget"
 
-// CompanionOf names what is enforced beside a policy past its budget (see StandIn).
+// CompanionOf names the policy that is enforced in addition to a kept version (see
+// StandIn).
 func CompanionOf(r model.Ref) model.Ref {
 	r.Name += companionSuffix
 	return r
@@ -39,7 +40,8 @@ func StandIn(wanted, kept *model.Policy) (put, beside *model.Policy) {
 	return kept, beside
 }
 
-// What holds instead of a policy past its budget on a node, as its agent reports it.
+// What is in force in place of a policy past its budget on a node, as its agent reports
+// it.
 const (
 	HoldsSame     = "the same, until the agent restarts: then deny everything that it governs"
 	HoldsNarrowed = "its previous version, and deny what that does not govern"
@@ -47,13 +49,14 @@ const (
 	HoldsDenial   = "deny everything that it governs"
 )
 
-// IsStandIn reports whether a policy is what StandIn makes. As it is written one that has
+// IsStandIn reports whether a policy was made by StandIn. A policy as written that has
 // rules has more entries.
 func IsStandIn(p *model.Policy) bool {
 	return p.Entries == 1 && len(p.IngressRules)+len(p.EgressRules) > 0
 }
 
-// DenyAll returns a policy of the same name, scope, tier and directions that denies all.
+// DenyAll returns a policy with the same name, scope, tier and directions that denies
+// everything.
 func DenyAll(p *model.Policy) *model.Policy {
 	c := *p
 	deny := []model.Rule{{Action: model.Deny}}

@@ -7,8 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// budgets reads what the objects of a namespace may cost. Auto is what the status has:
-// the operator knows whether the installation is new.
+// budgets reads the bounds on the cost of a namespace's objects. Auto means the value
+// in the status: the operator knows whether the installation is new.
 func budgets(path *field.Path, o *v1alpha1.Tierwall, r *report) model.Budgets {
 	limit := func(name string, n *int32, def int) int {
 		switch {

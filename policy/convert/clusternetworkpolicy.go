@@ -111,8 +111,8 @@ type clusterRule struct {
 	dir  model.Direction
 }
 
-// convert gives one rule of the model for every pair of a peer and a protocol.
-// Peers come in the form of egress rules, which has all the fields of the other.
+// convert makes one rule of the model for every pair of a peer and a protocol. Peers
+// are in the form of egress rules, which has all the fields of the other form.
 func (c *clusterRule) convert(index int, name string, action clusterv1alpha2.ClusterNetworkPolicyRuleAction, peersField string,
 	in []clusterv1alpha2.ClusterNetworkPolicyEgressPeer, protocols []clusterv1alpha2.ClusterNetworkPolicyProtocol,
 ) []model.Rule {
@@ -276,8 +276,8 @@ func (c *clusterRule) protocols(in []clusterv1alpha2.ClusterNetworkPolicyProtoco
 	return out
 }
 
-// portName checks the name of a port; unnamed is the kind of peer beside it that
-// has none, or "".
+// portName checks the name of a port; unnamed is the kind of peer combined with it that
+// has no named ports, or "".
 func (c *clusterRule) portName(path *field.Path, name, unnamed string) bool {
 	switch {
 	case unnamed != "":

@@ -24,7 +24,7 @@ func dns(path *field.Path, in *v1alpha1.DNSSpec, r *report) model.DNS {
 		for i, s := range *in.TrustedServers {
 			a, err := netip.ParseAddr(s)
 			if err != nil || a.Zone() != "" {
-				r.errorf(path.Child("trustedServers").Index(i), "%s is no IP address; it is left out", quote(s))
+				r.errorf(path.Child("trustedServers").Index(i), "invalid value %s: want an IP address; it is left out", quote(s))
 				continue
 			}
 			out.TrustedServers = append(out.TrustedServers, a.Unmap())

@@ -36,10 +36,10 @@ func (r *report) domains(parent *field.Path, name string, in []string, limit int
 		p, err := names.ParsePattern(s)
 		switch {
 		case err != nil:
-			r.errorf(path.Index(i), "%s is no DNS name: %v", quote(s), errors.Unwrap(err))
+			r.errorf(path.Index(i), "invalid DNS name %s: %v", quote(s), errors.Unwrap(err))
 			continue
 		case seen[p]:
-			r.warnf(path.Index(i), "duplicate: %s is there twice", quote(p.String()))
+			r.warnf(path.Index(i), "duplicate value %s", quote(p.String()))
 			continue
 		case p.String() != s:
 			r.warnf(path.Index(i), "%s is read as %s", quote(s), quote(p.String()))
@@ -51,7 +51,7 @@ func (r *report) domains(parent *field.Path, name string, in []string, limit int
 	return out
 }
 
-// byName converts the names of one side of a rule. here says whether this is the side
+// byName converts the names of one side of a rule. here reports whether this is the side
 // and direction in which they have a meaning.
 func (r *report) byName(rule *field.Path, side string, in *v1alpha1.EntityRule, out *model.Peer, action model.Action, here bool) {
 	if len(in.Domains) == 0 {
@@ -61,7 +61,7 @@ func (r *report) byName(rule *field.Path, side string, in *v1alpha1.EntityRule, 
 	at := path.Child("domains")
 	switch {
 	case !here:
-		r.errorf(at, "has no meaning here: want it in the destination of an egress rule")
+		r.errorf(at, "is not allowed here: want it in the destination of an egress rule")
 	case r.untracked:
 		r.errorf(at, "cannot be combined with doNotTrack and preDNAT: DNS answers are learnt as replies of tracked connections")
 	}
@@ -92,7 +92,7 @@ func (c *clusterRule) domainNames(peer *field.Path, in []clusterv1alpha2.DomainN
 		c.errorf(at, "is empty: want at least one name")
 	}
 	if c.dir != model.Egress {
-		c.errorf(at, "has no meaning here: want it in an egress rule")
+		c.errorf(at, "is not allowed here: want it in an egress rule")
 	}
 	if action == model.Deny || action == model.Pass {
 		c.errorf(at, "needs action Accept, the action is %s: a name that is learnt too late would let through what the rule should deny; the rule denies everything", action)

@@ -26,7 +26,7 @@ egress 1 Allow ip 4 TCP to[notNets 10.0.0.0/8; domains *.a.example,a.*.example; 
 			want: head("egress") + "egress 0 Allow to[domains api.example.com,xn--strae-oqa.example]",
 			problems: []string{
 				`warning: spec.egress[0].destination.domains[0]: "API.Example.com" is read as "api.example.com"`,
-				`warning: spec.egress[0].destination.domains[1]: duplicate: "api.example.com" is there twice`,
+				`warning: spec.egress[0].destination.domains[1]: duplicate value "api.example.com"`,
 				`warning: spec.egress[0].destination.domains[2]: "straße.example" is read as "xn--strae-oqa.example"`,
 			},
 		},
@@ -44,8 +44,8 @@ egress 1 Allow ip 4 TCP to[notNets 10.0.0.0/8; domains *.a.example,a.*.example; 
 			in:   egress(`{action: Allow, destination: {domains: [a.example, 'b*.example']}}`, `{action: Log, destination: {domains: ['*']}}`),
 			want: head("egress") + "egress 0 Allow never\negress 1 Log never",
 			problems: []string{
-				`spec.egress[0].destination.domains[1]: "b*.example" is no DNS name: * stands for whole labels only`,
-				`spec.egress[1].destination.domains[0]: "*" is no DNS name: the last label cannot be *`,
+				`spec.egress[0].destination.domains[1]: invalid DNS name "b*.example": * stands for whole labels only`,
+				`spec.egress[1].destination.domains[0]: invalid DNS name "*": the last label cannot be *`,
 			},
 		},
 		{
@@ -75,7 +75,7 @@ egress 1 Allow ip 4 TCP to[notNets 10.0.0.0/8; domains *.a.example,a.*.example; 
 			name:     "of the sender",
 			in:       egress(`{action: Allow, source: {domains: [a.example]}}`),
 			want:     head("egress") + "egress 0 Allow never",
-			problems: []string{`spec.egress[0].source.domains: has no meaning here: want it in the destination of an egress rule`},
+			problems: []string{`spec.egress[0].source.domains: is not allowed here: want it in the destination of an egress rule`},
 		},
 		{
 			name:     "before connection tracking",
@@ -140,8 +140,8 @@ func TestDNSSettings(t *testing.T) {
 			in:   meta + `spec: {dns: {trustedServers: [dns.example, 'fe80::1%eth0'], extraTTL: -1s, minTTL: 25h, maxTTL: 0s, maxAddressesPerName: 0, maxNamesPerWildcard: 65536, maxNames: -1, hold: Sometimes}}`,
 			want: defaults + ` dns [] 2m0s 10s 1h0m0s 1000 1024 10000 false false`,
 			problems: []string{
-				`spec.dns.trustedServers[0]: "dns.example" is no IP address; it is left out`,
-				`spec.dns.trustedServers[1]: "fe80::1%eth0" is no IP address; it is left out`,
+				`spec.dns.trustedServers[0]: invalid value "dns.example": want an IP address; it is left out`,
+				`spec.dns.trustedServers[1]: invalid value "fe80::1%eth0": want an IP address; it is left out`,
 				`spec.dns.extraTTL: -1s is out of range: want 0s to 24h0m0s`,
 				`spec.dns.minTTL: 25h0m0s is out of range: want 0s to 24h0m0s`,
 				`spec.dns.maxTTL: 0s is out of range: want 1s to 24h0m0s`,

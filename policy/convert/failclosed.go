@@ -2,7 +2,7 @@ package convert
 
 import "github.com/tierwall/tierwall/policy/model"
 
-// failClosed is the rule that stands for one that could not be understood.
+// failClosed is the rule that replaces one that could not be understood.
 func failClosed(rule model.Rule) model.Rule {
 	switch rule.Action {
 	case model.Allow, model.Log:

@@ -17,7 +17,7 @@ type Ghost struct {
 	Namespace, Name, UID string
 	// Node that the pod is on.
 	Node string
-	// Addrs that the pod had and nobody else has since.
+	// Addrs that the pod had and that nothing else has since.
 	Addrs []netip.Addr
 }
 

@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// guards reads what the guards of an installation do. Auto is what the status
-// has: the operator knows whether the installation is new.
+// guards reads the modes of an installation's guards. Auto means the value in the
+// status: the operator knows whether the installation is new.
 func guards(spec *field.Path, o *v1alpha1.Tierwall, r *report) model.Guards {
 	auto := autoGuard("guards", o.Status.Guards, r)
 	read := func(name string, mode v1alpha1.GuardMode) model.Guard { return guard(spec.Child(name), mode, auto, r) }

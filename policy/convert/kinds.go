@@ -15,7 +15,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Kind is a kind of API objects that the core takes. Whatever reads objects reads these.
+// Kind is a kind of API objects that the core accepts. Everything that reads objects
+// reads these.
 type Kind struct {
 	schema.GroupVersionKind
 	// Resource is the plural name in URLs and permissions.

@@ -45,13 +45,13 @@ func oneLine(name string) string {
 	return q[1 : len(q)-1]
 }
 
-// reservedLabels are those that the core gives endpoints and that rewritten
-// selectors look up. An object that could set them itself could pretend to be
-// in a namespace or to run as a service account.
+// reservedLabels are those that the core gives endpoints and that rewritten selectors
+// look up. An object that could set them itself could pretend to be in another
+// namespace or to run as another service account.
 var reservedLabels = []string{model.LabelNamespace, model.LabelOrchestrator, model.LabelServiceAccount}
 
-// labels returns an object's labels without those that it cannot set. The map
-// is shared where nothing has to go.
+// labels returns an object's labels without those that it cannot set. The map is shared
+// if none has to be removed.
 func (r *report) labels(in map[string]string) map[string]string {
 	var odd []string
 	for k, v := range in {

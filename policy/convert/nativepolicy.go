@@ -75,9 +75,9 @@ func nativePolicy(o *networkingv1.NetworkPolicy, r *report) model.Object {
 	return p
 }
 
-// nativeEnforcement reads the annotation that stages a native policy. Other
-// software does not know the annotation, so a value that is not understood
-// leaves the policy what it is to everybody else: enforced.
+// nativeEnforcement reads the annotation that puts a native policy in audit mode. Other
+// software does not know the annotation, so with a value that is not understood, the
+// policy stays what it is to that software: enforced.
 func nativeEnforcement(o *networkingv1.NetworkPolicy, r *report) v1alpha1.Enforcement {
 	v, ok := o.Annotations[v1alpha1.EnforcementAnnotation]
 	switch e := v1alpha1.Enforcement(v); {
@@ -193,7 +193,7 @@ func (r *report) ipBlock(path *field.Path, in *networkingv1.IPBlock) model.Peer 
 	return model.Peer{Nets: []netip.Prefix{cidr}, NotNets: except}
 }
 
-// contains reports whether a holds all of b and more.
+// contains reports whether a contains all of b and more.
 func contains(a, b netip.Prefix) bool {
 	return a.Addr().BitLen() == b.Addr().BitLen() && a.Bits() < b.Bits() && a.Contains(b.Addr())
 }

@@ -8,7 +8,7 @@ import (
 	"k8s.io/apimachinery/pkg/util/validation/field"
 )
 
-// netForm says how an address block may be written.
+// netForm is how an address block may be written.
 type netForm bool
 
 const (
@@ -61,7 +61,7 @@ func parseAddr(s string) (netip.Addr, error) {
 	return a, nil
 }
 
-// appendAddr appends an address unless it is there.
+// appendAddr appends an address unless it is already included.
 func appendAddr(addrs []netip.Addr, a netip.Addr) []netip.Addr {
 	if slices.Contains(addrs, a) {
 		return addrs

@@ -51,12 +51,12 @@ func TestNetworkSet(t *testing.T) {
 					want: `domains api.example.com,xn--bcher-kva.example`,
 					problems: []string{
 						`warning: spec.allowedEgressDomains[0]: "API.example.com." is read as "api.example.com"`,
-						`warning: spec.allowedEgressDomains[1]: duplicate: "api.example.com" is there twice`,
+						`warning: spec.allowedEgressDomains[1]: duplicate value "api.example.com"`,
 						`warning: spec.allowedEgressDomains[2]: "bücher.example" is read as "xn--bcher-kva.example"`,
-						`spec.allowedEgressDomains[3]: "a*.example" is no DNS name: * stands for whole labels only`,
-						`spec.allowedEgressDomains[4]: "*" is no DNS name: the last label cannot be *`,
-						`spec.allowedEgressDomains[5]: "" is no DNS name: a name is needed`,
-						`spec.allowedEgressDomains[6]: "192.0.2.1" is no DNS name: it is an address: use nets`,
+						`spec.allowedEgressDomains[3]: invalid DNS name "a*.example": * stands for whole labels only`,
+						`spec.allowedEgressDomains[4]: invalid DNS name "*": the last label cannot be *`,
+						`spec.allowedEgressDomains[5]: invalid DNS name "": a name is needed`,
+						`spec.allowedEgressDomains[6]: invalid DNS name "192.0.2.1": it is an address: use nets`,
 					},
 				},
 				{

@@ -42,8 +42,8 @@ type report struct {
 	untracked bool
 }
 
-// combine counts combinations with named ports, and reports an error where the
-// policy has too many.
+// combine counts combinations with named ports, and reports an error if the policy has
+// too many.
 func (r *report) combine(p *field.Path, a, b int) {
 	if r.named += a * b; a*b > 0 && r.named > maxNamed {
 		r.errorf(p, "too many: %d combinations with named ports here, the policy must have at most %d", a*b, maxNamed)

@@ -32,7 +32,7 @@ func canonicalKey(k string) string {
 	return k
 }
 
-// The terms of which scopes are made.
+// The terms from which scopes are built.
 var (
 	isPod          = selector.Equal(model.LabelKind, model.OwnerPod)
 	isHostEndpoint = selector.Equal(model.LabelKind, model.OwnerHostEndpoint)
@@ -90,8 +90,8 @@ func namespaceLabels(s *selector.Selector) *selector.Selector {
 	return selector.And(inSomeNamespace, s)
 }
 
-// accountLabels rewrites a selector over the labels of service accounts to one
-// over the pods that run as them.
+// accountLabels rewrites a selector over the labels of service accounts to one over the
+// pods that run as them.
 func accountLabels(s *selector.Selector) *selector.Selector {
 	s = s.RewriteKeys(func(k string) string { return model.PrefixServiceAccount + canonicalKey(k) }).
 		ReplaceGlobal(inNoNamespace)

@@ -8,7 +8,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// settings converts Tierwall/default. What cannot be read takes the strictest
+// settings converts Tierwall/default. Fields that cannot be read get the strictest
 // value, which is not always the default.
 func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	if o.Name != v1alpha1.TierwallName {
@@ -69,8 +69,8 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	return s
 }
 
-// namespacedSets reports whether NetworkSets count everywhere. Auto is what the
-// status has: the operator knows whether the installation is new.
+// namespacedSets reports whether NetworkSets count everywhere. Auto means the value in
+// the status: the operator knows whether the installation is new.
 func namespacedSets(spec *field.Path, o *v1alpha1.Tierwall, r *report) bool {
 	path, mode := spec.Child("namespacedSets"), o.Spec.NamespacedSets
 	if mode == "" || mode == v1alpha1.NamespacedSetsAuto {
@@ -87,8 +87,8 @@ func namespacedSets(spec *field.Path, o *v1alpha1.Tierwall, r *report) bool {
 	return false
 }
 
-// logging reads how Log rules are written of. What is invalid takes the default:
-// no verdict hangs on it.
+// logging reads how Log rules are logged. Invalid values get the default, because no
+// verdict depends on them.
 func logging(path *field.Path, in *v1alpha1.LoggingSpec, r *report) model.Logging {
 	out := model.Logging{RatePerRule: model.DefaultRatePerRule, RatePerNode: model.DefaultRatePerNode, Text: in.Format == "Text"}
 	switch n := in.RatePerRule; {

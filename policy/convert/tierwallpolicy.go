@@ -98,7 +98,7 @@ func (r *report) variant(p *model.Policy, path *field.Path, spec *v1alpha1.Globa
 	}
 }
 
-// directions says which directions a Tierwall policy governs.
+// directions determines which directions a Tierwall policy governs.
 func (r *report) directions(path *field.Path, spec *v1alpha1.GlobalNetworkPolicySpec) (ingress, egress bool) {
 	types := path.Child("types")
 	for i, t := range spec.Types {
@@ -133,8 +133,8 @@ func (r *report) directions(path *field.Path, spec *v1alpha1.GlobalNetworkPolicy
 	return ingress, egress
 }
 
-// dropUngoverned drops the rules of a direction that the policy does not
-// govern, and warns if its types say so and not its variant.
+// dropUngoverned drops the rules of a direction that the policy does not govern, and
+// warns if its types are the reason and not its variant.
 func (r *report) dropUngoverned(p *model.Policy, path *field.Path, explicit bool) {
 	if !p.Ingress && len(p.IngressRules) > 0 {
 		if explicit {

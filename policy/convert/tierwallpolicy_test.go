@@ -398,8 +398,8 @@ func TestRules(t *testing.T) {
 		{in: `http: {}`, want: `invalid`, problems: []string{`http: is not supported: rules match addresses, protocols and ports only`}},
 
 		// Names (those of egress rules are in TestDomains).
-		{in: `source: {domains: [example.com]}`, want: `invalid`, problems: []string{`source.domains: has no meaning here: want it in the destination of an egress rule`}},
-		{in: `destination: {domains: [example.com]}`, want: `invalid`, problems: []string{`destination.domains: has no meaning here: want it in the destination of an egress rule`}},
+		{in: `source: {domains: [example.com]}`, want: `invalid`, problems: []string{`source.domains: is not allowed here: want it in the destination of an egress rule`}},
+		{in: `destination: {domains: [example.com]}`, want: `invalid`, problems: []string{`destination.domains: is not allowed here: want it in the destination of an egress rule`}},
 
 		// Selectors (their meaning is tested in scope_test.go).
 		{

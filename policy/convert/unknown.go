@@ -15,8 +15,8 @@ import (
 // its CustomResourceDefinitions are newer than the agent, in the midst of an upgrade
 // or after one that has been taken back.
 
-// UnknownFieldsError names the fields of an object that its type does not have.
-// What was decoded beside them is there, and widens no access.
+// UnknownFieldsError names the fields of an object that its type does not have. The
+// rest was decoded, and widens no access.
 type UnknownFieldsError struct {
 	// Fields are paths as in spec.ingress[0].http, in the order of the object.
 	Fields []string

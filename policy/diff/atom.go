@@ -59,10 +59,10 @@ func newWorlds(a, b *index.Index, o Options) *worlds {
 	return w
 }
 
-// neverArrivesAt tells of a group of outside addresses whether all of them are cluster
-// addresses of Services in both worlds: what is sent there is translated before policies
-// see it, and compared as what it is then. Policies for what comes before translation
-// see it as it is; where there are some, no group is left out.
+// neverArrivesAt returns a predicate that reports whether all addresses of a group of
+// outside addresses are cluster addresses of Services in both worlds: traffic to them
+// is translated before policies see it, and compared as what it is then. Policies that
+// apply before translation see it as it is; if there are any, no group is left out.
 func neverArrivesAt(a, b *index.Index, o Options) func(packets.External) bool {
 	for _, ix := range []*index.Index{a, b} {
 		for _, r := range ix.Endpoints() {
@@ -88,8 +88,8 @@ func neverArrivesAt(a, b *index.Index, o Options) func(packets.External) bool {
 	return func(g packets.External) bool { return len(own) > 0 && len(packets.Without(g.Ranges, own)) == 0 }
 }
 
-// pods adds the pods of both worlds. A pod is the same if its name is: its
-// address may have changed.
+// pods adds the pods of both worlds. A pod is identified by its name: its address may
+// have changed.
 func (w *worlds) pods() {
 	var refs []model.Ref
 	for _, e := range []*packets.Evaluator{w.a, w.b} {
@@ -117,8 +117,8 @@ func (w *worlds) pods() {
 	}
 }
 
-// podAddrs are the addresses of a pod that no other pod with the same address
-// takes precedence for.
+// podAddrs are the addresses of a pod for which no other pod with the same address
+// takes precedence.
 func podAddrs(e *packets.Evaluator, r model.Ref) []netip.Addr {
 	ep, ok := e.Index().Endpoint(r)
 	if !ok {
@@ -137,8 +137,8 @@ func ofFamily(addrs []netip.Addr, family uint8) []netip.Addr {
 	return out
 }
 
-// pairUp pairs equal addresses, then the others in their order; an address
-// without a partner is paired with none.
+// pairUp pairs equal addresses, then the others in their order; an address without a
+// partner is paired with none.
 func pairUp(a, b []netip.Addr) [][2]netip.Addr {
 	var out [][2]netip.Addr
 	var restA, restB []netip.Addr
@@ -167,8 +167,8 @@ func pairUp(a, b []netip.Addr) [][2]netip.Addr {
 	return out
 }
 
-// hosts adds the addresses of nodes and of host endpoints that are no node's.
-// A host is the same if its address is.
+// hosts adds the addresses of nodes and of host endpoints that are not a node's. A host
+// is identified by its address.
 func (w *worlds) hosts() {
 	names := map[netip.Addr]model.Ref{}
 	for _, e := range []*packets.Evaluator{w.a, w.b} {
@@ -202,8 +202,8 @@ func (w *worlds) hosts() {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	for _, a := range addrs {
 		x := atom{who: names[a], group: -1, family: familyOf(a), a: w.a.Party(a), b: w.b.Party(a)}
-		// A host endpoint that is added to an address changes what that address
-		// may do, while the addresses of a new node are new themselves.
+		// A host endpoint that is added to an address changes the access of that
+		// address, whereas the addresses of a new node are themselves new.
 		there := func(p *packets.Party) bool {
 			return p.Host || p.Pod == nil && x.who.Kind == model.KindHostEndpoint
 		}

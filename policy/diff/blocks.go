@@ -57,7 +57,7 @@ func (n *names) fill(rs []packets.Range) []packets.Range {
 }
 
 // blocks names network sets whose addresses of the families lie within the
-// ranges, and what is left as blocks. filled says whether the blocks include
+// ranges, and what is left as blocks. filled reports whether the blocks include
 // addresses of endpoints.
 func (n *names) blocks(rs []packets.Range, families []uint8) (list []string, filled bool) {
 	list, filled = n.blocksBeside(n.sets, rs, families)

@@ -8,13 +8,14 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// class is atoms that each world treats alike.
+// class is a group of atoms that each world treats alike.
 type class struct {
 	atoms []*atom
-	// clean: nothing that bears on the class differs between the worlds.
+	// clean: nothing that affects the class differs between the worlds.
 	clean  bool
 	byNode []nodeGroup // sorted
-	// onNode are the positions in byNode by the node in each world; no node is none.
+	// onNode are the positions in byNode by the node in each world; no entry for no
+	// node.
 	onNode [2]map[string][]int
 }
 
@@ -27,7 +28,7 @@ type nodeGroup struct {
 func (c *class) first() *atom  { return c.atoms[0] }
 func (c *class) family() uint8 { return c.first().family }
 
-// classes divides the atoms, in the order in which they come.
+// classes divides the atoms into classes, in the order of their first atoms.
 func (w *worlds) classes() []*class {
 	inA, inB := w.a.Halves(), w.b.Halves()
 	both := packets.Common(inA, inB)
@@ -110,7 +111,8 @@ const (
 	relations = 4
 )
 
-// relationSet is a set of relations; 0 stands for any, where it makes no difference.
+// relationSet is a set of relations; 0 stands for any, if the relation makes no
+// difference.
 type relationSet uint8
 
 // example is a pair of atoms that stands for all pairs of its relation.
@@ -119,9 +121,9 @@ type example struct {
 	from, to *atom
 }
 
-// examples returns a pair of atoms of two classes for each relation in which
-// members of them can be; one pair only if the relation makes no difference.
-// None if the classes have nothing to say to each other.
+// examples returns a pair of atoms of two classes for each relation in which members of
+// them can be; only one pair if the relation makes no difference; none if nothing that
+// affects the two classes has changed.
 func examples(from, to *class) []example {
 	f, t := from.first(), to.first()
 	matters := false
@@ -147,7 +149,7 @@ func examples(from, to *class) []example {
 			found[r] = &example{r, x, y}
 		}
 	}
-	// Groups that share a node in one world or the other are few.
+	// Few groups share a node in one world or the other.
 	for i := range from.byNode {
 		g := &from.byNode[i]
 		for _, j := range to.onNode[0][g.a] {
@@ -157,7 +159,7 @@ func examples(from, to *class) []example {
 			try(g, &to.byNode[j])
 		}
 	}
-	// Of those that share none, the first will do.
+	// Of those that share none, the first one will do.
 apart:
 	for i := range from.byNode {
 		for j := range to.byNode {
@@ -188,7 +190,8 @@ func relate(g, h *nodeGroup) relation {
 	return r
 }
 
-// distinct finds an atom of each list such that they are not of one endpoint.
+// distinct finds an atom in each list such that they do not belong to the same
+// endpoint.
 func distinct(from, to []*atom) (*atom, *atom) {
 	for _, x := range from {
 		for _, y := range to {

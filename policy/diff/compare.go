@@ -8,8 +8,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Compare reports what connectivity changes from world a to world b. Both are
-// read as of their last Flush, and all their endpoints must be local.
+// Compare reports how connectivity changes from world a to world b. Both are read as of
+// their last Flush, and all their endpoints must be local.
 func Compare(a, b *index.Index, o Options) *Report {
 	d := &differ{worlds: newWorlds(a, b, o), opts: o, deltas: map[deltaKey][]delta{}}
 	classes := d.classes()
@@ -46,14 +46,14 @@ func Compare(a, b *index.Index, o Options) *Report {
 	return r
 }
 
-// pair files what differs between two classes under its change.
+// pair records the differences between two classes under their changes.
 func (d *differ) pair(to *grouping, family uint8, i, j int, from, dest *class) {
 	exs := examples(from, dest)
 	var found []delta
 	var where []relationSet
 	for _, ex := range exs {
 		for _, x := range d.compare(ex) {
-			// The same change and space in several relations are one.
+			// The same change and space in several relations are merged.
 			k := slices.IndexFunc(found, func(y delta) bool { return y.change == x.change && y.space.Equal(x.space) })
 			if k < 0 {
 				k = len(found)

@@ -7,19 +7,19 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// GuardChange is a setting of guards that the worlds do not share.
+// GuardChange is a setting of guards that differs between the worlds.
 type GuardChange struct {
 	// Setting of Tierwall/default, as in spec.wildcardGuard.
 	Setting string `json:"setting"`
 	Before  string `json:"before"`
 	After   string `json:"after"`
-	// NotCompared names the packets that the guard drops where no Change does; empty:
-	// what the setting makes a difference to is among the changes.
+	// NotCompared names the packets that the guard drops and that no Change covers;
+	// empty if the changes cover all effects of the setting.
 	NotCompared string `json:"notCompared,omitempty"`
 }
 
-// notCompared are the packets of a guard that are no traffic between two known
-// addresses, or to tunnels of nodes whose tunnels are not known.
+// notCompared describes the packets of a guard that are not traffic between two known
+// addresses, or that go to tunnels of nodes whose tunnels are unknown.
 func notCompared(name model.GuardName, worlds ...*index.Index) string {
 	switch name {
 	case model.GuardSourceName:

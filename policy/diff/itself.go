@@ -7,8 +7,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// itself compares what pods send themselves by way of their own Services, which
-// only ClusterNetworkPolicies govern. Pods that one of the worlds lacks are left out.
+// itself compares what pods send themselves through their own Services, which only
+// ClusterNetworkPolicies govern. Pods that exist in only one of the worlds are left
+// out.
 func (d *differ) itself(n *names) []Change {
 	var found []sidedRectangle
 	at := map[string]int{} // in found, by what is equal for all pods of one change
@@ -45,7 +46,7 @@ func (d *differ) itself(n *names) []Change {
 // ownTraffic is a change of what one pod sends itself.
 type ownTraffic struct {
 	sidedRectangle
-	// ordinal tells changes apart that differ for the pod's addresses only.
+	// ordinal distinguishes changes that differ only because of the pod's addresses.
 	ordinal int
 }
 

@@ -31,7 +31,7 @@ func (m members) has(i int) bool {
 	return ok
 }
 
-// endpoints are the names among the members.
+// endpoints are the named endpoints among the members.
 func (w *worlds) endpoints(m members) []model.Ref {
 	var out []model.Ref
 	for _, i := range m {
@@ -43,7 +43,7 @@ func (w *worlds) endpoints(m members) []model.Ref {
 	return slices.Compact(out)
 }
 
-// hasFamily says which endpoints have addresses of a family.
+// hasFamily records which endpoints have addresses of a family.
 type hasFamily map[model.Ref][2]bool
 
 func slot(family uint8) int {
@@ -66,7 +66,7 @@ func (w *worlds) families() hasFamily {
 }
 
 // sameMembers reports whether members of IPv4 and members of IPv6 are the same
-// endpoints, but for those that lack the other family.
+// endpoints, except for those that lack the other family.
 func (n *names) sameMembers(four, six members) bool {
 	a, b := n.endpoints(four), n.endpoints(six)
 	if (len(a) == 0) != (len(b) == 0) {

@@ -9,13 +9,13 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// grouping files pairs of classes by what changes between them.
+// grouping groups pairs of classes by what changes between them.
 type grouping struct {
 	groups   map[string]*group
 	families map[uint8][]*class
 }
 
-// group is all pairs of classes of one family with one change of one space.
+// group is all pairs of classes of one family with the same change of the same space.
 type group struct {
 	delta
 	where  relationSet
@@ -42,7 +42,7 @@ func appendSides(b []byte, s sides) []byte {
 		i.Action, i.Stage, i.Reason, i.Tier, i.Policy, i.Rule, i.RuleName)
 }
 
-// rectangle is every pair of a set of classes and another.
+// rectangle is every pair of a class of one set and a class of another.
 type rectangle struct {
 	delta
 	where    relationSet
@@ -50,7 +50,7 @@ type rectangle struct {
 	from, to []int
 }
 
-// changes puts the pairs together to as few changes as is easily found.
+// changes merges the pairs into as few changes as is easily possible.
 func (g *grouping) changes(n *names) []Change {
 	keys := make([]string, 0, len(g.groups))
 	for k := range g.groups {
@@ -67,9 +67,9 @@ func (g *grouping) changes(n *names) []Change {
 	return n.joinFamilies(sided)
 }
 
-// rectangles divides the pairs into rectangles: by rows with equal columns, or
-// by columns with equal rows, each also with the pairs of a single endpoint with
-// itself, which mean nothing, filled in.
+// rectangles divides the pairs into rectangles: by rows with equal columns, or by
+// columns with equal rows. It also tries both with the pairs of a single endpoint with
+// itself added, which have no meaning.
 func (g *group) rectangles(classes []*class) []rectangle {
 	plain := byRows(g.rows)
 	best := plain
@@ -91,7 +91,7 @@ func (g *group) rectangles(classes []*class) []rectangle {
 	return out
 }
 
-// byRows joins the rows that are equal.
+// byRows merges rows that are equal.
 func byRows(rows map[int][]int) [][2][]int {
 	froms := make([]int, 0, len(rows))
 	for f := range rows {
@@ -169,7 +169,7 @@ func withSelf(rows map[int][]int, classes []*class) map[int][]int {
 	return out
 }
 
-// single reports whether the class is of one endpoint.
+// single reports whether all atoms of the class belong to one endpoint.
 func (c *class) single() bool {
 	for _, x := range c.atoms {
 		if x.group >= 0 || x.who != c.first().who {
@@ -192,10 +192,11 @@ func (n *names) sided(r rectangle, classes []*class) sidedRectangle {
 	return s
 }
 
-// icmp is of one family by its nature.
+// icmp exists in one family only.
 var icmp = packets.Protocol(model.ICMPv4).Union(packets.Protocol(model.ICMPv6))
 
-// joinFamilies joins what is the same for IPv4 and IPv6 and makes changes of the result.
+// joinFamilies merges what is the same for IPv4 and IPv6, and makes changes of the
+// result.
 func (n *names) joinFamilies(rs []sidedRectangle) []Change {
 	type key struct {
 		change
@@ -238,8 +239,8 @@ func (n *names) joinFamilies(rs []sidedRectangle) []Change {
 	return out
 }
 
-// change makes changes of a rectangle: one, or one for each relation in which
-// the endpoints can be if it is limited to more than one, but not to all.
+// change makes changes of a rectangle: one, or, if it is limited to more than one
+// relation but not to all, one for each relation in which the endpoints can be.
 func (n *names) change(r *sidedRectangle) []Change {
 	c := Change{
 		Kind: r.kind, From: n.peers(r.fromMembers, r.toMembers, r.kind, r.families), To: n.peers(r.toMembers, r.fromMembers, r.kind, r.families),

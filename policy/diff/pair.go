@@ -5,14 +5,14 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// change is what is equal for all pairs of one Change, but for the space.
+// change is what is equal for all pairs of one Change, except the space.
 type change struct {
 	kind          Kind
 	before, after sides
 }
 
-// sides are the verdicts that settle a connection in each direction, as far as
-// they are shown.
+// sides are the verdicts that decide a connection in each direction, as far as they are
+// shown.
 type sides struct {
 	action          model.Action
 	egress, ingress model.Verdict
@@ -31,7 +31,8 @@ type deltaKey struct {
 	family uint8
 }
 
-// differ compares pairs and remembers: few pairs of fates are distinct.
+// differ compares pairs and caches the results, because few pairs of fates are
+// distinct.
 type differ struct {
 	*worlds
 	opts   Options
@@ -68,7 +69,7 @@ func (d *differ) compare(e example) []delta {
 	return out
 }
 
-// only is the traffic that is allowed in the one world that has both ends.
+// only is the traffic that is allowed in the only world that has both ends.
 func only(kind Kind, f *packets.Fate, family uint8) []delta {
 	var s packets.Space
 	for i := range f.Courses {
@@ -102,7 +103,7 @@ func (d *differ) both(k deltaKey) []delta {
 	return out
 }
 
-// add joins a delta to one of the same change.
+// add merges a delta with one of the same change.
 func add(to []delta, d delta) []delta {
 	for i := range to {
 		if to[i].change == d.change {
@@ -113,7 +114,8 @@ func add(to []delta, d delta) []delta {
 	return append(to, d)
 }
 
-// changeOf says what becomes of packets that take one course before and another after.
+// changeOf determines the change for packets that take one course before and another
+// after.
 func (d *differ) changeOf(a, b *packets.Course) (change, bool) {
 	switch {
 	case a.Action == b.Action && !d.opts.Decisions:
@@ -144,9 +146,9 @@ func deniedBy(c *packets.Course) sides {
 	return s
 }
 
-// allowedIn shows what allows in the direction in which the other world
-// denies: the other direction has not changed the outcome. If nothing is
-// decided there, it shows what there is.
+// allowedIn shows what allows in the direction in which the other world denies, because
+// the other direction has not changed the result. If nothing is decided there, it shows
+// what there is.
 func allowedIn(c *packets.Course, denied sides) sides {
 	s := bothSides(c)
 	if denied.egress != (model.Verdict{}) && s.egress != (model.Verdict{}) {

@@ -126,7 +126,7 @@ func (n *names) peers(m, other members, kind Kind, families []uint8) Peers {
 	return p
 }
 
-// counts says whether an atom can be part of a change of a kind at all.
+// counts reports whether an atom can be part of a change of a kind at all.
 func counts(x *atom, kind Kind, families []uint8) bool {
 	if !slices.Contains(families, x.family) {
 		return false

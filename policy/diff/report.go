@@ -14,8 +14,8 @@ import (
 type Options struct {
 	// Decisions adds changes of kind Redecided.
 	Decisions bool
-	// ServicesBefore and ServicesAfter are the Services of each world. Where both have
-	// one, changes before its address is translated are compared.
+	// ServicesBefore and ServicesAfter are the Services of each world. For a Service
+	// that both have, changes before its address is translated are compared.
 	ServicesBefore, ServicesAfter []packets.Service
 	// After is an Evaluator of world b, which others may use too; nil: one of its own.
 	After *packets.Evaluator
@@ -30,11 +30,12 @@ const (
 	Lost Kind = "lost"
 	// Gained: denied before, allowed after.
 	Gained Kind = "gained"
-	// Redecided: the same outcome, decided by another rule.
+	// Redecided: the same result, decided by another rule.
 	Redecided Kind = "redecided"
-	// Added is traffic that is allowed after and of which an end did not exist before.
+	// Added is traffic that is allowed after and has an end that did not exist before.
 	Added Kind = "added"
-	// Removed is traffic that was allowed before and of which an end does not exist after.
+	// Removed is traffic that was allowed before and has an end that does not exist
+	// after.
 	Removed Kind = "removed"
 )
 
@@ -42,32 +43,33 @@ func (k Kind) rank() int { return slices.Index([]Kind{Lost, Gained, Redecided, A
 
 // Report is the difference between two worlds.
 type Report struct {
-	// Changes of kinds Lost, Gained and Redecided, in this order. In each kind those
-	// to Services that resolve names come first, the others by who is concerned.
+	// Changes of kinds Lost, Gained and Redecided, in this order. Within each kind,
+	// those to Services that resolve names come first; the others are sorted by their
+	// peers.
 	Changes []Change `json:"changes"`
-	// Added and Removed are endpoints, or families of their addresses, that
-	// only the second and only the first world has.
+	// Added and Removed are endpoints, or families of their addresses, that only the
+	// second or only the first world has.
 	Added   []Presence `json:"added,omitempty"`
 	Removed []Presence `json:"removed,omitempty"`
 	// Apart are the changes of kinds Added and Removed.
 	Apart []Change `json:"apart,omitempty"`
 	// Guards are the settings of guards that differ.
 	Guards []GuardChange `json:"guards,omitempty"`
-	// Summary counts.
+	// Summary has the totals.
 	Summary Summary `json:"summary"`
 }
 
-// Summary counts what is in a report.
+// Summary has the totals of a report.
 type Summary struct {
 	Lost      int `json:"lost"`
 	Gained    int `json:"gained"`
 	Redecided int `json:"redecided"`
 	Added     int `json:"added"`
 	Removed   int `json:"removed"`
-	// NotCompared is the number of Guards whose packets are in no change.
+	// NotCompared is the number of Guards whose packets are not covered by any change.
 	NotCompared int `json:"notCompared"`
-	// Endpoints and OutsideGroups that were compared. A group is outside
-	// addresses that no rule tells apart.
+	// Endpoints and OutsideGroups that were compared. A group consists of outside
+	// addresses that no rule distinguishes.
 	Endpoints     int `json:"endpoints"`
 	OutsideGroups int `json:"outsideGroups"`
 }
@@ -85,37 +87,37 @@ type Presence struct {
 	Addresses []netip.Addr `json:"addresses"`
 }
 
-// Change is traffic between two sets of peers whose fate has changed in one
-// way: between every one of From and every one of To, of equal address family.
+// Change is traffic between two sets of peers whose result has changed in one way:
+// between every one of From and every one of To with the same address family.
 type Change struct {
 	Kind Kind  `json:"kind"`
 	From Peers `json:"from"`
 	To   Peers `json:"to"`
-	// Family is IPv4 or IPv6 if the change is limited to one although both
-	// sides have addresses of both and the traffic exists in both; else empty.
+	// Family is IPv4 or IPv6 if the change is limited to one although both sides have
+	// addresses of both and the traffic exists in both; otherwise empty.
 	Family string `json:"family,omitempty"`
 	// Where is empty if it makes no difference which nodes the endpoints are on.
 	Where Where `json:"where,omitempty"`
-	// Traffic that is concerned.
+	// Traffic that has changed.
 	Traffic Traffic `json:"traffic"`
-	// Before and After are the verdicts, nil where an end did not exist.
+	// Before and After are the results, nil if an end did not exist.
 	Before *Outcome `json:"before,omitempty"`
 	After  *Outcome `json:"after,omitempty"`
 }
 
 // Where limits a change to endpoints on the same or on different nodes, or to what
-// endpoints send themselves. What they send themselves is in no change without Itself.
+// endpoints send themselves. Only changes with Itself include the latter.
 type Where string
 
 // The limits.
 const (
 	SameNode       Where = "same node"
 	DifferentNodes Where = "different nodes"
-	// MovedTogether and MovedApart: the endpoints have come to be, or have
-	// ceased to be, on the same node.
+	// MovedTogether and MovedApart: the endpoints are now, or were before, on the same
+	// node.
 	MovedTogether Where = "same node since the change"
 	MovedApart    Where = "same node before the change"
-	// Itself: from each pod to itself, by way of a Service that leads to it.
+	// Itself: from each pod to itself, through a Service that leads to it.
 	Itself Where = "itself"
 )
 
@@ -126,7 +128,7 @@ type Traffic struct {
 	family uint8
 }
 
-// String is for people.
+// String returns the traffic in human-readable form.
 func (t Traffic) String() string { return t.Space.Describe(t.family) }
 
 // MarshalJSON writes {"text": …, "boxes": […]}.
@@ -137,9 +139,9 @@ func (t Traffic) MarshalJSON() ([]byte, error) {
 	}{t.String(), t.Space.Boxes()})
 }
 
-// Outcome is what happened to traffic, and the verdicts that show why: of a
-// denial the one that denies; else that of the direction in which the other
-// world denies, or both.
+// Outcome is the result for traffic, and the verdicts that explain it: for a denial,
+// the one that denies; otherwise that of the direction in which the other world denies,
+// or both.
 type Outcome struct {
 	Action  model.Action   `json:"action"`
 	Egress  *model.Verdict `json:"egress,omitempty"`
@@ -174,8 +176,8 @@ func compareChanges(x, y Change) int {
 	)
 }
 
-// rank puts changes to Services that resolve names before others: without names,
-// nothing works.
+// rank sorts changes to Services that resolve names before others, because nothing
+// works without name resolution.
 func (c *Change) rank() int {
 	if slices.ContainsFunc(c.To.Services, packets.ResolvesNames) {
 		return 0

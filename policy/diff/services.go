@@ -24,8 +24,8 @@ type serviceAddr struct {
 	ports    [][2]packets.ServicePort
 }
 
-// services compares which Services pods reach, as far as policies decide before the
-// Services' addresses are translated: what comes after is between the pods and the
+// services compares which Services pods can reach, as far as policies decide before the
+// Services' addresses are translated. What follows is compared between the pods and the
 // Services' endpoints.
 func (d *differ) services(n *names, classes []*class) []Change {
 	byKey := map[string]*serviceChange{}
@@ -57,8 +57,8 @@ func (d *differ) services(n *names, classes []*class) []Change {
 	return n.serviceChanges(byKey)
 }
 
-// serviceAddrs pairs the Services of both worlds. Addresses of pods and hosts are
-// left out: they are compared as such.
+// serviceAddrs pairs the Services of both worlds. Addresses of pods and hosts are left
+// out: they are compared directly.
 func (d *differ) serviceAddrs() []serviceAddr {
 	after := map[model.Ref]*packets.Service{}
 	for i := range d.opts.ServicesAfter {
@@ -93,7 +93,7 @@ func (d *differ) serviceAddrs() []serviceAddr {
 }
 
 // toService compares what a pod sends to an address of a Service. before and after are
-// the fates of all that it sends there before translation, in each world.
+// the results for all that it sends there before translation, in each world.
 func (d *differ) toService(x *atom, s *serviceAddr, before, after *packets.Fate) []delta {
 	var out []delta
 	for i := range s.ports {
@@ -126,8 +126,8 @@ func (d *differ) toService(x *atom, s *serviceAddr, before, after *packets.Fate)
 	return out
 }
 
-// open is what a pod may send to a port of a Service so that at least one of its
-// endpoints gets it.
+// open is what a pod may send to a port of a Service and at least one of its endpoints
+// receives.
 func open(e *packets.Evaluator, pod, named *packets.Party, s *packets.Service, p *packets.ServicePort) packets.Space {
 	var out packets.Space
 	m := service.Match{Service: s, Port: p, Internal: true}
@@ -167,8 +167,8 @@ func note(byKey map[string]*serviceChange, found delta, service model.Ref, from 
 	}
 }
 
-// serviceChanges joins the Services of which the same holds for the same pods. Those
-// that resolve names stay apart.
+// serviceChanges merges the Services with the same change for the same pods. Those that
+// resolve names are kept separate.
 func (n *names) serviceChanges(byKey map[string]*serviceChange) []Change {
 	list := make([]*serviceChange, 0, len(byKey))
 	for _, c := range byKey {
@@ -226,7 +226,7 @@ func (n *names) addressesOf(service model.Ref, family uint8) []netip.Addr {
 	return ofFamily(n.serviceAddrs[service], family)
 }
 
-// serviceText names Services, one alone with its addresses.
+// serviceText names Services; a single one with its addresses.
 func (n *names) serviceText(list []model.Ref) string {
 	texts := make([]string, len(list))
 	for i, r := range list {

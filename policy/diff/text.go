@@ -80,7 +80,7 @@ var headings = map[Kind]string{
 	Removed:   "Allowed before, with endpoints that do not exist after",
 }
 
-// WriteText writes the report for people.
+// WriteText writes the report in human-readable form.
 func (r *Report) WriteText(w io.Writer, paint Painter) error {
 	if paint == nil {
 		paint = func(_ Kind, s string) string { return s }

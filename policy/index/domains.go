@@ -321,7 +321,7 @@ func (s *sel) patterns() []names.Pattern {
 	return slices.Compact(out)
 }
 
-// joinDomains makes a network set's names count: among its label set's, its selectors'
+// joinDomains makes a network set's names count: among its label group's, its selectors'
 // and the domains'.
 func (ix *Index) joinDomains(o *Holder) {
 	if len(o.domains()) == 0 {

@@ -7,8 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// addressClashes reports addresses that pods of two nodes have: one of them has an address
-// that is not its own. On the node of each, that pod keeps it.
+// addressClashes reports addresses that pods on two nodes have: one of the pods has an address
+// that is not its own. On its own node, each pod keeps the address.
 func (l *linter) addressClashes() {
 	type holder struct {
 		ref  model.Ref

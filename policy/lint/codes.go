@@ -7,14 +7,14 @@ import (
 	"github.com/tierwall/tierwall/policy/nearest"
 )
 
-// IgnoreAnnotation on an object names the codes of findings that are meant to be so and
-// are not reported of it, separated by commas.
+// IgnoreAnnotation on an object lists the codes of findings that are not reported for
+// it because they are intended, separated by commas.
 const IgnoreAnnotation = "tierwall.io/lint-ignore"
 
 // Code is a kind of finding.
 type Code struct {
 	Name string
-	// Summary says in a few words what such findings tell of.
+	// Summary describes such findings in a few words.
 	Summary string
 }
 
@@ -63,8 +63,8 @@ var Codes = []Code{
 	{CodeWildcardMeetsPods, "a policy of a host endpoint * denies pods' packets"},
 }
 
-// ParseCodes reads a list of codes that are separated by commas and may be ignored.
-// refused says of the others why they are not taken; it is empty if there are none.
+// ParseCodes reads a comma-separated list of codes that may be ignored. refused
+// describes why the others are rejected; it is empty if there are none.
 func ParseCodes(text string) (codes []string, refused string) {
 	for word := range strings.SplitSeq(text, ",") {
 		word = strings.TrimSpace(word)

@@ -16,8 +16,8 @@ type dnsPort struct {
 	port     uint16
 }
 
-// dnsServers are the pods that resolve names, and their ports. They are known
-// by the label that every Kubernetes distribution's DNS carries.
+// dnsServers are the pods that resolve names, and their ports. They are recognized by
+// the label that every Kubernetes distribution's DNS has.
 func (l *linter) dnsServers() []*packets.Party {
 	var out []*packets.Party
 	for _, p := range l.parties {
@@ -31,9 +31,8 @@ func (l *linter) dnsServers() []*packets.Party {
 	return out
 }
 
-// portsOf are the ports at which a server takes queries: those that it calls
-// dns, for packets meet policies after the Service's address has been
-// translated; else 53.
+// portsOf are the ports at which a server receives queries: those named dns, because
+// packets meet policies after the Service's address has been translated; otherwise 53.
 func portsOf(server *packets.Party) []dnsPort {
 	var out []dnsPort
 	if server != nil {
@@ -52,8 +51,8 @@ func portsOf(server *packets.Party) []dnsPort {
 	return out
 }
 
-// noDNS reports pods whose egress policy lets them ask no DNS server: none of the
-// cluster's, or no address at all if the cluster's are not known.
+// noDNS reports pods whose egress policy lets them reach no DNS server: none of the
+// cluster's, or no address at all if the cluster's are unknown.
 func (l *linter) noDNS() {
 	servers := l.dnsServers()
 	targets := servers
@@ -126,14 +125,15 @@ func (l *linter) noDNS() {
 	}
 }
 
-// seenAs is a peer and what a chain sees of it.
+// seenAs is a peer and how a chain sees it.
 type seenAs struct {
 	*packets.Party
 	view int32
 }
 
-// dnsTargets are the peers that pods with a chain ask. Of peers that the chain sees alike
-// two are enough, for one of them may be the pod itself; but servers have ports of their own.
+// dnsTargets are the peers that pods with a chain may query. Of peers that the chain
+// sees alike, two are enough, because one of them may be the pod itself; but servers
+// have ports of their own.
 func (l *linter) dnsTargets(c index.Chain, targets []*packets.Party, servers bool) []seenAs {
 	type key struct {
 		view int32
@@ -152,7 +152,7 @@ func (l *linter) dnsTargets(c index.Chain, targets []*packets.Party, servers boo
 
 type viewKey struct{ chain, src, dst int32 }
 
-// answer is the denials of DNS over UDP and over TCP, nil where it is allowed.
+// answer is the denials of DNS over UDP and over TCP, nil if it is allowed.
 type answer [2]*model.Verdict
 
 func noDNS(by model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []model.Ref, servers []*packets.Party) Finding {
@@ -167,7 +167,7 @@ func noDNS(by model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []mod
 	f := Finding{Severity: Warning, Code: CodeNoDNS, Object: by}
 	f.Message = fmt.Sprintf("%s %s is denied at the end of tier %s for %s: %s", what, to, tier, some(pods), effect)
 	if rule >= 0 {
-		// A rule was written for it, so it may well be deliberate.
+		// An explicit rule denies it, so this may well be intended.
 		f.Severity = Info
 		f.Field = ruleField(model.Egress, int(rule))
 		f.Message = fmt.Sprintf("denies %s %s for %s: %s", what, to, some(pods), effect)

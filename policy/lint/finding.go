@@ -9,14 +9,14 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Severity says how bad a finding is.
+// Severity ranks findings.
 type Severity string
 
 // The severities.
 const (
 	// Error: the object is invalid or not enforced as written.
 	Error Severity = "error"
-	// Warning: the object very likely does not do what was meant.
+	// Warning: the object very likely does not do what was intended.
 	Warning Severity = "warning"
 	// Info: worth knowing; often deliberate.
 	Info Severity = "info"
@@ -29,7 +29,7 @@ func (s Severity) AtLeast(o Severity) bool { return s.rank() <= o.rank() }
 
 // The codes of findings.
 const (
-	// CodeInvalid: a part of the object cannot be understood, or is odd.
+	// CodeInvalid: a part of the object cannot be understood, or looks wrong.
 	CodeInvalid = "invalid"
 	// CodeMissingTier: the policy's tier does not exist.
 	CodeMissingTier = "missing-tier"
@@ -41,23 +41,25 @@ const (
 	CodeNeverMatches = "never-matches"
 	// CodeSelectsNothing: the policy selects no endpoint.
 	CodeSelectsNothing = "selects-nothing"
-	// CodePeerMatchesNothing: no endpoint and no network set is the peer of the rule.
+	// CodePeerMatchesNothing: no endpoint and no network set matches the peer of the
+	// rule.
 	CodePeerMatchesNothing = "peer-matches-nothing"
-	// CodeNoDNS: pods may not ask for names.
+	// CodeNoDNS: pods may not resolve names.
 	CodeNoDNS = "no-dns"
-	// CodeFailsafeOverlap: failsafe ports overrule the rule.
+	// CodeFailsafeOverlap: failsafe ports override the rule.
 	CodeFailsafeOverlap = "failsafe-overlap"
-	// CodeHostDeniesAll: a host endpoint denies everything but failsafe ports.
+	// CodeHostDeniesAll: a host endpoint denies everything except failsafe ports.
 	CodeHostDeniesAll = "host-denies-all"
-	// CodeHostUnknownAddresses: a host endpoint has no address that is known, its own or its node's.
+	// CodeHostUnknownAddresses: no address of a host endpoint is known, its own or its
+	// node's.
 	CodeHostUnknownAddresses = "host-unknown-addresses"
-	// CodeUntrackedReplies: replies of what a doNotTrack rule allows are denied.
+	// CodeUntrackedReplies: replies to what a doNotTrack rule allows are denied.
 	CodeUntrackedReplies = "untracked-replies"
 	// CodeUnknownService: the rule names a Service that does not exist.
 	CodeUnknownService = "unknown-service"
 	// CodeUnknownServiceAccount: the rule names a service account that does not exist.
 	CodeUnknownServiceAccount = "unknown-serviceaccount"
-	// CodeUnknownPort: no endpoint that the rule is about has a port of that name.
+	// CodeUnknownPort: no endpoint that the rule applies to has a port with that name.
 	CodeUnknownPort = "named-port-unknown"
 	// CodeDuplicateOrder: two policies of equal order contradict each other.
 	CodeDuplicateOrder = "duplicate-order"
@@ -67,7 +69,8 @@ const (
 	CodePolicyTooLarge = "policy-too-large"
 	// CodeUntrackedWildcard: a doNotTrack policy selects a host endpoint "*".
 	CodeUntrackedWildcard = "untracked-wildcard"
-	// CodeWildcardDeniesDNS: a policy of a host endpoint "*" denies what pods ask of the cluster's DNS.
+	// CodeWildcardDeniesDNS: a policy of a host endpoint "*" denies what pods send to
+	// the cluster's DNS.
 	CodeWildcardDeniesDNS = "wildcard-denies-dns"
 	// CodeWildcardMeetsPods: a policy of a host endpoint "*" denies packets of local pods.
 	CodeWildcardMeetsPods = "wildcard-meets-pods"
@@ -80,11 +83,13 @@ const (
 	// CodeNamespacedSet: whether the rule of a global policy counts NetworkSets of
 	// namespaces depends on a setting.
 	CodeNamespacedSet = "namespaced-set"
-	// CodeAddressClash: pods of two nodes have one address.
+	// CodeAddressClash: pods on two nodes have the same address.
 	CodeAddressClash = "address-clash"
-	// CodeServiceAddress: a block holds cluster addresses of Services and nothing else.
+	// CodeServiceAddress: a block contains cluster addresses of Services and nothing
+	// else.
 	CodeServiceAddress = "service-address"
-	// CodeServicePort: the rule has the port of a Service where that of its endpoints belongs.
+	// CodeServicePort: the rule has the port of a Service instead of that of its
+	// endpoints.
 	CodeServicePort = "service-port"
 	// CodeDomainInternal: the names of a rule are those of the cluster's own DNS.
 	CodeDomainInternal = "domain-internal"
@@ -97,21 +102,22 @@ const (
 	CodeDomainWide = "domain-wide"
 	// CodeEmptySet: a network set without addresses.
 	CodeEmptySet = "empty-set"
-	// CodeDeniesEverything: a policy without a selector or rules denies all that there is.
+	// CodeDeniesEverything: a policy without a selector or rules denies all traffic.
 	CodeDeniesEverything = "denies-everything"
-	// CodeBypassesNative: an Allow or Pass before the native policies covers their denies.
+	// CodeBypassesNative: an Allow or Pass before the native policies covers what they
+	// deny.
 	CodeBypassesNative = "bypasses-native"
-	// CodeUnreadable: the text is no manifest that an API server would take.
+	// CodeUnreadable: the text is not a manifest that an API server would accept.
 	CodeUnreadable = "unreadable"
 	// CodeSkipped: an object of a kind that is not read.
 	CodeSkipped = "skipped"
-	// CodeUnknownField: a field that the kind is not known to have.
+	// CodeUnknownField: the kind has no such field.
 	CodeUnknownField = "unknown-field"
 	// CodeUntranslated: a part of a foreign object has no exact equivalent.
 	CodeUntranslated = "untranslated"
 	// CodeTranslated: how a foreign object is read.
 	CodeTranslated = "translated"
-	// CodeReplaced: another object of the name and tier counts instead.
+	// CodeReplaced: another object with the same name and tier takes precedence.
 	CodeReplaced = "replaced"
 )
 
@@ -127,7 +133,7 @@ type Finding struct {
 	Related []Related `json:"related,omitempty"`
 }
 
-// Related is another object that bears on a finding.
+// Related is another object that a finding refers to.
 type Related struct {
 	Object model.Ref `json:"object"`
 	// Field of the object; empty for the object as a whole.
@@ -180,7 +186,7 @@ func ruleField(dir model.Direction, index int) string {
 // maxNamed is how many endpoints or rules a message names.
 const maxNamed = 3
 
-// some joins names, the surplus as a number.
+// some joins names, and gives the number of any further ones.
 func some[T fmt.Stringer](list []T) string {
 	var names []string
 	for i, x := range list {

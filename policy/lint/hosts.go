@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
-// ask says what the egress policy of a pod makes of queries to a server.
+// ask evaluates queries to a server by the egress policy of a pod.
 func (l *linter) ask(c index.Chain, pod, server *packets.Party, known bool) answer {
 	var ports []dnsPort
 	if known {
@@ -39,7 +39,7 @@ func (l *linter) ask(c index.Chain, pod, server *packets.Party, known bool) answ
 	return out
 }
 
-// hostPolicies looks at what is special about host endpoints.
+// hostPolicies runs the checks for host endpoints.
 func (l *linter) hostPolicies() {
 	for _, r := range l.ix.Endpoints() {
 		if r.Kind != model.KindHostEndpoint {
@@ -56,7 +56,7 @@ func (l *linter) hostPolicies() {
 	l.untracked()
 }
 
-// deniesAll reports host endpoints that policies open nothing of.
+// deniesAll reports host endpoints that no policy opens at all.
 func (l *linter) deniesAll(r model.Ref, eff *index.Effective) {
 	if eff.DefaultAction != model.Deny {
 		return
@@ -94,7 +94,7 @@ func (l *linter) deniesAll(r model.Ref, eff *index.Effective) {
 	}
 }
 
-// failsafes reports rules of host policies that failsafe ports make moot.
+// failsafes reports rules of host policies that failsafe ports make ineffective.
 func (l *linter) failsafes() {
 	type tally struct {
 		rule           *index.Rule
@@ -146,8 +146,8 @@ func (l *linter) failsafes() {
 	}
 }
 
-// failsafeFinding is what to say of a rule of a host policy: overlaps is what of
-// its traffic is failsafe, rest is what is not.
+// failsafeFinding describes a rule of a host policy: overlaps is the part of its
+// traffic that is failsafe, rest the part that is not.
 func failsafeFinding(k ruleKey, rule *index.Rule, rest, overlaps packets.Space) (Finding, bool) {
 	if overlaps.IsEmpty() {
 		return Finding{}, false
@@ -246,7 +246,7 @@ func (l *linter) untracked() {
 	}
 }
 
-// deniedBy reports whether a connection is denied by the policy of a host.
+// deniedBy reports whether the policy of a host denies a connection.
 func deniedBy(d *model.Decision, host *packets.Party) bool {
 	for _, v := range d.Stages {
 		if v.Action == model.Deny {

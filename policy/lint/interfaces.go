@@ -8,7 +8,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// duplicateInterfaces reports host endpoints whose interfaceName does not do what it seems to.
+// duplicateInterfaces reports host endpoints whose interfaceName does not have the effect that
+// it seems to have.
 func (l *linter) duplicateInterfaces() {
 	type place struct{ node, name string }
 	first := map[place]model.Ref{}
@@ -35,7 +36,7 @@ func (l *linter) duplicateInterfaces() {
 }
 
 // withoutAddresses reports a host endpoint that is guarded by its interface and has no
-// address, neither of its own nor of its node.
+// address, neither its own nor its node's.
 func (l *linter) withoutAddresses(r model.Ref, e *model.Endpoint) {
 	guarded := fmt.Sprintf("interface %q is", e.Host.Interface)
 	if e.Host.Interface == "*" {
@@ -47,8 +48,9 @@ func (l *linter) withoutAddresses(r model.Ref, e *model.Endpoint) {
 	})
 }
 
-// expectedAddresses reports expected addresses that the interface does not have.
-// They narrow nothing: the interface is guarded whatever address packets bear.
+// expectedAddresses reports expected addresses that the interface does not have. They
+// do not narrow down what is guarded: the interface is guarded whatever addresses
+// packets have.
 func (l *linter) expectedAddresses(r model.Ref, e *model.Endpoint) {
 	where, known := l.addressesOf(e)
 	if len(known) == 0 {
@@ -69,8 +71,8 @@ func (l *linter) expectedAddresses(r model.Ref, e *model.Endpoint) {
 	})
 }
 
-// addressesOf returns the addresses that a host endpoint's interface is known to
-// have: from the node's kernel, else all of the Node object.
+// addressesOf returns the known addresses of a host endpoint's interface: from the
+// node's kernel, or else all of the Node object.
 func (l *linter) addressesOf(e *model.Endpoint) (where string, known []netip.Addr) {
 	if links := l.ix.Links(e.Node); links != nil {
 		for _, a := range links.Addrs {

@@ -9,9 +9,9 @@ import (
 )
 
 // NamespacedSets reports the rules of global policies whose selectors would match
-// NetworkSets of namespaces, but do not say of which namespaces: what they mean
-// depends on Settings.NamespacedSetsEverywhere. It needs policies, network sets and
-// settings only, and is part of Run.
+// NetworkSets of namespaces, but do not state which namespaces they mean: their meaning
+// depends on Settings.NamespacedSetsEverywhere. It needs only policies, network sets
+// and settings, and is part of Run.
 func NamespacedSets(ix *index.Index) []Finding {
 	l := &linter{ix: ix}
 	l.namespacedSets()
@@ -37,7 +37,8 @@ func (l *linter) namespacedSets() {
 	}
 }
 
-// leftOut reports the NetworkSets that one selector of a rule leaves out, or will.
+// leftOut reports the NetworkSets that one selector of a rule excludes, or will
+// exclude.
 func (l *linter) leftOut(p *model.Policy, r *model.Rule, field string, s *selector.Selector, not bool) {
 	if s == nil || r.Match.Never {
 		return
@@ -60,7 +61,8 @@ func (l *linter) leftOut(p *model.Policy, r *model.Rule, field string, s *select
 	l.add(f)
 }
 
-// withoutSets describes what a rule does once its selector, or notSelector, matches less.
+// withoutSets describes the effect of a rule once its selector, or notSelector, matches
+// less.
 func withoutSets(a model.Action, not bool) string {
 	verb := map[model.Action]string{model.Allow: "allows", model.Deny: "denies", model.Log: "logs", model.Pass: "passes"}[a]
 	if not {

@@ -8,9 +8,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// duplicateOrders reports policies of one tier with equal order that can contradict each
-// other for an endpoint: which of them wins is a matter of their names. Native
-// policies are left out, for they only allow and have no order to set.
+// duplicateOrders reports policies with equal order in one tier that can contradict each other
+// for an endpoint: their names decide which one wins. Native policies are left out,
+// because they only allow and have no order to set.
 func (l *linter) duplicateOrders() {
 	policies := l.ix.Policies() // in evaluation order: equals are neighbours
 	for i, p := range policies {

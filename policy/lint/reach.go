@@ -17,7 +17,7 @@ type ruleKey struct {
 	index  int
 }
 
-// String is for messages.
+// String is used in messages.
 func (k ruleKey) String() string {
 	if k.index == int(model.RuleEndOfTier) {
 		return fmt.Sprintf("the end of the tier of %s", k.policy)
@@ -25,31 +25,31 @@ func (k ruleKey) String() string {
 	return fmt.Sprintf("%s rule %d", k.policy, k.index)
 }
 
-// fate is what became of a rule in all evaluations.
+// fate is the result for a rule in all evaluations.
 type fate struct {
 	action model.Action
 	// matched: some packets of some pair of addresses match; reached: some of
 	// these have not been decided before.
 	matched, reached bool
-	// by are the rules that decide what it matches, and where they stand.
+	// by are the rules that decide what it matches, and their positions.
 	by map[ruleKey]place
 }
 
-// place orders rules as they are evaluated.
+// place orders rules in evaluation order.
 type place struct {
 	tier, policy, rule int
 	action             model.Action
 }
 
-// shadowed evaluates every chain for every kind of peer and reports rules that
-// never get to decide anything.
+// shadowed evaluates every chain for every kind of peer and reports rules that never
+// decide anything.
 func (l *linter) shadowed() {
 	fates := map[ruleKey]*fate{}
 	for i := range l.chains {
 		l.follow(&l.chains[i], fates)
 	}
 	l.followSelf(fates)
-	// Of endpoints without any address nothing can be said.
+	// Endpoints without any address cannot be evaluated.
 	addressed := map[model.Ref]bool{}
 	for i := range l.chains {
 		for _, t := range l.chains[i].Chain {
@@ -82,7 +82,8 @@ func (l *linter) follow(c *ownChain, fates map[ruleKey]*fate) {
 	}
 }
 
-// followSelf evaluates what governs a pod that reaches itself by way of a Service.
+// followSelf evaluates the policies that govern a pod that connects to itself through a
+// Service.
 func (l *linter) followSelf(fates map[ruleKey]*fate) {
 	type key struct {
 		chain, src, dst int32
@@ -110,7 +111,7 @@ func (l *linter) followSelf(fates map[ruleKey]*fate) {
 	}
 }
 
-// distinct leaves one of the parties that the chain sees alike.
+// distinct keeps one of the parties that the chain sees alike.
 func (l *linter) distinct(c *ownChain, parties []*packets.Party, dst bool) []*packets.Party {
 	type key struct {
 		view int32
@@ -189,7 +190,7 @@ func familyOf(p *packets.Party) uint8 {
 	return 6
 }
 
-// judge reports what is hidden of one policy.
+// judge reports what is hidden in one policy.
 func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
 	type hidden struct {
 		key ruleKey
@@ -227,15 +228,16 @@ func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
 				delete(by, k)
 			}
 		}
-		l.report(p, CodeShadowedPolicy, "", "none of its rules decides anything: all are hidden by ", by, same, structural)
+		l.hidden(Finding{Severity: Warning, Code: CodeShadowedPolicy, Object: p.Ref, Message: "none of its rules decides anything: all are hidden by "}, by, same, structural)
 		return
 	}
 	for _, h := range found {
-		l.report(p, CodeShadowedRule, ruleField(h.key.dir, h.key.index), "hidden by ", h.by, h.sameEffect(), l.structural(p, h.key))
+		f := Finding{Severity: Warning, Code: CodeShadowedRule, Object: p.Ref, Field: ruleField(h.key.dir, h.key.index), Message: "hidden by "}
+		l.hidden(f, h.by, h.sameEffect(), l.structural(p, h.key))
 	}
 }
 
-// sameEffect reports whether all that hides a rule does what the rule does.
+// sameEffect reports whether everything that hides a rule has the rule's effect.
 func (f *fate) sameEffect() bool {
 	for _, at := range f.by {
 		if at.action != f.action {
@@ -245,7 +247,10 @@ func (f *fate) sameEffect() bool {
 	return true
 }
 
-func (l *linter) report(p *model.Policy, code, field, message string, by map[ruleKey]place, same, structural bool) {
+// hidden reports f, whose message ends with "hidden by", for the rules that hide what f is
+// about. same reports whether these have the same effect, structural whether the result
+// does not depend on the endpoints that exist.
+func (l *linter) hidden(f Finding, by map[ruleKey]place, same, structural bool) {
 	keys := make([]ruleKey, 0, len(by))
 	for k := range by {
 		keys = append(keys, k)
@@ -254,7 +259,7 @@ func (l *linter) report(p *model.Policy, code, field, message string, by map[rul
 		x, y := by[a], by[b]
 		return cmp.Or(cmp.Compare(x.tier, y.tier), cmp.Compare(x.policy, y.policy), cmp.Compare(x.rule, y.rule), a.policy.Compare(b.policy))
 	})
-	f := Finding{Severity: Warning, Code: code, Object: p.Ref, Field: field, Message: message + some(keys)}
+	f.Message += some(keys)
 	switch {
 	case same:
 		f.Severity = Info
@@ -275,8 +280,8 @@ func (l *linter) report(p *model.Policy, code, field, message string, by map[rul
 	l.add(f)
 }
 
-// unmatched reports a rule whose sides have members, but none that the rule
-// could match between them. Where a side has none there is a finding already.
+// unmatched reports a rule whose sides have members, but no pair that the rule could
+// match. If a side has no members, there is a finding already.
 func (l *linter) unmatched(p *model.Policy, dir model.Direction, g *ruleGroup) {
 	for _, f := range l.findings {
 		if f.Object == p.Ref && (f.Field == ruleField(dir, g.index) || len(f.Field) > len(ruleField(dir, g.index)) && f.Field[:len(ruleField(dir, g.index))+1] == ruleField(dir, g.index)+".") {

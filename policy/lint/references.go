@@ -51,8 +51,8 @@ func (l *linter) neverMatches() {
 	}
 }
 
-// onPurpose reports whether a rule has been made to match nothing by a translation,
-// which has said so itself.
+// onPurpose reports whether a translation made a rule match nothing, and reported that
+// itself.
 func onPurpose(r *model.Rule) bool {
 	_, ok := r.Annotations[translate.UntranslatedAnnotation]
 	return ok
@@ -76,8 +76,8 @@ func groupRules(rules []model.Rule) []ruleGroup {
 	return out
 }
 
-// contradiction says why a rule cannot match anything, or "". Rules that were
-// invalid have been reported as such.
+// contradiction explains why a rule cannot match anything, or returns "". Rules that
+// were invalid have been reported as such.
 func contradiction(m *model.Match) string {
 	switch {
 	case m.Never:
@@ -151,7 +151,7 @@ func coversAll(nets []netip.Prefix, families []uint8) bool {
 	return true
 }
 
-// unknownReferences reports what rules refer to and nothing is.
+// unknownReferences reports what rules refer to and does not exist.
 func (l *linter) unknownReferences() {
 	for _, p := range l.ix.Policies() {
 		resolved := l.resolved[p.Ref]
@@ -214,11 +214,12 @@ func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets 
 			Message: fmt.Sprintf("Service/%s/%s has no endpoints", peer.Service.Namespace, peer.Service.Name),
 		})
 	}
-	l.ports(p, dir, r, resolved, peer, field, far)
+	l.ports(p, r, peer, resolved, field, far == (dir == model.Ingress))
 }
 
-// ports reports port names that no endpoint on their side of the rule has.
-func (l *linter) ports(p *model.Policy, dir model.Direction, r *model.Rule, resolved *index.PeerSets, peer *model.Peer, field string, far bool) {
+// ports reports port names that no endpoint on their side of the rule has. own reports
+// whether it is the side of the policy's own endpoints.
+func (l *linter) ports(p *model.Policy, r *model.Rule, peer *model.Peer, resolved *index.PeerSets, field string, own bool) {
 	n := 0
 	for _, port := range peer.Ports {
 		if port.Name == "" {
@@ -227,7 +228,6 @@ func (l *linter) ports(p *model.Policy, dir model.Direction, r *model.Rule, reso
 		set := resolved.NamedPorts[n]
 		n++
 		found := false
-		own := far == (dir == model.Ingress) // the side of the policy's own endpoints
 		for _, m := range set.Members() {
 			if r.Match.Protocol != model.AnyProtocol && m.Protocol != r.Match.Protocol {
 				continue
@@ -285,8 +285,8 @@ func sideField(p *model.Policy, dir model.Direction, r *model.Rule, far bool) st
 	return field
 }
 
-// accounts reports service accounts that a selector requires by name and
-// nobody is, and reports whether there were any.
+// accounts reports service accounts that a selector requires by name and that no pod
+// uses, and reports whether there were any.
 func (l *linter) accounts(p *model.Policy, field string, s *selector.Selector) (found bool) {
 	var names, namespaces []string
 	for _, c := range s.Constraints() {
@@ -353,7 +353,7 @@ func (l *linter) hasSlice(s model.ServiceRef) bool {
 // readable writes a rewritten selector with the words of the API.
 func readable(s string) string {
 	s = strings.NewReplacer(
-		// What goes without saying of a peer.
+		// Parts that are understood for every peer.
 		model.LabelKind+" not in {'"+model.OwnerNamespacedSet+"', '"+model.OwnerNode+"'} && ", "",
 		model.LabelKind+" != '"+model.OwnerNode+"' && ", "", model.LabelKind+" == '"+model.OwnerPod+"' && ", "",
 		"ns:tierwall.io/name", "namespace name", "sa:tierwall.io/name", "service account name",

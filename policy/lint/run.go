@@ -11,14 +11,14 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// Run looks at all objects of an Index as of its last Flush. All endpoints must
-// be local to it. problems are those of the conversion. known are the names of
-// all objects, those among them that the core has no use for (Services) too.
-// services are the Services with their endpoints, as far as they are known.
+// Run checks all objects of an Index as of its last Flush. All endpoints must be local
+// to it. problems are those of the conversion. known are the names of all objects,
+// including those that the core does not use (Services). services are the Services with
+// their endpoints, as far as they are known.
 //
-// Findings that need endpoints (selects-nothing and the like) are left out if
-// there are none: a folder of policies alone is no cluster. The result is
-// sorted by object and field.
+// Checks that need endpoints (selects-nothing and the like) are skipped if there are
+// none: a folder with only policies is not a cluster. The result is sorted by object
+// and field.
 func Run(ix *index.Index, problems []model.Problem, known []model.Ref, services []packets.Service) []Finding {
 	return RunWith(packets.NewEvaluator(ix), problems, known, services)
 }
@@ -55,7 +55,7 @@ func RunWith(e *packets.Evaluator, problems []model.Problem, known []model.Ref, 
 	return slices.CompactFunc(l.findings, func(a, b Finding) bool { return compareFindings(a, b) == 0 })
 }
 
-// Problems are the problems of the conversion as findings. They are part of Run.
+// Problems converts the problems of the conversion to findings. They are part of Run.
 func Problems(problems []model.Problem) []Finding {
 	var out []Finding
 	for _, p := range problems {
@@ -75,15 +75,17 @@ type linter struct {
 	services []packets.Service
 	findings []Finding
 
-	// parties are the addresses of endpoints and nodes; peers are these and one
-	// of each group of outside addresses; kinds are one of all peers that rules see alike.
+	// parties are the addresses of endpoints and nodes; peers are these and one address
+	// of each group of outside addresses; kinds are one of all peers that rules see
+	// alike.
 	parties, peers, kinds []*packets.Party
 	// resolved are the policies that apply to any endpoint, with their sets.
 	resolved map[model.Ref]*index.Policy
 	chains   []ownChain
-	// endpointLabels are the labels of all endpoints with their values; nil until asked for.
+	// endpointLabels are the labels of all endpoints with their values; nil until
+	// needed.
 	endpointLabels map[string][]string
-	// selections are the endpoints that policies select, as far as it was asked.
+	// selections caches the endpoints that policies select.
 	selections map[model.Ref][]model.Ref
 }
 
@@ -135,7 +137,7 @@ func newLinter(e *packets.Evaluator, known []model.Ref) *linter {
 	return l
 }
 
-// collectChains lists every chain once, with everybody who has it.
+// collectChains lists every chain once, with all endpoints that have it.
 func (l *linter) collectChains() {
 	type key struct {
 		chain int32
@@ -172,7 +174,8 @@ func (l *linter) collectChains() {
 				}
 			}
 			if c.Stage == model.StageForward || c.Stage == model.StagePreDNAT || c.Stage == model.StageUntracked {
-				// What passes through a node, or comes to it before it is routed, can be to and from anybody.
+				// Traffic that is forwarded by a node, or arrives there before routing,
+				// can be from and to any address.
 				l.chains[i].own = l.peers
 				continue
 			}
@@ -181,7 +184,7 @@ func (l *linter) collectChains() {
 	}
 }
 
-// endOfTier reports whether the tiers' default actions count in a chain.
+// endOfTier reports whether the tiers' default actions apply in a chain.
 func (c *ownChain) endOfTier() bool { return c.Default != model.NoAction }
 
 // missingTiers reports policies whose tier does not exist.

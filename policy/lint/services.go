@@ -9,9 +9,9 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// serviceAddressesAndPorts reports rules that mean what is sent to a Service as it is sent, while
-// policies see it as sent to the Service's endpoints: blocks with nothing but cluster
-// addresses, and the Service's port where that of its endpoints belongs.
+// serviceAddressesAndPorts reports rules that describe traffic to a Service as it is sent, whereas
+// policies see it as traffic to the Service's endpoints: blocks with nothing but
+// cluster addresses, and the Service's port instead of that of its endpoints.
 func (l *linter) serviceAddressesAndPorts() {
 	for _, p := range l.ix.Policies() {
 		if p.PreDNAT || p.DoNotTrack {
@@ -26,8 +26,8 @@ func (l *linter) serviceAddressesAndPorts() {
 	}
 }
 
-// serviceAddresses reports the blocks of an egress rule that hold no address of an
-// endpoint or node, and some of Services.
+// serviceAddresses reports the blocks of an egress rule that contain no address of an
+// endpoint or node, but some of Services.
 func (l *linter) serviceAddresses(p *model.Policy, r *model.Rule) {
 	for _, net := range r.Match.Destination.Nets {
 		if wide := 12; net.Bits() < wide || !net.Addr().Is4() && net.Bits() < 4*wide {

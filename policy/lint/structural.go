@@ -10,10 +10,10 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// structural reports whether a rule is hidden whatever endpoints there will be:
-// by earlier rules of its own policy, or of policies that select the same
-// endpoints, that ask no more of the peers than it does. False may only mean
-// that this is not easily seen.
+// structural reports whether a rule is hidden whatever endpoints there will be: by
+// earlier rules of its own policy, or of policies that select the same endpoints, that
+// require no more of the peers than it does. False may only mean that this is not
+// easily seen.
 func (l *linter) structural(p *model.Policy, k ruleKey) bool {
 	passes := map[string]bool{} // tiers with a Pass rule, which may skip any other rule of the tier
 	for _, q := range l.ix.Policies() {
@@ -69,8 +69,8 @@ func covered(r *model.Rule, by []model.Rule) bool {
 	return rest.IsEmpty()
 }
 
-// implies reports whether addresses that meet the criteria of m meet those of q.
-// What both say of protocols and ports in numbers is not looked at.
+// implies reports whether addresses that meet the criteria of m meet those of q. Their
+// protocols and port numbers are not compared.
 func implies(m, q *model.Match) bool {
 	if q.IPVersion != 0 && q.IPVersion != m.IPVersion {
 		return false
@@ -108,7 +108,7 @@ func peerImplies(m, q *model.Peer) bool {
 	if q.Domains != nil && !withinDomains(m.Domains, q.Domains) {
 		return false
 	}
-	// Names of ports are not looked into: the lists must be the same.
+	// Port names are not resolved: the lists must be the same.
 	named := func(ports []model.Port) bool {
 		return slices.ContainsFunc(ports, func(p model.Port) bool { return p.Name != "" })
 	}

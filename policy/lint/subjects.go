@@ -29,8 +29,8 @@ func (l *linter) selectsNothing() {
 	}
 }
 
-// unmet says which condition of a selector no endpoint meets, and what was probably
-// meant; it is empty if no single one of them is to blame.
+// unmet names the condition of a selector that no endpoint meets, and what was probably
+// meant; it is empty if no single condition is the cause.
 func (l *linter) unmet(s *selector.Selector) string {
 	for _, c := range s.Constraints() {
 		key, have := c.Key, l.values(c.Key)

@@ -10,7 +10,7 @@ import (
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
-// usualTunnels are those of nodes whose kernel has not been seen.
+// usualTunnels are assumed for nodes whose kernel has not been read.
 var usualTunnels = []model.Tunnel{
 	{Interface: "VXLAN", Protocol: model.UDP, Port: 4789},
 	{Interface: "VXLAN", Protocol: model.UDP, Port: 8472},
@@ -18,8 +18,8 @@ var usualTunnels = []model.Tunnel{
 	{Interface: "IP in IP", Protocol: 4},
 }
 
-// tunnelsClosed reports host endpoints that close tunnels between nodes, where these
-// are not failsafe.
+// tunnelsClosed reports host endpoints that close tunnels between nodes, if these are not
+// failsafe.
 func (l *linter) tunnelsClosed() {
 	if !l.ix.Settings().Guards.NoTunnelFailsafe {
 		return
@@ -85,8 +85,8 @@ func (l *linter) closers(n *model.Node, t model.Tunnel) []model.Ref {
 	return out
 }
 
-// otherNodes are addresses of other nodes, one of all that the policies of a
-// host see alike.
+// otherNodes are addresses of other nodes, one of all that the policies of a host see
+// alike.
 func (l *linter) otherNodes(own *packets.Party) []*packets.Party {
 	seen := map[string]bool{}
 	var out []*packets.Party

@@ -22,8 +22,8 @@ func anything(r *model.Rule) bool {
 		m.ICMP == nil && m.NotICMP == nil && plain(&m.Source) && plain(&m.Destination)
 }
 
-// opens reports whether an enforced policy lets anything out of its tier's end in a
-// direction.
+// opens reports whether an enforced policy keeps anything from reaching its tier's end
+// in a direction.
 func opens(p *model.Policy, dir model.Direction) bool {
 	if p.Audit || !governs(p, dir) {
 		return false
@@ -37,7 +37,7 @@ func opens(p *model.Policy, dir model.Direction) bool {
 }
 
 // deniesEverything reports global policies that select every endpoint, in a tier that
-// ends in Deny and in which nothing is allowed or passed on.
+// ends with Deny and in which nothing is allowed or passed.
 func (l *linter) deniesEverything() {
 	action := map[string]model.Action{}
 	for _, t := range l.ix.Tiers() {
@@ -74,7 +74,8 @@ func (l *linter) deniesEverything() {
 }
 
 // bypassesNative reports rules of policies before the native ones in tier default that
-// decide for native policies: a Pass skips these, and so does an Allow of everything.
+// decide in place of native policies: a Pass skips these, and so does an Allow of
+// everything.
 func (l *linter) bypassesNative() {
 	policies := l.ix.Policies()
 	for _, p := range policies {
@@ -123,8 +124,8 @@ func bypass(p *model.Policy, dir model.Direction, r *model.Rule, all bool, skipp
 	return f
 }
 
-// closedByTier reports policies at whose tier's end everything of host endpoints is
-// denied that allow by default, as automatic ones do.
+// closedByTier reports policies at whose tier's end everything is denied for host
+// endpoints that allow by default, as automatic ones do.
 func (l *linter) closedByTier() {
 	type key struct {
 		policy model.Ref
@@ -169,8 +170,8 @@ func (l *linter) closedByTier() {
 	}
 }
 
-// closesAll finds the last policy of the first tier that ends in Deny, if nothing is
-// allowed before that end nor passed on from that tier.
+// closesAll finds the last policy of the first tier that ends with Deny, if nothing is
+// allowed before that end or passed on from that tier.
 func closesAll(chain index.Chain, dir model.Direction, before []index.Chain) (last *index.Policy, ok bool) {
 	for _, c := range before {
 		for _, t := range c {

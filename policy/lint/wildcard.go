@@ -11,8 +11,8 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// wildcardMeetsPods looks at the policies of host endpoints "*", which guard the
-// interfaces of pods too: what these policies deny of pods' packets.
+// wildcardMeetsPods checks the policies of host endpoints "*", which also guard the interfaces
+// of pods: what these policies deny of pods' packets.
 func (l *linter) wildcardMeetsPods() {
 	w := &wildcards{linter: l, denied: map[wildcardKey]*deniedPods{}, local: map[string][]*packets.Party{}, peersOf: map[string][][]*packets.Party{}}
 	for _, p := range l.parties {
@@ -63,7 +63,7 @@ type wildcards struct {
 	peersOf map[string][][]*packets.Party
 }
 
-// wildcardKey is a policy in one of the stages that pods' packets now meet.
+// wildcardKey is a policy in one of the stages that now apply to pods' packets.
 type wildcardKey struct {
 	policy model.Ref
 	stage  model.Stage
@@ -77,7 +77,7 @@ type deniedPods struct {
 	addrs   []netip.Addr // of service
 	pods    []model.Ref
 	hosts   []model.Ref
-	// family of all packets: 4, 6, or 0 of both.
+	// family of all packets: 4, 6, or 0 for both.
 	family uint8
 }
 
@@ -103,7 +103,7 @@ func (w *wildcards) endpoint(host *model.Endpoint, stages []index.StageChain) {
 				continue
 			}
 			open := w.early(host, early, pods, peers[0], model.Ref{})
-			// To and from the node itself nothing is forwarded.
+			// Traffic to and from the node itself is not forwarded.
 			i := slices.IndexFunc(peers, func(p *packets.Party) bool { return !p.Host || p.Node != host.Node })
 			if i < 0 {
 				continue
@@ -163,8 +163,8 @@ func (l *linter) viewsOf(stages []index.StageChain, p *packets.Party) string {
 	return b.String()
 }
 
-// early follows what pods send to a peer through the untracked and preDNAT
-// stages, after failsafe ports, and returns what they hand on.
+// early follows what pods send to a peer through the untracked and preDNAT stages,
+// after failsafe ports, and returns what these leave undecided.
 func (w *wildcards) early(host *model.Endpoint, stages []index.StageChain, pods []*packets.Party, peer *packets.Party, service model.Ref) packets.Space {
 	open := packets.Family(familyOf(peer))
 	if len(stages) > 0 {
@@ -190,7 +190,7 @@ func (w *wildcards) early(host *model.Endpoint, stages []index.StageChain, pods 
 	return open
 }
 
-// forward follows what is forwarded between pods and a peer.
+// forward follows traffic that is forwarded between pods and a peer.
 func (w *wildcards) forward(host *model.Endpoint, stages []index.StageChain, pods []*packets.Party, src, dst *packets.Party, open packets.Space) {
 	for _, c := range stages {
 		w.e.Walk(c.Chain, c.Direction, c.EndOfTier, src, dst, func(p packets.Passage) {
@@ -209,7 +209,7 @@ func (w *wildcards) forward(host *model.Endpoint, stages []index.StageChain, pod
 	}
 }
 
-// lastEnforced is the policy that the end of a tier is reported of, or nil.
+// lastEnforced is the policy with which the end of a tier is reported, or nil.
 func lastEnforced(list []*index.Policy) *index.Policy {
 	for i := len(list) - 1; i >= 0; i-- {
 		if !list[i].Audit {
@@ -245,7 +245,7 @@ func appendNew[T comparable](list []T, x T) []T {
 	return append(list, x)
 }
 
-// dnsServices are the Services by which pods ask for names.
+// dnsServices are the Services that pods use to resolve names.
 func (l *linter) dnsServices() map[model.Ref][]netip.Addr {
 	out := map[model.Ref][]netip.Addr{}
 	for i := range l.services {

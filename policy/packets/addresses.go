@@ -33,7 +33,7 @@ func lastOf(p netip.Prefix) netip.Addr {
 	return a
 }
 
-// Join sorts ranges (IPv4 before IPv6) and joins those that overlap or touch.
+// Join sorts ranges (IPv4 before IPv6) and merges those that overlap or touch.
 func Join(rs []Range) []Range {
 	rs = slices.Clone(rs)
 	slices.SortFunc(rs, func(a, b Range) int { return a.From.Compare(b.From) })
@@ -54,7 +54,7 @@ func Join(rs []Range) []Range {
 	return out
 }
 
-// Prefixes returns the fewest address blocks that make up the ranges, sorted.
+// Prefixes returns the fewest address blocks that cover exactly the ranges, sorted.
 func Prefixes(rs []Range) []netip.Prefix {
 	var out []netip.Prefix
 	for _, r := range Join(rs) {

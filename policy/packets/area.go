@@ -59,8 +59,8 @@ func (a area) extend(x span, ys spans) area {
 	return append(a, slab{x, ys})
 }
 
-// at returns the second coordinates at a position of the first axis and up to
-// where (exclusive) they stay so.
+// at returns the second coordinates at a position on the first axis and up to where
+// (exclusive) they stay the same.
 func (a area) at(cursor *int, pos uint32) (spans, uint32) {
 	for *cursor < len(a) && uint32(a[*cursor].x.hi) < pos {
 		*cursor++
@@ -104,7 +104,7 @@ func (a area) subtract(b area) area {
 	return a.combine(b, andNot)
 }
 
-// same is a quick test for the shared constants: false says nothing.
+// same is a quick test for the shared constants: false is inconclusive.
 func (a area) same(b area) bool {
 	return len(a) == len(b) && (len(a) == 0 || &a[0] == &b[0])
 }

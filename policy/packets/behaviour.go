@@ -9,10 +9,10 @@ import (
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
-// Role appends what the policies, guards and settings that apply to a party
-// come to, in a form that is comparable between Evaluators of one Table:
-// parties of equal role and equal sight are treated alike by every peer,
-// provided that they are on the same node as the peer, or both are not.
+// Role appends the effect of the policies, guards and settings that apply to a party,
+// in a form that is comparable between Evaluators of one Table: parties with equal role
+// and equal sight are treated alike by every peer, if both or neither of them are on
+// the peer's node.
 func (e *Evaluator) Role(b []byte, p *Party) []byte {
 	switch {
 	case p.Pod != nil:
@@ -62,7 +62,7 @@ func (e *Evaluator) Halves() []int32 {
 	return sortedKeys(e.rules)
 }
 
-// Common is the numbers that are in both sorted lists.
+// Common returns the numbers that are in both sorted lists.
 func Common(a, b []int32) []int32 {
 	var out []int32
 	for _, x := range a {
@@ -73,9 +73,9 @@ func Common(a, b []int32) []int32 {
 	return out
 }
 
-// Sight numbers how the rules of the given halves, one or more, see a party as source and as
-// destination: of Evaluators of one Table, equal numbers for equal halves are equal sights. The
-// halves must not change.
+// Sight returns a number for how the rules of the given halves, one or more, see a
+// party as source and as destination: within Evaluators of one Table, equal numbers for
+// equal halves mean equal sights. The halves must not change.
 func (e *Evaluator) Sight(p *Party, halves []int32) int32 {
 	if len(halves) == 0 {
 		return 0

@@ -13,8 +13,8 @@ type Part struct {
 	Verdict model.Verdict
 }
 
-// Outcome is what one stage says about all packets of two addresses: disjoint
-// parts that together are everything. Verdicts carry no Endpoint and no Audit.
+// Outcome is the result of one stage for all packets between two addresses: disjoint
+// parts that together cover everything. Verdicts have no Endpoint and no Audit.
 // Outcomes of one Table are equal if and only if they are the same pointer.
 type Outcome struct {
 	id    int32
@@ -36,7 +36,7 @@ func (o *Outcome) undenied() Space {
 	return *o.open
 }
 
-// outcome interns parts; parts of equal verdict are joined.
+// outcome interns parts; parts with equal verdicts are merged.
 func (t *Table) outcome(parts []Part) *Outcome {
 	var joined []Part
 next:
@@ -81,8 +81,8 @@ type hit struct {
 
 type hitsKey struct{ half, src, dst int32 }
 
-// hitsOf lists the rules of a half that match anything, given what its sides
-// say about the two addresses.
+// hitsOf lists the rules of a half that match anything, given the restrictions of their
+// sides for the two addresses.
 func (t *Table) hitsOf(h *half, src, dst int32) []hit {
 	k := hitsKey{h.id, src, dst}
 	if got, ok := t.hits[k]; ok {
@@ -109,14 +109,14 @@ func (t *Table) hitsOf(h *half, src, dst int32) []hit {
 	return out
 }
 
-// frame is what the evaluation of a chain needs beside the chain.
+// frame is the context in which a chain is evaluated.
 type frame struct {
 	stage     model.Stage
 	endOfTier bool
 	def       model.Action
 }
 
-// frame numbers a frame: there are a handful.
+// frame numbers a frame: there are only a handful.
 func (t *Table) frame(f frame) int32 {
 	i := slices.Index(t.frames, f)
 	if i < 0 {
@@ -128,8 +128,8 @@ func (t *Table) frame(f frame) int32 {
 
 type resultKey struct{ chain, src, dst, frame int32 }
 
-// result evaluates a chain for all packets in a numbered frame, given what its
-// policies' sides say about the two addresses.
+// result evaluates a chain for all packets in a numbered frame, given the restrictions
+// of its policies' sides for the two addresses.
 func (t *Table) result(c *chain, numbered, src, dst int32) *Outcome {
 	k := resultKey{c.id, src, dst, numbered}
 	if got, ok := t.results[k]; ok {
@@ -171,15 +171,16 @@ func (t *Table) result(c *chain, numbered, src, dst int32) *Outcome {
 // Passage is one step of the evaluation of a chain: a rule that matches some
 // packets of the two addresses, or the end of a tier.
 type Passage struct {
-	// Tier and Policy are positions in the policy.Chain, Rule one in the
-	// policy's rules of the direction. At the end of a tier Policy and Rule are -1.
+	// Tier and Policy are positions in the index.Chain, Rule one in the policy's rules
+	// for the direction. At the end of a tier, Policy and Rule are -1.
 	Tier, Policy, Rule int
-	// Action of the rule; of the end of the tier, Deny or Pass.
+	// Action of the rule; at the end of the tier, Deny or Pass.
 	Action model.Action
-	// Reached is what comes here undecided. At the end of a tier it is what ends there.
+	// Reached is what arrives here undecided. At the end of a tier, it is what ends
+	// there.
 	Reached Space
-	// Match is what the rule matches, whether it comes here or not. Of the end
-	// of a tier, everything.
+	// Match is what the rule matches, whether or not it arrives here. At the end of a
+	// tier, everything.
 	Match Space
 }
 
@@ -220,8 +221,8 @@ func (t *Table) walk(c *chain, f frame, src, dst int32, visit func(Passage)) Spa
 	return rest
 }
 
-// merge returns an iterator over the halves that may match between two
-// addresses: the position, and what each side says. The position is -1 at the end.
+// merge returns an iterator over the halves that may match between two addresses: the
+// position, and the view of each side. The position is -1 at the end.
 func (c *chain) merge(src, dst []view) func() (pos int, srcVector, dstVector int32) {
 	steady := c.steady
 	return func() (int, int32, int32) {

@@ -10,9 +10,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// External is addresses that belong to nobody and that nothing tells apart.
+// External is a group of addresses that have no owner and that nothing distinguishes.
 type External struct {
-	// Addr is one of them, to evaluate in the place of all.
+	// Addr is one of them, to evaluate in place of all.
 	Addr netip.Addr
 	// Ranges are all of them, sorted and of one family.
 	Ranges []Range
@@ -20,9 +20,9 @@ type External struct {
 	Outside bool
 }
 
-// Cut divides the addresses that no endpoint and no node has in any of the
-// worlds into groups that none of the worlds tells apart, IPv4 before IPv6 and
-// then by the lowest address.
+// Cut divides the addresses that no endpoint and no node has in any of the worlds into
+// groups that none of the worlds distinguishes, IPv4 before IPv6 and then by the lowest
+// address.
 func Cut(worlds ...*Evaluator) []External {
 	c := cutter{ids: map[string]int32{}}
 	for i, e := range worlds {
@@ -34,7 +34,7 @@ func Cut(worlds ...*Evaluator) []External {
 	return c.sweep()
 }
 
-// owned is the property of addresses that belong to somebody.
+// owned is the property of addresses with an owner.
 const owned = "owned"
 
 type cutter struct {
@@ -49,8 +49,8 @@ type edge struct {
 	label int32
 }
 
-// add gives the addresses of a prefix a property. A prefix that is a whole
-// family tells nothing apart in it.
+// add gives the addresses of a prefix a property. A prefix that is a whole family
+// distinguishes nothing within it.
 func (c *cutter) add(property string, p netip.Prefix) {
 	if p.Bits() == 0 && property != "" {
 		return
@@ -98,7 +98,8 @@ func (c *cutter) world(e *Evaluator, prefix string) {
 			r := &e.rules[id][i]
 			for _, peer := range []*model.Peer{&r.Match.Source, &r.Match.Destination} {
 				for _, list := range [][]netip.Prefix{peer.Nets, peer.NotNets} {
-					// One property a list, not one a prefix: a rule does not tell its nets apart.
+					// One property for each list, not for each prefix: a rule does not
+					// distinguish its nets.
 					nets = appendNets(nets[:0], list)
 					for _, n := range list {
 						c.add(string(nets), n)
@@ -137,8 +138,8 @@ func sortedKeys[V any](m map[int32]V) []int32 {
 	return out
 }
 
-// load numbers the chains of every endpoint: all rules are known then, and with them which
-// addresses are alike.
+// load numbers the chains of every endpoint: afterwards all rules are known, and with
+// them which addresses are alike.
 func (e *Evaluator) load() {
 	if e.alike != nil {
 		return
@@ -158,14 +159,14 @@ func (e *Evaluator) load() {
 	}
 }
 
-// Chains lists the chains of an effective policy that are not empty, in the
-// order in which the stages of one direction come.
+// Chains lists the chains of an effective policy that are not empty, in the order of
+// the stages of one direction.
 func Chains(e *index.Effective) []index.StageChain {
 	return slices.DeleteFunc(e.Stages(), func(c index.StageChain) bool { return len(c.Chain) == 0 })
 }
 
-// sweep walks along both families and groups the stretches between edges by
-// the properties that hold there.
+// sweep walks along both families and groups the stretches between edges by the
+// properties that apply there.
 func (c *cutter) sweep() []External {
 	slices.SortFunc(c.edges, func(a, b edge) int { return a.at.Compare(b.at) })
 	count := make([]int, len(c.ids))
@@ -177,7 +178,7 @@ func (c *cutter) sweep() []External {
 	for i := 0; i < len(c.edges); {
 		at := c.edges[i].at
 		if i > 0 && at.BitLen() != c.edges[i-1].at.BitLen() {
-			// The edges after the last address of IPv4 are left out: begin anew.
+			// The edges after the last IPv4 address are left out: start again.
 			clear(count)
 			active = active[:0]
 		}

@@ -8,18 +8,19 @@ import (
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
-// Region is a part of the traffic between two addresses whose fate is the same.
+// Region is a part of the traffic between two addresses with the same result.
 type Region struct {
 	Space Space
-	// Decision as verdict.Decide gives it for each packet of the space.
-	// Its Flow has addresses only, and no Verdict has an Audit.
+	// Decision is that of verdict.Decide for each packet of the space. Its Flow has
+	// only addresses, and no Verdict has an Audit.
 	Decision model.Decision
 }
 
-// Decide follows everything that s can send d, parties of this Evaluator. The regions are
-// disjoint and together are all traffic. All endpoints involved must be local to the Index.
+// Decide evaluates everything that s can send to d, parties of this Evaluator. The regions
+// are disjoint and together cover all traffic. All endpoints involved must be local to the
+// Index.
 func (e *Evaluator) Decide(s, d *Party) []Region {
-	steps := e.plan(s, d)
+	steps := e.steps(s, d)
 	courses := e.t.compose(steps).Courses
 	out := make([]Region, len(courses))
 	for i, c := range courses {
@@ -34,17 +35,17 @@ func (e *Evaluator) Decide(s, d *Party) []Region {
 	return out
 }
 
-// Fate is what becomes of all traffic between two parties. Fates of one Table
-// are equal if and only if they are the same pointer.
+// Fate is the result for all traffic between two parties. Fates of one Table are equal
+// if and only if they are the same pointer.
 type Fate struct {
-	// Courses are disjoint and together are all traffic.
+	// Courses are disjoint and together cover all traffic.
 	Courses []Course
 }
 
 // Undecided reports whether there is no stage that could decide anything.
 func (f *Fate) Undecided() bool { return len(f.Courses) == 1 && len(f.Courses[0].stages) == 0 }
 
-// Course is the way that a part of the traffic takes.
+// Course is the path that a part of the traffic takes.
 type Course struct {
 	Space  Space
 	Action model.Action // Allow or Deny
@@ -57,7 +58,7 @@ type staged struct {
 	verdict model.Verdict
 }
 
-// Deciding is as model.Decision.Deciding; the verdict names no Endpoint.
+// Deciding is like model.Decision.Deciding; the verdict names no Endpoint.
 func (c *Course) Deciding(dir model.Direction) (model.Verdict, bool) {
 	d := model.Decision{Action: c.Action}
 	for _, s := range c.stages {
@@ -66,8 +67,8 @@ func (c *Course) Deciding(dir model.Direction) (model.Verdict, bool) {
 	return d.Deciding(dir)
 }
 
-// Fate is as Decide, without the names of the parties' endpoints.
-func (e *Evaluator) Fate(s, d *Party) *Fate { return e.t.compose(e.plan(s, d)) }
+// Fate is like Decide, without the names of the parties' endpoints.
+func (e *Evaluator) Fate(s, d *Party) *Fate { return e.t.compose(e.steps(s, d)) }
 
 // compose runs all packets through the steps.
 func (t *Table) compose(steps []step) *Fate {
@@ -120,10 +121,11 @@ func (t *Table) compose(steps []step) *Fate {
 }
 
 // MayPass reports whether anything may pass from one party to another. It costs less
-// than Fate. Where it is false nothing passes; where it is true, nothing may pass all the same.
+// than Fate. If it is false, nothing passes; if it is true, there may still be nothing
+// that passes.
 func (e *Evaluator) MayPass(s, d *Party) bool {
 	rest := all
-	for _, st := range e.plan(s, d) {
+	for _, st := range e.steps(s, d) {
 		if st.unless != 0 { // not every packet comes there
 			continue
 		}
@@ -134,7 +136,7 @@ func (e *Evaluator) MayPass(s, d *Party) bool {
 	return true
 }
 
-// fate interns courses: different plans can come to the same.
+// fate interns courses, because different routes can have the same result.
 func (t *Table) fate(courses []Course) *Fate {
 	var key []byte
 	for i := range courses {

@@ -9,9 +9,9 @@ import (
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
-// Evaluator evaluates an Index for whole spaces. It reads the Index as of its
-// last Flush and remembers: make a new one after a change. Not safe for
-// concurrent use.
+// Evaluator evaluates an Index for whole spaces. It reads the Index as of its last
+// Flush and caches results: create a new one after a change. Not safe for concurrent
+// use.
 type Evaluator struct {
 	ix *index.Index
 	t  *Table
@@ -25,7 +25,8 @@ type Evaluator struct {
 	chainsOf map[*index.Effective][]byte
 	triples  map[*index.Set]*triples
 	parties  map[netip.Addr]*Party
-	// guarded are the nodes with host endpoints that have policies for what passes the node.
+	// guarded are the nodes with host endpoints that have policies for forwarded
+	// traffic.
 	guarded     map[string]bool
 	surrounding *verdict.Surroundings
 	settings    *model.Settings
@@ -48,7 +49,7 @@ type chainSlice struct {
 // NewEvaluator returns an Evaluator with results of its own.
 func NewEvaluator(ix *index.Index) *Evaluator { return NewTable().Evaluator(ix) }
 
-// Evaluator returns an Evaluator that shares what the table knows.
+// Evaluator returns an Evaluator that shares the table's results.
 func (t *Table) Evaluator(ix *index.Index) *Evaluator {
 	e := &Evaluator{
 		ix: ix, t: t,
@@ -107,7 +108,8 @@ func (e *Evaluator) half(p *index.Policy, dir model.Direction) *half {
 	}
 	e.rules[h.id] = rulesOf(p, dir)
 	if e.alike != nil {
-		// A policy of no endpoint: its rules may tell apart what is alike to all others.
+		// A policy of no endpoint: its rules may distinguish what is alike to all
+		// others.
 		e.alike = nil
 		for _, x := range e.parties {
 			x.sight = nil
@@ -116,7 +118,7 @@ func (e *Evaluator) half(p *index.Policy, dir model.Direction) *half {
 	return h
 }
 
-// sideView numbers what the policies of a chain say about an address on one side.
+// sideView numbers how the policies of a chain see an address on one side.
 func (e *Evaluator) sideView(c *chain, side int, p *Party) int32 {
 	seen := e.seen(p)
 	if id, ok := seen.ofChain[side].get(c.id); ok {
@@ -166,16 +168,15 @@ func (e *Evaluator) evaluate(c index.StageChain, src, dst *Party) *Outcome {
 	return e.t.result(n, e.t.frame(frame{c.Stage, c.EndOfTier, c.Default}), e.sideView(n, source, src), e.sideView(n, destination, dst))
 }
 
-// Walk follows all packets between two parties through a chain and tells visit
-// of every rule that matches some of them and of every end of a tier, in
-// order, and returns what no tier decides. endOfTier is as for
-// policy.Chain.Evaluate.
+// Walk follows all packets between two parties through a chain. It calls visit for
+// every rule that matches some of them and for every end of a tier, in order, and
+// returns what no tier decides. endOfTier is as for verdict.Evaluate.
 func (e *Evaluator) Walk(c index.Chain, dir model.Direction, endOfTier bool, src, dst *Party, visit func(Passage)) Space {
 	n := e.chain(c, dir)
 	return e.t.walk(n, frame{endOfTier: endOfTier}, e.sideView(n, source, src), e.sideView(n, destination, dst), visit)
 }
 
-// answers remembers numbers by small numbers.
+// answers caches numbers by small numbers.
 type answers []int32
 
 func (a answers) get(i int32) (int32, bool) {
@@ -196,8 +197,8 @@ func (a *answers) set(i, v int32) {
 	(*a)[i] = v
 }
 
-// View numbers how the rules of a chain see a party on one side (false:
-// source, true: destination): parties with equal numbers are treated alike by it.
+// View numbers how the rules of a chain see a party on one side (false: source, true:
+// destination): the chain treats parties with equal numbers alike.
 func (e *Evaluator) View(c index.Chain, dir model.Direction, dst bool, p *Party) int32 {
 	side := source
 	if dst {
@@ -206,5 +207,5 @@ func (e *Evaluator) View(c index.Chain, dir model.Direction, dst bool, p *Party)
 	return e.sideView(e.chain(c, dir), side, p)
 }
 
-// Number numbers a chain: chains of equal content have equal numbers.
+// Number numbers a chain: chains with equal contents have equal numbers.
 func (e *Evaluator) Number(c index.Chain, dir model.Direction) int32 { return e.chain(c, dir).id }

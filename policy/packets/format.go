@@ -26,8 +26,8 @@ func (s Space) Describe(version uint8) string {
 	if s.othersLen() <= rest.othersLen() {
 		return s.list(true)
 	}
-	// Most protocols are in. Either name what is out, or what is in of the
-	// protocols that are not whole and "every protocol but …": the shorter one.
+	// Most protocols are included. Name either what is excluded, or the included parts
+	// of protocols that are not whole and "every protocol but …", whichever is shorter.
 	except := "all traffic except " + rest.list(false)
 	var but []string
 	var partial Space
@@ -50,8 +50,8 @@ func (s Space) Describe(version uint8) string {
 	return except
 }
 
-// list names every protocol in the space. With except, a protocol of which
-// little is missing is written as "TCP except 80".
+// list names every protocol in the space. With except, a protocol of which little is
+// missing is written as "TCP except 80".
 func (s Space) list(except bool) string {
 	var out []string
 	for part, a := range s.parts {
@@ -107,8 +107,8 @@ func (a area) terms(part int) []string {
 
 type group struct{ xs, ys spans }
 
-// groups puts the slabs with equal second coordinates together, in the order
-// in which they first occur.
+// groups merges the slabs with equal second coordinates, in the order of their first
+// occurrence.
 func (a area) groups() []group {
 	var out []group
 next:
@@ -175,8 +175,8 @@ func (s Space) othersLen() int {
 	return n
 }
 
-// otherProtocols lists the protocols without structure as numbers and ranges.
-// A range may run over a protocol with structure: those are named on their own.
+// otherProtocols lists the protocols without structure as numbers and ranges. A range
+// may span a protocol with structure: those are named separately.
 func (s Space) otherProtocols() []string {
 	var out []string
 	for p := 0; p < 256; p++ {
@@ -198,11 +198,11 @@ func (s Space) otherProtocols() []string {
 
 func (s Space) otherBit(p int) bool { return s.others[p/64]&(1<<(p%64)) != 0 }
 
-// Box is a part of a space in plain numbers, for machines: every combination
-// of its ranges. Ranges that a protocol does not have are nil.
+// Box is a part of a space in plain numbers, for programs: every combination of its
+// ranges. Ranges that a protocol does not have are nil.
 type Box struct {
-	// Protocols are names where the API has one, else numbers; several only of
-	// protocols without ports or types.
+	// Protocols are names if the API has one, otherwise numbers; only protocols without
+	// ports or types are combined.
 	Protocols []string `json:"protocols"`
 	// Ranges of numbers, both ends included.
 	Ports       [][2]int `json:"ports,omitempty"`
@@ -211,8 +211,8 @@ type Box struct {
 	ICMPCodes   [][2]int `json:"icmpCodes,omitempty"`
 }
 
-// Boxes divides the space into boxes, in a fixed order. Ranges that are whole
-// are left out: a box of TCP without ports is all of TCP.
+// Boxes divides the space into boxes, in a fixed order. Ranges that cover all values
+// are omitted: a box of TCP without ports is all of TCP.
 func (s Space) Boxes() []Box {
 	var out []Box
 	for part, a := range s.parts {

@@ -8,33 +8,32 @@ import (
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
-// Party is an address and whose it is in one Index: a pod's, a host's, or nobody's.
+// Party is an address and its owner in one Index: a pod, a host, or none.
 type Party struct {
 	Addr netip.Addr
 	// Pod that has the address, or nil.
 	Pod *model.Endpoint
-	// Node whose address it is, or that the host endpoint with the address is
-	// on, or that the pod is on, or, of an UnknownWorkload, in whose pod CIDRs it is;
-	// empty if unknown.
+	// Node whose address it is, or on which the host endpoint with the address or the
+	// pod is, or, for an UnknownWorkload, in whose pod CIDRs it is; empty if unknown.
 	Node string
 	// Host is true for the address of a node or host endpoint.
 	Host bool
-	// Guard is the host endpoint whose policies guard what comes from outside to a
-	// host's address, or nil.
+	// Guard is the host endpoint whose policies guard traffic from outside to a host's
+	// address, or nil.
 	Guard *model.Endpoint
 	// Effective policy of the pod or the guard, or nil.
 	Effective *index.Effective
-	// UnknownWorkload is true for an address in a node's pod CIDRs that belongs to nobody.
+	// UnknownWorkload is true for an address in a node's pod CIDRs that no pod has.
 	UnknownWorkload bool
 
 	end verdict.End
-	// guarded: host endpoints of the node have policies for what passes it.
+	// guarded: host endpoints of the node have policies for forwarded traffic.
 	guarded bool
 
 	sight *sight // nil until it is asked for: see Evaluator.seen
 }
 
-// Party finds out whose an address is.
+// Party finds the owner of an address.
 func (e *Evaluator) Party(a netip.Addr) *Party {
 	a = a.Unmap()
 	if p, ok := e.parties[a]; ok {
@@ -53,7 +52,7 @@ func (e *Evaluator) Party(a netip.Addr) *Party {
 	return p
 }
 
-// passes reports whether a host endpoint has policies for what passes its node.
+// passes reports whether a host endpoint has policies for forwarded traffic.
 func passes(f *index.Effective) bool {
 	return f != nil && len(f.ForwardEgress)+len(f.ForwardIngress)+len(f.UntrackedIngress)+len(f.PreDNAT) > 0
 }

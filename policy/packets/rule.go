@@ -7,8 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Static is the packets that a rule can match at best, for the most
-// fitting addresses: protocols, ICMP and, where no name is among them, ports.
+// Static is an upper bound of the packets that a rule can match, for the most suitable
+// addresses: protocols, ICMP and, unless there is a name among them, ports.
 func Static(m *model.Match) Space {
 	if m.Never {
 		return Space{}
@@ -65,8 +65,8 @@ const (
 	destination
 )
 
-// side asks one side of a rule about an address: the number of the space to
-// which it restricts the rule's static space.
+// side evaluates one side of a rule for an address: the number of the space to which it
+// restricts the rule's static space.
 func (e *Evaluator) side(r *index.Rule, side int, a netip.Addr) int32 {
 	m := &r.Match
 	if m.Never || m.IPVersion == 4 && !a.Is4() || m.IPVersion == 6 && a.Is4() {
@@ -129,7 +129,7 @@ func inNets(nets []netip.Prefix, a netip.Addr) bool {
 	return false
 }
 
-// portsAt is the ports that a set of triples holds at an address.
+// portsAt is the ports that a set of triples has at an address.
 func (e *Evaluator) portsAt(s *index.Set, a netip.Addr, of portSpace) Space {
 	if s == nil {
 		return Space{}

@@ -8,19 +8,19 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Service is a Service as its clients use it: its own addresses, which the node that
-// they are sent from, or come in at, translates to those of an endpoint.
+// Service is a Service as its clients use it: its own addresses, which the node on
+// which traffic to them starts or arrives translates to those of an endpoint.
 type Service struct {
 	Ref model.Ref
-	// Addrs are its cluster addresses, at most one of each family; empty where it has
-	// none, or where they are not known.
+	// Addrs are its cluster addresses, at most one of each family; empty if it has
+	// none, or if they are unknown.
 	Addrs []netip.Addr
 	// External are its other addresses: external IPs and those of its load balancer.
 	External []netip.Addr
 	// Headless: it has no cluster address, and its name leads to the endpoints themselves.
 	Headless bool
-	// LocalInternal and LocalExternal: what is sent to the cluster address, or to one of
-	// the others and to node ports, gets to endpoints on the node that translates alone.
+	// LocalInternal and LocalExternal: traffic to the cluster address, or to its other
+	// addresses and node ports, reaches only endpoints on the node that translates it.
 	LocalInternal, LocalExternal bool
 	Ports                        []ServicePort
 }
@@ -30,13 +30,13 @@ type ServicePort struct {
 	Name     string // empty where it has none
 	Protocol model.Protocol
 	Port     uint16
-	// NodePort on the addresses of all nodes; 0: none.
+	// NodePort on the addresses of all nodes; 0 means none.
 	NodePort uint16
-	// Endpoints that it leads to, sorted; empty where none is known.
+	// Endpoints that it leads to, sorted; empty if none is known.
 	Endpoints []netip.AddrPort
 }
 
-// PortOf is the port of a Service of a protocol and number; nil where it has none.
+// PortOf is the port of a Service with a protocol and number; nil if it has none.
 func (s *Service) PortOf(p model.Protocol, port uint16) *ServicePort {
 	for i := range s.Ports {
 		if q := &s.Ports[i]; q.Protocol == p && q.Port == port {
@@ -46,8 +46,8 @@ func (s *Service) PortOf(p model.Protocol, port uint16) *ServicePort {
 	return nil
 }
 
-// ResolvesNames reports whether pods use a Service to resolve names, by its name:
-// all distributions have theirs in kube-system or in a namespace of its own.
+// ResolvesNames reports whether pods use a Service to resolve names, judging by its
+// name: all distributions have theirs in kube-system or in a namespace of its own.
 func ResolvesNames(service model.Ref) bool {
 	return strings.Contains(service.Namespace, "dns") || service.Namespace == "kube-system" && strings.Contains(service.Name, "dns")
 }
@@ -66,19 +66,19 @@ func (s Space) Redirect(p model.Protocol, from, to uint16) Space {
 	return out
 }
 
-// BeforeTranslation is what the stages that see a packet before its destination is
-// translated decide of all that a pod sends to an address, at the pod's own node.
-// What they leave undecided is allowed. The address must be nobody's.
+// BeforeTranslation is the decision, about all that a pod sends to an address, of the
+// stages that see a packet before its destination is translated, at the pod's own node.
+// What they leave undecided is allowed. The address must have no owner.
 func (e *Evaluator) BeforeTranslation(pod, named *Party) *Fate {
-	steps := e.plan(pod, named)
+	steps := e.steps(pod, named)
 	return e.t.compose(steps[:untranslated(steps)])
 }
 
-// Translated is Fate for what a pod sends to port from of the address named, which
-// its node translates to port to of dst. The courses are those of the translated
-// packets: only those to port to mean anything.
+// Translated is Fate for what a pod sends to port from of the address named, which its
+// node translates to port to of dst. The courses are those of the translated packets:
+// only those to port to are meaningful.
 func (e *Evaluator) Translated(pod, named, dst *Party, p model.Protocol, from, to uint16) *Fate {
-	before, after := e.plan(pod, named), e.plan(pod, dst)
+	before, after := e.steps(pod, named), e.steps(pod, dst)
 	steps := slices.Clone(before[:untranslated(before)])
 	for i := range steps {
 		var parts []Part

@@ -9,16 +9,16 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// sight is how rules see an address: what is known of it so far. Addresses that no rule
-// and no failsafe port tells apart share one: the thousand pods of a workload are looked
-// at once.
+// sight is how rules see an address, as far as it has been evaluated. Addresses that no
+// rule and no failsafe port distinguishes share one: the thousand pods of a workload
+// are evaluated once.
 type sight struct {
 	addr            netip.Addr // one of them
 	ofSide          answers    // by side number
 	ofHalf, ofChain [2]answers
 	// failsafe are what failsafe ports decide of the traffic of a host with it.
 	failsafe map[failsafeKey]*Outcome
-	// whole are the numbers of Sight, by the halves that were asked about.
+	// whole are the numbers of Sight, by halves.
 	whole map[*int32]int32
 }
 
@@ -32,7 +32,7 @@ type lookalikes struct {
 	key     []byte // a buffer
 }
 
-// newLookalikes is for when all rules are known: see load.
+// newLookalikes may be called once all rules are known: see load.
 func (e *Evaluator) newLookalikes() *lookalikes {
 	l := &lookalikes{members: e.ix.Memberships(), sights: map[string]*sight{}}
 	l.nets.lists = map[string]uint64{}
@@ -72,11 +72,11 @@ func (l *lookalikes) of(a netip.Addr) *sight {
 	return s
 }
 
-// netLists tells by which lists of blocks an address is named.
+// netLists determines which lists of blocks contain an address.
 type netLists struct {
 	lists map[string]uint64
 	at    map[netip.Prefix][]uint64
-	// bits4 and bits6 say which lengths of blocks there are.
+	// bits4 and bits6 record which lengths of blocks exist.
 	bits4  [33]bool
 	bits6  [129]bool
 	buffer []uint64
@@ -107,7 +107,7 @@ func (n *netLists) add(list []netip.Prefix) {
 	}
 }
 
-// append appends the numbers of the lists that hold an address.
+// append appends the numbers of the lists that contain an address.
 func (n *netLists) append(b []byte, a netip.Addr) []byte {
 	lengths := n.bits6[:]
 	if a.Is4() {
@@ -143,7 +143,8 @@ func (e *Evaluator) seen(p *Party) *sight {
 	return p.sight
 }
 
-// Distinct leaves, of the parties that no rule of any endpoint's policies tells apart, the first.
+// Distinct keeps the first of all parties that no rule of any endpoint's policies
+// distinguishes.
 func (e *Evaluator) Distinct(parties []*Party) []*Party {
 	e.load()
 	there := map[*sight]bool{}

@@ -7,13 +7,13 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Space is a set of packets between two addresses that are fixed elsewhere:
-// for TCP, UDP, SCTP and UDPLite pairs of ports, for ICMP and ICMPv6 pairs of
-// type and code, for any other protocol all or nothing. The zero Space is
-// empty. Spaces are values; no method changes one.
+// Space is a set of packets between two addresses that are given elsewhere: for TCP,
+// UDP, SCTP and UDPLite pairs of ports, for ICMP and ICMPv6 pairs of type and code, for
+// any other protocol all or nothing. The zero Space is empty. Spaces are values; no
+// method changes one.
 //
-// A Space is family-blind: it can hold ICMPv6 of two IPv4 addresses. Family
-// removes what does not exist.
+// A Space does not depend on the address family: it can contain ICMPv6 between two IPv4
+// addresses. Intersect it with Family to remove what does not exist.
 type Space struct {
 	others [4]uint64 // a bit a protocol, those of parts never set
 	parts  [nParts]area
@@ -32,7 +32,7 @@ const (
 
 var partProtocol = [nParts]model.Protocol{model.TCP, model.UDP, model.SCTP, model.UDPLite, model.ICMPv4, model.ICMPv6}
 
-// partOf is the index of a protocol's part, or -1 where it has no structure.
+// partOf is the index of a protocol's part, or -1 if it has no structure.
 func partOf(p model.Protocol) int {
 	switch p {
 	case model.TCP:
@@ -81,8 +81,8 @@ var all = func() Space {
 // All is every packet.
 func All() Space { return all }
 
-// Family is every packet that exists in an address family (4 or 6; 0 means
-// both): all but the other family's ICMP.
+// Family is every packet that exists in an address family (4 or 6; 0 means both): all
+// except the other family's ICMP.
 func Family(version uint8) Space {
 	s := all
 	switch version {
@@ -108,14 +108,14 @@ func Protocol(p model.Protocol) Space {
 	return s
 }
 
-// DstPorts is the packets of a protocol to the ports first to last. It is
-// empty for a protocol without ports and where last is below first.
-// AnyProtocol means each protocol with ports.
+// DstPorts is the packets of a protocol to the ports first to last. It is empty for a
+// protocol without ports, or if last is below first. AnyProtocol means each protocol
+// with ports.
 func DstPorts(p model.Protocol, first, last uint16) Space {
 	return ports(p, spans{{first, last}}, allPortNumbers, first, last)
 }
 
-// SrcPorts is as DstPorts, for the source port.
+// SrcPorts is like DstPorts, for the source port.
 func SrcPorts(p model.Protocol, first, last uint16) Space {
 	return ports(p, allPortNumbers, spans{{first, last}}, first, last)
 }
@@ -185,8 +185,8 @@ func (s Space) Subtract(t Space) Space {
 // Complement is the packets that are not in s.
 func (s Space) Complement() Space { return all.Subtract(s) }
 
-// Reverse is the replies: source and destination ports change places. Types of
-// ICMP and other protocols stay as they are.
+// Reverse is the replies: source and destination ports are swapped. Types of ICMP and
+// other protocols stay as they are.
 func (s Space) Reverse() Space {
 	for part := partTCP; part <= partUDPLite; part++ {
 		if a := s.parts[part]; !a.same(allPorts) {
@@ -213,7 +213,7 @@ func (s Space) IsEmpty() bool {
 	return true
 }
 
-// Equal reports whether both spaces hold the same packets.
+// Equal reports whether both spaces contain the same packets.
 func (s Space) Equal(t Space) bool {
 	if s.others != t.others {
 		return false
@@ -229,8 +229,8 @@ func (s Space) Equal(t Space) bool {
 // Covers reports whether every packet of t is in s.
 func (s Space) Covers(t Space) bool { return t.Subtract(s).IsEmpty() }
 
-// Contains reports whether the packet of a flow is in the space. Its addresses
-// are not looked at.
+// Contains reports whether the packet of a flow is in the space. Its addresses are
+// ignored.
 func (s Space) Contains(f model.Flow) bool {
 	switch part := partOf(f.Protocol); {
 	case part < 0:
@@ -250,7 +250,8 @@ func (s Space) Sample() (model.Flow, bool) {
 			continue
 		}
 		f := model.Flow{Protocol: partProtocol[part]}
-		// The upper end of a range: for a whole protocol it is a port that no rule names.
+		// The upper end of a range: for a whole protocol, that is a port that no rule
+		// names.
 		x, y := a[0].x.hi, a[0].ys[0].hi
 		if part >= partICMP {
 			f.ICMPType, f.ICMPCode = uint8(x), uint8(y)
@@ -267,7 +268,7 @@ func (s Space) Sample() (model.Flow, bool) {
 	return model.Flow{}, false
 }
 
-// AppendKey appends bytes that are equal for equal spaces only, for map keys.
+// AppendKey appends bytes that are equal only for equal spaces, for use as map keys.
 func (s Space) AppendKey(b []byte) []byte {
 	for _, w := range s.others {
 		b = binary.LittleEndian.AppendUint64(b, w)

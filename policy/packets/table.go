@@ -10,9 +10,9 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Table numbers contents: what is equal in two worlds has one number in both,
-// so that a comparison of numbers tells what has not changed. Evaluators that
-// share a Table share their results too. Not safe for concurrent use.
+// Table numbers contents: whatever is equal in two worlds has the same number in both,
+// so that comparing numbers shows what has not changed. Evaluators that share a Table
+// also share their results. Not safe for concurrent use.
 type Table struct {
 	halves   map[string]*half
 	halfByID []*half
@@ -45,8 +45,8 @@ func NewTable() *Table {
 	return t
 }
 
-// What one side of a rule says about an address: a number of Table.spaces, of
-// which two are known.
+// How one side of a rule sees an address: a number of Table.spaces, two of which are
+// fixed.
 const (
 	noMatch  = 0 // the address is not of this side
 	anyPorts = 1 // it is, and this side adds no constraint on ports
@@ -69,10 +69,10 @@ func (in *interner[T]) id(key string, v T) int32 {
 	return id
 }
 
-// noRule is the number of the vectors of which every element is noMatch.
+// noRule is the number of the vectors whose elements are all noMatch.
 const noRule = 0
 
-// vector numbers what the rules of a half say.
+// vector numbers how the rules of a half see an address.
 func (t *Table) vector(v []int32) int32 {
 	t.buf = t.buf[:0]
 	dead := true
@@ -89,8 +89,8 @@ func (t *Table) vector(v []int32) int32 {
 	return t.vectors.id(string(t.buf), slices.Clone(v))
 }
 
-// view is what one half of a chain says about an address on a side on which
-// its rules do not say the same of all addresses.
+// view is how one half of a chain sees an address on a side on which its rules do not
+// see all addresses alike.
 type view struct{ pos, vector int32 }
 
 // view numbers the views of a chain: those with noRule are left out.
@@ -124,7 +124,7 @@ type half struct {
 	rules []rule
 	// sides of the rules by number, of source and destination.
 	sides [2][]int32
-	// indifferent sides say the same of every address: fixed is the vector then.
+	// indifferent sides see every address alike: fixed is the vector then.
 	indifferent [2]bool
 	fixed       [2]int32
 }
@@ -134,7 +134,7 @@ type rule struct {
 	name   string
 	action model.Action
 	never  bool
-	// static is what the rule says of packets whatever their addresses: an upper bound.
+	// static is what the rule can match whatever the addresses: an upper bound.
 	static Space
 }
 
@@ -178,13 +178,13 @@ func (t *Table) half(p *index.Policy, dir model.Direction) *half {
 	return h
 }
 
-// indifferent reports whether a peer holds nothing that depends on the address.
+// indifferent reports whether a peer contains nothing that depends on the address.
 func indifferent(p *model.Peer) bool {
 	return p.Nets == nil && len(p.NotNets) == 0 && p.Selector == nil && p.NotSelector == nil &&
 		p.Service == (model.ServiceRef{}) && p.Domains == nil && !anyNamed(p.Ports) && !anyNamed(p.NotPorts)
 }
 
-// sideOf numbers one side of a rule: sides of equal number say the same of every address.
+// sideOf numbers one side of a rule: sides with equal numbers see every address alike.
 func (t *Table) sideOf(r *index.Rule, side int) int32 {
 	m := &r.Match
 	b := fmt.Appendf(t.buf[:0], "%d %t %d", side, m.Never, m.IPVersion)
@@ -204,7 +204,7 @@ func rulesOf(p *index.Policy, dir model.Direction) []index.Rule {
 	return p.Egress
 }
 
-// appendRule writes everything of a rule that bears on verdicts.
+// appendRule writes everything in a rule that affects verdicts.
 func appendRule(b []byte, r *index.Rule) []byte {
 	m := &r.Match
 	b = fmt.Appendf(b, "\n%d %q %d %t %d %d %d", r.Index, r.Name, r.Action, m.Never, m.IPVersion, m.Protocol, m.NotProtocol)
@@ -269,7 +269,7 @@ func appendPorts(b []byte, ports []model.Port, named []*index.Set) []byte {
 	return append(b, ')')
 }
 
-// chain is a policy.Chain in one direction by content.
+// chain is an index.Chain in one direction, by content.
 type chain struct {
 	id    int32
 	dir   model.Direction

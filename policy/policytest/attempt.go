@@ -21,22 +21,22 @@ import (
 type Attempt struct {
 	// Flow as it is sent.
 	Flow model.Flow
-	// Service that takes it, and its port; zero where it is sent to no Service.
+	// Service that receives it, and its port; zero if it is not sent to a Service.
 	Service model.Ref
 	Port    uint16
-	// Targets are what it is translated to, one for each endpoint of the Service; empty
-	// where nothing takes it. A headless Service translates nothing: they are what is
-	// sent to each of its endpoints.
+	// Targets are the flows that it is translated to, one for each endpoint of the
+	// Service; empty if nothing receives it. A headless Service translates nothing:
+	// they are what is sent to each of its endpoints.
 	Targets []model.Flow
 	direct  bool
 }
 
-// Translated reports whether what is sent becomes the Targets on its way, and is not sent
-// to them.
+// Translated reports whether the flow becomes the Targets on its way, and is not sent
+// to them directly.
 func (a *Attempt) Translated() bool { return a.Service != (model.Ref{}) && !a.direct }
 
-// Attempt resolves a case like Resolve, and finds the Service that takes what is sent to
-// the address. The error is a *FieldError.
+// Attempt resolves a case like Resolve, and finds the Service that receives what is
+// sent to the address. The error is a *FieldError.
 func (w *World) Attempt(c *v1alpha1.PolicyTestCase) (Attempt, error) {
 	if err := Validate(c); err != nil {
 		return Attempt{}, err
@@ -86,8 +86,9 @@ func placeOf(e *verdict.End) service.Place {
 	return service.Place{Node: e.Node(), Inside: inside(e), Host: e.IsHost()}
 }
 
-// EntryNode is the node at which what comes from outside for a target comes in, where
-// the address does not say it: it is that of no node. Empty for all else.
+// EntryNode is the node at which traffic from outside for a target arrives, if the
+// address does not determine that because it belongs to no node. Empty for all other
+// traffic.
 func (w *World) EntryNode(a *Attempt, target *model.Flow) string {
 	src, named, to := verdict.EndOf(w.Index, a.Flow.Src), verdict.EndOf(w.Index, a.Flow.Dst), verdict.EndOf(w.Index, target.Dst)
 	if inside(&src) || named.IsHost() {
@@ -147,8 +148,8 @@ func firstAddr(addrs []netip.Addr) netip.Addr {
 	return addrs[0]
 }
 
-// service finds a Service by namespace/name, or by name where the namespace is a word
-// for Services, as in svc/web, and only one has the name.
+// service finds a Service by namespace/name, or by name if the namespace is a word for
+// Services, as in svc/web, and only one Service has the name.
 func (w *World) service(name string) (*packets.Service, error) {
 	ns, short, _ := strings.Cut(name, "/")
 	ref := model.Ref{Kind: model.KindService, Namespace: ns, Name: short}
@@ -178,13 +179,13 @@ func (w *World) service(name string) (*packets.Service, error) {
 	return nil, &FieldError{"to.service", name + ": " + why}
 }
 
-// isServiceWord reports whether kubectl takes a word for the kind Service.
+// isServiceWord reports whether kubectl reads a word as the kind Service.
 func isServiceWord(s string) bool {
 	return slices.Contains([]string{"svc", "service", "services"}, strings.ToLower(s))
 }
 
-// servicePort finds the port that a case means: by number or name, of the protocol if
-// the case gives one; a Service with one port needs none.
+// servicePort finds the port that a case names: by number or name, of the protocol if
+// the case gives one. A Service with one port needs none.
 func servicePort(s *packets.Service, t *v1alpha1.PolicyTestTarget) (*packets.ServicePort, error) {
 	var found []*packets.ServicePort
 	var have []string
@@ -258,7 +259,7 @@ func (w *World) Decide(a *Attempt) []*model.Decision {
 	return out
 }
 
-// refused is what becomes of traffic that no endpoint takes.
+// refused is the result for traffic that no endpoint receives.
 func refused(a *Attempt) *verdict.Explanation {
 	v := model.Verdict{
 		Action: model.Deny, Direction: model.Ingress, Stage: model.StageWorkload, Endpoint: a.Service,
@@ -270,7 +271,7 @@ func refused(a *Attempt) *verdict.Explanation {
 	}
 }
 
-// CompareAll is Compare for each endpoint of a Service: the case has to hold for all.
+// CompareAll is Compare for each endpoint of a Service: the case must hold for all.
 func CompareAll(c *v1alpha1.PolicyTestCase, decisions []*model.Decision) []string {
 	var out []string
 	for _, d := range decisions {

@@ -8,8 +8,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Compare returns what of a decision differs from what a case expects, in the
-// order action, egress, ingress; nil if the case passes.
+// Compare returns how a decision differs from what a case expects, in the order action,
+// egress, ingress; nil if the case passes.
 func Compare(c *v1alpha1.PolicyTestCase, d *model.Decision) []string {
 	var out []string
 	if string(c.Expect) != d.Action.String() {
@@ -59,8 +59,8 @@ func difference(d model.Direction, field, want, got string) string {
 	return fmt.Sprintf("%s %s: expected %s, got %s", d, field, want, got)
 }
 
-// Describe says in one line what decided: for a denial what denied, else what
-// allowed in each direction that a policy could have decided.
+// Describe describes in one line what decided: for a denial, what denied; otherwise
+// what allowed in each direction in which a policy could have decided.
 func Describe(d *model.Decision) string {
 	var parts []string
 	for _, dir := range []model.Direction{model.Egress, model.Ingress} {
@@ -79,7 +79,7 @@ func Describe(d *model.Decision) string {
 	return strings.Join(parts, "; ")
 }
 
-// DescribeVerdict says in a few words what decided one direction.
+// DescribeVerdict describes in a few words what decided one direction.
 func DescribeVerdict(v *model.Verdict) string {
 	s := v.Direction.String()
 	switch v.Stage {

@@ -14,15 +14,14 @@ import (
 // several is the name of a peer that stands for pods by namespace and labels.
 const several = "namespace or selector"
 
-// maxConnections bounds what one case stands for.
+// maxConnections bounds the number of connections of one case.
 const maxConnections = 100_000
 
-// Expand returns the cases of one connection each that a case stands for: one for
-// each pod that a namespace or selector means, on either side, and for each port.
-// A pod is not paired with itself, since it reaches itself always. A case that
-// stands for one connection only is returned alone, as it is. The error is a
-// *FieldError: what stands for no pod at all is a slip, and so it is with more
-// than 100,000 connections.
+// Expand returns the single-connection cases that a case stands for: one for each pod
+// that a namespace or selector matches, on either side, and for each port. A pod is not
+// paired with itself, because it can always reach itself. A case that stands for only
+// one connection is returned as it is. The error is a *FieldError: a case that matches
+// no pod at all, or stands for more than 100,000 connections, is probably a mistake.
 func (w *World) Expand(c *v1alpha1.PolicyTestCase) ([]*v1alpha1.PolicyTestCase, error) {
 	if err := Validate(c); err != nil {
 		return nil, err
@@ -95,8 +94,8 @@ func (w *World) several(p *v1alpha1.PolicyTestPeer, field string) ([]v1alpha1.Po
 	return nil, &FieldError{field + ".selector", fmt.Sprintf("%q selects no pod with an address of its own in namespace %q", p.Selector, p.Namespace)}
 }
 
-// Connection is the connection of an expanded case for people, as in
-// "shop/web → shop/db port 5432".
+// Connection describes the connection of an expanded case, as in "shop/web → shop/db
+// port 5432".
 func Connection(c *v1alpha1.PolicyTestCase) string {
 	s := peerName(&c.From) + " → " + peerName(&c.To.PolicyTestPeer)
 	if c.To.Port != nil {

@@ -23,7 +23,8 @@ const (
 	echoRequest6 = 128
 )
 
-// FieldError is a fault of a case. The field path is relative to the case, as in to.port.
+// FieldError is an error in a case. The field path is relative to the case, as in
+// to.port.
 type FieldError struct {
 	Field, Message string
 }
@@ -31,9 +32,9 @@ type FieldError struct {
 // Error is "field: message".
 func (e *FieldError) Error() string { return e.Field + ": " + e.Message }
 
-// Resolve turns a case into the packet that its verdict is about: names into
-// addresses and port numbers, and what is left out into its default. A Service is its
-// first address. The error is a *FieldError.
+// Resolve turns a case into the packet that is evaluated: names into addresses and port
+// numbers, and omitted values into their defaults. A Service stands for its first
+// address. The error is a *FieldError.
 func (w *World) Resolve(c *v1alpha1.PolicyTestCase) (model.Flow, error) {
 	a, err := w.Attempt(c)
 	return a.Flow, err
@@ -67,7 +68,7 @@ func (w *World) packet(c *v1alpha1.PolicyTestCase) (model.Flow, error) {
 	return f, nil
 }
 
-// Validate checks what can be checked of a case without a world. The error is a
+// Validate checks a case as far as possible without a world. The error is a
 // *FieldError.
 func Validate(c *v1alpha1.PolicyTestCase) error {
 	switch {
@@ -119,7 +120,7 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 	return nil
 }
 
-// validatePeer wants exactly one way to name an endpoint.
+// validatePeer requires exactly one way to name an endpoint.
 func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	var set []string
 	for _, v := range []struct{ name, value string }{{"pod", p.Pod}, {"ip", p.IP}, {"hostEndpoint", p.HostEndpoint}, {"node", p.Node}, {"service", p.Service}} {
@@ -155,7 +156,7 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	return nil
 }
 
-// podRef reads the name of a pod, namespace/name, or that of a workload with its kind in
+// podRef parses the name of a pod, namespace/name, or that of a workload with its kind in
 // kubectl's words, as in deploy/shop/web.
 func podRef(s string) (model.Ref, bool) {
 	ref, err := model.ParseRef(s)
@@ -167,7 +168,7 @@ func podRef(s string) (model.Ref, bool) {
 	return ref, err == nil && ok
 }
 
-// party looks a peer up that validatePeer has passed.
+// party resolves a peer that validatePeer has accepted.
 func (w *World) party(p *v1alpha1.PolicyTestPeer, field string) (party, error) {
 	switch {
 	case p.Pod != "":
@@ -233,8 +234,8 @@ func protocolOf(t *v1alpha1.PolicyTestTarget) (model.Protocol, error) {
 	return p, nil
 }
 
-// chooseFamily picks one address of each party: of the wanted IP version, or of
-// the first that both have, IPv4 before IPv6. ICMP and ICMPv6 have only one.
+// chooseFamily picks one address of each party: of the requested IP version, or of the
+// first that both have, IPv4 before IPv6. ICMP and ICMPv6 have only one.
 func chooseFamily(t *v1alpha1.PolicyTestTarget, protocol model.Protocol, from, to party) (src, dst netip.Addr, err error) {
 	versions := []int{4, 6}
 	if t.IPVersion != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/tierwall/tierwall/policy/workload"
 )
 
-// World is what the names in cases are looked up in.
+// World resolves the names in cases.
 type World struct {
 	// Index holds the objects, flushed.
 	Index *index.Index
@@ -27,11 +27,11 @@ type World struct {
 	services  []packets.Service
 }
 
-// NewWorld returns a World. The objects are those that the index was made from:
-// of them it keeps the pods that are no endpoints (on the host's network,
-// finished, without an address), so that a case that names one can be resolved
-// or refused with the reason, the workloads, whose names stand for their pods, and
-// the Services, whose addresses stand for their endpoints.
+// NewWorld returns a World. The objects are those from which the index was built. The
+// World keeps the pods that are not endpoints (on the host network, finished, without
+// an address), so that a case that names one can be resolved or rejected with the
+// reason; the workloads, whose names stand for their pods; and the Services, whose
+// addresses stand for their endpoints.
 func NewWorld(ix *index.Index, objects []runtime.Object) *World {
 	w := &World{Index: ix, pods: map[model.Ref]*corev1.Pod{}, workloads: workload.NewSet(objects), services: service.Read(objects)}
 	for _, o := range objects {
@@ -56,8 +56,8 @@ func (w *World) hostParty(node string, addrs []netip.Addr, ports []model.NamedPo
 	return party{addrs: addrs, ports: ports}
 }
 
-// pod finds the addresses and ports of a pod, of a host-network pod those of its
-// node. why says what keeps a pod from having any.
+// pod finds the addresses and ports of a pod, or of its node for a host-network pod.
+// why explains why a pod has none.
 func (w *World) pod(ref model.Ref) (p party, why string) {
 	if ref, why = w.Pod(ref); why != "" {
 		return party{}, why
@@ -85,10 +85,10 @@ func (w *World) pod(ref model.Ref) (p party, why string) {
 	return p, ""
 }
 
-// Pod returns the pod that a name stands for: the pod of that name, or, where none of it
-// runs, one of the workload of that name. The reference may be to a workload. The namespace
-// of one to a pod may be a kind of workload in kubectl's words, as in deploy/web, where only
-// one workload is meant then. why says that there is none.
+// Pod returns the pod that a name stands for: the pod with that name, or, if it is not
+// running, one of the workload with that name. The reference may be to a workload. The
+// namespace of a reference to a pod may be a kind of workload in kubectl's words, as in
+// deploy/web, if that means only one workload. why explains why there is none.
 func (w *World) Pod(ref model.Ref) (pod model.Ref, why string) {
 	pods, why := w.Pods(ref)
 	if why != "" {

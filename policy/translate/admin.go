@@ -62,8 +62,8 @@ func (o *adminNetworkPolicy) translate(t *translation) error {
 	return nil
 }
 
-// subject is the policy's namespaceSelector and selector; the latter is empty
-// where it would match all pods.
+// subject is the policy's namespaceSelector and selector; the latter is empty if it
+// would match all pods.
 func (o *adminNetworkPolicy) subject() (namespaces, pods string, err error) {
 	switch s := o.Spec.Subject; {
 	case s.Namespaces != nil && s.Pods == nil:
@@ -322,7 +322,7 @@ func adminPorts(field string, in *[]adminPort) ([]portGroup, error) {
 // transports are the protocols that have ports.
 var transports = []string{"TCP", "UDP", "SCTP"}
 
-// protocol of a port; TCP where it is unset.
+// protocol of a port; TCP if unset.
 func (p *adminPort) protocol() string {
 	var name string
 	switch {

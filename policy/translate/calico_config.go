@@ -14,8 +14,8 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// felixFields are settings with a say in which traffic is let through, and what
-// holds here instead. All the others tune how Calico works or reports.
+// felixFields are settings that affect which traffic is let through, with what applies
+// here instead. All others configure how Calico works or reports.
 var felixFields = map[string]struct {
 	instead string
 	// lossy if verdicts can differ.
@@ -78,7 +78,7 @@ func (o *calicoFelixConfiguration) translate(t *translation) error {
 	return nil
 }
 
-// addSettings adds a Tierwall object unless it would say nothing.
+// addSettings adds a Tierwall object unless it would be empty.
 func (t *translation) addSettings(spec v1alpha1.TierwallSpec) {
 	if settingsEmpty(&spec) {
 		return

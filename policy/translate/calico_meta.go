@@ -109,7 +109,7 @@ func merged(a, b map[string]string) map[string]string {
 // calicoVersion is the spelling that people write.
 var calicoVersion = schema.GroupVersion{Group: calicoGroup, Version: "v3"}
 
-// Names that Calico gives to its own images of native objects.
+// Names that Calico gives to its own copies of native objects.
 var calicoSyncedPrefixes = []struct{ prefix, kind string }{
 	{"knp.default.", "NetworkPolicy"},
 	{"kcnp.kube-admin.", "ClusterNetworkPolicy"},

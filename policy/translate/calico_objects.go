@@ -33,7 +33,7 @@ func (o *calicoTier) translate(t *translation) error {
 	return nil
 }
 
-// compareBuiltin notes where a tier differs from the built-in one of its name.
+// compareBuiltin adds notes where a tier differs from the built-in one with its name.
 func (o *calicoTier) compareBuiltin(t *translation, b *builtin.Tier) {
 	t.explain("", "left out: tier %s is built in", b.Name)
 	if o.Spec.Order != nil && *o.Spec.Order != b.Order {

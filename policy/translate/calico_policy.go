@@ -63,8 +63,8 @@ func (o *calicoStagedNetworkPolicy) translate(t *translation) error {
 	return err
 }
 
-// staged reports whether a staged policy is one to be evaluated; for the other
-// actions it notes what becomes of them.
+// staged reports whether a staged policy is to be evaluated; for the other actions it
+// adds notes about their treatment.
 func (t *translation) staged(action string) bool {
 	switch stagedActions[strings.ToLower(action)] {
 	case "Set", "Learn":
@@ -153,10 +153,10 @@ func (t *translation) policySpec(s *calicoPolicySpec, namespaced bool) calicoPol
 	return out
 }
 
-// policyTypes are the directions that a policy governs, in the case that Tierwall takes.
-// Where they are unset, the v3 API fills them in from the rules, as Tierwall does. In
-// the crd spelling they are as they were stored, and nobody has: then Calico has the
-// policy govern both, whatever its rules. What happens before DNAT is ingress alone.
+// policyTypes are the directions that a policy governs, in Tierwall's spelling. If they
+// are unset, the v3 API fills them in from the rules, as Tierwall does. In the crd
+// spelling they are as stored, and nothing has filled them in: then Calico makes the
+// policy govern both, whatever its rules. A preDNAT policy governs ingress only.
 func (t *translation) policyTypes(tm *metav1.TypeMeta, in []v1alpha1.PolicyType, preDNAT bool) []v1alpha1.PolicyType {
 	var out []v1alpha1.PolicyType
 	for _, ty := range in {
@@ -179,16 +179,17 @@ func (t *translation) policyTypes(tm *metav1.TypeMeta, in []v1alpha1.PolicyType,
 	return []v1alpha1.PolicyType{v1alpha1.PolicyTypeIngress, v1alpha1.PolicyTypeEgress}
 }
 
-// checkSelector notes labels in a selector that only Calico gives to endpoints.
-// The implicit labels that Tierwall has too are understood in this spelling.
+// checkSelector adds notes for labels in a selector that only Calico gives to
+// endpoints. The implicit labels that Tierwall also has are understood in this
+// spelling.
 func (t *translation) checkSelector(field, s string) {
 	for _, key := range calicoKeys(s) {
 		t.lose(field, "no endpoint has Calico's own label %s here; whatever depends on it does not match unless objects have it themselves", key)
 	}
 }
 
-// calicoKeys finds the keys in a selector that only Calico gives to endpoints,
-// in order, each once.
+// calicoKeys finds the keys in a selector that only Calico gives to endpoints, in order
+// and without duplicates.
 func calicoKeys(s string) []string {
 	var keys []string
 	seen := map[string]bool{}

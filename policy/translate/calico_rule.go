@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// UntranslatedAnnotation is on rules that stand for a foreign rule of which
-// something has no equivalent; its value names the fields.
+// UntranslatedAnnotation is on rules that stand for a foreign rule a part of which has
+// no equivalent; its value names the fields.
 const UntranslatedAnnotation = "tierwall.io/untranslated"
 
 // selectNothing is a selector that no endpoint matches.
@@ -117,20 +117,20 @@ func (t *translation) calicoEntity(field string, e *v1alpha1.EntityRule, namespa
 	}
 }
 
-// anywhere matches what is in any namespace and what is in none.
+// anywhere matches objects in any namespace and objects in none.
 const anywhere = "all() || global()"
 
-// maxSelector is the length that the API takes, in bytes.
+// maxSelector is the length that the API accepts, in bytes.
 const maxSelector = 8192
 
-// anyNamespace is true of everything, and says of which namespaces. A selector does not
-// lose global() where it is simplified, as it does other terms.
+// anyNamespace matches everything, and names namespaces. Unlike other terms, global()
+// is not lost when a selector is simplified.
 const anyNamespace = "(" + anywhere + ")"
 
 // everywhere writes out that in Calico the selectors of a global rule without a
-// namespaceSelector also match the NetworkSets of all namespaces; here only those
-// do that say of which namespaces things are meant. Beside a namespaceSelector, a
-// notSelector alone would match known things only, so it says so itself.
+// namespaceSelector also match the NetworkSets of all namespaces; here only selectors
+// do that name the namespaces they mean. With a namespaceSelector, a notSelector on its
+// own would match known objects only, so it names them itself.
 func (t *translation) everywhere(field string, e *v1alpha1.EntityRule) {
 	if e.ServiceAccounts != nil || podsOnlySelector(e.Selector) {
 		return // no set matches
@@ -168,8 +168,8 @@ func podsOnlySelector(s string) bool {
 	return false
 }
 
-// namespaceSelector writes out that in Calico a selector of namespaces that
-// matches where the label is absent also matches what is in no namespace.
+// namespaceSelector writes out that in Calico a selector of namespaces that matches
+// where the label is absent also matches objects in no namespace.
 func (t *translation) namespaceSelector(field, s string) string {
 	t.checkSelector(field, s)
 	if s == "" || strings.Contains(s, "global(") || !matchesUnlabelled(s, "projectcalico.org/namespace") {
@@ -179,15 +179,15 @@ func (t *translation) namespaceSelector(field, s string) string {
 	return "(" + s + ") || global()"
 }
 
-// matchesUnlabelled reports whether a selector matches an object without any
-// labels, where all() means that the label scope is there. A selector that
-// does not parse does not.
+// matchesUnlabelled reports whether a selector matches an object without any labels,
+// where all() means that the label scope exists. A selector that does not parse does
+// not.
 func matchesUnlabelled(s, scope string) bool {
 	sel, err := selector.Parse(strings.ReplaceAll(s, "all()", "has("+scope+")"))
 	return err == nil && sel.Evaluate(selector.MapLabels{})
 }
 
-// ruleAction takes the lower-case spellings of old manifests too.
+// ruleAction also accepts the lower-case spellings of old manifests.
 func ruleAction(a v1alpha1.Action) v1alpha1.Action {
 	switch strings.ToLower(string(a)) {
 	case "allow":
@@ -238,8 +238,8 @@ func ports(ps []intstr.IntOrString) {
 	}
 }
 
-// nets brings bare addresses into CIDR form and clears host bits, both of which
-// Calico takes for granted. What does not parse is passed on as it is.
+// nets converts bare addresses to CIDR form and clears host bits, both of which Calico
+// does implicitly. Blocks that do not parse are passed on unchanged.
 func nets(in []string) []string {
 	for i, s := range in {
 		in[i] = cidr(s)

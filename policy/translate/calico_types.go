@@ -33,7 +33,7 @@ type calicoPolicySpec struct {
 	PerformanceHints       []string              `json:"performanceHints,omitempty"`
 }
 
-// calicoGlobalSpec is what the global kinds have besides.
+// calicoGlobalSpec are the additional fields of the global kinds.
 type calicoGlobalSpec struct {
 	NamespaceSelector string `json:"namespaceSelector,omitempty"`
 	DoNotTrack        bool   `json:"doNotTrack,omitempty"`
@@ -41,7 +41,7 @@ type calicoGlobalSpec struct {
 	ApplyOnForward    bool   `json:"applyOnForward,omitempty"`
 }
 
-// calicoStagedSpec is what the staged kinds have besides.
+// calicoStagedSpec are the additional fields of the staged kinds.
 type calicoStagedSpec struct {
 	StagedAction string `json:"stagedAction,omitempty"`
 }

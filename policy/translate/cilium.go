@@ -11,13 +11,12 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// In Cilium a Deny of any policy comes before every Allow, an Allow of any
-// policy is enough, and an endpoint that a policy puts into default deny allows
-// nothing else. Tiers say the same: Deny rules stand in a tier of their own,
-// which is left to the next tier where none matches, and Allow rules in tier
-// default, which ends in Deny for the endpoints that it selects. An Allow of a
-// policy that does not put endpoints into default deny stands in the first of
-// the two, after the Deny rules.
+// In Cilium, a Deny of any policy takes precedence over every Allow, an Allow of any
+// policy is enough, and an endpoint that a policy puts into default deny allows nothing
+// else. Tiers express the same: Deny rules are in a tier of their own, which continues
+// with the next tier if none matches, and Allow rules are in tier default, which ends
+// with Deny for the endpoints that it selects. An Allow of a policy that does not put
+// endpoints into default deny is in the first of the two, after the Deny rules.
 const (
 	ciliumTier      = "cilium"
 	ciliumTierOrder = 900_000

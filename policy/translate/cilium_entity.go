@@ -21,8 +21,8 @@ func (t *translation) ciliumEntities(at string, entities []string, sc *ciliumSco
 	return out, nil
 }
 
-// ciliumEntity translates one entity. bothNodes says that host and remote-node
-// stand in one list.
+// ciliumEntity translates one entity. bothNodes reports that host and remote-node are
+// in the same list.
 func (t *translation) ciliumEntity(field, e string, bothNodes bool, sc *ciliumScope) ([]ciliumSide, error) {
 	switch e {
 	case "all":

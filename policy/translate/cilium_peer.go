@@ -22,7 +22,7 @@ type ciliumSide struct {
 	entity v1alpha1.EntityRule
 	// ipVersion is 4, 6, or 0 for both.
 	ipVersion int
-	// alone says that the side takes no ports beside it.
+	// alone reports that the side cannot be combined with ports.
 	alone bool
 }
 
@@ -31,20 +31,20 @@ type ciliumScope struct {
 	*ciliumDirection
 	// namespace of a namespaced policy.
 	namespace string
-	// global says that the result is a global policy.
+	// global reports that the result is a global policy.
 	global bool
-	// host says that the policy is for nodes.
+	// host reports that the policy is for nodes.
 	host bool
-	// allow says that the rule is an Allow.
+	// allow reports that the rule is an Allow.
 	allow bool
-	// limited says that the rule names ports or ICMP types.
+	// limited reports that the rule names ports or ICMP types.
 	limited bool
 	// nodes is set if the result speaks of nodes.
 	nodes *bool
 }
 
-// needsGlobal reports whether a rule speaks of addresses outside the cluster.
-// Only a global policy can say that an address belongs to no pod and no node.
+// needsGlobal reports whether a rule refers to addresses outside the cluster. Only a
+// global policy can express that an address belongs to no pod and no node.
 func (r *ciliumRule) needsGlobal() bool {
 	for _, e := range r.entities {
 		switch e {
@@ -61,9 +61,9 @@ func (r *ciliumRule) needsGlobal() bool {
 	return len(r.cidr)+len(r.cidrSet)+len(r.groups) > 0
 }
 
-// peersField finds the field, without from or to, that names a rule's peers: there
-// may be only one. It is empty if none does; given says then whether one is there
-// all the same, as an empty list.
+// peersField finds the field, without from or to, that names a rule's peers: there may
+// be only one. It is empty if none does; given then reports whether one is present as
+// an empty list.
 func (r *ciliumRule) peersField(path string, sc *ciliumScope) (name string, given bool, err error) {
 	for _, f := range []struct {
 		name string
@@ -352,8 +352,8 @@ func (t *translation) ciliumServices(at string, s *ciliumService, sc *ciliumScop
 	return t.service(at+".k8sService", name, namespace, sc), nil
 }
 
-// service matches the endpoints of a Service by address, and for outgoing
-// traffic by port too; nothing else can stand on that side of a rule then.
+// service matches the endpoints of a Service by address, and for outgoing traffic also
+// by port; it cannot be combined with anything else on that side of a rule.
 func (t *translation) service(at, name, namespace string, sc *ciliumScope) []ciliumSide {
 	side := ciliumSide{entity: v1alpha1.EntityRule{Services: &v1alpha1.ServiceMatch{Name: name, Namespace: namespace}}}
 	if sc.ingress {

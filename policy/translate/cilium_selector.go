@@ -32,7 +32,7 @@ type ciliumTerms struct {
 	missing []string
 	// reserved is the one reserved label that the selector consists of.
 	reserved string
-	// never says that no pod can match.
+	// never reports that no pod can match.
 	never bool
 }
 

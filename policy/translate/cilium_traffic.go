@@ -10,7 +10,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// traffic is what a rule says about protocol and ports; the zero value is any.
+// traffic is a rule's protocol and ports; the zero value means any.
 type traffic struct {
 	portGroup
 	icmp *v1alpha1.ICMPFields
@@ -31,8 +31,8 @@ func (w *traffic) contradicts(side *ciliumSide) bool {
 	return w.protocol.StrVal == "ICMP" && family == 6 || w.protocol.StrVal == "ICMPv6" && family == 4
 }
 
-// ciliumTraffic translates the ports and ICMP types of a rule. limited says
-// that it has any. An Allow loses what only holds above layer 4.
+// ciliumTraffic translates the ports and ICMP types of a rule. limited reports that it
+// has any. An Allow loses what applies only above layer 4.
 func (t *translation) ciliumTraffic(path string, r *ciliumRule, allow bool) (out []traffic, limited bool, err error) {
 	if len(r.ports) > 0 && len(r.icmps) > 0 {
 		return nil, false, fmt.Errorf("%s: toPorts and icmps cannot be combined in one rule", path)

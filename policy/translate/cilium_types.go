@@ -31,8 +31,8 @@ type ciliumSpec struct {
 	Log         any    `json:"log,omitempty"`
 }
 
-// ciliumFrom is what rules for incoming traffic say about the sender. A list
-// that is there and empty selects nobody; one that is not there says nothing.
+// ciliumFrom are the criteria for the sender in rules for incoming traffic. A list that
+// is present and empty selects no peers; an absent one sets no criterion.
 type ciliumFrom struct {
 	FromEndpoints []metav1.LabelSelector `json:"fromEndpoints,omitempty"`
 	FromRequires  []metav1.LabelSelector `json:"fromRequires,omitempty"`
@@ -43,7 +43,7 @@ type ciliumFrom struct {
 	FromNodes     []metav1.LabelSelector `json:"fromNodes,omitempty"`
 }
 
-// ciliumTo is what rules for outgoing traffic say about the receiver.
+// ciliumTo are the criteria for the receiver in rules for outgoing traffic.
 type ciliumTo struct {
 	ToEndpoints []metav1.LabelSelector `json:"toEndpoints,omitempty"`
 	ToRequires  []metav1.LabelSelector `json:"toRequires,omitempty"`
@@ -167,7 +167,7 @@ type ciliumRule struct {
 	ports []ciliumPortRule
 	icmps []ciliumICMPRule
 	auth  *ciliumAuth
-	// hasCIDR … say that a list is there, if empty.
+	// hasCIDR … report that a list is present, even if empty.
 	hasEndpoints, hasNodes, hasCIDR, hasCIDRSet, hasEntities, hasServices, hasGroups, hasFQDNs bool
 }
 

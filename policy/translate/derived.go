@@ -10,10 +10,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
-// SeparateDerived renames translated objects whose names the translation has made up, by
-// a suffix or with the namespace in front, where another object has such a name
-// already. own is the name of the object that each comes from, by translated object;
-// others are the objects that needed no translation. It changes objects in place.
+// SeparateDerived renames translated objects whose names the translation has derived,
+// by a suffix or with the namespace as a prefix, if another object already has such a
+// name. own is the name of the source object of each translated object; others are the
+// objects that needed no translation. It changes objects in place.
 func SeparateDerived(objects []runtime.Object, own map[runtime.Object]string, others []runtime.Object) []Note {
 	type id struct {
 		kind            schema.GroupKind

@@ -8,15 +8,15 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// What the API takes in one rule.
+// The limits of the API for one rule.
 const (
 	maxNets  = 256
 	maxPorts = 50
 )
 
-// withinLimits splits rules whose lists are longer than the API takes into
-// consecutive ones that match the same together. Lists of what must not match
-// cannot be split and stay as they are.
+// withinLimits splits rules whose lists are longer than the API accepts into
+// consecutive ones that together match the same. Lists of what must not match cannot be
+// split and stay as they are.
 func withinLimits(rules []v1alpha1.Rule) []v1alpha1.Rule {
 	rules = splitRules(rules, maxNets, func(r *v1alpha1.Rule) *[]string { return &r.Source.Nets })
 	rules = splitRules(rules, maxNets, func(r *v1alpha1.Rule) *[]string { return &r.Destination.Nets })

@@ -101,7 +101,7 @@ func mergeSettings(objects []runtime.Object) []runtime.Object {
 	return kept
 }
 
-// policyID is what an API server tells policies apart by.
+// policyID is how an API server identifies policies.
 type policyID struct{ kind, namespace, name string }
 
 func (id policyID) String() string {
@@ -111,7 +111,7 @@ func (id policyID) String() string {
 	return id.kind + "/" + id.namespace + "/" + id.name
 }
 
-// namedPolicy is a policy whose name may change, or not, where others have it too.
+// namedPolicy is a policy whose name may have to change if others have it too.
 type namedPolicy struct {
 	id      policyID
 	name    *string
@@ -132,9 +132,9 @@ func policyOf(o runtime.Object) (p namedPolicy, ok bool) {
 	return p, true
 }
 
-// separateTiers renames translated policies that have the name of one in another tier.
-// Ties go by name, so a new name stands where the old one stood among the policies of
-// its tier.
+// separateTiers renames translated policies that have the name of a policy in another
+// tier. Ties are broken by name, so a new name sorts where the old one did among the
+// policies of its tier.
 func separateTiers(objects, written []runtime.Object) []Note {
 	var policies []namedPolicy
 	for i, o := range slices.Concat(written, objects) {
@@ -166,9 +166,9 @@ func separateTiers(objects, written []runtime.Object) []Note {
 	return notes
 }
 
-// nameBeside is a name that nobody has and that sorts next to a policy's own among
-// those of its kind, namespace and tier: the name, dashes and the tier. (A dash sorts
-// before whatever else a name can go on with.)
+// nameBeside is an unused name that sorts next to a policy's own among those of its
+// kind, namespace and tier: the name, dashes and the tier. (A dash sorts before any
+// other character with which a name can continue.)
 func nameBeside(policies []namedPolicy, p namedPolicy) string {
 	for dashes := "-"; ; dashes += "-" {
 		name := p.id.name + dashes + p.tier

@@ -20,7 +20,7 @@ type Result struct {
 	Notes []Note
 }
 
-// Lossy reports whether any note tells of a difference in what is enforced.
+// Lossy reports whether any note is about a difference in what is enforced.
 func (r Result) Lossy() bool {
 	for _, n := range r.Notes {
 		if n.Lossy {
@@ -30,7 +30,7 @@ func (r Result) Lossy() bool {
 	return false
 }
 
-// Note says what of a foreign object has no exact equivalent.
+// Note describes a part of a foreign object that has no exact equivalent.
 type Note struct {
 	// Object is the foreign object: Kind/name, Kind/namespace/name, or
 	// Kind.group/… for kinds whose name Tierwall uses too.
@@ -38,16 +38,16 @@ type Note struct {
 	// Field is the path within the foreign object, as in
 	// spec.ingress[2].source.domains; empty for the object as a whole.
 	Field string
-	// Message says what has no equivalent and what follows.
+	// Message describes what has no equivalent and the consequence.
 	Message string
-	// Lossy notes tell of something that the translation enforces differently
-	// or not at all; others only explain.
+	// Lossy notes are about something that the translation enforces differently or not
+	// at all; others only explain.
 	Lossy bool
-	// FailsClosed notes are Lossy, and tell of a rule that allows or logs nothing, or
-	// denies without regard to some of its criteria.
+	// FailsClosed notes are Lossy, and about a rule that allows or logs nothing, or
+	// denies regardless of some of its criteria.
 	FailsClosed bool
-	// Spelling notes tell how the translated object spells what means the same: they
-	// are for readers of that object, not of what it evaluates to.
+	// Spelling notes describe how the translated object spells what means the same:
+	// they are for readers of that object, not about its meaning.
 	Spelling bool
 }
 
@@ -102,11 +102,11 @@ func New(gvk schema.GroupVersionKind) any {
 	return f
 }
 
-// Translate turns a struct that New returned and that was decoded since into
-// Tierwall objects. It does not keep or change obj. An error says that the
-// object itself is invalid where that keeps it from being understood at all, or
-// that obj is not of this package; invalid rules and selectors are passed on as
-// they are, for the checks that all policies undergo.
+// Translate turns a struct that New returned, and that has since been decoded, into
+// Tierwall objects. It does not keep or change obj. An error means that the object
+// itself is invalid in a way that keeps it from being understood at all, or that obj is
+// not of this package; invalid rules and selectors are passed on as they are, for the
+// checks that all policies undergo.
 func Translate(obj any) (Result, error) {
 	f, ok := obj.(foreign)
 	if !ok || reflect.ValueOf(obj).IsNil() {
@@ -143,7 +143,7 @@ type translation struct {
 // add appends an object to the result.
 func (t *translation) add(o runtime.Object) { t.Objects = append(t.Objects, o) }
 
-// explain adds a note that tells of no difference in what is enforced.
+// explain adds a note that is not about a difference in what is enforced.
 func (t *translation) explain(field, format string, args ...any) {
 	t.Notes = append(t.Notes, Note{Object: t.object, Field: field, Message: fmt.Sprintf(format, args...)})
 }

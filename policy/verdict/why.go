@@ -42,7 +42,7 @@ func why(ix *index.Index, f *model.Flow, c Criterion) string {
 	case CriterionSrcNotNets, CriterionDstNotNets:
 		return fmt.Sprintf("%s is in one of the excluded nets", addr)
 	case CriterionSrcService, CriterionDstService:
-		return fmt.Sprintf("%s is no endpoint of the service on that port", who(ix, addr))
+		return fmt.Sprintf("%s is not an endpoint of the service on that port", who(ix, addr))
 	case CriterionDstDomains:
 		return unlearnt(ix, addr)
 	case CriterionSrcNotSelector, CriterionDstNotSelector:

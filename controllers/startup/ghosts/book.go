@@ -11,14 +11,15 @@ import (
 )
 
 const (
-	// Margin is how long after a pod's grace period its containers may take to end.
+	// Margin is how long a pod's containers may take to end after its grace period.
 	Margin = 30 * time.Second
-	// Longest is how long a ghost stays of which nothing shows that it runs.
+	// Longest is how long a ghost stays at most if nothing shows that it is running.
 	Longest = time.Hour
 	// MaxNamed is how many ghosts have a name of their own.
 	MaxNamed = 1024
 	// MaxMore is how many addresses the ghosts beyond these have together. It is more
-	// than a node's pods can have within Longest; of more, those that would end first give way.
+	// than a node's pods can have within Longest; if there are still more, those that
+	// would expire first are dropped.
 	MaxMore = 1 << 16
 )
 
@@ -30,27 +31,30 @@ type Pod struct {
 	Addrs []netip.Addr
 	// Linked are those of Addrs that an interface of the node leads to.
 	Linked []netip.Addr
-	// Sandbox that the runtime reports as running; empty: it is not known whether one is.
+	// Sandbox that the runtime reports as running; empty if it is not known whether one
+	// is.
 	Sandbox string
-	// Grace is the time that the pod has to end after its deletion; negative counts as none.
+	// Grace is the pod's grace period; negative counts as none.
 	Grace time.Duration
 }
 
 // Ref names the pod's ghost.
 func (p *Pod) Ref() model.Ref { return model.GhostRef(p.Namespace, p.Name, p.UID) }
 
-// lasts returns how long the pod's ghost stays without evidence.
+// lasts returns how long the pod's ghost stays without evidence that the pod is
+// running.
 func (p *Pod) lasts() time.Duration { return min(max(p.Grace, 0)+Margin, Longest) }
 
 // Sandbox is a sandbox that the runtime lists.
 type Sandbox struct {
-	// ID is the runtime's name of it, UID that of its pod.
+	// ID is the runtime's name for it, UID that of its pod.
 	ID, UID string
-	// Running: its process runs. Else it may have stopped, or this is not known.
+	// Running: its process is running. Otherwise it may have stopped, or this is
+	// unknown.
 	Running bool
 }
 
-// End is why an address is no ghost's any more.
+// End is the reason why an address is no longer a ghost's.
 type End string
 
 // The ends.
@@ -61,7 +65,7 @@ const (
 	Unlinked End = "unlinked"
 	// Owned: a pod or node has the address.
 	Owned End = "owned"
-	// Expired: nothing shows that it runs, and its time is over.
+	// Expired: nothing shows that it is running, and its time has passed.
 	Expired End = "expired"
 )
 
@@ -81,15 +85,16 @@ type Event struct {
 type Book struct {
 	node   string
 	ghosts map[model.Ref]*ghost
-	// holders are the ghosts by address, of which each is one ghost's.
+	// holders are the ghosts by address; each address belongs to one ghost.
 	holders map[netip.Addr]*ghost
-	// dirty are the ghosts that have changed since Changes, known those that it has returned
-	// and not removed.
+	// dirty are the ghosts that have changed since the last Changes, known those that
+	// it has returned and not removed.
 	dirty, known map[model.Ref]struct{}
 	events       []Event
 }
 
-// ghost is a pod that may still run. The one of more has addresses of several pods.
+// ghost is a pod that may still be running. The ghost more has addresses of several
+// pods.
 type ghost struct {
 	ref     model.Ref
 	pod     Pod
@@ -104,7 +109,7 @@ type place struct {
 	until  time.Time // without evidence
 }
 
-// more is the ghost of all that have no name of their own.
+// more is the ghost of all pods without a ghost of their own.
 var more = Pod{Name: "more"}
 
 // New returns the book of a node, without ghosts.
@@ -118,8 +123,8 @@ func New(node string) *Book {
 // Len is the number of addresses that ghosts have.
 func (b *Book) Len() int { return len(b.holders) }
 
-// Begin enters a pod whose object is gone at a time. One that is there already gets
-// what is known of it now.
+// Begin adds a pod whose object was deleted at a time. If it is already there, it is
+// updated.
 func (b *Book) Begin(p Pod, now time.Time) {
 	if len(p.Addrs) == 0 {
 		return
@@ -152,7 +157,8 @@ func (b *Book) Begin(p Pod, now time.Time) {
 	}
 }
 
-// place gives a ghost an address; one that it has keeps the evidence that there is.
+// place gives a ghost an address; if it has the address already, the evidence for it is
+// kept.
 func (b *Book) place(g *ghost, p place) {
 	if old := b.holders[p.addr]; old != nil && old != g {
 		b.drop(old, []netip.Addr{p.addr})
@@ -168,7 +174,7 @@ func (b *Book) place(g *ghost, p place) {
 	b.dirty[g.ref] = struct{}{}
 }
 
-// giveWay drops the addresses that would end first.
+// giveWay drops the addresses that would expire first.
 func (b *Book) giveWay(g *ghost, n int) {
 	list := slices.Clone(g.places)
 	slices.SortStableFunc(list, func(x, y place) int {
@@ -187,7 +193,7 @@ func (b *Book) giveWay(g *ghost, n int) {
 	b.end(g, gone, Expired)
 }
 
-// end takes addresses from a ghost, and notes why.
+// end removes addresses from a ghost, and records the reason.
 func (b *Book) end(g *ghost, addrs []netip.Addr, why End) {
 	if len(addrs) == 0 {
 		return
@@ -196,7 +202,7 @@ func (b *Book) end(g *ghost, addrs []netip.Addr, why End) {
 	b.drop(g, addrs)
 }
 
-// drop takes addresses from a ghost; one without any is gone.
+// drop removes addresses from a ghost; one without any is gone.
 func (b *Book) drop(g *ghost, addrs []netip.Addr) {
 	gone := make(map[netip.Addr]struct{}, len(addrs))
 	for _, a := range addrs {
@@ -210,7 +216,7 @@ func (b *Book) drop(g *ghost, addrs []netip.Addr) {
 	}
 }
 
-// sorted are the ghosts by name, so that what follows from them is the same each time.
+// sorted are the ghosts by name, so that results are the same each time.
 func (b *Book) sorted() []*ghost {
 	out := make([]*ghost, 0, len(b.ghosts))
 	for _, g := range b.ghosts {
@@ -240,8 +246,8 @@ func (b *Book) Stopped(sandbox string) {
 	}
 }
 
-// Running takes all sandboxes that the runtime lists. Of a sandbox that it does not
-// list, as after its own restart, it is not known any more whether it runs.
+// Running receives all sandboxes that the runtime lists. If a sandbox is not listed, as
+// after a restart of the runtime, it is no longer known whether it is running.
 func (b *Book) Running(list []Sandbox, now time.Time) {
 	byID, byUID := map[string]Sandbox{}, map[string]Sandbox{}
 	for _, s := range list {
@@ -264,7 +270,7 @@ func (b *Book) Running(list []Sandbox, now time.Time) {
 	}
 }
 
-// Lost notes that the runtime does not report any more what becomes of sandboxes.
+// Lost records that the runtime no longer reports on sandboxes.
 func (b *Book) Lost(now time.Time) {
 	for _, g := range b.ghosts {
 		if g.sandbox != "" {
@@ -273,7 +279,7 @@ func (b *Book) Lost(now time.Time) {
 	}
 }
 
-// forget has the time run of a ghost whose sandbox is not known any more.
+// forget starts the timeout of a ghost whose sandbox is no longer known.
 func (g *ghost) forget(now time.Time) {
 	g.sandbox = ""
 	for i := range g.places {
@@ -281,7 +287,7 @@ func (g *ghost) forget(now time.Time) {
 	}
 }
 
-// Own notes that a pod or node has an address, on this node or elsewhere.
+// Own records that a pod or node has an address, on this node or elsewhere.
 func (b *Book) Own(a netip.Addr, here bool) {
 	g := b.holders[a]
 	if g == nil {
@@ -293,8 +299,8 @@ func (b *Book) Own(a netip.Addr, here bool) {
 	}
 }
 
-// Link takes what the kernel lists of a ghost's addresses: asked are those that it was
-// asked about, linked those of them that an interface leads to.
+// Link receives what the kernel lists about ghosts' addresses: asked are those that
+// were looked up, linked those of them that an interface leads to.
 func (b *Book) Link(asked, linked func(netip.Addr) bool) {
 	for _, g := range b.sorted() {
 		var gone []netip.Addr
@@ -312,7 +318,7 @@ func (b *Book) Link(asked, linked func(netip.Addr) bool) {
 	}
 }
 
-// Expire ends the addresses whose time is over at a time.
+// Expire ends the addresses whose time has passed at a time.
 func (b *Book) Expire(now time.Time) {
 	for _, g := range b.sorted() {
 		var gone []netip.Addr
@@ -325,10 +331,11 @@ func (b *Book) Expire(now time.Time) {
 	}
 }
 
-// timed reports whether an address ends by time: nothing shows that its pod runs.
+// timed reports whether an address ends by a timeout: nothing shows that its pod is
+// running.
 func (g *ghost) timed(i int) bool { return g.sandbox == "" && !g.places[i].linked }
 
-// Next is when the next address ends by time; zero: none does.
+// Next is when the next address expires; zero if none does.
 func (b *Book) Next() (next time.Time) {
 	for _, g := range b.ghosts {
 		for i := range g.places {
@@ -341,7 +348,7 @@ func (b *Book) Next() (next time.Time) {
 }
 
 // Changes returns the ghosts that are new or changed, and the names of those that are
-// gone, since it was last called; sorted.
+// gone, since the last call; sorted.
 func (b *Book) Changes() (upserts []*convert.Ghost, deletes []model.Ref) {
 	refs := make([]model.Ref, 0, len(b.dirty))
 	for r := range b.dirty {
@@ -364,7 +371,7 @@ func (b *Book) Changes() (upserts []*convert.Ghost, deletes []model.Ref) {
 	return upserts, deletes
 }
 
-// Events returns what has begun and ended since it was last called.
+// Events returns what has begun and ended since the last call.
 func (b *Book) Events() []Event {
 	out := b.events
 	b.events = nil

@@ -10,11 +10,11 @@ import (
 	"github.com/tierwall/tierwall/controllers/sealed"
 )
 
-// State is what an agent keeps of its node's pods for the one after it: those that it
-// knows and those that are ghosts. A pod of it that the API server does not list when
-// the next agent starts has lost its object meanwhile or before.
+// State is what an agent saves about its node's pods for the next agent: those that it
+// knows and those that are ghosts. If the API server does not list one of its pods when
+// the next agent starts, the object was deleted in the meantime or before.
 type State struct {
-	// Cluster, Node and Boot that it is of; see kept.Store.
+	// Cluster, Node and Boot that it belongs to; see kept.Store.
 	Cluster string `json:"cluster"`
 	Node    string `json:"node"`
 	Boot    string `json:"boot"`
@@ -35,27 +35,27 @@ type KeptPod struct {
 
 // Errors of Decode.
 var (
-	// ErrOther: it is of another cluster, node, boot or version.
+	// ErrOther: it belongs to another cluster, node, boot or version.
 	ErrOther = errors.New("it is of another cluster, node, boot or version")
-	// ErrDamaged: it is not what was written.
+	// ErrDamaged: its contents are not what was written.
 	ErrDamaged = errors.New("it is damaged")
 )
 
-// stateFormat is the form of a State in a file. Its version changes with State.
+// stateFormat is the file format of a State. Its version changes with State.
 var stateFormat = sealed.Format{Name: "tierwall pods", Version: 1}
 
-// Keep returns a pod as a State has it.
+// Keep converts a pod to its form in a State.
 func Keep(p Pod) KeptPod {
 	return KeptPod{Namespace: p.Namespace, Name: p.Name, UID: p.UID, Addrs: p.Addrs, Linked: p.Linked, Seconds: int64(p.Grace / time.Second)}
 }
 
-// Pod returns the pod that was kept, of whose sandbox nothing is known.
+// Pod returns the saved pod, with an unknown sandbox.
 func (k *KeptPod) Pod() Pod {
 	seconds := min(max(k.Seconds, 0), int64(Longest/time.Second))
 	return Pod{Namespace: k.Namespace, Name: k.Name, UID: k.UID, Addrs: k.Addrs, Linked: k.Linked, Grace: time.Duration(seconds) * time.Second}
 }
 
-// Kept returns the ghosts of a book as a State has them, sorted.
+// Kept returns the ghosts of a book in the form of a State, sorted.
 func (b *Book) Kept() []KeptPod {
 	var out []KeptPod
 	for _, g := range b.sorted() {
@@ -71,7 +71,7 @@ func (b *Book) Kept() []KeptPod {
 	return out
 }
 
-// Encode writes a State: the same State, the same bytes.
+// Encode writes a State: equal States give equal bytes.
 func (s *State) Encode() ([]byte, error) { return stateFormat.Seal(s) }
 
 // Decode reads the State of a cluster, node and boot.

@@ -7,21 +7,22 @@ import (
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
-// step is a policy.Stop between two parties and what it decides of all packets.
+// step is a verdict.Stop between two parties, with its decision about all packets.
 type step struct {
 	outcome *Outcome
 	// endpoint whose policy it is; zero if none.
 	endpoint model.Ref
 	// settles and unless are those of the stop.
 	settles, unless verdict.Settled
-	// quiet steps leave no verdict behind where they do not decide.
+	// quiet steps leave no verdict if they do not decide.
 	quiet bool
-	// beforeNAT steps see the packet as it came, before its destination is translated.
+	// beforeNAT steps see the packet as it arrived, before its destination is
+	// translated.
 	beforeNAT bool
 }
 
-// plan is the stops between two parties, in order.
-func (e *Evaluator) plan(s, d *Party) []step {
+// steps are the stops between two parties, in order.
+func (e *Evaluator) steps(s, d *Party) []step {
 	e.stops = verdict.Route(e.ix, e.stops[:0], &s.end, &d.end)
 	steps := make([]step, len(e.stops))
 	for i := range e.stops {
@@ -35,7 +36,7 @@ func (e *Evaluator) plan(s, d *Party) []step {
 	return steps
 }
 
-// outcomeOf is what a stop decides of all packets between two parties.
+// outcomeOf is the decision of a stop about all packets between two parties.
 func (e *Evaluator) outcomeOf(st *verdict.Stop, s, d *Party) *Outcome {
 	switch st.Kind {
 	case verdict.StopChain:
@@ -93,7 +94,7 @@ func (e *Evaluator) tunnelsOutcome(st *verdict.Stop) *Outcome {
 	})
 }
 
-// tunnelSpace is the traffic of tunnels. A port that is not known is none.
+// tunnelSpace is the traffic of tunnels. An unknown port matches none.
 func tunnelSpace(tunnels []model.Tunnel) Space {
 	var s Space
 	for _, t := range tunnels {
@@ -107,8 +108,8 @@ func tunnelSpace(tunnels []model.Tunnel) Space {
 	return s
 }
 
-// FailsafeSpace is the traffic of a host with a peer that no policy can close:
-// with dir Ingress from the peer to the host, with Egress from the host to the peer.
+// FailsafeSpace is the traffic of a host with a peer that no policy can close: from the
+// peer to the host with dir Ingress, and from the host to the peer with Egress.
 func (e *Evaluator) FailsafeSpace(dir model.Direction, peer netip.Addr) Space {
 	var s Space
 	for _, f := range e.settings.Failsafe(dir) {
