@@ -111,7 +111,7 @@ policy is shown once, with the endpoints that share it.`,
 					return err
 				}
 				if r.Kind == model.KindPod {
-					r, _ = policytest.NewWorld(ix, objects.All()).Pod(r)
+					r, _ = policytest.NewWorld(ix, objects.All(), objects.Book).Pod(r)
 				}
 				if all := ix.Endpoints(); !slices.Contains(all, r) {
 					return fmt.Errorf("%s: %s", r, whyNoEndpoint(r, all, objects))

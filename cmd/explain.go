@@ -30,7 +30,9 @@ what matched, what was passed over and for which reason, and what decided.
 
 X and Y are pod:NAMESPACE/NAME (or just NAMESPACE/NAME), ip:ADDRESS (or just the
 address), hostEndpoint:NAME or node:NAME, or references as Tierwall prints them,
-such as Pod/shop/frontend. Y can be svc:NAMESPACE/NAME too. PORT is a number or the
+such as Pod/shop/frontend. Y can be svc:NAMESPACE/NAME too, or domain:NAME (or just the
+name, with a dot in it): a DNS name, for each of the addresses that DNSAnswers among the
+manifests have for it. PORT is a number or the
 name of one of the receiver's ports; PROTOCOL is TCP unless given. For protocols
 without ports give the protocol alone: --port ICMP, with --icmp-type and --icmp-code.
 
@@ -47,6 +49,7 @@ node of --in gets, unless --out names another receiver.
 The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 		Example: `  tierwall explain -f config/samples --from pod:shop/frontend --to pod:payments/payments-api --port 8443/TCP
   tierwall explain -f config/samples --from 203.0.113.7 --to node:node-a --port 22
+  tierwall explain -f test/scenarios/dns-names --from shop/frontend --to api.example.com --port 443
   tierwall explain --in pod:shop/frontend --from ip:fe80::a --to ip:ff02::fb --port 5353/UDP --out pod:shop/cart`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -62,7 +65,7 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 			if err != nil {
 				return err
 			}
-			world := policytest.NewWorld(ix, r.All())
+			world := policytest.NewWorld(ix, r.All(), r.Book)
 			a, err := world.Attempt(pc)
 			if err != nil {
 				return explainFault(err)
@@ -76,14 +79,14 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 			if a.Flow.NamesLinks() { // what is asked about is the packet as it is there
 				a = policytest.Attempt{Flow: a.Flow}
 			}
-			return writeExplanations(s, &out, ix, &a, world.Explain(&a), brief)
+			return writeExplanations(s, &out, world, &a, world.Explain(&a), brief)
 		},
 	}
 	in.register(c.Flags())
 	ns.register(c.Flags())
 	out.register(c.Flags())
 	c.Flags().StringVar(&from, "from", "", "sender: pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME or node:NAME")
-	c.Flags().StringVar(&to, "to", "", "receiver, likewise, or svc:NAMESPACE/NAME")
+	c.Flags().StringVar(&to, "to", "", "receiver, likewise, or svc:NAMESPACE/NAME or domain:NAME")
 	c.Flags().StringVar(&port, "port", "", "PORT/PROTOCOL, PORT (TCP), or a PROTOCOL without ports")
 	c.Flags().StringVar(&comes, "in", "", "where the packet comes in: pod:NAMESPACE/NAME, interface:NODE/NAME or node:NAME; default as the sender's address says")
 	c.Flags().StringVar(&leaves, "out", "", "where it leaves, likewise; default as the receiver's address says")
@@ -145,6 +148,9 @@ func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	if !ok {
 		kind, rest = "pod", s
+		if !strings.Contains(s, "/") && strings.Contains(s, ".") { // as no pod is called without its namespace
+			kind = "domain"
+		}
 		// As Tierwall prints it. No namespace is called like a kind, with a capital.
 		if r, err := model.ParseRef(s); err == nil {
 			switch r.Kind {
@@ -169,8 +175,10 @@ func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
 		p.Node = rest
 	case "svc", "service":
 		p.Service = rest
+	case "domain":
+		p.Domain = rest
 	default:
-		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME, node:NAME or svc:NAMESPACE/NAME", flag, s)
+		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME, node:NAME, svc:NAMESPACE/NAME or domain:NAME", flag, s)
 	}
 	if rest == "" {
 		return p, fmt.Errorf("%s %q: the name is missing", flag, s)

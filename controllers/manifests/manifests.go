@@ -101,6 +101,11 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 		if !l.decode(f, n, &v1alpha1.PolicyTest{}, m.Name, true) {
 			return true
 		}
+	case gvk == dnsAnswersGVK:
+		m.Name = objectName(n, gvk.Kind, false)
+		if !l.decode(f, n, &v1alpha1.DNSAnswers{}, m.Name, true) {
+			return true
+		}
 	default:
 		return false
 	}
