@@ -90,7 +90,7 @@ func warnBudgets(s streams, r *manifests.Result, past []budget.Excess) {
 	}
 	for _, ns := range slices.Sorted(maps.Keys(more)) {
 		if n := more[ns] - maxBudgetWarnings; n > 0 {
-			s.warn("policies of namespace %s past its budget that are not named here: %d", ns, n)
+			s.warn("namespace %s has %d more policies past its budget", ns, n)
 		}
 	}
 }

@@ -1,8 +1,8 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
-	"net/netip"
 	"strings"
 	"time"
 
@@ -18,12 +18,18 @@ import (
 // server. kubectl waits forever.
 const requestTimeout = 30 * time.Second
 
+// totalTimeout is how long they wait for all answers together: many times what a cluster of
+// 5,000 nodes takes to list.
+const totalTimeout = 5 * time.Minute
+
 // clusterFlags are kubectl's flags for the cluster to talk to, as client-go
 // defines them. Its module cli-runtime would add no flag to these, but a hundred
 // packages and 40 MB to a binary that every node runs.
 type clusterFlags struct {
 	kubeconfig string
 	overrides  clientcmd.ConfigOverrides
+	// timeout of all requests together; 0: none.
+	timeout time.Duration
 }
 
 // shown are the cluster flags in the help of every command; `tierwall options`
@@ -32,6 +38,7 @@ var shown = map[string]string{
 	"context":         "context of the kubeconfig; default the current one",
 	"as":              "user to impersonate, also system:serviceaccount:NAMESPACE/NAME",
 	"request-timeout": `how long to wait for one answer of the API server, as in 5s or 2m; 0: forever`,
+	"timeout":         `how long to wait for all answers of the API server together; 0: forever`,
 }
 
 // register adds --kubeconfig and the others, but for --namespace.
@@ -45,6 +52,7 @@ func (f *clusterFlags) register(fs *pflag.FlagSet) {
 	names.ClusterOverrideFlags.APIServer.ShortName = "s"
 	names.Timeout.Default = requestTimeout.String()
 	clientcmd.BindOverrideFlags(&f.overrides, own, names)
+	own.DurationVar(&f.timeout, "timeout", totalTimeout, "")
 	own.VisitAll(func(flag *pflag.Flag) {
 		flag.Hidden = true
 		if text, ok := shown[flag.Name]; ok {
@@ -75,11 +83,19 @@ func (f *clusterFlags) config() (*rest.Config, error) {
 	return boundCredentials(config)
 }
 
+// limit gives a context that ends with --timeout, with that as its cause.
+func (f *clusterFlags) limit(ctx context.Context) (context.Context, context.CancelFunc) {
+	if f.timeout <= 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeoutCause(ctx, f.timeout, fmt.Errorf("not all answered within --timeout %s", f.timeout))
+}
+
 // namespaceFlag is -n: the namespace of names that have none.
 type namespaceFlag struct{ name string }
 
 func (n *namespaceFlag) register(fs *pflag.FlagSet) {
-	fs.StringVarP(&n.name, "namespace", "n", "", "namespace of names without one; default that of the kubeconfig's context if the live cluster is read")
+	fs.StringVarP(&n.name, "namespace", "n", "", "namespace of names without one; for a live cluster, the default is that of the kubeconfig's context")
 }
 
 // of returns the namespace of names without one; empty: they must have one.
@@ -95,31 +111,12 @@ func (n *namespaceFlag) of(in *inputFlags) string {
 	return namespace
 }
 
-// qualify gives the name of a pod or Service the namespace, if it has none:
-// web becomes shop/web, and pod:web becomes pod:shop/web.
-func qualify(namespace, s string) string {
-	kind, name, hasKind := strings.Cut(s, ":")
-	if !hasKind {
-		kind, name = "", s
-	}
-	if _, err := netip.ParseAddr(s); err == nil || namespace == "" || name == "" || strings.Contains(name, "/") {
-		return s
-	}
-	switch strings.ToLower(kind) {
-	case "":
-		return namespace + "/" + name
-	case "pod", "svc", "service":
-		return kind + ":" + namespace + "/" + name
-	}
-	return s
-}
-
 // newOptionsCommand lists the flags that all commands share.
 func newOptionsCommand(s streams) *cobra.Command {
 	return &cobra.Command{
 		Use:   "options",
-		Short: "List the flags by which all commands find a cluster",
-		Long: `Options lists the flags of every command that reads a live cluster. They are
+		Short: "List the flags that select a cluster, for all commands",
+		Long: `Options lists the flags of all commands that read a live cluster. They are
 kubectl's, with the same meaning; the help of each command shows the common ones.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

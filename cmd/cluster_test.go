@@ -99,7 +99,7 @@ func TestNamespaceAndLabels(t *testing.T) {
 		}
 	}
 	for _, tt := range []struct{ args, want string }{
-		{"-l app=nobody", "error: there are no such endpoints\n"},
+		{"-l app=nobody", "error: no endpoint matches\n"},
 		{"--tier securty -A", "error: --tier: there is no tier \"securty\"; did you mean \"security\"?\n"},
 		{"--policy NetworkPolicy/shop/defalt-deny", "error: --policy: there is no NetworkPolicy/shop/defalt-deny; did you mean \"NetworkPolicy/shop/default-deny\"?\n"},
 	} {

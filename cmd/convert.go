@@ -27,14 +27,14 @@ func newConvertCommand(s streams) *cobra.Command {
   Cilium    CiliumNetworkPolicy, CiliumClusterwideNetworkPolicy and
             CiliumCIDRGroup, as far as layers 3 and 4 go
 
-Other native objects and Tierwall's own pass through unchanged. What has no exact
-equivalent is listed on standard error, "WARNING object: field: message", and
-stands as a comment before the object that it is about. Such a policy never
-allows more than the original: an Allow without equivalent becomes none. Lines
-that begin with NOTE explain and tell of no difference.
+All other objects pass through as they are written, with their comments. What has
+no exact equivalent is listed on standard error as "WARNING object: field: message"
+and in a comment before the converted object. Such a policy never allows more than
+the original: an Allow rule without an equivalent is left out. Lines that begin with
+NOTE are explanations; nothing differs there.
 
-The exit status is 0 if everything has an equivalent, 1 if something has none or
-was of an unknown kind of one of these systems, 2 if the input is unusable.`,
+The exit status is 0 if everything has an equivalent, 1 if something has none or is
+of an unknown kind of one of these systems, and 2 if the input is unusable.`,
 		Example: `  tierwall convert calico/ > tierwall.yaml
   kubectl get ciliumnetworkpolicies -A -o yaml | tierwall convert -`,
 		Args: pathArgs,
@@ -77,8 +77,14 @@ func convertManifests(s streams, out *outputFlag, paths []string) error {
 	if out.format == formatJSON {
 		items := []map[string]any{}
 		for _, d := range docs {
-			if d.fields != nil {
-				items = append(items, d.fields)
+			fields := d.fields
+			if d.unchanged != nil {
+				if fields, err = d.unchanged.Fields(); err != nil {
+					return fmt.Errorf("%s: %w", d.unchanged.Name, err)
+				}
+			}
+			if fields != nil {
+				items = append(items, fields)
 			}
 		}
 		err = out.write(s.out, map[string]any{"apiVersion": "v1", "kind": "List", "items": items})
@@ -100,7 +106,7 @@ func invalid(read []manifests.Manifest) error {
 			_, problems, _ := convert.Object(o)
 			for _, p := range problems {
 				if !p.Warning {
-					errs = append(errs, &manifests.Error{File: m.File, Line: m.Line, Object: m.Name, Field: p.Field, Message: p.Message})
+					errs = append(errs, &manifests.Error{File: m.File, Line: m.Line, Column: m.Column, Object: m.Name, Field: p.Field, Message: p.Message})
 				}
 			}
 		}
@@ -110,15 +116,17 @@ func invalid(read []manifests.Manifest) error {
 
 // document is one object of the output, and what is to be said about it.
 type document struct {
-	comments []string
-	fields   map[string]any // nil: there are only comments
+	comments  []string
+	unchanged *manifests.Manifest // one that is written as it was read
+	fields    map[string]any      // of a translated one; nil, too: there are only comments
 }
 
 // documents lists the output, and says whether something has no equivalent.
 func documents(read []manifests.Manifest) (docs []document, lossy bool, err error) {
-	for _, m := range read {
-		if m.Fields != nil {
-			docs = append(docs, document{fields: m.Fields})
+	for i := range read {
+		m := &read[i]
+		if m.Text != "" {
+			docs = append(docs, document{unchanged: m})
 			continue
 		}
 		d := document{comments: []string{fmt.Sprintf("From %s (%s:%d).", m.Name, m.File, m.Line)}}
@@ -166,14 +174,17 @@ func fieldsOf(o any) (map[string]any, error) {
 	return fields, nil
 }
 
-// writeDocuments writes YAML with sorted keys. What is said without an object is
-// a document of comments alone, which readers take for empty.
+// writeDocuments writes YAML, with sorted keys where it is not as it was read. What is
+// said without an object is a document of comments alone, which readers take for empty.
 func writeDocuments(w io.Writer, docs []document) error {
 	var b bytes.Buffer
 	for _, d := range docs {
 		b.WriteString("---\n")
 		for _, c := range d.comments {
 			b.WriteString("# " + plain(c) + "\n")
+		}
+		if d.unchanged != nil {
+			b.WriteString(d.unchanged.Text)
 		}
 		if d.fields == nil {
 			continue

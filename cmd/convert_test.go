@@ -139,9 +139,9 @@ func TestConvertStatus(t *testing.T) {
 		{"unknown field", `{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: x}, spec: {selectr: a}}`,
 			exitUnusable, "spec.selectr: unknown field"},
 		{"invalid object", "apiVersion: cilium.io/v2\nkind: CiliumNetworkPolicy\nmetadata: {name: x, namespace: shop}\nspec:\n  endpointSelector: {}\n  egress:\n  - toCIDR: [x]\n",
-			exitUnusable, "in.yaml:7: CiliumNetworkPolicy/shop/x: spec.egress[0].toCIDR[0]: "},
+			exitUnusable, "in.yaml:7:14: CiliumNetworkPolicy/shop/x: spec.egress[0].toCIDR[0]: "},
 		{"invalid selector", `{apiVersion: projectcalico.org/v3, kind: GlobalNetworkPolicy, metadata: {name: default.x}, spec: {selector: "a =="}}`,
-			exitUnusable, "in.yaml:1: GlobalNetworkPolicy.projectcalico.org/default.x: spec.selector: "},
+			exitUnusable, "in.yaml:1:1: GlobalNetworkPolicy.projectcalico.org/default.x: spec.selector: "},
 		{"twice", "{apiVersion: projectcalico.org/v3, kind: Tier, metadata: {name: x}}\n---\n{apiVersion: tierwall.io/v1alpha1, kind: Tier, metadata: {name: x}}",
 			exitUnusable, "Tier/x: defined twice; first at "},
 		{"no YAML", "a: [", exitUnusable, "in.yaml"},
@@ -174,7 +174,7 @@ spec: {defaultEndpointToHostAction: Drop}
 	if status != exitNegative || strings.Count(out, "kind: Tierwall") != 1 || !strings.Contains(out, "unknownWorkloads: Allow") {
 		t.Errorf("status %d\n%s", status, out)
 	}
-	if !strings.Contains(errOut, `put these into it: {"endpointToHostAction":"Drop"}`) {
+	if !strings.Contains(errOut, `add these to it: {"endpointToHostAction":"Drop"}`) {
 		t.Errorf("nothing is said of the settings:\n%s", errOut)
 	}
 }

@@ -14,12 +14,12 @@ import (
 
 	samples "github.com/tierwall/tierwall/config/samples"
 	"github.com/tierwall/tierwall/controllers/manifests"
+	"github.com/tierwall/tierwall/lab"
+	"github.com/tierwall/tierwall/lab/fleet"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 	"github.com/tierwall/tierwall/policy/verdict"
-	"github.com/tierwall/tierwall/test/fleet"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 func newDemoCommand(s streams) *cobra.Command {
@@ -161,7 +161,7 @@ func (d *demo) raise(ctx context.Context) error {
 		return err
 	}
 	if len(spec.Pods) < 2 {
-		return errors.New("there are not two pods among the objects: nothing to show")
+		return errors.New("the objects have fewer than two pods: there is no connection to show")
 	}
 	d.spec = spec
 	if d.lab, err = lab.New(ctx, spec); err != nil {
@@ -266,7 +266,7 @@ func (d *demo) cutOne(ctx context.Context, m *matrix) error {
 	d.say("GlobalNetworkPolicy/demo-freeze is applied: it denies what goes to %s. The connection is cut: its last echo came %s after the change at the latest.\n",
 		d.ix.Owner(f.Dst), since(start))
 	if after.Received < before.Received {
-		return errors.New("records have vanished from the count")
+		return errors.New("log records are missing from the count")
 	}
 	return nil
 }

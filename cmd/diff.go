@@ -21,13 +21,13 @@ func newDiffCommand(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "diff A B | diff -f PATH | diff --enforce-audited [A]",
 		Short: "Say what connectivity changes between two sets of manifests",
-		Long: `Diff compares what is allowed with the manifests in A and with those in B (files
-or folders): who loses, who gains, on which protocols and ports, and what decides
-before and after; DNS comes first. With -f it compares the live cluster with the
-same cluster after the files have been applied to it. With --enforce-audited the
-policies with enforcement Audit are enforced on the second side; without a second
-side, that is what A, or the live cluster, is compared with. The comparison is exact: every
-address, port and protocol is covered, none is sampled.
+		Long: `Diff compares the connections that the manifests in A allow with those that B allows
+(files or folders): who loses or gains access, on which protocols and ports, and what
+decides before and after; DNS comes first. With -f it compares the live cluster with
+the same cluster after the files are applied. With --enforce-audited, policies with
+enforcement Audit are enforced on the second side; without a second side, A or the
+live cluster is compared with itself. The comparison is exact: it covers every
+address, port and protocol, and samples none.
 
 The exit status is 0 if nothing changes, 1 if something does.`,
 		Example: `  tierwall diff main/policies branch/policies
@@ -36,7 +36,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			switch {
 			case len(in.filenames) > 0 && len(args) > 0:
-				return fmt.Errorf("want either A and B or -f PATH, not both")
+				return fmt.Errorf("A and B cannot be combined with -f PATH")
 			case enforce && len(args) < 2:
 			case len(in.filenames) == 0 && len(args) != 2:
 				return fmt.Errorf("want two arguments, A and B, or -f PATH to compare with the live cluster")
@@ -81,7 +81,7 @@ The exit status is 0 if nothing changes, 1 if something does.`,
 	in.registerFiles(fs)
 	in.registerAllowInvalid(fs)
 	fs.BoolVar(&enforce, "enforce-audited", false, "on the second side, enforce the policies with enforcement Audit")
-	fs.BoolVar(&opts.Decisions, "decisions", false, "report traffic, too, whose outcome is the same and that another rule decides")
+	fs.BoolVar(&opts.Decisions, "decisions", false, "also report traffic with the same outcome that another rule decides")
 	out.register(fs)
 	completeContexts(c, &in.cluster)
 	return c
@@ -142,11 +142,7 @@ func diffCluster(ctx context.Context, s streams, in *inputFlags) (before, after 
 	if err != nil {
 		return world{}, world{}, err
 	}
-	config, err := in.cluster.config()
-	if err != nil {
-		return world{}, world{}, err
-	}
-	live, err := manifests.FromCluster(ctx, config)
+	live, err := in.readCluster(ctx)
 	if err != nil {
 		return world{}, world{}, err
 	}

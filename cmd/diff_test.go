@@ -233,10 +233,10 @@ func TestDiffUsage(t *testing.T) {
 	}{
 		{[]string{"diff", "a.yaml"}, exitUnusable, "want two arguments"},
 		{[]string{"diff"}, exitUnusable, "want two arguments"},
-		{[]string{"diff", "-f", "a.yaml", "a.yaml"}, exitUnusable, "not both"},
+		{[]string{"diff", "-f", "a.yaml", "a.yaml"}, exitUnusable, "cannot be combined with -f"},
 		{[]string{"diff", "-", "-"}, exitUnusable, "standard input"},
 		{[]string{"diff", "a.yaml", "none.yaml"}, exitUnusable, "none.yaml: no such file or folder"},
-		{[]string{"diff", "a.yaml", "bad.yaml"}, exitUnusable, "bad.yaml:1: GlobalNetworkPolicy/x: spec.selector: "},
+		{[]string{"diff", "a.yaml", "bad.yaml"}, exitUnusable, "bad.yaml:1:91: GlobalNetworkPolicy/x: spec.selector: "},
 		{[]string{"diff", "bad.yaml", "bad.yaml", "--allow-invalid"}, exitOK, "warning: bad.yaml:1"},
 		{[]string{"diff", "-f", "a.yaml"}, exitUnusable, "error: "}, // no cluster
 		{[]string{"diff", "a.yaml", "a.yaml"}, exitOK, ""},

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/spf13/cobra"
 	corev1 "k8s.io/api/core/v1"
@@ -81,14 +80,14 @@ func newEffectiveCommand(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "effective [ENDPOINT]",
 		Short: "Show the merged, ordered policy of an endpoint",
-		Long: `Effective shows what applies to an endpoint, in the order in which it is tried:
-tiers, policies, rules, the sets that the rules refer to with their sizes, and
-what ends each tier and each direction.
+		Long: `Effective shows the policy that applies to an endpoint, in evaluation order: tiers,
+policies, rules, the sets that the rules refer to with their sizes, and the action
+at the end of each tier and each direction.
 
-ENDPOINT is NAMESPACE/POD, pod:NAMESPACE/POD, hostEndpoint:NAME, or a reference
-as Tierwall prints it, such as Pod/shop/frontend. The name of a workload stands
-for its pods. With --all, or what -n, -A and -l choose, every distinct effective
-policy is shown once, with the endpoints that share it.`,
+ENDPOINT is NAMESPACE/NAME of a pod or a workload, a workload with its kind such as
+deploy:NAMESPACE/NAME, hostEndpoint:NAME, or a reference as Tierwall prints it, such as
+Pod/shop/frontend. A workload stands for one of its running pods. With --all, -n, -A
+or -l, every distinct effective policy is shown once, with the endpoints that share it.`,
 		Example: `  tierwall effective -f config/samples shop/frontend
   tierwall effective -f config/samples -n shop -l app=frontend
   tierwall effective -f config/samples --all -o json`,
@@ -100,18 +99,26 @@ policy is shown once, with the endpoints that share it.`,
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
+			for i := range args {
+				args[i] = qualify(choose.namespace.of(&in), args[i])
+			}
+			in.wants(args...)
 			ix, objects, err := in.index(c.Context(), s)
 			if err != nil {
 				return err
 			}
 			var refs []model.Ref
 			if len(args) == 1 {
-				r, err := parseEndpoint(qualify(choose.namespace.of(&in), args[0]))
+				r, err := parseEndpoint(args[0])
 				if err != nil {
 					return err
 				}
-				if r.Kind == model.KindPod {
-					r, _ = policytest.NewWorld(ix, objects.All(), objects.Book).Pod(r)
+				named, why := r, ""
+				if r.Kind != model.KindHostEndpoint {
+					r, why = policytest.NewWorld(ix, objects.All(), objects.Book).Pod(r)
+				}
+				if why != "" && named.Kind != model.KindPod {
+					return fmt.Errorf("%s: %s", named, why)
 				}
 				if all := ix.Endpoints(); !slices.Contains(all, r) {
 					return fmt.Errorf("%s: %s", r, whyNoEndpoint(r, all, objects))
@@ -120,7 +127,7 @@ policy is shown once, with the endpoints that share it.`,
 			} else if refs, err = choose.endpoints(ix); err != nil {
 				return err
 			} else if len(refs) == 0 {
-				return errors.New("there are no such endpoints")
+				return errors.New("no endpoint matches")
 			}
 			if refs, err = only.apply(ix, refs); err != nil {
 				return err
@@ -140,8 +147,8 @@ policy is shown once, with the endpoints that share it.`,
 	choose.register(c.Flags())
 	out.register(c.Flags())
 	c.Flags().BoolVar(&all, "all", false, "show every distinct effective policy with its endpoints")
-	c.Flags().StringVar(&only.tier, "tier", "", "show only what this tier holds")
-	c.Flags().StringVar(&only.policy, "policy", "", "only the endpoints that this policy governs; implies --all without an ENDPOINT")
+	c.Flags().StringVar(&only.tier, "tier", "", "show only this tier")
+	c.Flags().StringVar(&only.policy, "policy", "", "show only endpoints that this policy applies to; implies --all without an ENDPOINT")
 	complete := completer{s, &in}
 	complete.register(c)
 	complete.flag(c, "tier", tierNames)
@@ -171,7 +178,7 @@ func (f *effectiveFilter) apply(ix *index.Index, refs []model.Ref) ([]model.Ref,
 		}
 	}
 	if len(out) == 0 {
-		return nil, fmt.Errorf("--policy: %s governs none of these endpoints", f.policy)
+		return nil, fmt.Errorf("--policy: %s applies to none of these endpoints", f.policy)
 	}
 	return out, nil
 }
@@ -230,26 +237,4 @@ func whyNoEndpoint(r model.Ref, refs []model.Ref, objects *manifests.Result) str
 		return fmt.Sprintf("no such endpoint; did you mean %s?", n)
 	}
 	return "no such endpoint"
-}
-
-// parseEndpoint reads the name of a pod or host endpoint.
-func parseEndpoint(s string) (model.Ref, error) {
-	kind, rest, ok := strings.Cut(s, ":")
-	if !ok {
-		if r, err := model.ParseRef(s); err == nil && (r.Kind == model.KindPod || r.Kind == model.KindHostEndpoint) {
-			return r, nil
-		}
-		kind, rest = "pod", s
-	}
-	switch strings.ToLower(kind) {
-	case "pod":
-		if ns, name, ok := strings.Cut(rest, "/"); ok && ns != "" && name != "" && !strings.Contains(name, "/") {
-			return model.Ref{Kind: model.KindPod, Namespace: ns, Name: name}, nil
-		}
-	case "hostendpoint", "hep":
-		if rest != "" && !strings.Contains(rest, "/") {
-			return model.Ref{Kind: model.KindHostEndpoint, Name: rest}, nil
-		}
-	}
-	return model.Ref{}, fmt.Errorf("endpoint %q: want NAMESPACE/POD, pod:NAMESPACE/POD or hostEndpoint:NAME", s)
 }

@@ -3,7 +3,6 @@ package cmd
 import (
 	"errors"
 	"fmt"
-	"net/netip"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -24,32 +23,31 @@ func newExplainCommand(s streams) *cobra.Command {
 	var brief bool
 	c := &cobra.Command{
 		Use:   "explain --from X --to Y --port PORT/PROTOCOL",
-		Short: "Say what decides a connection, and why",
-		Long: `Explain follows a connection attempt through every stage, tier, policy and rule:
-what matched, what was passed over and for which reason, and what decided.
+		Short: "Show what decides a connection, and why",
+		Long: `Explain follows a connection attempt through every stage, tier, policy and rule: what
+matched, what did not match and why, and what decided.
 
-X and Y are pod:NAMESPACE/NAME (or just NAMESPACE/NAME), ip:ADDRESS (or just the
-address), hostEndpoint:NAME or node:NAME, or references as Tierwall prints them,
-such as Pod/shop/frontend. Y can be svc:NAMESPACE/NAME too, or domain:NAME (or just the
-name, with a dot in it): a DNS name, for each of the addresses that DNSAnswers among the
-manifests have for it. PORT is a number or the
-name of one of the receiver's ports; PROTOCOL is TCP unless given. For protocols
-without ports give the protocol alone: --port ICMP, with --icmp-type and --icmp-code.
+X and Y are NAMESPACE/NAME of a pod or workload (also pod:NAMESPACE/NAME or
+deploy:NAMESPACE/NAME), an IP address, node:NAME, hostEndpoint:NAME, or a reference as
+Tierwall prints it, such as Pod/shop/frontend. Y can also be svc:NAMESPACE/NAME, or a DNS
+name (also domain:NAME), which is explained for each of its addresses in the DNSAnswers
+among the manifests. PORT is a number or the name of one of the receiver's ports;
+PROTOCOL is TCP by default. For a protocol without ports, give it alone: --port ICMP,
+with --icmp-type and --icmp-code.
 
-What is sent to an address of a Service (its cluster address, an external one, a node
-port) is explained for each of the Service's endpoints, as the cluster translates it.
+A connection to an address of a Service (cluster address, external address or node
+port) is explained for each endpoint of the Service, after address translation.
 
-A packet need not come and leave as its addresses say. --in names where it comes in:
-pod:NAMESPACE/NAME for that pod's interface, interface:NODE/NAME for another one,
-node:NAME for what the node itself sends; --out names where it leaves, likewise. So
-forged sources, link-local addresses, multicast and neighbour discovery can be asked
-about. What goes to a multicast, broadcast or IPv6 link-local address is what the
-node of --in gets, unless --out names another receiver.
+A packet need not come in and leave where its addresses belong. --in names where it
+comes in: pod:NAMESPACE/NAME for the interface of that pod, interface:NODE/NAME for any
+other interface, or node:NAME for packets that the node itself sends. --out names where
+it leaves, in the same way. Use them for forged source addresses, link-local addresses,
+multicast and neighbour discovery. A packet to a multicast, broadcast or IPv6 link-local
+address is explained as the node of --in receives it, unless --out names a receiver.
 
 The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 		Example: `  tierwall explain -f config/samples --from pod:shop/frontend --to pod:payments/payments-api --port 8443/TCP
   tierwall explain -f config/samples --from 203.0.113.7 --to node:node-a --port 22
-  tierwall explain -f test/scenarios/dns-names --from shop/frontend --to api.example.com --port 443
   tierwall explain --in pod:shop/frontend --from ip:fe80::a --to ip:ff02::fb --port 5353/UDP --out pod:shop/cart`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
@@ -61,6 +59,7 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 			optional(&pc.To.ICMPType, c.Flags().Changed("icmp-type"), icmpType)
 			optional(&pc.To.ICMPCode, c.Flags().Changed("icmp-code"), icmpCode)
 			optional(&pc.To.IPVersion, c.Flags().Changed("ip-version"), ipVersion)
+			in.wants(qualify(namespace, from), qualify(namespace, to))
 			ix, r, err := in.index(c.Context(), s)
 			if err != nil {
 				return err
@@ -85,15 +84,15 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 	in.register(c.Flags())
 	ns.register(c.Flags())
 	out.register(c.Flags())
-	c.Flags().StringVar(&from, "from", "", "sender: pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME or node:NAME")
-	c.Flags().StringVar(&to, "to", "", "receiver, likewise, or svc:NAMESPACE/NAME or domain:NAME")
+	c.Flags().StringVar(&from, "from", "", "sender: NAMESPACE/NAME of a pod or workload, an address, node:NAME or hostEndpoint:NAME")
+	c.Flags().StringVar(&to, "to", "", "receiver: the same, svc:NAMESPACE/NAME or a DNS name")
 	c.Flags().StringVar(&port, "port", "", "PORT/PROTOCOL, PORT (TCP), or a PROTOCOL without ports")
-	c.Flags().StringVar(&comes, "in", "", "where the packet comes in: pod:NAMESPACE/NAME, interface:NODE/NAME or node:NAME; default as the sender's address says")
-	c.Flags().StringVar(&leaves, "out", "", "where it leaves, likewise; default as the receiver's address says")
+	c.Flags().StringVar(&comes, "in", "", "where the packet comes in: pod:NAMESPACE/NAME, interface:NODE/NAME or node:NAME; by default where the sender's address belongs")
+	c.Flags().StringVar(&leaves, "out", "", "where the packet leaves, in the same form; by default where the receiver's address belongs")
 	c.Flags().IntVar(&icmpType, "icmp-type", 0, "ICMP type; default echo request")
 	c.Flags().IntVar(&icmpCode, "icmp-code", 0, "ICMP code; default 0")
-	c.Flags().IntVar(&ipVersion, "ip-version", 0, "4 or 6, for peers that have both; default 4 where both have it")
-	c.Flags().BoolVar(&brief, "brief", false, "leave out the rules that were passed over")
+	c.Flags().IntVar(&ipVersion, "ip-version", 0, "4 or 6, if both peers have both; default 4")
+	c.Flags().BoolVar(&brief, "brief", false, "leave out rules that did not match")
 	complete := completer{s, &in}
 	complete.register(c)
 	for _, f := range []string{"from", "to", "in", "out"} {
@@ -141,51 +140,6 @@ func explainCase(from, to, port string) (*v1alpha1.PolicyTestCase, error) {
 	return pc, nil
 }
 
-func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return v1alpha1.PolicyTestPeer{IP: s}, nil
-	}
-	kind, rest, ok := strings.Cut(s, ":")
-	if !ok {
-		kind, rest = "pod", s
-		if !strings.Contains(s, "/") && strings.Contains(s, ".") { // as no pod is called without its namespace
-			kind = "domain"
-		}
-		// As Tierwall prints it. No namespace is called like a kind, with a capital.
-		if r, err := model.ParseRef(s); err == nil {
-			switch r.Kind {
-			case model.KindPod, model.KindHostEndpoint, model.KindNode, model.KindService:
-				kind, rest = string(r.Kind), strings.TrimPrefix(s, string(r.Kind)+"/")
-			case "svc", "service", "services": // as kubectl has it
-				kind = string(model.KindService)
-			}
-			if r.Kind == model.KindService && r.Namespace == "" {
-				rest = s
-			}
-		}
-	}
-	switch strings.ToLower(kind) {
-	case "pod":
-		p.Pod = rest
-	case "ip":
-		p.IP = rest
-	case "hostendpoint", "hep":
-		p.HostEndpoint = rest
-	case "node":
-		p.Node = rest
-	case "svc", "service":
-		p.Service = rest
-	case "domain":
-		p.Domain = rest
-	default:
-		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME, node:NAME, svc:NAMESPACE/NAME or domain:NAME", flag, s)
-	}
-	if rest == "" {
-		return p, fmt.Errorf("%s %q: the name is missing", flag, s)
-	}
-	return p, nil
-}
-
 // parseLink reads where a packet comes in or leaves; empty: as its address says.
 func parseLink(ix *index.Index, flag, s string) (model.Ref, error) {
 	if s == "" {
@@ -208,7 +162,7 @@ func parseLink(ix *index.Index, flag, s string) (model.Ref, error) {
 		case !ok:
 			return r, fmt.Errorf("%s %q: there is no pod %s/%s with an interface of its own", flag, s, r.Namespace, r.Name)
 		case e.Node == "":
-			return r, fmt.Errorf("%s %q: the pod is on no node that is known", flag, s)
+			return r, fmt.Errorf("%s %q: the node of the pod is unknown", flag, s)
 		default:
 			return r, nil
 		}

@@ -21,6 +21,18 @@ type inputFlags struct {
 	allowInvalid bool
 	// known is what documents were read as before; nil: nothing is.
 	known *manifests.Memory
+	// wanted are the workloads that the command is asked about (see wants).
+	wanted []model.Ref
+}
+
+// wants names what the command is asked about. Of a live cluster workloads are read only
+// if they are among it.
+func (f *inputFlags) wants(names ...string) {
+	for _, name := range names {
+		if ref, ok := workloadRef(name); ok && ref.Namespace != "" {
+			f.wanted = append(f.wanted, ref)
+		}
+	}
 }
 
 // register adds -f, --from-cluster, --allow-invalid and the flags of the cluster.
@@ -43,12 +55,12 @@ func (f *inputFlags) registerFiles(fs *pflag.FlagSet) {
 func (f *inputFlags) registerCluster(fs *pflag.FlagSet) { f.cluster.register(fs) }
 
 func (f *inputFlags) registerFromCluster(fs *pflag.FlagSet) {
-	fs.BoolVar(&f.fromCluster, "from-cluster", false, "read the live cluster, too, with the manifests of -f laid over it; without -f it is read anyway")
+	fs.BoolVar(&f.fromCluster, "from-cluster", false, "read the live cluster and apply the manifests of -f to it; the default without -f")
 }
 
 func (f *inputFlags) registerAllowInvalid(fs *pflag.FlagSet) {
 	fs.BoolVar(&f.allowInvalid, "allow-invalid", false,
-		"evaluate invalid objects as the agent would, failing closed, instead of refusing them")
+		"evaluate invalid objects as agents do, failing closed, instead of rejecting them")
 }
 
 // live reports whether the live cluster is read.
@@ -108,7 +120,9 @@ func (f *inputFlags) readCluster(ctx context.Context) (*manifests.Result, error)
 	if err != nil {
 		return nil, err
 	}
-	return manifests.FromCluster(ctx, config)
+	ctx, cancel := f.cluster.limit(ctx)
+	defer cancel()
+	return manifests.FromCluster(ctx, config, f.wanted...)
 }
 
 // finishLoad completes what was read and prints its warnings.
@@ -159,7 +173,7 @@ func warnMissingTiers(s streams, r *manifests.Result, ix *index.Index) {
 	for _, p := range ix.Policies() {
 		if _, read := r.Lookup(p.Ref); read && missing[p.Tier] {
 			problems = append(problems, model.Problem{Object: p.Ref, Field: "spec.tier", Warning: true,
-				Message: fmt.Sprintf("there is no tier %q: the policy is evaluated after all other tiers, in one that denies by default", p.Tier)})
+				Message: fmt.Sprintf("tier %q does not exist: the policy is evaluated after all existing tiers, in a tier that denies by default", p.Tier)})
 		}
 	}
 	for _, p := range r.Locate(problems) {

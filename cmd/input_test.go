@@ -76,7 +76,7 @@ spec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}]}
 	}
 
 	over := append([]string{"-f", "-", "--from-cluster"}, args...)
-	if _, _, err := parse(t, over).index(context.Background(), s); err == nil || !strings.HasPrefix(err.Error(), "stdin:8: NetworkPolicy/shop/p: spec.ingress[0].from[0].ipBlock.cidr: ") {
+	if _, _, err := parse(t, over).index(context.Background(), s); err == nil || !strings.HasPrefix(err.Error(), "stdin:8:54: NetworkPolicy/shop/p: spec.ingress[0].from[0].ipBlock.cidr: ") {
 		t.Errorf("the invalid policy: got %v", err)
 	}
 	s.in = strings.NewReader(backend)
@@ -87,7 +87,7 @@ spec: {podSelector: {}, ingress: [{from: [{ipBlock: {cidr: 10.0.0.0/33}}]}]}
 	if got := ix.Endpoints(); len(got) != 2 {
 		t.Errorf("endpoints of cluster and file: %v", got)
 	}
-	if !strings.HasPrefix(warnings.String(), "warning: stdin:8: NetworkPolicy/shop/p: ") {
+	if !strings.HasPrefix(warnings.String(), "warning: stdin:8:54: NetworkPolicy/shop/p: ") {
 		t.Errorf("warnings: %s", warnings.String())
 	}
 	// The cluster's namespace must not give way to one that was made up for the file.

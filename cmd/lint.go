@@ -14,6 +14,7 @@ import (
 	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/packets"
 )
 
 // located is a finding at its place in the input.
@@ -64,12 +65,12 @@ func newLintCommand(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "lint [PATH...]",
 		Short: "Find what is invalid, hidden, useless or surprising in manifests",
-		Long: `Lint reads files and folders, or the live cluster if none are given, and reports
+		Long: `Lint reads files and folders, or the live cluster if no path is given, and reports
 invalid objects, missing tiers, rules that never match or that earlier rules hide,
-selectors that match nothing, pods that are cut off from DNS, and host policies
-that failsafe ports overrule; each with its file, line, column, object and field.
+selectors that match nothing, pods that cannot reach DNS, and host policies that the
+failsafe ports overrule; each with its file, line, column, object and field.
 
-An annotation of an object silences findings about it, and --ignore all of a code:
+An annotation silences findings about its object, and --ignore all findings of a code:
 
   metadata: {annotations: {tierwall.io/lint-ignore: "selects-nothing,no-dns"}}
 
@@ -100,9 +101,9 @@ input cannot be read.`,
 	fs := c.Flags()
 	in.registerCluster(fs)
 	fs.StringArrayVarP(&in.filenames, "filename", "f", nil, `file or folder, or "-" for standard input; the same as an argument`)
-	fs.BoolVar(&f.strict, "strict", false, "exit with status 1 on warnings too")
-	fs.Var(&f.level, "level", "least severity to report: error, warning, info")
-	fs.Var(&f.ignore, "ignore", "codes of findings that are not reported, separated by commas; may be repeated")
+	fs.BoolVar(&f.strict, "strict", false, "exit with status 1 for warnings, too")
+	fs.Var(&f.level, "level", "lowest severity to report: error, warning or info")
+	fs.Var(&f.ignore, "ignore", "codes of findings to leave out, separated by commas; may be repeated")
 	f.out.register(fs, formatSARIF, formatGitHub)
 	return c
 }
@@ -142,8 +143,15 @@ func atPlace(e *manifests.Error, severity lint.Severity, code string) located {
 	return located{File: e.File, Line: e.Line, Column: e.Column, Severity: severity, Code: code, Object: e.Object, Field: e.Field, Message: e.Message}
 }
 
-// run runs the linter and finds the place of what it has found.
+// run runs the linter on objects.
 func (f *lintFlags) run(r *manifests.Result, unreadable []located) lintReport {
+	ix, problems := r.Index()
+	return f.find(r, packets.NewEvaluator(ix), problems, unreadable)
+}
+
+// find runs the linter on the index of objects and the problems of their conversion, and
+// finds the place of what it has found.
+func (f *lintFlags) find(r *manifests.Result, e *packets.Evaluator, problems []model.Problem, unreadable []located) lintReport {
 	report := lintReport{APIVersion: reportVersion, Kind: "LintReport", Findings: []located{}, Summary: lintSummary{Objects: len(r.Objects), Unreadable: len(unreadable) > 0}}
 	found := unreadable
 	for i := range r.Warnings {
@@ -162,7 +170,6 @@ func (f *lintFlags) run(r *manifests.Result, unreadable []located) lintReport {
 			ignored[o.Ref.String()] = codes
 		}
 	}
-	ix, problems := r.Index()
 	if report.Summary.Unreadable {
 		for _, finding := range lint.Problems(problems) {
 			found = append(found, place(r, finding))
@@ -172,7 +179,7 @@ func (f *lintFlags) run(r *manifests.Result, unreadable []located) lintReport {
 		for i := range r.Objects {
 			known[i] = r.Objects[i].Ref
 		}
-		for _, finding := range lint.Run(ix, problems, known, r.Services()) {
+		for _, finding := range lint.RunWith(e, problems, known, r.Services()) {
 			found = append(found, place(r, finding))
 		}
 	}
@@ -235,7 +242,7 @@ func (s lintSummary) String() string {
 		fmt.Fprintf(&b, ", %d ignored", s.Ignored)
 	}
 	if s.Unreadable {
-		b.WriteString("; what takes all objects to see has not been looked for, since some cannot be read")
+		b.WriteString("; some objects cannot be read, so checks that need all objects were skipped")
 	}
 	return b.String() + "."
 }

@@ -10,8 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/tierwall/tierwall/controllers/manifests"
-	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/reach"
@@ -25,35 +23,38 @@ const (
 )
 
 func newMatrixCommand(s streams) *cobra.Command {
-	var in inputFlags
+	var f reachFlags
 	var choose selectionFlags
-	var port portFlag
 	out := outputFlag{format: formatTable, allowed: []string{formatTable, formatJSON, formatYAML, formatHTML, formatMarkdown}}
 	c := &cobra.Command{
-		Use:   "matrix",
-		Short: "Draw who reaches whom",
-		Long: `Matrix draws who reaches whom: a row for each workload that sends, and for what is
-outside of the cluster, and a column for each workload that receives. A cell is
-about the ports that the receiver's pods name, about all traffic where they name
-none, or about --port. It is computed from the policies, exactly; no packet is
-sent. Pods of one workload that policies do not treat alike have rows of their own.
+		Use:   "matrix [RECEIVER...]",
+		Short: "Draw a table of who reaches whom",
+		Long: `Matrix draws a row for each workload that sends, and for addresses outside of the
+cluster, and a column for each workload that receives. A cell shows whether the
+receiver's named ports are open, all traffic if it names none, or --port. It is computed
+from the policies, exactly; no packet is sent. Pods of one workload that policies treat
+differently have rows of their own.
 
--n, -A and -l choose the receivers; the senders are all pods. With -o json each cell
-has all the traffic that is allowed, and what allows it; html and md are pages.`,
+RECEIVER is NAMESPACE/NAME of a pod or workload, or a workload with its kind such as
+deploy:NAMESPACE/NAME; -n, -A and -l select receivers, too. All pods are senders. With
+-o json each cell has all the allowed traffic and what allows it; html and md are pages.`,
 		Example: `  tierwall matrix -f config/samples
   tierwall matrix -n shop -o html > matrix.html
   tierwall matrix -f config/samples --port 443/TCP`,
-		Args: cobra.NoArgs,
-		RunE: func(c *cobra.Command, _ []string) error {
-			asked, err := port.space()
+		RunE: func(c *cobra.Command, args []string) error {
+			names := make([]string, len(args))
+			for i, a := range args {
+				names[i] = qualify(choose.namespace.of(&f.in), a)
+			}
+			w, err := f.open(c.Context(), s, names...)
 			if err != nil {
 				return err
 			}
-			ix, r, err := in.index(c.Context(), s)
+			receivers, err := w.receivers(&choose, names)
 			if err != nil {
 				return err
 			}
-			m, err := newReachMatrix(ix, r, &choose, port.text, asked)
+			m, err := newReachMatrix(w, receivers, f.port.text)
 			if err != nil {
 				return err
 			}
@@ -69,11 +70,12 @@ has all the traffic that is allowed, and what allows it; html and md are pages.`
 			return out.write(s.out, m)
 		},
 	}
-	in.register(c.Flags())
+	f.register(c.Flags())
 	choose.register(c.Flags())
-	c.Flags().StringVar(&port.text, "port", "", "ask about this PORT/PROTOCOL, PORT (TCP) or PROTOCOL only")
 	c.Flags().VarP(&out, "output", "o", "output format: "+strings.Join(out.allowed, ", "))
-	completer{s, &in}.register(c)
+	complete := completer{s, &f.in}
+	complete.register(c)
+	c.ValidArgsFunction = complete.values(endpointNames)
 	return c
 }
 
@@ -103,21 +105,40 @@ type reachCell struct {
 	Open []wayView `json:"open"`
 }
 
-func newReachMatrix(ix *index.Index, r *manifests.Result, choose *selectionFlags, port string, asked packets.Space) (*reachMatrix, error) {
-	m := reach.New(ix, reach.Options{Workload: workloads(r)})
-	chosen, err := choose.endpoints(ix)
+// receivers are the units of pods that the flags choose, and of these the ones that are
+// named, if any are.
+func (w *reachWorld) receivers(choose *selectionFlags, names []string) ([]*reach.Unit, error) {
+	chosen, err := choose.endpoints(w.index)
 	if err != nil {
 		return nil, err
 	}
-	out := &reachMatrix{Port: port, Cells: []reachCell{}}
-	to := slices.DeleteFunc(slices.Clone(m.Pods), func(u *reach.Unit) bool {
+	named := map[model.Ref]bool{}
+	for _, name := range names {
+		units, err := w.unitsOf(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, u := range units {
+			for _, ref := range u.Members {
+				named[ref] = true
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(w.units.Pods), func(u *reach.Unit) bool {
 		return !slices.ContainsFunc(u.Members, func(ref model.Ref) bool {
 			_, ok := slices.BinarySearchFunc(chosen, ref, model.Ref.Compare)
-			return ok
+			return ok && (len(names) == 0 || named[ref])
 		})
-	})
+	}), nil
+}
+
+// newReachMatrix is who reaches the receivers. port is what was asked about; empty: nothing
+// in particular.
+func newReachMatrix(w *reachWorld, to []*reach.Unit, port string) (*reachMatrix, error) {
+	m := w.units
+	out := &reachMatrix{Port: port, Cells: []reachCell{}}
 	if len(to) == 0 {
-		return nil, errors.New("there are no such pods with addresses of their own")
+		return nil, errors.New("no pod with an address of its own matches")
 	}
 	from := slices.Concat(slices.DeleteFunc(slices.Clone(m.Outside), func(u *reach.Unit) bool {
 		return !strings.HasPrefix(u.Name, "anywhere outside")
@@ -130,7 +151,7 @@ func newReachMatrix(ix *index.Index, r *manifests.Result, choose *selectionFlags
 	}
 	questions := make([]packets.Space, len(to))
 	for j, t := range to {
-		questions[j] = asked
+		questions[j] = w.asked
 		if port == "" {
 			questions[j] = portsOf(t)
 		}

@@ -1,17 +1,62 @@
 package cmd
 
 import (
+	"context"
 	"fmt"
+	"net/netip"
+	"slices"
 	"strings"
 
+	"github.com/spf13/pflag"
 	corev1 "k8s.io/api/core/v1"
 
 	"github.com/tierwall/tierwall/controllers/manifests"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/nearest"
 	"github.com/tierwall/tierwall/policy/packets"
+	"github.com/tierwall/tierwall/policy/policytest"
 	"github.com/tierwall/tierwall/policy/reach"
 	"github.com/tierwall/tierwall/policy/workload"
 )
+
+// reachFlags are what the commands that ask who reaches whom have in common.
+type reachFlags struct {
+	in   inputFlags
+	port portFlag
+}
+
+func (f *reachFlags) register(fs *pflag.FlagSet) {
+	f.in.register(fs)
+	fs.StringVar(&f.port.text, "port", "", "only this PORT/PROTOCOL, PORT (TCP) or PROTOCOL")
+}
+
+// reachWorld is what they look at: objects, their units, and the traffic in question.
+type reachWorld struct {
+	index   *index.Index
+	objects *manifests.Result
+	units   *reach.Map
+	asked   packets.Space
+}
+
+// open reads the objects. The names are those that the command is given: workloads among
+// them that have no running pod are looked for in a live cluster.
+func (f *reachFlags) open(ctx context.Context, s streams, names ...string) (*reachWorld, error) {
+	asked, err := f.port.space()
+	if err != nil {
+		return nil, err
+	}
+	f.in.wants(names...)
+	ix, r, err := f.in.index(ctx, s)
+	if err != nil {
+		return nil, err
+	}
+	return newReachWorld(packets.NewEvaluator(ix), r, asked), nil
+}
+
+func newReachWorld(e *packets.Evaluator, r *manifests.Result, asked packets.Space) *reachWorld {
+	return &reachWorld{e.Index(), r, reach.New(e.Index(), reach.Options{Workload: workloads(r), Evaluator: e}), asked}
+}
 
 // workloads names the workload of each pod of the objects.
 func workloads(r *manifests.Result) func(model.Ref) string {
@@ -23,6 +68,87 @@ func workloads(r *manifests.Result) func(model.Ref) string {
 		}
 		return ""
 	}
+}
+
+// unitsOf finds the units that a name means.
+func (w *reachWorld) unitsOf(name string) ([]*reach.Unit, error) {
+	m := w.units
+	if a, err := netip.ParseAddr(strings.TrimPrefix(name, "ip:")); err == nil {
+		if a.Zone() != "" {
+			return nil, fmt.Errorf("%q: an address with a zone has a meaning on one node only", name)
+		}
+		return []*reach.Unit{m.Address(a.Unmap())}, nil
+	}
+	of, isWorkload := workloadRef(name)
+	kind, rest, ok := strings.Cut(name, ":")
+	if isWorkload && (ok || of.Namespace != "" || len(m.Workload(name)) == 0) {
+		return w.unitsOfWorkload(of)
+	}
+	if !ok {
+		kind, rest = "pod", name
+		if r, err := model.ParseRef(name); err == nil && (r.Kind == model.KindNode || r.Kind == model.KindHostEndpoint || r.Kind == model.KindPod) {
+			kind, rest = strings.ToLower(string(r.Kind)), strings.TrimPrefix(name, string(r.Kind)+"/")
+		}
+	}
+	var out []*reach.Unit
+	var known []string
+	switch strings.ToLower(kind) {
+	case "namespace", "ns":
+		for _, u := range m.Pods {
+			known = append(known, u.Namespace)
+			if u.Namespace == rest {
+				out = append(out, u)
+			}
+		}
+	case "node", "hostendpoint", "hep":
+		for _, u := range m.Hosts {
+			known = append(known, u.Members[0].Name)
+			if u.Members[0].Name == rest {
+				out = append(out, u)
+			}
+		}
+	case "pod", "pods", "po":
+		if ns, pod, ok := strings.Cut(rest, "/"); !ok || ns == "" || pod == "" || strings.Contains(pod, "/") {
+			return nil, fmt.Errorf("%q: want NAMESPACE/NAME of a pod or workload, or -n NAMESPACE", name)
+		}
+		// The name of a workload means all its pods, also where they are several units.
+		if out = m.Workload(rest); len(out) > 0 {
+			break
+		}
+		for _, u := range m.Pods {
+			for _, ref := range u.Members {
+				known = append(known, ref.Namespace+"/"+ref.Name)
+				if ref.Namespace+"/"+ref.Name == rest {
+					e, _ := w.index.Endpoint(ref)
+					out = append(out, m.Address(e.Addrs[0]))
+				}
+			}
+		}
+	default:
+		return nil, fmt.Errorf("%q: want NAMESPACE/NAME, deploy:NAMESPACE/NAME, namespace:NAME, ip:ADDRESS, node:NAME or hostEndpoint:NAME", name)
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%q: nothing with this name has an address%s", name, nearest.Clause(rest, known))
+	}
+	return out, nil
+}
+
+// unitsOfWorkload finds the units of the pods of a workload.
+func (w *reachWorld) unitsOfWorkload(ref model.Ref) ([]*reach.Unit, error) {
+	pods, why := policytest.NewWorld(w.index, w.objects.All(), w.objects.Book).Pods(ref)
+	if why != "" {
+		return nil, fmt.Errorf("%s: %s", ref, why)
+	}
+	var out []*reach.Unit
+	for _, u := range w.units.Pods {
+		if slices.ContainsFunc(u.Members, func(pod model.Ref) bool { return slices.Contains(pods, pod) }) {
+			out = append(out, u)
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%s: its pods have no addresses of their own", ref)
+	}
+	return out, nil
 }
 
 // wayView is an open way for programs.

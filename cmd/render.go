@@ -64,8 +64,8 @@ output is what "nft -f" reads, or with --dataplane iptables what "ipset restore"
 		},
 	}
 	in.register(c.Flags())
-	c.Flags().StringVar(&node, "node", "", "the node")
-	c.Flags().StringVar(&backend, "dataplane", "nftables", "what to render for: nftables or iptables")
+	c.Flags().StringVar(&node, "node", "", "node whose ruleset is printed")
+	c.Flags().StringVar(&backend, "dataplane", "nftables", "nftables or iptables")
 	complete := completer{s, &in}
 	complete.register(c)
 	complete.flag(c, "node", nodeNames)

@@ -27,14 +27,14 @@ func newReportCommand(s streams) *cobra.Command {
 		Use:   "report",
 		Short: "Write one page of lint, policy tests, matrix and diff",
 		Long: `Report writes one page for reviewers, to keep with a build or to post to a pull
-request: what lint finds, the results of the policy tests among the files, who
-reaches whom, and with --base what changes. With -f and --from-cluster, what
-changes is compared with the cluster as it is.
+request: the findings of lint, the results of the policy tests among the files, a
+table of who reaches whom, and with --base the changes since then. With -f and
+--from-cluster, the changes are those to the live cluster.
 
-The page holds all that it needs: no scripts, and nothing is loaded from elsewhere.
+The page is self-contained: it has no scripts and loads nothing.
 
-The exit status is 1 if lint finds errors or a test fails, and 2 if something of
-the input cannot be used.`,
+The exit status is 1 if lint finds errors or a test fails, and 2 if part of the
+input is unusable.`,
 		Example: `  tierwall report -f policies/ --base main/policies/ > report.html
   tierwall report -f policies/ --tests tests/ -o md >> "$GITHUB_STEP_SUMMARY"`,
 		Args: cobra.NoArgs,
@@ -57,8 +57,8 @@ the input cannot be used.`,
 	}
 	in.register(c.Flags())
 	fs := c.Flags()
-	fs.StringArrayVar(&o.tests, "tests", nil, "policy tests to run, besides those among the files of -f: a file or folder; may be repeated")
-	fs.StringVar(&o.base, "base", "", "manifests of the state before, to compare with: a file or folder")
+	fs.StringArrayVar(&o.tests, "tests", nil, "more policy tests to run, besides those in the files of -f: a file or folder; may be repeated")
+	fs.StringVar(&o.base, "base", "", "manifests to compare with, the state before: a file or folder")
 	fs.StringVar(&o.title, "title", "Network policy report", "title of the page")
 	fs.VarP(&out, "output", "o", "output format: "+strings.Join(out.allowed, ", "))
 	completer{s, &in}.register(c)
@@ -82,7 +82,7 @@ type reportPage struct {
 // all; an error beside a page is of a part that is in it as far as it goes.
 func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptions) (*reportPage, error) {
 	if slices.Contains(append(in.filenames, o.base), manifests.Stdin) {
-		return nil, errors.New("report reads its manifests more than once: want files or folders, not standard input")
+		return nil, errors.New("report reads its manifests more than once: want files or folders instead of standard input")
 	}
 	in.known = &manifests.Memory{} // the state before has most of the same documents
 	r, err := in.load(ctx, s)
@@ -90,36 +90,44 @@ func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptio
 		return nil, err
 	}
 	flags := lintFlags{level: levelFlag(lint.Warning)}
-	p := &reportPage{lint: flags.run(r, nil)}
+	ix, problems := r.Index()
+	e := packets.NewEvaluator(ix) // of all parts: what one has found out the others need not
+	p := &reportPage{lint: flags.find(r, e, problems, nil)}
 	// What is invalid is in the list of findings, and is shown as an agent would enforce it.
-	ix := enforcedIndex(r)
-	var none selectionFlags
-	if p.matrix, err = newReachMatrix(ix, r, &none, "", packets.All()); err != nil {
+	if len(applyBudgets(r, ix)) > 0 {
+		ix.Flush()
+		e = packets.NewEvaluator(ix)
+	}
+	w := newReachWorld(e, r, packets.All())
+	if p.matrix, err = newReachMatrix(w, w.units.Pods, ""); err != nil {
 		p.matrix = nil // there are no pods
 	}
 	var errs []error
-	if paths := append(slices.Clone(in.filenames), o.tests...); len(paths) > 0 {
+	tests, err := r.Tests, error(nil)
+	if len(o.tests) > 0 {
+		var more []manifests.Test
+		more, err = manifests.FindTests(o.tests, manifests.Options{})
+		tests = append(slices.Clone(tests), more...)
+	}
+	if len(tests) > 0 || err != nil {
 		t := testRun{streams: s, runner: coreRunner{}, only: regexp.MustCompile(""), allowInvalid: in.allowInvalid, warned: map[string]bool{}}
 		if in.live() {
 			t.live = r
 		}
-		found, err := manifests.FindTests(paths, manifests.Options{})
-		if len(found) > 0 || err != nil {
-			var runErr error
-			p.tests, runErr = t.all(ctx, found)
-			p.tests.unreadable(err)
-			errs = append(errs, err, runErr)
-		}
+		var runErr error
+		p.tests, runErr = t.all(ctx, tests)
+		p.tests.unreadable(err)
+		errs = append(errs, err, runErr)
 	}
 	if o.base != "" || len(in.filenames) > 0 && in.fromCluster {
-		p.diff, err = reportDiff(ctx, s, in, o.base, world{index: ix, objects: r, services: r.Services()})
+		p.diff, err = reportDiff(ctx, s, in, o.base, world{index: ix, objects: r, services: r.Services()}, diff.Options{After: e})
 		errs = append(errs, err)
 	}
 	return p, errors.Join(errs...)
 }
 
 // reportDiff compares what the manifests make with the state before.
-func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, after world) (*diff.Report, error) {
+func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, after world, opts diff.Options) (*diff.Report, error) {
 	var before *manifests.Result
 	var err error
 	if base != "" {
@@ -130,7 +138,7 @@ func reportDiff(ctx context.Context, s streams, in *inputFlags, base string, aft
 	if err != nil {
 		return nil, err
 	}
-	return compare(world{index: enforcedIndex(before), objects: before, services: before.Services()}, after, diff.Options{}), nil
+	return compare(world{index: enforcedIndex(before), objects: before, services: before.Services()}, after, opts), nil
 }
 
 // reportLine is a row of the summary.

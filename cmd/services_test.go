@@ -115,7 +115,7 @@ func TestServiceTargets(t *testing.T) {
 		{from: "q/a", to: "10.96.0.10", port: "ICMP", status: exitOK, want: []string{"Pod/q/a (10.1.0.1) → 10.96.0.10"}},
 		{from: "q/a", to: "svc:q/dns", port: "54/UDP", status: exitUnusable, want: []string{"--port: Service/q/dns has no such port; it has dns (53/UDP), web (80/TCP)"}},
 		{from: "q/a", to: "svc:q/dsn", port: "53/UDP", status: exitUnusable, want: []string{"--to: q/dsn: there is no such Service; did you mean q/dns?"}},
-		{from: "svc:q/dns", to: "q/a", port: "53/UDP", status: exitUnusable, want: []string{"--from: q/dns: a Service sends nothing"}},
+		{from: "svc:q/dns", to: "q/a", port: "53/UDP", status: exitUnusable, want: []string{"--from: q/dns: a Service sends no traffic"}},
 	} {
 		args := append([]string{"explain", "-f", file, "--from", test.from, "--to", test.to, "--port", test.port}, test.flags...)
 		got := runMain(t, "", args...)

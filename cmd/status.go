@@ -25,20 +25,20 @@ func newStatusCommand(s streams) *cobra.Command {
 	var watch bool
 	c := &cobra.Command{
 		Use:   "status",
-		Short: "Say how agents are doing, and which policies are not enforced",
+		Short: "Show the state of agents, and policies that are not enforced",
 		Long: `Status reads the live cluster: the Tierwall object, the reports of the agents and
-the status of the policies. It prints one line for each node (its agent's
-version, whether the kernel is in sync, how long transactions take), then what
-guards have dropped or only counted, then the policies that are not enforced as
-they are written, then what is wrong.
+the status of the policies. It prints one line for each node (the
+version of its agent, whether the kernel is in sync, how long transactions take), then
+the packets that guards dropped or counted, the policies that are not enforced as
+written, and the problems.
 
-With -w it goes on until it is interrupted, and prints the report again whenever
-something but the ages has changed. No answer is waited for longer than
---request-timeout.
+With -w it runs until interrupted, and prints the report again when something other
+than an age has changed. It waits for one answer no longer than --request-timeout, and
+for a whole report no longer than --timeout.
 
-The exit status is 1 if something is wrong, and 2 if the cluster cannot be read.
-Policies with enforcement Audit, and those that select no endpoint at present,
-are not wrong.`,
+The exit status is 1 if there is a problem, and 2 if the cluster cannot be read.
+Policies with enforcement Audit, and those that currently select no endpoint, are no
+problem.`,
 		Example: `  tierwall status
   tierwall status -w
   tierwall status -o json`,
@@ -52,14 +52,14 @@ are not wrong.`,
 			if err != nil {
 				return err
 			}
-			p := statusPrinter{streams: s, out: &out, reader: reader, clock: clock.RealClock{}}
+			p := statusPrinter{streams: s, out: &out, reader: reader, clock: clock.RealClock{}, limit: cluster.limit}
 			if watch {
 				return p.watch(c.Context())
 			}
 			return p.once(c.Context())
 		},
 	}
-	c.Flags().BoolVarP(&watch, "watch", "w", false, "go on, and print the report again whenever it changes")
+	c.Flags().BoolVarP(&watch, "watch", "w", false, "keep running, and print the report again when it changes")
 	cluster.register(c.Flags())
 	out.register(c.Flags())
 	completeContexts(c, &cluster)
@@ -200,7 +200,7 @@ func (r *statusReport) installation(ctx context.Context, c client.Reader) (*v1al
 	err := c.Get(ctx, types.NamespacedName{Name: v1alpha1.TierwallName}, tw)
 	switch {
 	case apierrors.IsNotFound(err):
-		r.problem(name, "there is none, so no agents are installed")
+		r.problem(name, "does not exist, so no agents are installed")
 		return nil, nil
 	case err != nil:
 		return nil, readError(name, err)

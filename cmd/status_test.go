@@ -252,9 +252,9 @@ wrong:
   Tierwall/default: Degraded is True: AgentsFail: on b
   Node/errors: Source: no [31manswer
   Node/errors: NetworkPolicy/shop/native is not enforced: too large
-  Node/lags: the kernel does not hold all that the objects say
-  Node/silent: the agent is silent since 2026-01-02T03:00:05Z; the kernel keeps the rules that it has
-  Node/none: no agent has reported: what it should enforce is not known to be enforced
+  Node/lags: the kernel does not have all current rules
+  Node/silent: no report of the agent since 2026-01-02T03:00:05Z; the kernel keeps its current rules
+  Node/none: no agent has reported: policies may not be enforced there
   GlobalNetworkPolicy/bad: Invalid: about accepted
   GlobalNetworkPolicy/fails: NodesFailed: about enforced
   GlobalNetworkPolicy/new: NotObserved: the manager has not looked at this version of the policy yet
@@ -347,7 +347,7 @@ func TestStatusOfGhosts(t *testing.T) {
 		s.Counts.Ghosts = 2
 		s.Ghosts = []v1alpha1.ReportedGhost{{Address: "198.18.0.7", Pod: "PodGhost/shop/web@u1"}, {Address: "fd00::7", Pod: "PodGhost/shop/web@u1"}}
 	}))
-	want := "Node/a: addresses of pods without an object that may still run, which send and get nothing: 2, among them PodGhost/shop/web@u1 (198.18.0.7), PodGhost/shop/web@u1 (fd00::7)"
+	want := "Node/a: 2 addresses belong to pods whose objects are gone and that may still run, among them PodGhost/shop/web@u1 (198.18.0.7), PodGhost/shop/web@u1 (fd00::7); their traffic is denied"
 	if !r.Healthy || len(r.Notes) != 1 || r.Notes[0] != want {
 		t.Errorf("healthy %v, notes %q", r.Healthy, r.Notes)
 	}

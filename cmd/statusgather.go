@@ -73,7 +73,7 @@ func (r *statusReport) agents(ctx context.Context, c client.Reader, tw *v1alpha1
 	}
 	known := err == nil
 	if !known {
-		r.Notes = append(r.Notes, "nodes may not be listed: nodes without a report are not missed")
+		r.Notes = append(r.Notes, "permission missing: list nodes; nodes without a report are not noticed")
 	}
 	for next := ""; ; {
 		var list v1alpha1.NodeReportList
@@ -94,7 +94,7 @@ func (r *statusReport) agents(ctx context.Context, c client.Reader, tw *v1alpha1
 	}
 	for _, name := range slices.Sorted(maps.Keys(wanted)) {
 		r.Agents = append(r.Agents, statusAgent{Node: name, State: agentMissing})
-		r.problem("Node/"+name, "no agent has reported: what it should enforce is not known to be enforced")
+		r.problem("Node/"+name, "no agent has reported: policies may not be enforced there")
 	}
 	slices.SortFunc(r.Agents, func(a, b statusAgent) int { return cmp.Compare(a.Node, b.Node) })
 	return nil
@@ -108,15 +108,15 @@ func (r *statusReport) agent(o *v1alpha1.NodeReport, now time.Time) {
 	switch {
 	case status.Silent(&o.Report, age):
 		a.State = agentSilent
-		r.problem(name, "the agent is silent since %s; the kernel keeps the rules that it has", o.Report.RenewTime.UTC().Format(time.RFC3339))
+		r.problem(name, "no report of the agent since %s; the kernel keeps its current rules", o.Report.RenewTime.UTC().Format(time.RFC3339))
 	case !o.Report.InSync:
 		a.State = agentNotInSync
-		r.problem(name, "the kernel does not hold all that the objects say")
+		r.problem(name, "the kernel does not have all current rules")
 	case len(o.Report.Errors)+len(o.Report.Failed) > 0:
 		a.State = agentErrors
 	}
 	if n := o.Report.Counts.Ghosts; n > 0 {
-		r.Notes = append(r.Notes, fmt.Sprintf("%s: addresses of pods without an object that may still run, which send and get nothing: %d%s", name, n, ghostNames(o.Report.Ghosts)))
+		r.Notes = append(r.Notes, fmt.Sprintf("%s: %d addresses belong to pods whose objects are gone and that may still run%s; their traffic is denied", name, n, ghostNames(o.Report.Ghosts)))
 	}
 	for _, e := range o.Report.Errors {
 		r.problem(name, "%s: %s", e.Kind, e.Message)

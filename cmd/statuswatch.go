@@ -5,6 +5,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -21,11 +23,28 @@ type statusPrinter struct {
 	out    *outputFlag
 	reader client.Reader
 	clock  clock.Clock
+	// limit bounds the time of one report; nil: nothing does.
+	limit func(context.Context) (context.Context, context.CancelFunc)
+}
+
+// gather reads the cluster once.
+func (p *statusPrinter) gather(ctx context.Context) (*statusReport, error) {
+	if p.limit == nil {
+		return gatherStatus(ctx, p.reader, p.clock.Now())
+	}
+	ctx, cancel := p.limit(ctx)
+	defer cancel()
+	r, err := gatherStatus(ctx, p.reader, p.clock.Now())
+	if cause := context.Cause(ctx); err != nil && cause != nil {
+		what, _, _ := strings.Cut(err.Error(), ": ")
+		return nil, fmt.Errorf("cluster: %w; waiting for %s", cause, what)
+	}
+	return r, err
 }
 
 // once prints the report once. The error is errNegative if something is wrong.
 func (p *statusPrinter) once(ctx context.Context) error {
-	r, err := gatherStatus(ctx, p.reader, p.clock.Now())
+	r, err := p.gather(ctx)
 	if err != nil {
 		return err
 	}
@@ -52,7 +71,7 @@ func (p *statusPrinter) watch(ctx context.Context) error {
 	var last []byte
 	var outcome error
 	for {
-		r, err := gatherStatus(ctx, p.reader, p.clock.Now())
+		r, err := p.gather(ctx)
 		switch {
 		case ctx.Err() != nil:
 			return outcome

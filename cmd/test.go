@@ -20,47 +20,6 @@ import (
 	"github.com/tierwall/tierwall/policy/policytest"
 )
 
-// testRunner decides the cases of a policy test: the core by evaluation, a data
-// plane with packets.
-type testRunner interface {
-	// open prepares for the cases of tests on the same objects, completed.
-	open(ctx context.Context, objects *manifests.Result, world *policytest.World) (testSession, error)
-}
-
-// testSession is a testRunner's hold on one set of objects.
-type testSession interface {
-	// decide returns the fate of a packet. A data plane may leave out Stages.
-	// decide decides an attempt: at a Service, once for each of its endpoints.
-	decide(ctx context.Context, a *policytest.Attempt) ([]*model.Decision, error)
-	close() error
-}
-
-// coreRunner decides by package verdict.
-type coreRunner struct{}
-
-type coreSession struct{ world *policytest.World }
-
-func (coreRunner) open(_ context.Context, _ *manifests.Result, w *policytest.World) (testSession, error) {
-	return coreSession{w}, nil
-}
-
-func (s coreSession) decide(_ context.Context, a *policytest.Attempt) ([]*model.Decision, error) {
-	return s.world.Decide(a), nil
-}
-
-func (coreSession) close() error { return nil }
-
-// runnerFor returns the runner of a data plane by name.
-func runnerFor(dataplane string) (testRunner, error) {
-	if dataplane == "core" {
-		return coreRunner{}, nil
-	}
-	if r, err := kernelRunner(dataplane); r != nil || err != nil {
-		return r, err
-	}
-	return nil, fmt.Errorf("--dataplane %s: want core, nftables or iptables", dataplane)
-}
-
 func newTestCommand(s streams) *cobra.Command {
 	var (
 		in        inputFlags
@@ -71,13 +30,13 @@ func newTestCommand(s streams) *cobra.Command {
 	c := &cobra.Command{
 		Use:   "test PATH...",
 		Short: "Run policy tests",
-		Long: `Run all PolicyTests in the files, and in the folders with all below them, and
-print one line a case. With --from-cluster the cases are tried on the objects of
-the live cluster, in the place of those that the tests name.
+		Long: `Test runs all PolicyTests in the files and folders, and prints one line for each case.
+With --from-cluster the cases run against the objects of the live cluster instead of
+those that the tests name.
 
-What cannot be read stops nothing else: the tests of all other files are run, and
-reported in every format. The exit status is 0 if all cases pass, 1 if one fails,
-and 2 if part of the input cannot be used or there is no test.`,
+A file that cannot be read does not stop the others: their tests run and are reported
+in every format. The exit status is 0 if all cases pass, 1 if one fails, and 2 if part
+of the input is unusable or there is no test.`,
 		Example: `  tierwall test config/samples
   tierwall test --run 'shop/.*payments' config/samples
   tierwall test --from-cluster tests/
@@ -94,9 +53,7 @@ and 2 if part of the input cannot be used or there is no test.`,
 			}
 			t := testRun{streams: s, runner: runner, only: only, allowInvalid: in.allowInvalid, warned: map[string]bool{}}
 			if in.fromCluster {
-				if t.live, err = in.readCluster(c.Context()); err != nil {
-					return err
-				}
+				t.cluster = &in
 			}
 			if output.text() {
 				t.print = &testPrinter{w: s.out, colours: coloursFor(s.out)}
@@ -115,9 +72,9 @@ and 2 if part of the input cannot be used or there is no test.`,
 		},
 	}
 	output.register(c.Flags(), formatJUnit)
-	c.Flags().StringVar(&dataplane, "dataplane", "core", "what decides: core (evaluation, no packets), nftables or iptables (real packets in network namespaces)")
-	c.Flags().StringVar(&run, "run", "", "run only the cases whose TEST/CASE, the two names, match this regular expression")
-	c.Flags().BoolVar(&in.fromCluster, "from-cluster", false, "try the cases on the live cluster, in the place of the objects that tests name")
+	c.Flags().StringVar(&dataplane, "dataplane", "core", "core (evaluation without packets), nftables or iptables (real packets in network namespaces)")
+	c.Flags().StringVar(&run, "run", "", "run only cases whose names, as TEST/CASE, match this regular expression")
+	c.Flags().BoolVar(&in.fromCluster, "from-cluster", false, "run the cases against the live cluster instead of the objects that tests name")
 	in.registerFiles(c.Flags())
 	in.registerAllowInvalid(c.Flags())
 	in.registerCluster(c.Flags())
@@ -130,6 +87,7 @@ type testRun struct {
 	streams
 	runner       testRunner
 	only         *regexp.Regexp
+	cluster      *inputFlags       // of the live cluster to read into live; nil: none
 	live         *manifests.Result // in the place of the tests' resources; nil: those
 	allowInvalid bool
 	print        *testPrinter // nil: no lines while it runs
@@ -153,12 +111,30 @@ func (t *testRun) paths(ctx context.Context, paths []string) (*testReport, error
 	case len(chosen) == 0:
 		found = fmt.Errorf("--run %q matches no case", t.only)
 	}
+	if err := t.readCluster(ctx, chosen); err != nil {
+		return &testReport{}, errors.Join(found, err)
+	}
 	report, err := t.all(ctx, chosen)
 	report.unreadable(found)
 	if t.print != nil && len(chosen) > 0 {
 		t.print.summary(report)
 	}
 	return report, errors.Join(found, err)
+}
+
+// readCluster reads the live cluster, if there is something to try on it.
+func (t *testRun) readCluster(ctx context.Context, tests []manifests.Test) (err error) {
+	if t.cluster == nil || len(tests) == 0 {
+		return nil
+	}
+	for i := range tests {
+		for j := range tests[i].Spec.Cases {
+			c := &tests[i].Spec.Cases[j]
+			t.cluster.wants(c.From.Pod, c.To.Pod)
+		}
+	}
+	t.live, err = t.cluster.readCluster(ctx)
+	return err
 }
 
 // choose leaves out the cases that --run does not match, and tests without any.
@@ -257,7 +233,7 @@ func (t *testRun) load(test *manifests.Test) error {
 	}
 	t.key, t.objects, t.world = key, nil, nil
 	if n := test.Beside(); n > 0 && len(paths) > 0 {
-		t.warn("%s: not part of the test, since spec.resources names others: %s of the same file", test.Object.Place(), count(n, "document"))
+		t.warn("%s: %s of the same file ignored, because spec.resources names the objects of the test", test.Object.Place(), count(n, "document"))
 	}
 	r, err := test.Load()
 	if err != nil {
@@ -336,7 +312,7 @@ func (t *testRun) connection(ctx context.Context, session testSession, c *v1alph
 			continue
 		}
 		if _, core := t.runner.(coreRunner); !core {
-			return r, &policytest.FieldError{Field: way.field, Message: "cannot be combined with --dataplane: packets of the lab come and leave as their addresses say"}
+			return r, &policytest.FieldError{Field: way.field, Message: "cannot be combined with --dataplane: packets of the lab come in and leave where their addresses belong"}
 		}
 		if *way.set, err = parseLink(t.world.Index, way.field, way.text); err != nil {
 			return r, &policytest.FieldError{Field: way.field, Message: strings.TrimPrefix(err.Error(), way.field+" ")}

@@ -86,36 +86,36 @@ func TestTestCommand(t *testing.T) {
 			files: map[string]string{"a.yaml": policyTest("[shop.yaml]", allowed) + "---\napiVersion: v1\nkind: Namespace\nmetadata: {name: x}\n", "shop.yaml": shop},
 			args:  []string{"a.yaml"}, status: exitOK,
 			out:    "PolicyTest/shop (a.yaml)\n" + passIn + "1 case in 1 test: 1 passed\n",
-			errOut: "warning: a.yaml:1: not part of the test, since spec.resources names others: 1 document of the same file\n",
+			errOut: "warning: a.yaml:1: 1 document of the same file ignored, because spec.resources names the objects of the test\n",
 		},
 		{
 			name:  "a case that cannot be run does not keep the others from it",
 			files: map[string]string{"a.yaml": policyTest("[shop.yaml]", unusable, allowed), "shop.yaml": shop},
 			args:  []string{"a.yaml"}, status: exitUnusable,
-			out: "PolicyTest/shop (a.yaml)\nERROR nobody  a.yaml:7: PolicyTest/shop: spec.cases[0].from.pod: shop/fronted: there is no such pod; did you mean shop/frontend?\n" +
+			out: "PolicyTest/shop (a.yaml)\nERROR nobody  a.yaml:7:27: PolicyTest/shop: spec.cases[0].from.pod: shop/fronted: there is no such pod; did you mean shop/frontend?\n" +
 				passIn + "1 case in 1 test: 1 passed, 1 could not be run\n",
-			errOut: "error: a.yaml:7: PolicyTest/shop: spec.cases[0].from.pod: shop/fronted: there is no such pod; did you mean shop/frontend?\n",
+			errOut: "error: a.yaml:7:27: PolicyTest/shop: spec.cases[0].from.pod: shop/fronted: there is no such pod; did you mean shop/frontend?\n",
 		},
 		{
 			name:  "resources that are not there",
 			files: map[string]string{"t/a.yaml": policyTest("[../none.yaml]", allowed), "t/b.yaml": policyTest("[../shop.yaml]", allowed), "shop.yaml": shop},
 			args:  []string{"t"}, status: exitUnusable,
 			out:    "PolicyTest/shop (t/b.yaml)\n" + passIn + "1 case in 2 tests: 1 passed, 1 could not be run\n",
-			errOut: "error: t/a.yaml:5: PolicyTest/shop: spec.resources[0]: none.yaml: no such file or folder\n",
+			errOut: "error: t/a.yaml:5:15: PolicyTest/shop: spec.resources[0]: none.yaml: no such file or folder\n",
 		},
 		{
 			name:  "an invalid object",
 			files: map[string]string{"a.yaml": policyTest("[]", allowed) + "---\n" + strings.Replace(shop, "port: http", "port: 70000", 1)},
 			args:  []string{"a.yaml"}, status: exitUnusable,
 			out:    "0 cases in 1 test: 0 passed, 1 could not be run\n",
-			errOut: "error: a.yaml:25: NetworkPolicy/shop/backend: spec.ingress[0].ports[0].port: ",
+			errOut: "error: a.yaml:25:14: NetworkPolicy/shop/backend: spec.ingress[0].ports[0].port: ",
 		},
 		{
 			name:  "an invalid object, evaluated all the same",
 			files: map[string]string{"a.yaml": policyTest("[]", denied) + "---\n" + strings.Replace(shop, "port: http", "port: 70000", 1)},
 			args:  []string{"a.yaml", "--allow-invalid"}, status: exitOK,
 			out:    "PolicyTest/shop (a.yaml)\n" + passOu + "1 case in 1 test: 1 passed\n",
-			errOut: "warning: a.yaml:25: NetworkPolicy/shop/backend: spec.ingress[0].ports[0].port: ",
+			errOut: "warning: a.yaml:25:14: NetworkPolicy/shop/backend: spec.ingress[0].ports[0].port: ",
 		},
 		{
 			name:  "resources of two tests that cannot be used are named once",
@@ -129,7 +129,7 @@ func TestTestCommand(t *testing.T) {
 			files: map[string]string{"a.yaml": policyTest("[]", allowed) + "---\n" + shop + "---\napiVersion: tierwall.io/v1alpha1\nkind: GlobalNetworkPolicy\nmetadata: {name: g}\nspec:\n  tier: securty\n  types: [Ingress]\n"},
 			args:  []string{"a.yaml"}, status: exitOK,
 			out:    "PolicyTest/shop (a.yaml)\n" + passIn + "1 case in 1 test: 1 passed\n",
-			errOut: "warning: a.yaml:31: GlobalNetworkPolicy/g: spec.tier: there is no tier \"securty\": the policy is evaluated after all other tiers, in one that denies by default\n",
+			errOut: "warning: a.yaml:31:3: GlobalNetworkPolicy/g: spec.tier: tier \"securty\" does not exist: the policy is evaluated after all existing tiers, in a tier that denies by default\n",
 		},
 		{
 			name:  "no tests",
@@ -152,7 +152,7 @@ func TestTestCommand(t *testing.T) {
 			files: map[string]string{"a.yaml": policyTest(`["-"]`, allowed)},
 			args:  []string{"a.yaml"}, status: exitUnusable,
 			out:    "0 cases in 1 test: 0 passed, 1 could not be run\n",
-			errOut: "error: a.yaml:5: PolicyTest/shop: spec.resources[0]: want a file or folder\n",
+			errOut: "error: a.yaml:5:15: PolicyTest/shop: spec.resources[0]: want a file or folder\n",
 		},
 	}
 	for _, tt := range tests {

@@ -4,27 +4,25 @@ import (
 	"cmp"
 	"fmt"
 	"io"
-	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/tierwall/tierwall/policy/index"
-	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/policy/nearest"
 	"github.com/tierwall/tierwall/policy/reach"
 )
 
-const reachNames = `X is NAMESPACE/NAME of a pod or of a workload (all its pods), namespace:NAME (all pods
-of it), ip:ADDRESS or just the address, node:NAME or hostEndpoint:NAME. The answer
-is exact: it covers every address, port and protocol. Pods of one workload are one
-line where policies treat them alike; each line names what allows the traffic.`
+const reachNames = `X is NAMESPACE/NAME of a pod or workload (all its pods), a workload with its kind such
+as deploy:NAMESPACE/NAME, namespace:NAME (all its pods), an IP address, node:NAME or
+hostEndpoint:NAME. The answer is exact: it covers every address, port and protocol.
+Pods of one workload that policies treat alike are one line; each line names what
+allows the traffic.`
 
 func newWhoCanCommand(s streams) *cobra.Command {
 	return newReachCommand(s, reachQuestion{
 		use: "who-can reach X", short: "List who can reach a pod, workload, namespace or address",
-		long:    "Who-can lists everybody who can reach X, on which ports, and what allows it.\n\n" + reachNames + "\n\nThe exit status is 0 if somebody can, 1 if nobody can.",
+		long:    "Who-can lists all senders that can reach X, the ports that are open, and what allows it.\n\n" + reachNames + "\n\nThe exit status is 0 if any can, 1 if none can.",
 		example: "  tierwall who-can reach shop/cart -f config/samples\n  tierwall who-can reach namespace:payments --port 5432 -f config/samples",
 		verb:    0, senders: true,
 	})
@@ -33,7 +31,7 @@ func newWhoCanCommand(s streams) *cobra.Command {
 func newWhatCanCommand(s streams) *cobra.Command {
 	return newReachCommand(s, reachQuestion{
 		use: "what-can X reach", short: "List what a pod, workload, namespace or address can reach",
-		long:    "What-can lists everything that X can reach, on which ports, and what allows it.\n\n" + reachNames + "\n\nThe exit status is 0 if there is something, 1 if there is nothing.",
+		long:    "What-can lists all receivers that X can reach, the ports that are open, and what allows it.\n\n" + reachNames + "\n\nThe exit status is 0 if there are any, 1 if there are none.",
 		example: "  tierwall what-can shop/frontend reach -f config/samples\n  tierwall what-can ip:203.0.113.7 reach -f config/samples",
 		verb:    1,
 	})
@@ -63,10 +61,9 @@ type answerRow struct {
 }
 
 func newReachCommand(s streams, q reachQuestion) *cobra.Command {
-	var in inputFlags
+	var f reachFlags
 	var ns namespaceFlag
 	var out outputFlag
-	var port portFlag
 	c := &cobra.Command{
 		Use: q.use, Short: q.short, Long: q.long, Example: q.example,
 		Args: func(c *cobra.Command, args []string) error {
@@ -76,28 +73,24 @@ func newReachCommand(s streams, q reachQuestion) *cobra.Command {
 			return nil
 		},
 		RunE: func(c *cobra.Command, args []string) error {
-			asked, err := port.space()
+			name := qualify(ns.of(&f.in), args[1-q.verb])
+			w, err := f.open(c.Context(), s, name)
 			if err != nil {
 				return err
 			}
-			ix, r, err := in.index(c.Context(), s)
+			of, err := w.unitsOf(name)
 			if err != nil {
 				return err
 			}
-			m := reach.New(ix, reach.Options{Workload: workloads(r)})
-			of, err := unitsOf(ix, m, qualify(ns.of(&in), args[1-q.verb]))
-			if err != nil {
-				return err
-			}
-			answer := &reachAnswer{Port: port.text, Rows: []answerRow{}}
+			answer := &reachAnswer{Port: f.port.text, Rows: []answerRow{}}
 			for _, u := range of {
 				answer.Of = append(answer.Of, u.Name)
 			}
-			answer.fill(m, of, func(x, peer *reach.Unit) []reach.Way {
+			answer.fill(w.units, of, func(x, peer *reach.Unit) []reach.Way {
 				if q.senders {
-					return within(m.Between(peer, x), asked)
+					return within(w.units.Between(peer, x), w.asked)
 				}
-				return within(m.Between(x, peer), asked)
+				return within(w.units.Between(x, peer), w.asked)
 			})
 			if out.text() {
 				err = answer.print(s.out, q.senders)
@@ -110,11 +103,10 @@ func newReachCommand(s streams, q reachQuestion) *cobra.Command {
 			return err
 		},
 	}
-	in.register(c.Flags())
+	f.register(c.Flags())
 	ns.register(c.Flags())
 	out.register(c.Flags())
-	c.Flags().StringVar(&port.text, "port", "", "ask about this PORT/PROTOCOL, PORT (TCP) or PROTOCOL only")
-	complete := completer{s, &in}
+	complete := completer{s, &f.in}
 	complete.register(c)
 	c.ValidArgsFunction = func(cmd *cobra.Command, args []string, toComplete string) ([]string, cobra.ShellCompDirective) {
 		if len(args) == q.verb {
@@ -129,64 +121,6 @@ func newReachCommand(s streams, q reachQuestion) *cobra.Command {
 		})(cmd, args, toComplete)
 	}
 	return c
-}
-
-// unitsOf finds the units that a name means.
-func unitsOf(ix *index.Index, m *reach.Map, name string) ([]*reach.Unit, error) {
-	if a, err := netip.ParseAddr(strings.TrimPrefix(name, "ip:")); err == nil {
-		if a.Zone() != "" {
-			return nil, fmt.Errorf("%q: an address with a zone is of one node only", name)
-		}
-		return []*reach.Unit{m.Address(a.Unmap())}, nil
-	}
-	kind, rest, ok := strings.Cut(name, ":")
-	if !ok {
-		kind, rest = "pod", name
-		if r, err := model.ParseRef(name); err == nil && (r.Kind == model.KindNode || r.Kind == model.KindHostEndpoint || r.Kind == model.KindPod) {
-			kind, rest = strings.ToLower(string(r.Kind)), strings.TrimPrefix(name, string(r.Kind)+"/")
-		}
-	}
-	var out []*reach.Unit
-	var known []string
-	switch strings.ToLower(kind) {
-	case "namespace", "ns":
-		for _, u := range m.Pods {
-			known = append(known, u.Namespace)
-			if u.Namespace == rest {
-				out = append(out, u)
-			}
-		}
-	case "node", "hostendpoint", "hep":
-		for _, u := range m.Hosts {
-			known = append(known, u.Members[0].Name)
-			if u.Members[0].Name == rest {
-				out = append(out, u)
-			}
-		}
-	case "pod":
-		if ns, pod, ok := strings.Cut(rest, "/"); !ok || ns == "" || pod == "" || strings.Contains(pod, "/") {
-			return nil, fmt.Errorf("%q: want NAMESPACE/NAME of a pod or workload, or -n NAMESPACE", name)
-		}
-		// The name of a workload means all its pods, also where they are several units.
-		if out = m.Workload(rest); len(out) > 0 {
-			break
-		}
-		for _, u := range m.Pods {
-			for _, ref := range u.Members {
-				known = append(known, ref.Namespace+"/"+ref.Name)
-				if ref.Namespace+"/"+ref.Name == rest {
-					e, _ := ix.Endpoint(ref)
-					out = append(out, m.Address(e.Addrs[0]))
-				}
-			}
-		}
-	default:
-		return nil, fmt.Errorf("%q: want NAMESPACE/NAME, namespace:NAME, ip:ADDRESS, node:NAME or hostEndpoint:NAME", name)
-	}
-	if len(out) == 0 {
-		return nil, fmt.Errorf("%q: there is nothing of that name that has an address%s", name, nearest.Clause(rest, known))
-	}
-	return out, nil
 }
 
 // fill asks for each unit and each peer, and joins what is answered alike.

@@ -50,7 +50,7 @@ const noCombo = ^uint32(0)
 
 // blockMapOf returns the blocks of a family in some of the sets (by number), or
 // nil if these have none, and holds them.
-func (c *Compiler) blockMapOf(sets []uint32, f int) *blockMap {
+func (c *setStore) blockMapOf(sets []uint32, f int) *blockMap {
 	key := []byte{byte(f)}
 	var with []uint32
 	for _, n := range sets {
@@ -73,7 +73,7 @@ func (c *Compiler) blockMapOf(sets []uint32, f int) *blockMap {
 	return m
 }
 
-func (c *Compiler) releaseBlocks(m *blockMap) {
+func (c *setStore) releaseBlocks(m *blockMap) {
 	if m == nil {
 		return
 	}
@@ -90,7 +90,7 @@ type blockEdge struct {
 	begin bool
 }
 
-func (c *Compiler) newBlockMap(sets []uint32, f int) *blockMap {
+func (c *setStore) newBlockMap(sets []uint32, f int) *blockMap {
 	n := 0
 	for _, set := range sets {
 		n += len(c.numbered[set].blocks[f].nets)

@@ -217,7 +217,7 @@ func changeOf(changes map[*tableRec]*TableChange, t *tableRec) *TableChange {
 }
 
 // askByClass makes a table classed, or not any more.
-func (c *Compiler) askByClass(t *tableRec, classed bool) {
+func (c *setStore) askByClass(t *tableRec, classed bool) {
 	s := t.state
 	s.classed = classed
 	f := familyIndex(s.family)
@@ -283,7 +283,7 @@ func (c *Compiler) regroup(f int, out map[*tableRec]*TableChange) []ClassChange 
 }
 
 // groupOf holds the group of a class, or returns nil if no classed table knows it.
-func (c *Compiler) groupOf(cl *class, f int) *group {
+func (c *setStore) groupOf(cl *class, f int) *group {
 	var sets []uint32
 	for _, n := range cl.sets {
 		if c.numbered[n].asked[f] {
@@ -306,7 +306,7 @@ func (c *Compiler) groupOf(cl *class, f int) *group {
 }
 
 // membersOf adds the members of a group to a list.
-func (c *Compiler) membersOf(g *group, f int, list []uint32) []uint32 {
+func (c *setStore) membersOf(g *group, f int, list []uint32) []uint32 {
 	if rec := c.numbered[g.sets[0]]; rec != nil {
 		for _, cl := range rec.classes[f] {
 			if cl.group == g {
@@ -318,7 +318,7 @@ func (c *Compiler) membersOf(g *group, f int, list []uint32) []uint32 {
 }
 
 // tellTables notes the numbers that a group had and has with the classed tables that know it.
-func (c *Compiler) tellTables(g *group, f int, out map[*tableRec]*TableChange) {
+func (c *setStore) tellTables(g *group, f int, out map[*tableRec]*TableChange) {
 	for _, n := range g.sets {
 		if c.numbered[n] == nil {
 			continue // gone, and so are the tables that asked for it

@@ -47,7 +47,7 @@ func (c *Compiler) look(t *Table, peer netip.Addr, f *model.Flow) Leaf {
 }
 
 // try returns the leaf of the first rule that decides, or one that continues.
-func (c *Compiler) try(rules []Rule, f *model.Flow) Leaf {
+func (c *setStore) try(rules []Rule, f *model.Flow) Leaf {
 next:
 	for i := range rules {
 		for j := range rules[i].Conds {
@@ -62,7 +62,7 @@ next:
 	return Leaf{Verdict: Continue}
 }
 
-func (c *Compiler) holds(cond *Cond, f *model.Flow) bool {
+func (c *setStore) holds(cond *Cond, f *model.Flow) bool {
 	switch cond.Kind {
 	case CondProtocol:
 		return cond.Protocol == f.Protocol
@@ -82,7 +82,7 @@ func (c *Compiler) holds(cond *Cond, f *model.Flow) bool {
 	return c.containsPort(cond.Set, f.Dst, f.Protocol, f.DstPort)
 }
 
-func (c *Compiler) containsPort(s *Set, a netip.Addr, p model.Protocol, port uint16) bool {
+func (c *setStore) containsPort(s *Set, a netip.Addr, p model.Protocol, port uint16) bool {
 	ports := c.sets[s.ID].ports
 	m := index.Member{Prefix: netip.PrefixFrom(a, a.BitLen()), Protocol: p, Port: port}
 	if _, ok := ports[m]; ok {

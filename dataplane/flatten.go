@@ -38,7 +38,7 @@ func leafOf(p *index.Policy, r *index.Rule, dir model.Direction) (Leaf, bool) {
 // conditions returns the alternatives of a rule, each a list of conditions that
 // must all hold; none if the rule cannot match in the family. A rule whose ports
 // are ranges or names has one for the ranges and one for each name.
-func (c *Compiler) conditions(r *index.Rule, f Family) [][]Cond {
+func (c *setStore) conditions(r *index.Rule, f Family) [][]Cond {
 	m := &r.Match
 	if m.IPVersion != 0 && Family(m.IPVersion) != f {
 		return nil
@@ -97,7 +97,7 @@ func icmpCond(i *model.ICMP, not bool) Cond {
 
 // addresses adds the conditions on one side's address. It is not ok if no
 // address of the family can meet them.
-func (c *Compiler) addresses(conds []Cond, p *model.Peer, s *index.PeerSets, f Family, kind CondKind) ([]Cond, bool) {
+func (c *setStore) addresses(conds []Cond, p *model.Peer, s *index.PeerSets, f Family, kind CondKind) ([]Cond, bool) {
 	add := func(set *Set, not bool) { conds = append(conds, Cond{Kind: kind, Not: not, Set: set}) }
 	if p.Nets != nil {
 		nets := ofFamily(p.Nets, f)
@@ -130,7 +130,7 @@ func (c *Compiler) addresses(conds []Cond, p *model.Peer, s *index.PeerSets, f F
 
 // portAlternatives returns the ways in which one side's ports can match. A side
 // without ports has one way, which asks for nothing.
-func (c *Compiler) portAlternatives(p *model.Peer, s *index.PeerSets, ports, named CondKind) [][]Cond {
+func (c *setStore) portAlternatives(p *model.Peer, s *index.PeerSets, ports, named CondKind) [][]Cond {
 	var not []Cond
 	if r := c.ranges(p.NotPorts); len(r.list) > 0 {
 		not = append(not, Cond{Kind: ports, Not: true, Ports: r.list, hash: r.hash})
@@ -159,7 +159,7 @@ type portRanges struct {
 
 // ranges returns the numbers among ports. Rules with one list of ports get one list
 // of ranges.
-func (c *Compiler) ranges(ports []model.Port) portRanges {
+func (c *setStore) ranges(ports []model.Port) portRanges {
 	key := portListOf(ports)
 	out, ok := c.ranged[key]
 	if !ok {

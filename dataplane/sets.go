@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/index"
 )
 
@@ -37,7 +38,7 @@ type blockList struct {
 }
 
 // number gives a set a number. It must have no members.
-func (c *Compiler) number(rec *setRec) *setRec {
+func (c *setStore) number(rec *setRec) *setRec {
 	if end := len(c.freeNumbers) - 1; end >= 0 {
 		rec.number = c.freeNumbers[end]
 		c.freeNumbers = c.freeNumbers[:end]
@@ -50,7 +51,7 @@ func (c *Compiler) number(rec *setRec) *setRec {
 }
 
 // set returns the set that stands for one of the core.
-func (c *Compiler) set(s *index.Set) *Set {
+func (c *setStore) set(s *index.Set) *Set {
 	rec := c.sets[s.ID()]
 	if rec == nil {
 		rec = c.number(&setRec{set: &Set{ID: s.ID(), Kind: s.Kind(), Text: s.String()}})
@@ -60,7 +61,7 @@ func (c *Compiler) set(s *index.Set) *Set {
 }
 
 // rec returns the record of a set.
-func (c *Compiler) rec(s *Set) *setRec {
+func (c *setStore) rec(s *Set) *setRec {
 	if s.IsCore() {
 		return c.sets[s.ID]
 	}
@@ -76,7 +77,7 @@ type changes struct {
 
 // change takes members out of a set and puts others in; both sorted. Blocks
 // change at once, single addresses when the changes are applied.
-func (c *Compiler) change(rec *setRec, removed, added iter.Seq[netip.Prefix], ch *changes) {
+func (c *setStore) change(rec *setRec, removed, added iter.Seq[netip.Prefix], ch *changes) {
 	var gone, come [2][]netip.Prefix
 	enter := func(p netip.Prefix, in bool, blocks *[2][]netip.Prefix) {
 		f := familyIndex(FamilyOf(p.Addr()))
@@ -99,7 +100,7 @@ func (c *Compiler) change(rec *setRec, removed, added iter.Seq[netip.Prefix], ch
 	}
 }
 
-func (c *Compiler) changeBlocks(rec *setRec, f int, gone, come []netip.Prefix, ch *changes) {
+func (c *setStore) changeBlocks(rec *setRec, f int, gone, come []netip.Prefix, ch *changes) {
 	c.versions++
 	rec.blocks[f] = blockList{mergeBlocks(rec.blocks[f].nets, gone, come), c.versions}
 	for t := range rec.tables {
@@ -134,7 +135,7 @@ func mergeBlocks(have, gone, come []netip.Prefix) []netip.Prefix {
 }
 
 // applySet takes a set's changed members.
-func (c *Compiler) applySet(sd *index.SetDelta, ch *changes) SetChange {
+func (c *setStore) applySet(sd *index.SetDelta, ch *changes) SetChange {
 	set := c.set(sd.Set)
 	rec := c.sets[set.ID]
 	if set.Kind == index.SetAddrPorts {
@@ -164,7 +165,7 @@ func prefixes(ms []index.Member) iter.Seq[netip.Prefix] {
 }
 
 // empty takes all members out of a set that no table asks for.
-func (c *Compiler) empty(rec *setRec, ch *changes) {
+func (c *setStore) empty(rec *setRec, ch *changes) {
 	for f := range rec.classes {
 		for _, cl := range rec.classes[f] {
 			for _, a := range cl.members {
@@ -177,7 +178,7 @@ func (c *Compiler) empty(rec *setRec, ch *changes) {
 
 // literal returns the set of a rule's own blocks, one for each distinct list.
 // Its members have places only while tables ask for it.
-func (c *Compiler) literal(nets []netip.Prefix) *Set {
+func (c *setStore) literal(nets []netip.Prefix) *Set {
 	text := make([]byte, 0, 20*len(nets))
 	for i, p := range nets {
 		if i > 0 {
@@ -186,7 +187,7 @@ func (c *Compiler) literal(nets []netip.Prefix) *Set {
 		text = p.AppendTo(text)
 	}
 	def := string(text)
-	id := hashID("nets " + def)
+	id := naming.Hash("nets " + def)
 	rec := c.literals[id]
 	if rec == nil {
 		rec = c.number(&setRec{set: &Set{ID: id, Kind: index.SetAddrs, Text: def, Nets: nets}})
@@ -198,7 +199,7 @@ func (c *Compiler) literal(nets []netip.Prefix) *Set {
 
 // keepLiterals counts the sets of literal blocks that a new list of rules asks
 // for, and forgets those of rules that turned out to match nothing.
-func (c *Compiler) keepLiterals(p *policyRec, l *ruleList) {
+func (c *setStore) keepLiterals(p *policyRec, l *ruleList) {
 	for i := range l.rules {
 		for _, cond := range l.rules[i].conds {
 			if cond.Set != nil && !cond.Set.IsCore() {
@@ -216,18 +217,18 @@ func (c *Compiler) keepLiterals(p *policyRec, l *ruleList) {
 	c.freshLiterals = nil
 }
 
-func (c *Compiler) forgetLiteral(rec *setRec) {
+func (c *setStore) forgetLiteral(rec *setRec) {
 	delete(c.literals, rec.set.ID)
 	c.freeNumber(rec)
 }
 
-func (c *Compiler) freeNumber(rec *setRec) {
+func (c *setStore) freeNumber(rec *setRec) {
 	c.numbered[rec.number] = nil
 	c.freeNumbers = append(c.freeNumbers, rec.number)
 }
 
 // settle makes changes of membership hold that no table can see.
-func (c *Compiler) settle(ch *changes) {
+func (c *setStore) settle(ch *changes) {
 	for f := range ch.addrs {
 		c.spaces[f].apply(ch.addrs[f])
 	}
@@ -273,7 +274,7 @@ func (c *Compiler) Members(s *Set) []index.Member {
 }
 
 // contains says whether an address is in a set.
-func (c *Compiler) contains(s *Set, a netip.Addr) bool {
+func (c *setStore) contains(s *Set, a netip.Addr) bool {
 	if !s.IsCore() {
 		return slices.ContainsFunc(s.Nets, func(p netip.Prefix) bool { return p.Contains(a) })
 	}

@@ -38,7 +38,7 @@ func (c *Compiler) hold(id string, f Family, create func() *Table) *Table {
 	return rec.state.Table
 }
 
-func (c *Compiler) newTableRec(t *Table, f Family) *tableRec {
+func (c *setStore) newTableRec(t *Table, f Family) *tableRec {
 	s := &TableState{
 		Table: t, family: f, space: c.spaces[familyIndex(f)],
 		sets: make([]*setRec, len(t.Sets)), locals: make([]localSet, len(t.Sets)), rests: map[string]*Rest{},
@@ -170,7 +170,7 @@ func sameBlock(a, b Block) bool {
 
 // askers returns the tables that see a move: they ask for a set that only one
 // of its two classes is in.
-func (c *Compiler) askers(m *move, f Family) map[*tableRec]struct{} {
+func (c *setStore) askers(m *move, f Family) map[*tableRec]struct{} {
 	out := map[*tableRec]struct{}{}
 	eachDifference(m.from, m.to, func(set uint32) {
 		for t := range c.numbered[set].tables {

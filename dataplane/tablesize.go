@@ -165,7 +165,7 @@ func (c *Compiler) take(t *tableRec, linear bool, out map[*tableRec]*TableChange
 
 // holdBlocks gives a table the blocks that its sets have now. Its tally is no
 // longer true.
-func (c *Compiler) holdBlocks(t *tableRec) {
+func (c *setStore) holdBlocks(t *tableRec) {
 	s := t.state
 	t.blocks = c.blockMapOf(s.setNumbers(), familyIndex(s.family))
 	t.tally, t.heaviest, t.around = nil, 0, 0
@@ -256,7 +256,7 @@ func (c *Compiler) shrink(touched map[*tableRec]struct{}, u *update) map[*tableR
 }
 
 // clear makes a table linear.
-func (c *Compiler) clear(t *tableRec) {
+func (c *setStore) clear(t *tableRec) {
 	s := t.state
 	if s.classed {
 		c.askByClass(t, false)
@@ -282,7 +282,7 @@ type askedBy struct {
 
 // moves makes changes of single addresses hold and returns the moves that follow.
 // Tables count them; those whose blocks change count anew.
-func (c *Compiler) moves(ch *changes, touched map[*tableRec]struct{}) []askedBy {
+func (c *setStore) moves(ch *changes, touched map[*tableRec]struct{}) []askedBy {
 	var out []askedBy
 	for f, space := range c.spaces {
 		for _, m := range space.apply(ch.addrs[f]) {

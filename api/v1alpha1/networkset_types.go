@@ -2,10 +2,10 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// NetworkSetSpec is what a network set holds.
+// NetworkSetSpec is the specification of a network set.
 type NetworkSetSpec struct {
-	// Nets are address blocks in CIDR form, or addresses, IPv4 and IPv6 as they
-	// come; they may overlap. Bits beyond the prefix length are ignored. At most 50,000. Empty means that the set holds no address.
+	// Nets are address blocks in CIDR form, or addresses, IPv4 and IPv6 in
+	// any combination; they may overlap. Bits beyond the prefix length are ignored. At most 50,000. Empty means that the set has no addresses.
 	// +optional
 	// +kubebuilder:validation:MaxItems=50000
 	// +kubebuilder:validation:items:MaxLength=43
@@ -31,7 +31,7 @@ type GlobalNetworkSet struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// Spec is what people write.
+	// Spec is the desired state.
 	// +optional
 	Spec NetworkSetSpec `json:"spec,omitempty"`
 }
@@ -54,7 +54,7 @@ type NetworkSet struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// Spec is what people write.
+	// Spec is the desired state.
 	// +optional
 	Spec NetworkSetSpec `json:"spec,omitempty"`
 }

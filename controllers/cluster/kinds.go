@@ -13,8 +13,10 @@ import (
 type kind struct {
 	gvr  schema.GroupVersionResource
 	kind string
-	// ref is what the core calls it.
+	// ref is the core's name of the kind.
 	ref model.Kind
+	// named are the names of the objects that take part; nil: all do.
+	named map[string]bool
 	// fields is a field selector that leaves out what takes no part; "": none.
 	fields string
 	// fresh returns an empty object to decode into, for kinds that are
@@ -24,7 +26,7 @@ type kind struct {
 	foreign bool
 	// ours are kinds without which nothing is in sync once their definition is there.
 	ours bool
-	// aid: its objects only tell sooner what others will tell. What may not be read
+	// aid: its objects only bring sooner what others will bring. What may not be read
 	// of it is reported, and waited for by nothing: a right that a new version of
 	// the agents needs is granted by the manager, whose pod may need the agents.
 	aid bool
@@ -36,7 +38,7 @@ type kind struct {
 	many bool
 }
 
-// custom says whether the kind is there only with its CustomResourceDefinition.
+// custom reports whether the kind is there only with its CustomResourceDefinition.
 func (k *kind) custom() bool { return k.fresh != nil }
 
 // crd is the name of the kind's CustomResourceDefinition.
@@ -46,28 +48,27 @@ func (k *kind) crd() string { return k.gvr.Resource + "." + k.gvr.Group }
 func (k *kind) String() string { return k.gvr.GroupResource().String() }
 
 // read is a kind that the core takes.
-func read(ref model.Kind) *kind {
-	k := convert.KindFor(ref)
-	return &kind{gvr: k.GroupVersion().WithResource(k.Resource), kind: k.Kind, ref: ref}
+func read(k convert.Kind) *kind {
+	return &kind{gvr: k.GroupVersion().WithResource(k.Resource), kind: k.Kind, ref: k.Ref}
 }
 
 // builtinKinds are those of every cluster.
 func builtinKinds() []*kind {
-	pods, slices := read(model.KindPod), read(model.KindEndpointSlice)
+	pods, slices := read(convert.Pods), read(convert.EndpointSlices)
 	pods.many, pods.fields = true, "status.phase!=Succeeded,status.phase!=Failed"
 	slices.many, slices.lazy = true, true
-	return []*kind{pods, read(model.KindNamespace), read(model.KindServiceAccount), read(model.KindNode), slices, read(model.KindNetworkPolicy)}
+	return []*kind{pods, read(convert.Namespaces), read(convert.ServiceAccounts), read(convert.Nodes), slices, read(convert.NativePolicies)}
 }
 
 // customKinds are those that are there with their CustomResourceDefinitions.
 func customKinds() []*kind {
 	var out []*kind
-	for _, ref := range []model.Kind{
-		model.KindTierwall, model.KindTier, model.KindGlobalNetworkSet, model.KindNetworkSet, model.KindHostEndpoint,
-		model.KindGlobalNetworkPolicy, model.KindTierwallNetworkPolicy, model.KindClusterNetworkPolicy,
+	for _, taken := range []convert.Kind{
+		convert.Tierwalls, convert.Tiers, convert.GlobalNetworkSets, convert.NetworkSets, convert.HostEndpoints,
+		convert.GlobalNetworkPolicies, convert.NetworkPolicies, convert.ClusterNetworkPolicies,
 	} {
-		k, fresh := read(ref), convert.KindFor(ref).New
-		k.fresh = func() any { return fresh() }
+		k := read(taken)
+		k.fresh = func() any { return taken.New() }
 		k.ours = k.gvr.Group == v1alpha1.GroupVersion.Group
 		out = append(out, k)
 	}

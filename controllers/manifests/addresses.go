@@ -28,7 +28,7 @@ func (r *Result) completeAddresses() {
 	a := newAllocator(r)
 	nodes := all[*corev1.Node](r)
 	for _, n := range nodes {
-		if n.o.fromFile() && len(nodeAddrs(n.v)) == 0 {
+		if n.o.incomplete() && len(nodeAddrs(n.v)) == 0 {
 			for _, addr := range a.nodeAddrs(r, n.v.Name) {
 				n.v.Status.Addresses = append(n.v.Status.Addresses, corev1.NodeAddress{Type: corev1.NodeInternalIP, Address: addr.String()})
 			}
@@ -39,7 +39,7 @@ func (r *Result) completeAddresses() {
 		blocks[n.v.Name] = podBlocks(n.v)
 	}
 	for _, p := range all[*corev1.Pod](r) {
-		if !p.o.fromFile() || p.v.Spec.HostNetwork || !workload.Runs(p.v) || len(podAddrs(p.v)) > 0 ||
+		if !p.o.incomplete() || p.v.Spec.HostNetwork || !workload.Runs(p.v) || len(podAddrs(p.v)) > 0 ||
 			p.v.Status.PodIP != "" || len(p.v.Status.PodIPs) > 0 {
 			continue
 		}
@@ -61,7 +61,7 @@ func (r *Result) completeAddresses() {
 func (r *Result) warnSharedAddresses() {
 	first := map[netip.Addr]*Object{}
 	for _, p := range all[*corev1.Pod](r) {
-		if p.v.Spec.HostNetwork || !workload.Runs(p.v) || !p.o.fromFile() {
+		if p.v.Spec.HostNetwork || !workload.Runs(p.v) || !p.o.incomplete() {
 			continue
 		}
 		for _, addr := range podAddrs(p.v) {

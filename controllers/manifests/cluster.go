@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -33,30 +34,28 @@ const pageSize = 500
 // error that names the permissions, since what they hold could change any verdict.
 // NodeReports that the user may not list are a warning.
 // Unknown fields are no error: the cluster may be newer than this program.
-func FromCluster(ctx context.Context, config *rest.Config) (*Result, error) {
+//
+// Workloads are not read, since their pods are, but for those that are asked for and have
+// no running pod: Complete makes one of their templates.
+//
+// An error of a context that has ended has its cause, and names what was not answered.
+func FromCluster(ctx context.Context, config *rest.Config, workloads ...model.Ref) (*Result, error) {
 	config = rest.CopyConfig(config)
 	// The client wants a decoder; only raw bodies are asked of it.
 	config.NegotiatedSerializer = serializer.NewCodecFactory(runtime.NewScheme()).WithoutConversion()
 	config.AcceptContentTypes, config.ContentType = runtime.ContentTypeJSON, runtime.ContentTypeJSON
 	config.UserAgent = cmp.Or(config.UserAgent, "tierwall")
-	if config.QPS == 0 {
-		config.QPS, config.Burst = 50, 100
-	}
+	config.QPS = -1 // requests follow one another, and the server bounds them
 	client, err := rest.UnversionedRESTClientFor(config)
 	if err != nil {
 		return nil, fmt.Errorf("cluster: %w", err)
 	}
 	l := &lister{client: client, res: &Result{}}
-	for i := range kinds {
-		if k := &kinds[i]; !k.workload {
-			if err := l.kind(ctx, k); err != nil {
-				return nil, err
-			}
-		}
-	}
-	for _, gv := range []schema.GroupVersion{{Group: calicoGroup, Version: "v3"}, {Group: calicoCRDGroup, Version: "v1"}} {
-		if err := l.foreignGroup(ctx, gv); err != nil {
-			return nil, err
+	steps := l.steps(workloads)
+	for i := range steps {
+		l.come = 0
+		if err := steps[i].read(ctx); err != nil {
+			return nil, l.unanswered(ctx, steps[i:], err)
 		}
 	}
 	return l.finish()
@@ -69,6 +68,53 @@ type lister struct {
 	foreign []runtime.Object
 	// denied are permissions that are missing.
 	denied []error
+	// come is how many objects of the list that is being read have come.
+	come int
+}
+
+// step is one thing that is asked of a cluster.
+type step struct {
+	what string
+	read func(context.Context) error
+}
+
+// steps are all that is asked, in order.
+func (l *lister) steps(workloads []model.Ref) []step {
+	var out []step
+	for i := range kinds {
+		if k := &kinds[i]; !k.workload {
+			out = append(out, step{k.GroupVersion().WithResource(k.Resource).GroupResource().String(), func(ctx context.Context) error { return l.kind(ctx, k) }})
+		}
+	}
+	for _, gv := range []schema.GroupVersion{{Group: calicoGroup, Version: "v3"}, {Group: calicoCRDGroup, Version: "v1"}} {
+		out = append(out, step{gv.String(), func(ctx context.Context) error { return l.foreignGroup(ctx, gv) }})
+	}
+	for _, ref := range workloads {
+		out = append(out, step{ref.String(), func(ctx context.Context) error { return l.workload(ctx, ref) }})
+	}
+	return out
+}
+
+// unanswered is the error of the first of the steps that are left. Where the context has
+// ended, it is the context's cause and what of the steps is missing.
+func (l *lister) unanswered(ctx context.Context, left []step, err error) error {
+	cause := context.Cause(ctx)
+	if cause == nil {
+		return err
+	}
+	text := "waiting for " + left[0].what
+	if l.come > 0 {
+		text += fmt.Sprintf(", of which %d have come", l.come)
+	}
+	for i := range left[1:] {
+		if i == 0 {
+			text += "; not asked for yet: "
+		} else {
+			text += ", "
+		}
+		text += left[1+i].what
+	}
+	return fmt.Errorf("cluster: %w; %s", cause, text)
 }
 
 func (l *lister) finish() (*Result, error) {
@@ -114,7 +160,7 @@ func (l *lister) add(o runtime.Object) error {
 	ref := k.refOf(o, m)
 	if _, ok := l.res.Lookup(ref); ok {
 		l.res.Warnings = append(l.res.Warnings, Warning{Object: ref.String(), Code: lint.CodeReplaced, Severity: lint.Info,
-			Message: "there is a Tierwall object and a Calico object of this name; the Calico object is left out"})
+			Message: "a Tierwall object and a Calico object have this name; the Calico object is ignored"})
 		return nil
 	}
 	l.res.add(Object{Object: o, Ref: ref})
@@ -130,6 +176,9 @@ func (l *lister) kind(ctx context.Context, k *kind) error {
 			return nil, err
 		}
 		o := Trim(read.(runtime.Object))
+		if pod, ok := read.(*corev1.Pod); ok { // by their owners the names of workloads are found
+			o.(*corev1.Pod).OwnerReferences = pod.OwnerReferences
+		}
 		o.GetObjectKind().SetGroupVersionKind(k.GroupVersionKind)
 		return o, nil
 	})
@@ -140,7 +189,7 @@ func (l *lister) kind(ctx context.Context, k *kind) error {
 	}
 	if k.aid && len(l.denied) > denied {
 		l.res.Warnings = append(l.res.Warnings, Warning{Object: k.GroupVersionKind.Kind, Code: lint.CodeSkipped, Severity: lint.Info,
-			Message: "not read, since the permission to list " + k.Resource + " is missing: nodes count with the addresses of their Node objects only"})
+			Message: "skipped, because the permission to list " + k.Resource + " is missing: only the addresses in Node objects are known"})
 		l.denied = l.denied[:denied]
 	}
 	return err
@@ -203,10 +252,10 @@ func (l *lister) foreignGroup(ctx context.Context, gv schema.GroupVersion) error
 }
 
 // ReconcileForeign settles what only shows among several translated objects (see
-// translate.Merge and Identify), in the order of Calico's two groups: a policy that
+// translate.Merge and identify), in the order of Calico's two groups: a policy that
 // is there in both spellings, or in both for as long as a migration lasts, counts
 // as the first says. It changes objects in place and returns those that remain. own
-// is as of Identify.
+// is as of identify.
 func ReconcileForeign(objects []runtime.Object, own OwnTier) ([]runtime.Object, []Replaced) {
 	seen := map[model.Ref]bool{}
 	kept := make([]runtime.Object, 0, len(objects))
@@ -222,7 +271,7 @@ func ReconcileForeign(objects []runtime.Object, own OwnTier) ([]runtime.Object, 
 		}
 		kept = append(kept, o)
 	}
-	return Identify(translate.Merge(kept), own)
+	return identify(translate.Merge(kept), own)
 }
 
 // list pages through all objects of a resource. Each page is decoded as it
@@ -265,6 +314,7 @@ func list[T any](ctx context.Context, l *lister, gv schema.GroupVersion, resourc
 			}
 			out = append(out, o)
 		}
+		l.come = len(out)
 		if page.Metadata.Continue == "" {
 			return out, nil
 		}

@@ -127,7 +127,7 @@ func TestFromCluster(t *testing.T) {
 		t.Errorf("got  %s\nwant %s", strings.Join(got, " "), want)
 	}
 	const calicos = "GlobalNetworkPolicy.projectcalico.org/default:both"
-	for _, want := range []string{"GlobalNetworkPolicy/both: replaces " + calicos, calicos + ": is not evaluated: GlobalNetworkPolicy/both"} {
+	for _, want := range []string{"GlobalNetworkPolicy/both: replaces " + calicos, calicos + ": is not evaluated: replaced by GlobalNetworkPolicy/both"} {
 		if !strings.Contains(fmt.Sprint(r.Warnings), want) {
 			t.Errorf("warnings do not contain %q: %v", want, r.Warnings)
 		}

@@ -24,7 +24,7 @@ import (
 //   - the automatic host endpoints, if the Tierwall object asks for them.
 //
 // Objects of a live cluster stay as they are, for there a pod without an address
-// really has none. The result depends on the objects alone, not on their order.
+// really has none; only the workloads that FromCluster was asked for get pods. The result depends on the objects alone, not on their order.
 // A second call changes nothing.
 func (r *Result) Complete() {
 	r.completeWorkloads()
@@ -36,8 +36,8 @@ func (r *Result) Complete() {
 	r.completeHostEndpoints()
 }
 
-// fromFile says whether an object is one that Complete fills in.
-func (o *Object) fromFile() bool { return o.File != "" }
+// incomplete reports whether an object is one that Complete fills in.
+func (o *Object) incomplete() bool { return o.File != "" || o.asked }
 
 // all returns the objects of one type, sorted by name. The pointers are valid
 // until objects are added.

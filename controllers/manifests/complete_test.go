@@ -201,7 +201,7 @@ func TestCompletePodOfWorkload(t *testing.T) {
 
 func TestSharedAddressWarning(t *testing.T) {
 	_, r := completed(t, podYAML("a", "status: {podIP: 10.1.1.1}\n")+podYAML("b", "status: {podIP: 10.1.1.1}\n"))
-	if len(r.Warnings) != 1 || r.Warnings[0].String() != "a.yaml:10: Pod/n/b: status.podIPs: the address 10.1.1.1 is also that of Pod/n/a (a.yaml:2)" {
+	if len(r.Warnings) != 1 || r.Warnings[0].String() != "a.yaml:10:1: Pod/n/b: status.podIPs: the address 10.1.1.1 is also that of Pod/n/a (a.yaml:2)" {
 		t.Errorf("got %v", r.Warnings)
 	}
 }

@@ -18,19 +18,19 @@ import (
 // all are in memory at once: trees without aliases, empty documents left out. A
 // document that cannot be read is an error; the others are read all the same, but for
 // those of which known returns true.
-func parse(f *file, errs *errorList, known func(chunk) bool, each func(*yaml.Node)) {
+func parse(f *file, errs *errorList, known func(chunk) bool, each func(*document)) {
 	if docs, ok := parseJSON(f.name, f.data, errs); ok {
 		for _, n := range docs {
-			each(n)
+			each(&document{root: n})
 		}
 		return
 	}
-	for _, d := range splitYAML(f.data) {
-		if known(d) {
+	for _, c := range splitYAML(f.data) {
+		if known(c) {
 			continue
 		}
-		if n := parseYAML(f.name, d, errs); n != nil {
-			each(n)
+		if d := parseYAML(f.name, c, errs); d != nil {
+			each(d)
 		}
 	}
 }
@@ -58,7 +58,8 @@ func parseJSON(name string, data []byte, errs *errorList) (docs []*yaml.Node, ok
 			}
 			docs = append(docs, n)
 		case isJSON:
-			errs.add(&Error{File: name, Line: r.line(), Message: "not valid JSON: " + jsonReason(err)})
+			line, column := r.position(err)
+			errs.add(&Error{File: name, Line: line, Column: column, Message: "not valid JSON: " + jsonReason(err)})
 			return docs, true
 		default:
 			return nil, false
@@ -123,12 +124,12 @@ func isMarker(line []byte, marker string) bool {
 }
 
 // parseYAML reads one document; nil if it is empty or broken.
-func parseYAML(name string, c chunk, errs *errorList) *yaml.Node {
+func parseYAML(name string, c chunk, errs *errorList) *document {
 	if emptyYAML(c.text) {
 		return nil
 	}
 	if n, ok := plainYAML(c); ok {
-		return n
+		return &document{root: n, text: c.text, line: c.line}
 	}
 	if nesting(c.text) > maxDepth {
 		errs.add(&Error{File: name, Line: c.line + 1, Message: fmt.Sprintf("nested deeper than %d levels", maxDepth)})
@@ -152,7 +153,7 @@ func parseYAML(name string, c chunk, errs *errorList) *yaml.Node {
 	if n.Kind == yaml.ScalarNode && n.ShortTag() == "!!null" {
 		return nil
 	}
-	return n
+	return &document{root: n, text: c.text, line: c.line, elsewhere: isElsewhere(doc.Content[0])}
 }
 
 // emptyYAML says whether a document holds nothing but comments, directives and markers.
@@ -208,9 +209,9 @@ func syntaxError(name string, c chunk, err error) *Error {
 		}
 		msg = msg[len(m[0]):]
 	}
-	if line, ok := tabIndent(c.text, e.Line-c.line); ok {
-		e.Line = c.line + line
-		e.Message = "not valid YAML: indented with a tab; YAML wants spaces"
+	if line, column, ok := tabIndent(c.text, e.Line-c.line); ok {
+		e.Line, e.Column = c.line+line, column
+		e.Message = "not valid YAML: indented with a tab; YAML needs spaces"
 		return e
 	}
 	e.Message = "not valid YAML: " + msg + templateHint(c, e.Line)
@@ -223,7 +224,7 @@ func templateHint(c chunk, line int) string {
 	lines := bytes.Split(c.text, []byte("\n"))
 	for i := max(line-c.line-2, 0); i < min(line-c.line, len(lines)); i++ {
 		if bytes.Contains(lines[i], []byte("{{")) {
-			return "; this looks like a template: pass what it renders to, such as the output of helm template"
+			return "; this looks like a template: pass its rendered output, such as that of helm template"
 		}
 	}
 	return ""
@@ -231,15 +232,15 @@ func templateHint(c chunk, line int) string {
 
 // tabIndent looks for a line that is indented with a tab, at or just around the
 // line that the parser complains of.
-func tabIndent(text []byte, at int) (line int, ok bool) {
+func tabIndent(text []byte, at int) (line, column int, ok bool) {
 	for i, l := range bytes.Split(text, []byte("\n")) {
 		if i+1 < at-1 || i+1 > at+1 {
 			continue
 		}
 		indent := l[:len(l)-len(bytes.TrimLeft(l, " \t"))]
-		if bytes.IndexByte(indent, '\t') >= 0 {
-			return i + 1, true
+		if tab := bytes.IndexByte(indent, '\t'); tab >= 0 {
+			return i + 1, tab + 1, true
 		}
 	}
-	return 0, false
+	return 0, 0, false
 }

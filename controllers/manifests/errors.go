@@ -32,13 +32,16 @@ type Error struct {
 	Unread bool
 }
 
-// Error is "file:line: object: field: message" without the parts that are empty.
+// Error is "file:line:column: object: field: message" without the parts that are empty.
 func (e *Error) Error() string {
 	var b strings.Builder
 	if e.File != "" {
 		b.WriteString(e.File)
 		if e.Line > 0 {
 			b.WriteString(":" + strconv.Itoa(e.Line))
+			if e.Column > 0 {
+				b.WriteString(":" + strconv.Itoa(e.Column))
+			}
 		}
 		b.WriteString(": ")
 	}

@@ -75,7 +75,7 @@ func (l *loader) reconcile() {
 		if t, ok := o.(*v1alpha1.Tierwall); ok {
 			if written, ok := l.res.Lookup(model.Ref{Kind: model.KindTierwall, Name: t.Name}); ok {
 				l.res.Warnings = append(l.res.Warnings, Warning{File: from.file.name, Line: from.node.Line, Column: from.node.Column, Code: lint.CodeReplaced, Severity: lint.Info,
-					Message: "the settings are left out, since " + written.Ref.String() + " is there (" + written.Place() + ")"})
+					Message: "the settings are ignored, because " + written.Ref.String() + " exists (" + written.Place() + ")"})
 				continue
 			}
 		}

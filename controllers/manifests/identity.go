@@ -22,7 +22,7 @@ type Replaced struct {
 // one; false if there is none.
 type OwnTier func(model.Ref) (tier string, there bool)
 
-// Identify makes sure that no policy takes the place of one in another tier: where
+// identify makes sure that no policy takes the place of one in another tier: where
 // one there has the name of a translated policy, the translated one is qualified
 // (translate.Qualify). Within one tier, the
 // Tierwall policy replaces the translated one; of two translated ones, the first
@@ -30,7 +30,7 @@ type OwnTier func(model.Ref) (tier string, there bool)
 //
 // objects are translated ones, changed in place; kept are those to evaluate, in
 // their order.
-func Identify(objects []runtime.Object, own OwnTier) (kept []runtime.Object, replaced []Replaced) {
+func identify(objects []runtime.Object, own OwnTier) (kept []runtime.Object, replaced []Replaced) {
 	plain := make(map[runtime.Object]model.Ref, len(objects))
 	for _, o := range objects {
 		plain[o], _ = convert.RefOf(o)
@@ -92,7 +92,7 @@ func qualify(objects []runtime.Object, own OwnTier) []runtime.Object {
 func (r Replaced) warnings() []Warning {
 	return []Warning{
 		{Object: r.By.String(), Code: lint.CodeReplaced, Severity: lint.Info, Message: "replaces " + r.Policy.String() + ", which has the same name and tier"},
-		{Object: r.Policy.String(), Code: lint.CodeReplaced, Severity: lint.Warning, Message: "is not evaluated: " + r.By.String() + " has the same name and tier, and replaces it"},
+		{Object: r.Policy.String(), Code: lint.CodeReplaced, Severity: lint.Warning, Message: "is not evaluated: replaced by " + r.By.String() + ", which has the same name and tier"},
 	}
 }
 

@@ -43,6 +43,18 @@ func (r *jsonReader) line() int {
 	return r.lines
 }
 
+// position is where an error is: at the character that cannot be, or behind what was read
+// last.
+func (r *jsonReader) position(err error) (line, column int) {
+	at := min(r.dec.InputOffset(), int64(len(r.data)))
+	var syntax *json.SyntaxError
+	if errors.As(err, &syntax) && syntax.Offset > at && syntax.Offset <= int64(len(r.data)) {
+		at = syntax.Offset - 1
+	}
+	read := r.data[:at]
+	return 1 + bytes.Count(read, []byte("\n")), 1 + utf8.RuneCount(read[bytes.LastIndexByte(read, '\n')+1:])
+}
+
 // token reads the next token; column is where it begins, from 1.
 func (r *jsonReader) token() (t json.Token, column int, err error) {
 	from := r.dec.InputOffset()

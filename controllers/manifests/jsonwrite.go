@@ -85,7 +85,7 @@ func writeNumber(b *bytes.Buffer, n *yaml.Node) error {
 	// Infinities and NaN are errors here: JSON has none.
 	text, err := json.Marshal(v)
 	if err != nil {
-		return fmt.Errorf("line %d: %s is no number that JSON has", n.Line, quote(n.Value))
+		return fmt.Errorf("line %d: %s is not a number in JSON", n.Line, quote(n.Value))
 	}
 	b.Write(text)
 	return nil

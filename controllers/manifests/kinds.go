@@ -23,7 +23,7 @@ type kind struct {
 	// strict kinds have no unknown fields; of the others a newer Kubernetes may
 	// know more, which is a warning.
 	strict bool
-	// workload kinds stand for pods; a cluster's are not read, its pods are.
+	// workload kinds stand for pods; of a cluster the pods are read instead.
 	workload bool
 	// aid kinds make verdicts about hosts more exact. Users who may not list them in
 	// a cluster get verdicts without, and a warning.
@@ -62,7 +62,17 @@ var kinds = func() []kind {
 // workloadKind is a kind that stands for pods, and is called like its type.
 func workloadKind(gv schema.GroupVersion, fresh func() runtime.Object) kind {
 	name := reflect.TypeOf(fresh()).Elem().Name()
-	return kind{workload: true, Kind: convert.Kind{GroupVersionKind: gv.WithKind(name), Namespaced: true, Ref: model.Kind(name), New: fresh}}
+	return kind{workload: true, Kind: convert.Kind{
+		GroupVersionKind: gv.WithKind(name), Resource: strings.ToLower(name) + "s", Namespaced: true, Ref: model.Kind(name), New: fresh,
+	}}
+}
+
+// path is where the API server has the kind's group and version.
+func (k *kind) path() string {
+	if k.Group == "" {
+		return "/api/" + k.Version
+	}
+	return "/apis/" + k.Group + "/" + k.Version
 }
 
 // policyTestGVK is the kind of policy tests, which are no API objects.

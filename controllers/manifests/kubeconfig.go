@@ -78,7 +78,7 @@ func checkContext(raw *clientcmdapi.Config, files []string, named bool, override
 	if len(raw.Contexts) == 0 && len(raw.Clusters) == 0 {
 		for _, path := range files {
 			if _, err := os.Stat(path); err == nil {
-				return fmt.Errorf("kubeconfig %s: has no clusters and no contexts", path)
+				return fmt.Errorf("kubeconfig %s: no clusters and no contexts", path)
 			}
 		}
 		if named {
@@ -107,7 +107,7 @@ func checkContext(raw *clientcmdapi.Config, files []string, named bool, override
 	case raw.Contexts[name] == nil:
 		return fmt.Errorf("kubeconfig %s: there is no context %q%s (%s)", where, name, nearest.Clause(name, names), there)
 	case overrides.Context.Cluster == "" && raw.Clusters[raw.Contexts[name].Cluster] == nil:
-		return fmt.Errorf("kubeconfig %s: context %q names cluster %q, which is not there", where, name, raw.Contexts[name].Cluster)
+		return fmt.Errorf("kubeconfig %s: context %q names cluster %q, which does not exist", where, name, raw.Contexts[name].Cluster)
 	}
 	return nil
 }

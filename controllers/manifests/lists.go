@@ -40,7 +40,12 @@ func (l *loader) list(f *file, n, items *yaml.Node, apiVersion, kind string, dep
 		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Message: "lists nested too deep"})
 		return
 	}
+	outer, end := l.end, lineAfter(n, items, l.end)
+	defer func() { l.end = outer }()
 	for i, item := range items.Content {
+		if l.end = end; i+1 < len(items.Content) {
+			l.end = items.Content[i+1].Line
+		}
 		at := fmt.Sprintf("items[%d]", i)
 		if item.Kind != yaml.MappingNode {
 			l.errs.add(&Error{File: f.name, Line: item.Line, Column: item.Column, Object: kind + "List", Field: at, Message: "want an object, not " + describe(item)})
@@ -52,4 +57,17 @@ func (l *loader) list(f *file, n, items *yaml.Node, apiVersion, kind string, dep
 		}
 		l.typed(f, item, itemVersion, itemKind, depth+1)
 	}
+}
+
+// lineAfter is the line of the key that follows a value of a mapping, or end for the last.
+func lineAfter(n, v *yaml.Node, end int) int {
+	if n.Kind != yaml.MappingNode {
+		return end
+	}
+	for i := 1; i+1 < len(n.Content); i += 2 {
+		if n.Content[i] == v {
+			return n.Content[i+1].Line
+		}
+	}
+	return end
 }

@@ -54,7 +54,7 @@ func LoadAll(paths []string, opts Options) (r *Result, errs []*Error, dropped in
 // paths reads all files.
 func (l *loader) paths(paths []string, opts Options) {
 	if len(paths) == 0 {
-		l.errs.add(&Error{Message: "no files are named", Unread: true})
+		l.errs.add(&Error{Message: "no file is named", Unread: true})
 	}
 	for _, f := range findFiles(paths, &l.errs) {
 		file, err := readFile(f, opts)
@@ -87,6 +87,10 @@ type loader struct {
 	testsOnly bool
 	// manifests collects for ReadManifests; nil otherwise.
 	manifests *[]Manifest
+	// doc is the document at hand, and end the line of it behind the object at hand; 0: the
+	// document's last line is the object's.
+	doc *document
+	end int
 	// memory of earlier loaders, and what is being read; nil for none.
 	memory  *Memory
 	reading documentKey
@@ -145,14 +149,15 @@ func (l *loader) file(f *file) {
 		}
 		return ok
 	}
-	parse(f, &l.errs, known, func(n *yaml.Node) {
+	parse(f, &l.errs, known, func(d *document) {
 		docs++
-		for _, o := range objectsIn(n) {
+		for _, o := range objectsIn(d.root) {
 			if text(o, "kind") != policyTestGVK.Kind {
 				beside++
 			}
 		}
-		l.remember(f, n)
+		l.doc, l.end = d, 0
+		l.remember(f, d.root)
 	})
 	if docs == 0 && len(l.errs.errs) == before && f.named {
 		l.errs.add(&Error{File: f.name, Message: "holds no objects"})
@@ -272,6 +277,21 @@ func (l *loader) skip(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 // decode checks a tree against the type of o and decodes it. It returns false
 // if it has reported an error.
 func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) bool {
+	if !l.check(f, n, o, name, strict) {
+		return false
+	}
+	b, err := toJSON(n)
+	if err == nil {
+		err = json.UnmarshalCaseSensitivePreserveInts(b, o)
+	}
+	if err != nil {
+		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Object: name, Message: err.Error()})
+	}
+	return err == nil
+}
+
+// check checks a tree against the type of o. It returns false if it has reported an error.
+func (l *loader) check(f *file, n *yaml.Node, o any, name string, strict bool) bool {
 	ok := true
 	fail := func(at *yaml.Node, path, message string) {
 		ok = false
@@ -292,16 +312,6 @@ func (l *loader) decode(f *file, n *yaml.Node, o any, name string, strict bool) 
 	c.check(n, reflect.TypeOf(o))
 	if meta := value(n, "metadata"); ok && text(meta, "name") == "" {
 		fail(n, "metadata.name", "is missing")
-	}
-	if !ok {
-		return false
-	}
-	b, err := toJSON(n)
-	if err == nil {
-		err = json.UnmarshalCaseSensitivePreserveInts(b, o)
-	}
-	if err != nil {
-		fail(n, "", err.Error())
 	}
 	return ok
 }
@@ -375,42 +385,4 @@ type metaObject interface {
 	GetName() string
 	GetNamespace() string
 	SetNamespace(string)
-}
-
-// value returns the value of a key of a mapping, or nil.
-func value(n *yaml.Node, key string) *yaml.Node {
-	if n == nil || n.Kind != yaml.MappingNode {
-		return nil
-	}
-	for i := 0; i+1 < len(n.Content); i += 2 {
-		if n.Content[i].Value == key {
-			return n.Content[i+1]
-		}
-	}
-	return nil
-}
-
-// text returns the text under a key of a mapping, or "".
-func text(n *yaml.Node, key string) string {
-	v := value(n, key)
-	if v == nil || v.Kind != yaml.ScalarNode || isNull(v) {
-		return ""
-	}
-	return v.Value
-}
-
-// objectName names an object that is not decoded yet.
-func objectName(n *yaml.Node, kind string, namespaced bool) string {
-	m := value(n, "metadata")
-	name, namespace := text(m, "name"), text(m, "namespace")
-	if namespaced && namespace == "" {
-		namespace = DefaultNamespace
-	}
-	switch {
-	case name == "":
-		return oneLine(kind)
-	case namespace == "":
-		return oneLine(kind + "/" + name)
-	}
-	return oneLine(kind + "/" + namespace + "/" + name)
 }

@@ -3,6 +3,7 @@ package manifests
 import (
 	"bytes"
 	"encoding/json"
+	"reflect"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -19,12 +20,13 @@ import (
 type Manifest struct {
 	// Name of the object, for people.
 	Name string
-	// File and Line where it stands.
-	File string
-	Line int
-	// Fields of an object that needs no translation, as they are written,
-	// defaults and all; nil for a foreign object.
-	Fields map[string]any
+	// File, Line and Column where it stands.
+	File         string
+	Line, Column int
+	// Text of an object that needs no translation, in YAML that ends with a newline: as
+	// it is written, comments included, where it is written in YAML; empty for a foreign
+	// object.
+	Text string
 	// Objects that a foreign object becomes; none if it has no equivalent, or
 	// if another manifest's object says the same.
 	Objects []runtime.Object
@@ -33,7 +35,11 @@ type Manifest struct {
 
 	own string // the name in the metadata of a foreign object
 
-	// written is what Fields decode to; nil for a foreign object.
+	// kind of an object that needs no translation, with its namespace and name; nil for a
+	// PolicyTest and a foreign object.
+	kind            *kind
+	namespace, name string
+	// written is an object of Tierwall that needs no translation; nil for others.
 	written runtime.Object
 }
 
@@ -69,7 +75,7 @@ func ReadManifests(paths []string, opts Options) (*Manifests, error) {
 
 // manifest reads one object for ReadManifests. It returns false for unknown kinds.
 func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bool {
-	m := Manifest{File: f.name, Line: n.Line}
+	m := Manifest{File: f.name, Line: n.Line, Column: n.Column}
 	if o := translate.New(gvk); o != nil {
 		kind := gvk.Kind
 		if gvk.Group == calicoGroup || gvk.Group == calicoCRDGroup {
@@ -88,44 +94,86 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 		*l.manifests = append(*l.manifests, m)
 		return true
 	}
+	if gvk == policyTestGVK {
+		m.Name = objectName(n, gvk.Kind, false)
+		if l.decode(f, n, &v1alpha1.PolicyTest{}, m.Name, true) {
+			m.Text = l.textOf(n, gvk)
+			*l.manifests = append(*l.manifests, m)
+		}
+		return true
+	}
+	if gvk == dnsAnswersGVK {
+		m.Name = objectName(n, gvk.Kind, false)
+		if l.decode(f, n, &v1alpha1.DNSAnswers{}, m.Name, true) {
+			m.Text = l.textOf(n, gvk)
+			*l.manifests = append(*l.manifests, m)
+		}
+		return true
+	}
 	k, known := kindByGVK[gvk]
-	switch {
-	case known:
-		m.Name = objectName(n, string(k.Ref), k.Namespaced)
+	if !known {
+		return false
+	}
+	m.Name = objectName(n, string(k.Ref), k.Namespaced)
+	m.kind, m.namespace, m.name = k, text(value(n, "metadata"), "namespace"), text(value(n, "metadata"), "name")
+	if gvk.Group == v1alpha1.GroupVersion.Group {
 		m.written = k.New()
 		if !l.decode(f, n, m.written, m.Name, k.strict) {
 			return true
 		}
-	case gvk == policyTestGVK:
-		m.Name = objectName(n, gvk.Kind, false)
-		if !l.decode(f, n, &v1alpha1.PolicyTest{}, m.Name, true) {
-			return true
-		}
-	case gvk == dnsAnswersGVK:
-		m.Name = objectName(n, gvk.Kind, false)
-		if !l.decode(f, n, &v1alpha1.DNSAnswers{}, m.Name, true) {
-			return true
-		}
-	default:
-		return false
-	}
-	b, err := toJSON(n)
-	if err == nil {
-		d := json.NewDecoder(bytes.NewReader(b))
-		d.UseNumber() // large numbers stay exact
-		err = d.Decode(&m.Fields)
-	}
-	if err != nil {
-		l.errs.add(&Error{File: f.name, Line: n.Line, Column: n.Column, Object: m.Name, Message: err.Error()})
+		m.written.GetObjectKind().SetGroupVersionKind(gvk)
+	} else if !l.check(f, n, k.New(), m.Name, k.strict) {
 		return true
 	}
-	// Items of a typed list may leave these out.
-	m.Fields["apiVersion"], m.Fields["kind"] = gvk.ToAPIVersionAndKind()
-	if written, ok := m.Fields["metadata"].(map[string]any); ok && l.isGenerated(n) {
-		delete(written, "name")
-	}
+	m.Text = l.textOf(n, gvk)
 	*l.manifests = append(*l.manifests, m)
 	return true
+}
+
+// textOf is the text of an object of the document at hand.
+func (l *loader) textOf(n *yaml.Node, gvk schema.GroupVersionKind) string {
+	out, ok := l.doc.ownText(n, l.end)
+	if !ok {
+		if m := value(n, "metadata"); l.isGenerated(n) {
+			m.Content = m.Content[:len(m.Content)-2] // the name, which nobody has written
+		}
+		out = toYAML(n)
+	}
+	if !strings.HasSuffix(out, "\n") {
+		out += "\n"
+	}
+	if value(n, "apiVersion") == nil { // items of a typed list may leave it out
+		apiVersion, kind := gvk.ToAPIVersionAndKind()
+		out = "apiVersion: " + apiVersion + "\nkind: " + kind + "\n" + out
+	}
+	return out
+}
+
+// Fields are the fields of an object that needs no translation, with whole numbers as
+// json.Number; nil for a foreign object.
+func (m *Manifest) Fields() (map[string]any, error) {
+	if m.Text == "" {
+		return nil, nil
+	}
+	var errs errorList
+	d := parseYAML(m.File, chunk{text: []byte(m.Text)}, &errs)
+	if err := errs.join(); err != nil {
+		return nil, err
+	}
+	ignore := func(*yaml.Node, string, string) {}
+	shape := reflect.TypeFor[v1alpha1.PolicyTest]()
+	if m.kind != nil {
+		shape = reflect.TypeOf(m.kind.New())
+	}
+	(&checker{bad: ignore, unknown: ignore}).check(d.root, shape) // reads the booleans of YAML 1.1
+	b, err := toJSON(d.root)
+	if err != nil {
+		return nil, err
+	}
+	var fields map[string]any
+	decoder := json.NewDecoder(bytes.NewReader(b))
+	decoder.UseNumber() // large numbers stay exact
+	return fields, decoder.Decode(&fields)
 }
 
 // untranslatable is the error of an object that package translate refuses. Its
@@ -174,7 +222,7 @@ func (l *loader) reconcileManifests() {
 			if s, ok := o.(*v1alpha1.Tierwall); ok && written {
 				text, _ := json.Marshal(s.Spec)
 				m.Notes = append(m.Notes, translate.Note{Object: m.Name, Lossy: true,
-					Message: "its settings are left out, as Tierwall/" + v1alpha1.TierwallName + " is among the manifests; put these into it: " + string(text)})
+					Message: "its settings are left out, because Tierwall/" + v1alpha1.TierwallName + " is among the manifests; add these to it: " + string(text)})
 				continue
 			}
 			if remains[o] {
@@ -200,7 +248,7 @@ func (l *loader) manifestsOnce() {
 		}
 		if old, ok := first[ref]; ok {
 			place := (&Object{File: old.File, Line: old.Line}).Place()
-			l.errs.add(&Error{File: m.File, Line: m.Line, Object: ref.String(), Message: "defined twice; first at " + place})
+			l.errs.add(&Error{File: m.File, Line: m.Line, Column: m.Column, Object: ref.String(), Message: "defined twice; first at " + place})
 			return
 		}
 		first[ref] = m
@@ -213,13 +261,8 @@ func (l *loader) manifestsOnce() {
 				once(m, k, a.GetNamespace(), a.GetName())
 			}
 		}
-		apiVersion, _ := m.Fields["apiVersion"].(string)
-		name, _ := m.Fields["kind"].(string)
-		k, ok := kindByGVK[schema.FromAPIVersionAndKind(apiVersion, name)]
-		if a, isMap := m.Fields["metadata"].(map[string]any); ok && isMap {
-			namespace, _ := a["namespace"].(string)
-			name, _ := a["name"].(string)
-			once(m, k, namespace, name)
+		if m.kind != nil {
+			once(m, m.kind, m.namespace, m.name)
 		}
 	}
 }

@@ -7,7 +7,7 @@ import (
 )
 
 // Memory makes a Load take over what an earlier one has made of the same document at the
-// same line, instead of reading it again: two states of a cluster mostly differ in little.
+// same line, once, instead of reading it again: two states of a cluster mostly differ in little.
 // The zero Memory is empty and ready to use. Not safe for concurrent use.
 type Memory struct {
 	docs map[documentKey]Object
@@ -32,7 +32,8 @@ func (l *loader) recall(f *file, c chunk) bool {
 	if _, twice := l.res.Lookup(o.Ref); twice {
 		return false
 	}
-	o.Object, o.File = o.DeepCopyObject(), f.name
+	delete(l.memory.docs, l.reading) // its object is handed over, not copied
+	o.File = f.name
 	l.res.add(o)
 	return true
 }

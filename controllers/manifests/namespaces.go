@@ -18,7 +18,7 @@ func (r *Result) completeNamespaces() {
 	for i := range r.Objects {
 		o := &r.Objects[i]
 		ns := o.Ref.Namespace
-		if ns == "" || seen[ns] || !o.fromFile() {
+		if ns == "" || seen[ns] || !o.incomplete() {
 			continue
 		}
 		if len(validation.IsDNS1123Label(ns)) > 0 {

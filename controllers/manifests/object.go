@@ -30,6 +30,7 @@ type Object struct {
 	Added bool
 
 	translated bool     // from an object of projectcalico.org
+	asked      bool     // a workload of a live cluster whose pods are asked about, or its stand-in
 	outline    *outline // of the object's mapping; nil if it is not from a file
 }
 

@@ -8,7 +8,7 @@ import (
 )
 
 // plainYAML reads a document of the part of YAML that kubectl and most people write:
-// mappings and lists by indentation, and scalars of one line. It makes the tree that the
+// mappings and lists by indentation, scalars of one line, and literal texts of several. It makes the tree that the
 // parser makes (see resolve), many times as fast. It returns false for any other
 // document, and for all that is wrong: the parser is to read that.
 func plainYAML(c chunk) (*yaml.Node, bool) {
@@ -109,6 +109,13 @@ func (r *plainReader) list(indent, depth int) *yaml.Node {
 		default:
 			r.at += len(r.rest) - len(rest)
 			r.rest = rest
+			if rest == "|" || rest == "|-" {
+				if item = r.literal(rest, indent, r.at); item == nil {
+					return nil
+				}
+				r.stack = append(r.stack, item)
+				continue
+			}
 			if _, _, ok := cutPlainKey(rest); ok || rest == "-" || strings.HasPrefix(rest, "- ") {
 				item = r.block(depth + 1)
 			} else if item = r.scalar(rest, r.at); item != nil {
@@ -174,6 +181,9 @@ func (r *plainReader) mapping(indent, depth int) *yaml.Node {
 // value reads what follows a key and its colon, after which the line goes on with rest.
 func (r *plainReader) value(indent, depth, colon int, rest string) *yaml.Node {
 	text := strings.TrimLeft(rest, " ")
+	if text == "|" || text == "|-" {
+		return r.literal(text, indent, r.at+colon+len(rest)-len(text))
+	}
 	if text != "" && text[0] != '#' {
 		v := r.scalar(text, r.at+colon+len(rest)-len(text))
 		if r.forth(); r.at > indent { // the scalar goes on
@@ -237,6 +247,55 @@ func (r *plainReader) scalar(text string, column int) *yaml.Node {
 	}
 	n := r.node(yaml.ScalarNode, tag, value, column)
 	n.Style = style
+	return n
+}
+
+// literal reads a text of several lines behind its header, which is at a column of the
+// current line, and goes to the line after it. The lines are further in than indent, the
+// column of what has the text.
+func (r *plainReader) literal(header string, indent, column int) *yaml.Node {
+	n := r.node(yaml.ScalarNode, "!!str", "", column)
+	n.Style = yaml.LiteralStyle
+	inner, blank := 0, 0 // the column of the text, and how many blank lines are pending
+	var b strings.Builder
+	for r.next < len(r.text) {
+		line, _, whole := strings.Cut(r.text[r.next:], "\n")
+		text := strings.TrimLeft(line, " ")
+		at := len(line) - len(text)
+		switch {
+		case text == "" && at > inner:
+			return nil // spaces that may belong to the text
+		case text != "" && inner == 0:
+			inner = at
+		}
+		if text != "" && (at < inner || inner <= indent) {
+			break
+		}
+		if !whole {
+			return nil
+		}
+		r.next += len(line) + 1
+		r.line++
+		if text == "" {
+			blank++
+			continue
+		}
+		for range blank {
+			b.WriteByte('\n')
+		}
+		blank = 0
+		b.WriteString(line[inner:])
+		b.WriteByte('\n')
+	}
+	if n.Value = b.String(); n.Value == "" {
+		return nil
+	}
+	if header == "|-" {
+		n.Value = strings.TrimSuffix(n.Value, "\n")
+	}
+	if r.forth(); r.at > indent {
+		return nil
+	}
 	return n
 }
 

@@ -59,7 +59,7 @@ func (r *resolver) node(n *yaml.Node, depth int, aliased bool) *yaml.Node {
 	}
 	if n.Kind == yaml.AliasNode {
 		if n.Alias == nil || r.open[n.Alias] {
-			return r.fail(n, "alias *%s stands for itself", n.Value)
+			return r.fail(n, "alias *%s refers to itself", n.Value)
 		}
 		r.open[n.Alias] = true
 		c := *r.node(n.Alias, depth+1, true)
@@ -90,7 +90,7 @@ func (r *resolver) mapping(n, c *yaml.Node, depth int, aliased bool) {
 	for i := 0; i+1 < len(n.Content) && r.err == nil; i += 2 {
 		k, v := r.node(n.Content[i], depth+1, aliased), n.Content[i+1]
 		if k.Kind != yaml.ScalarNode {
-			r.fail(n.Content[i], "a key is a list or an object; want plain text")
+			r.fail(n.Content[i], "a key must be text, not a list or an object")
 			return
 		}
 		if k.ShortTag() == "!!merge" {
@@ -137,6 +137,6 @@ func (r *resolver) merge(c, source *yaml.Node, have map[string]int) {
 // failMerge reports a resolved node, whose line is shifted already.
 func (r *resolver) failMerge(n *yaml.Node) {
 	if r.err == nil {
-		r.err = &Error{Line: n.Line, Column: n.Column, Message: "a merge key (<<) takes an object or a list of objects"}
+		r.err = &Error{Line: n.Line, Column: n.Column, Message: "a merge key (<<) must be an object or a list of objects"}
 	}
 }

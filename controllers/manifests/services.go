@@ -40,7 +40,7 @@ func (r *Result) completeServices() {
 	var slicesMade []made
 	for _, s := range all[*corev1.Service](r) {
 		ref := model.ServiceRef{Namespace: s.v.Namespace, Name: s.v.Name}
-		if !s.o.fromFile() || s.v.Spec.Type == corev1.ServiceTypeExternalName || have[ref] {
+		if !s.o.incomplete() || s.v.Spec.Type == corev1.ServiceTypeExternalName || have[ref] {
 			continue
 		}
 		slices, from := r.slicesOf(s.v, pods[s.v.Namespace]), s.o

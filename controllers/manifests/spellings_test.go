@@ -16,11 +16,11 @@ func TestYAML11Booleans(t *testing.T) {
 	}
 	for _, word := range []string{"y", "Y", "yes", "Yes", "YES", "n", "N", "no", "No", "NO", "on", "On", "ON", "off", "Off", "OFF"} {
 		_, err := LoadBytes("a.yaml", []byte(pod("access: "+word)))
-		if want := "a.yaml:6: Pod/default/x: metadata.labels[access]: want text (in quotes), not the boolean " + word; err == nil || err.Error() != want {
+		if want := "a.yaml:6:13: Pod/default/x: metadata.labels[access]: want text (in quotes), not the boolean " + word; err == nil || err.Error() != want {
 			t.Errorf("value %s: got %v, want %s", word, err, want)
 		}
 		_, err = LoadBytes("a.yaml", []byte(pod(word+": a")))
-		if err == nil || !strings.HasPrefix(err.Error(), "a.yaml:6: Pod/default/x: metadata.labels["+word+"]: the key ") {
+		if err == nil || !strings.HasPrefix(err.Error(), "a.yaml:6:5: Pod/default/x: metadata.labels["+word+"]: the key ") {
 			t.Errorf("key %s: got %v", word, err)
 		}
 		for _, fine := range []string{`access: "` + word + `"`, "access: '" + word + "'", "access: !!str " + word, `"` + word + `": a`} {
@@ -33,16 +33,16 @@ func TestYAML11Booleans(t *testing.T) {
 		}
 	}
 	tests := []struct{ name, text, want string }{
-		{"a name", "apiVersion: v1\nkind: Namespace\nmetadata: {name: on}\n", "a.yaml:3: Namespace/on: metadata.name: want text (in quotes), not the boolean on"},
+		{"a name", "apiVersion: v1\nkind: Namespace\nmetadata: {name: on}\n", "a.yaml:3:18: Namespace/on: metadata.name: want text (in quotes), not the boolean on"},
 		{"a match", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x}\nspec:\n  podSelector:\n    matchLabels: {public: yes}\n",
-			"a.yaml:6: NetworkPolicy/default/x: spec.podSelector.matchLabels[public]: want text (in quotes), not the boolean yes"},
+			"a.yaml:6:27: NetworkPolicy/default/x: spec.podSelector.matchLabels[public]: want text (in quotes), not the boolean yes"},
 		{"a list of values", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x}\nspec:\n  podSelector:\n    matchExpressions:\n    - {key: public, operator: In, values: [\"true\", on]}\n",
-			"a.yaml:7: NetworkPolicy/default/x: spec.podSelector.matchExpressions[0].values[1]: want text (in quotes), not the boolean on"},
+			"a.yaml:7:52: NetworkPolicy/default/x: spec.podSelector.matchExpressions[0].values[1]: want text (in quotes), not the boolean on"},
 		{"a port", "apiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\nmetadata: {name: x}\nspec:\n  podSelector: {}\n  ingress: [{ports: [{port: y}]}]\n",
-			"a.yaml:6: NetworkPolicy/default/x: spec.ingress[0].ports[0].port: want a whole number or text, not the boolean y"},
-		{"a key that is a number with zeros", pod("1.10: a"), `a.yaml:6: Pod/default/x: metadata.labels[1.10]: the key 1.10 is the number 1.1, and without quotes becomes "1.1"`},
-		{"a key that is an octal number", pod("010: a"), `a.yaml:6: Pod/default/x: metadata.labels[010]: the key 010 is the number 8, and without quotes becomes "8"`},
-		{"a key that is a boolean everywhere", pod("True: a"), `a.yaml:6: Pod/default/x: metadata.labels[True]: the key True is a boolean, and without quotes becomes "true"`},
+			"a.yaml:6:29: NetworkPolicy/default/x: spec.ingress[0].ports[0].port: want a whole number or text, not the boolean y"},
+		{"a key that is a number with zeros", pod("1.10: a"), `a.yaml:6:5: Pod/default/x: metadata.labels[1.10]: the key 1.10 is the number 1.1 and becomes "1.1"; quote it to keep it as text`},
+		{"a key that is an octal number", pod("010: a"), `a.yaml:6:5: Pod/default/x: metadata.labels[010]: the key 010 is the number 8 and becomes "8"; quote it to keep it as text`},
+		{"a key that is a boolean everywhere", pod("True: a"), `a.yaml:6:5: Pod/default/x: metadata.labels[True]: the key True is a boolean and becomes "true"; quote it to keep it as text`},
 		{"a key that is a number", pod("8080: a"), ""},
 		{"a key that is true", pod("true: a"), ""},
 	}

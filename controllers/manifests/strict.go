@@ -92,7 +92,7 @@ func (c *checker) checkMap(n *yaml.Node, t reflect.Type) {
 	for i := 0; i+1 < len(n.Content); i += 2 {
 		k, v := n.Content[i], n.Content[i+1]
 		if what, becomes := misreadKey(k); becomes != "" {
-			c.bad(k, string(c.path)+"["+k.Value+"]", fmt.Sprintf("the key %s is %s, and without quotes becomes %q", oneLine(k.Value), what, becomes))
+			c.bad(k, string(c.path)+"["+k.Value+"]", fmt.Sprintf("the key %s is %s and becomes %q; quote it to keep it as text", oneLine(k.Value), what, becomes))
 		}
 		if isNull(v) && t.Elem().Kind() == reflect.String {
 			continue

@@ -85,7 +85,8 @@ func (t *Test) Load() (*Result, error) {
 
 // Error returns an error about a field of the test, at its place.
 func (t *Test) Error(field, message string) *Error {
-	return &Error{File: t.Object.File, Line: t.Object.LineOf(field), Object: t.Object.Ref.String(), Field: field, Message: message}
+	line, column := t.Object.PositionOf(field)
+	return &Error{File: t.Object.File, Line: line, Column: column, Object: t.Object.Ref.String(), Field: field, Message: message}
 }
 
 // test reads a PolicyTest.

@@ -160,7 +160,11 @@ func TestGenerateNameConverted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if meta := m.Items[0].Fields["metadata"].(map[string]any); len(meta) != 1 || meta["generateName"] != "p-" {
+	fields, err := m.Items[0].Fields()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if meta := fields["metadata"].(map[string]any); len(meta) != 1 || meta["generateName"] != "p-" {
 		t.Errorf("got %v", meta)
 	}
 	if s := m.Items[1].Objects[0].(*v1alpha1.GlobalNetworkSet); s.Name != "g-00001" || s.GenerateName != "" {

@@ -26,7 +26,7 @@ func (r *Result) completeWorkloads() {
 	var without []todo
 	for _, o := range all[runtime.Object](r) {
 		w, ok := workload.Of(o.v)
-		if ok && o.o.fromFile() && !set.Made(w) && len(set.Pods(w)) == 0 {
+		if ok && o.o.incomplete() && !set.Made(w) && len(set.Pods(w)) == 0 {
 			w.Ref = o.o.Ref // with the namespace of those that name none
 			without = append(without, todo{o.o, w})
 		}
@@ -80,7 +80,7 @@ func standIn(from *Object, w workload.Workload, ref model.Ref, labels map[string
 		},
 		Spec: t.Spec,
 	}
-	o := Object{Object: p, Ref: ref, File: from.File, Line: from.Line, Added: true}
+	o := Object{Object: p, Ref: ref, File: from.File, Line: from.Line, Added: true, asked: from.asked}
 	// Fields of the pod are fields of the template.
 	if from.outline != nil {
 		o.outline = from.outline.at(w.Path)
@@ -91,7 +91,7 @@ func standIn(from *Object, w workload.Workload, ref model.Ref, labels map[string
 // completeNodes gives nodes the labels that a kubelet gives its own.
 func (r *Result) completeNodes() {
 	for _, n := range all[*corev1.Node](r) {
-		if !n.o.fromFile() {
+		if !n.o.incomplete() {
 			continue
 		}
 		if n.v.Labels == nil {
@@ -109,7 +109,7 @@ func (r *Result) completeNodes() {
 func (r *Result) completePods() {
 	nodes := all[*corev1.Node](r)
 	for _, p := range all[*corev1.Pod](r) {
-		if !p.o.fromFile() {
+		if !p.o.incomplete() {
 			continue
 		}
 		if p.v.Spec.ServiceAccountName == "" {

@@ -60,7 +60,7 @@ func (p *Plugin) Run(ctx context.Context) error {
 	return nil
 }
 
-// connect is one connection, from its beginning to its end. It says whether the
+// connect is one connection, from its beginning to its end. It reports whether the
 // runtime had accepted the plugin.
 func (p *Plugin) connect(ctx context.Context) (accepted bool, err error) {
 	conn, err := (&net.Dialer{Timeout: registration}).DialContext(ctx, "unix", p.opts.Socket)
@@ -69,7 +69,7 @@ func (p *Plugin) connect(ctx context.Context) (accepted bool, err error) {
 	}
 	defer func() { _ = conn.Close() }()
 	h := &handler{Plugin: p, configured: make(chan struct{})}
-	s, err := stub.New(h, stub.WithLogger(quiet{p.opts.Log}), stub.WithPluginName(Name), stub.WithPluginIdx(index), stub.WithConnection(conn))
+	s, err := stub.New(h, stub.WithLogger(quiet{p.opts.Log}), stub.WithPluginName(pluginName), stub.WithPluginIdx(pluginIndex), stub.WithConnection(conn))
 	if err != nil {
 		return false, fmt.Errorf("nri: %w", err)
 	}

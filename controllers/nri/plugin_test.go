@@ -263,7 +263,7 @@ func TestNoAddresses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := log.count("does not say the addresses"); n != 1 {
+	if n := log.count("does not report the addresses"); n != 1 {
 		t.Errorf("said %d times: %v", n, log.text)
 	}
 }
@@ -319,12 +319,12 @@ func TestPatience(t *testing.T) {
 }
 
 func TestPatienceOf(t *testing.T) {
-	if got := patience(context.Background()); got != 1500*time.Millisecond {
+	if got := answerWithin(context.Background()); got != 1500*time.Millisecond {
 		t.Errorf("without a deadline %v", got)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if got := patience(ctx); got != maxWait {
+	if got := answerWithin(ctx); got != maxWait {
 		t.Errorf("with a far deadline %v", got)
 	}
 }
@@ -386,7 +386,7 @@ func TestNew(t *testing.T) {
 func TestRequiredByTheRuntime(t *testing.T) {
 	socket := filepath.Join(t.TempDir(), "nri.sock")
 	r := containerd(t, socket, nil, runtimenri.WithDefaultValidator(&validator.DefaultValidatorConfig{
-		Enable: true, RequiredPlugins: []string{Name}, TolerateMissingAnnotation: "tierwall.io/start-without-agent",
+		Enable: true, RequiredPlugins: []string{pluginName}, TolerateMissingAnnotation: "tierwall.io/start-without-agent",
 	}))
 	create := func(annotations map[string]string) error {
 		pod := sandbox("s1", "a/p", "u1", "10.0.0.1")
@@ -394,7 +394,7 @@ func TestRequiredByTheRuntime(t *testing.T) {
 		_, err := r.CreateContainer(context.Background(), &runtimenri.CreateContainerRequest{Pod: pod, Container: &api.Container{Id: "c", PodSandboxId: "s1", Name: "c"}})
 		return err
 	}
-	if err := create(nil); err == nil || !strings.Contains(err.Error(), Name) {
+	if err := create(nil); err == nil || !strings.Contains(err.Error(), pluginName) {
 		t.Errorf("a container without the plugin: %v", err)
 	}
 	if err := create(map[string]string{"tierwall.io/start-without-agent": "true"}); err != nil {

@@ -94,7 +94,7 @@ func (r *reconciler) clean(ctx context.Context, tw *v1alpha1.Tierwall, s Setting
 		note := clipTo(fmt.Sprintf("removed, though the kernel of these nodes still holds Tierwall's table: %s. "+
 			"On each, run: nft delete table inet tierwall", upToTen(dirty)), 1000)
 		log.FromContext(ctx).Info("nodes are not cleaned", "nodes", strings.Join(dirty, ","))
-		r.events.Eventf(tw, nil, corev1.EventTypeWarning, ReasonNotCleaned, "CleanUp", "%s", note)
+		r.events.Eventf(tw, nil, corev1.EventTypeWarning, reasonNotCleaned, "CleanUp", "%s", note)
 	}
 	return res, true, r.setMark(ctx, tw, dirty)
 }
@@ -133,13 +133,13 @@ func cleanupConditions(tw *v1alpha1.Tierwall, clean, dirty []string, applyErr er
 	s := situation{generation: tw.Generation, now: now}
 	waiting := clip(fmt.Sprintf("%d nodes are clean; waiting until %s for: %s",
 		len(clean), deadline.UTC().Format(time.RFC3339), cmp.Or(upToTen(dirty), "the API server")))
-	d := condition(s, ConditionDegraded, false, ReasonCleaningUp, "the agents are being removed")
+	d := condition(s, ConditionDegraded, false, reasonCleaningUp, "the agents are being removed")
 	if applyErr != nil {
-		d = condition(s, ConditionDegraded, true, ReasonNotApplied, clip(applyErr.Error()))
+		d = condition(s, ConditionDegraded, true, reasonNotApplied, clip(applyErr.Error()))
 	}
 	return []metav1.Condition{
-		condition(s, ConditionAvailable, false, ReasonCleaningUp, "the agents are being removed"),
-		condition(s, ConditionProgressing, true, ReasonCleaningUp, waiting),
+		condition(s, ConditionAvailable, false, reasonCleaningUp, "the agents are being removed"),
+		condition(s, ConditionProgressing, true, reasonCleaningUp, waiting),
 		d,
 	}
 }

@@ -24,20 +24,20 @@ const (
 
 // The reasons of these conditions.
 const (
-	ReasonAgentsAvailable   = "AgentsAvailable"
-	ReasonAgentsUnavailable = "AgentsUnavailable"
-	ReasonAgentsFailing     = "AgentsFailing"
-	ReasonNoNodes           = "NoNodes"
-	ReasonRollingOut        = "RollingOut"
-	ReasonRolledOut         = "RolledOut"
-	ReasonNotApplied        = "NotApplied"
-	ReasonAsDesired         = "AsDesired"
-	ReasonCleaningUp        = "CleaningUp"
-	ReasonNotCleaned        = "NodesNotCleaned"
+	reasonAgentsAvailable   = "AgentsAvailable"
+	reasonAgentsUnavailable = "AgentsUnavailable"
+	reasonAgentsFailing     = "AgentsFailing"
+	reasonNoNodes           = "NoNodes"
+	reasonRollingOut        = "RollingOut"
+	reasonRolledOut         = "RolledOut"
+	reasonNotApplied        = "NotApplied"
+	reasonAsDesired         = "AsDesired"
+	reasonCleaningUp        = "CleaningUp"
+	reasonNotCleaned        = "NodesNotCleaned"
 )
 
-// patience is how long an agent may take to become ready before it counts as failing.
-const patience = 5 * time.Minute
+// readyWithin is how long an agent may take to become ready before it counts as failing.
+const readyWithin = 5 * time.Minute
 
 // situation is what the conditions are computed from.
 type situation struct {
@@ -74,7 +74,7 @@ func (s situation) counts() appsv1.DaemonSetStatus {
 	return s.ds.Status
 }
 
-// observed says whether a DaemonSet's status speaks of its current spec. Its
+// observed reports whether a DaemonSet's status speaks of its current spec. Its
 // controller has seen it at least once then.
 func observed(ds *appsv1.DaemonSet) bool {
 	return ds != nil && ds.Status.ObservedGeneration > 0 && ds.Status.ObservedGeneration >= ds.Generation
@@ -85,13 +85,13 @@ func available(s situation) metav1.Condition {
 	have := fmt.Sprintf("%d of %d agents are available", n.NumberAvailable, n.DesiredNumberScheduled)
 	switch missing := n.DesiredNumberScheduled - n.NumberAvailable; {
 	case !observed(s.ds) && n.DesiredNumberScheduled == 0:
-		return condition(s, ConditionAvailable, false, ReasonRollingOut, "the agents' DaemonSet is new")
+		return condition(s, ConditionAvailable, false, reasonRollingOut, "the agents' DaemonSet is new")
 	case n.DesiredNumberScheduled == 0:
-		return condition(s, ConditionAvailable, false, ReasonNoNodes, "no node is for the agents: see spec.agent.nodeSelector and spec.agent.tolerations")
+		return condition(s, ConditionAvailable, false, reasonNoNodes, "no node is for the agents: see spec.agent.nodeSelector and spec.agent.tolerations")
 	case n.NumberAvailable == 0 || missing > allowance(n.DesiredNumberScheduled):
-		return condition(s, ConditionAvailable, false, ReasonAgentsUnavailable, have)
+		return condition(s, ConditionAvailable, false, reasonAgentsUnavailable, have)
 	}
-	return condition(s, ConditionAvailable, true, ReasonAgentsAvailable, have)
+	return condition(s, ConditionAvailable, true, reasonAgentsAvailable, have)
 }
 
 // allowance is how many agents may be away in a rollout: a tenth, rounded up.
@@ -101,29 +101,29 @@ func progressing(s situation) metav1.Condition {
 	n := s.counts()
 	switch {
 	case s.applyErr != nil && s.ds == nil:
-		return condition(s, ConditionProgressing, true, ReasonNotApplied, "the agents' DaemonSet is not there yet")
+		return condition(s, ConditionProgressing, true, reasonNotApplied, "the agents' DaemonSet is not there yet")
 	case !observed(s.ds):
-		return condition(s, ConditionProgressing, true, ReasonRollingOut, "the agents' DaemonSet has changed")
+		return condition(s, ConditionProgressing, true, reasonRollingOut, "the agents' DaemonSet has changed")
 	case n.UpdatedNumberScheduled < n.DesiredNumberScheduled:
-		return condition(s, ConditionProgressing, true, ReasonRollingOut,
+		return condition(s, ConditionProgressing, true, reasonRollingOut,
 			fmt.Sprintf("%d of %d agents are of the current version", n.UpdatedNumberScheduled, n.DesiredNumberScheduled))
 	case n.NumberAvailable < n.DesiredNumberScheduled:
-		return condition(s, ConditionProgressing, true, ReasonRollingOut,
+		return condition(s, ConditionProgressing, true, reasonRollingOut,
 			fmt.Sprintf("%d of %d agents are available", n.NumberAvailable, n.DesiredNumberScheduled))
 	}
-	return condition(s, ConditionProgressing, false, ReasonRolledOut,
+	return condition(s, ConditionProgressing, false, reasonRolledOut,
 		fmt.Sprintf("all %d agents are of the current version", n.DesiredNumberScheduled))
 }
 
 func degraded(s situation, failing []string) metav1.Condition {
 	switch {
 	case s.applyErr != nil:
-		return condition(s, ConditionDegraded, true, ReasonNotApplied, clip(s.applyErr.Error()))
+		return condition(s, ConditionDegraded, true, reasonNotApplied, clip(s.applyErr.Error()))
 	case len(failing) > 0:
-		return condition(s, ConditionDegraded, true, ReasonAgentsFailing,
+		return condition(s, ConditionDegraded, true, reasonAgentsFailing,
 			clip(fmt.Sprintf("%d of %d agents fail: %s", len(failing), s.counts().DesiredNumberScheduled, upToTen(failing))))
 	}
-	return condition(s, ConditionDegraded, false, ReasonAsDesired, "everything is as it should be")
+	return condition(s, ConditionDegraded, false, reasonAsDesired, "everything is as it should be")
 }
 
 // clip keeps a message at a length that people read.
@@ -154,14 +154,14 @@ func failures(pods []corev1.Pod, now time.Time) (failing []string, again time.Du
 		}
 		why := stuck(p)
 		if why == "" {
-			left := patience - now.Sub(notReadySince(p))
+			left := readyWithin - now.Sub(notReadySince(p))
 			if left > 0 {
 				if again == 0 || left < again {
 					again = left
 				}
 				continue
 			}
-			why = "not ready for " + patience.String()
+			why = "not ready for " + readyWithin.String()
 		}
 		failing = append(failing, fmt.Sprintf("%s (%s)", nodeOf(p), why))
 	}

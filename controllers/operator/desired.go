@@ -40,9 +40,9 @@ func Desired(tw *v1alpha1.Tierwall, s Settings) []client.Object {
 	return append(objects, daemonSet(tw, s))
 }
 
-// Obsolete returns what must not be in the cluster for a Tierwall object, though
+// obsolete returns what must not be in the cluster for a Tierwall object, though
 // another one may have brought it there.
-func Obsolete(tw *v1alpha1.Tierwall, s Settings) []client.Object {
+func obsolete(tw *v1alpha1.Tierwall, s Settings) []client.Object {
 	s.Namespace = cmp.Or(s.Namespace, DefaultNamespace)
 	if !onLoopback(tw) {
 		return nil

@@ -85,7 +85,7 @@ func TestDesired(t *testing.T) {
 				t.Errorf("two calls differ:\n%s\n%s", got, again)
 			}
 			golden(t, filepath.Join("testdata", tt.name+".yaml"), got)
-			gone := Obsolete(tt.tw, tt.settings)
+			gone := obsolete(tt.tw, tt.settings)
 			if len(gone) != tt.obsolete {
 				t.Errorf("%d objects are obsolete, want %d", len(gone), tt.obsolete)
 			}

@@ -29,10 +29,10 @@ const (
 
 // The reasons of these conditions.
 const (
-	ReasonEnforced             = "Enforced"
-	ReasonCountingSinceUpgrade = "CountingSinceUpgrade"
-	ReasonSetInSpec            = "SetInSpec"
-	ReasonOpenByDefault        = "OpenByDefault"
+	reasonEnforced             = "Enforced"
+	reasonCountingSinceUpgrade = "CountingSinceUpgrade"
+	reasonSetInSpec            = "SetInSpec"
+	reasonOpenByDefault        = "OpenByDefault"
 )
 
 // decide writes what Auto means in this installation, once: in a new one guards and
@@ -96,13 +96,13 @@ func guardConditions(s situation, tw *v1alpha1.Tierwall) []metav1.Condition {
 func budgetsEnforced(s situation, tw *v1alpha1.Tierwall, b *model.Budgets) metav1.Condition {
 	switch {
 	case b.Mode == model.GuardEnforce:
-		return condition(s, ConditionBudgetsEnforced, true, ReasonEnforced,
+		return condition(s, ConditionBudgetsEnforced, true, reasonEnforced,
 			fmt.Sprintf("the objects of a namespace may have %d entries, and those of all namespaces %d on a node", b.Namespace, b.Node))
 	case tw.Spec.Budgets.Mode == "" || tw.Spec.Budgets.Mode == v1alpha1.GuardAuto:
-		return condition(s, ConditionBudgetsEnforced, false, ReasonCountingSinceUpgrade,
+		return condition(s, ConditionBudgetsEnforced, false, reasonCountingSinceUpgrade,
 			"budgets count only since the upgrade: set spec.budgets.mode to Enforce to have what is past them deny")
 	}
-	return condition(s, ConditionBudgetsEnforced, false, ReasonSetInSpec, "spec.budgets.mode is "+b.Mode.String())
+	return condition(s, ConditionBudgetsEnforced, false, reasonSetInSpec, "spec.budgets.mode is "+b.Mode.String())
 }
 
 func guardsEnforced(s situation, tw *v1alpha1.Tierwall, g *model.Guards) metav1.Condition {
@@ -125,23 +125,23 @@ func guardsEnforced(s situation, tw *v1alpha1.Tierwall, g *model.Guards) metav1.
 		}
 	}
 	var text []string
-	reason := ReasonSetInSpec
+	reason := reasonSetInSpec
 	if len(counting) > 0 {
-		reason = ReasonCountingSinceUpgrade
+		reason = reasonCountingSinceUpgrade
 		text = append(text, "guards count only since the upgrade: set "+strings.Join(counting, ", ")+" to Enforce to drop what they count")
 	}
 	text = append(text, set...)
 	if len(text) == 0 {
-		return condition(s, ConditionGuardsEnforced, true, ReasonEnforced, "all guards drop what they find")
+		return condition(s, ConditionGuardsEnforced, true, reasonEnforced, "all guards drop what they find")
 	}
 	return condition(s, ConditionGuardsEnforced, false, reason, strings.Join(text, "; "))
 }
 
 func tunnelFailsafe(s situation, g *model.Guards) metav1.Condition {
 	if g.NoTunnelFailsafe {
-		return condition(s, ConditionTunnelFailsafe, false, ReasonSetInSpec,
+		return condition(s, ConditionTunnelFailsafe, false, reasonSetInSpec,
 			"spec.failsafe.tunnels is false: host endpoints' policies decide on encapsulated traffic between nodes, and may close the pod network")
 	}
-	return condition(s, ConditionTunnelFailsafe, true, ReasonOpenByDefault,
+	return condition(s, ConditionTunnelFailsafe, true, reasonOpenByDefault,
 		"encapsulated traffic between nodes, of the tunnels that they have, passes host endpoints' policies")
 }

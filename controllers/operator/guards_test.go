@@ -18,7 +18,7 @@ import (
 func TestDecideGuards(t *testing.T) {
 	agents := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: DefaultNamespace, Name: AgentName}}
 	elsewhere := &appsv1.DaemonSet{ObjectMeta: metav1.ObjectMeta{Namespace: "other", Name: AgentName}}
-	available := []metav1.Condition{{Type: ConditionAvailable, Status: metav1.ConditionFalse, Reason: ReasonRollingOut, LastTransitionTime: metav1.NewTime(noon)}}
+	available := []metav1.Condition{{Type: ConditionAvailable, Status: metav1.ConditionFalse, Reason: reasonRollingOut, LastTransitionTime: metav1.NewTime(noon)}}
 	for _, tt := range []struct {
 		name    string
 		status  v1alpha1.TierwallStatus
@@ -161,7 +161,7 @@ func TestNamespacedSetsCondition(t *testing.T) {
 		if err := c.Get(t.Context(), theOne.NamespacedName, got); err != nil {
 			t.Fatal(err)
 		}
-		cond := meta.FindStatusCondition(got.Status.Conditions, ConditionNamespacedSets)
+		cond := meta.FindStatusCondition(got.Status.Conditions, conditionNamespacedSets)
 		if cond == nil {
 			t.Fatal("no condition")
 		}

@@ -16,14 +16,14 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// ConditionNamespacedSets is True if rules of global policies count NetworkSets only where they
+// conditionNamespacedSets is True if rules of global policies count NetworkSets only where they
 // say of which namespaces.
-const ConditionNamespacedSets = "NamespacedSetsSelected"
+const conditionNamespacedSets = "NamespacedSetsSelected"
 
 // The reasons of this condition, beside SetInSpec.
 const (
-	ReasonSelected               = "Selected"
-	ReasonEverywhereSinceUpgrade = "EverywhereSinceUpgrade"
+	reasonSelected               = "Selected"
+	reasonEverywhereSinceUpgrade = "EverywhereSinceUpgrade"
 )
 
 const (
@@ -46,7 +46,7 @@ func (r *reconciler) namespacedSets(ctx context.Context, s situation, tw *v1alph
 	obj, _, _ := convert.Object(tw)
 	settings, ok := obj.(*model.Settings)
 	if !ok || !settings.NamespacedSetsEverywhere {
-		return condition(s, ConditionNamespacedSets, true, ReasonSelected,
+		return condition(s, conditionNamespacedSets, true, reasonSelected,
 			"rules of global policies count NetworkSets only where they say of which namespaces"), 0, nil
 	}
 	if s.now.Sub(r.affected.at) >= affectedEvery {
@@ -56,11 +56,11 @@ func (r *reconciler) namespacedSets(ctx context.Context, s situation, tw *v1alph
 		}
 		r.affected = affected{at: s.now, list: list}
 	}
-	reason := ReasonSetInSpec
+	reason := reasonSetInSpec
 	if m := tw.Spec.NamespacedSets; m == "" || m == v1alpha1.NamespacedSetsAuto {
-		reason = ReasonEverywhereSinceUpgrade
+		reason = reasonEverywhereSinceUpgrade
 	}
-	return condition(s, ConditionNamespacedSets, false, reason, affectedMessage(r.affected.list)), affectedEvery, nil
+	return condition(s, conditionNamespacedSets, false, reason, affectedMessage(r.affected.list)), affectedEvery, nil
 }
 
 // findAffected reads what the finding of affected rules needs.

@@ -133,7 +133,7 @@ func (r *reconciler) install(ctx context.Context, tw *v1alpha1.Tierwall) error {
 		}
 		r.tell(ctx, tw, o, done)
 	}
-	for _, o := range Obsolete(tw, s) {
+	for _, o := range obsolete(tw, s) {
 		if _, err := r.applier.live(ctx, o); apierrors.IsNotFound(err) {
 			continue
 		}

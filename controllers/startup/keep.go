@@ -18,8 +18,8 @@ import (
 )
 
 const (
-	// KeptName is the name of the file of pods in the state folder.
-	KeptName = "pods.state"
+	// keptName is the name of the file of pods in the state folder.
+	keptName = "pods.state"
 	// maxKept bounds its size.
 	maxKept = 8 << 20
 	// keepDelay is from a change to the file that has it, at least.
@@ -47,7 +47,7 @@ var _ Keeper = (*File)(nil)
 
 // Load implements Keeper.
 func (f *File) Load() ([]ghosts.Pod, error) {
-	in, err := os.Open(filepath.Join(f.Dir, KeptName))
+	in, err := os.Open(filepath.Join(f.Dir, keptName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -60,14 +60,14 @@ func (f *File) Load() ([]ghosts.Pod, error) {
 		return nil, err
 	}
 	if len(content) > maxKept {
-		return nil, fmt.Errorf("%s: it is larger than %d bytes", KeptName, maxKept)
+		return nil, fmt.Errorf("%s: it is larger than %d bytes", keptName, maxKept)
 	}
 	list, err := ghosts.Decode(content, f.Cluster, f.Node, f.Boot)
 	if errors.Is(err, ghosts.ErrOther) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", KeptName, err)
+		return nil, fmt.Errorf("%s: %w", keptName, err)
 	}
 	return list, nil
 }
@@ -80,9 +80,9 @@ func (f *File) Save(list []ghosts.KeptPod) error {
 		return err
 	}
 	if len(content) > maxKept {
-		return fmt.Errorf("%s: it would be larger than %d bytes", KeptName, maxKept)
+		return fmt.Errorf("%s: it would be larger than %d bytes", keptName, maxKept)
 	}
-	if err := kept.Replace(filepath.Join(f.Dir, KeptName), content); err != nil {
+	if err := kept.Replace(filepath.Join(f.Dir, keptName), content); err != nil {
 		return err
 	}
 	f.last = content
@@ -91,7 +91,7 @@ func (f *File) Save(list []ghosts.KeptPod) error {
 
 // Forget removes the file of a state folder. One that is not there is no error.
 func Forget(dir string) error {
-	if err := os.Remove(filepath.Join(dir, KeptName)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+	if err := os.Remove(filepath.Join(dir, keptName)); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
 		return fmt.Errorf("remove the kept pods: %w", err)
 	}
 	return nil
@@ -147,7 +147,7 @@ func (o *Overlay) keep() {
 		if !p.local {
 			continue
 		}
-		g := ghosts.Pod{Namespace: k.namespace, Name: k.name, UID: string(p.UID), Addrs: o.word(k, p), Grace: graceOf(p.Pod)}
+		g := ghosts.Pod{Namespace: k.namespace, Name: k.name, UID: string(p.UID), Addrs: o.knownAddrs(k, p), Grace: graceOf(p.Pod)}
 		for _, a := range g.Addrs {
 			if at := o.graves.attached[a]; at.now && at.pod == podRef(k) {
 				g.Linked = append(g.Linked, a)

@@ -11,7 +11,7 @@ import (
 
 // Condition types of policies.
 const (
-	// Accepted: the policy is understood as it is written.
+	// Accepted: the policy is understood as written.
 	Accepted = "Accepted"
 	// Enforced: every node with an endpoint that the policy selects enforces it.
 	Enforced = "Enforced"
@@ -19,20 +19,20 @@ const (
 
 // Reasons of the condition Accepted.
 const (
-	ReasonAccepted     = "Accepted"
-	ReasonWithWarnings = "AcceptedWithWarnings" // True all the same
-	ReasonInvalid      = "Invalid"              // False: a part is not understood and fails closed
-	ReasonUnknownTier  = "UnknownTier"          // False: evaluated after all other tiers
+	reasonAccepted     = "Accepted"
+	reasonWithWarnings = "AcceptedWithWarnings" // True all the same
+	reasonInvalid      = "Invalid"              // False: a part is not understood and fails closed
+	reasonUnknownTier  = "UnknownTier"          // False: evaluated after all other tiers
 )
 
 // maxMessage bounds the messages of conditions and events, in bytes.
 const maxMessage = 1000
 
-// accepted reports whether a policy is understood as it is written, by what its
+// accepted reports whether a policy is understood as written, by what its
 // conversion has come to. tier reports whether there is a tier of a name; the built-in
 // ones are always there.
 func accepted(o model.Object, problems []model.Problem, tier func(name string) bool) metav1.Condition {
-	c := metav1.Condition{Type: Accepted, Status: metav1.ConditionTrue, Reason: ReasonAccepted, Message: "The policy is understood as it is written."}
+	c := metav1.Condition{Type: Accepted, Status: metav1.ConditionTrue, Reason: reasonAccepted, Message: "The policy is understood as written."}
 	var errs, warnings []string
 	for _, p := range problems {
 		line := p.Message
@@ -52,11 +52,11 @@ func accepted(o model.Object, problems []model.Problem, tier func(name string) b
 	}
 	switch {
 	case len(errs) == 1 && unknown:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonUnknownTier, enumerate(append(errs, warnings...))
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, reasonUnknownTier, enumerate(append(errs, warnings...))
 	case len(errs) > 0:
-		c.Status, c.Reason, c.Message = metav1.ConditionFalse, ReasonInvalid, enumerate(append(errs, warnings...))
+		c.Status, c.Reason, c.Message = metav1.ConditionFalse, reasonInvalid, enumerate(append(errs, warnings...))
 	case len(warnings) > 0:
-		c.Reason, c.Message = ReasonWithWarnings, enumerate(warnings)
+		c.Reason, c.Message = reasonWithWarnings, enumerate(warnings)
 	}
 	return c
 }

@@ -31,23 +31,23 @@ func TestAccepted(t *testing.T) {
 		reason  string
 		message string // a part of it
 	}{
-		{"good", gnp("p", nil), "True", ReasonAccepted, "as it is written"},
-		{"no tier named", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "" }), "True", ReasonAccepted, ""},
-		{"own tier", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "security" }), "True", ReasonAccepted, ""},
-		{"tier that is always there", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "kube-admin" }), "True", ReasonAccepted, ""},
-		{"no such tier", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "safety" }), "False", ReasonUnknownTier, `spec.tier: there is no tier "safety"`},
+		{"good", gnp("p", nil), "True", reasonAccepted, "as written"},
+		{"no tier named", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "" }), "True", reasonAccepted, ""},
+		{"own tier", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "security" }), "True", reasonAccepted, ""},
+		{"tier that is always there", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "kube-admin" }), "True", reasonAccepted, ""},
+		{"no such tier", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "safety" }), "False", reasonUnknownTier, `spec.tier: there is no tier "safety"`},
 		{"bad block, bad tier: the field that is at fault comes first", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) {
 			s.Tier, s.Ingress = "safety", []v1alpha1.Rule{{Action: v1alpha1.Allow, Source: v1alpha1.EntityRule{Nets: []string{"10.0.0.0/8", "10.0.0/8"}}}}
-		}), "False", ReasonInvalid, "spec.ingress[0].source.nets[1]: "},
-		{"the tier is named too", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier, s.Selector = "safety", "app ==" }), "False", ReasonInvalid, `; spec.tier: there is no tier "safety"`},
+		}), "False", reasonInvalid, "spec.ingress[0].source.nets[1]: "},
+		{"the tier is named too", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier, s.Selector = "safety", "app ==" }), "False", reasonInvalid, `; spec.tier: there is no tier "safety"`},
 		{"what is not built", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) {
 			s.Types = []v1alpha1.PolicyType{"Egress"}
 			s.Ingress, s.Egress = nil, []v1alpha1.Rule{{Action: v1alpha1.Deny, Destination: v1alpha1.EntityRule{Domains: []string{"example.org"}}}}
-		}), "False", ReasonInvalid, "spec.egress[0].destination.domains: needs action Allow or Log"},
-		{"only odd", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Types = []v1alpha1.PolicyType{"Egress"} }), "True", ReasonWithWarnings, "spec.ingress: has no effect"},
+		}), "False", reasonInvalid, "spec.egress[0].destination.domains: needs action Allow or Log"},
+		{"only odd", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Types = []v1alpha1.PolicyType{"Egress"} }), "True", reasonWithWarnings, "spec.ingress: has no effect"},
 		{"namespaced", &v1alpha1.NetworkPolicy{
 			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "p"}, Spec: v1alpha1.NetworkPolicySpec{Tier: "default", Selector: "app == 'x"},
-		}, "False", ReasonInvalid, "spec.selector: "},
+		}, "False", reasonInvalid, "spec.selector: "},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			c := acceptedAs(tc.object, tiers)

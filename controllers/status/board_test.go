@@ -174,17 +174,17 @@ func TestEnforced(t *testing.T) {
 		reason, message  string
 		ready            string
 	}{
-		{"everywhere", count{enforced: 12}, true, false, false, "True", ReasonEnforced, "12 of 12 nodes", "12/12"},
-		{"one node", count{enforced: 1}, true, false, false, "True", ReasonEnforced, "1 of 1 node.", "1/1"},
-		{"nothing to do", count{}, true, false, false, "True", ReasonNoEndpoints, "no endpoint", "0/0"},
-		{"new", count{enforced: 3}, true, false, true, "Unknown", ReasonPending, "so far", "3/3"},
-		{"some are late", count{enforced: 3, waiting: []string{"a", "b"}}, true, false, false, "Unknown", ReasonPending, "a, b", "3/5"},
-		{"some are silent", count{enforced: 3, silent: []string{"a"}}, true, false, false, "Unknown", ReasonAgentsSilent, "silent: a.", "3/4"},
+		{"everywhere", count{enforced: 12}, true, false, false, "True", reasonEnforced, "12 of 12 nodes", "12/12"},
+		{"one node", count{enforced: 1}, true, false, false, "True", reasonEnforced, "1 of 1 node.", "1/1"},
+		{"nothing to do", count{}, true, false, false, "True", reasonNoEndpoints, "no endpoint", "0/0"},
+		{"new", count{enforced: 3}, true, false, true, "Unknown", reasonPending, "so far", "3/3"},
+		{"some are late", count{enforced: 3, waiting: []string{"a", "b"}}, true, false, false, "Unknown", reasonPending, "a, b", "3/5"},
+		{"some are silent", count{enforced: 3, silent: []string{"a"}}, true, false, false, "Unknown", reasonAgentsSilent, "silent: a.", "3/4"},
 		{"some fail, silence or not", count{enforced: 3, silent: []string{"a"}, failed: many, messages: []string{"oops"}}, true, false, true,
-			"False", ReasonNodesFailed, "and 2 more. On node: oops", "3/16"},
+			"False", reasonNodesFailed, "and 2 more. On node: oops", "3/16"},
 		{"audited", count{enforced: 2}, true, true, false, "False", ReasonAudit, "not applied", "2/2"},
-		{"not accepted", count{enforced: 2}, false, false, false, "False", ReasonNotAccepted, "widens no access", "2/2"},
-		{"reports too long", count{enforced: 2, truncatedAndNotNamed: []string{"a"}}, true, false, false, "Unknown", ReasonTruncated, "1 node name only a part", "2/2"},
+		{"not accepted", count{enforced: 2}, false, false, false, "False", reasonNotAccepted, "widens no access", "2/2"},
+		{"reports too long", count{enforced: 2, truncatedAndNotNamed: []string{"a"}}, true, false, false, "Unknown", reasonTruncated, "1 node name only some", "2/2"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.count.anyReports = true
@@ -198,7 +198,7 @@ func TestEnforced(t *testing.T) {
 		})
 	}
 	c, counts := enforced(count{}, true, false, false)
-	if c.Status != "Unknown" || c.Reason != ReasonNoAgents || counts != nil {
+	if c.Status != "Unknown" || c.Reason != reasonNoAgents || counts != nil {
 		t.Errorf("without agents: got %+v, %+v", c, counts)
 	}
 }

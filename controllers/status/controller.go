@@ -24,10 +24,10 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Settle is how long what nodes report is collected before a status is written,
+// settleTime is how long what nodes report is collected before a status is written,
 // in a cluster of so many nodes: the time over which agents spread their
 // reports, and 1.5 s for the rest of the way.
-func Settle(nodes int) time.Duration { return reporter.Spread(nodes) + 1500*time.Millisecond }
+func settleTime(nodes int) time.Duration { return reporter.Spread(nodes) + 1500*time.Millisecond }
 
 // All writes together: 50 a second, 100 at once.
 const (
@@ -90,7 +90,7 @@ func (c *controller) Reconcile(ctx context.Context, ref model.Ref) (ctrl.Result,
 		return ctrl.Result{}, fmt.Errorf("%s: %w", ref, err)
 	}
 	now := c.clock.Now()
-	settle := Settle(c.board.size())
+	settle := settleTime(c.board.size())
 	generation := o.GetGeneration()
 	m := c.remember(ref, generation, st, now)
 	early := c.board.due(ref, generation, m.since).Sub(now)
@@ -144,13 +144,13 @@ func reason(st *v1alpha1.PolicyStatus, condition string) string {
 	return ""
 }
 
-// calm says whether nobody waits for a policy of which this is said.
+// calm reports whether nobody waits for a policy of which this is said.
 func calm(reason string) bool {
-	return idle(reason) || reason == ReasonAudit || reason == ReasonNotAccepted
+	return idle(reason) || reason == ReasonAudit || reason == reasonNotAccepted
 }
 
 // idle: it is enforced, or there is nothing to enforce.
-func idle(reason string) bool { return reason == ReasonEnforced || reason == ReasonNoEndpoints }
+func idle(reason string) bool { return reason == reasonEnforced || reason == reasonNoEndpoints }
 
 // policy returns a copy of a policy, and its status within.
 func (c *controller) policy(ctx context.Context, ref model.Ref) (client.Object, *v1alpha1.PolicyStatus, error) {
@@ -235,7 +235,7 @@ func (c *controller) remember(ref model.Ref, generation int64, st *v1alpha1.Poli
 	if m.generation != generation {
 		*m = memory{generation: generation, written: m.written}
 		enf := meta.FindStatusCondition(st.Conditions, Enforced)
-		if st.ObservedGeneration != generation || enf == nil || enf.Reason == ReasonPending {
+		if st.ObservedGeneration != generation || enf == nil || enf.Reason == reasonPending {
 			m.since = now
 		}
 	}

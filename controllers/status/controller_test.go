@@ -124,7 +124,7 @@ func (r *rig) node(name string, change func(*v1alpha1.NodeState)) {
 func TestWritesAreFewAndOnlyOnChange(t *testing.T) {
 	r := newRig(t, gnp("p", nil))
 	r.node("a", nil)
-	settle := Settle(1)
+	settle := settleTime(1)
 	if again := r.step(time.Minute, p); again != settle || r.writes != 1 || r.says(p) != "Pending 0/0" {
 		t.Errorf("new: again after %s, %d writes, %s", again, r.writes, r.says(p))
 	}
@@ -180,7 +180,7 @@ func TestAgentsThatHaveJustReportedAreWaitedFor(t *testing.T) {
 		r.node(n, nil)
 	}
 	const window = 5 * time.Second
-	settle := Settle(3)
+	settle := settleTime(3)
 	r.step(time.Second, p)
 	r.node("a", holds("GlobalNetworkPolicy/p", 1))
 	if again := r.step(settle, p); again <= 0 || r.says(p) != "Pending 1/1" && r.says(p) != "Pending 0/0" {
@@ -217,7 +217,7 @@ func TestRestartOfTheManagerWritesNothing(t *testing.T) {
 	r := newRig(t, policy)
 	r.node("a", holds("GlobalNetworkPolicy/p", 1))
 	r.step(0, p)
-	r.step(Settle(1), p)
+	r.step(settleTime(1), p)
 	writes := r.writes
 	r.memory, r.board = map[model.Ref]*memory{}, newBoard(r.clock)
 	if again := r.step(time.Second, p); again != 0 || r.writes != writes || r.says(p) != "Enforced 1/1" {
@@ -231,7 +231,7 @@ func TestEventsAreOfWhatSomebodyMustActOn(t *testing.T) {
 	fails := func(s *v1alpha1.NodeState) {
 		s.Failed = []v1alpha1.FailedPolicy{{Policy: "GlobalNetworkPolicy/p", Generation: 1, Message: "100% too large"}}
 	}
-	settle := Settle(1)
+	settle := settleTime(1)
 	for range 5 { // it comes and goes every half minute
 		r.node("a", fails)
 		r.step(15*time.Second, p)

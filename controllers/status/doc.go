@@ -12,7 +12,7 @@
 //
 // What it writes is bounded. A new generation of a policy is answered at once
 // (accepted or not), and once more when the nodes have had time to report; after
-// that, changes of what nodes report are collected for Settle before they are
+// that, changes of what nodes report are collected for settleTime before they are
 // written. All writes together stay below a fixed number a second.
 //
 // It does not decide anything: enforcement goes on without it.

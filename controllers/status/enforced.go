@@ -11,15 +11,15 @@ import (
 
 // Reasons of the condition Enforced.
 const (
-	ReasonEnforced     = "Enforced"         // True, on all nodes with endpoints that it selects
-	ReasonNoEndpoints  = "NoEndpoints"      // True: it selects none, so there is nothing to do
+	reasonEnforced     = "Enforced"         // True, on all nodes with endpoints that it selects
+	reasonNoEndpoints  = "NoEndpoints"      // True: it selects none, so there is nothing to do
 	ReasonAudit        = "Audit"            // False: evaluated and counted, not applied
-	ReasonNotAccepted  = "NotAccepted"      // False: enforced in a form that widens no access
-	ReasonNodesFailed  = "NodesFailed"      // False: a node's kernel does not hold it
-	ReasonPending      = "Pending"          // Unknown: nodes have not reported this generation yet
-	ReasonAgentsSilent = "AgentsSilent"     // Unknown: agents have stopped to report
-	ReasonNoAgents     = "NoAgents"         // Unknown: no agent has ever reported
-	ReasonTruncated    = "ReportsTruncated" // Unknown: reports are too long to name all policies
+	reasonNotAccepted  = "NotAccepted"      // False: enforced in a form that widens no access
+	reasonNodesFailed  = "NodesFailed"      // False: a node's kernel does not hold it
+	reasonPending      = "Pending"          // Unknown: nodes have not reported this generation yet
+	reasonAgentsSilent = "AgentsSilent"     // Unknown: agents have stopped reporting
+	reasonNoAgents     = "NoAgents"         // Unknown: no agent has ever reported
+	reasonTruncated    = "ReportsTruncated" // Unknown: reports are too long to name all policies
 )
 
 // maxNodeNames is how many nodes a message and failedNodes name.
@@ -43,25 +43,25 @@ func enforced(c count, ok, audit, early bool) (metav1.Condition, *v1alpha1.NodeC
 	on := fmt.Sprintf("%d of %s", c.enforced, nodes(desired))
 	switch {
 	case len(c.failed) > 0:
-		set(metav1.ConditionFalse, ReasonNodesFailed, "Failed on %d of %s: %s. On %s: %s", len(c.failed), nodes(desired), names(c.failed), c.failed[0], c.messages[0])
+		set(metav1.ConditionFalse, reasonNodesFailed, "Failed on %d of %s: %s. On %s: %s", len(c.failed), nodes(desired), names(c.failed), c.failed[0], c.messages[0])
 	case !c.anyReports:
-		set(metav1.ConditionUnknown, ReasonNoAgents, "No agent has reported.")
+		set(metav1.ConditionUnknown, reasonNoAgents, "No agent has reported.")
 	case early:
-		set(metav1.ConditionUnknown, ReasonPending, "Enforced on %s that have reported so far.", on)
+		set(metav1.ConditionUnknown, reasonPending, "Enforced on %s that have reported so far.", on)
 	case len(c.silent) > 0:
-		set(metav1.ConditionUnknown, ReasonAgentsSilent, "Enforced on %s; the agents of %s are silent: %s. Their kernels keep the rules that they have.", on, nodes(len(c.silent)), names(c.silent))
+		set(metav1.ConditionUnknown, reasonAgentsSilent, "Enforced on %s; the agents of %s are silent: %s. Their kernels keep the rules that they have.", on, nodes(len(c.silent)), names(c.silent))
 	case len(c.waiting) > 0:
-		set(metav1.ConditionUnknown, ReasonPending, "Enforced on %s; not reported yet by %s.", on, names(c.waiting))
+		set(metav1.ConditionUnknown, reasonPending, "Enforced on %s; not reported yet by %s.", on, names(c.waiting))
 	case len(c.truncatedAndNotNamed) > 0:
-		set(metav1.ConditionUnknown, ReasonTruncated, "Enforced on %s; the reports of %s name only a part of their policies: %s.", on, nodes(len(c.truncatedAndNotNamed)), names(c.truncatedAndNotNamed))
+		set(metav1.ConditionUnknown, reasonTruncated, "Enforced on %s; the reports of %s name only some of their policies: %s.", on, nodes(len(c.truncatedAndNotNamed)), names(c.truncatedAndNotNamed))
 	case !ok:
-		set(metav1.ConditionFalse, ReasonNotAccepted, "Enforced on %s, in a form that widens no access: see condition Accepted.", on)
+		set(metav1.ConditionFalse, reasonNotAccepted, "Enforced on %s, in a form that widens no access: see condition Accepted.", on)
 	case audit:
 		set(metav1.ConditionFalse, ReasonAudit, "Evaluated and counted on %s, and not applied: enforcement is Audit.", on)
 	case desired == 0:
-		set(metav1.ConditionTrue, ReasonNoEndpoints, "The policy selects no endpoint at present.")
+		set(metav1.ConditionTrue, reasonNoEndpoints, "The policy selects no endpoint at present.")
 	default:
-		set(metav1.ConditionTrue, ReasonEnforced, "Enforced on %s.", on)
+		set(metav1.ConditionTrue, reasonEnforced, "Enforced on %s.", on)
 	}
 	return cond, counts
 }

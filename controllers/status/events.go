@@ -37,12 +37,12 @@ func (c *controller) announce(ref model.Ref, o runtimeObject, was, is *v1alpha1.
 		c.events.Eventf(o, nil, corev1.EventTypeWarning, eventNotAccepted, "Accept", "%s", acc.Message)
 	}
 	enf := meta.FindStatusCondition(is.Conditions, Enforced)
-	if enf.Reason == ReasonNodesFailed && !same(was, enf) && c.mayAnnounce(ref, now) {
+	if enf.Reason == reasonNodesFailed && !same(was, enf) && c.mayAnnounce(ref, now) {
 		c.events.Eventf(o, nil, corev1.EventTypeWarning, eventNodesFailed, "Enforce", "%s", enf.Message)
 	}
 }
 
-// same says whether a status said this before, of the same generation.
+// same reports whether a status said this before, of the same generation.
 func same(was *v1alpha1.PolicyStatus, cond *metav1.Condition) bool {
 	before := meta.FindStatusCondition(was.Conditions, cond.Type)
 	return before != nil && before.Status == cond.Status && before.Reason == cond.Reason && before.ObservedGeneration == cond.ObservedGeneration

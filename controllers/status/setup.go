@@ -79,7 +79,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 
 // later puts policies into the queue, for when the reports have come together.
 func (c *controller) later(q queue, refs ...model.Ref) {
-	settle := Settle(c.board.size())
+	settle := settleTime(c.board.size())
 	for _, r := range refs {
 		q.AddAfter(r, settle)
 	}

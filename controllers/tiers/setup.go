@@ -25,15 +25,15 @@ import (
 // +kubebuilder:rbac:groups=tierwall.io,resources=globalnetworkpolicies;networkpolicies,verbs=list;watch
 // +kubebuilder:rbac:groups=events.k8s.io,resources=events,verbs=create;patch
 
-// DefaultSettle is how long changes of policies are gathered. It bounds what the
+// defaultSettle is how long changes of policies are gathered. It bounds what the
 // deletion of a tier costs the API server: one write of its status per tier in that time.
-const DefaultSettle = time.Second
+const defaultSettle = time.Second
 
 // Options of the controller. The zero value is what the manager uses.
 type Options struct {
 	// Clock; nil: the real one.
 	Clock clock.PassiveClock
-	// Settle is how long changes of policies are gathered; 0 means DefaultSettle.
+	// Settle is how long changes of policies are gathered; 0 means defaultSettle.
 	Settle time.Duration
 }
 
@@ -49,7 +49,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 			return fmt.Errorf("tiers: index of policies: %w", err)
 		}
 	}
-	policies := enqueue{cmp.Or(o.Settle, DefaultSettle)}
+	policies := enqueue{cmp.Or(o.Settle, defaultSettle)}
 	err := ctrl.NewControllerManagedBy(mgr).Named("tiers").
 		For(&v1alpha1.Tier{}).
 		Watches(&v1alpha1.GlobalNetworkPolicy{}, policies).

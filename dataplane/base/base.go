@@ -28,7 +28,7 @@ type Options struct {
 // New returns the base chains of a node for a family. Hosts are its host
 // endpoints, sorted by name.
 func New(s *dataplane.State, hosts dataplane.Hosts, f dataplane.Family, o Options) *Tables {
-	b := &builder{state: s, hosts: hosts, family: f, opts: o, settings: s.Settings}
+	b := &builder{facts: facts{state: s, hosts: hosts, family: f, opts: o, settings: s.Settings}}
 	if b.settings == nil {
 		b.settings = model.DefaultSettings()
 	}
@@ -43,7 +43,9 @@ func New(s *dataplane.State, hosts dataplane.Hosts, f dataplane.Family, o Option
 	return &b.tables
 }
 
-type builder struct {
+// facts are what the chains of a node depend on. Their methods answer questions and
+// return rules; a builder's write chains.
+type facts struct {
 	state    *dataplane.State
 	hosts    dataplane.Hosts
 	family   dataplane.Family
@@ -51,14 +53,19 @@ type builder struct {
 	opts     Options
 	// blocks: the node has blocks of pod addresses of the family.
 	blocks bool
+}
+
+// builder writes the chains of one family.
+type builder struct {
+	facts
 	tables Tables
 	// to is the list of the table that is being written.
 	to *[]Chain
 }
 
-func (b *builder) ofFamily(p netip.Prefix) bool { return dataplane.FamilyOf(p.Addr()) == b.family }
+func (b *facts) ofFamily(p netip.Prefix) bool { return dataplane.FamilyOf(p.Addr()) == b.family }
 
-func (b *builder) ipv6() bool { return b.family == dataplane.IPv6 }
+func (b *facts) ipv6() bool { return b.family == dataplane.IPv6 }
 
 // chain writes a chain that others lead to.
 func (b *builder) chain(name, comment string, rules ...Rule) {
@@ -81,17 +88,17 @@ func (b *builder) hook(p Point, name, comment string, common []Rule, rules ...Ru
 func Links(s *dataplane.State) bool { return s.Links != nil && len(s.Links.Pods) > 0 }
 
 // judgesLinks reports whether unlisted addresses on pods' links are dealt with, in whatever way.
-func (b *builder) judgesLinks() bool {
+func (b *facts) judgesLinks() bool {
 	return Links(b.state) && b.settings.Guards.Link != model.GuardOff
 }
 
 // countsLinks reports whether the link guard counts and lets pass.
-func (b *builder) countsLinks() bool {
+func (b *facts) countsLinks() bool {
 	return b.judgesLinks() && b.settings.Guards.Link == model.GuardCount
 }
 
 // guarded is what a guard does to packets.
-func (b *builder) guarded(name model.GuardName, g model.Guard, tests []Test, comment string) []Rule {
+func (b *facts) guarded(name model.GuardName, g model.Guard, tests []Test, comment string) []Rule {
 	switch g {
 	case model.GuardEnforce:
 		return []Rule{{If: tests, Then: Drop, Guard: name, Comment: comment}}

@@ -51,7 +51,7 @@ func icmp(first, last uint8, more ...Test) []Test {
 // podsDiscovery is what is different for pods, in the filter hooks. Pods are not
 // routers: their advertisements are judged by policy like any packet, and their
 // redirects never pass.
-func (b *builder) podsDiscovery(p Point) []Rule {
+func (b *facts) podsDiscovery(p Point) []Rule {
 	if !b.judgesLinks() || p != Input && p != Forward && p != Postrouting {
 		return nil
 	}
@@ -82,7 +82,7 @@ func (b *builder) podsDiscovery(p Point) []Rule {
 const igmp model.Protocol = 2
 
 // linkServices are what a pod needs of its link whatever policies say: an address by DHCP.
-func (b *builder) linkServices() []Rule {
+func (b *facts) linkServices() []Rule {
 	from, to := uint16(68), uint16(67)
 	if b.ipv6() {
 		from, to = 546, 547

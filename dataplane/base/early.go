@@ -49,7 +49,7 @@ func (b *builder) sourceGuard(leave Action) []Rule {
 // guardedBridges are the interfaces whose ports the bridge's table holds all known sources
 // to, before the hooks of IP see a packet. It knows sources behind ports alone: where local
 // pods have interfaces of their own too, there are none.
-func (b *builder) guardedBridges() []string {
+func (b *facts) guardedBridges() []string {
 	if !b.opts.PortsAtPostrouting {
 		return nil
 	}
@@ -119,11 +119,11 @@ func (b *builder) exemptPods(s hostStage) []Rule {
 }
 
 // countsWildcard reports whether the wildcard guard counts and lets pass.
-func (b *builder) countsWildcard() bool { return b.settings.Guards.Wildcard == model.GuardCount }
+func (b *facts) countsWildcard() bool { return b.settings.Guards.Wildcard == model.GuardCount }
 
-func (b *builder) wildcardGuardsPods() bool { return b.settings.Guards.Wildcard == model.GuardEnforce }
+func (b *facts) wildcardGuardsPods() bool { return b.settings.Guards.Wildcard == model.GuardEnforce }
 
 // early reports whether packets may have been allowed before routing.
-func (b *builder) early() bool {
+func (b *facts) early() bool {
 	return b.hosts.HasStage(model.StageUntracked) || b.hosts.HasStage(model.StagePreDNAT)
 }

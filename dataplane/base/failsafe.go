@@ -48,7 +48,7 @@ func (b *builder) failsafe(l failsafeList) Rule {
 }
 
 // failsafePorts returns a rule for each protocol and peer's block.
-func (b *builder) failsafePorts(list []model.FailsafePort, peer, ports TestKind) []Rule {
+func (b *facts) failsafePorts(list []model.FailsafePort, peer, ports TestKind) []Rule {
 	type group struct {
 		protocol model.Protocol
 		net      netip.Prefix

@@ -46,7 +46,7 @@ func (b *builder) itself() []Rule {
 const commentItself = "a pod to itself"
 
 // pastItself keeps what a pod sends itself from host endpoints, where it comes that far.
-func (b *builder) pastItself() []Rule {
+func (b *facts) pastItself() []Rule {
 	star := b.hosts.Wildcard() != nil && b.settings.Guards.Wildcard != model.GuardOff
 	named := slices.ContainsFunc(b.hosts.Named(), func(n dataplane.NamedHost) bool { return b.state.Links.LeadsToPods(n.Interface) })
 	if !b.opts.NoPairs || !star && !named {
@@ -95,7 +95,7 @@ func (b *builder) once(name, comment string, rules ...Rule) {
 
 // unknown drops packets of addresses that should belong to local pods and belong
 // to none that is known.
-func (b *builder) unknown(side TestKind) []Rule {
+func (b *facts) unknown(side TestKind) []Rule {
 	if b.settings.UnknownWorkloads != model.Deny || !b.blocks {
 		return nil
 	}
@@ -147,7 +147,7 @@ func (b *builder) forwardStage(dir model.Direction) []Rule {
 // exemptForward leaves out pods' packets where the host endpoint of all interfaces
 // does not guard the pods' own. If the guard counts they meet its program all the
 // same, but for those that the early stages have counted or allowed.
-func (b *builder) exemptForward(dir model.Direction, ofPods Test) []Rule {
+func (b *facts) exemptForward(dir model.Direction, ofPods Test) []Rule {
 	switch {
 	case !b.countsWildcard():
 		return []Rule{{If: where(ofPods), Then: Return, Comment: "pods' interfaces are not the host's"}}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -26,10 +27,10 @@ var (
 
 // chainOf is the name of a host endpoint's chain at a stage.
 func chainOf(h *dataplane.Endpoint, stage string) string {
-	return "h-" + dataplane.Hash(h.Ref.Name)[:10] + "-" + stage
+	return "h-" + naming.Hash(h.Ref.Name)[:10] + "-" + stage
 }
 
-func (b *builder) program(h *dataplane.Endpoint, s model.Stage, dir model.Direction) *dataplane.Program {
+func (b *facts) program(h *dataplane.Endpoint, s model.Stage, dir model.Direction) *dataplane.Program {
 	if h.Policy == nil {
 		return nil
 	}
@@ -118,7 +119,7 @@ func (b *builder) dispatch(s hostStage) []Rule {
 
 // podsPastAddresses has what local pods send not meet, before routing, a host
 // endpoint that only lists addresses: what it guards comes from elsewhere.
-func (b *builder) podsPastAddresses(s hostStage) []Rule {
+func (b *facts) podsPastAddresses(s hostStage) []Rule {
 	if s != rawIn && s != preDNAT || len(b.hosts.Addressed()) == 0 {
 		return nil
 	}
@@ -130,7 +131,7 @@ func (b *builder) podsPastAddresses(s hostStage) []Rule {
 }
 
 // uplinkGuard is the host endpoint of the interface with the default route, or nil.
-func (b *builder) uplinkGuard() *dataplane.Endpoint {
+func (b *facts) uplinkGuard() *dataplane.Endpoint {
 	if b.state.Links == nil {
 		return nil
 	}

@@ -13,7 +13,7 @@ import (
 
 // fromLink is what packets meet that come from pods' interfaces and bear no local
 // pod's source. It comes after the rules for those that do.
-func (b *builder) fromLink(chain string) []Rule {
+func (b *facts) fromLink(chain string) []Rule {
 	if !b.judgesLinks() {
 		return nil
 	}
@@ -23,7 +23,7 @@ func (b *builder) fromLink(chain string) []Rule {
 // unlisted are the rules for sources that are no local pods': those in the node's
 // blocks, and those on pods' interfaces. A guard that counts has no say in what is
 // dropped without it.
-func (b *builder) unlisted(chain string) []Rule {
+func (b *facts) unlisted(chain string) []Rule {
 	if b.countsLinks() {
 		return append(b.unknown(SrcIn), b.fromLink(chain)...)
 	}
@@ -32,7 +32,7 @@ func (b *builder) unlisted(chain string) []Rule {
 
 // linkSources are the sources of packets that are the pod's behind the interface.
 // Any other is an unknown workload's.
-func (b *builder) linkSources() []netip.Prefix {
+func (b *facts) linkSources() []netip.Prefix {
 	if b.ipv6() {
 		return []netip.Prefix{linkLocal6, unspecified}
 	}
@@ -68,17 +68,17 @@ func (b *builder) linkChains() {
 	b.once("link-ingress", "of the pod behind the interface", b.byLink(model.Ingress))
 }
 
-func (b *builder) byLink(dir model.Direction) Rule {
+func (b *facts) byLink(dir model.Direction) Rule {
 	return Rule{Then: ByLink, Direction: dir, Counted: b.countsLinks()}
 }
 
 // judgedBefore reports whether linkPrerouting has counted what the filter hooks
 // see again, of all that is not for the node itself.
-func (b *builder) judgedBefore() bool { return b.countsLinks() && b.latePorts() && !b.ipv6() }
+func (b *facts) judgedBefore() bool { return b.countsLinks() && b.latePorts() && !b.ipv6() }
 
 // toLink is what packets meet that leave by pods' interfaces for no local pod's
 // address: multicast, broadcast, link-local.
-func (b *builder) toLink() []Rule {
+func (b *facts) toLink() []Rule {
 	if !b.judgesLinks() {
 		return nil
 	}
@@ -129,7 +129,7 @@ func (b *builder) routedSources() []Rule {
 }
 
 // latePorts reports whether ports are known after the forward hook only.
-func (b *builder) latePorts() bool { return b.opts.PortsAtPostrouting && HasPorts(b.state) }
+func (b *facts) latePorts() bool { return b.opts.PortsAtPostrouting && HasPorts(b.state) }
 
 // HasPorts reports whether local pods are ports of bridges.
 func HasPorts(s *dataplane.State) bool {
@@ -146,7 +146,7 @@ func HasPorts(s *dataplane.State) bool {
 
 // encapsulation drops what pods send to tunnels of the cluster's nodes: what is
 // inside would come out as another pod's.
-func (b *builder) encapsulation() []Rule {
+func (b *facts) encapsulation() []Rule {
 	var rules []Rule
 	for _, t := range b.tunnels() {
 		rules = append(rules, b.encapsulated(slices.Concat(t, where(on(SrcIn, Pods), on(DstIn, Nodes))))...)
@@ -161,7 +161,7 @@ func (b *builder) encapsulation() []Rule {
 // every address counts, those too that no other node knows to be its. Pods of other
 // nodes are known by the blocks of pod addresses. No node sends what it encapsulates
 // with an address of these, unless it is its own; an end outside of the cluster has none.
-func (b *builder) encapsulationHere() []Rule {
+func (b *facts) encapsulationHere() []Rule {
 	var rules []Rule
 	for _, t := range b.tunnels() {
 		from := func(tests ...Test) { rules = append(rules, b.encapsulated(slices.Concat(t, tests))...) }
@@ -174,12 +174,12 @@ func (b *builder) encapsulationHere() []Rule {
 	return rules
 }
 
-func (b *builder) encapsulated(tests []Test) []Rule {
+func (b *facts) encapsulated(tests []Test) []Rule {
 	return b.guarded(model.GuardEncapsulationName, b.settings.Guards.Encapsulation, tests, "pods send nothing into the nodes' tunnels")
 }
 
 // tunnels are the tests for what the node's tunnel devices send.
-func (b *builder) tunnels() [][]Test {
+func (b *facts) tunnels() [][]Test {
 	if b.state.Links == nil {
 		return nil
 	}

@@ -119,7 +119,7 @@ func (b *builder) output() {
 
 // toOwnPods accepts what the node sends to its own pods, known or not yet: the
 // kubelet's probes and the node's proxies.
-func (b *builder) toOwnPods() []Rule {
+func (b *facts) toOwnPods() []Rule {
 	return []Rule{
 		{If: where(on(DstIn, Pods)), Then: Accept, Comment: commentOwnPods},
 		{If: where(on(DstIn, PodBlocks), notIn(DstIn, Foreign)), Then: Accept, Comment: commentOwnPods},

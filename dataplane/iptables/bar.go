@@ -19,7 +19,7 @@ const (
 )
 
 // bar returns the kernel's name of the bar.
-func (g *generator) bar() string {
+func (g *sink) bar() string {
 	g.note(g.key(barKey), closes, false)
 	return g.set(barKey, typeFlows, nil)
 }

@@ -61,7 +61,7 @@ func effectOf(v dataplane.Verdict) effect {
 }
 
 // note remembers what a set means to rules.
-func (g *generator) note(key string, e effect, not bool) {
+func (g *sink) note(key string, e effect, not bool) {
 	if not {
 		e = e.turned()
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -24,9 +25,10 @@ func generate(s *dataplane.State, o Options, name namer) *ruleset {
 // generate returns what a State asks for, of the Compiler that the memory is of.
 func (m *memory) generate(s *dataplane.State, o Options, name namer) *ruleset {
 	rs := newRuleset()
+	rs.early = o.with(s.Settings).Early
 	w := newWorld(s)
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		g := &generator{world: w, opts: o.with(s.Settings), family: f, name: name, rs: rs, memory: m}
+		g := &generator{world: w, sink: sink{opts: o.with(s.Settings), family: f, name: name, rs: rs}, memory: m}
 		g.base()
 	}
 	return rs
@@ -72,27 +74,27 @@ func (w *world) addrs(f dataplane.Family) []netip.Addr {
 	return out
 }
 
-// generator writes the rules of one family.
-type generator struct {
-	*world
+// sink is where rules of one family are written to.
+type sink struct {
 	opts   Options
 	family dataplane.Family
 	name   namer
 	rs     *ruleset
-	memory *memory
-	// piece is of the program that is being written, if any; effect is that of the rule.
-	piece  *piece
-	effect effect
-	// spare are the packets that the program only counts.
-	spare base.Sparing
 	// t is the table that is being written: chains are not seen across tables.
 	t *table
+}
+
+// generator writes the rules of one family.
+type generator struct {
+	*world
+	sink
+	memory *memory
 	// included are the chains of the table that are written out where they are included.
 	included map[string][]base.Rule
 }
 
 // in writes one of the tables.
-func (g *generator) in(name string, write func()) {
+func (g *sink) in(name string, write func()) {
 	rules := g.rs.of(g.family)
 	if rules[name] == nil {
 		rules[name] = newTable()
@@ -103,10 +105,10 @@ func (g *generator) in(name string, write func()) {
 }
 
 // chain writes a chain.
-func (g *generator) chain(name string, rules ...rule) { g.t.chains[name] = rules }
+func (g *sink) chain(name string, rules ...rule) { g.t.chains[name] = rules }
 
 // once returns the name of a chain that several may ask for, written when it is not there.
-func (g *generator) once(name string, rules func() []rule) string {
+func (g *sink) once(name string, rules func() []rule) string {
 	if _, ok := g.t.chains[name]; !ok {
 		g.t.chains[name] = nil
 		g.t.chains[name] = rules()
@@ -115,10 +117,10 @@ func (g *generator) once(name string, rules func() []rule) string {
 }
 
 // key is what a set is called, in the generator's family.
-func (g *generator) key(key string) string { return fmt.Sprintf("%d%s", g.family, key) }
+func (g *sink) key(key string) string { return fmt.Sprintf("%d%s", g.family, key) }
 
 // set returns the kernel's name of a set.
-func (g *generator) set(key, kind string, elems []elem) string {
+func (g *sink) set(key, kind string, elems []elem) string {
 	if s := g.rs.sets[g.key(key)]; s != nil {
 		return s.name
 	}
@@ -132,7 +134,7 @@ func (g *generator) set(key, kind string, elems []elem) string {
 }
 
 // sorted returns the kernel's name of a set whose elements are as they should be.
-func (g *generator) sorted(key, kind string, elems []elem) string {
+func (g *sink) sorted(key, kind string, elems []elem) string {
 	key = g.key(key)
 	s := g.rs.sets[key]
 	if s == nil {
@@ -145,7 +147,7 @@ func (g *generator) sorted(key, kind string, elems []elem) string {
 
 // coreSet returns the kernel's name for a set of addresses. One that has blocks
 // is of another type, and so of another key.
-func (g *generator) coreSet(s *dataplane.Set, not bool) string {
+func (g *programWriter) coreSet(s *dataplane.Set, not bool) string {
 	m, f := g.members(s), familyIndex(g.family)
 	kind, letter := typeAddrs, "a"
 	if m.nets[f] {
@@ -156,7 +158,7 @@ func (g *generator) coreSet(s *dataplane.Set, not bool) string {
 
 // portSets returns the kernel's names for a set of addresses with ports: one for
 // those with a port, and one a protocol for those with all ports of it.
-func (g *generator) portSets(s *dataplane.Set, not bool) (ports string, whole []protocolSet) {
+func (g *programWriter) portSets(s *dataplane.Set, not bool) (ports string, whole []protocolSet) {
 	m, f := g.members(s), familyIndex(g.family)
 	for _, w := range m.whole[f] {
 		whole = append(whole, protocolSet{w.protocol, g.asked(fmt.Sprintf("q%d-%s", w.protocol, m.hash), typeAddrs, w.elems, not)})
@@ -165,15 +167,15 @@ func (g *generator) portSets(s *dataplane.Set, not bool) (ports string, whole []
 }
 
 // members returns those of a set, and remembers that the piece asks for it.
-func (g *generator) members(s *dataplane.Set) *members {
-	if g.piece != nil && s.IsCore() {
+func (g *programWriter) members(s *dataplane.Set) *members {
+	if s.IsCore() {
 		g.piece.asks[s.ID] = true
 	}
 	return g.memory.of(s)
 }
 
 // asked returns the kernel's name of a set that the rule at hand asks for.
-func (g *generator) asked(key, kind string, elems []elem, not bool) string {
+func (g *programWriter) asked(key, kind string, elems []elem, not bool) string {
 	g.note(g.key(key), g.effect, not)
 	return g.sorted(key, kind, elems)
 }
@@ -185,9 +187,9 @@ type protocolSet struct {
 }
 
 // origin returns the chain that counts for a rule of a policy and does what the rule says.
-func (g *generator) origin(l *dataplane.Leaf) string {
+func (g *sink) origin(l *dataplane.Leaf) string {
 	o := l.Origin
-	name := chainPrefix + "o-" + dataplane.Hash(o.String(), l.Verdict.String(), fmt.Sprint(l.Log))
+	name := chainPrefix + "o-" + naming.Hash(o.String(), l.Verdict.String(), fmt.Sprint(l.Log))
 	return g.once(name, func() []rule {
 		g.rs.origins[name] = o
 		rules := []rule{{"", "", o.String()}}
@@ -198,7 +200,7 @@ func (g *generator) origin(l *dataplane.Leaf) string {
 			rules[0].target = "-j DROP"
 		}
 		if l.Log {
-			log := fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix %q", g.opts.LogGroup, dataplane.Plain(name+" "+o.String(), maxPrefix))
+			log := fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix %q", g.opts.LogGroup, naming.Plain(name+" "+o.String(), maxPrefix))
 			rules = slices.Insert(rules, 0, rule{"", log, ""})
 		}
 		return rules

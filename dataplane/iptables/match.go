@@ -63,7 +63,7 @@ func (m match) withoutProtocol(p model.Protocol) (match, bool) {
 
 // matches returns the matches of which one must hold for all conditions to hold,
 // and never more than one does; none if that cannot be.
-func (g *generator) matches(conds []dataplane.Cond) []match {
+func (g *programWriter) matches(conds []dataplane.Cond) []match {
 	conds = slices.Clone(conds)
 	slices.SortStableFunc(conds, func(x, y dataplane.Cond) int { return cost(&x) - cost(&y) })
 	out := []match{{}}
@@ -91,7 +91,7 @@ func cost(c *dataplane.Cond) int {
 }
 
 // cond adds a condition to a match.
-func (g *generator) cond(m match, c *dataplane.Cond) []match {
+func (g *programWriter) cond(m match, c *dataplane.Cond) []match {
 	switch c.Kind {
 	case dataplane.CondProtocol:
 		with := match.withProtocol
@@ -115,7 +115,7 @@ func (g *generator) cond(m match, c *dataplane.Cond) []match {
 }
 
 // icmp is a condition on type and code. To iptables type 255 of IPv4 means all types.
-func (g *generator) icmp(c *dataplane.Cond) string {
+func (g *sink) icmp(c *dataplane.Cond) string {
 	not := ""
 	if c.Not {
 		not = "! "
@@ -174,7 +174,7 @@ func ports(m match, field string, not bool, list []dataplane.PortRange) []match 
 }
 
 // addr asks for an address.
-func (g *generator) addr(m match, c *dataplane.Cond) []match {
+func (g *programWriter) addr(m match, c *dataplane.Cond) []match {
 	not, field, flag, direction := "", &m.src, "-s", "src"
 	if c.Kind == dataplane.CondDstAddr {
 		field, flag, direction = &m.dst, "-d", "dst"
@@ -208,7 +208,7 @@ func netText(p netip.Prefix) string {
 }
 
 // addrPorts asks for an address, a protocol and a port together.
-func (g *generator) addrPorts(m match, c *dataplane.Cond) []match {
+func (g *programWriter) addrPorts(m match, c *dataplane.Cond) []match {
 	direction := "src"
 	if c.Kind == dataplane.CondDstAddrPort {
 		direction = "dst"

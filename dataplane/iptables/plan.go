@@ -68,6 +68,7 @@ func planOf(have *shape, want *ruleset) *plan {
 // Each table holds at once, but one after the other, and a packet passes if all
 // of them let it. So that none passes by the old rules of one and the new ones of another:
 // where the early tables held nothing they come first, where they will hold nothing, last;
+// where one of them differs, packets meet the old and the new filter table until it holds (meetBoth);
 // else what they judge is dropped in the filter table until all of them hold. The source
 // guard's short cuts need none of this: old ones go before the filter table changes, new ones come after it.
 func restoreFamily(have *shape, want *ruleset, f dataplane.Family) string {
@@ -82,7 +83,8 @@ func restoreFamily(have *shape, want *ruleset, f dataplane.Family) string {
 			late = restoreTable(tableRaw, first.shape(), wanted(tableRaw), nil)
 		}
 	}
-	differ := mangle != "" || raw != "" && restoreTable(tableRaw, have.tables[f][tableRaw].withoutShort(), wanted(tableRaw).withoutShort(), nil) != ""
+	rawDiffers := raw != "" && restoreTable(tableRaw, have.tables[f][tableRaw].withoutShort(), wanted(tableRaw).withoutShort(), nil) != ""
+	differ := mangle != "" || rawDiffers
 	held := len(have.tables[f].chainsOf(tableRaw))+len(have.tables[f].chainsOf(tableMangle)) > 0
 	changed := 0
 	for _, text := range []string{raw, mangle, filter} {
@@ -93,6 +95,11 @@ func restoreFamily(have *shape, want *ruleset, f dataplane.Family) string {
 		return raw + mangle + filter + late
 	case wanted(tableRaw) == nil && wanted(tableMangle) == nil:
 		return filter + mangle + raw
+	}
+	if rawDiffers != (mangle != "") && !want.single {
+		if both, then, ok := meetBoth(have.tables[f][tableFilter], wanted(tableFilter), want.early); ok {
+			return both + raw + mangle + then + late
+		}
 	}
 	closed, open := closeHost(have, want, f)
 	return closed + raw + mangle + open + late

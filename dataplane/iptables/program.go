@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // How a program runs. A stage jumps to it (-j). What drops, drops; what comes
@@ -82,8 +83,8 @@ func (g *generator) newPart(k pieceKey, name string) *piece {
 			made.holds = append(made.holds, s.ID)
 		}
 	}
-	inner := *g
-	inner.rs, inner.t, inner.piece, inner.spare = in, t, made, k.spare
+	inner := programWriter{sink: g.sink, memory: g.memory, piece: made, spare: k.spare}
+	inner.rs, inner.t = in, t
 	inner.programChains(p, name)
 	for c := range t.chains {
 		t.tagsOf(c)
@@ -91,7 +92,18 @@ func (g *generator) newPart(k pieceKey, name string) *piece {
 	return made
 }
 
-func (g *generator) programChains(p *dataplane.Program, name string) {
+// programWriter writes the chains of one program.
+type programWriter struct {
+	sink
+	memory *memory
+	piece  *piece
+	// effect is that of the rule that is being written.
+	effect effect
+	// spare are the packets that the program only counts.
+	spare base.Sparing
+}
+
+func (g *programWriter) programChains(p *dataplane.Program, name string) {
 	g.once(name, func() []rule {
 		var rules []rule
 		if p.Default.Verdict != dataplane.Open { // else the caller clears the mark, and looks at it
@@ -123,7 +135,7 @@ func (g *generator) programChains(p *dataplane.Program, name string) {
 }
 
 // stage is the rules that lead to a tier's own chain, and past the next tiers if it accepts.
-func (g *generator) stage(chain, comment string, last bool) []rule {
+func (g *sink) stage(chain, comment string, last bool) []rule {
 	rules := []rule{{"", "-j " + chain, comment}}
 	if !last {
 		rules = append(rules, rule{isMarked(g.opts.Accepted), "-j RETURN", ""})
@@ -132,7 +144,7 @@ func (g *generator) stage(chain, comment string, last bool) []rule {
 }
 
 // segment is a list of rules and its end.
-func (g *generator) segment(s *dataplane.Segment) []rule {
+func (g *programWriter) segment(s *dataplane.Segment) []rule {
 	var rules []rule
 	for i := range s.Rules {
 		rules = append(rules, g.rule(&s.Rules[i])...)
@@ -141,7 +153,7 @@ func (g *generator) segment(s *dataplane.Segment) []rule {
 }
 
 // end is the end of a tier, which does not go on to the next rule only if it drops.
-func (g *generator) end(l *dataplane.Leaf) []rule {
+func (g *programWriter) end(l *dataplane.Leaf) []rule {
 	end := *l
 	if end.Verdict != dataplane.Drop {
 		end.Verdict = dataplane.Continue
@@ -150,7 +162,7 @@ func (g *generator) end(l *dataplane.Leaf) []rule {
 }
 
 // rule is a rule: several where iptables needs more than one to say the same.
-func (g *generator) rule(r *dataplane.Rule) []rule {
+func (g *programWriter) rule(r *dataplane.Rule) []rule {
 	var rules []rule
 	g.effect = effectOf(r.Leaf.Verdict)
 	for _, m := range g.matches(r.Conds) {
@@ -160,7 +172,7 @@ func (g *generator) rule(r *dataplane.Rule) []rule {
 }
 
 // leaf is what happens to packets that match.
-func (g *generator) leaf(match string, l *dataplane.Leaf) []rule {
+func (g *programWriter) leaf(match string, l *dataplane.Leaf) []rule {
 	var rules []rule
 	for _, m := range l.Before {
 		o := g.origin(&dataplane.Leaf{Verdict: dataplane.Continue, Origin: m.Origin, Log: m.Log})
@@ -187,7 +199,7 @@ func (g *generator) leaf(match string, l *dataplane.Leaf) []rule {
 }
 
 // drop is what denies a packet without a rule.
-func (g *generator) drop() string {
+func (g *programWriter) drop() string {
 	if g.spare == base.SpareNone {
 		return "-j DROP"
 	}
@@ -195,21 +207,21 @@ func (g *generator) drop() string {
 }
 
 // dropBy leads to the chain of a leaf that drops all but what is spared.
-func (g *generator) dropBy(l *dataplane.Leaf) string {
+func (g *programWriter) dropBy(l *dataplane.Leaf) string {
 	name := chainPrefix + "q-" + g.hash(l.Origin.String(), fmt.Sprint(l.Log))
 	g.piece.denials[name] = dataplane.Leaf{Verdict: dataplane.Drop, Origin: l.Origin, Log: l.Log}
 	return "-g " + name
 }
 
 // hash is that of a chain's content and of what it only counts.
-func (g *generator) hash(parts ...string) string {
+func (g *programWriter) hash(parts ...string) string {
 	if g.spare != base.SpareNone {
 		parts = append(parts, "spares", string(g.spare))
 	}
-	return dataplane.Hash(parts...)
+	return naming.Hash(parts...)
 }
 
 // accept is the chain that does no more than accept.
-func (g *generator) accept() string {
+func (g *sink) accept() string {
 	return g.once(chainPrefix+"accept", func() []rule { return []rule{{"", setMark(g.opts.Accepted), ""}} })
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -35,11 +36,11 @@ type rule struct{ match, target, comment string }
 // tagged is the comment that a rule bears in the kernel: a changed rule is known
 // by the tag at its end without reading the rule.
 func (r rule) tagged() string {
-	tag := "#" + dataplane.Hash(r.match, r.target)[:tagLen]
+	tag := "#" + naming.Hash(r.match, r.target)[:tagLen]
 	if r.comment == "" {
 		return tag
 	}
-	return dataplane.Plain(r.comment, maxComment-tagLen-2) + " " + tag
+	return naming.Plain(r.comment, maxComment-tagLen-2) + " " + tag
 }
 
 // text is the rule as iptables-restore reads it, less the chain.
@@ -89,6 +90,10 @@ type ruleset struct {
 	effects map[string]effect
 	// origins are the rules of policies by the chain that counts for them.
 	origins map[string]dataplane.Origin
+	// early is the bit of the mark of packets that tables before routing have allowed.
+	early uint32
+	// single: a change never has old and new chains of a table stand side by side.
+	single bool
 
 	once  sync.Once
 	shown *shape

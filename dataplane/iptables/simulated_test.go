@@ -138,6 +138,10 @@ func (k *simulated) restore(_ context.Context, f dataplane.Family, text string) 
 			}
 			chains[chain] = slices.Insert(chains[chain], n-1, k.rule(rest))
 		case word == "-D":
+			if n, err := strconv.Atoi(rest); err == nil {
+				chains[chain] = slices.Delete(chains[chain], n-1, n)
+				break
+			}
 			i := slices.IndexFunc(chains[chain], func(r simulatedRule) bool { return r.text == rest })
 			if i < 0 {
 				return fmt.Errorf("%q: no such rule", line)

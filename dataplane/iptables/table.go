@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // A table of a program is a chain that finds the peer's rest. iptables has no map
@@ -31,14 +32,14 @@ func leafKey(l *dataplane.Leaf) string {
 }
 
 // table returns the chain of a table whose tier ends so.
-func (g *generator) table(t *dataplane.Table, end *dataplane.Leaf) string {
+func (g *programWriter) table(t *dataplane.Table, end *dataplane.Leaf) string {
 	name := chainPrefix + "t-" + g.hash(t.ID, leafKey(end))
 	return g.once(name, func() []rule {
 		direction := "src"
 		if t.Side == dataplane.CondDstAddr {
 			direction = "dst"
 		}
-		s := g.state.Compiled.Table(t.ID)
+		s := g.memory.compiled.Table(t.ID)
 		if s.Linear() {
 			return g.inTurn(t, end)
 		}
@@ -55,7 +56,7 @@ func (g *generator) table(t *dataplane.Table, end *dataplane.Leaf) string {
 }
 
 // inTurn is the rules of a linear table, and the end of its tier.
-func (g *generator) inTurn(t *dataplane.Table, end *dataplane.Leaf) []rule {
+func (g *programWriter) inTurn(t *dataplane.Table, end *dataplane.Leaf) []rule {
 	var rules []rule
 	for r := range t.Rules() {
 		rules = append(rules, g.rule(&r)...)
@@ -64,7 +65,7 @@ func (g *generator) inTurn(t *dataplane.Table, end *dataplane.Leaf) []rule {
 }
 
 // peers returns the addresses and blocks of a table.
-func (g *generator) peers(s *dataplane.TableState) *peers {
+func (g *programWriter) peers(s *dataplane.TableState) *peers {
 	if p := g.memory.tables[s.Table.ID]; p != nil {
 		return p
 	}
@@ -114,7 +115,7 @@ func sortedGroups(groups map[string]*group) []*group {
 
 // lookup is the search for a peer in one table.
 type lookup struct {
-	*generator
+	*programWriter
 	table, direction string
 	end              *dataplane.Leaf
 	// empty is the rest of peers that have no entry, fallbacks are those to which
@@ -142,7 +143,7 @@ func (l *lookup) rules(letter, kind string, groups []*group, depth int) []rule {
 	if len(groups) <= fewRests || depth >= idLen {
 		var rules []rule
 		for _, g := range groups {
-			key := "t" + dataplane.Hash(l.table, letter, g.rest.ID)
+			key := "t" + naming.Hash(l.table, letter, g.rest.ID)
 			l.note(l.key(key), l.effectOf(letter, g.rest), false)
 			rules = append(rules, rule{inSet("", l.sorted(key, kind, g.elems), l.direction), "-g " + l.rest(g.rest, l.end), ""})
 		}
@@ -179,7 +180,7 @@ func (l *lookup) part(letter, kind string, groups []*group, depth int) rule {
 	if l.other == nil {
 		e = mixed // who is in the set and in none of the groups' would come out of the chain undecided
 	}
-	key := "u" + dataplane.Hash(l.table, letter, path)
+	key := "u" + naming.Hash(l.table, letter, path)
 	l.note(l.key(key), e, false)
 	chain := chainPrefix + "u-" + l.hash(l.table, letter, path, leafKey(l.end))
 	l.once(chain, func() []rule { return append(l.rules(letter, kind, groups, depth+1), l.other...) })
@@ -190,7 +191,7 @@ func (l *lookup) part(letter, kind string, groups []*group, depth int) rule {
 const idLen = 16
 
 // rest returns the chain of a rest that ends so.
-func (g *generator) rest(r *dataplane.Rest, end *dataplane.Leaf) string {
+func (g *programWriter) rest(r *dataplane.Rest, end *dataplane.Leaf) string {
 	name := chainPrefix + "r-" + g.hash(r.ID, leafKey(end))
 	return g.once(name, func() []rule {
 		if r.Ports != nil {
@@ -205,7 +206,7 @@ func (g *generator) rest(r *dataplane.Rest, end *dataplane.Leaf) string {
 }
 
 // portTable is the rules that look protocol and destination port up.
-func (g *generator) portTable(t *dataplane.PortTable, name string, end *dataplane.Leaf) []rule {
+func (g *programWriter) portTable(t *dataplane.PortTable, name string, end *dataplane.Leaf) []rule {
 	var rules []rule
 	leaf := func(match string, l *dataplane.Leaf) []rule { return g.decided(match, l, end) }
 	for i := 0; i < len(t.Entries); {
@@ -229,7 +230,7 @@ func (g *generator) portTable(t *dataplane.PortTable, name string, end *dataplan
 }
 
 // decided is a leaf that leads nowhere on: where it goes on it comes to the tier's end.
-func (g *generator) decided(match string, l, end *dataplane.Leaf) []rule {
+func (g *programWriter) decided(match string, l, end *dataplane.Leaf) []rule {
 	whole := *l
 	if l.Verdict == dataplane.Continue {
 		if l.Origin != (dataplane.Origin{}) { // a mark of its own

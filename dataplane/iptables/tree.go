@@ -7,6 +7,7 @@ import (
 	"sort"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // fanOut is how many rules a chain of a tree has at most. The kernel's nftables
@@ -17,7 +18,7 @@ const fanOut = 16
 // addrTree writes the chains by which an address is found among many, and returns
 // the name of the first. leaf returns the rules for one address; flag is -s or -d. Addresses are of the generator's
 // family, sorted and without duplicates. The name must be short: digits are added.
-func (g *generator) addrTree(name, flag string, addrs []netip.Addr, leaf func(netip.Addr) []rule) string {
+func (g *sink) addrTree(name, flag string, addrs []netip.Addr, leaf func(netip.Addr) []rule) string {
 	t := tree{g: g, letter: chainPrefix + treeLetter(name), flag: flag, leaf: leaf}
 	g.chain(name, t.rules(name, addrs)...)
 	return name
@@ -27,7 +28,7 @@ func (g *generator) addrTree(name, flag string, addrs []netip.Addr, leaf func(ne
 // on to the blocks within them, as evenly as the addresses lie, so that
 // thousands of them cost a packet three or four chains.
 type tree struct {
-	g *generator
+	g *sink
 	// letter begins the names of the chains below the first.
 	letter string
 	flag   string
@@ -63,7 +64,7 @@ func (t *tree) rules(name string, addrs []netip.Addr) []rule {
 			continue
 		}
 		// The block is the name: it stays the same when others come and go.
-		child := t.letter + dataplane.Hash(name, p.net.String())
+		child := t.letter + naming.Hash(name, p.net.String())
 		t.g.chain(child, t.rules(child, p.addrs)...)
 		rules = append(rules, rule{t.flag + " " + netText(p.net), "-g " + child, t.comment})
 	}
@@ -102,7 +103,7 @@ func common(addrs []netip.Addr) netip.Prefix {
 
 // portTree writes the chains by which a port is found among the entries of one
 // protocol, which are sorted and leave no port out.
-func (g *generator) portTree(name string, entries []dataplane.PortEntry, leaf func(match string, l *dataplane.Leaf) []rule) {
+func (g *sink) portTree(name string, entries []dataplane.PortEntry, leaf func(match string, l *dataplane.Leaf) []rule) {
 	var rules []rule
 	step := 1
 	for len(entries) > step*fanOut {
@@ -118,7 +119,7 @@ func (g *generator) portTree(name string, entries []dataplane.PortEntry, leaf fu
 			rules = append(rules, leaf(m, &part[0].Leaf)...)
 			continue
 		}
-		child := chainPrefix + "l-" + dataplane.Hash(name, fmt.Sprint(part[0].First))
+		child := chainPrefix + "l-" + naming.Hash(name, fmt.Sprint(part[0].First))
 		g.portTree(child, part, leaf)
 		rules = append(rules, rule{m, "-g " + child, ""})
 	}

@@ -34,7 +34,7 @@ func TestAddrTree(t *testing.T) {
 			}
 			slices.SortFunc(list, netip.Addr.Compare)
 			list = slices.Compact(list)
-			g := &generator{family: family, t: &table{chains: map[string][]rule{}}}
+			g := &generator{sink: sink{family: family, t: &table{chains: map[string][]rule{}}}}
 			g.addrTree(chainEgress, "-s", list, func(a netip.Addr) []rule { return []rule{{"-s " + a.String(), "-j found-" + a.String(), ""}} })
 			most, levels := 0, 0
 			for _, a := range list {

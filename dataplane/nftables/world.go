@@ -6,17 +6,18 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // world is the ruleset that a State asks for, and what is needed to keep it so
 // change by change.
 type world struct {
-	*ruleset
+	shared
 	opts  Options
 	state *dataplane.State
 	shape base.Shape
-	units map[string]*unit
 	// tables are the rendered forms of each table: one for each way in which its
 	// segment ends.
 	tables map[string]map[*unit]*tableUnit
@@ -24,8 +25,6 @@ type world struct {
 	// reshaped are units whose users are to be written anew in this change: sets
 	// whose kernel sets have come or gone, tables that are classed now, or not any more.
 	reshaped map[*unit]struct{}
-	origins  map[string]dataplane.Origin // by counter
-	renamed  bool                        // origins have changed since they were last published
 
 	// owners are the local pods that have an address, the one that counts first;
 	// nearly always one.
@@ -39,7 +38,15 @@ type world struct {
 	// linked are the programs that the maps by interface lead to; see links.go.
 	linked []*unit
 	// bridge is the table of family bridge; nil where no local pod is a port of one.
-	bridge *ruleset
+	bridge *nft.Ruleset
+}
+
+// shared is a ruleset of units, which are counted by their users.
+type shared struct {
+	*nft.Ruleset
+	units   map[string]*unit
+	origins map[string]dataplane.Origin // by counter
+	renamed bool                        // origins have changed since they were last published
 }
 
 // unit is something of the ruleset that several users share: it comes with the
@@ -65,11 +72,10 @@ type unit struct {
 
 func newWorld(s *dataplane.State, o Options) *world {
 	w := &world{
-		ruleset: newRuleset(), opts: o.with(s.Settings), state: s, shape: base.ShapeOf(s),
-		units:  map[string]*unit{},
+		shared: shared{Ruleset: nft.NewRuleset(inetTable), units: map[string]*unit{}, origins: map[string]dataplane.Origin{}, renamed: true},
+		opts:   o.with(s.Settings), state: s, shape: base.ShapeOf(s),
 		tables: map[string]map[*unit]*tableUnit{},
 		core:   map[string]map[*unit]dataplane.Family{}, reshaped: map[*unit]struct{}{},
-		origins: map[string]dataplane.Origin{}, renamed: true,
 		owners: map[netip.Addr][]model.Ref{},
 		pods:   map[model.Ref]dataplane.Endpoint{},
 		hosts:  map[model.Ref]dataplane.Endpoint{},
@@ -123,7 +129,7 @@ func (w *world) apply(ch *dataplane.Change, s *dataplane.State) {
 
 // hold returns the unit of a key, made by make if it is not there, and counts
 // the user.
-func (w *world) hold(key string, make func(*unit)) *unit {
+func (w *shared) hold(key string, make func(*unit)) *unit {
 	u := w.units[key]
 	if u == nil {
 		u = &unit{key: key, make: make}
@@ -134,7 +140,7 @@ func (w *world) hold(key string, make func(*unit)) *unit {
 	return u
 }
 
-func (w *world) release(u *unit) {
+func (w *shared) release(u *unit) {
 	if u.refs--; u.refs > 0 {
 		return
 	}
@@ -143,13 +149,13 @@ func (w *world) release(u *unit) {
 		u.gone()
 	}
 	for _, c := range u.chains {
-		w.dropChain(c)
+		w.DropChain(c)
 	}
 	for _, s := range u.kernel {
-		w.dropSet(s)
+		w.DropSet(s)
 	}
 	for _, c := range u.counters {
-		w.dropCounter(c)
+		w.DropCounter(c)
 		delete(w.origins, c)
 		w.renamed = true
 	}
@@ -157,7 +163,7 @@ func (w *world) release(u *unit) {
 }
 
 // letGo ends a unit's use of others.
-func (w *world) letGo(u *unit, uses []*unit) {
+func (w *shared) letGo(u *unit, uses []*unit) {
 	for _, v := range uses {
 		if n := v.users[u]; n > 1 {
 			v.users[u] = n - 1
@@ -169,28 +175,28 @@ func (w *world) letGo(u *unit, uses []*unit) {
 }
 
 // remake writes a unit of chains anew, with the same name.
-func (w *world) remake(u *unit) {
+func (w *shared) remake(u *unit) {
 	chains, uses := u.chains, u.uses
 	u.chains, u.uses = nil, nil
 	u.make(u)
 	for _, c := range chains {
 		if !slices.Contains(u.chains, c) {
-			w.dropChain(c)
+			w.DropChain(c)
 		}
 	}
 	w.letGo(u, uses)
 }
 
 // own gives a unit a chain.
-func (w *world) own(u *unit, c *chain) {
-	u.chains = append(u.chains, c.name)
-	w.putChain(c)
+func (w *shared) own(u *unit, c *nft.Chain) {
+	u.chains = append(u.chains, c.Name)
+	w.PutChain(c)
 }
 
 // ownSet gives a unit a set.
-func (w *world) ownSet(u *unit, s *set) {
-	u.kernel = append(u.kernel, s.name)
-	w.addSet(s)
+func (w *shared) ownSet(u *unit, s *nft.Set) {
+	u.kernel = append(u.kernel, s.Name)
+	w.AddSet(s)
 }
 
 // use makes a unit a user of another that was just held.
@@ -210,14 +216,14 @@ func (u *unit) ask(v *unit) *unit {
 }
 
 // count returns the name of the counter of a rule, for a user.
-func (w *world) count(u *unit, o dataplane.Origin) string {
-	name := "c-" + dataplane.Hash(o.String())
+func (w *shared) count(u *unit, o dataplane.Origin) string {
+	name := "c-" + naming.Hash(o.String())
 	return u.use(w.hold(name, func(v *unit) {
 		v.name = name
 		v.counters = []string{name}
 		w.origins[name] = o
 		w.renamed = true
-		w.addCounter(&counter{name: name, comment: o.String()})
+		w.AddCounter(&nft.Counter{Name: name, Comment: o.String()})
 	})).name
 }
 

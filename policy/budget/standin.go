@@ -20,10 +20,10 @@ func CompanionOf(r model.Ref) model.Ref {
 // IsCompanion reports whether a name is one of CompanionOf.
 func IsCompanion(r model.Ref) bool { return strings.HasSuffix(r.Name, companionSuffix) }
 
-// StandIn is what is enforced in the place of a policy past its budget. Where a version
-// of it is in force (kept), that stays, and if the two do not govern the same, beside it a
-// policy that denies what only the new one governs; else beside is nil. Where none is
-// (kept is nil), it denies all that it governs.
+// StandIn returns what is enforced in place of a policy past its budget. If a version
+// of it is in force (kept), that version stays; if the two do not govern the same,
+// beside is a policy that denies what only the new one governs, and otherwise nil. If
+// none is in force (kept is nil), put denies everything that the policy governs.
 func StandIn(wanted, kept *model.Policy) (put, beside *model.Policy) {
 	if kept == nil {
 		put = DenyAll(wanted)
@@ -41,10 +41,10 @@ func StandIn(wanted, kept *model.Policy) (put, beside *model.Policy) {
 
 // What holds instead of a policy past its budget on a node, as its agent reports it.
 const (
-	HoldsSame     = "the same, until the agent starts anew: then deny all that it governs"
+	HoldsSame     = "the same, until the agent restarts: then deny everything that it governs"
 	HoldsNarrowed = "its previous version, and deny what that does not govern"
 	HoldsPrevious = "its previous version"
-	HoldsDenial   = "deny all that it governs"
+	HoldsDenial   = "deny everything that it governs"
 )
 
 // IsStandIn reports whether a policy is what StandIn makes. As it is written one that has

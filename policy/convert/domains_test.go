@@ -118,7 +118,7 @@ func TestDomainNames(t *testing.T) {
 				`spec.egress[0].to[0].domainNames: is empty: want at least one name`,
 				`spec.egress[1].to[0].domainNames: "a.*.example" is not valid here: want * as the first label only`,
 				`spec.egress[2].to[0]: has 2 kinds of peers: want one of namespaces, pods, nodes, networks and domainNames`,
-				`spec.egress[3].protocols[0].destinationNamedPort: "web" stands beside a peer of kind domainNames, which has no named ports: want a number, or a rule of its own`,
+				`spec.egress[3].protocols[0].destinationNamedPort: "web" cannot be combined with a peer of kind domainNames, which has no named ports: want a number, or a separate rule`,
 			},
 		},
 	})

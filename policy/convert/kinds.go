@@ -29,26 +29,33 @@ type Kind struct {
 	convert func(runtime.Object, *report) model.Object
 }
 
+// The kinds, each called like its resource.
+var (
+	Namespaces      = kindOf(corev1.SchemeGroupVersion, "Namespace", "namespaces", model.KindNamespace, namespace)
+	Nodes           = kindOf(corev1.SchemeGroupVersion, "Node", "nodes", model.KindNode, node)
+	ServiceAccounts = kindOf(corev1.SchemeGroupVersion, "ServiceAccount", "serviceaccounts", model.KindServiceAccount, serviceAccount).inNamespace()
+	Pods            = kindOf(corev1.SchemeGroupVersion, "Pod", "pods", model.KindPod, pod).inNamespace()
+	Services        = kindOf(corev1.SchemeGroupVersion, "Service", "services", model.KindService, service).inNamespace()
+	EndpointSlices  = kindOf(discoveryv1.SchemeGroupVersion, "EndpointSlice", "endpointslices", model.KindEndpointSlice, endpointSlice).inNamespace()
+
+	NativePolicies         = kindOf(networkingv1.SchemeGroupVersion, "NetworkPolicy", "networkpolicies", model.KindNetworkPolicy, nativePolicy).inNamespace()
+	ClusterNetworkPolicies = kindOf(schema.GroupVersion{Group: clusterv1alpha2.GroupName, Version: "v1alpha2"}, "ClusterNetworkPolicy", "clusternetworkpolicies", model.KindClusterNetworkPolicy, clusterNetworkPolicy)
+
+	Tierwalls             = kindOf(v1alpha1.GroupVersion, "Tierwall", "tierwalls", model.KindTierwall, settings)
+	Tiers                 = kindOf(v1alpha1.GroupVersion, "Tier", "tiers", model.KindTier, tier)
+	GlobalNetworkSets     = kindOf(v1alpha1.GroupVersion, "GlobalNetworkSet", "globalnetworksets", model.KindGlobalNetworkSet, globalNetworkSet)
+	NetworkSets           = kindOf(v1alpha1.GroupVersion, "NetworkSet", "networksets", model.KindNetworkSet, namespacedNetworkSet).inNamespace()
+	HostEndpoints         = kindOf(v1alpha1.GroupVersion, "HostEndpoint", "hostendpoints", model.KindHostEndpoint, hostEndpoint)
+	GlobalNetworkPolicies = kindOf(v1alpha1.GroupVersion, "GlobalNetworkPolicy", "globalnetworkpolicies", model.KindGlobalNetworkPolicy, globalNetworkPolicy)
+	NetworkPolicies       = kindOf(v1alpha1.GroupVersion, "NetworkPolicy", "networkpolicies", model.KindTierwallNetworkPolicy, networkPolicy).inNamespace()
+	NodeReports           = kindOf(v1alpha1.GroupVersion, "NodeReport", "nodereports", model.KindNodeLinks, nodeLinks)
+)
+
 // table has each kind once.
 var table = []Kind{
-	kindOf(corev1.SchemeGroupVersion, "Namespace", "namespaces", model.KindNamespace, namespace),
-	kindOf(corev1.SchemeGroupVersion, "Node", "nodes", model.KindNode, node),
-	kindOf(corev1.SchemeGroupVersion, "ServiceAccount", "serviceaccounts", model.KindServiceAccount, serviceAccount).inNamespace(),
-	kindOf(corev1.SchemeGroupVersion, "Pod", "pods", model.KindPod, pod).inNamespace(),
-	kindOf(corev1.SchemeGroupVersion, "Service", "services", model.KindService, service).inNamespace(),
-	kindOf(discoveryv1.SchemeGroupVersion, "EndpointSlice", "endpointslices", model.KindEndpointSlice, endpointSlice).inNamespace(),
-
-	kindOf(networkingv1.SchemeGroupVersion, "NetworkPolicy", "networkpolicies", model.KindNetworkPolicy, nativePolicy).inNamespace(),
-	kindOf(schema.GroupVersion{Group: clusterv1alpha2.GroupName, Version: "v1alpha2"}, "ClusterNetworkPolicy", "clusternetworkpolicies", model.KindClusterNetworkPolicy, clusterNetworkPolicy),
-
-	kindOf(v1alpha1.GroupVersion, "Tierwall", "tierwalls", model.KindTierwall, settings),
-	kindOf(v1alpha1.GroupVersion, "Tier", "tiers", model.KindTier, tier),
-	kindOf(v1alpha1.GroupVersion, "GlobalNetworkSet", "globalnetworksets", model.KindGlobalNetworkSet, globalNetworkSet),
-	kindOf(v1alpha1.GroupVersion, "NetworkSet", "networksets", model.KindNetworkSet, namespacedNetworkSet).inNamespace(),
-	kindOf(v1alpha1.GroupVersion, "HostEndpoint", "hostendpoints", model.KindHostEndpoint, hostEndpoint),
-	kindOf(v1alpha1.GroupVersion, "GlobalNetworkPolicy", "globalnetworkpolicies", model.KindGlobalNetworkPolicy, globalNetworkPolicy),
-	kindOf(v1alpha1.GroupVersion, "NetworkPolicy", "networkpolicies", model.KindTierwallNetworkPolicy, networkPolicy).inNamespace(),
-	kindOf(v1alpha1.GroupVersion, "NodeReport", "nodereports", model.KindNodeLinks, nodeLinks),
+	Namespaces, Nodes, ServiceAccounts, Pods, Services, EndpointSlices,
+	NativePolicies, ClusterNetworkPolicies,
+	Tierwalls, Tiers, GlobalNetworkSets, NetworkSets, HostEndpoints, GlobalNetworkPolicies, NetworkPolicies, NodeReports,
 }
 
 // kindOf is a cluster-wide kind.
@@ -71,17 +78,6 @@ func (k Kind) inNamespace() Kind {
 
 // Kinds returns all kinds; those that others refer to come first.
 func Kinds() []Kind { return table }
-
-// KindFor returns the kind that references name so. It panics for a kind that no API
-// object has, such as KindGuard.
-func KindFor(ref model.Kind) Kind {
-	for _, k := range table {
-		if k.Ref == ref {
-			return k
-		}
-	}
-	panic("convert: no API kind " + string(ref))
-}
 
 // kindByType finds the entries of table.
 var kindByType = func() map[reflect.Type]*Kind {

@@ -2,6 +2,7 @@ package convert
 
 import (
 	"math"
+	"strconv"
 
 	"k8s.io/apimachinery/pkg/util/validation/field"
 
@@ -20,7 +21,7 @@ func tier(o *v1alpha1.Tier, r *report) model.Object {
 		case v1alpha1.Pass:
 			t.DefaultAction = model.Pass
 		default:
-			r.errorf(spec.Child("defaultAction"), "%s is no default action of a tier: want %s; it is read as Deny", quote(string(*action)), list(v1alpha1.Deny, v1alpha1.Pass))
+			r.errorf(spec.Child("defaultAction"), "unsupported value %s: want %s; it is read as Deny", quote(string(*action)), list(v1alpha1.Deny, v1alpha1.Pass))
 		}
 	}
 	for _, b := range model.BuiltinTiers() {
@@ -28,7 +29,7 @@ func tier(o *v1alpha1.Tier, r *report) model.Object {
 			continue
 		}
 		if o.Spec.Order != nil && *o.Spec.Order != b.Order {
-			r.errorf(spec.Child("order"), "%v is ignored: the order of the built-in tier %s is %v", *o.Spec.Order, b.Name, b.Order)
+			r.errorf(spec.Child("order"), "%s is ignored: the order of the built-in tier %s is %s", number(*o.Spec.Order), b.Name, number(b.Order))
 		}
 		if action != nil && t.DefaultAction != b.DefaultAction {
 			r.errorf(spec.Child("defaultAction"), "%s is ignored: the default action of the built-in tier %s is %s", quote(string(*action)), b.Name, b.DefaultAction)
@@ -44,8 +45,11 @@ func order(path *field.Path, v *float64, r *report) float64 {
 	case v == nil:
 		return model.NoOrder
 	case math.IsNaN(*v) || math.IsInf(*v, 0):
-		r.errorf(path, "%v is no order: want a finite number; it is read as unset", *v)
+		r.errorf(path, "invalid value %v: want a finite number; it is read as unset", *v)
 		return model.NoOrder
 	}
 	return *v
 }
+
+// number writes an order as people do, without an exponent.
+func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }

@@ -42,8 +42,11 @@ type worlds struct {
 }
 
 func newWorlds(a, b *index.Index, o Options) *worlds {
-	t := packets.NewTable()
-	w := &worlds{a: t.Evaluator(a), b: t.Evaluator(b)}
+	w := &worlds{b: o.After}
+	if w.b == nil {
+		w.b = packets.NewEvaluator(b)
+	}
+	w.a = w.b.Beside(a)
 	w.pods()
 	w.hosts()
 	w.groups = slices.DeleteFunc(packets.Cut(w.a, w.b), neverArrivesAt(a, b, o))

@@ -17,6 +17,8 @@ type Options struct {
 	// ServicesBefore and ServicesAfter are the Services of each world. Where both have
 	// one, changes before its address is translated are compared.
 	ServicesBefore, ServicesAfter []packets.Service
+	// After is an Evaluator of world b, which others may use too; nil: one of its own.
+	After *packets.Evaluator
 }
 
 // Kind of a change.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
+	"github.com/tierwall/tierwall/policy/service"
 )
 
 // serviceAddr is an address of a Service that both worlds have, with the ports that
@@ -18,7 +19,9 @@ type serviceAddr struct {
 	ref    model.Ref
 	family uint8
 	a, b   *packets.Party
-	ports  [][2]packets.ServicePort
+	// inA and inB are the Service in each world.
+	inA, inB *packets.Service
+	ports    [][2]packets.ServicePort
 }
 
 // services compares which Services pods reach, as far as policies decide before the
@@ -79,7 +82,7 @@ func (d *differ) serviceAddrs() []serviceAddr {
 				if !p[0].IsValid() || !p[1].IsValid() {
 					continue
 				}
-				s := serviceAddr{a.Ref, family, d.a.Party(p[0]), d.b.Party(p[1]), ports}
+				s := serviceAddr{a.Ref, family, d.a.Party(p[0]), d.b.Party(p[1]), a, b, ports}
 				if s.a.Pod == nil && !s.a.Host && s.b.Pod == nil && !s.b.Host {
 					out = append(out, s)
 				}
@@ -98,10 +101,10 @@ func (d *differ) toService(x *atom, s *serviceAddr, before, after *packets.Fate)
 		all := packets.DstPorts(p[0].Protocol, p[0].Port, p[0].Port)
 		openA, openB := all, all
 		if len(p[0].Endpoints) > 0 {
-			openA = open(d.a, x.a, s.a, &p[0])
+			openA = open(d.a, x.a, s.a, s.inA, &p[0])
 		}
 		if len(p[1].Endpoints) > 0 {
-			openB = open(d.b, x.b, s.b, &p[1])
+			openB = open(d.b, x.b, s.b, s.inB, &p[1])
 		}
 		for j := range before.Courses {
 			for k := range after.Courses {
@@ -125,13 +128,16 @@ func (d *differ) toService(x *atom, s *serviceAddr, before, after *packets.Fate)
 
 // open is what a pod may send to a port of a Service so that at least one of its
 // endpoints gets it.
-func open(e *packets.Evaluator, pod, named *packets.Party, p *packets.ServicePort) packets.Space {
+func open(e *packets.Evaluator, pod, named *packets.Party, s *packets.Service, p *packets.ServicePort) packets.Space {
 	var out packets.Space
+	m := service.Match{Service: s, Port: p, Internal: true}
+	node, only := m.OnlyNode(service.Place{Node: pod.Node, Inside: true}, service.Place{})
 	for _, to := range p.Endpoints {
-		if to.Addr().Is4() != pod.Addr.Is4() {
+		end := e.Party(to.Addr())
+		if to.Addr().Is4() != pod.Addr.Is4() || only && end.Node != node {
 			continue
 		}
-		f := e.Translated(pod, named, e.Party(to.Addr()), p.Protocol, p.Port, to.Port())
+		f := e.Translated(pod, named, end, p.Protocol, p.Port, to.Port())
 		for i := range f.Courses {
 			if c := &f.Courses[i]; c.Action == model.Allow {
 				out = out.Union(c.Space.Redirect(p.Protocol, to.Port(), p.Port))

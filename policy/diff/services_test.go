@@ -14,6 +14,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
+	"github.com/tierwall/tierwall/test/indexes"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -22,7 +23,7 @@ func randomServices(rng *rand.Rand, flows []model.Flow) []packets.Service {
 	addrs := [][]string{{"198.51.100.1", "10.0.0.1", "203.0.113.7"}, {"2001:db8::1", "fd00:7::1"}}
 	var out []packets.Service
 	for i, name := range []string{"kube-dns", "web", "none"} {
-		s := packets.Service{Ref: model.Ref{Kind: model.KindService, Namespace: []string{"kube-system", "a", "a"}[i], Name: name}}
+		s := packets.Service{Ref: model.Ref{Kind: model.KindService, Namespace: []string{"kube-system", "a", "a"}[i], Name: name}, LocalInternal: rng.IntN(3) == 0}
 		for _, family := range addrs {
 			s.Addrs = append(s.Addrs, netip.MustParseAddr(family[rng.IntN(len(family))]))
 		}
@@ -39,8 +40,9 @@ func randomServices(rng *rand.Rand, flows []model.Flow) []packets.Service {
 }
 
 // reaches reports whether stages before translation deny what a pod sends to a
-// Service, and whether an endpoint of the Service gets it where they do not.
-func reaches(ix *index.Index, f model.Flow, endpoints []netip.AddrPort) (denied model.Verdict, reached bool) {
+// Service, and whether an endpoint of the Service gets it where they do not: with local,
+// one on the pod's own node.
+func reaches(ix *index.Index, f model.Flow, endpoints []netip.AddrPort, local bool) (denied model.Verdict, reached bool) {
 	src := verdict.EndOf(ix, f.Src)
 	early := verdict.DecideTranslatedAt(ix, src.Node(), f, f)
 	for _, v := range early.Stages {
@@ -51,6 +53,9 @@ func reaches(ix *index.Index, f model.Flow, endpoints []netip.AddrPort) (denied 
 	for _, to := range endpoints {
 		g := f
 		if g.Dst, g.DstPort = to.Addr(), to.Port(); g.Dst.Is4() != f.Dst.Is4() {
+			continue
+		}
+		if end := verdict.EndOf(ix, g.Dst); local && end.Node() != src.Node() {
 			continue
 		}
 		if verdict.DecideTranslatedAt(ix, src.Node(), f, g).Action == model.Deny {
@@ -78,12 +83,12 @@ func TestServicesAgainstSinglePackets(t *testing.T) {
 		for range 150 {
 			stream.Next()
 		}
-		a, flows := indexObjects(withPreDNAT(stream.Objects())), stream.Flows(200)
+		a, flows := indexes.Of(withPreDNAT(stream.Objects())), stream.Flows(200)
 		services := randomServices(rng, flows)
 		for range 1 + seed%8 {
 			stream.Next()
 		}
-		b := indexObjects(withPreDNAT(stream.Objects()))
+		b := indexes.Of(withPreDNAT(stream.Objects()))
 		setWildcard(a, []model.Guard{model.GuardEnforce, model.GuardOff}[seed%2])
 		setWildcard(b, []model.Guard{model.GuardEnforce, model.GuardCount}[seed/2%2])
 		r := Compare(a, b, Options{ServicesBefore: services, ServicesAfter: services})
@@ -103,7 +108,7 @@ func TestServicesAgainstSinglePackets(t *testing.T) {
 							if slices.ContainsFunc(p.Endpoints, func(to netip.AddrPort) bool { return nowhere(a, to.Addr()) || nowhere(b, to.Addr()) }) {
 								continue
 							}
-							checkService(t, seed, a, b, r, &w.atoms[i], f, s.Ref, addr, p, kinds)
+							checkService(t, seed, a, b, r, &w.atoms[i], f, &s, addr, p, kinds)
 						}
 					}
 				}
@@ -153,11 +158,12 @@ func outside(ix *index.Index, a netip.Addr) bool {
 	return !end.IsHost() && end.Pod() == model.Ref{}
 }
 
-func checkService(t *testing.T, seed uint64, a, b *index.Index, r *Report, x *atom, f model.Flow, service model.Ref, addr netip.Addr, p packets.ServicePort, kinds map[Kind]int) {
+func checkService(t *testing.T, seed uint64, a, b *index.Index, r *Report, x *atom, f model.Flow, s *packets.Service, addr netip.Addr, p packets.ServicePort, kinds map[Kind]int) {
 	t.Helper()
 	f.Dst, f.Protocol, f.DstPort = addr, p.Protocol, p.Port
-	wasDenied, was := reaches(a, f, p.Endpoints)
-	isDenied, is := reaches(b, f, p.Endpoints)
+	service := s.Ref
+	wasDenied, was := reaches(a, f, p.Endpoints, s.LocalInternal)
+	isDenied, is := reaches(b, f, p.Endpoints, s.LocalInternal)
 	want, verdict := Kind(""), model.Verdict{}
 	switch {
 	case was && isDenied.Action == model.Deny:

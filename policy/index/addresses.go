@@ -2,16 +2,16 @@ package index
 
 import "net/netip"
 
-// addresses says who holds which address or block: pods, host endpoints, nodes
-// by address, network sets by block. IPv4 and IPv6 are apart from the start,
-// in keys without pointers. Nearly every address has one holder; the others
-// stand beside.
+// addresses records the holders of each address or block: pods, host endpoints and
+// nodes by address, network sets by block. IPv4 and IPv6 are kept apart, in keys
+// without pointers. Nearly every address has one holder; further ones are kept
+// separately.
 type addresses struct {
 	v4   map[key4]*Holder
 	v6   map[key6]*Holder
 	more map[netip.Prefix][]*Holder
-	// bits4 and bits6 count the blocks by length, so that a lookup of all blocks
-	// that hold an address tries only lengths that occur.
+	// bits4 and bits6 count the blocks by length, so that a lookup of all blocks that
+	// contain an address tries only lengths that occur.
 	bits4 [33]int
 	bits6 [129]int
 }
@@ -26,8 +26,8 @@ type key6 struct {
 	bits uint8
 }
 
-// EachHolder visits what has an address, in no particular order, until visit returns
-// false.
+// EachHolder visits everything that has an address, in no particular order, until visit
+// returns false.
 func (ix *Index) EachHolder(a netip.Addr, visit func(*Holder) bool) {
 	ix.addrs.holders(single(a), visit)
 }
@@ -112,8 +112,8 @@ func (t *addresses) holders(p netip.Prefix, visit func(*Holder) bool) {
 	}
 }
 
-// covering visits the holders of every block that holds the address, the
-// address itself first, until visit returns false.
+// covering visits the holders of every block that contains the address, the address
+// itself first, until visit returns false.
 func (t *addresses) covering(a netip.Addr, visit func(*Holder) bool) {
 	counts := t.bits6[:]
 	if a.Is4() {

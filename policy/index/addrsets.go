@@ -13,13 +13,13 @@ import (
 	"github.com/tierwall/tierwall/policy/names"
 )
 
-// Set is a set of addresses and blocks (SetAddrs) or of address, protocol and
-// port (SetAddrPorts). It exists while a policy refers to it that selects a
-// local endpoint.
+// Set is a set of addresses and blocks (SetAddrs), or of addresses with protocol and
+// port (SetAddrPorts). It exists while a policy that selects a local endpoint refers to
+// it.
 //
-// Members are not stored: they follow from who matches the selector. What is
-// kept between two Flushes is, for each member that something happened to, by
-// how much the number of those that contribute it has changed.
+// Members are not stored: they follow from what matches the selector. Between two
+// Flushes, the Set only keeps, for each affected member, by how much the number of its
+// contributors has changed.
 type Set struct {
 	ix   *Index
 	id   string
@@ -35,18 +35,18 @@ type Set struct {
 	named   bool
 
 	refs      int
-	announced bool // a Delta has told of it
+	announced bool // a Delta has reported of it
 	dirty     bool // in ix.dirtySets
 	pending   map[Member]int
-	before    []Member // of a set by service: members as last told
+	before    []Member // of a set by service: members as last reported
 }
 
-// ID is short, stable across processes, and follows from what the set is
-// defined by (selector, service, port name), not from its members.
+// ID is short, stable across processes, and derived from the definition of the set
+// (selector, service, port name), not from its members.
 func (s *Set) ID() string { return s.id }
 
-// String is the definition for people: a selector in canonical form, the port
-// NAME of a selector, or a service.
+// String is the definition in human-readable form: a selector in canonical form, the
+// port NAME of a selector, or a service.
 func (s *Set) String() string { return s.text }
 
 // Selector returns the selector that defines the set, and the name of the port
@@ -99,8 +99,8 @@ func (ix *Index) addrSet(s *sel) *Set {
 	return s.addrs
 }
 
-// portSet returns the set of the ports of a name that endpoints matched by a
-// selector have, and takes a reference to it.
+// portSet returns the set of the ports with a name of endpoints that a selector
+// matches, and takes a reference to it.
 func (ix *Index) portSet(s *sel, name string) *Set {
 	set := s.ports[name]
 	if set == nil {
@@ -120,7 +120,7 @@ func (ix *Index) portSet(s *sel, name string) *Set {
 	return set
 }
 
-// releaseSets gives references back. Sets without any are forgotten, and told as gone.
+// releaseSets returns references. Sets without any are dropped, and reported as gone.
 func (ix *Index) releaseSets(sets []*Set) {
 	for _, s := range sets {
 		if s.refs--; s.refs > 0 {
@@ -168,7 +168,7 @@ func (ix *Index) pend(s *Set, m Member, n int) {
 	ix.dirtySet(s)
 }
 
-// contributors counts the owners that make m a member.
+// contributors counts the holders that make m a member.
 func (s *Set) contributors(m Member) (n int) {
 	if s.domains != nil {
 		return s.bringing(s.ix.domainsWith(m.Prefix.Addr()))
@@ -189,7 +189,7 @@ func (o *Holder) hasPort(name string, p model.Protocol, port uint16) bool {
 	return slices.Contains(o.ports(), model.NamedPort{Name: name, Protocol: p, Port: port})
 }
 
-// Contains says whether an address (for SetAddrPorts: with that protocol and
+// Contains reports whether an address (for SetAddrPorts: with that protocol and
 // port) is in the set.
 func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 	a = a.Unmap()
@@ -210,7 +210,8 @@ func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 	return found || s.named && s.sel.bringing(s.ix.domainsWith(a)) > 0
 }
 
-// Members returns the members, sorted. It takes time and memory in proportion to their number.
+// Members returns the members, sorted. Its cost in time and memory is proportional to
+// their number.
 func (s *Set) Members() []Member {
 	if s.svc != nil {
 		return s.svc.members(s.kind)
@@ -221,14 +222,14 @@ func (s *Set) Members() []Member {
 	var out []Member
 	if s.kind == SetAddrs {
 		n := 0
-		for _, ls := range s.sel.sets {
+		for _, ls := range s.sel.groups {
 			for _, o := range ls.owners {
 				n += len(o.addrs) + len(o.nets())
 			}
 		}
 		out = make([]Member, 0, n)
 	}
-	for _, ls := range s.sel.sets {
+	for _, ls := range s.sel.groups {
 		for _, o := range ls.owners {
 			if s.kind == SetAddrs {
 				each := o.eachPrefix
@@ -258,7 +259,7 @@ func sortMembers(ms []Member) []Member {
 // Len is the number of members; it costs as much as Members.
 func (s *Set) Len() int { return len(s.Members()) }
 
-// delta takes what is pending and says what it amounts to.
+// delta takes the pending changes and sums them up.
 func (s *Set) delta() (d SetDelta, changed bool) {
 	d.Set = s
 	s.dirty = false

@@ -7,42 +7,43 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// class is the label sets with local endpoints that the same subjects match.
-// Label sets that differ in what no policy asks for fall into one class.
+// class is the label groups with local endpoints that the same subjects match. Label
+// groups that differ only in labels that no policy uses are in the same class.
 type class struct {
 	id   uint64
 	hash uint64
 	kind ownerKind
 	sels []*sel // sorted by id
-	// places are those of the class in sel.classes, parallel to sels.
+	// places are the positions of the class in sel.classes, parallel to sels.
 	places []int32
-	sets   []*labelSet
+	groups []*labelGroup
 	next   *class // same hash
 
 	stale bool // a policy of it changed
-	// since is the FlushPart since which it waits for its effective policy; 0: it does not.
+	// since is the FlushPart since which it has waited for its effective policy; 0 if
+	// it does not wait.
 	since uint64
 	eff   *effRec
 }
 
-// effRec counts the classes that share one effective policy: classes that
-// differ only in policies which count for nothing on such endpoints share it. An
-// endpoint that waits for its class's counts too (late.go).
+// effRec counts the classes that share one effective policy: classes share it if they
+// differ only in policies that have no effect on such endpoints. An endpoint that waits
+// for its class also counts (late.go).
 type effRec struct {
-	eff  *Effective
-	hash uint64
-	key  []uint64 // versions of the policies and of their tiers, in order
-	refs int
-	told bool
-	// policies are those of eff.
+	eff      *Effective
+	hash     uint64
+	key      []uint64 // versions of the policies and of their tiers, in order
+	refs     int
+	reported bool
+	// policies are those in eff.
 	policies []*Policy
 	next     *effRec
 }
 
-func (ix *Index) dirtyClass(ls *labelSet) {
+func (ix *Index) dirtyClass(ls *labelGroup) {
 	if !ls.dirty {
 		ls.dirty = true
-		ix.dirtyLabelSets = append(ix.dirtyLabelSets, ls)
+		ix.dirtyLabelGroups = append(ix.dirtyLabelGroups, ls)
 	}
 }
 
@@ -66,8 +67,8 @@ func (ix *Index) queueSel(s *sel) {
 	}
 }
 
-// reclass finds the class of a label set with local endpoints.
-func (ix *Index) reclass(ls *labelSet) {
+// reclass finds the class of a label group with local endpoints.
+func (ix *Index) reclass(ls *labelGroup) {
 	ls.dirty = false
 	if ls.local == 0 {
 		return // it has left its class already
@@ -106,12 +107,12 @@ func (ix *Index) reclass(ls *labelSet) {
 		}
 		ix.staleClass(c)
 	}
-	ls.class, ls.classPos = c, int32(len(c.sets))
-	c.sets = append(c.sets, ls)
+	ls.class, ls.classPos = c, int32(len(c.groups))
+	c.groups = append(c.groups, ls)
 	ix.dirtyOwners(ls)
 }
 
-func (ix *Index) dirtyOwners(ls *labelSet) {
+func (ix *Index) dirtyOwners(ls *labelGroup) {
 	for _, o := range ls.owners {
 		if o.local {
 			ix.dirtyEndpoint(o)
@@ -119,25 +120,25 @@ func (ix *Index) dirtyOwners(ls *labelSet) {
 	}
 }
 
-func (ix *Index) leaveClass(ls *labelSet) {
+func (ix *Index) leaveClass(ls *labelGroup) {
 	c := ls.class
 	if c == nil {
 		return
 	}
 	ls.class = nil
-	last := len(c.sets) - 1
-	moved := c.sets[last]
-	c.sets[ls.classPos], moved.classPos = moved, ls.classPos
-	c.sets[last] = nil
-	c.sets = c.sets[:last]
+	last := len(c.groups) - 1
+	moved := c.groups[last]
+	c.groups[ls.classPos], moved.classPos = moved, ls.classPos
+	c.groups[last] = nil
+	c.groups = c.groups[:last]
 	if last == 0 {
 		ix.emptied = append(ix.emptied, c)
 	}
 }
 
-// dropClass forgets a class if no label set has come (back) to it.
+// dropClass drops a class if no label group has joined (or rejoined) it.
 func (ix *Index) dropClass(c *class) {
-	if len(c.sets) > 0 {
+	if len(c.groups) > 0 {
 		return
 	}
 	unlinkClass(ix.classes, c)
@@ -174,7 +175,7 @@ func unlinkClass(m map[uint64]*class, c *class) {
 // rebuild gives a class its effective policy.
 func (ix *Index) rebuild(c *class) {
 	c.stale, c.since = false, 0
-	if len(c.sets) == 0 {
+	if len(c.groups) == 0 {
 		return
 	}
 	e := ix.effectiveFor(c)
@@ -184,13 +185,13 @@ func (ix *Index) rebuild(c *class) {
 	e.refs++
 	ix.releaseEffective(c)
 	c.eff = e
-	for _, ls := range c.sets {
+	for _, ls := range c.groups {
 		ix.dirtyOwners(ls)
 	}
 }
 
-// effectiveFor returns the effective policy that a class is to have, made if there is
-// none like it.
+// effectiveFor returns the effective policy that a class is to have; it creates one if
+// there is none like it.
 func (ix *Index) effectiveFor(c *class) *effRec {
 	recs := ix.recBuf[:0]
 	for _, s := range c.sels {
@@ -237,10 +238,10 @@ func (ix *Index) releaseEffective(c *class) {
 		return
 	}
 	c.eff = nil
-	ix.letGo(e)
+	ix.release(e)
 }
 
-// dropEffective forgets an effective policy that no class has (taken back).
+// dropEffective drops an effective policy that no class uses (any more).
 func (ix *Index) dropEffective(e *effRec) bool {
 	if e.refs > 0 || ix.effectiveRecs[e.eff] == nil {
 		return false
@@ -266,7 +267,7 @@ func (ix *Index) dropEffective(e *effRec) bool {
 	return false
 }
 
-// buildEffective merges policies, which come in order, into chains.
+// buildEffective merges policies, which are in order, into chains.
 func buildEffective(id uint64, kind ownerKind, recs []*policyRec) *Effective {
 	e := &Effective{ID: id, Host: kind.host(), DefaultAction: model.Allow}
 	if kind == ownerHostDeny || kind == ownerGhost {
@@ -318,9 +319,9 @@ func buildEffective(id uint64, kind ownerKind, recs []*policyRec) *Effective {
 	return e
 }
 
-// toItself is the part of a pod's chain that governs what it sends itself: the
-// ClusterNetworkPolicies. Behind tier kube-admin, an enforced policy of another kind
-// ends it: it would decide there, and lets a pod reach itself.
+// toItself is the part of a pod's chain that governs what it sends to itself: the
+// ClusterNetworkPolicies. After tier kube-admin, an enforced policy of another kind
+// ends it: such a policy would decide there, and lets a pod reach itself.
 func (c Chain) toItself() Chain {
 	isCluster := func(p *Policy) bool { return p.Ref.Kind == model.KindClusterNetworkPolicy }
 	if !slices.ContainsFunc(c, func(t TierChain) bool { return slices.ContainsFunc(t.Policies, isCluster) }) {

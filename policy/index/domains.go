@@ -309,7 +309,7 @@ func (s *sel) bringing(some []*domain) (n int) {
 // patterns are the names of the network sets that a selector matches.
 func (s *sel) patterns() []names.Pattern {
 	var out []names.Pattern
-	for _, ls := range s.sets {
+	for _, ls := range s.groups {
 		if ls.domains == 0 {
 			continue
 		}
@@ -425,7 +425,7 @@ func (ix *Index) Patterns() []names.Pattern { return slices.Clone(ix.domains.tol
 // ByName returns the local endpoints that have rules by name, as of the last Flush, sorted.
 func (ix *Index) ByName() []model.Ref {
 	var out []model.Ref
-	for r, e := range ix.told {
+	for r, e := range ix.reported {
 		if e.Effective != nil && e.Effective.ByName {
 			out = append(out, r)
 		}

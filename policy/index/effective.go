@@ -7,29 +7,28 @@ import (
 	"github.com/tierwall/tierwall/policy/names"
 )
 
-// Effective is the merged, order-sorted policy of every endpoint of one class:
-// endpoints that the same policies select share one Effective, by pointer.
-// Immutable.
+// Effective is the merged, ordered policy of every endpoint of one class: endpoints
+// that the same policies select share one Effective, by pointer. Immutable.
 type Effective struct {
-	// ID is unique among the classes of one Index and grows: a class that
-	// changes gets a new one.
+	// ID is unique among the classes of one Index and increases: a class that changes
+	// gets a new one.
 	ID uint64
 	// Host is true for host endpoints.
 	Host bool
 	// DefaultAction after the last tier: Allow for pods, Deny for ghosts; for host
-	// endpoints that of the object, and it holds for local traffic only.
+	// endpoints that of the object, and only for local traffic.
 	DefaultAction model.Action
 	// ByName: some rule matches addresses by DNS name, of an audited policy too.
 	ByName bool
 	// Ingress and Egress are the normal policies.
 	Ingress, Egress Chain
-	// The other chains are of host endpoints only.
+	// The other chains are for host endpoints only.
 	ForwardIngress, ForwardEgress     Chain // applyOnForward policies, for forwarded traffic
 	UntrackedIngress, UntrackedEgress Chain // doNotTrack policies
 	PreDNAT                           Chain // preDNAT policies; ingress
 	// SelfIngress and SelfEgress are the ClusterNetworkPolicies that govern what a pod
-	// sends itself by way of a Service. Other policies let it pass, and of the Baseline
-	// nothing counts behind a policy that is enforced in another tier.
+	// sends to itself through a Service. Other policies let it pass, and the Baseline
+	// has no effect after a policy that is enforced in another tier.
 	SelfIngress, SelfEgress Chain
 }
 
@@ -40,10 +39,10 @@ type Chain []TierChain
 // TierChain is one tier's part of a chain.
 type TierChain struct {
 	Tier *model.Tier
-	// Policies in order, audited ones among them.
+	// Policies in order, including audited ones.
 	Policies []*Policy
-	// Enforced is true if at least one of them is enforced. A tier with audited
-	// policies only ends in no default action.
+	// Enforced is true if at least one of them is enforced. A tier with only audited
+	// policies has no default action.
 	Enforced bool
 }
 
@@ -64,9 +63,9 @@ type Rule struct {
 
 // PeerSets are the sets that one side of a rule refers to.
 type PeerSets struct {
-	// Selector and NotSelector are nil where the rule sets none.
+	// Selector and NotSelector are nil if the rule has none.
 	Selector, NotSelector *Set
-	// Service is nil where the rule names none.
+	// Service is nil if the rule names none.
 	Service *Set
 	// Domains is nil where the rule names none. Its members are what DNS answers have
 	// brought, as ApplyNames was given them.
@@ -76,38 +75,39 @@ type PeerSets struct {
 	NamedPorts, NotNamedPorts []*Set
 }
 
-// SetKind is what the members of a set are.
+// SetKind is the kind of a set's members.
 type SetKind uint8
 
 const (
-	// SetAddrs holds addresses and address blocks.
+	// SetAddrs contains addresses and address blocks.
 	SetAddrs SetKind = iota
-	// SetAddrPorts holds triples of address, protocol and port.
+	// SetAddrPorts contains triples of address, protocol and port.
 	SetAddrPorts
 )
 
-// Member is an element of a set. Protocol and Port are zero in a SetAddrs;
-// in a SetAddrPorts, Port 0 means every port of the protocol.
+// Member is an element of a set. Protocol and Port are zero in a SetAddrs; in a
+// SetAddrPorts, Port 0 means every port of the protocol.
 type Member struct {
 	Prefix   netip.Prefix
 	Protocol model.Protocol
 	Port     uint16
 }
 
-// Delta is what has changed since the previous Flush, each list sorted.
+// Delta is what has changed since the previous Flush. Each list is sorted.
 type Delta struct {
-	// Sets that are new, changed, or gone. New sets come with all their members.
+	// Sets that are new, changed, or gone. New sets include all their members.
 	Sets []SetDelta
-	// Added are the effective policies that are new; Removed those that no endpoint has any more.
+	// Added are the new effective policies; Removed are those that no endpoint has any
+	// more.
 	Added, Removed []*Effective
 	// Endpoints that are new, changed (policy or addresses) or gone.
 	Endpoints []EndpointDelta
-	// Settings is true if the Settings changed, Nodes names the nodes of which the
-	// object or the addresses changed, and local ones of which the Links did.
+	// Settings is true if the Settings changed. Nodes names the nodes whose object or
+	// addresses changed, and local ones whose Links changed.
 	Settings bool
 	Nodes    []string
-	// NodeObjects are those of Nodes of which the object changed, and not only what the
-	// node's kernel reports.
+	// NodeObjects are those of Nodes whose object changed, and not only what the node's
+	// kernel reports.
 	NodeObjects []string
 	// PatternsAdded are names that rules of local endpoints speak of from now on,
 	// PatternsRemoved those that none does any more. Sorted.
@@ -129,7 +129,7 @@ type EndpointDelta struct {
 	Effective *Effective
 }
 
-// LocalEndpoint is a local endpoint as the data plane needs it. Immutable.
+// LocalEndpoint is a local endpoint in the form that the data plane needs. Immutable.
 type LocalEndpoint struct {
 	Ref   model.Ref
 	Node  string
@@ -137,20 +137,20 @@ type LocalEndpoint struct {
 	Host  *model.HostEndpoint
 }
 
-// StageChain is one of the chains of an effective policy, and what ends it.
+// StageChain is one of the chains of an effective policy, with what applies after it.
 type StageChain struct {
 	Stage     model.Stage
 	Direction model.Direction
 	Chain     Chain
-	// EndOfTier is true if the tiers' default actions count.
+	// EndOfTier is true if the tiers' default actions apply.
 	EndOfTier bool
-	// Default is the action if no tier decides; NoAction: a later stage decides.
+	// Default is the action if no tier decides; NoAction means that a later stage
+	// decides.
 	Default model.Action
 }
 
-// Stages returns the chains in the order in which packets meet them, ingress
-// before egress. The normal ones are always there; the others if they have
-// policies.
+// Stages returns the chains in the order in which packets meet them, ingress before
+// egress. The normal ones are always included, the others if they have policies.
 func (e *Effective) Stages() []StageChain {
 	own := model.StageWorkload
 	stages := []model.Stage{own}
@@ -169,7 +169,7 @@ func (e *Effective) Stages() []StageChain {
 	return out
 }
 
-// SelfStages returns the chains that govern what a pod sends itself by way of a
+// SelfStages returns the chains that govern what a pod sends to itself through a
 // Service, ingress first; most pods have none.
 func (e *Effective) SelfStages() []StageChain {
 	var out []StageChain

@@ -8,12 +8,11 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Flush brings everything up to date and returns what has changed since the
-// last Flush.
+// Flush brings everything up to date and returns what has changed since the last Flush.
 //
-// Policies get their sets before classes get their effective policies, and what
-// the old ones held is given back last, so that a set which the old and the new
-// share is never told as gone and new.
+// Policies get their sets before classes get their effective policies, and the
+// references of the old ones are returned last, so that a set which the old and the new
+// share is never reported as gone and new.
 func (ix *Index) Flush() *Delta { return ix.flush(&Part{}) }
 
 func (ix *Index) flush(part *Part) *Delta {
@@ -34,13 +33,13 @@ func (ix *Index) flush(part *Part) *Delta {
 	}
 	ix.queuedSels = ix.queuedSels[:0]
 
-	// By number: lists that were gathered by walking maps would make the numbers
+	// Sorted by number: the order of lists collected from maps would make the numbers
 	// of classes and effective policies differ from run to run.
-	slices.SortFunc(ix.dirtyLabelSets, func(a, b *labelSet) int { return cmp.Compare(a.id, b.id) })
-	for _, ls := range ix.dirtyLabelSets {
+	slices.SortFunc(ix.dirtyLabelGroups, func(a, b *labelGroup) int { return cmp.Compare(a.id, b.id) })
+	for _, ls := range ix.dirtyLabelGroups {
 		ix.reclass(ls)
 	}
-	ix.dirtyLabelSets = ix.dirtyLabelSets[:0]
+	ix.dirtyLabelGroups = ix.dirtyLabelGroups[:0]
 	for _, c := range ix.dueClasses(part) {
 		ix.rebuild(c)
 	}
@@ -50,8 +49,8 @@ func (ix *Index) flush(part *Part) *Delta {
 	}
 	ix.emptied = ix.emptied[:0]
 
-	d := &Delta{Settings: !sameSettings(ix.settings, ix.toldSettings)}
-	ix.toldSettings = ix.settings
+	d := &Delta{Settings: !sameSettings(ix.settings, ix.reportedSettings)}
+	ix.reportedSettings = ix.settings
 	ix.flushNodes(d)
 	ix.flushEndpoints(d, part)
 	ix.flushEffectives(d)
@@ -88,7 +87,7 @@ func (ix *Index) flushSets(d *Delta) {
 
 func (ix *Index) flushNodes(d *Delta) {
 	for name := range ix.changedNodes {
-		now, before := ix.Node(name), ix.toldNodes[name]
+		now, before := ix.Node(name), ix.reportedNodes[name]
 		var links *model.Links
 		if ix.IsLocal(name) {
 			links = ix.Links(name)
@@ -97,16 +96,16 @@ func (ix *Index) flushNodes(d *Delta) {
 		if rec := ix.nodes[name]; rec != nil {
 			object = rec.object
 		}
-		changed := !sameNode(object, ix.toldObjects[name])
-		keep(ix.toldObjects, name, object)
-		if sameNode(now, before) && sameLinks(links, ix.toldLinks[name]) {
+		changed := !sameNode(object, ix.reportedObjects[name])
+		keep(ix.reportedObjects, name, object)
+		if sameNode(now, before) && sameLinks(links, ix.reportedLinks[name]) {
 			continue // of an object that has gone, its links may say all that it said
 		}
 		if changed {
 			d.NodeObjects = append(d.NodeObjects, name)
 		}
-		keep(ix.toldNodes, name, now)
-		keep(ix.toldLinks, name, links)
+		keep(ix.reportedNodes, name, now)
+		keep(ix.reportedLinks, name, links)
 		d.Nodes = append(d.Nodes, name)
 	}
 	clear(ix.changedNodes)
@@ -114,7 +113,7 @@ func (ix *Index) flushNodes(d *Delta) {
 	slices.Sort(d.NodeObjects)
 }
 
-// keep sets a key to a value, or deletes it where the value is nil.
+// keep sets a key to a value, or deletes it if the value is nil.
 func keep[V any](m map[string]*V, k string, v *V) {
 	if v == nil {
 		delete(m, k)
@@ -140,14 +139,14 @@ func sameSettings(a, b *model.Settings) bool {
 
 func (ix *Index) flushEffectives(d *Delta) {
 	for _, e := range ix.newEffs {
-		if e.refs > 0 && !e.told {
-			e.told = true
+		if e.refs > 0 && !e.reported {
+			e.reported = true
 			d.Added = append(d.Added, e.eff)
 		}
 	}
 	ix.newEffs = nil
 	for _, e := range ix.idleEffs {
-		if ix.dropEffective(e) && e.told {
+		if ix.dropEffective(e) && e.reported {
 			d.Removed = append(d.Removed, e.eff)
 		}
 	}
@@ -159,14 +158,14 @@ func (ix *Index) flushEffectives(d *Delta) {
 
 func (ix *Index) flushEndpoints(d *Delta, p *Part) {
 	for r := range ix.dirtyEndpoints {
-		before, was := ix.told[r]
+		before, was := ix.reported[r]
 		o := ix.Find(r)
 		if !ix.holdLate(r, o, before.Effective, p) {
 			delete(ix.dirtyEndpoints, r)
 		}
 		if o == nil || !o.local {
 			if was {
-				delete(ix.told, r)
+				delete(ix.reported, r)
 				d.Endpoints = append(d.Endpoints, EndpointDelta{Ref: r})
 			}
 			continue
@@ -180,7 +179,7 @@ func (ix *Index) flushEndpoints(d *Delta, p *Part) {
 		} else if before.Effective == now.Effective {
 			continue
 		}
-		ix.told[r] = now
+		ix.reported[r] = now
 		d.Endpoints = append(d.Endpoints, now)
 	}
 	slices.SortFunc(d.Endpoints, func(a, b EndpointDelta) int { return a.Ref.Compare(b.Ref) })

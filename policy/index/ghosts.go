@@ -6,11 +6,11 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// The ghost of a pod has addresses, and a policy that denies all. It has no labels:
-// no policy selects it and no set has it, so no rule of another endpoint's policy
-// matches it where a known pod would be matched. Other nodes do not know ghosts at
-// all. That is why a ghost does not keep the policies that its pod had: a rule that
-// denies by the pod's labels, on another node, would not be met any more.
+// The ghost of a pod has addresses, and a policy that denies everything. It has no
+// labels: no policy selects it and no set contains it, so no rule of another endpoint's
+// policy matches it as it would match a known pod. Other nodes do not know ghosts at
+// all. That is why a ghost does not keep the policies that its pod had: on another
+// node, a rule that denies by the pod's labels would no longer match.
 
 func (ix *Index) upsertGhost(e *model.Endpoint) {
 	o := &Holder{

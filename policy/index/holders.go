@@ -9,11 +9,11 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Holder is something that has addresses and labels: a pod, a host endpoint, a
-// network set or a node. Or it is a pod's ghost, which has no labels.
+// Holder is an object with addresses and labels: a pod, a host endpoint, a network set
+// or a node. It can also be a pod's ghost, which has no labels.
 type Holder struct {
 	name  string
-	ls    *labelSet
+	ls    *labelGroup
 	lsPos int32
 	local bool
 	addrs []netip.Addr // sorted, unique
@@ -22,8 +22,8 @@ type Holder struct {
 	late  *effRec   // what it has while it waits for its class's effective policy; nil: it does not wait
 }
 
-// rarePart is what few owners have. A cluster's remote pods are what fills the
-// memory of an agent, so what they do not need is apart.
+// rarePart holds what few holders have. A cluster's remote pods account for most of an
+// agent's memory, so what they do not need is kept separately.
 type rarePart struct {
 	nets  []netip.Prefix // of network sets; sorted, unique
 	names []*domain      // of network sets, as NetworkSet.Domains
@@ -52,7 +52,7 @@ func (o *Holder) ports() []model.NamedPort {
 	return o.rare.ports
 }
 
-// host is nil but for host endpoints.
+// host is nil except for host endpoints.
 func (o *Holder) host() *hostPart {
 	if o.rare == nil {
 		return nil
@@ -60,15 +60,16 @@ func (o *Holder) host() *hostPart {
 	return o.rare.host
 }
 
-// hostPart is what only host endpoints have.
+// hostPart holds the fields of host endpoints.
 type hostPart struct {
 	model.HostEndpoint
-	// fixed: the object itself says the addresses. Else they are those of its node.
+	// fixed: the object itself lists the addresses. Otherwise they are those of its
+	// node.
 	fixed bool
 }
 
-// Ref names the holder. One that has no namespace in its name has none in its label set
-// either.
+// Ref names the holder. A holder without a namespace in its name has none in its label
+// group either.
 func (o *Holder) Ref() model.Ref {
 	switch o.ls.kind {
 	case ownerPod:
@@ -90,17 +91,17 @@ func (o *Holder) Ref() model.Ref {
 // Name of the object, without its namespace; of a ghost NAMESPACE/NAME.
 func (o *Holder) Name() string { return o.name }
 
-// Node that a pod, a ghost or a host endpoint is on; empty where that is not known, and
-// for nodes and network sets.
+// Node on which a pod, a ghost or a host endpoint is; empty if unknown, and for nodes
+// and network sets.
 func (o *Holder) Node() string { return o.node }
 
-// Addrs are the addresses, sorted and unique. The caller does not change them.
+// Addrs are the addresses, sorted and unique. The caller must not change them.
 func (o *Holder) Addrs() []netip.Addr { return o.addrs }
 
 // IsLocal reports whether it is an endpoint of a local node.
 func (o *Holder) IsLocal() bool { return o.local }
 
-// IsPod reports whether it is a pod; a pod's ghost is none.
+// IsPod reports whether it is a pod; a pod's ghost is not.
 func (o *Holder) IsPod() bool { return o.ls.kind == ownerPod }
 
 // IsGhost reports whether it is a pod's ghost.
@@ -117,9 +118,9 @@ func (o *Holder) endpoint() bool { return o.IsWorkload() || o.ls.kind.host() }
 // IsWorkload reports whether a holder is a pod or a pod's ghost.
 func (o *Holder) IsWorkload() bool { return o.ls.kind == ownerPod || o.ls.kind == ownerGhost }
 
-// Before reports whether the first of two endpoints with one address is the one that
-// counts: those of local nodes come before ghosts, and these, which are local, before
-// those of other nodes. Of two of a kind the first by name counts.
+// Before reports whether the first of two endpoints with the same address takes
+// precedence: those of local nodes precede ghosts, and these, which are local, precede
+// those of other nodes. Of two of the same kind, the first by name takes precedence.
 func Before(o, than *Holder) bool {
 	return cmp.Or(cmp.Compare(o.standing(), than.standing()), o.Ref().Compare(than.Ref())) < 0
 }
@@ -134,7 +135,7 @@ func (o *Holder) standing() int {
 	return 2
 }
 
-// single is an address as the block that holds only it.
+// single is an address as a block that contains only that address.
 func single(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 func (o *Holder) eachPrefix(visit func(netip.Prefix)) {
@@ -178,8 +179,8 @@ func sortedPorts(in []model.NamedPort) []model.NamedPort {
 	return slices.Clip(slices.Compact(out))
 }
 
-// podKey is a pod's name in its namespace; the scope stands for the namespace,
-// so that a quarter of a million pods do not each hold its name.
+// podKey is a pod's name in its namespace. The scope stands for the namespace, so that
+// a quarter of a million pods do not each store its name.
 type podKey struct {
 	ns   *scope
 	name string
@@ -232,8 +233,8 @@ func (ix *Index) upsertEndpoint(e *model.Endpoint) {
 	}
 }
 
-// replace puts o in the place of old, which may be nil. The new one is attached
-// first, so that scopes and sets which both need are not torn down and rebuilt.
+// replace puts o in place of old, which may be nil. The new one is attached first, so
+// that scopes and sets which both need are not torn down and rebuilt.
 func (ix *Index) replace(old, o *Holder, kind ownerKind, ns, sa *scope, pairs []pairID) {
 	ix.attach(o, kind, ns, sa, pairs)
 	if old != nil {
@@ -281,10 +282,10 @@ func (ix *Index) deleteNetworkSet(r model.Ref) {
 	}
 }
 
-// attach makes an owner count: in its label set, in the address tables and in
+// attach makes a holder take effect: in its label group, in the address tables and in
 // every set whose selector matches it.
 func (ix *Index) attach(o *Holder, kind ownerKind, ns, sa *scope, pairs []pairID) {
-	ls, isNew := ix.setFor(kind, ns, sa, pairs)
+	ls, isNew := ix.groupFor(kind, ns, sa, pairs)
 	o.ls, o.lsPos = ls, int32(len(ls.owners))
 	ls.owners = append(ls.owners, o)
 	for _, a := range o.addrs {
@@ -338,7 +339,7 @@ func (ix *Index) detach(o *Holder) {
 		ix.dirtyEndpoint(o)
 	}
 	if len(ls.owners) == 0 {
-		ix.dropSet(ls)
+		ix.dropGroup(ls)
 		return
 	}
 	if o.local {
@@ -352,7 +353,7 @@ func (ix *Index) detach(o *Holder) {
 	}
 }
 
-// contribute adds n times what an owner gives to the sets of a selector that
+// contribute adds n times what a holder contributes to the sets of a selector that
 // matches it.
 func (ix *Index) contribute(s *sel, o *Holder, n int) {
 	if s.addrs != nil && s.addrs.announced {

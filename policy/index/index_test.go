@@ -151,7 +151,7 @@ func TestDeltas(t *testing.T) {
 			{[]any{dbPod, ref(model.KindPod, "other", "db")}, ""},
 			{[]any{dbPod.Ref}, "set " + peers + " -10.0.0.2/32"},
 		}},
-		{"what comes and goes between two flushes is not told", []step{
+		{"what comes and goes between two flushes is not reported", []step{
 			{[]any{webPod, webPolicy, dbPod}, "set " + peers + " new +10.0.0.2/32\npolicy A: workload ingress default web\nPod/shop/web has A at [10.0.0.1]"},
 			{[]any{dbPod.Ref, dbPod}, ""},
 			{[]any{webPod.Ref, webPod}, ""},

@@ -6,12 +6,12 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// setID numbers the live label sets, from 0; numbers are used again.
-type setID uint32
+// groupID numbers the label groups that exist, from 0; numbers are reused.
+type groupID uint32
 
-// ownerKind is the kind of an owner of addresses. It is part of a label set's
-// identity, and for host endpoints so is the default action: endpoints of one
-// label set then always have one effective policy.
+// ownerKind is the kind of a holder. It is part of a label group's identity, and for
+// host endpoints so is the default action: the endpoints of one label group then always
+// have the same effective policy.
 type ownerKind uint8
 
 const (
@@ -42,26 +42,26 @@ func (k ownerKind) label() string {
 	return model.OwnerNode
 }
 
-// scope is a namespace or a service account: labels that many owners share.
+// scope is a namespace or a service account: labels that many holders share.
 type scope struct {
 	id        uint32
 	namespace string // of a service account
 	name      string
-	pairs     []pairID    // labels, keys prefixed with ns: or sa:
-	sets      []*labelSet // label sets in the scope
-	known     bool        // an object of that name exists
-	// buckets file the selectors that need this namespace; sels counts them.
+	pairs     []pairID      // labels, keys prefixed with ns: or sa:
+	groups    []*labelGroup // label groups in the scope
+	known     bool          // an object of that name exists
+	// buckets file the selectors that require this namespace; sels counts them.
 	buckets buckets
 	sels    int
 }
 
-// labelSet is a distinct combination of everything that selectors can see of an
-// owner: kind, own labels, namespace, service account. Matching is done once a
-// label set, however many owners have it.
-type labelSet struct {
-	id       setID
-	nsPos    int32  // in ns.sets
-	classPos int32  // in class.sets
+// labelGroup is a distinct combination of everything that selectors can see of a
+// holder: kind, own labels, namespace, service account. Matching is done once for each
+// label group, however many holders it has.
+type labelGroup struct {
+	id       groupID
+	nsPos    int32  // in ns.groups
+	classPos int32  // in class.groups
 	stamp    uint32 // last scan that saw it
 	local    int32  // local endpoints among the owners
 	domains  int32  // network sets with names among them
@@ -71,18 +71,18 @@ type labelSet struct {
 	pairs    []pairID
 	owners   []*Holder
 	matched  []match
-	class    *class    // of local endpoints
-	next     *labelSet // same hash
+	class    *class      // of local endpoints
+	next     *labelGroup // same hash
 }
 
-// match is one selector that matches a label set, and the set's place in the
+// match is one selector that matches a label group, and the group's position in the
 // selector's list.
 type match struct {
 	sel *sel
 	pos int32
 }
 
-func hashSet(kind ownerKind, ns, sa *scope, pairs []pairID) uint64 {
+func hashGroup(kind ownerKind, ns, sa *scope, pairs []pairID) uint64 {
 	const prime = 0x9E3779B97F4A7C15
 	h := uint64(kind) + 1
 	mix := func(v uint64) {
@@ -101,12 +101,12 @@ func hashSet(kind ownerKind, ns, sa *scope, pairs []pairID) uint64 {
 	return h
 }
 
-// setFor returns the label set of these labels, and whether it is new: then the
-// caller has yet to match it. It takes over the references that the caller
-// holds to the pairs, and copies the slice.
-func (ix *Index) setFor(kind ownerKind, ns, sa *scope, pairs []pairID) (ls *labelSet, isNew bool) {
-	h := hashSet(kind, ns, sa, pairs)
-	for ls = ix.setByHash[h]; ls != nil; ls = ls.next {
+// groupFor returns the label group with these labels, and whether it is new: then the
+// caller still has to match it. It takes over the references that the caller holds to
+// the pairs, and copies the slice.
+func (ix *Index) groupFor(kind ownerKind, ns, sa *scope, pairs []pairID) (ls *labelGroup, isNew bool) {
+	h := hashGroup(kind, ns, sa, pairs)
+	for ls = ix.groupByHash[h]; ls != nil; ls = ls.next {
 		if ls.kind == kind && ls.ns == ns && ls.sa == sa && slices.Equal(ls.pairs, pairs) {
 			for _, p := range pairs {
 				ix.sym.releasePair(p)
@@ -114,40 +114,40 @@ func (ix *Index) setFor(kind ownerKind, ns, sa *scope, pairs []pairID) (ls *labe
 			return ls, false
 		}
 	}
-	ls = &labelSet{kind: kind, ns: ns, sa: sa, pairs: slices.Clone(pairs), next: ix.setByHash[h]}
-	ix.setByHash[h] = ls
-	if n := len(ix.freeSets); n > 0 {
-		ls.id, ix.freeSets = ix.freeSets[n-1], ix.freeSets[:n-1]
-		ix.setByID[ls.id] = ls
+	ls = &labelGroup{kind: kind, ns: ns, sa: sa, pairs: slices.Clone(pairs), next: ix.groupByHash[h]}
+	ix.groupByHash[h] = ls
+	if n := len(ix.freeGroups); n > 0 {
+		ls.id, ix.freeGroups = ix.freeGroups[n-1], ix.freeGroups[:n-1]
+		ix.groupByID[ls.id] = ls
 	} else {
-		ls.id = setID(len(ix.setByID))
-		ix.setByID = append(ix.setByID, ls)
+		ls.id = groupID(len(ix.groupByID))
+		ix.groupByID = append(ix.groupByID, ls)
 	}
 	for _, p := range ls.pairs {
 		info := &ix.sym.pairs[p]
-		info.sets = append(info.sets, ls.id)
+		info.groups = append(info.groups, ls.id)
 	}
 	if ns != nil {
-		ls.nsPos = int32(len(ns.sets))
-		ns.sets = append(ns.sets, ls)
+		ls.nsPos = int32(len(ns.groups))
+		ns.groups = append(ns.groups, ls)
 	}
 	if sa != nil {
-		sa.sets = append(sa.sets, ls)
+		sa.groups = append(sa.groups, ls)
 	}
 	return ls, true
 }
 
-// dropSet forgets a label set that no owner has any more.
-func (ix *Index) dropSet(ls *labelSet) {
+// dropGroup drops a label group that no holder has any more.
+func (ix *Index) dropGroup(ls *labelGroup) {
 	for len(ls.matched) > 0 {
 		ix.unmatch(ls, len(ls.matched)-1)
 	}
 	ix.leaveClass(ls)
-	h := hashSet(ls.kind, ls.ns, ls.sa, ls.pairs)
-	if head := ix.setByHash[h]; head == ls && ls.next == nil {
-		delete(ix.setByHash, h)
+	h := hashGroup(ls.kind, ls.ns, ls.sa, ls.pairs)
+	if head := ix.groupByHash[h]; head == ls && ls.next == nil {
+		delete(ix.groupByHash, h)
 	} else if head == ls {
-		ix.setByHash[h] = ls.next
+		ix.groupByHash[h] = ls.next
 	} else {
 		for p := head; p != nil; p = p.next {
 			if p.next == ls {
@@ -156,26 +156,26 @@ func (ix *Index) dropSet(ls *labelSet) {
 			}
 		}
 	}
-	ix.setByID[ls.id] = nil
-	ix.freeSets = append(ix.freeSets, ls.id)
+	ix.groupByID[ls.id] = nil
+	ix.freeGroups = append(ix.freeGroups, ls.id)
 	for _, p := range ls.pairs {
 		info := &ix.sym.pairs[p]
-		if info.dead++; info.dead > 32 && info.dead > len(info.sets)/2 {
+		if info.dead++; info.dead > 32 && info.dead > len(info.groups)/2 {
 			ix.cleanPostings(p)
 		}
 		ix.sym.releasePair(p)
 	}
 	if ns := ls.ns; ns != nil {
-		moved := ns.sets[len(ns.sets)-1]
-		ns.sets[ls.nsPos], moved.nsPos = moved, ls.nsPos
-		ns.sets[len(ns.sets)-1] = nil
-		ns.sets = ns.sets[:len(ns.sets)-1]
+		moved := ns.groups[len(ns.groups)-1]
+		ns.groups[ls.nsPos], moved.nsPos = moved, ls.nsPos
+		ns.groups[len(ns.groups)-1] = nil
+		ns.groups = ns.groups[:len(ns.groups)-1]
 		ix.releaseNamespace(ns)
 	}
 	if sa := ls.sa; sa != nil {
-		sa.sets[slices.Index(sa.sets, ls)] = sa.sets[len(sa.sets)-1]
-		sa.sets[len(sa.sets)-1] = nil
-		sa.sets = sa.sets[:len(sa.sets)-1]
+		sa.groups[slices.Index(sa.groups, ls)] = sa.groups[len(sa.groups)-1]
+		sa.groups[len(sa.groups)-1] = nil
+		sa.groups = sa.groups[:len(sa.groups)-1]
 		ix.releaseAccount(sa)
 	}
 	ls.local = 0 // so that a Flush which still has it in a list leaves it alone
@@ -185,21 +185,21 @@ func (ix *Index) dropSet(ls *labelSet) {
 func (ix *Index) cleanPostings(p pairID) {
 	info := &ix.sym.pairs[p]
 	ix.stamp++
-	kept := info.sets[:0]
-	for _, id := range info.sets {
-		if ls := ix.setByID[id]; ls != nil && ls.stamp != ix.stamp && slices.Contains(ls.pairs, p) {
+	kept := info.groups[:0]
+	for _, id := range info.groups {
+		if ls := ix.groupByID[id]; ls != nil && ls.stamp != ix.stamp && slices.Contains(ls.pairs, p) {
 			ls.stamp = ix.stamp
 			kept = append(kept, id)
 		}
 	}
-	info.sets, info.dead = kept, 0
+	info.groups, info.dead = kept, 0
 }
 
-// view lets selectors look at a label set. One per Index, so that evaluation
+// view lets selectors look at a label group. There is one per Index, so that evaluation
 // allocates nothing.
 type view struct {
 	sym *symbols
-	ls  *labelSet
+	ls  *labelGroup
 }
 
 // Get implements selector.Labels.

@@ -7,35 +7,37 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Part is how much of what waits a Flush does. The zero value does all.
+// Part limits how much of the pending work a Flush does. The zero value does
+// everything.
 type Part struct {
-	// Limit is how large the policies may be, together, of the classes of endpoints that
-	// get a new effective policy (model.Policy.Entries, of each class). Small ones come
-	// first. Zero or less: no limit.
+	// Limit is the maximum total size of the policies of the classes of endpoints that
+	// get a new effective policy (the sum of model.Policy.Entries for each class).
+	// Small ones come first. Zero or less means no limit.
 	Limit int
-	// Longest has the class that has waited longest come first, whatever its size.
+	// Longest makes the class that has waited longest come first, whatever its size.
 	Longest bool
-	// Ahead has a class with policies of more than Limit have its effective policy built
-	// only: the one that has waited longest, if Longest asks for it. It is among what the
-	// Delta adds, and of no endpoint (Index.Ahead), until a FlushPart is Ready for it.
+	// Ahead makes a class with policies larger than Limit only have its effective
+	// policy built: the one that has waited longest, if Longest is set. The Delta lists
+	// it as added, and no endpoint has it (Index.Ahead), until a FlushPart has Ready
+	// set for it.
 	Ahead, Ready bool
 	// Whole reports whether all endpoints of a namespace are to be done, whatever their
-	// policies' size; nil: of none.
+	// policies' size; nil means none.
 	Whole func(namespace string) bool
-	// Hold reports whether endpoints of a namespace wait whatever there is for them; nil:
-	// none do.
+	// Hold reports whether endpoints of a namespace wait whatever their policies' size;
+	// nil means none.
 	Hold func(namespace string) bool
 }
 
-// FlushPart is Flush, but what it would do for endpoints with large policies may be left
-// for a later one. Each endpoint has at any time an effective policy that it was to have
-// at the end of some earlier Flush, or the new one. One that is new, and whose
-// policies wait, has none: it is told with a nil Effective. Sets are always up to date.
-// Host endpoints never wait.
+// FlushPart is like Flush, but may leave its work for endpoints with large policies to
+// a later one. At any time, each endpoint has an effective policy that it was to have
+// at the end of some earlier Flush, or the new one. A new endpoint whose policies wait
+// has none: it is reported with a nil Effective. Sets are always up to date. Host
+// endpoints never wait.
 func (ix *Index) FlushPart(p Part) *Delta { return ix.flush(&p) }
 
-// Late returns the namespaces of local endpoints that wait for their effective policy
-// since a FlushPart, sorted.
+// Late returns the namespaces of local endpoints that have waited for their effective
+// policy since a FlushPart, sorted.
 func (ix *Index) Late() []string {
 	var out []string
 	for _, c := range ix.staled {
@@ -50,8 +52,8 @@ func (ix *Index) Late() []string {
 	return slices.Compact(out)
 }
 
-// LatePolicies calls f with the policies for which local endpoints wait, some more
-// than once.
+// LatePolicies calls f with the policies that local endpoints wait for, possibly more
+// than once for the same policy.
 func (ix *Index) LatePolicies(f func(model.Ref)) {
 	for _, c := range ix.staled {
 		if c.since == 0 {
@@ -65,9 +67,9 @@ func (ix *Index) LatePolicies(f func(model.Ref)) {
 	}
 }
 
-// namespaces are those of a class's endpoints; some come more than once.
+// namespaces are those of a class's endpoints, with duplicates.
 func (c *class) namespaces() (out []string) {
-	for _, ls := range c.sets {
+	for _, ls := range c.groups {
 		if ls.ns != nil {
 			out = append(out, ls.ns.name)
 		}
@@ -75,7 +77,7 @@ func (c *class) namespaces() (out []string) {
 	return out
 }
 
-// size is how much work it is to give a class its effective policy.
+// size is the amount of work to give a class its effective policy.
 func (c *class) size() (n int) {
 	for _, s := range c.sels {
 		for _, rec := range s.policies {
@@ -85,14 +87,14 @@ func (c *class) size() (n int) {
 	return n
 }
 
-// LargestIn is how large the policies are, together, of that local endpoint of a
-// namespace that has the largest ones, as of the last Flush (see Part).
+// LargestIn is the total size of the policies of the local endpoint in a namespace that
+// has the largest ones, as of the last Flush (see Part).
 func (ix *Index) LargestIn(namespace string) (most int) {
 	ns := ix.namespaces[namespace]
 	if ns == nil {
 		return 0
 	}
-	for _, ls := range ns.sets {
+	for _, ls := range ns.groups {
 		if ls.class != nil {
 			most = max(most, ls.class.size())
 		}
@@ -100,14 +102,14 @@ func (ix *Index) LargestIn(namespace string) (most int) {
 	return most
 }
 
-// dueClasses takes from the stale classes those that a Flush gives their effective
-// policy, sorted by number. What is left has waited since this Flush or an earlier one.
+// dueClasses takes from the stale classes those that this Flush gives their effective
+// policy, sorted by number. The others have waited since this Flush or an earlier one.
 func (ix *Index) dueClasses(p *Part) (due []*class) {
 	stale := slices.DeleteFunc(ix.staled, func(c *class) bool {
-		if len(c.sets) == 0 {
+		if len(c.groups) == 0 {
 			c.stale, c.since = false, 0
 		}
-		return len(c.sets) == 0
+		return len(c.groups) == 0
 	})
 	ix.staled = nil
 	if p.Hold != nil {
@@ -176,7 +178,7 @@ func (ix *Index) dueClasses(p *Part) (due []*class) {
 	return due
 }
 
-// chooseAhead notes for which class an effective policy is to be built ahead.
+// chooseAhead selects the class whose effective policy is to be built ahead.
 func (ix *Index) chooseAhead(p *Part, stale []*class, sizes map[*class]int, now func(*class) bool) {
 	if !p.Ahead && !p.Ready {
 		ix.ahead = nil // its turn comes as that of others
@@ -194,26 +196,26 @@ func (ix *Index) chooseAhead(p *Part, stale []*class, sizes map[*class]int, now 
 // buildAhead brings what is built ahead up to date, or ends it.
 func (ix *Index) buildAhead() {
 	var e *effRec
-	if ix.ahead != nil && ix.ahead.stale && len(ix.ahead.sets) > 0 {
+	if ix.ahead != nil && ix.ahead.stale && len(ix.ahead.groups) > 0 {
 		e = ix.effectiveFor(ix.ahead)
 		e.refs++
 	} else {
 		ix.ahead = nil
 	}
 	if ix.aheadEff != nil {
-		ix.letGo(ix.aheadEff)
+		ix.release(ix.aheadEff)
 	}
 	ix.aheadEff = e
 }
 
 // Ahead returns the effective policy that is built ahead, and the endpoints that are to
-// have it; nil if none is.
+// have it; nil if there is none.
 func (ix *Index) Ahead() (*Effective, []model.Ref) {
 	if ix.aheadEff == nil {
 		return nil, nil
 	}
 	var out []model.Ref
-	for _, ls := range ix.ahead.sets {
+	for _, ls := range ix.ahead.groups {
 		for _, o := range ls.owners {
 			if o.local {
 				out = append(out, o.Ref())
@@ -224,9 +226,9 @@ func (ix *Index) Ahead() (*Effective, []model.Ref) {
 	return ix.aheadEff.eff, out
 }
 
-// holdLate has an endpoint whose class waits keep the effective policy that was told of
-// it, if any was, and reports whether it does.
-func (ix *Index) holdLate(r model.Ref, o *Holder, told *Effective, p *Part) bool {
+// holdLate lets an endpoint whose class waits keep the effective policy that was
+// reported for it, if any, and reports whether it does.
+func (ix *Index) holdLate(r model.Ref, o *Holder, reported *Effective, p *Part) bool {
 	if o == nil || !o.local || o.ls.class == nil || o.ls.class.since == 0 && !(p.Hold != nil && o.ls.ns != nil && p.Hold(o.ls.ns.name)) {
 		ix.unhold(r)
 		if o != nil {
@@ -234,10 +236,10 @@ func (ix *Index) holdLate(r model.Ref, o *Holder, told *Effective, p *Part) bool
 		}
 		return false
 	}
-	if h := ix.held[r]; h == nil || h.eff != told {
+	if h := ix.held[r]; h == nil || h.eff != reported {
 		h := noEffective
-		if told != nil {
-			h = ix.effectiveRecs[told]
+		if reported != nil {
+			h = ix.effectiveRecs[reported]
 			h.refs++
 		}
 		ix.unhold(r)
@@ -247,18 +249,18 @@ func (ix *Index) holdLate(r model.Ref, o *Holder, told *Effective, p *Part) bool
 	return true
 }
 
-// noEffective stands for what an endpoint has that has none.
+// noEffective stands for the effective policy of an endpoint that has none.
 var noEffective = &effRec{}
 
 func (ix *Index) unhold(r model.Ref) {
 	if h := ix.held[r]; h != nil {
 		delete(ix.held, r)
-		ix.letGo(h)
+		ix.release(h)
 	}
 }
 
-// letGo ends a use of an effective policy.
-func (ix *Index) letGo(e *effRec) {
+// release ends a use of an effective policy.
+func (ix *Index) release(e *effRec) {
 	if e == noEffective {
 		return
 	}
@@ -267,10 +269,10 @@ func (ix *Index) letGo(e *effRec) {
 	}
 }
 
-// A policy with its sets is used by its record, while it is the one that holds, and by
-// the effective policies that it is part of. Its sets are given back with the last.
+// A policy with its sets is used by its record, while it is the current version, and by
+// the effective policies that contain it. Its sets are returned with its last use.
 
-// usePolicy notes a use of a policy.
+// usePolicy records a use of a policy.
 func (ix *Index) usePolicy(p *Policy, sets []*Set) {
 	u := ix.usedPolicies[p]
 	if u == nil {

@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// follower keeps what Deltas have told.
+// follower keeps what Deltas have reported.
 type follower struct {
 	sets      map[*Set]map[Member]bool
 	effective map[*Effective]bool
@@ -64,7 +64,7 @@ func (f *follower) follow(d *Delta) error {
 	}
 	for s, members := range f.sets {
 		if now := s.Members(); len(now) != len(members) || slices.ContainsFunc(now, func(m Member) bool { return !members[m] }) {
-			return fmt.Errorf("set %s has %v, told were %v", s, now, members)
+			return fmt.Errorf("set %s has %v, reported were %v", s, now, members)
 		}
 	}
 	return nil
@@ -141,7 +141,7 @@ func TestParts(t *testing.T) {
 				case !slices.Equal(e.Endpoint.Addrs, want.Endpoint.Addrs):
 					t.Fatalf("seed %d: %s has addresses %v, want %v", seed, r, e.Endpoint.Addrs, want.Endpoint.Addrs)
 				case e.Effective != ix.Effective(r):
-					t.Fatalf("seed %d: %s: the Index says %s, told was %s", seed, r, ix.Effective(r).text(), e.Effective.text())
+					t.Fatalf("seed %d: %s: the Index says %s, reported was %s", seed, r, ix.Effective(r).text(), e.Effective.text())
 				case e.Effective.text() == want.Effective.text():
 				case r.Kind == model.KindHostEndpoint || !slices.Contains(late, r.Namespace) && r.Kind != model.KindPodGhost:
 					t.Fatalf("seed %d: %s has %s, want %s, and waits for nothing", seed, r, e.Effective.text(), want.Effective.text())
@@ -165,7 +165,7 @@ func TestParts(t *testing.T) {
 				ahead++
 				for _, r := range refs {
 					if want := all.ends[r].Effective; want.text() != e.text() || !f.effective[e] {
-						t.Fatalf("seed %d: ahead of %s is %s, told %v, want %s", seed, r, e.text(), f.effective[e], want.text())
+						t.Fatalf("seed %d: ahead of %s is %s, reported %v, want %s", seed, r, e.text(), f.effective[e], want.text())
 					}
 				}
 			}

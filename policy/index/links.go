@@ -7,8 +7,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// LinkTable is a node's Links in a form that answers once a packet: by maps
-// instead of lists.
+// LinkTable is a node's Links in a form for lookups per packet: maps instead of lists.
 type LinkTable struct {
 	*model.Links
 	own    map[netip.Addr]string
@@ -16,8 +15,8 @@ type LinkTable struct {
 	routes map[netip.Prefix]string
 	// bits are the lengths of the routes' blocks, longest first, by family.
 	bits [2][]int
-	// toPods are the interfaces that lead to pods, uplinks those that bear an
-	// address of the node and lead to the outside.
+	// toPods are the interfaces that lead to pods, uplinks those that have an address
+	// of the node and lead to the outside.
 	toPods, uplinks map[string]bool
 }
 
@@ -49,7 +48,7 @@ func newLinkTable(l *model.Links) *LinkTable {
 	return t
 }
 
-// keepFirst sets a key that is not there yet.
+// keepFirst sets a key unless it is already set.
 func keepFirst[K comparable](m map[K]string, k K, v string) {
 	if _, ok := m[k]; !ok {
 		m[k] = v
@@ -81,8 +80,8 @@ func (t *LinkTable) routeTo(a netip.Addr) string {
 	return ""
 }
 
-// OwnInterface is the interface that bears an address of the node; empty where none
-// does, and of a nil LinkTable.
+// OwnInterface is the interface that has an address of the node; empty if none does,
+// and for a nil LinkTable.
 func (t *LinkTable) OwnInterface(a netip.Addr) string {
 	if t == nil {
 		return ""
@@ -93,7 +92,7 @@ func (t *LinkTable) OwnInterface(a netip.Addr) string {
 // LeadsToPods reports whether an interface leads to local pods.
 func (t *LinkTable) LeadsToPods(name string) bool { return t.toPods[name] }
 
-// addrs are the node's own addresses that tell it from other nodes: neither
+// addrs are the node's own addresses that identify it to other nodes: neither
 // link-local nor loopback ones.
 func (t *LinkTable) addrs() []netip.Addr {
 	var out []netip.Addr
@@ -108,7 +107,7 @@ func (t *LinkTable) addrs() []netip.Addr {
 	return out
 }
 
-// sameLinks reports whether two tables are of equal Links; nil is none.
+// sameLinks reports whether two tables have equal Links; nil has none.
 func sameLinks(a, b *model.Links) bool {
 	if a == nil || b == nil {
 		return a == b
@@ -117,7 +116,7 @@ func sameLinks(a, b *model.Links) bool {
 }
 
 // Link is the interface by which a packet enters or leaves a node, as far as it
-// bears on which host endpoint guards it.
+// determines which host endpoint guards it.
 type Link struct {
 	Name string // empty: none that a host endpoint names
 	Pods bool   // it leads to local pods
@@ -134,8 +133,8 @@ func (rec *NodeState) PodLink(a netip.Addr) Link {
 	return Link{Pods: true}
 }
 
-// LinkOf returns the interface between a node and a peer. own is the node's end of
-// the packet, or invalid where the packet is forwarded; inbound is its direction.
+// LinkOf returns the interface between a node and a peer. own is the node's address on
+// the packet, or invalid if the packet is forwarded; inbound is its direction.
 func (rec *NodeState) LinkOf(peer, own netip.Addr, inbound bool) Link {
 	if rec.links == nil {
 		return Link{Name: rec.mainLink(own)}
@@ -154,8 +153,8 @@ func (rec *NodeState) LinkOf(peer, own netip.Addr, inbound bool) Link {
 	return Link{name, t.toPods[name]}
 }
 
-// UnknownLink is the interface that leads to an unknown workload of the node: one
-// that leads to pods, if the node sends there by such, else none that is known.
+// UnknownLink is the interface that leads to an unknown workload of the node: one that
+// leads to pods, if the node's route uses such an interface, otherwise an unknown one.
 func (rec *NodeState) UnknownLink(a netip.Addr) Link {
 	if rec == nil || rec.links == nil {
 		return Link{}
@@ -177,10 +176,10 @@ func (rec *NodeState) mainLink(own netip.Addr) string {
 	return rec.main
 }
 
-// findMain determines the main interface of a node without Links: that of the
-// first host endpoint by name that names an interface and expects no addresses;
-// else of the one that expects the node's first address; else, of a node without
-// known addresses, the only one that host endpoints name.
+// findMain determines the main interface of a node without Links: that of the first
+// host endpoint by name that names an interface and expects no addresses; otherwise of
+// the one that expects the node's first address; otherwise, for a node without known
+// addresses, the only one that host endpoints name.
 func (rec *NodeState) findMain() string {
 	if h := rec.firstHost(func(h *Holder) bool { return h.namesLink() && !h.host().fixed }); h != nil {
 		return h.host().Interface
@@ -205,10 +204,10 @@ func (rec *NodeState) findMain() string {
 	return only
 }
 
-// namesLink reports whether a host endpoint is that of one interface.
+// namesLink reports whether a host endpoint stands for one interface.
 func (o *Holder) namesLink() bool { return o.host().Interface != "" && o.host().Interface != "*" }
 
-// firstHost is the first host endpoint of the node by name that fits, or nil.
+// firstHost is the first matching host endpoint of the node by name, or nil.
 func (rec *NodeState) firstHost(fits func(*Holder) bool) *Holder {
 	for _, h := range rec.hosts {
 		if fits(h) {
@@ -218,10 +217,10 @@ func (rec *NodeState) firstHost(fits func(*Holder) bool) *Holder {
 	return nil
 }
 
-// Guard is the host endpoint that guards an interface of the node, or nil: the one
-// that names the interface; else, for packets from or to the address own of the
-// node itself, the one that has the address and names no interface; else the one
-// of all interfaces. wildcard reports whether that one guards the interfaces of pods too.
+// Guard is the host endpoint that guards an interface of the node, or nil: the one that
+// names the interface; otherwise, for packets from or to the node's own address own,
+// the one that has the address and names no interface; otherwise the one of all
+// interfaces. wildcard reports whether the latter also guards the interfaces of pods.
 func (rec *NodeState) Guard(l Link, own netip.Addr, wildcard bool) *Holder {
 	if rec == nil {
 		return nil
@@ -244,7 +243,7 @@ func (rec *NodeState) Guard(l Link, own netip.Addr, wildcard bool) *Holder {
 	return rec.wildcard
 }
 
-// refreshHosts brings up to date what is derived from the node's host endpoints.
+// refreshHosts updates what is derived from the node's host endpoints.
 func (rec *NodeState) refreshHosts() {
 	rec.wildcard = rec.firstHost(func(h *Holder) bool { return h.host().Interface == "*" })
 	rec.special = rec.firstHost(func(h *Holder) bool { return h.host().Interface != "*" }) != nil

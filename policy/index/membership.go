@@ -8,16 +8,16 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Memberships tells addresses apart by the sets that they are in, without asking
-// every set: pods of one workload are in the same ones. Those of one Index hold until
-// it changes. Not safe for concurrent use.
+// Memberships distinguishes addresses by the sets that they are in, without searching
+// every set: the pods of one workload are in the same ones. Those of one Index are
+// valid until it changes. Not safe for concurrent use.
 type Memberships struct {
 	ix *Index
-	// groups number what the peers among the selectors match of label sets; 0 is nothing.
-	groups  map[*labelSet]uint64
+	// groups number what the peers among the selectors match of label groups; 0 means nothing.
+	groups  map[*labelGroup]uint64
 	byPeers map[string]uint64
 	byPorts map[string]uint64
-	// services number the EndpointSlices that sets are made of, by address.
+	// services number the EndpointSlices that contribute to sets, by address.
 	services map[netip.Addr][]uint64
 	numbers  []uint64 // a buffer
 	key      []byte   // a buffer
@@ -26,7 +26,7 @@ type Memberships struct {
 // Memberships returns those of the Index as it is.
 func (ix *Index) Memberships() *Memberships {
 	m := &Memberships{
-		ix: ix, groups: map[*labelSet]uint64{}, byPeers: map[string]uint64{"": 0}, byPorts: map[string]uint64{},
+		ix: ix, groups: map[*labelGroup]uint64{}, byPeers: map[string]uint64{"": 0}, byPorts: map[string]uint64{},
 		services: map[netip.Addr][]uint64{},
 	}
 	n := uint64(0)
@@ -44,8 +44,8 @@ func (ix *Index) Memberships() *Memberships {
 	return m
 }
 
-// Append appends bytes that are equal for two addresses only if every set that a
-// policy refers to holds both or neither, in a SetAddrPorts with the same ports.
+// Append appends bytes that are equal for two addresses only if every set that a policy
+// refers to contains both or neither, in a SetAddrPorts with the same ports.
 func (m *Memberships) Append(b []byte, a netip.Addr) []byte {
 	a = a.Unmap()
 	n := m.numbers[:0]
@@ -85,8 +85,8 @@ func (m *Memberships) Append(b []byte, a netip.Addr) []byte {
 	return b
 }
 
-// group numbers the selectors of sets that match a label set.
-func (m *Memberships) group(ls *labelSet) uint64 {
+// group numbers the selectors of sets that match a label group.
+func (m *Memberships) group(ls *labelGroup) uint64 {
 	if g, ok := m.groups[ls]; ok {
 		return g
 	}
@@ -111,8 +111,8 @@ func (m *Memberships) group(ls *labelSet) uint64 {
 	return g
 }
 
-// ports numbers the named ports that an owner of an address has, as far as sets ask for
-// names; 0 is none.
+// ports numbers the named ports that a holder of an address has, as far as sets use
+// their names; 0 means none.
 func (m *Memberships) ports(o *Holder, a netip.Addr) uint64 {
 	if len(o.ports()) == 0 || !slices.Contains(o.addrs, a) || !slices.ContainsFunc(o.ls.matched, func(x match) bool { return len(x.sel.ports) > 0 }) {
 		return 0

@@ -7,12 +7,12 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Selectors of global policies that do not say of which namespaces leave out the
-// owners of kind model.OwnerNamespacedSet (policy/convert). Which kind the NetworkSets
-// of namespaces are is up to Settings.NamespacedSetsEverywhere, so that selectors and
-// the sets made of them do not depend on the setting.
+// Selectors of global policies that name no namespaces exclude holders of kind
+// model.OwnerNamespacedSet (policy/convert). Settings.NamespacedSetsEverywhere
+// determines the kind of the namespaces' NetworkSets, so that selectors and the sets
+// made of them do not depend on the setting.
 
-// setSettings takes new settings.
+// setSettings replaces the settings.
 func (ix *Index) setSettings(s *model.Settings) {
 	changed := ix.settings.NamespacedSetsEverywhere != s.NamespacedSetsEverywhere
 	if ix.settings = s; changed {
@@ -28,7 +28,7 @@ func (ix *Index) setKind(ns *scope) ownerKind {
 	return ownerNamespacedSet
 }
 
-// rekindSets makes the kinds of network sets fit the settings.
+// rekindSets updates the kinds of network sets to the settings.
 func (ix *Index) rekindSets() {
 	for ref, o := range ix.networkSets {
 		kind := ix.setKind(o.ls.ns)
@@ -39,9 +39,10 @@ func (ix *Index) rekindSets() {
 	}
 }
 
-// LeftOut returns the NetworkSets of namespaces that a selector matches only where
-// NetworkSets count everywhere (Settings.NamespacedSetsEverywhere), sorted. It does
-// not depend on whether they do now, and takes time in proportion to their number.
+// LeftOut returns the NetworkSets of namespaces that a selector matches only if
+// NetworkSets count everywhere (Settings.NamespacedSetsEverywhere), sorted. The result
+// does not depend on the current setting; the cost is proportional to the number of
+// NetworkSets.
 func (ix *Index) LeftOut(s *selector.Selector) []model.Ref {
 	var out []model.Ref
 	for ref, o := range ix.networkSets {

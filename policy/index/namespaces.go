@@ -6,12 +6,12 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// metadataName is on every namespace that an API server has seen.
+// metadataName is a label of every namespace that an API server has stored.
 const metadataName = "kubernetes.io/metadata.name"
 
 type accountKey struct{ namespace, name string }
 
-// namespace returns a namespace's scope, new if need be: pods may be seen
+// namespace returns a namespace's scope, and creates it if needed: pods may arrive
 // before their namespace.
 func (ix *Index) namespace(name string) *scope {
 	ns := ix.namespaces[name]
@@ -36,7 +36,7 @@ func (ix *Index) account(namespace, name string) *scope {
 	return sa
 }
 
-// setScope gives a scope its labels and matches the label sets in it again.
+// setScope gives a scope its labels and matches the label groups in it again.
 func (ix *Index) setScope(s *scope, prefix string, labels map[string]string) {
 	pairs := make([]pairID, 0, len(labels)+2)
 	for k, v := range labels {
@@ -66,7 +66,7 @@ func (ix *Index) setScope(s *scope, prefix string, labels map[string]string) {
 		info.scopes[s] = struct{}{}
 	}
 	ix.releasePairs(old)
-	for _, ls := range s.sets {
+	for _, ls := range s.groups {
 		ix.rematch(ls)
 	}
 }
@@ -85,16 +85,16 @@ func (ix *Index) freeScope(s *scope) {
 	s.pairs = nil
 }
 
-// releaseNamespace forgets a namespace that has no object, no owners and no selectors.
+// releaseNamespace drops a namespace without an object, holders and selectors.
 func (ix *Index) releaseNamespace(ns *scope) {
-	if !ns.known && len(ns.sets) == 0 && ns.sels == 0 {
+	if !ns.known && len(ns.groups) == 0 && ns.sels == 0 {
 		ix.freeScope(ns)
 		delete(ix.namespaces, ns.name)
 	}
 }
 
 func (ix *Index) releaseAccount(sa *scope) {
-	if !sa.known && len(sa.sets) == 0 {
+	if !sa.known && len(sa.groups) == 0 {
 		ix.freeScope(sa)
 		delete(ix.accounts, accountKey{sa.namespace, sa.name})
 	}
@@ -128,8 +128,8 @@ func (ix *Index) deleteAccount(namespace, name string) {
 	}
 }
 
-// ownPairs interns an owner's own labels. Labels that the core gives itself are
-// not taken from the object.
+// ownPairs interns a holder's own labels. Labels that the core sets itself are not
+// taken from the object.
 func (ix *Index) ownPairs(buf []pairID, labels map[string]string) []pairID {
 	for k, v := range labels {
 		switch k {
@@ -141,8 +141,8 @@ func (ix *Index) ownPairs(buf []pairID, labels map[string]string) []pairID {
 	return buf
 }
 
-// labelsOf rebuilds an owner's own labels.
-func (ix *Index) labelsOf(ls *labelSet) map[string]string {
+// labelsOf reconstructs a holder's own labels.
+func (ix *Index) labelsOf(ls *labelGroup) map[string]string {
 	m := make(map[string]string, len(ls.pairs))
 	for _, p := range ls.pairs {
 		info := &ix.sym.pairs[p]

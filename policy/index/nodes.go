@@ -8,13 +8,13 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// NodeState is a node, or the place for one that host endpoints name and that
-// has not been seen.
+// NodeState is a node, or the placeholder for one that host endpoints name and that
+// does not exist yet.
 type NodeState struct {
 	object *model.Node // from the API; nil if not seen
 	links  *LinkTable  // from the node's kernel; nil if not known
-	// node is what is known of both: the object with the addresses of the links
-	// behind its own; nil if neither is known.
+	// node combines both: the object, with the addresses of the links after its own;
+	// nil if neither is known.
 	node  *model.Node
 	owner *Holder   // holder of the node's addresses; without a node it has none
 	hosts []*Holder // host endpoints on the node, by name
@@ -24,17 +24,17 @@ type NodeState struct {
 	wildcard *Holder
 	special  bool
 	main     string
-	// tunnelled are the parts of the node's pod blocks that are other nodes'.
+	// tunnelled are the parts of the node's pod blocks that belong to other nodes.
 	tunnelled []netip.Prefix
 }
 
-// NodeState returns what is known of a node, or nil.
+// NodeState returns the state of a node, or nil.
 func (ix *Index) NodeState(name string) *NodeState { return ix.nodes[name] }
 
 // Name of the node.
 func (rec *NodeState) Name() string { return rec.owner.name }
 
-// Links are the node's interfaces; nil if they are not known, and of a nil NodeState.
+// Links are the node's interfaces; nil if they are unknown, and for a nil NodeState.
 func (rec *NodeState) Links() *LinkTable {
 	if rec == nil {
 		return nil
@@ -45,15 +45,15 @@ func (rec *NodeState) Links() *LinkTable {
 // Wildcard is the host endpoint of all interfaces, or nil.
 func (rec *NodeState) Wildcard() *Holder { return rec.wildcard }
 
-// HasSpecific reports whether the node has host endpoints of one interface, or of
+// HasSpecific reports whether the node has host endpoints for one interface, or for
 // addresses.
 func (rec *NodeState) HasSpecific() bool { return rec.special }
 
-// Tunnelled are the parts of the node's pod blocks that are other nodes'. The caller
-// does not change them.
+// Tunnelled are the parts of the node's pod blocks that belong to other nodes. The
+// caller must not change them.
 func (rec *NodeState) Tunnelled() []netip.Prefix { return rec.tunnelled }
 
-// stateOf returns the state of a node, new if need be.
+// stateOf returns the state of a node, and creates it if needed.
 func (ix *Index) stateOf(name string) *NodeState {
 	rec := ix.nodes[name]
 	if rec == nil {
@@ -93,7 +93,7 @@ func (ix *Index) deleteLinks(node string) {
 	}
 }
 
-// rejoin makes of a node's object and links what is known of the node.
+// rejoin combines a node's object and links.
 func (ix *Index) rejoin(rec *NodeState) {
 	name, before := rec.owner.name, rec.node
 	ix.changedNodes[name] = struct{}{}
@@ -150,14 +150,15 @@ func (rec *NodeState) join() *model.Node {
 	return &n
 }
 
-// dropNode forgets a node of which nothing is known any more.
+// dropNode drops a node about which nothing is known any more.
 func (ix *Index) dropNode(name string, rec *NodeState) {
 	if len(rec.hosts) == 0 && rec.node == nil {
 		delete(ix.nodes, name)
 	}
 }
 
-// readdressHosts gives host endpoints without addresses of their own those of the node.
+// readdressHosts gives host endpoints without addresses of their own the node's
+// addresses.
 func (ix *Index) readdressHosts(rec *NodeState) {
 	for _, h := range rec.hosts {
 		if h.host().fixed || slices.Equal(h.addrs, rec.owner.addrs) {
@@ -206,8 +207,8 @@ func (ix *Index) leaveNode(h *Holder) {
 	ix.dropNode(h.node, rec)
 }
 
-// NodeOfBlock is the node in whose pod blocks an address is, or "": of several a
-// local one, and of these the first by name.
+// NodeOfBlock is the node in whose pod blocks an address is, or "". If there are
+// several, local nodes take precedence, then the first by name.
 func (ix *Index) NodeOfBlock(a netip.Addr) string {
 	found := ""
 	for name, rec := range ix.nodes {
@@ -230,8 +231,9 @@ func (ix *Index) InPodBlocks(a netip.Addr) bool {
 // IsLocal reports whether the endpoints of a node are local.
 func (ix *Index) IsLocal(node string) bool { return ix.local == nil || ix.local(node) }
 
-// HasBlock reports whether an address is in one of the node's pod blocks and not in
-// a part of it that the node reaches through a tunnel: such a part is another node's.
+// HasBlock reports whether an address is in one of the node's pod blocks and not in a
+// part of it that the node reaches through a tunnel: such a part belongs to another
+// node.
 func (rec *NodeState) HasBlock(a netip.Addr) bool {
 	if rec == nil || rec.node == nil || len(rec.node.PodCIDRs) == 0 {
 		return false

@@ -8,15 +8,15 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// policyRec is a policy that is there, whether or not it selects anything local.
+// policyRec is a policy that exists, whether or not it selects anything local.
 type policyRec struct {
 	p    *model.Policy
 	seq  uint64 // of this version
 	sel  *sel
 	tier *tierRec
 	rank int // place in the evaluation order, as of the last Flush
-	// active is the policy with its sets, while it selects a local endpoint;
-	// it is of version activeSeq and holds references to sets.
+	// active is the policy with its sets, while it selects a local endpoint; it is of
+	// version activeSeq and holds references to sets.
 	active    *Policy
 	activeSeq uint64
 	sets      []*Set
@@ -66,8 +66,8 @@ func missingTier(name string) *model.Tier {
 	return &model.Tier{Name: name, Order: model.NoOrder, DefaultAction: model.Deny, Missing: true}
 }
 
-// retier changes a tier. Orders may change with it, so all is sorted anew:
-// people change tiers a few times a year.
+// retier changes a tier. Orders may change with it, so everything is sorted again:
+// tiers change a few times a year.
 func (ix *Index) retier(rec *tierRec, t *model.Tier) {
 	ix.seq++
 	rec.tier, rec.seq = t, ix.seq
@@ -104,7 +104,7 @@ func (ix *Index) upsertPolicy(p *model.Policy) {
 		ix.policies[p.Ref] = rec
 	} else {
 		if rec.p.Tier == p.Tier && rec.p.Order == p.Order && rec.p.Selector.String() == p.Selector.String() {
-			// The common change, of rules only, keeps its place and its role.
+			// The common change, of rules only, keeps its position and its role.
 			rec.p, rec.seq = p, ix.seq
 			ix.queueSel(rec.sel)
 			ix.staleClasses(rec.sel)
@@ -121,7 +121,7 @@ func (ix *Index) upsertPolicy(p *model.Policy) {
 	ix.subjects[s] = struct{}{}
 	if len(s.policies) == 1 {
 		ix.gainRole(s)
-		for _, ls := range s.sets {
+		for _, ls := range s.groups {
 			if ls.local > 0 {
 				ix.dirtyClass(ls)
 			}
@@ -139,7 +139,7 @@ func (ix *Index) deletePolicy(r model.Ref) {
 	}
 }
 
-// removePolicy takes a policy out of its selector, its tier and the order.
+// removePolicy removes a policy from its selector, its tier and the order.
 func (ix *Index) removePolicy(rec *policyRec) {
 	if !ix.resort {
 		if i, ok := slices.BinarySearchFunc(ix.order, rec, compareRecs); ok && ix.order[i] == rec {
@@ -161,16 +161,17 @@ func (ix *Index) removePolicy(rec *policyRec) {
 		return
 	}
 	delete(ix.subjects, s)
-	for _, ls := range s.sets {
+	for _, ls := range s.groups {
 		if ls.local > 0 {
 			ix.dirtyClass(ls)
 		}
 	}
-	// The role goes only with the sets, when nothing refers to the old form any more.
+	// The role ends only with the sets, when nothing refers to the old version any
+	// more.
 	ix.idle = append(ix.idle, s)
 }
 
-// sortPolicies brings order and ranks up to date.
+// sortPolicies updates order and ranks.
 func (ix *Index) sortPolicies() {
 	switch {
 	case ix.resort || len(ix.reorder) > 64:
@@ -228,8 +229,8 @@ func (ix *Index) resolve(rec *policyRec, dir model.Direction, rules []model.Rule
 		if r.Match.Never {
 			continue
 		}
-		// The endpoint's own side is one that the policy selects, unless the
-		// policy is about traffic through a host as well.
+		// The endpoint's own side is one that the policy selects, unless the policy
+		// also governs traffic through a host.
 		own := !rec.p.DoNotTrack && !rec.p.PreDNAT && !rec.p.ApplyOnForward
 		out[i].Source = ix.resolvePeer(rec, &r.Match.Source, own && dir == model.Egress)
 		out[i].Destination = ix.resolvePeer(rec, &r.Match.Destination, own && dir == model.Ingress)
@@ -240,7 +241,7 @@ func (ix *Index) resolve(rec *policyRec, dir model.Direction, rules []model.Rule
 	return out
 }
 
-// withPorts selects what can have named ports.
+// withPorts selects the kinds that can have named ports.
 var withPorts = selector.In(model.LabelKind, model.OwnerPod, model.OwnerHostEndpoint)
 
 func (ix *Index) resolvePeer(rec *policyRec, p *model.Peer, own bool) (out PeerSets) {
@@ -257,8 +258,8 @@ func (ix *Index) resolvePeer(rec *policyRec, p *model.Peer, own bool) (out PeerS
 	if p.Service != (model.ServiceRef{}) {
 		out.Service = keep(ix.serviceSet(p.Service, p.ServicePorts))
 	}
-	// The smaller the scope of a named port, the fewer pods bear on the set. (It
-	// shows only where two pods have one address: then the ports of those count
+	// The smaller the scope of a named port, the fewer pods affect the set. (This is
+	// visible only if two pods have the same address: then the ports of those count
 	// that the policy selects.)
 	portScope := func() *sel {
 		switch {

@@ -7,8 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// service is a Service as its EndpointSlices describe it, and the sets that
-// rules make of it. It exists while it has either.
+// service is a Service as its EndpointSlices describe it, and the sets that rules make
+// of it. It exists while it has either.
 type service struct {
 	ref    model.ServiceRef
 	slices map[string]*model.ServiceSlice

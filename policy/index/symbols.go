@@ -1,9 +1,9 @@
 package index
 
-// Label keys and key-value pairs are interned: a label set is a sorted list of
-// small numbers, and what could match what is found by number. Both are counted
-// by reference, so that labels with ever new values (revision hashes, pod
-// names) do not pile up in a process that runs for months.
+// Label keys and key-value pairs are interned: a label group is a sorted list of small
+// numbers, and candidates for matching are found by number. Both are reference-counted,
+// so that labels with ever-changing values (revision hashes, pod names) do not
+// accumulate in a process that runs for months.
 
 type (
 	keyID  uint32
@@ -23,11 +23,11 @@ type pairInfo struct {
 	value  string
 	refs   int
 	sels   int // selectors that are filed under the pair
-	// sets lists the label sets whose own labels hold the pair. Entries may be
-	// stale (the set is gone or its number is taken by another one): readers
-	// evaluate before they believe. dead counts removals since the last cleaning.
-	sets []setID
-	dead int
+	// groups lists the label groups whose own labels include the pair. Entries may be
+	// stale (the group is gone or its number is reused): readers evaluate before they
+	// rely on them. dead counts removals since the last cleaning.
+	groups []groupID
+	dead   int
 	// namespaces or accounts that hold the pair, for keys with those prefixes.
 	scopes map[*scope]struct{}
 }

@@ -6,9 +6,9 @@ import (
 	"github.com/tierwall/tierwall/policy/budget"
 )
 
-// budgets reports the policies past the budget of their namespace. They are the ones
+// policiesTooLarge reports the policies past the budget of their namespace. They are the ones
 // that an agent denies by when it starts.
-func (l *linter) budgets() {
+func (l *linter) policiesTooLarge() {
 	for _, e := range budget.Over(l.ix) {
 		f := Finding{Severity: Error, Code: CodePolicyTooLarge, Object: e.Ref, Message: fmt.Sprintf("has %d entries and is %s; %s", e.Entries, e.Reason(), e.Instead())}
 		if e.Counted {

@@ -30,10 +30,10 @@ func TestPolicyTooLarge(t *testing.T) {
 		want    string
 	}{
 		{"within", []model.Object{settings(model.GuardEnforce), sized("p", 49, 1), set}, ""},
-		{"the younger is past", []model.Object{settings(model.GuardEnforce), sized("p", 30, 2), sized("q", 40, 1), set}, `error policy-too-large NetworkPolicy/a/p : has 30 entries and is past the budget of namespace a: its policies and NetworkSets have 121, and may have 100; it denies all that it governs
+		{"the younger is past", []model.Object{settings(model.GuardEnforce), sized("p", 30, 2), sized("q", 40, 1), set}, `error policy-too-large NetworkPolicy/a/p : has 30 entries and is past the budget of namespace a: its policies and NetworkSets have 121, of at most 100; it denies everything that it governs
 `},
 		{"sets alone", []model.Object{settings(model.GuardEnforce), set, &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "t"}, Nets: set.Nets}}, ""},
-		{"count", []model.Object{settings(model.GuardCount), sized("p", 200, 2)}, `warning policy-too-large NetworkPolicy/a/p : has 200 entries and is past the budget of namespace a: its policies and NetworkSets have 200, and may have 100; it denies all that it governs once budgets are enforced
+		{"count", []model.Object{settings(model.GuardCount), sized("p", 200, 2)}, `warning policy-too-large NetworkPolicy/a/p : has 200 entries and is past the budget of namespace a: its policies and NetworkSets have 200, of at most 100; it denies everything that it governs once budgets are enforced
 `},
 		{"off", []model.Object{settings(model.GuardOff), sized("p", 200, 2)}, ""},
 	} {

@@ -52,9 +52,9 @@ func portsOf(server *packets.Party) []dnsPort {
 	return out
 }
 
-// dns reports pods whose egress policy lets them ask no DNS server: none of the
+// noDNS reports pods whose egress policy lets them ask no DNS server: none of the
 // cluster's, or no address at all if the cluster's are not known.
-func (l *linter) dns() {
+func (l *linter) noDNS() {
 	servers := l.dnsServers()
 	targets := servers
 	if len(servers) == 0 {
@@ -156,9 +156,9 @@ type viewKey struct{ chain, src, dst int32 }
 type answer [2]*model.Verdict
 
 func noDNS(by model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []model.Ref, servers []*packets.Party) Finding {
-	what, effect := "DNS", "they cannot resolve names"
+	what, effect := "DNS", "these pods cannot resolve names"
 	if tcp {
-		what, effect = "DNS over TCP", "long answers cannot be resolved"
+		what, effect = "DNS over TCP", "these pods cannot fetch long answers"
 	}
 	to := "to any address"
 	if len(servers) > 0 {
@@ -167,7 +167,7 @@ func noDNS(by model.Ref, rule model.RuleIndex, tier string, tcp bool, pods []mod
 	f := Finding{Severity: Warning, Code: CodeNoDNS, Object: by}
 	f.Message = fmt.Sprintf("%s %s is denied at the end of tier %s for %s: %s", what, to, tier, some(pods), effect)
 	if rule >= 0 {
-		// Somebody has written a rule that says so: it may well be meant.
+		// A rule was written for it, so it may well be deliberate.
 		f.Severity = Info
 		f.Field = ruleField(model.Egress, int(rule))
 		f.Message = fmt.Sprintf("denies %s %s for %s: %s", what, to, some(pods), effect)

@@ -8,10 +8,10 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// orders reports policies of one tier with equal order that can contradict each
+// duplicateOrders reports policies of one tier with equal order that can contradict each
 // other for an endpoint: which of them wins is a matter of their names. Native
 // policies are left out, for they only allow and have no order to set.
-func (l *linter) orders() {
+func (l *linter) duplicateOrders() {
 	policies := l.ix.Policies() // in evaluation order: equals are neighbours
 	for i, p := range policies {
 		if p.Ref.Kind == model.KindNetworkPolicy || math.IsInf(p.Order, 1) {
@@ -30,15 +30,15 @@ func (l *linter) orders() {
 			}
 			l.add(Finding{
 				Severity: Info, Code: CodeDuplicateOrder, Object: q.Ref, Field: field,
-				Message: fmt.Sprintf("%s has order %s in tier %s too, and selects some of the same endpoints: it is evaluated first because of its name",
-					p.Ref, strconv.FormatFloat(p.Order, 'g', -1, 64), p.Tier),
+				Message: fmt.Sprintf("%s also has order %s in tier %s, and selects some of the same endpoints: it is evaluated first because of its name",
+					p.Ref, strconv.FormatFloat(p.Order, 'f', -1, 64), p.Tier),
 				Related: []Related{{Object: p.Ref, Field: field}},
 			})
 		}
 	}
 }
 
-// contradict says whether the order of two policies can matter: in some
+// contradict reports whether the order of two policies can matter: in some
 // direction that both govern and at the same stage, their rules have different
 // actions.
 func contradict(p, q *model.Policy) bool {

@@ -20,31 +20,36 @@ import (
 // there are none: a folder of policies alone is no cluster. The result is
 // sorted by object and field.
 func Run(ix *index.Index, problems []model.Problem, known []model.Ref, services []packets.Service) []Finding {
-	l := newLinter(ix, known)
+	return RunWith(packets.NewEvaluator(ix), problems, known, services)
+}
+
+// RunWith is Run with an Evaluator of the Index, which others may have used and may use.
+func RunWith(e *packets.Evaluator, problems []model.Problem, known []model.Ref, services []packets.Service) []Finding {
+	l := newLinter(e, known)
 	l.services = services
 	l.findings = Problems(problems)
-	l.tiers()
-	l.sets()
-	l.orders()
-	l.impossible()
-	l.contradictions()
+	l.missingTiers()
+	l.emptySets()
+	l.duplicateOrders()
+	l.selectsNothingEver()
+	l.neverMatches()
 	l.deniesEverything()
 	l.bypassesNative()
 	l.guardsNotEnforced()
-	l.budgets()
-	l.interfaces()
-	l.clashes()
+	l.policiesTooLarge()
+	l.duplicateInterfaces()
+	l.addressClashes()
 	l.namespacedSets()
 	l.domains()
 	if len(l.parties) > 0 {
-		l.subjects()
-		l.references()
-		l.reach()
-		l.dns()
-		l.hosts()
-		l.wildcards()
-		l.tunnels()
-		l.serviceSlips()
+		l.selectsNothing()
+		l.unknownReferences()
+		l.shadowed()
+		l.noDNS()
+		l.hostPolicies()
+		l.wildcardMeetsPods()
+		l.tunnelsClosed()
+		l.serviceAddressesAndPorts()
 	}
 	slices.SortFunc(l.findings, compareFindings)
 	return slices.CompactFunc(l.findings, func(a, b Finding) bool { return compareFindings(a, b) == 0 })
@@ -100,8 +105,9 @@ func (l *linter) selected(p model.Ref) []model.Ref {
 
 func (l *linter) add(f Finding) { l.findings = append(l.findings, f) }
 
-func newLinter(ix *index.Index, known []model.Ref) *linter {
-	l := &linter{ix: ix, e: packets.NewEvaluator(ix), known: map[model.Ref]bool{}, resolved: map[model.Ref]*index.Policy{}, selections: map[model.Ref][]model.Ref{}}
+func newLinter(e *packets.Evaluator, known []model.Ref) *linter {
+	ix := e.Index()
+	l := &linter{ix: ix, e: e, known: map[model.Ref]bool{}, resolved: map[model.Ref]*index.Policy{}, selections: map[model.Ref][]model.Ref{}}
 	for _, r := range known {
 		l.known[r] = true
 	}
@@ -175,11 +181,11 @@ func (l *linter) collectChains() {
 	}
 }
 
-// endOfTier says whether the tiers' default actions count in a chain.
+// endOfTier reports whether the tiers' default actions count in a chain.
 func (c *ownChain) endOfTier() bool { return c.Default != model.NoAction }
 
-// tiers reports policies whose tier does not exist.
-func (l *linter) tiers() {
+// missingTiers reports policies whose tier does not exist.
+func (l *linter) missingTiers() {
 	missing := map[string]bool{}
 	var there []string
 	for _, t := range l.ix.Tiers() {
@@ -199,11 +205,11 @@ func (l *linter) tiers() {
 	}
 }
 
-// sets reports network sets without addresses.
-func (l *linter) sets() {
+// emptySets reports network sets without addresses.
+func (l *linter) emptySets() {
 	for _, r := range l.ix.NetworkSets() {
 		if len(l.ix.NetworkSet(r)) == 0 && len(l.ix.NetworkSetDomains(r)) == 0 {
-			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: rules that select it match nothing by it"})
+			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: it matches nothing in rules that select it"})
 		}
 	}
 }

@@ -10,18 +10,18 @@ import (
 	"github.com/tierwall/tierwall/policy/nearest"
 )
 
-// impossible reports policies whose selector contradicts itself, so that they select
+// selectsNothingEver reports policies whose selector contradicts itself, so that they select
 // nothing whatever endpoints there are.
-func (l *linter) impossible() {
+func (l *linter) selectsNothingEver() {
 	for _, p := range l.ix.Policies() {
 		if p.Selector.MatchesNothing() {
-			l.add(Finding{Severity: Warning, Code: CodeSelectsNothing, Object: p.Ref, Message: "selects no endpoint, whatever endpoints there are: the conditions of its selectors exclude each other"})
+			l.add(Finding{Severity: Warning, Code: CodeSelectsNothing, Object: p.Ref, Message: "selects no endpoint, whatever endpoints there are: the conditions of its selectors contradict each other"})
 		}
 	}
 }
 
-// subjects reports policies that select no endpoint.
-func (l *linter) subjects() {
+// selectsNothing reports policies that select no endpoint.
+func (l *linter) selectsNothing() {
 	for _, p := range l.ix.Policies() {
 		if len(l.selected(p.Ref)) == 0 && !p.Selector.MatchesNothing() {
 			l.add(Finding{Severity: Warning, Code: CodeSelectsNothing, Object: p.Ref, Message: "selects no endpoint" + l.unmet(p.Selector)})

@@ -2,10 +2,8 @@ package packets
 
 import (
 	"encoding/binary"
-	"net/netip"
 	"slices"
 
-	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/verdict"
 )
@@ -18,14 +16,8 @@ type Region struct {
 	Decision model.Decision
 }
 
-// Decide follows everything that src can send dst. The regions are disjoint
-// and together are all traffic. All endpoints involved must be local to the Index.
-func Decide(ix *index.Index, src, dst netip.Addr) []Region {
-	e := NewEvaluator(ix)
-	return e.Decide(e.Party(src), e.Party(dst))
-}
-
-// Decide is as the function of that name, for parties of this Evaluator.
+// Decide follows everything that s can send d, parties of this Evaluator. The regions are
+// disjoint and together are all traffic. All endpoints involved must be local to the Index.
 func (e *Evaluator) Decide(s, d *Party) []Region {
 	steps := e.plan(s, d)
 	courses := e.t.compose(steps).Courses

@@ -70,6 +70,9 @@ func (t *Table) Evaluator(ix *index.Index) *Evaluator {
 	return e
 }
 
+// Beside returns an Evaluator of another Index that shares what this one knows.
+func (e *Evaluator) Beside(ix *index.Index) *Evaluator { return e.t.Evaluator(ix) }
+
 // Index is the Index that is evaluated.
 func (e *Evaluator) Index() *index.Index { return e.ix }
 

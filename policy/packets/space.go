@@ -149,21 +149,6 @@ func ICMP(p model.Protocol, typ uint8, code *uint8) Space {
 	return s
 }
 
-// Of is the packet of a flow alone.
-func Of(f model.Flow) Space {
-	s := Protocol(f.Protocol)
-	if f.Protocol == model.AnyProtocol {
-		s = Space{others: [4]uint64{1}}
-	}
-	switch part := partOf(f.Protocol); {
-	case part >= partICMP:
-		s.parts[part] = product(spans{{uint16(f.ICMPType), uint16(f.ICMPType)}}, spans{{uint16(f.ICMPCode), uint16(f.ICMPCode)}})
-	case part >= 0:
-		s.parts[part] = product(spans{{f.DstPort, f.DstPort}}, spans{{f.SrcPort, f.SrcPort}})
-	}
-	return s
-}
-
 // Union is the packets of either space.
 func (s Space) Union(t Space) Space {
 	for i := range s.others {
@@ -215,7 +200,7 @@ func (s Space) Reverse() Space {
 	return s
 }
 
-// IsEmpty says whether no packet is in the space.
+// IsEmpty reports whether no packet is in the space.
 func (s Space) IsEmpty() bool {
 	if s.others != [4]uint64{} {
 		return false
@@ -228,7 +213,7 @@ func (s Space) IsEmpty() bool {
 	return true
 }
 
-// Equal says whether both spaces hold the same packets.
+// Equal reports whether both spaces hold the same packets.
 func (s Space) Equal(t Space) bool {
 	if s.others != t.others {
 		return false
@@ -241,10 +226,10 @@ func (s Space) Equal(t Space) bool {
 	return true
 }
 
-// Covers says whether every packet of t is in s.
+// Covers reports whether every packet of t is in s.
 func (s Space) Covers(t Space) bool { return t.Subtract(s).IsEmpty() }
 
-// Contains says whether the packet of a flow is in the space. Its addresses
+// Contains reports whether the packet of a flow is in the space. Its addresses
 // are not looked at.
 func (s Space) Contains(f model.Flow) bool {
 	switch part := partOf(f.Protocol); {

@@ -72,12 +72,13 @@ func (w *World) translate(a *Attempt, m service.Match) {
 		return
 	}
 	a.Port = m.Port.Port
-	only := w.onlyNode(a, m)
+	src, dst := verdict.EndOf(w.Index, a.Flow.Src), verdict.EndOf(w.Index, a.Flow.Dst)
+	node, only := m.OnlyNode(placeOf(&src), placeOf(&dst))
 	for _, to := range m.Port.Endpoints {
 		if to.Addr().Is4() != a.Flow.Dst.Is4() {
 			continue
 		}
-		if end := verdict.EndOf(w.Index, to.Addr()); only != nil && end.Node() != *only {
+		if end := verdict.EndOf(w.Index, to.Addr()); only && end.Node() != node {
 			continue
 		}
 		f := a.Flow
@@ -86,20 +87,9 @@ func (w *World) translate(a *Attempt, m service.Match) {
 	}
 }
 
-// onlyNode is the node whose endpoints alone get the traffic by the Service's traffic
-// policies; nil for all. What pods send to an address for clients outside gets to all,
-// and so does what a node sends to itself; to a node, another one is outside.
-func (w *World) onlyNode(a *Attempt, m service.Match) *string {
-	src, dst := verdict.EndOf(w.Index, a.Flow.Src), verdict.EndOf(w.Index, a.Flow.Dst)
-	inside, node := inside(&src), src.Node()
-	switch {
-	case m.Internal && m.Service.LocalInternal && inside:
-	case m.NodePort && m.Service.LocalExternal && (!inside || src.IsHost() && src.Node() != dst.Node()):
-		node = dst.Node()
-	default:
-		return nil
-	}
-	return &node
+// placeOf is where an end is.
+func placeOf(e *verdict.End) service.Place {
+	return service.Place{Node: e.Node(), Inside: inside(e), Host: e.IsHost()}
 }
 
 // EntryNode is the node at which what comes from outside for a target comes in, where

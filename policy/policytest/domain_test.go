@@ -51,8 +51,8 @@ func TestDomains(t *testing.T) {
 		want string // the action for each address, or field: message of the error
 	}{
 		{"each address that the sender can reach", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Domain: "API.example."}, Port: &port}, "203.0.113.1 Allow 203.0.113.2 Deny"},
-		{"no address of the sender's families", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Domain: "six.example"}, Port: &port}, "to: the two have no IP version in common: from 10.0.0.1, to 2001:db8::6"},
-		{"another version", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Domain: "api.example"}, Port: &port, IPVersion: ptr(6)}, "to.ipVersion: the two do not both have an IPv6 address: from 10.0.0.1, to 2001:db8::1, 203.0.113.1, 203.0.113.2"},
+		{"no address of the sender's families", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Domain: "six.example"}, Port: &port}, "to: the two sides have no IP version in common: from 10.0.0.1, to 2001:db8::6"},
+		{"another version", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Domain: "api.example"}, Port: &port, IPVersion: ptr(6)}, "to.ipVersion: not both sides have an IPv6 address: from 10.0.0.1, to 2001:db8::1, 203.0.113.1, 203.0.113.2"},
 		{"a slip", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Domain: "apis.example"}, Port: &port}, `to.domain: apis.example: there is no DNS answer for it; want DNSAnswers that have it; did you mean "api.example"?`},
 		{"a pattern", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Domain: "*.example"}, Port: &port}, `to.domain: "*.example" is a pattern: want a name`},
 		{"no name", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Domain: "a..b"}, Port: &port}, `to.domain: domain "a..b": a label is empty`},

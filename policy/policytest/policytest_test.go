@@ -89,38 +89,38 @@ func TestResolve(t *testing.T) {
 		{"a host endpoint at its node's address", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{HostEndpoint: "h"}, Port: name("ssh")}, "TCP 10.0.0.4:49152 > 192.0.2.1:22"},
 		{"a pod on the host's network", peer{Pod: "n/host"}, target{PolicyTestPeer: peer{Pod: "n/host"}, Port: name("x")}, "TCP 192.0.2.1:49152 > 192.0.2.1:9"},
 
-		{"no sender", peer{}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from: names nobody: want one of pod, ip, hostEndpoint, node, or namespace or selector"},
+		{"no sender", peer{}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from: is empty: want one of pod, ip, hostEndpoint, node, or namespace or selector"},
 		{"two receivers", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k", IP: "1.1.1.1"}, Port: number(1)}, "to: has ip and node: want exactly one"},
-		{"a pod without namespace", peer{Pod: "four"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, `from.pod: "four" is not namespace/name`},
+		{"a pod without namespace", peer{Pod: "four"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, `from.pod: "four" is not namespace/name, nor kind/namespace/name of a workload`},
 		{"an unknown pod", peer{Pod: "n/fuor"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: n/fuor: there is no such pod; did you mean n/four?"},
 		{"a pod of another namespace", peer{Pod: "m/four"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: m/four: there is no such pod; did you mean n/four?"},
 		{"a pod like no other", peer{Pod: "m/x"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: m/x: there is no such pod"},
 		{"a finished pod", peer{Pod: "n/done"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: n/done: the pod has finished (phase Succeeded): it sends and receives nothing"},
 		{"a pod without address", peer{Pod: "n/pending"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: n/pending: the pod has no address"},
-		{"a host-network pod of no node", peer{Pod: "n/lost"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: n/lost: the pod is on the host's network, and its node (none) has no address"},
-		{"no address", peer{IP: "1.2.3"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, `from.ip: "1.2.3" is no IP address`},
-		{"an address with a zone", peer{IP: "fe80::1%eth0"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, `from.ip: "fe80::1%eth0" is no IP address`},
-		{"an unknown node", peer{Node: "x"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.node: x: there is no such node"},
+		{"a host-network pod of no node", peer{Pod: "n/lost"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.pod: n/lost: the pod is on the host network, and its node (none) has no address"},
+		{"no address", peer{IP: "1.2.3"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, `from.ip: invalid value "1.2.3": want an IP address`},
+		{"an address with a zone", peer{IP: "fe80::1%eth0"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, `from.ip: invalid value "fe80::1%eth0": want an IP address`},
+		{"an unknown node", peer{Node: "x"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.node: x: node not found"},
 		{"a node without address", peer{Node: "bare"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.node: bare: the node has no address"},
-		{"an unknown host endpoint", peer{HostEndpoint: "x"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.hostEndpoint: x: there is no such host endpoint"},
+		{"an unknown host endpoint", peer{HostEndpoint: "x"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.hostEndpoint: x: host endpoint not found"},
 		{"a host endpoint without address", peer{HostEndpoint: "lost"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1)}, "from.hostEndpoint: lost: neither the host endpoint nor its node has an address"},
-		{"nothing in common", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Pod: "n/six"}, Port: number(1)}, "to: the two have no IP version in common: from 10.0.0.4, to fd00::6"},
-		{"no address of the version", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Pod: "n/dual"}, Port: number(1), IPVersion: ptr(6)}, "to.ipVersion: the two do not both have an IPv6 address: from 10.0.0.4, to 10.0.0.13, fd00::d"},
+		{"nothing in common", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Pod: "n/six"}, Port: number(1)}, "to: the two sides have no IP version in common: from 10.0.0.4, to fd00::6"},
+		{"no address of the version", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Pod: "n/dual"}, Port: number(1), IPVersion: ptr(6)}, "to.ipVersion: not both sides have an IPv6 address: from 10.0.0.4, to 10.0.0.13, fd00::d"},
 		{"no such version", peer{Pod: "n/four"}, target{PolicyTestPeer: peer{Pod: "n/dual"}, Port: number(1), IPVersion: ptr(5)}, "to.ipVersion: 5 is neither 4 nor 6"},
-		{"ICMP without IPv4", peer{Pod: "n/six"}, target{PolicyTestPeer: peer{Pod: "n/dual"}, Protocol: name("ICMP")}, "to: the two have no addresses that ICMP runs between: from fd00::6, to 10.0.0.13, fd00::d"},
+		{"ICMP without IPv4", peer{Pod: "n/six"}, target{PolicyTestPeer: peer{Pod: "n/dual"}, Protocol: name("ICMP")}, "to: the two sides have no addresses between which ICMP is possible: from fd00::6, to 10.0.0.13, fd00::d"},
 		{"ICMP over IPv6", peer{Pod: "n/six"}, target{PolicyTestPeer: peer{Pod: "n/six"}, Protocol: name("ICMP"), IPVersion: ptr(6)}, "to.ipVersion: ICMP is not a protocol of IPv6"},
-		{"no protocol", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), Protocol: name("HTTP")}, `to.protocol: "HTTP" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`},
+		{"no protocol", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), Protocol: name("HTTP")}, `to.protocol: unsupported protocol "HTTP": want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`},
 		{"no port", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}}, "to.port: is missing: TCP needs one"},
-		{"port 0", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(0)}, "to.port: 0 is not in 1-65535"},
-		{"port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: name("70000")}, "to.port: 70000 is not in 1-65535"},
-		{"source port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), SourcePort: ptr(int32(70000))}, "to.sourcePort: 70000 is not in 1-65535"},
+		{"port 0", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(0)}, "to.port: 0 is not in the range 1-65535"},
+		{"port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: name("70000")}, "to.port: 70000 is not in the range 1-65535"},
+		{"source port 70000", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), SourcePort: ptr(int32(70000))}, "to.sourcePort: 70000 is not in the range 1-65535"},
 		{"an unknown port name", peer{Pod: "n/six"}, target{PolicyTestPeer: peer{Pod: "n/six"}, Port: name("https")}, `to.port: the receiver has no TCP port named "https"; it has "http" (TCP 80), "http" (UDP 81)`},
 		{"a port name of nobody", peer{IP: "1.1.1.1"}, target{PolicyTestPeer: peer{IP: "1.1.1.2"}, Port: name("https")}, `to.port: the receiver has no TCP port named "https"`},
 		{"ICMP with port", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), Protocol: name("ICMP")}, "to.port: ICMP has no ports"},
 		{"ICMP with source port", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, SourcePort: ptr(int32(1)), Protocol: name("ICMP")}, "to.sourcePort: ICMP has no ports"},
 		{"TCP with ICMP type", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), ICMPType: ptr(8)}, "to.icmpType: needs protocol ICMP or ICMPv6"},
 		{"TCP with ICMP code", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Port: number(1), ICMPCode: ptr(8)}, "to.icmpCode: needs protocol ICMP or ICMPv6"},
-		{"ICMP type 256", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Protocol: name("ICMP"), ICMPType: ptr(256)}, "to.icmpType: 256 is not in 0-255"},
+		{"ICMP type 256", peer{Node: "k"}, target{PolicyTestPeer: peer{Node: "k"}, Protocol: name("ICMP"), ICMPType: ptr(256)}, "to.icmpType: 256 is not in the range 0-255"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -169,7 +169,7 @@ func TestValidate(t *testing.T) {
 		}, `decidedBy.egress.policy: "x" is neither Kind/name nor Kind/namespace/name`},
 		{"a negative rule", func(c *v1alpha1.PolicyTestCase) {
 			c.DecidedBy = &v1alpha1.DecidedBy{Ingress: &v1alpha1.Decider{Rule: number(-1)}}
-		}, `decidedBy.ingress.rule: "-1" is no index from 0, nor end-of-tier, nor default`},
+		}, `decidedBy.ingress.rule: "-1" must be an index from 0, end-of-tier or default`},
 		{"a good decider", func(c *v1alpha1.PolicyTestCase) {
 			c.DecidedBy = &v1alpha1.DecidedBy{Ingress: &v1alpha1.Decider{Tier: "t", Policy: "Kind/a/b", Rule: name("end-of-tier")}}
 		}, ""},
@@ -268,7 +268,7 @@ func TestNamesOfWorkloads(t *testing.T) {
 		{"a pod in a namespace called like a kind", "deploy/web", "10.0.0.3", []runtime.Object{deployment("q"), running, pod("deploy", "web", "10.0.0.3", corev1.PodRunning, nil)}},
 		{"finished", "q/web", "from.pod: q/web: the pod has finished (phase Failed): it sends and receives nothing", []runtime.Object{pod("q", "web", "", corev1.PodFailed, labels)}},
 		{"of two namespaces", "deploy/web", "from.pod: deploy/web: namespaces q and r both have a Deployment of this name; want NAMESPACE/web", []runtime.Object{deployment("q"), deployment("r"), running}},
-		{"nobody", "sts/web", "from.pod: sts/web: there is no such pod", []runtime.Object{deployment("q"), running}},
+		{"nobody", "sts/web", "from.pod: sts/web: there is no StatefulSet of this name with a running pod", []runtime.Object{deployment("q"), running}},
 	} {
 		ix := index.New(index.Options{})
 		for _, o := range test.objects {

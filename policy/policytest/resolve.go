@@ -12,6 +12,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/names"
+	"github.com/tierwall/tierwall/policy/workload"
 )
 
 // EphemeralPort is the source port of probes that name none.
@@ -91,7 +92,7 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 		return err
 	}
 	if c.From.Service != "" {
-		return &FieldError{"from.service", c.From.Service + ": a Service sends nothing; name one of its pods"}
+		return &FieldError{"from.service", c.From.Service + ": a Service sends no traffic; name one of its pods"}
 	}
 	if c.From.Domain != "" {
 		return &FieldError{"from.domain", c.From.Domain + ": a name stands for receivers only; want ip"}
@@ -116,7 +117,7 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 		}
 		s := d.Rule.String()
 		if n, err := strconv.Atoi(s); s != model.RuleEndOfTier.String() && s != model.RuleDefault.String() && (err != nil || n < 0) {
-			return &FieldError{d.field + ".rule", fmt.Sprintf("%q is no index from 0, nor %s, nor %s", s, model.RuleEndOfTier, model.RuleDefault)}
+			return &FieldError{d.field + ".rule", fmt.Sprintf("%q must be an index from 0, %s or %s", s, model.RuleEndOfTier, model.RuleDefault)}
 		}
 	}
 	return nil
@@ -139,15 +140,16 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 		if field == "to" {
 			want += ", service, domain"
 		}
-		return &FieldError{field, "names nobody: want one of " + want + ", or namespace or selector"}
+		return &FieldError{field, "is empty: want one of " + want + ", or namespace or selector"}
 	case 1:
 	default:
 		return &FieldError{field, "has " + strings.Join(set, " and ") + ": want exactly one"}
 	}
-	for _, v := range []struct{ name, value string }{{"pod", p.Pod}, {"service", p.Service}} {
-		if ns, name, ok := strings.Cut(v.value, "/"); v.value != "" && (!ok || ns == "" || name == "" || strings.Contains(name, "/")) {
-			return &FieldError{field + "." + v.name, strconv.Quote(v.value) + " is not namespace/name"}
-		}
+	if _, ok := podRef(p.Pod); p.Pod != "" && !ok {
+		return &FieldError{field + ".pod", strconv.Quote(p.Pod) + " is not namespace/name, nor kind/namespace/name of a workload"}
+	}
+	if ns, name, ok := strings.Cut(p.Service, "/"); p.Service != "" && (!ok || ns == "" || name == "" || strings.Contains(name, "/")) {
+		return &FieldError{field + ".service", strconv.Quote(p.Service) + " is not namespace/name"}
 	}
 	if p.Domain != "" {
 		switch d, err := names.ParsePattern(p.Domain); {
@@ -159,18 +161,30 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	}
 	if p.IP != "" {
 		if a, err := netip.ParseAddr(p.IP); err != nil || a.Zone() != "" {
-			return &FieldError{field + ".ip", strconv.Quote(p.IP) + " is no IP address"}
+			return &FieldError{field + ".ip", "invalid value " + strconv.Quote(p.IP) + ": want an IP address"}
 		}
 	}
 	return nil
+}
+
+// podRef reads the name of a pod, namespace/name, or that of a workload with its kind in
+// kubectl's words, as in deploy/shop/web.
+func podRef(s string) (model.Ref, bool) {
+	ref, err := model.ParseRef(s)
+	if err == nil && ref.Namespace == "" {
+		return model.Ref{Kind: model.KindPod, Namespace: string(ref.Kind), Name: ref.Name}, true
+	}
+	kind, ok := workload.KindOf(string(ref.Kind))
+	ref.Kind = kind
+	return ref, err == nil && ok
 }
 
 // party looks a peer up that validatePeer has passed.
 func (w *World) party(p *v1alpha1.PolicyTestPeer, field string) (party, error) {
 	switch {
 	case p.Pod != "":
-		ns, name, _ := strings.Cut(p.Pod, "/")
-		found, why := w.pod(model.Ref{Kind: model.KindPod, Namespace: ns, Name: name})
+		ref, _ := podRef(p.Pod)
+		found, why := w.pod(ref)
 		if why != "" {
 			return party{}, &FieldError{field + ".pod", p.Pod + ": " + why}
 		}
@@ -178,7 +192,7 @@ func (w *World) party(p *v1alpha1.PolicyTestPeer, field string) (party, error) {
 	case p.HostEndpoint != "":
 		e, ok := w.Index.Endpoint(model.Ref{Kind: model.KindHostEndpoint, Name: p.HostEndpoint})
 		if !ok {
-			return party{}, &FieldError{field + ".hostEndpoint", p.HostEndpoint + ": there is no such host endpoint"}
+			return party{}, &FieldError{field + ".hostEndpoint", p.HostEndpoint + ": host endpoint not found"}
 		}
 		found := w.hostParty(e.Node, e.Addrs, e.Ports)
 		if len(found.addrs) == 0 {
@@ -188,7 +202,7 @@ func (w *World) party(p *v1alpha1.PolicyTestPeer, field string) (party, error) {
 	case p.Node != "":
 		n := w.Index.Node(p.Node)
 		if n == nil {
-			return party{}, &FieldError{field + ".node", p.Node + ": there is no such node"}
+			return party{}, &FieldError{field + ".node", p.Node + ": node not found"}
 		}
 		if len(n.Addrs) == 0 {
 			return party{}, &FieldError{field + ".node", p.Node + ": the node has no address"}
@@ -197,7 +211,7 @@ func (w *World) party(p *v1alpha1.PolicyTestPeer, field string) (party, error) {
 	}
 	a, err := netip.ParseAddr(p.IP)
 	if err != nil {
-		return party{}, &FieldError{field + ".ip", strconv.Quote(p.IP) + " is no IP address"}
+		return party{}, &FieldError{field + ".ip", "invalid value " + strconv.Quote(p.IP) + ": want an IP address"}
 	}
 	found := party{addrs: []netip.Addr{a.Unmap()}}
 	if e, ok := w.Index.Endpoint(w.Index.Owner(a.Unmap())); ok {
@@ -254,11 +268,11 @@ func chooseFamily(t *v1alpha1.PolicyTestTarget, protocol model.Protocol, from, t
 	case t.IPVersion != nil && (protocol == model.ICMPv4 && *t.IPVersion == 6 || protocol == model.ICMPv6 && *t.IPVersion == 4):
 		return src, dst, &FieldError{"to.ipVersion", fmt.Sprintf("%s is not a protocol of IPv%d", protocol, *t.IPVersion)}
 	case t.IPVersion != nil:
-		return src, dst, &FieldError{"to.ipVersion", fmt.Sprintf("the two do not both have an IPv%d address: from %s, to %s", *t.IPVersion, addrList(from.addrs), addrList(to.addrs))}
+		return src, dst, &FieldError{"to.ipVersion", fmt.Sprintf("not both sides have an IPv%d address: from %s, to %s", *t.IPVersion, addrList(from.addrs), addrList(to.addrs))}
 	case protocol == model.ICMPv4 || protocol == model.ICMPv6:
-		return src, dst, &FieldError{"to", fmt.Sprintf("the two have no addresses that %s runs between: from %s, to %s", protocol, addrList(from.addrs), addrList(to.addrs))}
+		return src, dst, &FieldError{"to", fmt.Sprintf("the two sides have no addresses between which %s is possible: from %s, to %s", protocol, addrList(from.addrs), addrList(to.addrs))}
 	}
-	return src, dst, &FieldError{"to", fmt.Sprintf("the two have no IP version in common: from %s, to %s", addrList(from.addrs), addrList(to.addrs))}
+	return src, dst, &FieldError{"to", fmt.Sprintf("the two sides have no IP version in common: from %s, to %s", addrList(from.addrs), addrList(to.addrs))}
 }
 
 func firstOf(addrs []netip.Addr, version int) netip.Addr {
@@ -291,7 +305,7 @@ func setPorts(f *model.Flow, t *v1alpha1.PolicyTestTarget, to party) error {
 	f.SrcPort = EphemeralPort
 	if t.SourcePort != nil {
 		if *t.SourcePort < 1 || *t.SourcePort > 65535 {
-			return &FieldError{"to.sourcePort", fmt.Sprintf("%d is not in 1-65535", *t.SourcePort)}
+			return &FieldError{"to.sourcePort", fmt.Sprintf("%d is not in the range 1-65535", *t.SourcePort)}
 		}
 		f.SrcPort = uint16(*t.SourcePort)
 	}
@@ -300,7 +314,7 @@ func setPorts(f *model.Flow, t *v1alpha1.PolicyTestTarget, to party) error {
 	}
 	if n, err := strconv.Atoi(t.Port.String()); err == nil || t.Port.Type == intstr.Int {
 		if n < 1 || n > 65535 {
-			return &FieldError{"to.port", fmt.Sprintf("%d is not in 1-65535", n)}
+			return &FieldError{"to.port", fmt.Sprintf("%d is not in the range 1-65535", n)}
 		}
 		f.DstPort = uint16(n)
 		return nil
@@ -343,7 +357,7 @@ func setICMP(f *model.Flow, t *v1alpha1.PolicyTestTarget) error {
 			continue
 		}
 		if *v.value < 0 || *v.value > 255 {
-			return &FieldError{v.field, fmt.Sprintf("%d is not in 0-255", *v.value)}
+			return &FieldError{v.field, fmt.Sprintf("%d is not in the range 0-255", *v.value)}
 		}
 		*v.set = uint8(*v.value)
 	}

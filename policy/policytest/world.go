@@ -83,39 +83,77 @@ func (w *World) pod(ref model.Ref) (p party, why string) {
 	}
 	p = w.hostParty(pod.Spec.NodeName, addrs, containerPorts(pod))
 	if len(p.addrs) == 0 {
-		return party{}, "the pod is on the host's network, and its node " + cmp.Or(pod.Spec.NodeName, "(none)") + " has no address"
+		return party{}, "the pod is on the host network, and its node " + cmp.Or(pod.Spec.NodeName, "(none)") + " has no address"
 	}
 	return p, ""
 }
 
 // Pod returns the pod that a name stands for: the pod of that name, or, where none of it
-// runs, one of the workload of that name. The namespace may be a kind of workload in
-// kubectl's words, as in deploy/web, where only one workload is meant then. why says
-// that there is none.
+// runs, one of the workload of that name. The reference may be to a workload. The namespace
+// of one to a pod may be a kind of workload in kubectl's words, as in deploy/web, where only
+// one workload is meant then. why says that there is none.
 func (w *World) Pod(ref model.Ref) (pod model.Ref, why string) {
+	pods, why := w.Pods(ref)
+	if why != "" {
+		return ref, why
+	}
+	return pods[0], ""
+}
+
+// Pods is Pod for all pods of a workload, by name.
+func (w *World) Pods(ref model.Ref) (pods []model.Ref, why string) {
+	if ref.Kind != model.KindPod {
+		return w.workloadPods(ref.Kind, ref.Namespace, ref.Name)
+	}
 	exact, there := w.pods[ref]
 	if _, ok := w.Index.Endpoint(ref); ok || there && workload.Runs(exact) {
-		return ref, ""
+		return []model.Ref{ref}, ""
 	}
-	found := w.workloads.Named(ref.Namespace, ref.Name)
+	found := w.workloads.Match("", ref.Namespace, ref.Name)
 	if kind, ok := workload.KindOf(ref.Namespace); ok && len(found) == 0 && !there {
-		if found = w.workloads.OfKind(kind, ref.Name); len(found) > 1 {
-			return ref, fmt.Sprintf("namespaces %s and %s both have a %s of this name; want NAMESPACE/%s", found[0].Ref.Namespace, found[1].Ref.Namespace, kind, ref.Name)
-		}
+		return w.workloadPods(kind, "", ref.Name)
 	}
-	for _, x := range found {
-		if pods := w.workloads.Pods(x); len(pods) > 0 {
-			return model.Ref{Kind: model.KindPod, Namespace: pods[0].Namespace, Name: pods[0].Name}, ""
-		}
+	if pods = podsOf(found); len(pods) > 0 {
+		return pods, ""
 	}
 	if there {
-		return ref, ""
+		return []model.Ref{ref}, ""
 	}
 	why = "there is no such pod"
 	if n, ok := nearest.Ref(ref, w.podNames()); ok {
 		why += "; did you mean " + n.Namespace + "/" + n.Name + "?"
 	}
-	return ref, why
+	return nil, why
+}
+
+// workloadPods are the running pods of the workload of a kind and name. An empty namespace
+// is that of the only one.
+func (w *World) workloadPods(kind model.Kind, namespace, name string) (pods []model.Ref, why string) {
+	found := w.workloads.Match(kind, namespace, name)
+	switch {
+	case len(found) == 0:
+		return nil, fmt.Sprintf("there is no %s of this name with a running pod", kind)
+	case namespace == "" && len(found) > 1:
+		return nil, fmt.Sprintf("namespaces %s and %s both have a %s of this name; want NAMESPACE/%s", found[0].Ref.Namespace, found[1].Ref.Namespace, kind, name)
+	}
+	if pods = podsOf(found); len(pods) == 0 {
+		return nil, found[0].Ref.String() + " has no running pod"
+	}
+	return pods, ""
+}
+
+// podsOf are the running pods of the first workload that has any.
+func podsOf(found []workload.Match) []model.Ref {
+	var out []model.Ref
+	for _, m := range found {
+		for _, p := range m.Pods {
+			out = append(out, model.Ref{Kind: model.KindPod, Namespace: p.Namespace, Name: p.Name})
+		}
+		if len(out) > 0 {
+			break
+		}
+	}
+	return out
 }
 
 func containerPorts(pod *corev1.Pod) []model.NamedPort {

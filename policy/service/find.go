@@ -7,11 +7,11 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// Match is a Service that takes what is sent to an address.
+// Match is the Service that receives what is sent to an address.
 type Match struct {
 	Service *packets.Service
-	// Port of it; nil where it has none for this protocol and number, so that nothing
-	// takes it.
+	// Port that receives it; nil if the Service has none for this protocol and number,
+	// so that nothing receives it.
 	Port *packets.ServicePort
 	// Internal: it is sent to the cluster address.
 	Internal bool
@@ -19,9 +19,9 @@ type Match struct {
 	NodePort bool
 }
 
-// Find returns the Service that takes what is sent to an address and port: to its
-// cluster address, another one of its own, or, where node says that the address is a
-// node's, to a node port. Protocols without ports are not translated.
+// Find returns the Service that receives what is sent to an address and port: to its
+// cluster address, to another address of its own, or, if node reports that the address
+// is a node's, to a node port. Protocols without ports are not translated.
 func Find(services []packets.Service, dst netip.Addr, p model.Protocol, port uint16, node bool) (Match, bool) {
 	if !p.HasPorts() {
 		return Match{}, false
@@ -48,4 +48,25 @@ func Find(services []packets.Service, dst netip.Addr, p model.Protocol, port uin
 		}
 	}
 	return Match{}, false
+}
+
+// Place is where an end of a connection is.
+type Place struct {
+	// Node that it is on; empty: none, or not known.
+	Node string
+	// Inside: it is a pod or a node. Host: it is a node.
+	Inside, Host bool
+}
+
+// OnlyNode returns the node whose endpoints alone get the traffic, by the Service's traffic
+// policies; false: those of all nodes do. What pods send to an address for clients outside
+// gets to all, and so does what a node sends to itself; to a node, another one is outside.
+func (m *Match) OnlyNode(src, dst Place) (node string, only bool) {
+	switch {
+	case m.Internal && m.Service.LocalInternal && src.Inside:
+		return src.Node, true
+	case m.NodePort && m.Service.LocalExternal && (!src.Inside || src.Host && src.Node != dst.Node):
+		return dst.Node, true
+	}
+	return "", false
 }

@@ -35,7 +35,7 @@ func (o *calicoTier) translate(t *translation) error {
 
 // compareBuiltin notes where a tier differs from the built-in one of its name.
 func (o *calicoTier) compareBuiltin(t *translation, b *builtin.Tier) {
-	t.explain("", "left out: tier %s is always there", b.Name)
+	t.explain("", "left out: tier %s is built in", b.Name)
 	if o.Spec.Order != nil && *o.Spec.Order != b.Order {
 		t.lose("spec.order", "the order of tier %s is always %s, not %s; compare it with the orders of your other tiers",
 			b.Name, number(b.Order), number(*o.Spec.Order))

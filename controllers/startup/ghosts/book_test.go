@@ -74,7 +74,7 @@ func TestPatience(t *testing.T) {
 		-time.Hour: Margin, 0: Margin, 30 * time.Second: time.Minute, 2 * time.Hour: Longest, 1<<63 - 1: Longest,
 	} {
 		p := Pod{Grace: min(grace, Longest)}
-		if got := p.patience(); got != want {
+		if got := p.lasts(); got != want {
 			t.Errorf("%v: %v, want %v", grace, got, want)
 		}
 	}
@@ -97,7 +97,7 @@ func TestCap(t *testing.T) {
 		t.Errorf("the last one is %s", r)
 	}
 	for i := range n {
-		if !b.Has(number(i)) {
+		if !b.has(number(i)) {
 			t.Fatalf("%v is open", number(i))
 		}
 	}
@@ -132,11 +132,14 @@ func TestMoreIsBounded(t *testing.T) {
 		t.Errorf("%d addresses", b.Len())
 	}
 	for _, a := range []netip.Addr{list[0], number(5000), number(0)} {
-		if !b.Has(a) {
+		if !b.has(a) {
 			t.Errorf("%v is open", a)
 		}
 	}
-	if b.Has(list[1]) {
+	if b.has(list[1]) {
 		t.Error("the one that would end first is still there")
 	}
 }
+
+// has reports whether an address is a ghost's.
+func (b *Book) has(a netip.Addr) bool { return b.holders[a] != nil }

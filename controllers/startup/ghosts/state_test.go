@@ -68,7 +68,7 @@ func TestKept(t *testing.T) {
 		t.Errorf("%+v and %+v", b.Kept(), again.Kept())
 	}
 	again.Expire(now.Add(time.Minute + Margin))
-	if again.Has(number(1)) || !again.Has(number(2)) {
+	if again.has(number(1)) || !again.has(number(2)) {
 		t.Error("evidence of an interface is lost")
 	}
 }

@@ -1,0 +1,132 @@
+package cmd
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/workload"
+)
+
+// isPodWord and isServiceWord report whether kubectl takes a word for the kind.
+func isPodWord(s string) bool {
+	return slices.Contains([]string{"po", "pod", "pods"}, strings.ToLower(s))
+}
+
+func isServiceWord(s string) bool {
+	return slices.Contains([]string{"svc", "service", "services"}, strings.ToLower(s))
+}
+
+// qualify gives the name of a pod, workload or Service the namespace, if it has none:
+// web becomes shop/web, pod:web pod:shop/web, and deploy/web, as kubectl has it,
+// deploy:shop/web.
+func qualify(namespace, s string) string {
+	if _, err := netip.ParseAddr(s); err == nil || namespace == "" || s == "" {
+		return s
+	}
+	kind, name, colon := strings.Cut(s, ":")
+	if !colon {
+		var slash bool
+		if kind, name, slash = strings.Cut(s, "/"); !slash {
+			return namespace + "/" + s
+		}
+	}
+	_, isWorkload := workload.KindOf(kind)
+	if name == "" || strings.Contains(name, "/") || !isWorkload && !isPodWord(kind) && !isServiceWord(kind) {
+		return s
+	}
+	return kind + ":" + namespace + "/" + name
+}
+
+// workloadRef reads the name of a workload that has its kind: deploy:NAMESPACE/NAME,
+// deploy/NAME or Deployment/NAMESPACE/NAME. Without a namespace it is the only one of
+// that name.
+func workloadRef(s string) (model.Ref, bool) {
+	if kind, rest, colon := strings.Cut(s, ":"); colon {
+		s = kind + "/" + rest
+	}
+	ref, err := model.ParseRef(s)
+	kind, ok := workload.KindOf(string(ref.Kind))
+	ref.Kind = kind
+	return ref, err == nil && ok
+}
+
+// parsePeer reads an end of a connection as a policy test has it.
+func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
+	if _, err := netip.ParseAddr(s); err == nil {
+		return v1alpha1.PolicyTestPeer{IP: s}, nil
+	}
+	kind, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		kind, rest = "pod", s
+		if !strings.Contains(s, "/") && strings.Contains(s, ".") { // a pod has a namespace before its name
+			kind = "domain"
+		}
+		// As Tierwall prints it. No namespace is called like a kind, with a capital.
+		if r, err := model.ParseRef(s); err == nil {
+			switch r.Kind {
+			case model.KindPod, model.KindHostEndpoint, model.KindNode, model.KindService:
+				kind, rest = string(r.Kind), strings.TrimPrefix(s, string(r.Kind)+"/")
+			}
+			if r.Kind == model.KindService || isServiceWord(string(r.Kind)) {
+				if kind = string(model.KindService); r.Namespace == "" {
+					rest = s // svc/web, as kubectl has it: of the only namespace that has one
+				} else {
+					rest = r.Namespace + "/" + r.Name
+				}
+			}
+		}
+	}
+	switch strings.ToLower(kind) {
+	case "pod", "pods", "po":
+		p.Pod = rest
+	case "ip":
+		p.IP = rest
+	case "hostendpoint", "hep":
+		p.HostEndpoint = rest
+	case "node":
+		p.Node = rest
+	case "svc", "service", "services":
+		p.Service = rest
+	case "domain":
+		p.Domain = rest
+	default:
+		if _, ok := workload.KindOf(kind); ok {
+			p.Pod = kind + "/" + rest
+			break
+		}
+		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME, node:NAME, svc:NAMESPACE/NAME or domain:NAME", flag, s)
+	}
+	if rest == "" {
+		return p, fmt.Errorf("%s %q: the name is missing", flag, s)
+	}
+	return p, nil
+}
+
+// parseEndpoint reads the name of a pod, a workload or a host endpoint.
+func parseEndpoint(s string) (model.Ref, error) {
+	kind, rest, ok := strings.Cut(s, ":")
+	if !ok {
+		if r, err := model.ParseRef(s); err == nil && (r.Kind == model.KindPod || r.Kind == model.KindHostEndpoint) {
+			return r, nil
+		}
+		kind, rest = "pod", s
+	}
+	if r, ok := workloadRef(s); ok && (rest != s || r.Namespace != "") {
+		return r, nil
+	}
+	switch strings.ToLower(kind) {
+	case "pod", "pods", "po":
+		if ns, name, ok := strings.Cut(rest, "/"); ok && ns != "" && name != "" && !strings.Contains(name, "/") {
+			return model.Ref{Kind: model.KindPod, Namespace: ns, Name: name}, nil
+		}
+	case "hostendpoint", "hep":
+		if rest != "" && !strings.Contains(rest, "/") {
+			return model.Ref{Kind: model.KindHostEndpoint, Name: rest}, nil
+		}
+	}
+	return model.Ref{}, fmt.Errorf("endpoint %q: want NAMESPACE/POD, deploy:NAMESPACE/NAME, or hostEndpoint:NAME", s)
+}
