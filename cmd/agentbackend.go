@@ -29,6 +29,7 @@ const iptablesAudit = 30 * time.Second
 type agentKernel interface {
 	dataplane.Backend
 	dataplane.Barrer
+	dataplane.Holder
 	agent.Namer
 }
 

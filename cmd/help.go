@@ -36,7 +36,7 @@ var groups = []*cobra.Group{
 var groupOf = map[string]string{
 	"explain": groupAsk, "effective": groupAsk, "matrix": groupAsk, "who-can": groupAsk, "what-can": groupAsk,
 	"test": groupCheck, "lint": groupCheck, "diff": groupCheck, "convert": groupCheck, "report": groupCheck,
-	"status": groupCluster, "render": groupCluster, "demo": groupCluster,
+	"status": groupCluster, "names": groupCluster, "render": groupCluster, "demo": groupCluster,
 	"agent": groupHost, "manager": groupHost,
 }
 

@@ -52,6 +52,7 @@ var commands = []func(streams) *cobra.Command{
 	newReportCommand,
 	newConvertCommand,
 	newStatusCommand,
+	newNamesCommand,
 	newManagerCommand,
 	newVersionCommand,
 	newMatrixCommand,

@@ -92,6 +92,8 @@ type State struct {
 	ClusterBlocks []netip.Prefix
 	// Links are the node's interfaces; nil where they are not known.
 	Links *model.Links
+	// Answers are the DNS answers that wait; nil: none does.
+	Answers *Answers
 	// Compiled holds sets, programs, tables and endpoints.
 	Compiled *Compiler
 }

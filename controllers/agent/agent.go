@@ -46,11 +46,13 @@ type Options struct {
 	// Reporter receives how the agent is doing; nil: nothing does.
 	Reporter StatusReporter
 	// Logs are the packets that Log rules match, which the Backend names if it is a
-	// Namer; nil: nobody reads them.
+	// Namer; nil: nothing reads them.
 	Logs Logs
 	// Lines is where the lines of these packets go, in the format that the settings
 	// say; nil: to Log.
 	Lines io.Writer
+	// Names is what rules by DNS name need; nil: such rules match nothing.
+	Names *NamesOptions
 	// Boot is what the node enforces from its boot until the source is in sync; nil:
 	// nothing is kept for it.
 	Boot *Boot
@@ -98,6 +100,7 @@ type Agent struct {
 	guards   *nodeGuards
 	counters *counterReader
 	progress *progress
+	names    *nodeNames
 	pace     pace
 	resync   chan struct{} // of room 1: the kernel's rules may have been changed
 
@@ -144,13 +147,13 @@ func assemble(n *node) *Agent {
 	a := &Agent{
 		node: n, queue: newQueue(), late: newLateness(), ledger: newLedger(), sweeper: newSweeper(n),
 		guards: &nodeGuards{node: n, answer: make(chan counters)}, counters: newCounterReader(n),
-		progress: newProgress(), pace: newPace(), resync: make(chan struct{}, 1),
+		progress: newProgress(), pace: newPace(), resync: make(chan struct{}, 1), names: newNodeNames(n),
 	}
 	a.intake = newIntake(n, a.queue, a.late, a.ledger)
 	a.links = newLinkFollower(n, a.sweeper)
 	a.keeper = &keeper{node: n, intake: a.intake}
 	a.kernel = &kernelWriter{
-		node: n, late: a.late, intake: a.intake, sweeper: a.sweeper, links: a.links, keeper: a.keeper, ledger: a.ledger,
+		node: n, late: a.late, intake: a.intake, sweeper: a.sweeper, links: a.links, keeper: a.keeper, ledger: a.ledger, names: a.names,
 		full: true,
 	}
 	return a

@@ -40,7 +40,7 @@ func (c *clashes) note(r model.Ref, e *model.Endpoint) {
 	c.metrics.clashes.Set(float64(len(c.by)))
 }
 
-// look asks the index who claims an address.
+// look asks the index which pods claim an address.
 func (c *clashes) look(addr netip.Addr) {
 	local, other, ok := c.ix.Clash(addr)
 	now := clash{local, other}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/tierwall/tierwall/controllers/agent/answers"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
@@ -228,6 +229,7 @@ func (a *Agent) Describe(out chan<- *prometheus.Desc) {
 	out <- rulesLeftOut
 	out <- guardPackets
 	describeConntrack(out)
+	answers.Describe(out)
 }
 
 // Collect implements prometheus.Collector. It has the kernel's counters read, beside
@@ -244,6 +246,9 @@ func (a *Agent) Collect(out chan<- prometheus.Metric) {
 		c.Collect(out)
 	}
 	a.collectConntrack(out)
+	if keeper := a.names.shown.Load(); keeper != nil {
+		keeper.Collect(out)
+	}
 	if packets := guardPacketsOf(counted); packets != nil { // else they would seem to begin anew
 		collectGuards(out, packets)
 	}

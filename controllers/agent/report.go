@@ -39,6 +39,9 @@ type Status struct {
 	Links *model.Links
 	// LinksErr is why they are not up to date; nil: they are.
 	LinksErr error
+	// NamesErr is why addresses of names are not learnt before clients have them; nil: they
+	// are, or no rule asks for any.
+	NamesErr error
 	// Guards are the modes of the guards that are in the kernel; nil: not known.
 	Guards *model.Guards
 	// GuardPackets are what the guards had met within the last minute or so; nil: not known.
@@ -171,7 +174,7 @@ func (a *Agent) reportStatus(ctx context.Context) {
 	r := &Status{
 		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate && a.pace.left == 0 && !a.late.waits(), Err: a.kernel.lagging, Took: a.kernel.took,
 		LastSuccess: a.kernel.lastSuccess, Source: a.sourceErrs, Clashes: a.intake.clashes.describe(), Invalid: len(a.intake.problems), Nodes: len(a.intake.nodes),
-		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err,
+		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err, NamesErr: a.names.err(),
 		PastBudget: a.intake.budgets.count() + a.intake.budgets.node.past, Waiting: a.pace.left,
 		Ghosts: a.intake.ghosts.sorted(), Guards: a.guards.modes, GuardPackets: a.guards.packets,
 		Endpoints: c.endpoints, Policies: len(a.ledger.active), Rules: c.rules, Sets: len(a.metrics.memberCount), Members: c.members,

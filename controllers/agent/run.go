@@ -79,6 +79,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-a.links.over():
 			stop()
 			a.linksRead(ctx)
+		case c := <-a.names.changes:
+			stop()
+			a.kernel.learn(ctx, c)
 		case q := <-a.namesWanted():
 			stop()
 			a.nameRule(q)
@@ -101,6 +104,7 @@ func (a *Agent) watch(ctx context.Context) *sync.WaitGroup {
 	if a.opts.Links != nil {
 		watching.Go(func() { a.links.follow(ctx) })
 	}
+	a.names.start = func(run func(context.Context)) { watching.Go(func() { run(ctx) }) }
 	if a.logs != nil {
 		watching.Go(func() { a.logs.run(ctx) })
 	}

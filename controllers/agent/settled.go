@@ -78,7 +78,7 @@ func (a *Agent) Settled(ctx context.Context, namespace string) error {
 // Holder returns the pod that has an address and its node, else the node that has it,
 // twice, else the zero Ref. Of several pods a local one counts, and of these the first by
 // name. Safe for concurrent use.
-func (a *Agent) Holder(addr netip.Addr) (who model.Ref, node string) {
+func (a *Agent) Holder(addr netip.Addr) (holder model.Ref, node string) {
 	a.ixMu.RLock()
 	defer a.ixMu.RUnlock()
 	if r := a.ix.Owner(addr); r.Kind == model.KindPod {

@@ -11,7 +11,7 @@ type suspect struct {
 	before model.Object
 }
 
-// blamable says whether objects of a kind are suspected of what the kernel does
+// blamable reports whether objects of a kind are suspected of what the kernel does
 // not take. Pods and the like are too many to remember and too plain to be at fault.
 func blamable(k model.Kind) bool {
 	switch k {

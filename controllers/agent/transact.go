@@ -30,7 +30,7 @@ func (a *Agent) transact(ctx context.Context) {
 		a.log.Info("source in sync", "problems", len(a.intake.problems))
 	}
 	ch := a.kernel.compile(a.kernel.flushPart(r, first))
-	if first && a.links.readFirst() {
+	if links := first && a.links.readFirst(); links || first && a.names.more {
 		ch = a.kernel.compile(a.kernel.flushPart(r, first)) // the first transaction is a Sync: what changed before does not matter
 	}
 	if a.synced {

@@ -32,6 +32,7 @@ type kernelWriter struct {
 	links   *linkFollower
 	keeper  *keeper
 	ledger  *ledger
+	names   *nodeNames
 
 	full  bool // the next transaction is a Sync
 	dirty bool // the kernel lags behind
@@ -87,12 +88,15 @@ func (w *kernelWriter) compile(d *index.Delta) *dataplane.Change {
 	if w.opts.Reporter != nil {
 		w.ledger.note(d)
 	}
-	w.sweeper.note(d, ch)
+	w.sweeper.note(d, w.names.toSweep(ch))
 	w.links.notePods(ch)
 	if len(d.Nodes) > 0 {
 		w.intake.foreign.noteNodes()
 	}
 	w.keeper.note(d, ch)
+	if w.names.note(d) {
+		w.dirty = true
+	}
 	if d.Settings || slices.ContainsFunc(d.NodeObjects, w.local) {
 		w.syncNext() // they are part of the State but of no Change
 		w.intake.foreign.find()
@@ -133,6 +137,7 @@ func (w *kernelWriter) write(ctx context.Context, ch *dataplane.Change) error {
 // state is what the kernel is to hold.
 func (w *kernelWriter) state() *dataplane.State {
 	s := dataplane.NewState(w.ix, w.opts.Node, w.comp)
+	s.Answers = w.names.answers
 	s.Foreign, s.ForeignNets = w.intake.foreign.addrs(), s.Links.TunnelledWithin(s.PodCIDRs)
 	return s
 }
@@ -169,9 +174,11 @@ func (w *kernelWriter) commit(ctx context.Context, ch *dataplane.Change, r *roun
 	if err == nil {
 		err = w.prepare(ctx, r)
 	}
+	w.pay(err)
 	switch {
 	case err == nil && wrote:
 		w.succeeded(ctx)
+		w.learnMore(ctx)
 	case err != nil && ctx.Err() == nil: // the end of the agent is no failure
 		w.failed(ctx, err)
 	}

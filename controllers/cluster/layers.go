@@ -92,6 +92,11 @@ func (o ownLayer) upsert(namespace, name string, made any) {
 		return
 	}
 	if !derivable(o.kind) && o.kind.ref != model.KindNode {
+		if needsServices(obj) {
+			o.mu.Lock()
+			o.wantServices()
+			o.mu.Unlock()
+		}
 		o.to.Update([]runtime.Object{obj}, nil)
 		return
 	}

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
+	clusterv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
@@ -21,14 +22,25 @@ type services struct {
 	waiting map[model.Ref]runtime.Object
 }
 
-// needsServices reports whether a policy names a Service.
+// needsServices reports whether an object names a Service, or DNS names: the servers whose
+// answers count are the endpoints of a Service.
 func needsServices(o runtime.Object) bool {
-	names := func(r v1alpha1.Rule) bool { return r.Source.Services != nil || r.Destination.Services != nil }
+	names := func(r v1alpha1.Rule) bool {
+		return r.Source.Services != nil || r.Destination.Services != nil || r.Destination.Domains != nil
+	}
 	switch p := o.(type) {
 	case *v1alpha1.GlobalNetworkPolicy:
 		return slices.ContainsFunc(p.Spec.Ingress, names) || slices.ContainsFunc(p.Spec.Egress, names)
 	case *v1alpha1.NetworkPolicy:
 		return slices.ContainsFunc(p.Spec.Ingress, names) || slices.ContainsFunc(p.Spec.Egress, names)
+	case *v1alpha1.GlobalNetworkSet:
+		return len(p.Spec.AllowedEgressDomains) > 0
+	case *v1alpha1.NetworkSet:
+		return len(p.Spec.AllowedEgressDomains) > 0
+	case *clusterv1alpha2.ClusterNetworkPolicy:
+		return slices.ContainsFunc(p.Spec.Egress, func(r clusterv1alpha2.ClusterNetworkPolicyEgressRule) bool {
+			return slices.ContainsFunc(r.To, func(to clusterv1alpha2.ClusterNetworkPolicyEgressPeer) bool { return len(to.DomainNames) > 0 })
+		})
 	}
 	return false
 }

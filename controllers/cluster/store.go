@@ -35,13 +35,13 @@ type observer interface {
 	answered(err error)
 }
 
-// store is what a reflector fills. It hands objects on and remembers but their
+// store is what a reflector fills. It passes objects on and remembers only their
 // names and hashes.
 //
 // A reflector that streams a list collects it in a store of its own before it
 // replaces what is in this one. It puts every object through Transformer first,
-// and there it is handed on already: what is left to be collected is a key. In
-// the same way list hands on the objects of a plain list page by page. Replace
+// and there it is passed on already: what is left to be collected is a key. In
+// the same way list passes on the objects of a plain list page by page. Replace
 // then has only to find what is gone.
 type store struct {
 	kind     *kind
@@ -227,7 +227,7 @@ func join(ns, name string) string {
 	return ns + "/" + name
 }
 
-// seed of the hashes of this process: nobody can choose objects whose hashes agree.
+// seed of the hashes of this process: objects whose hashes agree cannot be chosen.
 var seed = maphash.MakeSeed()
 
 // hasher hashes built-in objects; it keeps a buffer between them.

@@ -235,7 +235,7 @@ var _ = Describe("the folder source", func() {
 		t.write("a.yaml", strings.Replace(tier("x"), "order", "ordre", 1))
 		t.write("b.yaml", tier("c"))
 		t.has("Tier/a", "Tier/c")
-		t.says("a.yaml:1: Tier/x: spec.ordre: unknown field")
+		t.says("a.yaml:1:76: Tier/x: spec.ordre: unknown field")
 		Expect(t.sink.said()).To(ContainSubstring("its last good content counts"))
 		t.write("a.yaml", "")
 		t.says("is empty (its last good content counts)")

@@ -8,7 +8,7 @@ import (
 )
 
 // plainYAML reads a document of the part of YAML that kubectl and most people write:
-// mappings and lists by indentation, scalars of one line, and literal texts of several. It makes the tree that the
+// mappings and lists by indentation, scalars without escapes, and literal texts. It makes the tree that the
 // parser makes (see resolve), many times as fast. It returns false for any other
 // document, and for all that is wrong: the parser is to read that.
 func plainYAML(c chunk) (*yaml.Node, bool) {
@@ -118,7 +118,7 @@ func (r *plainReader) list(indent, depth int) *yaml.Node {
 			}
 			if _, _, ok := cutPlainKey(rest); ok || rest == "-" || strings.HasPrefix(rest, "- ") {
 				item = r.block(depth + 1)
-			} else if item = r.scalar(rest, r.at); item != nil {
+			} else if item = r.scalar(rest, indent, r.at); item != nil {
 				if r.forth(); r.at > indent {
 					return nil
 				}
@@ -185,8 +185,8 @@ func (r *plainReader) value(indent, depth, colon int, rest string) *yaml.Node {
 		return r.literal(text, indent, r.at+colon+len(rest)-len(text))
 	}
 	if text != "" && text[0] != '#' {
-		v := r.scalar(text, r.at+colon+len(rest)-len(text))
-		if r.forth(); r.at > indent { // the scalar goes on
+		v := r.scalar(text, indent, r.at+colon+len(rest)-len(text))
+		if r.forth(); r.at > indent { // the scalar goes on in another way
 			return nil
 		}
 		return v
@@ -199,55 +199,90 @@ func (r *plainReader) value(indent, depth, colon int, rest string) *yaml.Node {
 	return empty
 }
 
-// scalar reads a scalar of one line, or an empty list or object.
-func (r *plainReader) scalar(text string, column int) *yaml.Node {
-	var value, after string
-	style := yaml.Style(0)
-	tag := "!!str"
+// scalar reads a scalar, or an empty list or object. Lines on which it goes on are further
+// in than indent, the column of what has it.
+func (r *plainReader) scalar(text string, indent, column int) *yaml.Node {
+	n := r.node(yaml.ScalarNode, "!!str", "", column)
+	ok := false
 	switch b := text[0]; {
 	case strings.HasPrefix(text, "{}"), strings.HasPrefix(text, "[]"):
-		if !blankOrComment(text[2:]) {
-			return nil
-		}
-		n := r.node(yaml.MappingNode, "!!map", "", column)
+		n.Kind, n.Tag, n.Style = yaml.MappingNode, "!!map", yaml.FlowStyle
 		if b == '[' {
 			n.Kind, n.Tag = yaml.SequenceNode, "!!seq"
 		}
-		n.Style = yaml.FlowStyle
-		return n
+		ok = blankOrComment(text[2:])
 	case b == '"':
-		end := strings.IndexByte(text[1:], '"')
-		if end < 0 {
-			return nil
-		}
-		value, after, style = text[1:1+end], text[end+2:], yaml.DoubleQuotedStyle
-		if strings.IndexByte(value, '\\') >= 0 || !blankOrComment(after) {
-			return nil
-		}
+		n.Style = yaml.DoubleQuotedStyle
+		n.Value, ok = r.quoted(text[1:], b, indent)
+		ok = ok && strings.IndexByte(n.Value, '\\') < 0
 	case b == '\'':
-		end := strings.IndexByte(text[1:], '\'')
-		if end < 0 {
-			return nil
-		}
-		value, after, style = text[1:1+end], text[end+2:], yaml.SingleQuotedStyle
-		if !blankOrComment(after) { // two quotes stand for one
-			return nil
-		}
+		n.Style = yaml.SingleQuotedStyle
+		n.Value, ok = r.quoted(text[1:], b, indent)
 	case isPlainStart(b), b == '-' && len(text) > 1 && text[1] != ' ':
-		if i := strings.Index(text, " #"); i >= 0 {
-			text = text[:i]
+		if n.Value, ok = r.unquoted(text, indent); ok {
+			n.Tag = plainTag(n.Value)
 		}
-		value = strings.TrimRight(text, " ")
-		if strings.Contains(value, ": ") || strings.HasSuffix(value, ":") {
-			return nil
-		}
-		tag = plainTag(value)
-	default:
+	}
+	if !ok {
 		return nil
 	}
-	n := r.node(yaml.ScalarNode, tag, value, column)
-	n.Style = style
 	return n
+}
+
+// quoted reads a text up to its closing quote, of which two would stand for one. Lines
+// are joined with a space.
+func (r *plainReader) quoted(text string, quote byte, indent int) (value string, ok bool) {
+	for {
+		if end := strings.IndexByte(text, quote); end >= 0 {
+			return value + text[:end], blankOrComment(text[end+1:])
+		}
+		value += strings.TrimRight(text, " ") + " "
+		if text, ok = r.further(indent); !ok || text == "" {
+			return "", false
+		}
+	}
+}
+
+// unquoted reads a text without quotes.
+func (r *plainReader) unquoted(text string, indent int) (value string, ok bool) {
+	for {
+		i := strings.Index(text, " #")
+		if i >= 0 {
+			text = text[:i]
+		}
+		value += strings.TrimRight(text, " ")
+		if strings.Contains(value, ": ") || strings.HasSuffix(value, ":") {
+			return "", false
+		}
+		if i >= 0 {
+			return value, true
+		}
+		next := r.next
+		if text, ok = r.further(indent); !ok || text == "" || text[0] == '#' {
+			if r.next != next {
+				r.next = next
+				r.line--
+			}
+			return value, true
+		}
+		value += " "
+	}
+}
+
+// further goes on to the next line, without the spaces before it; false if it is not
+// further in than indent.
+func (r *plainReader) further(indent int) (string, bool) {
+	if r.next >= len(r.text) {
+		return "", false
+	}
+	line, _, _ := strings.Cut(r.text[r.next:], "\n")
+	text := strings.TrimLeft(line, " ")
+	if text != "" && len(line)-len(text) <= indent {
+		return "", false
+	}
+	r.next += len(line) + 1
+	r.line++
+	return text, true
 }
 
 // literal reads a text of several lines behind its header, which is at a column of the

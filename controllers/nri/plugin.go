@@ -177,8 +177,8 @@ func (h *handler) RemovePodSandbox(ctx context.Context, pod *api.PodSandbox) err
 	return h.StopPodSandbox(ctx, pod)
 }
 
-// sandboxOf is what counts of a sandbox. Its labels and annotations do not: who
-// can talk to the runtime chooses them.
+// sandboxOf is what counts of a sandbox. Its labels and annotations do not: any client
+// of the runtime can choose them.
 func sandboxOf(p *api.PodSandbox) startup.Sandbox {
 	s := startup.Sandbox{ID: p.GetId(), Namespace: p.GetNamespace(), Name: p.GetName(), UID: p.GetUid(), Running: p.GetPid() != 0}
 	for _, ip := range p.GetIps() {

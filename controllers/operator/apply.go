@@ -23,7 +23,7 @@ const (
 	unchanged outcome = "unchanged" // it was as it should be, and nothing was written
 	created   outcome = "created"
 	updated   outcome = "updated"  // the operator wants something else than before
-	repaired  outcome = "repaired" // somebody else had changed it
+	repaired  outcome = "repaired" // another client had changed it
 )
 
 // applier brings single objects to what is desired. It writes only if there is
@@ -127,7 +127,7 @@ func (a applier) write(ctx context.Context, want *unstructured.Unstructured) (st
 	return got.GetResourceVersion(), nil
 }
 
-// own writes who owns which field, if the object is still what was looked at.
+// own writes which client owns which field, if the object is still what was looked at.
 func (a applier) own(ctx context.Context, live *unstructured.Unstructured, fields any) error {
 	patch, err := json.Marshal([]map[string]any{
 		{"op": "replace", "path": "/metadata/managedFields", "value": fields},

@@ -243,7 +243,7 @@ func probe(path string, port, period, failures int32) *corev1.Probe {
 
 // metricsArgs are an agent's arguments that say where it serves metrics and probes,
 // and to whom. The kubelet's probes come by loopback, where they are always open.
-// What is default goes unsaid: an image of somebody's own may be older than that flag.
+// Defaults are left out: a custom image may be older than that flag.
 func metricsArgs(tw *v1alpha1.Tierwall) []string {
 	port := metricsPort(tw)
 	switch {

@@ -3,7 +3,7 @@
 // It follows one object, Tierwall "default". From it, Desired computes what has
 // to be in the cluster: the agents' DaemonSet, ServiceAccount, ClusterRole and
 // ClusterRoleBinding, the Service of their metrics, and the built-in tiers. The
-// reconciler applies these objects server-side, puts right what somebody else
+// reconciler applies these objects server-side, repairs what others
 // has edited or deleted, and reports Available, Progressing and Degraded on the
 // Tierwall object. Where there is no Tierwall object it creates one, unless a
 // person has deleted it. Before it installs anything, it writes once into the

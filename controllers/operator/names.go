@@ -29,8 +29,8 @@ const (
 	labelManagedBy = "app.kubernetes.io/managed-by"
 	// modeLabel is on the agents' pods and says what they do.
 	modeLabel = v1alpha1.GroupName + "/mode"
-	// startsAloneAnnotation is on the agents' pods: a container runtime that is told to
-	// start nothing without an agent can be told of it, so that it starts the agent.
+	// startsAloneAnnotation is on the agents' pods: a container runtime that is configured
+	// to start nothing without an agent can be configured to know it, so that it starts the agent.
 	startsAloneAnnotation = v1alpha1.GroupName + "/start-without-agent"
 	// appliedAnnotation holds a hash of what was applied.
 	appliedAnnotation = v1alpha1.GroupName + "/applied"

@@ -67,7 +67,7 @@ func Cache(namespace string) map[client.Object]cache.ByObject {
 	}
 }
 
-// leanPod drops from an agent's pod what nobody here reads.
+// leanPod drops from an agent's pod what nothing here reads.
 func leanPod(o any) (any, error) {
 	p, ok := o.(*corev1.Pod)
 	if !ok {

@@ -8,7 +8,7 @@ import (
 	"sigs.k8s.io/structured-merge-diff/v6/fieldpath"
 )
 
-// exclusive are the fields, by kind, that nobody but the operator may set; of
+// exclusive are the fields, by kind, that only the operator may set; of
 // what is not named here, others may add what they like: labels, annotations,
 // pull secrets of the ServiceAccount.
 var exclusive = map[string][]fieldpath.Path{

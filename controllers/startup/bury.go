@@ -164,10 +164,10 @@ func (o *Overlay) haunts(k key, p *pod, a netip.Addr, linked bool) bool {
 	if o.kernel == nil {
 		return true
 	}
-	switch who, node := o.kernel.Holder(a); {
-	case who == (model.Ref{}), who == podRef(k):
+	switch holder, node := o.kernel.Holder(a); {
+	case holder == (model.Ref{}), holder == podRef(k):
 		return true
-	case who.Kind == model.KindNode:
+	case holder.Kind == model.KindNode:
 		return false
 	default:
 		return linked && node != o.opts.Node

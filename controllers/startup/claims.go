@@ -21,10 +21,10 @@ func (o *Overlay) claim(k key, p *pod, a netip.Addr) (ok, displaces bool) {
 	if o.kernel == nil {
 		return p.local, false
 	}
-	switch who, node := o.kernel.Holder(a); {
-	case who == (model.Ref{}), who == podRef(k):
+	switch holder, node := o.kernel.Holder(a); {
+	case holder == (model.Ref{}), holder == podRef(k):
 		return true, false
-	case who.Kind != model.KindPod:
+	case holder.Kind != model.KindPod:
 		return false, false // a node's
 	case node == p.Spec.NodeName:
 		return true, true
@@ -34,9 +34,9 @@ func (o *Overlay) claim(k key, p *pod, a netip.Addr) (ok, displaces bool) {
 
 // displace takes an address from the pod that has it by its status.
 func (o *Overlay) displace(k key, a netip.Addr) {
-	who, _ := o.kernel.Holder(a)
-	other := key{who.Namespace, who.Name}
-	if who.Kind != model.KindPod || other == k {
+	holder, _ := o.kernel.Holder(a)
+	other := key{holder.Namespace, holder.Name}
+	if holder.Kind != model.KindPod || other == k {
 		return
 	}
 	if q := o.pods[other]; q != nil {
@@ -45,7 +45,7 @@ func (o *Overlay) displace(k key, a netip.Addr) {
 		}
 		return
 	}
-	o.delivery.remove(who)
+	o.delivery.remove(holder)
 }
 
 // unclaim frees an address; a pod of this node that has it by its status has it again.

@@ -23,5 +23,5 @@
 // known of the node's pods is kept for the next agent (keep.go).
 //
 // Not here: talking to the container runtime (package nri), and how packets of
-// addresses are judged that nobody knows (dataplane, unknownWorkloads).
+// addresses that no known pod has are judged (dataplane, unknownWorkloads).
 package startup

@@ -14,11 +14,11 @@ type Late struct {
 type Missing string
 
 const (
-	// MissingPod: the API server has not delivered the pod.
+	// MissingPod means that the API server has not delivered the pod.
 	MissingPod Missing = "pod"
-	// MissingKernel: this node's kernel does not hold its policy.
+	// MissingKernel means that this node's kernel does not hold its policy.
 	MissingKernel Missing = "kernel"
-	// MissingAnnouncement: this node's kernel holds it, and those of others may not.
+	// MissingAnnouncement means that this node's kernel holds it, and those of others may not.
 	MissingAnnouncement Missing = "announcement"
 )
 

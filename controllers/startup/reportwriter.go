@@ -195,7 +195,7 @@ func (w *ReportWriter) write(ctx context.Context) {
 	}()
 	if err == nil {
 		if w.failing > 0 {
-			w.opts.Log.Info("addresses of pods that start are told to other nodes again", "failures", w.failing)
+			w.opts.Log.Info("addresses of pods that start are announced to other nodes again", "failures", w.failing)
 		}
 		w.done, w.failing = asked, 0
 		w.writes.WithLabelValues("success").Inc()
@@ -207,6 +207,6 @@ func (w *ReportWriter) write(ctx context.Context) {
 	}
 	w.retryAt = w.opts.Clock.Now().Add(min(maxRetry, minRetry<<min(w.failing, 10)))
 	if w.failing++; w.failing == 1 {
-		w.opts.Log.Warn("other nodes are not told the addresses of pods that start; trying again", "error", fmt.Errorf("PodAddressReport: %w", err))
+		w.opts.Log.Warn("the addresses of pods that start cannot be announced to other nodes; trying again", "error", fmt.Errorf("PodAddressReport: %w", err))
 	}
 }

@@ -7,7 +7,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 )
 
-// Sandbox is the network namespace of a pod, as the container runtime tells of it.
+// Sandbox is the network namespace of a pod, as the container runtime reports it.
 type Sandbox struct {
 	// ID is the runtime's name of it. A pod may have several, one after the other.
 	ID string

@@ -147,7 +147,7 @@ func (b *board) due(policy model.Ref, generation int64, since time.Time) time.Ti
 		v := &b.nodes[i]
 		at := b.seen[v.name].at
 		quiet := !at.After(since.Add(-window)) // so it speaks at once
-		// What comes later than that was written by one who knew of the policy.
+		// What comes later than that was written by an agent that knew the policy.
 		informed := at.After(since.Add(settle))
 		if gen, there := v.report.Policies[name]; quiet || informed || v.silent || there && gen >= generation {
 			continue

@@ -144,7 +144,7 @@ func reason(st *v1alpha1.PolicyStatus, condition string) string {
 	return ""
 }
 
-// calm reports whether nobody waits for a policy of which this is said.
+// calm reports whether no one waits for a policy with this reason.
 func calm(reason string) bool {
 	return idle(reason) || reason == ReasonAudit || reason == reasonNotAccepted
 }
@@ -189,7 +189,7 @@ func (c *controller) accepted(ctx context.Context, o model.Object, problems []mo
 }
 
 // reports returns all reports and the names of all nodes. The reports are the
-// cache's own: nobody changes them.
+// cache's own: they are not changed.
 func (c *controller) reports(ctx context.Context) ([]v1alpha1.NodeReport, map[string]bool, error) {
 	var list v1alpha1.NodeReportList
 	if err := c.client.List(ctx, &list, client.UnsafeDisableDeepCopy); err != nil {

@@ -22,7 +22,7 @@ import (
 // runtimeObject is what events are about.
 type runtimeObject = runtime.Object
 
-// Reasons of events. All are warnings that somebody has to do something about.
+// Reasons of events. All are warnings that call for an action.
 const (
 	eventNotAccepted = "NotAccepted"
 	eventNodesFailed = "NodesFailed"

@@ -23,6 +23,8 @@ type Options struct {
 	// it tells where the pod's address leads to its program (ByAddr), and by chains
 	// where a rule looks for Selves.
 	NoPairs bool
+	// NoQueue: the kernel has no queue that answers could wait in.
+	NoQueue bool
 }
 
 // New returns the base chains of a node for a family. Hosts are its host
@@ -35,6 +37,7 @@ func New(s *dataplane.State, hosts dataplane.Hosts, f dataplane.Family, o Option
 	b.blocks = slices.ContainsFunc(s.PodCIDRs, b.ofFamily)
 	b.raw()
 	b.mangle()
+	b.hold()
 	b.linkPrerouting()
 	b.input()
 	b.forward()

@@ -21,7 +21,12 @@ func states() map[string]*dataplane.State {
 		for _, port := range []string{"no links", "", "veth1"} {
 			for _, guard := range []model.Guard{model.GuardEnforce, model.GuardCount, model.GuardOff} {
 				for _, toHost := range []model.EndpointToHost{model.ToHostAccept, model.ToHostDrop, model.ToHostReturn} {
-					out[fmt.Sprintf("host endpoint %q, port %q, guards %v, to host %d", iface, port, guard, toHost)] = state(iface, port, guard, toHost)
+					s := state(iface, port, guard, toHost)
+					name := fmt.Sprintf("host endpoint %q, port %q, guards %v, to host %d", iface, port, guard, toHost)
+					out[name] = s
+					waiting := *s
+					waiting.Answers = &dataplane.Answers{Servers: []netip.Addr{netip.MustParseAddr("10.1.0.9")}, Pods: []netip.Addr{netip.MustParseAddr("10.1.0.2")}, Host: iface != "none"}
+					out[name+", answers wait"] = &waiting
 				}
 			}
 		}

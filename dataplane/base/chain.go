@@ -18,10 +18,14 @@ const (
 	ManglePrerouting
 	// LinkPrerouting is behind ManglePrerouting, for backends with PortsAtPostrouting.
 	LinkPrerouting
+	// HoldInput, HoldForward and HoldOutput are ahead of Input, Forward and Output.
+	HoldInput
 	Input
+	HoldForward
 	Forward
 	Postrouting
 	RawOutput
+	HoldOutput
 	Output
 )
 
@@ -111,6 +115,13 @@ const (
 	Renew
 	// NoTrack leaves the packet out of connection tracking and goes on.
 	NoTrack
+	// Queue has the packet wait in dataplane.AnswerQueue. Once it is accepted it goes on
+	// at the next point; so does one that nobody takes.
+	Queue
+	// Hold renews the switch of dataplane.Answers for the port that the packet goes to,
+	// and Release takes it away. The packet goes no further.
+	Hold
+	Release
 )
 
 // Mark is a set of Tierwall's bits of the packet mark.
@@ -139,6 +150,8 @@ type Test struct {
 	// First and Last bound an ICMPv6 type, both included.
 	First, Last uint8
 	Bits        Mark
+	// Exactly is the whole mark.
+	Exactly uint32
 }
 
 // TestKind is what a Test looks at.
@@ -191,6 +204,14 @@ const (
 	ICMPv6Type
 	// HopLimit255: the packet has not been routed.
 	HopLimit255
+	// MarkIs: the mark is Exactly.
+	MarkIs
+	// Reply: a packet of a connection that has been answered, by who was called.
+	Reply
+	// Untracked: the packet was left out of connection tracking.
+	Untracked
+	// Holding: the switch of dataplane.Answers is there for the port that the packet comes from.
+	Holding
 	// Marked: all of Bits are set. May be turned round.
 	Marked
 )
@@ -214,6 +235,10 @@ const (
 	// pod addresses of all of them.
 	Nodes         Set = "nodes"
 	ClusterBlocks Set = "clusterpods"
+	// Servers are DNS servers whose answers wait, Named the addresses of local pods whose
+	// rules speak of names.
+	Servers Set = "dns"
+	Named   Set = "named"
 	// Bound are addresses of local pods whose interface is known, Sources these
 	// interfaces with the addresses.
 	Bound   Set = "bound"

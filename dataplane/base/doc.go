@@ -7,6 +7,7 @@
 // Files, in the order in which a packet meets what they hold:
 //
 //	early.go      before routing and connection tracking: source guard, doNotTrack, preDNAT
+//	hold.go       DNS answers that wait until what is in them is known, ahead of the filters
 //	discovery.go  what links cannot live without: neighbours, multicast listeners, DHCP
 //	local.go      to the node itself, and from it
 //	forward.go    pods, and all that the node routes

@@ -37,6 +37,7 @@ type World struct {
 	ForeignNets  []netip.Prefix
 	ClusterAddrs []netip.Addr
 	Links        *model.Links
+	Answers      *dataplane.Answers
 	// Endpoints by name.
 	Endpoints map[model.Ref]Endpoint
 	// Programs by ID, as text.
@@ -59,6 +60,9 @@ type Backend struct {
 	// it is not nil. An error makes the call fail; it may also block. Set it
 	// before the Backend is used.
 	Before func(op Op, s *dataplane.State) error
+	// NoQueue is why the kernel has no queue that answers could wait in; nil: it has one.
+	// Set it before the Backend is used.
+	NoQueue error
 	// Done, if not nil, gets every call that changes something once it is over.
 	// Give it room: the Backend waits for it.
 	Done chan Call
@@ -79,7 +83,10 @@ type Call struct {
 	World World
 }
 
-var _ dataplane.Backend = (*Backend)(nil)
+var _ dataplane.Holder = (*Backend)(nil)
+
+// CanHold implements dataplane.Holder.
+func (b *Backend) CanHold(context.Context) error { return b.NoQueue }
 
 // World returns what the Backend holds. The caller does not change it.
 func (b *Backend) World() World {
@@ -176,7 +183,7 @@ func (b *Backend) call(op Op, s *dataplane.State, do func() error) error {
 func worldOf(s *dataplane.State) World {
 	w := World{
 		Node: s.Node, NodeAddrs: slices.Clone(s.NodeAddrs), PodCIDRs: slices.Clone(s.PodCIDRs), Foreign: slices.Clone(s.Foreign),
-		ForeignNets: slices.Clone(s.ForeignNets), ClusterAddrs: slices.Clone(s.ClusterAddrs), Links: s.Links,
+		ForeignNets: slices.Clone(s.ForeignNets), ClusterAddrs: slices.Clone(s.ClusterAddrs), Links: s.Links, Answers: s.Answers,
 		Endpoints: map[model.Ref]Endpoint{}, Programs: map[string]string{}, Sets: map[string][]index.Member{},
 	}
 	if s.Settings != nil {

@@ -38,6 +38,9 @@ type Backend struct {
 	// alone is true when the other variant is known to hold nothing of ours.
 	alone bool
 	stats Stats
+	// queueTried: the kernel has been tried for a queue; queueErr is why it has none.
+	queueTried bool
+	queueErr   error
 	// commits of tables that restores have made so far.
 	commits int
 }
@@ -90,6 +93,7 @@ func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
 		return fmt.Errorf("iptables: read what the kernel holds: %w", err)
 	}
 	b.memory = newMemory(s)
+	b.findQueue(ctx, s)
 	want := b.memory.generate(s, b.opts, nameAmong(have.sets))
 	want.single = b.failed // what was in the way may be chains that stood side by side
 	p := planOf(have, want)
@@ -119,6 +123,7 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 	if b.have == nil || ch == nil || b.memory.compiled != s.Compiled || b.memory.shape != base.ShapeOf(s) {
 		return b.Sync(ctx, s)
 	}
+	b.findQueue(ctx, s)
 	b.memory.forget(ch)
 	have, renew := b.have.shape(), map[string]bool{}
 	want := b.memory.generate(s, b.opts, b.namer(renew))

@@ -15,11 +15,12 @@ const (
 	chainToHost   = chainPrefix + "to-host"
 	chainLocalIn  = chainPrefix + "local-in"
 	chainLocalOut = chainPrefix + "local-out"
+	chainPorts    = chainPrefix + "ports" // which every packet meets that comes by a bridge
 )
 
 // base writes all of a family: what hooks lead to.
 func (g *generator) base() {
-	t := base.New(g.state, g.hosts, g.family, base.Options{NoPairs: true})
+	t := base.New(g.state, g.hosts, g.family, base.Options{NoPairs: true, NoQueue: g.opts.noQueue})
 	g.tableOf(tableRaw, t.Raw)
 	g.tableOf(tableMangle, t.Mangle)
 	g.tableOf(tableFilter, t.Filter)

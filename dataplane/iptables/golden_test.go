@@ -2,6 +2,7 @@ package iptables
 
 import (
 	"flag"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -81,6 +82,7 @@ var goldens = map[string]func() []model.Object{
 			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true }),
 			hostPolicy("through", func(p *model.Policy) { p.ApplyOnForward = true }))
 	},
+	"names": func() []model.Object { return append(node(), links("veth1", ""), hostEndpoint("*")) },
 	"settings": func() []model.Object {
 		s := model.DefaultSettings()
 		s.EndpointToHost, s.UnknownWorkloads = model.ToHostReturn, model.Allow
@@ -171,11 +173,20 @@ func stateOf(objects []model.Object) *dataplane.State {
 	return dataplane.NewState(ix, "n1", c)
 }
 
+// answers have those of two servers wait, for the node's pod and the node itself.
+func answers() *dataplane.Answers {
+	return &dataplane.Answers{Servers: addrs("10.96.0.10", "fd00:96::10"), Pods: addrs("10.1.0.2", "fd00:1::2"), Host: true}
+}
+
 // TestGoldens holds what Render prints to files that people can read, and has
 // the commands accept them.
 func TestGoldens(t *testing.T) {
 	for _, name := range sortedKeys(goldens) {
-		got := Render(stateOf(goldens[name]()), Options{})
+		s := stateOf(goldens[name]())
+		if name == "names" {
+			s.Answers = answers()
+		}
+		got := Render(s, Options{})
 		path := filepath.Join("testdata", name+".txt")
 		if *update {
 			if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
@@ -218,14 +229,27 @@ func TestGoldens(t *testing.T) {
 
 // TestLinks holds what the kernel lists of interfaces and ports to what was written.
 func TestLinks(t *testing.T) {
+	manyPorts := func() []model.Object { // found by blocks of addresses
+		l := links("cni0", "veth1").(*model.Links)
+		for i := range 100 {
+			for _, a := range []string{fmt.Sprintf("10.1.0.%d", 10+i), fmt.Sprintf("fd00:1::%x", 16+i)} {
+				l.Pods = append(l.Pods, model.PodLink{Addr: netip.MustParseAddr(a), Interface: "cni0", Port: fmt.Sprint("veth", 10+i)})
+			}
+		}
+		return append(node(), l)
+	}
 	for _, v := range variants() {
-		for _, name := range []string{"links", "bridge", "counting"} {
+		for _, name := range []string{"links", "bridge", "counting", "many ports"} {
 			inKernel(t, func(*lab.Lab) {
 				b, err := New(Options{Variant: v})
 				if err != nil {
 					t.Fatal(err)
 				}
-				s := stateOf(goldens[name]())
+				objects := manyPorts
+				if goldens[name] != nil {
+					objects = goldens[name]
+				}
+				s := stateOf(objects())
 				for range 2 {
 					if err := b.Sync(t.Context(), s); err != nil {
 						t.Fatalf("%s: %v", name, err)

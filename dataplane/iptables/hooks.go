@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
@@ -23,6 +24,7 @@ import (
 // attached is where the chains of a point hang.
 var attached = map[base.Point]string{
 	base.RawPrerouting: "PREROUTING", base.RawOutput: "OUTPUT", base.ManglePrerouting: "PREROUTING",
+	base.HoldInput: "INPUT", base.HoldForward: "FORWARD", base.HoldOutput: "OUTPUT",
 	base.Input: "INPUT", base.Forward: "FORWARD", base.Output: "OUTPUT",
 }
 
@@ -166,9 +168,13 @@ func (g *generator) leading(tests []base.Test, target string, r *base.Rule) []ru
 // one writes a rule that does not part by interface.
 func (g *generator) one(r *base.Rule) []rule {
 	var out []rule
+	comment := r.Comment
+	if everyPacket(r) {
+		comment = uncommented
+	}
 	for _, m := range g.tests(r.If, g.effectOfAction(r)) {
 		for _, target := range g.targets(r) {
-			out = append(out, rule{m, target, r.Comment})
+			out = append(out, rule{m, target, comment})
 		}
 		if r.Then == base.ByAddr || r.Then == base.Run && r.Program.Default.Verdict != dataplane.Open {
 			out = append(out, rule{strings.TrimSpace(m + " " + isMarked(g.opts.Accepted)), clearMark(g.opts.Accepted), ""})
@@ -177,11 +183,17 @@ func (g *generator) one(r *base.Rule) []rule {
 	return out
 }
 
+// everyPacket reports whether packets of established connections match a rule: it lets
+// them pass, or the source guard finds them genuine.
+func everyPacket(r *base.Rule) bool {
+	return len(r.If) == 1 && (r.If[0].Kind == base.Established || asksSources(r)) || len(r.If) == 0 && r.Then == base.CheckPort
+}
+
 // effectOfAction is what it does that more packets match a rule. In the early
 // tables an accept leaves out policies that may allow, too.
 func (g *generator) effectOfAction(r *base.Rule) effect {
 	switch {
-	case r.Then == base.Count:
+	case r.Then == base.Count, isHold(r):
 		return neutral
 	case r.Then == base.Drop:
 		return closes
@@ -236,6 +248,12 @@ func (g *generator) targets(r *base.Rule) []string {
 		return []string{fmt.Sprintf("-j SET --add-set %s %s --exist --timeout %d", g.bar(), barFields, barSeconds)}
 	case base.NoTrack:
 		return []string{"-j CT --notrack"}
+	case base.Queue:
+		return []string{queueTarget}
+	case base.Hold:
+		return []string{fmt.Sprintf("-j SET --add-set %s dst --exist --timeout %d", g.hold(), dataplane.HoldTime/time.Second), "-j DROP"}
+	case base.Release:
+		return []string{fmt.Sprintf("-j SET --del-set %s dst", g.hold()), "-j DROP"}
 	}
 	return []string{"-j RETURN"}
 }

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	raw "github.com/mdlayher/netlink"
 	"github.com/vishvananda/netlink"
@@ -264,13 +265,21 @@ func (k commandKernel) createSet(s *ipset) error {
 	r.AddData(nl.NewRtAttr(nl.IPSET_ATTR_REVISION, nl.Uint8Attr(1)))
 	r.AddData(nl.NewRtAttr(nl.IPSET_ATTR_FAMILY, nl.Uint8Attr(family)))
 	data := nl.NewRtAttr(nl.IPSET_ATTR_DATA|nested, nil)
-	data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_HASHSIZE | network, Value: hashSize(len(s.elems))})
 	most := uint32(maxElems)
 	if s.kind == typeFlows {
 		most = dataplane.MaxBarred
-		data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_TIMEOUT | network, Value: uint32(barSeconds)})
 	}
-	data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_MAXELEM | network, Value: most})
+	if d := timed(s.kind); d > 0 {
+		data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_TIMEOUT | network, Value: uint32(d / time.Second)})
+	}
+	if s.kind == typeHold {
+		only := binary.BigEndian.AppendUint16(nil, dataplane.AnswerPort)
+		data.AddRtAttr(nl.IPSET_ATTR_PORT_FROM|network, only)
+		data.AddRtAttr(nl.IPSET_ATTR_PORT_TO|network, only)
+	} else {
+		data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_HASHSIZE | network, Value: hashSize(len(s.elems))})
+		data.AddChild(&nl.Uint32Attribute{Type: nl.IPSET_ATTR_MAXELEM | network, Value: most})
+	}
 	r.AddData(data)
 	if _, err := execute(r); err != nil {
 		return fmt.Errorf("create ipset %s: %w", s.name, err)

@@ -14,6 +14,8 @@ type Options struct {
 	LogGroup uint16
 	// Variant of the commands; zero means the one that the node's other software uses.
 	Variant Variant
+	// noQueue: the kernel has no queue that packets could wait in.
+	noQueue bool
 }
 
 // DefaultLogGroup is the NFLOG group of Log rules.

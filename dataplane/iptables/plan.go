@@ -44,7 +44,7 @@ func planOf(have *shape, want *ruleset) *plan {
 			p.create = append(p.create, s)
 			continue
 		}
-		if s.kind == typeFlows {
+		if timed(s.kind) > 0 {
 			continue
 		}
 		if add, remove := difference(old.elems, s.elems); len(add)+len(remove) > 0 {
@@ -84,8 +84,9 @@ func restoreFamily(have *shape, want *ruleset, f dataplane.Family) string {
 		}
 	}
 	rawDiffers := raw != "" && restoreTable(tableRaw, have.tables[f][tableRaw].withoutShort(), wanted(tableRaw).withoutShort(), nil) != ""
-	differ := mangle != "" || rawDiffers
-	held := len(have.tables[f].chainsOf(tableRaw))+len(have.tables[f].chainsOf(tableMangle)) > 0
+	mangleDiffers := restoreTable(tableMangle, have.tables[f][tableMangle].withoutHold(), wanted(tableMangle).withoutHold(), nil) != ""
+	differ := mangleDiffers || rawDiffers
+	held := len(have.tables[f].chainsOf(tableRaw))+len(have.tables[f][tableMangle].withoutHold().chains) > 0
 	changed := 0
 	for _, text := range []string{raw, mangle, filter} {
 		changed += min(len(text), 1)
@@ -93,10 +94,10 @@ func restoreFamily(have *shape, want *ruleset, f dataplane.Family) string {
 	switch {
 	case changed <= 1 || !differ || !held:
 		return raw + mangle + filter + late
-	case wanted(tableRaw) == nil && wanted(tableMangle) == nil:
+	case wanted(tableRaw) == nil && wanted(tableMangle).withoutHold() == nil:
 		return filter + mangle + raw
 	}
-	if rawDiffers != (mangle != "") && !want.single {
+	if rawDiffers != mangleDiffers && !want.single {
 		if both, then, ok := meetBoth(have.tables[f][tableFilter], wanted(tableFilter), want.early); ok {
 			return both + raw + mangle + then + late
 		}

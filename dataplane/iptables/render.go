@@ -3,6 +3,7 @@ package iptables
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
 )
@@ -28,11 +29,14 @@ func renderSets(rs *ruleset) string {
 		if s.family == dataplane.IPv6 {
 			family = "inet6"
 		}
-		most := fmt.Sprint(maxElems)
-		if s.kind == typeFlows {
-			most = fmt.Sprintf("%d timeout %d", dataplane.MaxBarred, barSeconds)
+		what := fmt.Sprintf("family %s maxelem %d", family, maxElems)
+		switch s.kind {
+		case typeFlows:
+			what = fmt.Sprintf("family %s maxelem %d timeout %d", family, dataplane.MaxBarred, barSeconds)
+		case typeHold:
+			what = fmt.Sprintf("range %d-%d timeout %d", dataplane.AnswerPort, dataplane.AnswerPort, dataplane.HoldTime/time.Second)
 		}
-		fmt.Fprintf(&b, "create %s %s family %s maxelem %s\n", s.name, s.kind, family, most)
+		fmt.Fprintf(&b, "create %s %s %s\n", s.name, s.kind, what)
 		for _, e := range s.elems {
 			fmt.Fprintf(&b, "add %s %s\n", s.name, e.text())
 		}

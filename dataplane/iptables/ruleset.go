@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/naming"
@@ -25,7 +26,7 @@ var tableNames = []string{tableRaw, tableMangle, tableFilter}
 // hooked are the built-in chains that may lead to ours.
 var hooked = map[string][]string{
 	tableRaw:    {"PREROUTING", "OUTPUT"},
-	tableMangle: {"PREROUTING"},
+	tableMangle: {"PREROUTING", "INPUT", "FORWARD", "OUTPUT"},
 	tableFilter: {"INPUT", "FORWARD", "OUTPUT"},
 }
 
@@ -33,9 +34,17 @@ var hooked = map[string][]string{
 // it is for people.
 type rule struct{ match, target, comment string }
 
+// uncommented is the comment of rules that bear none. To the kernel a comment is one
+// more match to call, so rules that packets of established connections meet and match go
+// without. Their text must be what iptables-save lists: it is by that that they are known.
+const uncommented = "\x00"
+
 // tagged is the comment that a rule bears in the kernel: a changed rule is known
-// by the tag at its end without reading the rule.
+// by the tag at its end without reading the rule. Of one without a comment it is the text.
 func (r rule) tagged() string {
+	if r.comment == uncommented {
+		return r.text()
+	}
 	tag := "#" + naming.Hash(r.match, r.target)[:tagLen]
 	if r.comment == "" {
 		return tag
@@ -49,7 +58,9 @@ func (r rule) text() string {
 	if r.match != "" {
 		parts = append(parts, r.match)
 	}
-	parts = append(parts, fmt.Sprintf("-m comment --comment %q", r.tagged()))
+	if r.comment != uncommented {
+		parts = append(parts, fmt.Sprintf("-m comment --comment %q", r.tagged()))
+	}
 	if r.target != "" {
 		parts = append(parts, r.target)
 	}
@@ -119,8 +130,21 @@ const (
 	typeNets  = "hash:net"
 	typePorts = "hash:ip,port"
 	typeLinks = "hash:net,iface"
-	typeFlows = "hash:ip,port,ip" // of the bar: elements go by time, and are no part of a ruleset
+	typeFlows = "hash:ip,port,ip" // of the bar
+	typeHold  = "bitmap:port"     // of the switch of dataplane.Answers
 )
+
+// timed is how long elements of sets of a kind stay; 0: until they are taken out.
+// Timed ones are no part of a ruleset.
+func timed(kind string) time.Duration {
+	switch kind {
+	case typeFlows:
+		return dataplane.BarTime
+	case typeHold:
+		return dataplane.HoldTime
+	}
+	return 0
+}
 
 // ipset is a set and its elements.
 type ipset struct {

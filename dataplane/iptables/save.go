@@ -12,7 +12,7 @@ import (
 )
 
 // shape is what is known of what the kernel holds of ours: of rules the comments,
-// whose tags tell one rule from another.
+// whose tags tell one rule from another, or the texts of those without.
 type shape struct {
 	tables map[dataplane.Family]tableShapes
 	sets   map[string]*ipset // by the kernel's name
@@ -139,7 +139,7 @@ func (t *tableShape) parseRule(line string, positions map[string]int) {
 		}
 		return
 	}
-	comment := ""
+	comment := text // of rules without one
 	if m := commentOf.FindStringSubmatch(" " + text); m != nil {
 		comment = strings.ReplaceAll(m[1]+m[2], `\'`, "'") // the one thing in our comments that is listed otherwise
 	}

@@ -34,7 +34,7 @@ COMMIT
 	if len(tables) != 2 || f == nil || len(f.chains) != 2 || len(tables["nat"].chains) != 0 {
 		t.Fatalf("%+v", tables)
 	}
-	if c := f.chains["TW-FORWARD"]; len(c) != 2 || c[0] != "a pod's rule #abcdef" || c[1] != "" {
+	if c := f.chains["TW-FORWARD"]; len(c) != 2 || c[0] != "a pod's rule #abcdef" || c[1] != "-g TW-empty" {
 		t.Errorf("%q", c)
 	}
 	if j := f.jumps["FORWARD"]; len(j) != 1 || j[0] != (jump{1, "-m comment --comment Tierwall -j TW-FORWARD", "TW-FORWARD"}) {

@@ -34,7 +34,7 @@ func freeName(key string, taken func(string) bool) string {
 }
 
 func sameSet(a, b *ipset) bool {
-	return a.kind == b.kind && a.family == b.family && (a.kind == typeFlows || slices.Equal(a.elems, b.elems))
+	return a.kind == b.kind && a.family == b.family && (timed(a.kind) > 0 || slices.Equal(a.elems, b.elems))
 }
 
 // namer leaves the sets that are there their names, but for those that are to be

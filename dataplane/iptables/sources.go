@@ -84,7 +84,7 @@ func (g *generator) portChecks(r *base.Rule) string {
 	}
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	to := g.guardChain(r.Guard, r.Counted)
-	return g.addrTree(chainPrefix+"ports", "-s", addrs, func(a netip.Addr) []rule {
+	return g.addrTree(chainPorts, "-s", addrs, func(a netip.Addr) []rule {
 		return []rule{{fmt.Sprintf("-s %s -m physdev ! --physdev-in %q", a, naming.Plain(ports[a], 15)), "-j " + to, ""}}
 	})
 }

@@ -99,6 +99,14 @@ func (g *generator) test(m match, t *base.Test, e effect) []match {
 		return out
 	case base.HopLimit255:
 		return one("-m hl --hl-eq 255")
+	case base.MarkIs:
+		return one(fmt.Sprintf("-m mark --mark 0x%08x", t.Exactly))
+	case base.Reply:
+		return one("-m conntrack --ctstate ESTABLISHED --ctdir REPLY")
+	case base.Untracked:
+		return one("-m conntrack --ctstate UNTRACKED")
+	case base.Holding:
+		return one(inSet("", g.hold(), "src"))
 	}
 	bits := g.opts.Bits(t.Bits)
 	return one(fmt.Sprintf("-m mark %s--mark 0x%08x/0x%08x", not, bits, bits))
@@ -140,6 +148,10 @@ func (g *generator) baseElems(s base.Set) (kind string, elems []elem) {
 		return typeNets, g.blocks(g.state.PodCIDRs)
 	case base.Foreign:
 		return typeNets, append(g.singles(g.state.Foreign), g.blocks(g.state.ForeignNets)...)
+	case base.Servers:
+		return typeAddrs, g.singles(g.state.Answers.Servers)
+	case base.Named:
+		return typeAddrs, g.singles(g.state.Answers.Pods)
 	case base.Nodes:
 		return typeAddrs, g.singles(g.state.ClusterAddrs)
 	case base.ClusterBlocks:

@@ -20,6 +20,9 @@ const fanOut = 16
 // family, sorted and without duplicates. The name must be short: digits are added.
 func (g *sink) addrTree(name, flag string, addrs []netip.Addr, leaf func(netip.Addr) []rule) string {
 	t := tree{g: g, letter: chainPrefix + treeLetter(name), flag: flag, leaf: leaf}
+	if name == chainPorts {
+		t.comment = uncommented
+	}
 	g.chain(name, t.rules(name, addrs)...)
 	return name
 }

@@ -232,7 +232,7 @@ func (w *Watcher) sets() []string {
 	var diffs []string
 	for _, key := range sortedKeys(w.want.sets) {
 		s := w.want.sets[key]
-		if n, ok := sizes[s.name]; !ok || n >= 0 && n != len(s.elems) && s.kind != typeFlows {
+		if n, ok := sizes[s.name]; !ok || n >= 0 && n != len(s.elems) && timed(s.kind) == 0 {
 			diffs = append(diffs, fmt.Sprintf("set %s: %d", s.name, n))
 		}
 	}

@@ -19,6 +19,7 @@ type kernel interface {
 	DropTimed(list []nft.Elem) error
 	Commit(p *nft.Plan) error
 	Slice(h *nft.Backlog, size int) error
+	Try(rule string) error
 	Close() error
 }
 
@@ -46,8 +47,11 @@ type Backend struct {
 	patient bool
 	// sliceSize and goneAtOnce are the constants.
 	sliceSize, goneAtOnce int
-	reader                reader
-	stats                 Stats
+	// queueTried: the kernel has been tried for a queue; queueErr is why it has none.
+	queueTried bool
+	queueErr   error
+	reader     reader
+	stats      Stats
 }
 
 // Stats counts what a Backend has done.
@@ -90,6 +94,7 @@ var _ dataplane.Backend = (*Backend)(nil)
 // should be is left alone, counters too; if nothing is to do, nothing is written.
 func (b *Backend) Sync(_ context.Context, s *dataplane.State) error {
 	b.forget()
+	b.findQueue(s)
 	w := newWorld(s, b.opts)
 	if err := b.syncBridge(w); err != nil {
 		return err
@@ -122,7 +127,9 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 	if b.world == nil || b.littered || b.world.shape != base.ShapeOf(s) {
 		return b.Sync(ctx, s)
 	}
+	b.findQueue(s)
 	w := b.world
+	w.opts.queue = b.opts.queue
 	w.apply(ch, s)
 	if b.ahead.taken(ch) || b.ahead.over(ch) {
 		b.letGoAhead()

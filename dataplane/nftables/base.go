@@ -51,12 +51,13 @@ type baseInputs struct {
 	foreignNets []netip.Prefix
 	cluster     []netip.Addr
 	blocks      []netip.Prefix
+	answers     *dataplane.Answers
 }
 
 func inputsOf(s *dataplane.State) baseInputs {
 	return baseInputs{
 		s.Settings, s.Links, slices.Clone(s.NodeAddrs), slices.Clone(s.PodCIDRs), slices.Clone(s.Foreign), slices.Clone(s.ForeignNets),
-		slices.Clone(s.ClusterAddrs), slices.Clone(s.ClusterBlocks),
+		slices.Clone(s.ClusterAddrs), slices.Clone(s.ClusterBlocks), s.Answers,
 	}
 }
 
@@ -65,7 +66,7 @@ func (w *world) stale() bool {
 	s, in := w.state, &w.inputs
 	return s.Settings != in.settings || s.Links != in.links || !slices.Equal(s.NodeAddrs, in.nodeAddrs) || !slices.Equal(s.PodCIDRs, in.podCIDRs) ||
 		!slices.Equal(s.Foreign, in.foreign) || !slices.Equal(s.ForeignNets, in.foreignNets) || !slices.Equal(s.ClusterAddrs, in.cluster) ||
-		!slices.Equal(s.ClusterBlocks, in.blocks)
+		!slices.Equal(s.ClusterBlocks, in.blocks) || !s.Answers.Equal(in.answers)
 }
 
 // renderBase writes the base chains and what they alone use, anew.
@@ -76,6 +77,7 @@ func (w *world) renderBase() {
 	r := baseRenderer{world: w, hosts: w.sortedHosts()}
 	r.sets()
 	r.linkSets()
+	r.answerSets()
 	r.render()
 	for _, name := range old.chains {
 		if !slices.Contains(w.base.chains, name) {

@@ -89,6 +89,7 @@ var goldens = map[string]func() ([]model.Object, *model.Settings){
 			hostPolicy("before", func(p *model.Policy) { p.PreDNAT, p.ApplyOnForward = true, true }),
 			hostPolicy("through", func(p *model.Policy) { p.ApplyOnForward = true })), s
 	},
+	"names": func() ([]model.Object, *model.Settings) { return append(node(), hostEndpoint("*")), nil },
 	"settings": func() ([]model.Object, *model.Settings) {
 		s := model.DefaultSettings()
 		s.EndpointToHost, s.UnknownWorkloads = model.ToHostReturn, model.Allow
@@ -176,6 +177,9 @@ func TestGoldens(t *testing.T) {
 			c := dataplane.NewCompiler(dataplane.Options{Classed: map[string]int{"classes": 6}[name]})
 			c.Apply(ix.Flush())
 			s := dataplane.NewState(ix, "n1", c)
+			if name == "names" {
+				s.Answers = answers()
+			}
 			got := Render(s, Options{})
 			path := filepath.Join("testdata", name+".nft")
 			if *update {
@@ -190,17 +194,20 @@ func TestGoldens(t *testing.T) {
 			if got != string(want) {
 				t.Errorf("%s: got\n%s\nwant\n%s", name, got, want)
 			}
-			if out, err := l.Command("n1", "nft", "-c", "-f", path).CombinedOutput(); err != nil {
-				t.Errorf("%s: %v\n%s", name, err, out)
+			nft := func(args ...string) {
+				cmd := l.Command("n1", "nft", append(args, "-f", "-")...)
+				cmd.Stdin = strings.NewReader(withoutQueue(t, got))
+				if out, err := cmd.CombinedOutput(); err != nil {
+					t.Fatalf("%s: %v\n%s", name, err, out)
+				}
 			}
+			nft("-c")
 			// What nft makes of the text is what Sync makes, to the last word.
 			b, err := New(Options{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			if out, err := l.Command("n1", "nft", "-f", path).CombinedOutput(); err != nil {
-				t.Fatalf("%s: %v\n%s", name, err, out)
-			}
+			nft()
 			byNft := listing(t, l)
 			if err := b.Cleanup(context.Background()); err != nil {
 				t.Fatal(err)
@@ -219,6 +226,35 @@ func TestGoldens(t *testing.T) {
 	})
 }
 
+// answers have those of two servers wait, for the node's pod and the node itself.
+func answers() *dataplane.Answers {
+	of := func(list ...string) (out []netip.Addr) {
+		for _, a := range list {
+			out = append(out, netip.MustParseAddr(a))
+		}
+		return out
+	}
+	return &dataplane.Answers{Servers: of("10.96.0.10", "fd00:96::10"), Pods: of("10.1.0.2", "fd00:1::2"), Host: true}
+}
+
+// withoutQueue is a text for kernels that have no queue for nftables: nft reads the rule
+// by itself, and the kernel is given another.
+func withoutQueue(t *testing.T, text string) string {
+	t.Helper()
+	b, err := New(Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = b.Close() }()
+	if err := b.CanHold(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if b.opts.queue == queueNative {
+		return text
+	}
+	return strings.ReplaceAll(text, queueNative.text(), "accept")
+}
+
 // listing is the table as nft lists it, line by line, less the tags of rules,
 // which only Sync writes.
 func listing(t *testing.T, l *lab.Lab) []string {
@@ -227,7 +263,10 @@ func listing(t *testing.T, l *lab.Lab) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return strings.Split(tag.ReplaceAllString(string(out), ""), "\n")
+	text := tag.ReplaceAllString(string(out), "")
+	// The target of iptables, as nft shows it.
+	text = strings.ReplaceAll(text, fmt.Sprintf("queue num %d bypass", dataplane.AnswerQueue), "accept")
+	return strings.Split(text, "\n")
 }
 
 var tag = regexp.MustCompile(` comment "#[a-z2-7]{6}"| #[a-z2-7]{6}`)

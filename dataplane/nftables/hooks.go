@@ -24,6 +24,9 @@ var attached = map[base.Point]nft.Hook{
 	base.RawOutput:        {Name: "output", Priority: -300},
 	base.ManglePrerouting: {Name: "prerouting", Priority: -150}, // after connection tracking, before destination NAT (-100)
 	base.LinkPrerouting:   {Name: "prerouting", Priority: -149}, // as before; a routed packet loses its priority afterwards
+	base.HoldInput:        {Name: "input", Priority: -6},        // ahead of the filters, which what has waited goes on to
+	base.HoldForward:      {Name: "forward", Priority: -6},
+	base.HoldOutput:       {Name: "output", Priority: -6},
 	base.Input:            {Name: "input", Priority: -5},
 	base.Forward:          {Name: "forward", Priority: -5},
 	base.Output:           {Name: "output", Priority: -5},
@@ -32,7 +35,7 @@ var attached = map[base.Point]nft.Hook{
 
 // baseNames are the names of chains with hooks.
 var baseNames = []string{
-	"raw-prerouting", "raw-output", "mangle-prerouting", "link-prerouting", "input", "forward", "output", "postrouting",
+	"raw-prerouting", "raw-output", "mangle-prerouting", "link-prerouting", "hold-input", "hold-forward", "hold-output", "input", "forward", "output", "postrouting",
 	bridgeIn, bridgeOut,
 }
 
@@ -41,7 +44,7 @@ func (r *baseRenderer) render() {
 	seen := map[string]bool{}
 	both := map[string]*nft.Chain{}
 	for _, f := range families {
-		t := base.New(r.state, r.hosts, f, base.Options{PortsAtPostrouting: true})
+		t := base.New(r.state, r.hosts, f, base.Options{PortsAtPostrouting: true, NoQueue: r.opts.queue == noQueue})
 		for _, c := range slices.Concat(t.Raw, t.Mangle, t.Filter) {
 			if c.ByAddress {
 				r.byAddress(&c, f, both)
@@ -186,6 +189,14 @@ func (r *baseRenderer) test(t *base.Test, f dataplane.Family) []string {
 		return []string{fmt.Sprintf("icmpv6 type %d-%d", t.First, t.Last)}
 	case base.HopLimit255:
 		return []string{"ip6 hoplimit 255"}
+	case base.MarkIs:
+		return []string{fmt.Sprintf("meta mark 0x%08x", t.Exactly)}
+	case base.Reply:
+		return []string{"ct state established ct direction reply"}
+	case base.Untracked:
+		return []string{"ct state untracked"}
+	case base.Holding:
+		return []string{"th sport @" + setHold + d}
 	}
 	bits := r.opts.Bits(t.Bits)
 	if t.Not {
@@ -261,6 +272,12 @@ func (r *baseRenderer) action(rule *base.Rule, f dataplane.Family) []string {
 		return one("update @" + setBar + d + " { " + flowOf(ipOf(f)) + " timeout " + barTime + " }")
 	case base.NoTrack:
 		return one("notrack")
+	case base.Queue:
+		return one(r.opts.queue.text())
+	case base.Hold:
+		return one("update @" + setHold + d + " { th dport timeout " + nft.DurationText(dataplane.HoldTime) + " } drop")
+	case base.Release:
+		return one("delete @" + setHold + d + " { th dport } drop")
 	}
 	return one("accept")
 }

@@ -12,6 +12,8 @@ type Options struct {
 	base.Marks
 	// LogGroup is the NFLOG group of Log rules; 0 means DefaultLogGroup.
 	LogGroup uint16
+	// queue is how the kernel has packets wait.
+	queue queueKind
 }
 
 // DefaultLogGroup is the NFLOG group of Log rules.

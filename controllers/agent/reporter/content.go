@@ -23,10 +23,10 @@ const (
 	kindObject = "Object"
 )
 
-// awaited says whether the newer status says something that people wait for.
+// awaited reports whether the newer status has something that people wait for.
 func awaited(said, s *agent.Status) bool {
 	return said.Synced != s.Synced || said.InSync != s.InSync || said.Version != s.Version ||
-		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || said.Clashes != s.Clashes || said.Invalid != s.Invalid || said.PastBudget != s.PastBudget ||
+		text(said.Err) != text(s.Err) || text(said.LinksErr) != text(s.LinksErr) || text(said.NamesErr) != text(s.NamesErr) || said.Clashes != s.Clashes || said.Invalid != s.Invalid || said.PastBudget != s.PastBudget ||
 		!slices.EqualFunc(said.Source, s.Source, func(a, b error) bool { return text(a) == text(b) }) ||
 		!slices.EqualFunc(said.Failed, s.Failed, sameFailure) || !slices.EqualFunc(said.Held, s.Held, sameFailure) ||
 		!sameModes(said.Guards, s.Guards)
@@ -94,7 +94,7 @@ func duration(d time.Duration) *metav1.Duration {
 	return &metav1.Duration{Duration: d.Round(10 * time.Microsecond)}
 }
 
-// ours says whether a policy can carry a status.
+// ours reports whether a policy can carry a status.
 func ours(r model.Ref) bool {
 	return r.Kind == model.KindGlobalNetworkPolicy || r.Kind == model.KindTierwallNetworkPolicy
 }
@@ -164,6 +164,9 @@ func errorList(s *agent.Status) []v1alpha1.ReportedError {
 	if s.LinksErr != nil {
 		add(kindKernel, "the node's interfaces cannot be read: "+s.LinksErr.Error())
 	}
+	if s.NamesErr != nil {
+		add(kindKernel, "DNS answers do not wait for rules by name: "+s.NamesErr.Error())
+	}
 	for _, err := range s.Source {
 		add(kindSource, text(err))
 	}
@@ -222,7 +225,7 @@ func (d *durations) slowest(now time.Time) time.Duration {
 	return max(d.before, d.this)
 }
 
-// sameContent says whether a report is as it was meant, whenever it was written.
+// sameContent reports whether a report is as it was meant, whenever it was written.
 func sameContent(a, b *v1alpha1.NodeState) bool {
 	return a.InSync == b.InSync && a.Truncated == b.Truncated && a.AgentVersion == b.AgentVersion && a.Dataplane == b.Dataplane &&
 		a.LeaseSeconds == b.LeaseSeconds && a.RenewTime.Equal(&b.RenewTime) && a.Counts == b.Counts &&

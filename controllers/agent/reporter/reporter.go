@@ -7,7 +7,7 @@
 // What it writes is bounded, in size (see content.go) and in number: something
 // that people wait for (a policy's generation, a failure, an error) is written
 // soon if nothing was written lately, and together with all else of the same
-// window if something was; what nobody waits for (sizes, durations) goes along
+// window if something was; what no one waits for (sizes, durations) goes along
 // with the next report, of which one comes every Refresh as a sign of life. All
 // these times grow with the number of nodes, so that all agents of a cluster
 // together stay below a fixed number of writes a second.
@@ -88,7 +88,7 @@ type Reporter struct {
 	written *v1alpha1.NodeReport // as the server has it; nil: not known
 	said    *agent.Status        // what written says; nil: nothing of this agent's
 	lastTry time.Time
-	dueAt   time.Time // of a report that somebody waits for; zero: none
+	dueAt   time.Time // of a report that is awaited; zero: none
 	failing int
 }
 

@@ -16,7 +16,7 @@ import (
 
 // put writes a status: as a rule by one request, a patch of what has changed
 // since the report before. The first report of an agent reads what is there,
-// and a report that somebody else has changed is written anew as a whole.
+// and a report that another client has changed is written anew as a whole.
 func (r *Reporter) put(ctx context.Context, s *agent.Status) error {
 	if r.written == nil {
 		found := &v1alpha1.NodeReport{}
@@ -39,7 +39,7 @@ func (r *Reporter) put(ctx context.Context, s *agent.Status) error {
 	got := &v1alpha1.NodeReport{ObjectMeta: metav1.ObjectMeta{Name: r.opts.Node}}
 	switch err := r.opts.Client.Patch(ctx, got, client.RawPatch(types.MergePatchType, data)); {
 	case apierrors.IsNotFound(err):
-		return r.create(ctx, s) // the Node was away, or somebody has deleted the report
+		return r.create(ctx, s) // the Node was away, or the report has been deleted
 	case err != nil:
 		return fmt.Errorf("patch: %w", err)
 	}

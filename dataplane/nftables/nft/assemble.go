@@ -114,8 +114,8 @@ func (a *assembler) statement() {
 		a.match(a.payload(unix.NFT_PAYLOAD_TRANSPORT_HEADER, 12, 1))
 	case "ether":
 		a.etherType()
-	case "update":
-		a.update()
+	case "update", "delete":
+		a.dynset(word)
 	case "icmp":
 		a.icmp(unix.NFPROTO_IPV4, unix.IPPROTO_ICMP)
 	case "icmpv6":
@@ -123,7 +123,11 @@ func (a *assembler) statement() {
 	case "meta":
 		a.meta()
 	case "ct":
-		a.ctState()
+		a.ct()
+	case "queue":
+		a.queue()
+	case "xt":
+		a.xtQueue()
 	case "tcp":
 		a.tcpFlags()
 	case "fib":
@@ -161,24 +165,38 @@ func (a *assembler) network(ip string) {
 	}
 }
 
-// update gives a flow that is in a timed set its whole time again.
-func (a *assembler) update() {
+// dynset puts what a packet has into a timed set, or gives what is there its whole time
+// again (update); or takes it out (delete).
+func (a *assembler) dynset(op string) {
 	name := a.next()
 	a.expect("{")
-	a.load(a.addresses(a.next()))
-	a.expect("timeout")
-	timeout, err := time.ParseDuration(a.next())
-	if err != nil {
-		a.fail("%w", err)
+	if a.skip("th") {
+		a.load([]field{a.port(a.next())})
+	} else {
+		a.load(a.addresses(a.next()))
+	}
+	number, timeout := uint32(dynsetDelete), time.Duration(0)
+	if op == "update" {
+		number = unix.NFT_DYNSET_OP_UPDATE
+		a.expect("timeout")
+		var err error
+		if timeout, err = time.ParseDuration(a.next()); err != nil {
+			a.fail("%w", err)
+		}
 	}
 	a.expect("}")
 	at := a.expression("dynset")
 	a.b.name(unix.NFTA_DYNSET_SET_NAME, strings.TrimPrefix(name, "@"))
 	a.b.uint32(unix.NFTA_DYNSET_SREG_KEY, unix.NFT_REG_1)
-	a.b.uint32(unix.NFTA_DYNSET_OP, unix.NFT_DYNSET_OP_UPDATE)
-	a.b.uint64(unix.NFTA_DYNSET_TIMEOUT, uint64(timeout.Milliseconds()))
+	a.b.uint32(unix.NFTA_DYNSET_OP, number)
+	if timeout > 0 {
+		a.b.uint64(unix.NFTA_DYNSET_TIMEOUT, uint64(timeout.Milliseconds()))
+	}
 	a.end(at)
 }
+
+// dynsetDelete is NFT_DYNSET_OP_DELETE, which package unix does not have.
+const dynsetDelete = 2
 
 // etherTypes are the types of frames that nft knows by name.
 var etherTypes = map[string]uint64{"ip": unix.ETH_P_IP, "ip6": unix.ETH_P_IPV6, "8021q": unix.ETH_P_8021Q, "8021ad": unix.ETH_P_8021AD}

@@ -41,7 +41,7 @@ func (a *assembler) meta() {
 	}
 }
 
-// mark is a test of bits of the mark, or sets or clears them.
+// mark is a test of the mark or of bits of it, or sets or clears them.
 func (a *assembler) mark() {
 	a.metaField(unix.NFT_META_MARK, 4).load(unix.NFT_REG_1)
 	native := func(n uint64) []byte { return binary.NativeEndian.AppendUint32(nil, uint32(n)) }
@@ -52,7 +52,11 @@ func (a *assembler) mark() {
 		a.cmp(unix.NFT_CMP_EQ, native(a.number(a.next(), 32)))
 		return
 	}
-	a.expect("set", "meta", "mark")
+	if !a.skip("set") {
+		a.cmp(unix.NFT_CMP_EQ, native(a.number(a.next(), 32)))
+		return
+	}
+	a.expect("meta", "mark")
 	switch op, n := a.next(), a.number(a.next(), 32); op {
 	case "&":
 		a.bitwise(native(n), native(0))
@@ -100,9 +104,19 @@ func (a *assembler) priority() {
 }
 
 // ctStates are bits of the state of a connection: 1 << IP_CT_… + 1, see NF_CT_STATE_BIT.
-var ctStates = map[string]uint32{"invalid": 1, "established": 2, "related": 4, "new": 8}
+var ctStates = map[string]uint32{"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
 
-func (a *assembler) ctState() {
+// ct is a match of the connection's state, or of the packet's direction in it.
+func (a *assembler) ct() {
+	if a.skip("direction") {
+		a.expect("reply")
+		at := a.expression("ct")
+		a.b.uint32(unix.NFTA_CT_KEY, unix.NFT_CT_DIRECTION)
+		a.b.uint32(unix.NFTA_CT_DREG, unix.NFT_REG_1)
+		a.end(at)
+		a.cmp(unix.NFT_CMP_EQ, []byte{1}) // IP_CT_DIR_REPLY
+		return
+	}
 	a.expect("state")
 	var bits uint32
 	for s := range strings.SplitSeq(a.next(), ",") {

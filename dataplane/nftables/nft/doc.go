@@ -35,7 +35,7 @@
 //	transaction.go   the order of a Plan's messages
 //	encode.go        one message for each object
 //	assemble.go      a rule's text → expressions; assemble_fields.go, assemble_meta.go: what they match
-//	expression.go    the kernel's expressions
+//	expression.go    the kernel's expressions; queue.go: those by which packets wait
 //	message.go       messages and attributes, written
 //	socket.go        messages, sent and received
 //	list.go          chains, rules, sets and counters, read; elements.go: elements

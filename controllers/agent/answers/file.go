@@ -1,0 +1,128 @@
+package answers
+
+import (
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/tierwall/tierwall/controllers/agent/learnt"
+	"github.com/tierwall/tierwall/policy/names"
+)
+
+// saveAgain is how often names are written of which answers have brought nothing new:
+// the file says of them that they expire so much too early.
+const saveAgain = 30 * time.Second
+
+// load reads the file. What it holds is restored when a pattern asks for it.
+func (k *Keeper) load() {
+	if k.opts.File == nil {
+		return
+	}
+	found, err := k.opts.File.Load(func(n names.Known) {
+		list := k.restored[n.Name]
+		if i := slices.IndexFunc(list, func(o names.Known) bool { return o.Addr == n.Addr }); i >= 0 {
+			list[i] = n
+		} else {
+			k.restored[n.Name] = append(list, n)
+		}
+	})
+	switch {
+	case err != nil:
+		k.log.Error("names that were known are forgotten", "error", err)
+		clear(k.restored)
+	case found.Damaged > 0:
+		k.log.Warn("the end of the file of names is damaged, and left out", "bytes", found.Damaged, "addresses", found.Addresses)
+	}
+}
+
+// restore takes in what the file holds for a pattern.
+func (k *Keeper) restore(p names.Pattern, now time.Time) {
+	take := func(name string) {
+		for _, n := range k.restored[name] {
+			k.table.Restore(n, now)
+		}
+	}
+	if !p.Wildcard() {
+		take(p.String())
+		return
+	}
+	for name := range k.restored {
+		if p.Matches(name) {
+			take(name)
+		}
+	}
+}
+
+// save writes what has been learnt to the file.
+func (k *Keeper) save() {
+	if k.opts.File == nil {
+		return
+	}
+	k.mu.Lock()
+	now := k.clock.Now()
+	if now.Sub(k.saveSeen) >= saveAgain || k.stopped {
+		for name := range k.seen {
+			k.unsaved[name] = struct{}{}
+		}
+		clear(k.seen)
+		k.saveSeen = now
+	}
+	var list []names.Known
+	for name := range k.unsaved {
+		list = append(list, k.table.Known(name)...)
+	}
+	clear(k.unsaved)
+	k.mu.Unlock()
+	if len(list) == 0 {
+		return
+	}
+	slices.SortFunc(list, func(a, b names.Known) int {
+		if a.Name != b.Name {
+			if a.Name < b.Name {
+				return -1
+			}
+			return 1
+		}
+		return a.Addr.Compare(b.Addr)
+	})
+	err := k.opts.File.Append(list)
+	if errors.Is(err, learnt.ErrFull) || err == nil && k.opts.File.Long() {
+		_, err = k.opts.File.Compact(k.all())
+	}
+	if err != nil {
+		k.metrics.unsaved.Inc()
+		k.log.Error("names are not kept for a restart", "error", err, "addresses", len(list))
+	}
+}
+
+// all is what is known, and what was restored and no pattern has asked for yet.
+func (k *Keeper) all() []names.Known {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	out := k.table.Names()
+	known := map[string]bool{}
+	for i := range out {
+		known[out[i].Name] = true
+	}
+	now := k.clock.Now()
+	for name, list := range k.restored {
+		if known[name] {
+			continue
+		}
+		for _, n := range list {
+			if n.Until.After(now) {
+				out = append(out, n)
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b names.Known) int {
+		if a.Name != b.Name {
+			if a.Name < b.Name {
+				return -1
+			}
+			return 1
+		}
+		return a.Addr.Compare(b.Addr)
+	})
+	return out
+}

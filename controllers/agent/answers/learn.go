@@ -1,0 +1,173 @@
+package answers
+
+import (
+	"net/netip"
+	"time"
+
+	"github.com/tierwall/tierwall/dataplane/dns"
+	"github.com/tierwall/tierwall/dataplane/nfqueue"
+	"github.com/tierwall/tierwall/policy/names"
+)
+
+// packets takes what has come to wait in the queue at a time.
+func (k *Keeper) packets(list []nfqueue.Packet) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.clock.Now()
+	free := make([]uint32, 0, len(list))
+	if k.config.Observe {
+		for i := range list {
+			free = append(free, list[i].ID)
+		}
+		k.accept(free)
+		free = free[:0]
+	}
+	for i := range list {
+		switch p := &list[i]; {
+		case !k.packet(p, now):
+			free = append(free, p.ID)
+		case !k.config.Observe:
+			k.waiting.next.add(p.ID, now)
+		}
+	}
+	if !k.config.Observe {
+		k.accept(free) // nothing that they bring has to be in the kernel first
+	}
+	if deltas := k.submit(now); deltas != nil {
+		k.program(deltas)
+	}
+}
+
+// packet learns from a packet, and reports whether it has to wait.
+func (k *Keeper) packet(p *nfqueue.Packet, now time.Time) (wait bool) {
+	s, ok := p.Segment()
+	if !ok || s.Src.Port() != port {
+		k.metrics.answers.WithLabelValues("other").Inc()
+		return false
+	}
+	if _, trusted := k.servers[s.Src.Addr()]; !trusted {
+		k.metrics.answers.WithLabelValues("untrusted").Inc()
+		return false
+	}
+	message := func(msg []byte) { wait = k.message(msg, now) || wait }
+	if s.TCP {
+		if !k.streams.segment(&s, now, message) {
+			k.metrics.answers.WithLabelValues("torn").Inc()
+		}
+	} else {
+		message(s.Payload)
+	}
+	reason := ""
+	switch {
+	case !wait:
+		return false
+	case k.stopped || k.waiting.stuck:
+		reason = "late"
+	case !k.rates.take(s.Dst.Addr(), now):
+		reason = "rate"
+	default:
+		return true
+	}
+	k.metrics.unheld.WithLabelValues(reason).Inc()
+	return false
+}
+
+// port that answers come from.
+const port = 53
+
+// message learns from an answer. It reports whether what it has brought is not in the
+// kernel yet, as far as is known.
+func (k *Keeper) message(msg []byte, now time.Time) (wait bool) {
+	m, err := dns.Parse(msg)
+	if err != nil {
+		k.metrics.answers.WithLabelValues("malformed").Inc()
+		return false
+	}
+	o := k.learn(m.Answer, now)
+	if len(o.Names) == 0 {
+		k.metrics.answers.WithLabelValues("unnamed").Inc()
+		return false
+	}
+	if o.Added == 0 && !k.waiting.busy() && !k.waiting.more {
+		k.metrics.answers.WithLabelValues("known").Inc()
+		return false
+	}
+	k.metrics.answers.WithLabelValues("new").Inc()
+	return len(m.Addrs) > len(o.Refused)
+}
+
+// learn takes in what an answer says.
+func (k *Keeper) learn(a names.Answer, now time.Time) names.Outcome {
+	o := k.table.Learn(a, now)
+	if o.Added > 0 {
+		k.waiting.more = true
+	}
+	for _, name := range o.Names {
+		if o.Added > 0 {
+			k.unsaved[name] = struct{}{}
+			wake(k.work)
+		} else {
+			k.seen[name] = struct{}{}
+		}
+	}
+	k.metrics.full.Add(float64(o.Full))
+	for _, addr := range o.Refused {
+		k.noteRefused(addr, o.Names)
+	}
+	return o
+}
+
+// submit returns by what addresses have changed if that is to be brought to the kernel
+// now, and has what waits for it wait; else nil.
+func (k *Keeper) submit(now time.Time) []names.Delta {
+	if k.waiting.busy() || !k.waiting.more && len(k.waiting.next.ids) == 0 {
+		return nil
+	}
+	deltas := k.table.Deltas()
+	k.waiting.start(now)
+	if len(deltas) == 0 { // it has been undone meanwhile, or is somebody else's to bring
+		ids, _ := k.waiting.done()
+		k.accept(ids)
+		return nil
+	}
+	return deltas
+}
+
+// program brings a change to the kernel.
+func (k *Keeper) program(deltas []names.Delta) {
+	k.metrics.changes.Inc()
+	k.opts.Program(deltas, k.done)
+}
+
+// done is called when the kernel holds a change, or has not taken it.
+func (k *Keeper) done(err error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	now := k.clock.Now()
+	ids, since := k.waiting.done()
+	for _, at := range since {
+		k.metrics.added.Observe(now.Sub(at).Seconds())
+	}
+	if err != nil {
+		k.metrics.unheld.WithLabelValues("failed").Add(float64(len(ids)))
+	} else {
+		k.metrics.held.Add(float64(len(ids)))
+	}
+	k.accept(ids)
+	if deltas := k.submit(now); deltas != nil {
+		k.program(deltas)
+	}
+}
+
+// noteRefused counts an address that no answer may bring, and reports each one once.
+func (k *Keeper) noteRefused(a netip.Addr, of []string) {
+	k.metrics.refused.Inc()
+	if _, ok := k.refused[a]; ok || len(k.refused) >= maxRefused {
+		return
+	}
+	k.refused[a] = of[0]
+	k.log.Warn("a DNS answer brings an internal address, which no rule by name allows", "address", a.String(), "name", of[0])
+}
+
+// maxRefused is how many refused addresses are kept, for reports.
+const maxRefused = 100
