@@ -18,6 +18,7 @@ import (
 	"github.com/tierwall/tierwall/lab/fleet"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/policytest"
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
@@ -201,7 +202,7 @@ func (d *demo) explainOne(ctx context.Context, m *matrix) error {
 		return err
 	}
 	d.say("\n%s One packet, sent, and what became of it:\n\n", d.paint.bold("Why?"))
-	printExplanation(d.out, d.ix, e, true)
+	printExplanation(d.out, policytest.NewWorld(d.ix, nil, nil), e, true)
 	d.say("\nThe kernel of %s has counted it at that rule: %d packets before, %d after.\n", node, before, after)
 	if after <= before {
 		return fmt.Errorf("the counter of %s on %s has not moved", decider(&by), node)

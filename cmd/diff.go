@@ -3,6 +3,7 @@ package cmd
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -112,7 +113,12 @@ func diffPaths(s streams, a, b string, allowInvalid bool) (before, after world, 
 			return world{}, world{}, err
 		}
 		found[i].objects, found[i].services = r, r.Services()
-		if found[i].index, err = buildIndex(s, r, allowInvalid); err != nil {
+	}
+	// What DNS answers is the same before and after: either side may say it.
+	answers := slices.Concat(found[0].objects.Answers, found[1].objects.Answers)
+	for i := range found {
+		found[i].objects.Answers = answers
+		if found[i].index, err = buildIndex(s, found[i].objects, allowInvalid); err != nil {
 			return world{}, world{}, err
 		}
 	}
@@ -159,6 +165,7 @@ func overlayWorlds(s streams, live, files *manifests.Result, allowInvalid bool) 
 	}
 	before.services, after.services = live.Services(), both.Services()
 	before.objects, after.objects = live, both
+	live.Answers = both.Answers
 	before.index = enforcedIndex(live)
 	mine := &manifests.Result{}
 	mine.Overlay(files)

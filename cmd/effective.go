@@ -115,7 +115,7 @@ or -l, every distinct effective policy is shown once, with the endpoints that sh
 				}
 				named, why := r, ""
 				if r.Kind != model.KindHostEndpoint {
-					r, why = policytest.NewWorld(ix, objects.All()).Pod(r)
+					r, why = policytest.NewWorld(ix, objects.All(), objects.Book).Pod(r)
 				}
 				if why != "" && named.Kind != model.KindPod {
 					return fmt.Errorf("%s: %s", named, why)

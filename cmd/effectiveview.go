@@ -92,6 +92,9 @@ func describeSet(s *index.Set) string {
 		if port != "" {
 			return "port " + port + " of " + text
 		}
+		if s.ByName() {
+			text += ", with allowedEgressDomains"
+		}
 		return text
 	}
 	return s.String()

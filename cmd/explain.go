@@ -29,9 +29,11 @@ matched, what did not match and why, and what decided.
 
 X and Y are NAMESPACE/NAME of a pod or workload (also pod:NAMESPACE/NAME or
 deploy:NAMESPACE/NAME), an IP address, node:NAME, hostEndpoint:NAME, or a reference as
-Tierwall prints it, such as Pod/shop/frontend. Y can also be svc:NAMESPACE/NAME. PORT
-is a number or the name of one of the receiver's ports; PROTOCOL is TCP by default. For
-a protocol without ports, give it alone: --port ICMP, with --icmp-type and --icmp-code.
+Tierwall prints it, such as Pod/shop/frontend. Y can also be svc:NAMESPACE/NAME, or a DNS
+name (also domain:NAME), which is explained for each of its addresses in the DNSAnswers
+among the manifests. PORT is a number or the name of one of the receiver's ports;
+PROTOCOL is TCP by default. For a protocol without ports, give it alone: --port ICMP,
+with --icmp-type and --icmp-code.
 
 A connection to an address of a Service (cluster address, external address or node
 port) is explained for each endpoint of the Service, after address translation.
@@ -62,7 +64,7 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 			if err != nil {
 				return err
 			}
-			world := policytest.NewWorld(ix, r.All())
+			world := policytest.NewWorld(ix, r.All(), r.Book)
 			a, err := world.Attempt(pc)
 			if err != nil {
 				return explainFault(err)
@@ -76,14 +78,14 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 			if a.Flow.NamesLinks() { // what is asked about is the packet as it is there
 				a = policytest.Attempt{Flow: a.Flow}
 			}
-			return writeExplanations(s, &out, ix, &a, world.Explain(&a), brief)
+			return writeExplanations(s, &out, world, &a, world.Explain(&a), brief)
 		},
 	}
 	in.register(c.Flags())
 	ns.register(c.Flags())
 	out.register(c.Flags())
 	c.Flags().StringVar(&from, "from", "", "sender: NAMESPACE/NAME of a pod or workload, an address, node:NAME or hostEndpoint:NAME")
-	c.Flags().StringVar(&to, "to", "", "receiver: the same, or svc:NAMESPACE/NAME")
+	c.Flags().StringVar(&to, "to", "", "receiver: the same, svc:NAMESPACE/NAME or a DNS name")
 	c.Flags().StringVar(&port, "port", "", "PORT/PROTOCOL, PORT (TCP), or a PROTOCOL without ports")
 	c.Flags().StringVar(&comes, "in", "", "where the packet comes in: pod:NAMESPACE/NAME, interface:NODE/NAME or node:NAME; by default where the sender's address belongs")
 	c.Flags().StringVar(&leaves, "out", "", "where the packet leaves, in the same form; by default where the receiver's address belongs")

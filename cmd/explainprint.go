@@ -23,8 +23,17 @@ type serviceExplanation struct {
 	Endpoints []*verdict.Explanation `json:"endpoints"`
 }
 
-// writeExplanations writes what becomes of an attempt: at a Service, of each way on.
-func writeExplanations(s streams, out *outputFlag, ix *index.Index, a *policytest.Attempt, list []*verdict.Explanation, brief bool) error {
+// domainExplanation is what -o json and -o yaml print of what is sent to a DNS name.
+type domainExplanation struct {
+	Domain string `json:"domain"`
+	// Action is Allow where it gets to all addresses.
+	Action    model.Action           `json:"action"`
+	Addresses []*verdict.Explanation `json:"addresses"`
+}
+
+// writeExplanations writes what becomes of an attempt: at a Service, of each way on; to a
+// DNS name, of each of its addresses.
+func writeExplanations(s streams, out *outputFlag, w *policytest.World, a *policytest.Attempt, list []*verdict.Explanation, brief bool) error {
 	denied := 0
 	for _, e := range list {
 		if e.Action != model.Allow {
@@ -32,14 +41,16 @@ func writeExplanations(s streams, out *outputFlag, ix *index.Index, a *policytes
 		}
 	}
 	var err error
+	action := model.Allow
+	if denied > 0 {
+		action = model.Deny
+	}
 	switch toService := a.Service != (model.Ref{}); {
+	case !out.text() && a.Domain != "":
+		err = out.write(s.out, domainExplanation{a.Domain, action, list})
 	case !out.text() && !toService:
 		err = out.write(s.out, list[0])
 	case !out.text():
-		action := model.Allow
-		if denied > 0 {
-			action = model.Deny
-		}
 		err = out.write(s.out, serviceExplanation{a.Flow, a.Service, a.Port, action, list})
 	case toService:
 		fmt.Fprintf(s.out, "%s port %d/%s", a.Service, a.Port, a.Flow.Protocol)
@@ -53,10 +64,20 @@ func writeExplanations(s streams, out *outputFlag, ix *index.Index, a *policytes
 		fmt.Fprintln(s.out)
 		for _, e := range list {
 			fmt.Fprintln(s.out)
-			printExplanation(s.out, ix, e, brief)
+			printExplanation(s.out, w, e, brief)
+		}
+	case a.Domain != "":
+		fmt.Fprintf(s.out, "%s port %d/%s: %s", a.Domain, a.Flow.DstPort, a.Flow.Protocol, addressCount(len(list)))
+		if denied > 0 && denied < len(list) {
+			fmt.Fprintf(s.out, ", %d of them denied", denied)
+		}
+		fmt.Fprintln(s.out)
+		for _, e := range list {
+			fmt.Fprintln(s.out)
+			printExplanation(s.out, w, e, brief)
 		}
 	default:
-		printExplanation(s.out, ix, list[0], brief)
+		printExplanation(s.out, w, list[0], brief)
 	}
 	if err == nil && denied > 0 {
 		err = errNegative
@@ -64,8 +85,16 @@ func writeExplanations(s streams, out *outputFlag, ix *index.Index, a *policytes
 	return err
 }
 
-func printExplanation(w io.Writer, ix *index.Index, e *verdict.Explanation, brief bool) {
-	paint := coloursFor(w)
+// addressCount is count for addresses.
+func addressCount(n int) string {
+	if n == 1 {
+		return "1 address"
+	}
+	return fmt.Sprintf("%d addresses", n)
+}
+
+func printExplanation(w io.Writer, world *policytest.World, e *verdict.Explanation, brief bool) {
+	paint, ix := coloursFor(w), world.Index
 	fmt.Fprintf(w, "%s → %s  %s%s\n", party(ix, e.Flow.Src), party(ix, e.Flow.Dst), traffic(&e.Flow), ways(&e.Flow))
 	fmt.Fprintf(w, "%s: %s\n", paintFate(paint, e.Action), because(&e.Decision))
 	for _, t := range e.Traces {
@@ -78,7 +107,7 @@ func printExplanation(w io.Writer, ix *index.Index, e *verdict.Explanation, brie
 			title += " (" + string(v.Stage) + ")"
 		}
 		fmt.Fprintf(w, "\n%s: %s\n", paint.bold(title), stageFate(paint, v))
-		printSteps(w, paint, t.Steps, brief)
+		printSteps(w, paint, t.Steps, brief, func(s *verdict.Step) string { return broughtBy(world, e.Flow.Dst, s) })
 		if v.Reason != model.ReasonRule && v.Reason != model.ReasonEndOfTier {
 			fmt.Fprintf(w, "  %s\n", reasonText(v))
 		}
@@ -88,7 +117,24 @@ func printExplanation(w io.Writer, ix *index.Index, e *verdict.Explanation, brie
 	}
 }
 
-func printSteps(w io.Writer, paint colours, steps []verdict.Step, brief bool) {
+// broughtBy names the DNS answers by which a rule by name has matched an address.
+func broughtBy(w *policytest.World, a netip.Addr, s *verdict.Step) string {
+	if len(s.Domains) == 0 {
+		return ""
+	}
+	var out []string
+	for _, source := range w.Sources(a, s.Domains) {
+		out = append(out, source.String())
+	}
+	if out == nil { // known otherwise
+		for _, p := range s.Domains {
+			out = append(out, p.String())
+		}
+	}
+	return fmt.Sprintf(": DNS has brought %s for %s", a, strings.Join(out, ", "))
+}
+
+func printSteps(w io.Writer, paint colours, steps []verdict.Step, brief bool, by func(*verdict.Step) string) {
 	tier, last := "", model.Ref{}
 	var rows table
 	flush := func() {
@@ -124,6 +170,9 @@ func printSteps(w io.Writer, paint colours, steps []verdict.Step, brief bool) {
 			outcome = paint.dim("passed over: " + s.Why)
 		case verdict.Decided:
 			outcome = paint.bold("matched")
+		}
+		if s.Outcome != verdict.PassedOver {
+			outcome += by(&s)
 		}
 		name := ""
 		if s.Name != "" {

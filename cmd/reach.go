@@ -135,7 +135,7 @@ func (w *reachWorld) unitsOf(name string) ([]*reach.Unit, error) {
 
 // unitsOfWorkload finds the units of the pods of a workload.
 func (w *reachWorld) unitsOfWorkload(ref model.Ref) ([]*reach.Unit, error) {
-	pods, why := policytest.NewWorld(w.index, w.objects.All()).Pods(ref)
+	pods, why := policytest.NewWorld(w.index, w.objects.All(), w.objects.Book).Pods(ref)
 	if why != "" {
 		return nil, fmt.Errorf("%s: %s", ref, why)
 	}

@@ -56,6 +56,7 @@ output is what "nft -f" reads, or with --dataplane iptables what "ipset restore"
 			}
 			compiler := dataplane.NewCompiler(dataplane.Options{})
 			compiler.Apply(delta)
+			r.Learn(ix)
 			warnBudgets(s, r, applyBudgets(r, ix))
 			compiler.Apply(ix.Flush())
 			_, err = io.WriteString(s.out, render(dataplane.NewState(ix, node, compiler)))

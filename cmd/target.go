@@ -62,6 +62,9 @@ func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
 	kind, rest, ok := strings.Cut(s, ":")
 	if !ok {
 		kind, rest = "pod", s
+		if !strings.Contains(s, "/") && strings.Contains(s, ".") { // a pod has a namespace before its name
+			kind = "domain"
+		}
 		// As Tierwall prints it. No namespace is called like a kind, with a capital.
 		if r, err := model.ParseRef(s); err == nil {
 			switch r.Kind {
@@ -88,12 +91,14 @@ func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
 		p.Node = rest
 	case "svc", "service", "services":
 		p.Service = rest
+	case "domain":
+		p.Domain = rest
 	default:
 		if _, ok := workload.KindOf(kind); ok {
 			p.Pod = kind + "/" + rest
 			break
 		}
-		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME, node:NAME or svc:NAMESPACE/NAME", flag, s)
+		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME, node:NAME, svc:NAMESPACE/NAME or domain:NAME", flag, s)
 	}
 	if rest == "" {
 		return p, fmt.Errorf("%s %q: the name is missing", flag, s)

@@ -255,14 +255,14 @@ func (t *testRun) use(r *manifests.Result) error {
 	if err != nil {
 		return err
 	}
-	t.objects, t.world, t.audited = r, policytest.NewWorld(ix, r.All()), nil
+	t.objects, t.world, t.audited = r, policytest.NewWorld(ix, r.All(), r.Book), nil
 	return nil
 }
 
 // enforced returns the world with all audited policies enforced.
 func (t *testRun) enforced() *policytest.World {
 	if t.audited == nil {
-		t.audited = policytest.NewWorld(enforceAudited(t.objects), t.objects.All())
+		t.audited = policytest.NewWorld(enforceAudited(t.objects), t.objects.All(), t.objects.Book)
 	}
 	return t.audited
 }
@@ -330,6 +330,9 @@ func (t *testRun) connection(ctx context.Context, session testSession, c *v1alph
 	r.Got, r.DecidedBy, r.decision = d.Action.String(), policytest.Describe(d), d
 	if attempt.Service != (model.Ref{}) && len(attempt.Targets) > 0 {
 		r.DecidedBy += fmt.Sprintf(" (%s port %d → %s)", attempt.Service, attempt.Port, netip.AddrPortFrom(d.Flow.Dst, d.Flow.DstPort))
+	}
+	if attempt.Domain != "" {
+		r.DecidedBy += " (" + attempt.Domain + " → " + d.Flow.Dst.String() + ")"
 	}
 	if c.ExpectAudited != "" {
 		expected := &v1alpha1.PolicyTestCase{Expect: c.ExpectAudited}

@@ -29,7 +29,7 @@ var _ = Describe("policy tests", func() {
 				for _, o := range r.Objects {
 					objects = append(objects, o.Object)
 				}
-				w := policytest.NewWorld(index, objects)
+				w := policytest.NewWorld(index, objects, r.Book)
 				spec, _, err := FromObjects(objects)
 				Expect(err).NotTo(HaveOccurred(), tests[i].Name)
 				spec.Network = network

@@ -30,10 +30,12 @@ func (r *Result) Locate(problems []model.Problem) []Located {
 }
 
 // Index converts all objects and puts them into a new index, flushed, in which
-// all endpoints are local. The problems are as those of Fill.
+// all endpoints are local and the DNSAnswers are known. The problems are as those of Fill.
 func (r *Result) Index() (*index.Index, []model.Problem) {
 	ix := index.New(index.Options{})
 	problems := r.Fill(ix)
+	ix.Flush()
+	r.Book = r.Learn(ix)
 	ix.Flush()
 	return ix, problems
 }

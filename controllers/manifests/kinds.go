@@ -78,6 +78,9 @@ func (k *kind) path() string {
 // policyTestGVK is the kind of policy tests, which are no API objects.
 var policyTestGVK = v1alpha1.GroupVersion.WithKind("PolicyTest")
 
+// dnsAnswersGVK is the kind of files of DNS answers, which are no API objects.
+var dnsAnswersGVK = v1alpha1.GroupVersion.WithKind("DNSAnswers")
+
 // kindByGVK finds the entries of kinds.
 var kindByGVK = func() map[schema.GroupVersionKind]*kind {
 	out := make(map[schema.GroupVersionKind]*kind, len(kinds))

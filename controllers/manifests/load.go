@@ -239,8 +239,12 @@ func (l *loader) object(f *file, n *yaml.Node, gvk schema.GroupVersionKind) {
 		}
 		return
 	}
-	if gvk == policyTestGVK {
+	switch gvk {
+	case policyTestGVK:
 		l.test(f, n)
+		return
+	case dnsAnswersGVK:
+		l.dnsAnswers(f, n)
 		return
 	}
 	if translated(gvk) {

@@ -102,6 +102,14 @@ func (l *loader) manifest(f *file, n *yaml.Node, gvk schema.GroupVersionKind) bo
 		}
 		return true
 	}
+	if gvk == dnsAnswersGVK {
+		m.Name = objectName(n, gvk.Kind, false)
+		if l.decode(f, n, &v1alpha1.DNSAnswers{}, m.Name, true) {
+			m.Text = l.textOf(n, gvk)
+			*l.manifests = append(*l.manifests, m)
+		}
+		return true
+	}
 	k, known := kindByGVK[gvk]
 	if !known {
 		return false

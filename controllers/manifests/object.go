@@ -9,6 +9,7 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/answers"
 	"github.com/tierwall/tierwall/policy/lint"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -78,6 +79,10 @@ type Result struct {
 	Objects []Object
 	// Tests are the PolicyTests among the documents.
 	Tests []Test
+	// Answers are the DNSAnswers among the documents.
+	Answers []Answers
+	// Book is what Index has learnt of them; nil: nothing.
+	Book *answers.Book
 	// Warnings that the user should see, in order.
 	Warnings []Warning
 
@@ -134,6 +139,11 @@ func (r *Result) Overlay(with *Result) {
 		r.add(o)
 	}
 	r.Tests = append(r.Tests, with.Tests...)
+	// What names stand for is no part of what is changed.
+	r.Answers = append(r.Answers, with.Answers...)
+	if r.before != nil {
+		r.before.Answers = r.Answers
+	}
 	r.Warnings = append(r.Warnings, with.Warnings...)
 }
 

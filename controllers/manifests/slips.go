@@ -17,11 +17,11 @@ import (
 
 // readable are all kinds that some command reads, sorted by preference.
 var readable = func() []schema.GroupVersionKind {
-	out := make([]schema.GroupVersionKind, 0, len(kinds)+1)
+	out := make([]schema.GroupVersionKind, 0, len(kinds)+2)
 	for i := range kinds {
 		out = append(out, kinds[i].GroupVersionKind)
 	}
-	return append(append(out, policyTestGVK), translate.Kinds()...)
+	return append(append(out, policyTestGVK, dnsAnswersGVK), translate.Kinds()...)
 }()
 
 // slip explains an unknown kind that is surely meant to be one that is read: of a

@@ -202,7 +202,7 @@ func (l *linter) side(p *model.Policy, dir model.Direction, r *model.Rule, sets 
 	if far {
 		resolved = &sets.Destination
 	}
-	if s := resolved.Selector; s != nil && s.Len() == 0 && !s.ByName() && !unknown {
+	if s := resolved.Selector; s != nil && s.Len() == 0 && !s.ByName() && s.LeftOut() == nil && !unknown {
 		l.add(Finding{
 			Severity: Warning, Code: CodePeerMatchesNothing, Object: p.Ref, Field: field,
 			Message: fmt.Sprintf("no endpoint and no network set matches %s", readable(s.String())),

@@ -28,7 +28,10 @@ type Attempt struct {
 	// Service; empty if nothing receives it. A headless Service translates nothing:
 	// they are what is sent to each of its endpoints.
 	Targets []model.Flow
-	direct  bool
+	// Domain is the name that the receiver was given by; empty: it was given otherwise.
+	// The Targets are then what is sent to each of its addresses.
+	Domain string
+	direct bool
 }
 
 // Translated reports whether the flow becomes the Targets on its way, and is not sent
@@ -43,6 +46,9 @@ func (w *World) Attempt(c *v1alpha1.PolicyTestCase) (Attempt, error) {
 	}
 	if c.To.Service != "" {
 		return w.toService(c)
+	}
+	if c.To.Domain != "" {
+		return w.toDomain(c)
 	}
 	f, err := w.packet(c)
 	if err != nil {
@@ -226,10 +232,10 @@ func servicePort(s *packets.Service, t *v1alpha1.PolicyTestTarget) (*packets.Ser
 	return nil, &FieldError{"to.port", s.Ref.String() + " has no such port; it has " + strings.Join(have, ", ")}
 }
 
-// Explain explains an attempt: one explanation, or one for each endpoint of the Service
-// that it is sent to.
+// Explain explains an attempt: one explanation, or one for each endpoint of the Service,
+// or each address of the name, that it is sent to.
 func (w *World) Explain(a *Attempt) []*verdict.Explanation {
-	if a.Service == (model.Ref{}) {
+	if a.Service == (model.Ref{}) && a.Domain == "" {
 		return []*verdict.Explanation{verdict.Explain(w.Index, a.Flow)}
 	}
 	if len(a.Targets) == 0 {
@@ -248,7 +254,7 @@ func (w *World) Explain(a *Attempt) []*verdict.Explanation {
 
 // Decide is Explain without the rules that were tried.
 func (w *World) Decide(a *Attempt) []*model.Decision {
-	if a.Service == (model.Ref{}) {
+	if a.Service == (model.Ref{}) && a.Domain == "" {
 		d := verdict.Decide(w.Index, a.Flow)
 		return []*model.Decision{&d}
 	}
@@ -271,7 +277,8 @@ func refused(a *Attempt) *verdict.Explanation {
 	}
 }
 
-// CompareAll is Compare for each endpoint of a Service: the case must hold for all.
+// CompareAll is Compare for each endpoint of a Service, or each address of a name: the
+// case must hold for all.
 func CompareAll(c *v1alpha1.PolicyTestCase, decisions []*model.Decision) []string {
 	var out []string
 	for _, d := range decisions {

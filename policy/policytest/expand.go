@@ -114,6 +114,8 @@ func peerName(p *v1alpha1.PolicyTestPeer) string {
 		return "node " + p.Node
 	case p.HostEndpoint != "":
 		return "host endpoint " + p.HostEndpoint
+	case p.Domain != "":
+		return p.Domain
 	}
 	return "?"
 }

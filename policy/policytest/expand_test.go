@@ -23,7 +23,7 @@ func TestExpand(t *testing.T) {
 		ix.Upsert(e)
 	}
 	ix.Flush()
-	w := NewWorld(ix, nil)
+	w := NewWorld(ix, nil, nil)
 	tests := []struct {
 		name  string
 		from  peer

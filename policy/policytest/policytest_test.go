@@ -52,7 +52,7 @@ func testWorld() *World {
 		pod("pending", corev1.PodSpec{}, corev1.PodStatus{}),
 		pod("host", corev1.PodSpec{HostNetwork: true, NodeName: "k", Containers: []corev1.Container{{Ports: []corev1.ContainerPort{{Name: "x", ContainerPort: 9}}}}}, corev1.PodStatus{}),
 		pod("lost", corev1.PodSpec{HostNetwork: true}, corev1.PodStatus{}),
-	})
+	}, nil)
 }
 
 func ptr[T any](v T) *T { return &v }
@@ -280,7 +280,7 @@ func TestNamesOfWorkloads(t *testing.T) {
 		port := intstr.FromInt32(80)
 		c := &v1alpha1.PolicyTestCase{Name: "x", Expect: v1alpha1.Allow, From: v1alpha1.PolicyTestPeer{Pod: test.ask}}
 		c.To.IP, c.To.Port = "192.0.2.1", &port
-		f, err := NewWorld(ix, test.objects).Resolve(c)
+		f, err := NewWorld(ix, test.objects, nil).Resolve(c)
 		got := f.Src.String()
 		if err != nil {
 			got = err.Error()

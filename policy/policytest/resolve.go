@@ -11,6 +11,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 	"github.com/tierwall/tierwall/policy/workload"
 )
 
@@ -94,6 +95,9 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 	if c.From.Service != "" {
 		return &FieldError{"from.service", c.From.Service + ": a Service sends no traffic; name one of its pods"}
 	}
+	if c.From.Domain != "" {
+		return &FieldError{"from.domain", c.From.Domain + ": a name stands for receivers only; want ip"}
+	}
 	if c.DecidedBy == nil {
 		return nil
 	}
@@ -123,7 +127,7 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 // validatePeer requires exactly one way to name an endpoint.
 func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	var set []string
-	for _, v := range []struct{ name, value string }{{"pod", p.Pod}, {"ip", p.IP}, {"hostEndpoint", p.HostEndpoint}, {"node", p.Node}, {"service", p.Service}} {
+	for _, v := range []struct{ name, value string }{{"pod", p.Pod}, {"ip", p.IP}, {"hostEndpoint", p.HostEndpoint}, {"node", p.Node}, {"service", p.Service}, {"domain", p.Domain}} {
 		if v.value != "" {
 			set = append(set, v.name)
 		}
@@ -135,7 +139,7 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	case 0:
 		want := "pod, ip, hostEndpoint, node"
 		if field == "to" {
-			want += ", service"
+			want += ", service, domain"
 		}
 		return &FieldError{field, "is empty: want one of " + want + ", or namespace or selector"}
 	case 1:
@@ -147,6 +151,14 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	}
 	if ns, name, ok := strings.Cut(p.Service, "/"); p.Service != "" && (!ok || ns == "" || name == "" || strings.Contains(name, "/")) {
 		return &FieldError{field + ".service", strconv.Quote(p.Service) + " is not namespace/name"}
+	}
+	if p.Domain != "" {
+		switch d, err := names.ParsePattern(p.Domain); {
+		case err != nil:
+			return &FieldError{field + ".domain", err.Error()}
+		case d.Wildcard():
+			return &FieldError{field + ".domain", strconv.Quote(p.Domain) + " is a pattern: want a name"}
+		}
 	}
 	if p.IP != "" {
 		if a, err := netip.ParseAddr(p.IP); err != nil || a.Zone() != "" {
@@ -308,17 +320,17 @@ func setPorts(f *model.Flow, t *v1alpha1.PolicyTestTarget, to party) error {
 		f.DstPort = uint16(n)
 		return nil
 	}
-	var names []string
+	var known []string
 	for _, p := range to.ports {
 		if p.Protocol == f.Protocol && p.Name == t.Port.StrVal {
 			f.DstPort = p.Port
 			return nil
 		}
-		names = append(names, fmt.Sprintf("%q (%s %d)", p.Name, p.Protocol, p.Port))
+		known = append(known, fmt.Sprintf("%q (%s %d)", p.Name, p.Protocol, p.Port))
 	}
 	message := fmt.Sprintf("the receiver has no %s port named %q", f.Protocol, t.Port.StrVal)
-	if len(names) > 0 {
-		message += "; it has " + strings.Join(names, ", ")
+	if len(known) > 0 {
+		message += "; it has " + strings.Join(known, ", ")
 	}
 	return &FieldError{"to.port", message}
 }

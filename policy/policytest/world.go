@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/tierwall/tierwall/policy/answers"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/nearest"
@@ -25,15 +26,17 @@ type World struct {
 	pods      map[model.Ref]*corev1.Pod
 	workloads *workload.Set
 	services  []packets.Service
+	book      *answers.Book
 }
 
 // NewWorld returns a World. The objects are those from which the index was built. The
 // World keeps the pods that are not endpoints (on the host network, finished, without
 // an address), so that a case that names one can be resolved or rejected with the
 // reason; the workloads, whose names stand for their pods; and the Services, whose
-// addresses stand for their endpoints.
-func NewWorld(ix *index.Index, objects []runtime.Object) *World {
-	w := &World{Index: ix, pods: map[model.Ref]*corev1.Pod{}, workloads: workload.NewSet(objects), services: service.Read(objects)}
+// addresses stand for their endpoints. The book is what the index has learnt from DNS
+// answers; nil means nothing.
+func NewWorld(ix *index.Index, objects []runtime.Object, book *answers.Book) *World {
+	w := &World{Index: ix, book: book, pods: map[model.Ref]*corev1.Pod{}, workloads: workload.NewSet(objects), services: service.Read(objects)}
 	for _, o := range objects {
 		if p, ok := o.(*corev1.Pod); ok {
 			w.pods[model.Ref{Kind: model.KindPod, Namespace: p.Namespace, Name: p.Name}] = p

@@ -81,9 +81,9 @@ func (o *calicoNetworkSet) translate(t *translation) error {
 func (t *translation) networkSetSpec(in *v1alpha1.NetworkSetSpec) v1alpha1.NetworkSetSpec {
 	out := *in.DeepCopy()
 	out.Nets = nets(out.Nets)
-	if n := len(out.AllowedEgressDomains); n > 0 {
-		t.lose("spec.allowedEgressDomains", "DNS names have no equivalent: the set does not contain the addresses of these %d, so Allow rules that name it allow less, and Deny rules deny less", n)
-		out.AllowedEgressDomains = nil
+	if n := len(out.AllowedEgressDomains); n > maxSetDomains {
+		t.lose("spec.allowedEgressDomains", "has %d names, of which a set takes %d: the others are left out, and what needs them is not allowed", n, maxSetDomains)
+		out.AllowedEgressDomains = out.AllowedEgressDomains[:maxSetDomains]
 	}
 	return out
 }

@@ -93,7 +93,7 @@ func (t *translation) globalPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMeta, s
 	if meta == nil || err != nil {
 		return nil, err
 	}
-	c := t.policySpec(s, false)
+	c := t.policySpec(s, false, g.DoNotTrack)
 	c.Types = t.policyTypes(tm, s.Types, g.PreDNAT)
 	p := &v1alpha1.GlobalNetworkPolicy{
 		TypeMeta:   typeMeta(v1alpha1.GroupVersion, "GlobalNetworkPolicy"),
@@ -120,7 +120,7 @@ func (t *translation) namespacedPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMet
 	if meta == nil || err != nil {
 		return nil, err
 	}
-	c := t.policySpec(s, true)
+	c := t.policySpec(s, true, false)
 	c.Types = t.policyTypes(tm, s.Types, false)
 	return &v1alpha1.NetworkPolicy{
 		TypeMeta:   typeMeta(v1alpha1.GroupVersion, "NetworkPolicy"),
@@ -135,7 +135,7 @@ func (t *translation) namespacedPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMet
 }
 
 // policySpec translates the fields that all policy kinds share.
-func (t *translation) policySpec(s *calicoPolicySpec, namespaced bool) calicoPolicySpec {
+func (t *translation) policySpec(s *calicoPolicySpec, namespaced, untracked bool) calicoPolicySpec {
 	out := *s
 	out.Tier = tierName(s.Tier)
 	if s.Order != nil {
@@ -148,8 +148,8 @@ func (t *translation) policySpec(s *calicoPolicySpec, namespaced bool) calicoPol
 	t.checkSelector("spec.selector", s.Selector)
 	t.checkSelector("spec.serviceAccountSelector", s.ServiceAccountSelector)
 	out.PerformanceHints = append([]string(nil), s.PerformanceHints...)
-	out.Ingress = t.calicoRules("spec.ingress", s.Ingress, namespaced)
-	out.Egress = t.calicoRules("spec.egress", s.Egress, namespaced)
+	out.Ingress = t.calicoRules("spec.ingress", s.Ingress, namespaced, untracked)
+	out.Egress = t.calicoRules(egressField, s.Egress, namespaced, untracked)
 	return out
 }
 

@@ -20,20 +20,20 @@ const UntranslatedAnnotation = "tierwall.io/untranslated"
 const selectNothing = "!all()"
 
 // calicoRules translates the rules of one direction, one for one, so that a rule's index
-// stays what it was.
-func (t *translation) calicoRules(field string, rules []v1alpha1.Rule, namespaced bool) []v1alpha1.Rule {
+// stays what it was. untracked says that the policy is one before connection tracking.
+func (t *translation) calicoRules(field string, rules []v1alpha1.Rule, namespaced, untracked bool) []v1alpha1.Rule {
 	if len(rules) == 0 {
 		return nil
 	}
 	out := make([]v1alpha1.Rule, 0, len(rules))
 	for i := range rules {
 		path := fmt.Sprintf("%s[%d]", field, i)
-		out = append(out, t.calicoRule(path, &rules[i], namespaced))
+		out = append(out, t.calicoRule(path, &rules[i], namespaced, untracked))
 	}
 	return out
 }
 
-func (t *translation) calicoRule(field string, in *v1alpha1.Rule, namespaced bool) v1alpha1.Rule {
+func (t *translation) calicoRule(field string, in *v1alpha1.Rule, namespaced, untracked bool) v1alpha1.Rule {
 	r := *in.DeepCopy()
 	r.Action = ruleAction(r.Action)
 	r.Protocol = protocol(r.Protocol)
@@ -47,7 +47,8 @@ func (t *translation) calicoRule(field string, in *v1alpha1.Rule, namespaced boo
 		name string
 		e    *v1alpha1.EntityRule
 	}{{"source", &r.Source}, {"destination", &r.Destination}} {
-		if len(side.e.Domains) > 0 {
+		byName := side.name == "destination" && field[:strings.LastIndexByte(field, '[')] == egressField && !untracked
+		if len(side.e.Domains) > 0 && !(byName && takesDomains(&r)) {
 			side.e.Domains = nil
 			missing = append(missing, side.name+".domains")
 		}
@@ -57,6 +58,17 @@ func (t *translation) calicoRule(field string, in *v1alpha1.Rule, namespaced boo
 		t.failClosed(field, &r, missing...)
 	}
 	return r
+}
+
+// egressField is the field of the rules whose destinations can be names.
+const egressField = "spec.egress"
+
+// takesDomains reports whether names may stand in a rule's destination here: with such an
+// action, and beside nothing else that names peers.
+func takesDomains(r *v1alpha1.Rule) bool {
+	d := &r.Destination
+	return (r.Action == v1alpha1.Allow || r.Action == v1alpha1.Log) && len(d.Domains) <= maxDomains &&
+		len(d.Nets) == 0 && d.Selector == "" && d.NotSelector == "" && d.NamespaceSelector == "" && d.ServiceAccounts == nil && d.Services == nil
 }
 
 // failClosed makes of a rule that lacks some of its criteria, for want of an

@@ -58,7 +58,7 @@ func (r *ciliumRule) needsGlobal() bool {
 			return true
 		}
 	}
-	return len(r.cidr)+len(r.cidrSet)+len(r.groups) > 0
+	return len(r.cidr)+len(r.cidrSet)+len(r.groups)+len(r.fqdns) > 0
 }
 
 // peersField finds the field, without from or to, that names a rule's peers: there may
@@ -123,7 +123,7 @@ func (t *translation) ciliumPeers(path string, r *ciliumRule, sc *ciliumScope) (
 		}
 		t.lose(at, "groups of a cloud provider have no equivalent; they are not allowed")
 	case "FQDNs":
-		t.lose(at, "DNS names have no equivalent; they are not allowed")
+		return t.ciliumFQDNs(at, r.fqdns, sc)
 	}
 	return nil, nil
 }

@@ -71,7 +71,7 @@ type ciliumIngressDeny struct {
 type ciliumEgress struct {
 	ciliumTo       `json:",inline"`
 	ToPorts        []ciliumPortRule `json:"toPorts,omitempty"`
-	ToFQDNs        []any            `json:"toFQDNs,omitempty"`
+	ToFQDNs        []ciliumFQDN     `json:"toFQDNs,omitempty"`
 	ICMPs          []ciliumICMPRule `json:"icmps,omitempty"`
 	Authentication *ciliumAuth      `json:"authentication,omitempty"`
 }
@@ -80,6 +80,12 @@ type ciliumEgressDeny struct {
 	ciliumTo `json:",inline"`
 	ToPorts  []ciliumPortDenyRule `json:"toPorts,omitempty"`
 	ICMPs    []ciliumICMPRule     `json:"icmps,omitempty"`
+}
+
+// ciliumFQDN names DNS names in one of two ways.
+type ciliumFQDN struct {
+	MatchName    string `json:"matchName,omitempty"`
+	MatchPattern string `json:"matchPattern,omitempty"`
 }
 
 // ciliumCIDRRule names addresses in one of three ways.
@@ -162,7 +168,8 @@ type ciliumRule struct {
 	cidrSet                    []ciliumCIDRRule
 	entities                   []string
 	services                   []ciliumService
-	groups, fqdns              []any
+	groups                     []any
+	fqdns                      []ciliumFQDN
 
 	ports []ciliumPortRule
 	icmps []ciliumICMPRule

@@ -8,10 +8,14 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
+// maxSetDomains is how many names the API accepts in a network set.
+const maxSetDomains = 500
+
 // The limits of the API for one rule.
 const (
-	maxNets  = 256
-	maxPorts = 50
+	maxNets    = 256
+	maxPorts   = 50
+	maxDomains = 50
 )
 
 // withinLimits splits rules whose lists are longer than the API accepts into
@@ -20,6 +24,7 @@ const (
 func withinLimits(rules []v1alpha1.Rule) []v1alpha1.Rule {
 	rules = splitRules(rules, maxNets, func(r *v1alpha1.Rule) *[]string { return &r.Source.Nets })
 	rules = splitRules(rules, maxNets, func(r *v1alpha1.Rule) *[]string { return &r.Destination.Nets })
+	rules = splitRules(rules, maxDomains, func(r *v1alpha1.Rule) *[]string { return &r.Destination.Domains })
 	return splitRules(rules, maxPorts, func(r *v1alpha1.Rule) *[]intstr.IntOrString { return &r.Destination.Ports })
 }
 

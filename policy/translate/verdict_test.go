@@ -11,6 +11,7 @@ import (
 	"sigs.k8s.io/yaml"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/answers"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
@@ -76,6 +77,10 @@ func world(t *testing.T, objects []runtime.Object) *index.Index {
 			})
 		}
 	}
+	ix.Flush()
+	var known answers.Answer // of a name of the world outside
+	known.Names, known.Addrs = []string{"api.example.org"}, []netip.Addr{netip.MustParseAddr(addresses["outside"])}
+	answers.Learn(ix, []answers.Answer{known}, nil)
 	ix.Flush()
 	return ix
 }
@@ -222,6 +227,33 @@ spec:
   egress: [{action: Allow, destination: {domains: [example.com]}}]
 `,
 			deny: []string{"shop/front > shop/back 80", "shop/back > outside 443"},
+		},
+		{
+			name: "Calico: names in rules and in network sets",
+			docs: `
+apiVersion: projectcalico.org/v3
+kind: NetworkPolicy
+metadata: {name: back, namespace: shop}
+spec:
+  selector: app == 'back'
+  egress: [{action: Allow, protocol: TCP, destination: {domains: ["*.example.org"], ports: [443]}}]
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkSet
+metadata: {name: partners, labels: {role: partner}}
+spec: {nets: [10.250.0.0/24], allowedEgressDomains: [api.example.org]}
+---
+apiVersion: projectcalico.org/v3
+kind: GlobalNetworkPolicy
+metadata: {name: front}
+spec:
+  selector: app == 'front'
+  types: [Ingress, Egress]
+  ingress: [{action: Allow, source: {selector: role == 'partner'}}]
+  egress: [{action: Allow, destination: {selector: role == 'partner'}}]
+`,
+			allow: []string{"shop/back > outside 443", "shop/front > outside 80", "shop/front > private 80", "private > shop/front 80"},
+			deny:  []string{"shop/back > outside 80", "shop/back > private 443", "outside > shop/front 80"},
 		},
 		{
 			name: "AdminNetworkPolicy: pods only, Pass, and the baseline",
@@ -377,6 +409,33 @@ spec:
   egress: [{toFQDNs: [{matchName: example.com}]}, {}]
 `,
 			deny: []string{"shop/front > shop/back 80", "outside > shop/back 80", "shop/back > outside 443", "shop/back > shop/front 80"},
+		},
+		{
+			name: "Cilium: names, but not those with parts of labels",
+			docs: `
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: front, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: front}}
+  egress: [{toFQDNs: [{matchName: api.example.org}, {matchPattern: "*.example.net"}], toPorts: [{ports: [{port: "443", protocol: TCP}]}]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: back, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: back}}
+  egress: [{toFQDNs: [{matchPattern: "**.example.org"}]}]
+---
+apiVersion: cilium.io/v2
+kind: CiliumNetworkPolicy
+metadata: {name: evil, namespace: shop}
+spec:
+  endpointSelector: {matchLabels: {app: evil}}
+  egress: [{toFQDNs: [{matchPattern: "*.example.org"}, {matchPattern: "*"}]}]
+`,
+			allow: []string{"shop/front > outside 443", "shop/back > outside 80"},
+			deny:  []string{"shop/front > outside 80", "shop/front > private 443", "shop/evil > outside 443", "shop/back > shop/front 80"},
 		},
 		{
 			name: "Cilium: policies for nodes",

@@ -87,6 +87,7 @@ func (w *world) render(node string) string {
 	}
 	compiler := dataplane.NewCompiler(dataplane.Options{})
 	compiler.Apply(ix.Flush())
+	w.read.Learn(ix)
 	budget.Apply(ix, nil)
 	compiler.Apply(ix.Flush())
 	return nftables.Render(dataplane.NewState(ix, node, compiler), nftables.Options{})

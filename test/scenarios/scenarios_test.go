@@ -3,6 +3,7 @@ package scenarios
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -124,8 +125,12 @@ func runTest(t *testing.T, test *manifests.Test) {
 		t.Errorf("want one warning that says %q, got:\n%s", want, strings.Join(said, "\n"))
 	}
 	objects := res.All()
-	world := policytest.NewWorld(ix, objects)
-	naive := oracle.New(objects)
+	world := policytest.NewWorld(ix, objects, res.Book)
+	told := slices.Clone(objects)
+	for _, a := range res.Answers {
+		told = append(told, a.DNSAnswers)
+	}
+	naive := oracle.New(told)
 	seen := map[string]bool{}
 	for i := range test.Spec.Cases {
 		c := &test.Spec.Cases[i]
