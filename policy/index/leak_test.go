@@ -19,6 +19,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		live := map[model.Ref]bool{}
 		for range 300 {
 			o := randomObject(rng)
+			if e, ok := o.(*model.Endpoint); ok {
+				ix.PeerWeight(e)
+			}
 			if rng.Intn(3) == 0 {
 				ix.Delete(o.Key())
 				delete(live, o.Key())

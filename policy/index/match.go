@@ -33,12 +33,12 @@ func (s *sel) peer() bool    { return s.addrs != nil || len(s.ports) > 0 }
 func (s *sel) subject() bool { return len(s.policies) > 0 }
 
 // wants reports whether the selector has to be evaluated for a label set. Ghosts are
-// neither subjects nor peers of any.
+// neither subjects nor peers of any, and denied pods no subjects.
 func (s *sel) wants(ls *labelSet) bool {
 	if ls.kind == ownerGhost {
 		return false
 	}
-	return s.peer() || s.subject() && ls.local > 0
+	return s.peer() || s.subject() && ls.local > 0 && ls.kind != ownerDeniedPod
 }
 
 // A bucket files selectors under one condition that a label set must meet to
