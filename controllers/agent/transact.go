@@ -26,7 +26,7 @@ func (a *Agent) transact(ctx context.Context) {
 	if !a.synced && a.fresh {
 		r = a.queue.takeStart(partSize)
 	} else {
-		r = a.queue.take(slice, a.late.blocks, a.large)
+		r = a.queue.take(slice, terms{a.late.blocks, a.large, a.weigh})
 	}
 	a.late.noteHolding(r, r.synced && !a.synced)
 	a.pace.left = r.left
