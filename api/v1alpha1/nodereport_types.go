@@ -246,7 +246,29 @@ type FailedPolicy struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
+	// PastBudget says what the node holds of a policy that is past the budget of its
+	// namespace (spec.budgets): Current, Previous, Narrowed or DenyAll. It is empty for
+	// policies that have failed for another reason, and in reports of agents of earlier
+	// versions, where only Message says so.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	PastBudget PastBudgetForm `json:"pastBudget,omitempty"`
 }
+
+// PastBudgetForm is what a node holds of a policy that is past the budget of its namespace.
+type PastBudgetForm string
+
+const (
+	// PastBudgetCurrent is the version at hand, which was in force before it was past the
+	// budget. After the agent's next start it is DenyAll.
+	PastBudgetCurrent PastBudgetForm = "Current"
+	// PastBudgetPrevious is the version that was in force before.
+	PastBudgetPrevious PastBudgetForm = "Previous"
+	// PastBudgetNarrowed is that version, and a denial of what only the version at hand governs.
+	PastBudgetNarrowed PastBudgetForm = "Narrowed"
+	// PastBudgetDenyAll is a denial of all that the policy governs.
+	PastBudgetDenyAll PastBudgetForm = "DenyAll"
+)
 
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories=tierwall-io

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/api/selector"
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -39,13 +40,42 @@ func StandIn(wanted, kept *model.Policy) (put, beside *model.Policy) {
 	return kept, beside
 }
 
-// What holds instead of a policy past its budget on a node, as its agent reports it.
-const (
-	HoldsSame     = "the same, until the agent starts anew: then deny all that it governs"
-	HoldsNarrowed = "its previous version, and deny what that does not govern"
-	HoldsPrevious = "its previous version"
-	HoldsDenial   = "deny all that it governs"
-)
+// holds are the descriptions of forms. One that begins as another does comes before it.
+var holds = []struct {
+	form v1alpha1.PastBudgetForm
+	text string
+}{
+	{v1alpha1.PastBudgetCurrent, "the same, until the agent starts anew: then deny all that it governs"},
+	{v1alpha1.PastBudgetNarrowed, "its previous version, and deny what that does not govern"},
+	{v1alpha1.PastBudgetPrevious, "its previous version"},
+	{v1alpha1.PastBudgetDenyAll, "deny all that it governs"},
+}
+
+// Describe describes what holds of a policy past its budget, as agents report it for
+// people; empty for a form that is not known.
+func Describe(f v1alpha1.PastBudgetForm) string {
+	for _, h := range holds {
+		if h.form == f {
+			return h.text
+		}
+	}
+	return ""
+}
+
+// FormOf returns what a node's report says that it holds of a policy past its budget;
+// empty: the policy has failed for another reason. Agents of earlier versions say it in
+// the message alone.
+func FormOf(f *v1alpha1.FailedPolicy) v1alpha1.PastBudgetForm {
+	if f.PastBudget != "" || !strings.Contains(f.Message, Past) {
+		return f.PastBudget
+	}
+	for _, h := range holds {
+		if strings.Contains(f.Message, h.text) {
+			return h.form
+		}
+	}
+	return ""
+}
 
 // IsStandIn reports whether a policy is what StandIn makes. As it is written one that has
 // rules has more entries.

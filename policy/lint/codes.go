@@ -38,6 +38,7 @@ var Codes = []Code{
 	{CodeNeverMatches, "a rule can match nothing"},
 	{CodeNoDNS, "pods may not resolve names"},
 	{CodePeerMatchesNothing, "nothing is what a rule asks for as its peer"},
+	{CodePodsPastBudget, "pods are past the budget of their node"},
 	{CodePolicyTooLarge, "a policy is past the budget of its namespace"},
 	{CodeReplaced, "another object counts instead"},
 	{CodeSelectsNothing, "a policy selects no endpoint"},
