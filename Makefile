@@ -21,6 +21,8 @@ OPERATOR_VERIFY := bin/operator-verify
 GOLANGCI_LINT  := bin/golangci-lint
 # A file of counts that several runs of tests add to; see hack/testsum.
 TOTALS ?=
+# SERIAL=1 runs one package's tests at a time, while those of the next are built.
+SERIAL ?=
 TESTSUM := bin/testsum $(if $(TOTALS),-totals $(abspath $(TOTALS)))
 
 .DEFAULT_GOAL := help
@@ -75,7 +77,15 @@ race: need ## Run the tests of the backends with the race detector, and build wi
 .PHONY: test
 test: need testsum ## Vet and run all tests of all modules, controllers and most of the data planes with the race detector; the last line counts them.
 	@for m in $(MODULES); do (cd $$m && go vet -tags e2e ./...) || exit 1; done
-	@assets=$$(hack/kube.sh) && KUBEBUILDER_ASSETS=$$assets $(TESTSUM) -race $(RACE) $(MODULES)
+	@assets=$$(hack/kube.sh) && KUBEBUILDER_ASSETS=$$assets $(TESTSUM) $(if $(SERIAL),-serial )-race $(RACE) $(MODULES)
+
+# A sample of MUTANTS changes of one token, which SEED fixes, and the share that tests
+# have to notice. It takes about half a minute for each, so CI does not run it.
+MUTANTS ?= 200
+SEED    ?= 1
+.PHONY: mutants
+mutants: need ## Change one token of the core or the data plane at a time, and count the changes that no test fails on.
+	@go run ./hack/mutants -n $(MUTANTS) -seed $(SEED) ./policy/... ./dataplane/...
 
 .PHONY: fuzz
 fuzz: testsum ## Run each fuzz target for FUZZTIME (10s).

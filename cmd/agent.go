@@ -20,6 +20,7 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/agent"
 	clustersource "github.com/tierwall/tierwall/controllers/cluster"
+	"github.com/tierwall/tierwall/controllers/folder"
 	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/controllers/nri"
 	"github.com/tierwall/tierwall/controllers/scrape"
@@ -156,8 +157,8 @@ func checkFolder(path string) error {
 // source returns where the objects come from.
 func (f *agentFlags) source(log *slog.Logger) (agent.Source, error) {
 	if f.from != "" {
-		return agent.NewFolder(agent.FolderOptions{
-			Dir: f.from, Node: f.node, HostAddrs: agent.HostAddrs, StateDir: f.stateDir, Log: log,
+		return folder.New(folder.Options{
+			Dir: f.from, Node: f.node, HostAddrs: folder.HostAddrs, StateDir: f.stateDir, Log: log,
 		}), nil
 	}
 	config, err := f.clusterConfig()

@@ -20,7 +20,7 @@ const (
 	nriOff  = "off"
 )
 
-// earlyPods is what has new pods known early.
+// earlyPods is the part of an agent by which new pods are known early.
 type earlyPods struct {
 	source  agent.Source
 	collect []prometheus.Collector
@@ -34,7 +34,7 @@ type earlyPods struct {
 	follow func(links.Reader) links.Reader
 }
 
-// startup puts what has new pods known early before a source. Where there is no
+// startup puts the part by which new pods are known early before a source. Where there is no
 // cluster it is the source itself: manifests say their addresses. With --nri off
 // it still listens to the agents of other nodes.
 func (f *agentFlags) startup(log *slog.Logger, from agent.Source) (*earlyPods, error) {
@@ -49,17 +49,17 @@ func (f *agentFlags) startup(log *slog.Logger, from agent.Source) (*earlyPods, e
 	if err != nil {
 		return nil, err
 	}
-	announcer, err := startup.NewAnnouncer(startup.AnnouncerOptions{Store: store, Log: log})
+	reports, err := startup.NewReportWriter(startup.ReportWriterOptions{Store: store, Log: log})
 	if err != nil {
 		return nil, err
 	}
-	overlay, err := startup.New(startup.Options{Node: f.node, Source: from, Herald: announcer, Keeper: f.keeper(config), Log: log})
+	overlay, err := startup.New(startup.Options{Node: f.node, Source: from, Announcer: reports, Keeper: f.keeper(config), Log: log})
 	if err != nil {
 		return nil, err
 	}
 	e := &earlyPods{
 		source: overlay, attach: func(a *agent.Agent) { overlay.Attach(a) }, follow: overlay.Follow, unseen: overlay.Unseen,
-		collect: []prometheus.Collector{announcer, overlay}, run: []func(context.Context) error{announcer.Run},
+		collect: []prometheus.Collector{reports, overlay}, run: []func(context.Context) error{reports.Run},
 	}
 	if f.nri == nriOff {
 		return e, nil

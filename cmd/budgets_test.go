@@ -72,7 +72,7 @@ spec:
   resources: [world.yaml]
   cases: [{name: db, from: {ip: 203.0.113.7}, to: {pod: shop/db, port: 5432}, expect: Allow}]
 `
-	const past = "NetworkPolicy/shop/young: past the budget of namespace shop: its policies and NetworkSets have 13, and may have 10; it denies all that it governs"
+	const past = "NetworkPolicy/shop/young: past the budget of namespace shop: its policies and NetworkSets have 13, of at most 10; it denies everything that it governs"
 	for _, c := range []struct {
 		name, args    string
 		denied, count string // of the output
@@ -125,7 +125,7 @@ spec:
   cases: [{name: web, from: {ip: 203.0.113.7}, to: {pod: shop/web, port: 5432}, expect: Allow}]
 `
 	// Of equal claims the first pod by name has its policy: db. The policies have 6 and 7.
-	const past = "Node/n1: Pod/shop/web: past the budget of the node: the policies of namespace shop have 13 entries on the node, for each group of pods that they select, more than its share of 10; denied all "
+	const past = "Node/n1: Pod/shop/web: past the budget of the node: the policies of namespace shop have 13 entries on the node, for each group of pods that they select, more than its share of 10; "
 	for _, c := range []struct {
 		name, args    string
 		denied, count string // of the output
@@ -154,9 +154,9 @@ spec:
 					said, want = o.out, "past the budget of the node" // among the findings
 				default:
 					if mode == "Count" {
-						want += "once budgets are enforced"
+						want += "they are denied everything once budgets are enforced"
 					} else {
-						want += "by an agent that starts anew"
+						want += "a restarted agent denies them everything"
 					}
 				}
 				if o.status != c.status[i] || !strings.Contains(said, want) {
@@ -190,15 +190,15 @@ func TestBudgetsOfACluster(t *testing.T) {
 		reported      v1alpha1.PastBudgetForm // of young
 		want          string
 	}{
-		{"a version that grows", letIn("young", "db", 2, 7), letIn("young", "db", 2, 11), "", "it keeps its previous version until an agent starts anew, and denies all that it governs then"},
-		{"a version for other pods", letIn("young", "db", 2, 7), letIn("young", "web", 2, 11), "", "it keeps its previous version until an agent starts anew, and pods selected newly are denied"},
-		{"a new policy", letIn("old", "web", 1, 6), letIn("young", "db", 2, 7), "", "it denies all that it governs"},
-		{"one that was past it before", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), letIn("young", "db", 2, 8), "", "it denies all that it governs"},
-		{"the cluster's own", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", "", "it denies all that it governs"},
-		{"the cluster's own that is in force", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", v1alpha1.PastBudgetCurrent, "it is in force until an agent starts anew, and denies all that it governs then"},
-		{"the cluster's own of which an earlier one is, in part", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", v1alpha1.PastBudgetNarrowed, "it denies all that it governs (on n1 an earlier version is in force, which only the agent has)"},
-		{"the cluster's own that is denied", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", v1alpha1.PastBudgetDenyAll, "it denies all that it governs"},
-		{"the cluster's own of which an earlier one is", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", v1alpha1.PastBudgetPrevious, "it denies all that it governs (on n1 an earlier version is in force, which only the agent has)"},
+		{"a version that grows", letIn("young", "db", 2, 7), letIn("young", "db", 2, 11), "", "it keeps its previous version until an agent restarts, and denies everything that it governs then"},
+		{"a version for other pods", letIn("young", "db", 2, 7), letIn("young", "web", 2, 11), "", "it keeps its previous version until an agent restarts, and newly selected pods are denied"},
+		{"a new policy", letIn("old", "web", 1, 6), letIn("young", "db", 2, 7), "", "it denies everything that it governs"},
+		{"one that was past it before", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), letIn("young", "db", 2, 8), "", "it denies everything that it governs"},
+		{"the cluster's own", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", "", "it denies everything that it governs"},
+		{"the cluster's own that is in force", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", v1alpha1.PastBudgetCurrent, "it is in force until an agent restarts, and denies everything that it governs then"},
+		{"the cluster's own of which an earlier one is, in part", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", v1alpha1.PastBudgetNarrowed, "it denies everything that it governs (on n1 an earlier version is in force, which only the agent has)"},
+		{"the cluster's own that is denied", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", v1alpha1.PastBudgetDenyAll, "it denies everything that it governs"},
+		{"the cluster's own of which an earlier one is", letIn("old", "web", 1, 6) + letIn("young", "db", 2, 7), "", v1alpha1.PastBudgetPrevious, "it denies everything that it governs (on n1 an earlier version is in force, which only the agent has)"},
 	} {
 		// Agents of earlier versions say it in the message alone.
 		for _, older := range []bool{false, true} {

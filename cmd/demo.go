@@ -14,11 +14,11 @@ import (
 
 	samples "github.com/tierwall/tierwall/config/samples"
 	"github.com/tierwall/tierwall/controllers/manifests"
+	"github.com/tierwall/tierwall/lab"
+	"github.com/tierwall/tierwall/lab/fleet"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/verdict"
-	"github.com/tierwall/tierwall/test/fleet"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 func newDemoCommand(s streams) *cobra.Command {

@@ -13,11 +13,11 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
 	"github.com/tierwall/tierwall/policy/verdict"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // stranger is an address outside of the cluster (TEST-NET-3).

@@ -52,7 +52,7 @@ func TestEndpointNames(t *testing.T) {
 		{"explain --from n/web --to 10.9.9.9 --port 80", "Pod/n/web (10.0.0.1) → 10.9.9.9  TCP 80\nALLOWED: "},
 		{"explain --from Pod/n/web --to Node/k --port 80", "Pod/n/web (10.0.0.1) → HostEndpoint/h (192.0.2.1)  TCP 80\nALLOWED: "},
 		{"explain --from HostEndpoint/h --to ip:10.0.0.1 --port ICMP", "HostEndpoint/h (192.0.2.1) → Pod/n/web (10.0.0.1)  ICMP type 8 code 0\nALLOWED: "},
-		{"explain --from node:k --to fd00::1 --port 80", "error: --to: the two have no IP version in common: from 192.0.2.1, to fd00::1\n"},
+		{"explain --from node:k --to fd00::1 --port 80", "error: --to: the two sides have no IP version in common: from 192.0.2.1, to fd00::1\n"},
 		{"explain --from Service/n/web --to 10.9.9.9 --port 80", "error: --from: n/web: a Service sends nothing; name one of its pods\n"},
 		{"explain --from svc:n/web --to 10.9.9.9 --port 80", "error: --from: n/web: a Service sends nothing; name one of its pods\n"},
 		{"explain --in n/web --from ip:fe80::a --to ip:ff02::1 --port 80", "fe80::a → ff02::1  TCP 80  in by Pod/n/web\nALLOWED: egress by the endpoint's default"},

@@ -93,10 +93,10 @@ func TestLintUsage(t *testing.T) {
 	}{
 		{[]string{"lint", "warn.yaml"}, exitOK, "warn.yaml:3:1: warning: GlobalNetworkPolicy/g: selects no endpoint", ""},
 		{[]string{"lint", "--strict", "--ignore", "selects-nothing", "warn.yaml"}, exitOK, "3 objects: nothing found, 1 ignored.", ""},
-		{[]string{"lint", "--ignore", "no-dns,selects-nothin", "warn.yaml"}, exitUnusable, "", `there is no code "selects-nothin"; did you mean "selects-nothing"?`},
+		{[]string{"lint", "--ignore", "no-dns,selects-nothin", "warn.yaml"}, exitUnusable, "", `unknown code "selects-nothin"; did you mean "selects-nothing"?`},
 		{[]string{"lint", "--ignore", "invalid", "warn.yaml"}, exitUnusable, "", "findings of code invalid cannot be ignored"},
 		{[]string{"lint", "--strict", "ignored.yaml"}, exitOK, "3 objects: nothing found, 1 ignored.", ""},
-		{[]string{"lint", "misspelt.yaml"}, exitOK, `misspelt.yaml:2:88: warning: GlobalNetworkPolicy/g: metadata.annotations[tierwall.io/lint-ignore]: there is no code "nodns"; did you mean "no-dns"? (invalid)`, ""},
+		{[]string{"lint", "misspelt.yaml"}, exitOK, `misspelt.yaml:2:88: warning: GlobalNetworkPolicy/g: metadata.annotations[tierwall.io/lint-ignore]: unknown code "nodns"; did you mean "no-dns"? (invalid)`, ""},
 		{[]string{"lint", "slip.yaml"}, exitUnusable, `slip.yaml:1:36: error: Networkpolicy/x: kind: networking.k8s.io has no kind "Networkpolicy"; did you mean "NetworkPolicy"? (unreadable)`, ""},
 		{[]string{"lint", "other.yaml"}, exitOK, `other.yaml:1:1: info: 1 object of unknown kind ConfigMap (v1) skipped (skipped)`, ""},
 		{[]string{"lint", "--strict", "cilium.yaml"}, exitNegative, `cilium.yaml:1:1: warning: 1 object of unknown kind CiliumNetworkPolicy (cilium.io/v2) skipped; tierwall convert translates it (skipped)`, ""},

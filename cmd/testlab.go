@@ -9,10 +9,10 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane/iptables"
+	"github.com/tierwall/tierwall/lab"
+	"github.com/tierwall/tierwall/lab/fleet"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
-	"github.com/tierwall/tierwall/test/fleet"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // labRunner decides with packets: pods, nodes and outside hosts become

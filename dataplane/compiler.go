@@ -1,7 +1,6 @@
 package dataplane
 
 import (
-	"cmp"
 	"net/netip"
 	"slices"
 
@@ -119,83 +118,6 @@ func NewCompiler(o Options) *Compiler {
 	return c
 }
 
-// Compiled is an effective policy as programs, one for each stage, direction
-// and family that has policies, and always one for the endpoint's own stage.
-type Compiled struct {
-	Effective *index.Effective
-	Programs  []StageProgram
-}
-
-// StageProgram is a program and what it is for.
-type StageProgram struct {
-	Stage     model.Stage
-	Direction model.Direction
-	Program   *Program
-}
-
-// Program returns the program of a stage, or nil if the effective policy has none there.
-func (c *Compiled) Program(s model.Stage, dir model.Direction, f Family) *Program {
-	for _, p := range c.Programs {
-		if p.Stage == s && p.Direction == dir && p.Program.Family == f {
-			return p.Program
-		}
-	}
-	return nil
-}
-
-// Endpoint is a local endpoint and its programs.
-type Endpoint struct {
-	*index.LocalEndpoint
-	Policy *Compiled
-}
-
-// Change is what a kernel has to learn. Lists are sorted.
-type Change struct {
-	// Sets of the core that are new, changed or gone, those among them that no
-	// program asks for too (Program.Sets): they only make up tables, and are asked for
-	// where these are linear (Table.Rules). Sets of literal blocks are found in the
-	// programs that ask for them.
-	Sets []SetChange
-	// Programs that are new or gone; what is new in tables is in Tables.
-	Added, Removed []*Program
-	// Tables whose contents changed, new ones among them.
-	Tables []TableChange
-	// Classes are the addresses whose number in Compiler.Classes changed.
-	Classes []ClassChange
-	// Endpoints that are new, changed, or gone (Policy is nil).
-	Endpoints []EndpointChange
-}
-
-// SetChange is the change of one set.
-type SetChange struct {
-	Set            *Set
-	New, Gone      bool
-	Added, Removed []index.Member
-}
-
-// TableChange is the change of one table. New and gone tables list nothing:
-// all of State counts, or nothing of it.
-type TableChange struct {
-	State     *TableState
-	New, Gone bool
-	// Addrs whose place changed: to TableState.At, or to nowhere.
-	Addrs []netip.Addr
-	// Blocks is true if the blocks changed.
-	Blocks bool
-	// Reformed is true if the table is classed or linear now and was not, or the
-	// reverse: all of State counts. A table that is classed and was has in Classes the
-	// numbers whose entry may have changed: to TableState.AtClass, or to nothing.
-	Reformed bool
-	Classes  []uint32
-}
-
-// EndpointChange is the change of one endpoint.
-type EndpointChange struct {
-	Ref model.Ref
-	// Before and After; the zero Endpoint where there is none.
-	Before, After Endpoint
-}
-
 // Apply takes what changed in the core and returns what changes in the kernel.
 func (c *Compiler) Apply(d *index.Delta) *Change {
 	ch := &Change{}
@@ -259,16 +181,6 @@ func (c *Compiler) expect(d *index.Delta) {
 	c.spaces[0].numbers.expect(most)
 }
 
-func (ch *Change) sort() {
-	slices.SortFunc(ch.Sets, func(a, b SetChange) int { return cmp.Compare(a.Set.ID, b.Set.ID) })
-	byID := func(a, b *Program) int { return cmp.Compare(a.ID, b.ID) }
-	slices.SortFunc(ch.Added, byID)
-	slices.SortFunc(ch.Removed, byID)
-	slices.SortFunc(ch.Tables, func(a, b TableChange) int { return cmp.Compare(a.State.Table.ID, b.State.Table.ID) })
-	slices.SortFunc(ch.Classes, func(a, b ClassChange) int { return a.Addr.Compare(b.Addr) })
-	slices.SortFunc(ch.Endpoints, func(a, b EndpointChange) int { return a.Ref.Compare(b.Ref) })
-}
-
 func (c *Compiler) applyEndpoint(d *index.EndpointDelta, ch *Change) {
 	ec := EndpointChange{Ref: d.Ref, Before: c.ends[d.Ref]}
 	if d.Endpoint == nil {
@@ -278,160 +190,6 @@ func (c *Compiler) applyEndpoint(d *index.EndpointDelta, ch *Change) {
 		c.ends[d.Ref] = ec.After
 	}
 	ch.Endpoints = append(ch.Endpoints, ec)
-}
-
-// compile makes the programs of an effective policy.
-func (c *Compiler) compile(e *index.Effective, ch *Change) {
-	out := &Compiled{Effective: e}
-	stages := append(e.Stages(), e.SelfStages()...)
-	c.holdPolicies(stages)
-	for i := range stages {
-		st := &stages[i]
-		var v4 *Program
-		for _, f := range families {
-			pl := c.plan(st, f)
-			rec := c.programs[pl.id]
-			if rec == nil {
-				rec = &programRec{program: c.program(&pl, st, f, v4)}
-				c.programs[pl.id] = rec
-				ch.Added = append(ch.Added, rec.program)
-			}
-			rec.refs++
-			out.Programs = append(out.Programs, StageProgram{st.Stage, st.Direction, rec.program})
-			v4 = rec.program
-		}
-	}
-	c.policies[e] = out
-}
-
-// plan is what a program is to be made of, and its ID: there may be an equal one.
-type plan struct {
-	id       string
-	segments []segmentPlan
-	def      Leaf
-}
-
-type segmentPlan struct {
-	lists []*ruleList
-	rules digest // of the lists
-	table string // ID, if it is to be a table
-	end   Leaf
-}
-
-// plan looks at one chain for one family.
-func (c *Compiler) plan(st *index.StageChain, f Family) plan {
-	pl := plan{def: Leaf{Verdict: verdictOf(st.Default)}}
-	whole := content("program")
-	whole.number(uint64(f))
-	for i := range st.Chain {
-		t := &st.Chain[i]
-		sp := segmentPlan{lists: c.lists(t, st.Direction, f), end: endOf(t, st)}
-		var rules content
-		for _, l := range sp.lists {
-			rules.digest(&l.digest)
-		}
-		sp.rules = rules.sum()
-		if side := peerSide(st.Direction); c.tabled(sp.lists, side) {
-			sp.table = tableID(&sp.rules, side, f)
-		}
-		whole.text(t.Tier.Name)
-		whole.flag(sp.table != "")
-		whole.digest(&sp.rules)
-		whole.leaf(&sp.end)
-		pl.segments = append(pl.segments, sp)
-	}
-	whole.leaf(&pl.def)
-	d := whole.sum()
-	pl.id = d.id()
-	return pl
-}
-
-// program makes what is planned. It shares with the program of the other family,
-// if there is one already, what is equal.
-func (c *Compiler) program(pl *plan, st *index.StageChain, f Family, other *Program) *Program {
-	p := &Program{ID: pl.id, Family: f, Default: pl.def}
-	for i := range pl.segments {
-		sp := &pl.segments[i]
-		seg := Segment{Tier: st.Chain[i].Tier.Name, End: sp.end}
-		same := other != nil && other.Segments[i].rules == sp.rules
-		seg.rules = sp.rules
-		switch {
-		case sp.table != "" && same:
-			seg.Table = c.hold(sp.table, f, func() *Table { return other.Segments[i].Table.called(sp.table) })
-		case sp.table != "":
-			seg.Table = c.hold(sp.table, f, func() *Table {
-				return newTable(sp.table, sp.lists, peerSide(st.Direction), max(c.opts.Linear, 0))
-			})
-		case same:
-			seg.Rules = other.Segments[i].Rules
-		default:
-			for _, l := range sp.lists {
-				for j := range l.rules {
-					seg.Rules = append(seg.Rules, l.rules[j].rule())
-				}
-			}
-			seg.Rules = slices.Clip(seg.Rules)
-		}
-		p.Segments = append(p.Segments, seg)
-	}
-	p.findSets()
-	return p
-}
-
-func verdictOf(a model.Action) Verdict {
-	switch a {
-	case model.Allow:
-		return Accept
-	case model.Deny:
-		return Drop
-	}
-	return Open
-}
-
-// endOf is the end of a tier.
-func endOf(t *index.TierChain, st *index.StageChain) Leaf {
-	if !t.Enforced || !st.EndOfTier {
-		return Leaf{Verdict: Next}
-	}
-	l := Leaf{Verdict: Next, Origin: Origin{
-		Tier: t.Tier.Name, Direction: st.Direction, Rule: model.RuleEndOfTier, Action: t.Tier.DefaultAction,
-	}}
-	for _, p := range t.Policies {
-		if !p.Audit {
-			l.Origin.Policy = p.Ref // the last one counts
-		}
-	}
-	if t.Tier.DefaultAction != model.Pass {
-		l.Verdict = Drop
-	}
-	return l
-}
-
-// tabled says whether rules are to be a table: if it is too much work to try
-// them one by one (Options.Linear), and a table can tell their sets apart.
-func (c *Compiler) tabled(lists []*ruleList, side CondKind) bool {
-	work, rules := 0, 0
-	for _, l := range lists {
-		work += l.asked
-		rules += len(l.rules)
-	}
-	if work+rules/8 <= max(c.opts.Linear, 0) {
-		return false
-	}
-	if work <= maxTableSets {
-		return true
-	}
-	seen := map[*Set]bool{}
-	for _, l := range lists {
-		for i := range l.rules {
-			for _, cond := range l.rules[i].conds {
-				if cond.Kind == side {
-					seen[cond.Set] = true
-				}
-			}
-		}
-	}
-	return len(seen) <= maxTableSets
 }
 
 // release forgets the effective policies that no endpoint has any more, the sets

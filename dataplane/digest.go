@@ -2,9 +2,9 @@ package dataplane
 
 import (
 	"crypto/sha256"
-	"encoding/base32"
 	"encoding/binary"
-	"strings"
+
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // What IDs are made of. An ID names a content, in every process the same: so
@@ -15,16 +15,7 @@ import (
 // digest stands for a content.
 type digest [sha256.Size]byte
 
-// id is a short name for a content: 80 bits, in letters that every kernel takes.
-func (d *digest) id() string {
-	return strings.ToLower(base32.StdEncoding.WithPadding(base32.NoPadding).EncodeToString(d[:10]))
-}
-
-// hashID is a short name for a text.
-func hashID(content string) string {
-	d := digest(sha256.Sum256([]byte(content)))
-	return d.id()
-}
+func (d *digest) id() string { return naming.Digest(*d) }
 
 // content is bytes that are to be hashed.
 type content []byte

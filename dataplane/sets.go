@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/index"
 )
 
@@ -186,7 +187,7 @@ func (c *Compiler) literal(nets []netip.Prefix) *Set {
 		text = p.AppendTo(text)
 	}
 	def := string(text)
-	id := hashID("nets " + def)
+	id := naming.Hash("nets " + def)
 	rec := c.literals[id]
 	if rec == nil {
 		rec = c.number(&setRec{set: &Set{ID: id, Kind: index.SetAddrs, Text: def, Nets: nets}})

@@ -23,7 +23,7 @@ func (s *Selector) Constraints() []Constraint {
 	return c
 }
 
-// MatchesNothing says whether s can be seen to match nothing: it is !all(), or
+// MatchesNothing reports whether s can be seen to match nothing: it is !all(), or
 // the conditions on one label that it needs exclude each other. It may be false
 // for a selector that matches nothing for a less obvious reason.
 func (s *Selector) MatchesNothing() bool {
@@ -31,7 +31,7 @@ func (s *Selector) MatchesNothing() bool {
 	return !possible
 }
 
-// constraints also says whether s may match.
+// constraints also reports whether s may match.
 func (s *Selector) constraints() ([]Constraint, bool) {
 	// frame is a group that is being walked; the outermost holds the whole tree.
 	type frame struct {

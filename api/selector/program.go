@@ -48,7 +48,7 @@ func link(nodes []node) (entry int32) {
 	return first(0)
 }
 
-// Evaluate says whether s matches the labels. It allocates nothing beyond what
+// Evaluate reports whether s matches the labels. It allocates nothing beyond what
 // l.Get does. A nil Labels has none.
 func (s *Selector) Evaluate(l Labels) bool {
 	if s == nil || len(s.nodes) == 0 {

@@ -84,20 +84,20 @@ func (s *Selector) String() string {
 	return s.text
 }
 
-// Same says whether two selectors have the same canonical form. Selectors that
+// Same reports whether two selectors have the same canonical form. Selectors that
 // are the same match the same labels; the converse need not hold.
 func (s *Selector) Same(other *Selector) bool {
 	return s == other || s.String() == other.String()
 }
 
-// MatchesAll says whether s is all(). It may be false for a selector that
+// MatchesAll reports whether s is all(). It may be false for a selector that
 // matches everything for a less obvious reason.
 func (s *Selector) MatchesAll() bool {
 	n := &s.tree()[0]
 	return n.op == opAll && !n.negated
 }
 
-// HasGlobal says whether global() occurs in s as it was written or built, even if
+// HasGlobal reports whether global() occurs in s as it was written or built, even if
 // it is gone from the canonical form: it is true of all() || global(). It is
 // the one thing in which selectors of equal String may differ; it matters where
 // the mere mention of global() has a meaning, as in a namespace selector.

@@ -44,7 +44,7 @@ type node struct {
 
 func (n *node) group() bool { return n.op <= opAnd }
 
-// test says whether a leaf's condition, its negation left out, holds for a
+// test reports whether a leaf's condition, its negation left out, holds for a
 // label that is present with a value. It is not for opAll and opGlobal.
 func (n *node) test(value string) bool {
 	switch n.op {
@@ -64,7 +64,7 @@ func (n *node) test(value string) bool {
 // linearValues is up to how many values a linear search beats a binary one.
 const linearValues = 8
 
-// contains says whether a value is among sorted ones.
+// contains reports whether a value is among sorted ones.
 func contains(values []string, value string) bool {
 	if len(values) > linearValues {
 		_, found := slices.BinarySearch(values, value)

@@ -18,7 +18,7 @@ var SchemeBuilder = runtime.NewSchemeBuilder(addKnownTypes)
 // AddToScheme registers this package's kinds with a scheme.
 var AddToScheme = SchemeBuilder.AddToScheme
 
-// PolicyTest is left out: it is a file format, not a kind that an API server holds.
+// PolicyTest is omitted: it is a file format, not a kind of the API server.
 func addKnownTypes(s *runtime.Scheme) error {
 	s.AddKnownTypes(GroupVersion,
 		&Tier{}, &TierList{},

@@ -5,31 +5,31 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// HostEndpointSpec is what a HostEndpoint says.
-// +kubebuilder:validation:XValidation:rule="(has(self.interfaceName) && self.interfaceName.size() > 0) || self.?expectedIPs.orValue([]).size() > 0",message="a host endpoint needs interfaceName or expectedIPs"
+// HostEndpointSpec is the specification of a HostEndpoint.
+// +kubebuilder:validation:XValidation:rule="(has(self.interfaceName) && self.interfaceName.size() > 0) || self.?expectedIPs.orValue([]).size() > 0",message="at least one of interfaceName and expectedIPs is required"
 type HostEndpointSpec struct {
 	// Node whose interface this is.
 	// +required
 	// +kubebuilder:validation:MinLength=1
 	// +kubebuilder:validation:MaxLength=253
 	Node string `json:"node,omitempty"`
-	// InterfaceName is the Linux interface, whatever addresses its packets bear, or
-	// "*" for all of the node's interfaces, those that lead to its pods included (see
+	// InterfaceName is the Linux interface, whatever addresses its packets have, or
+	// "*" for all of the node's interfaces, including those that lead to its pods (see
 	// wildcardGuard of Tierwall). Empty means that ExpectedIPs select what is guarded.
 	// +optional
 	// +kubebuilder:validation:MaxLength=15
 	// +kubebuilder:validation:Pattern=`^[^/:\s]*$`
 	InterfaceName string `json:"interfaceName,omitempty"`
-	// ExpectedIPs are the host's addresses, at most 64, by which rules' selectors know
-	// it. Alone, they select what is guarded; beside InterfaceName they do not narrow
-	// it. Empty means the addresses of the node.
+	// ExpectedIPs are the host's addresses, at most 64, at which rules' selectors match
+	// it. On their own, they select what is guarded; with InterfaceName, they do not
+	// narrow that down. Empty means the addresses of the node.
 	// +optional
 	// +kubebuilder:validation:MaxItems=64
 	// +kubebuilder:validation:items:MaxLength=45
 	// +kubebuilder:validation:items:XValidation:rule="isIP(self) && !ip(self).isUnspecified() && !ip(self).isLoopback()",message="must be the IPv4 or IPv6 address of a host, neither unspecified nor loopback"
 	ExpectedIPs []string `json:"expectedIPs,omitempty"`
-	// Profiles of the model API: projectcalico-default-allow reads as
-	// defaultAction Allow; any other name is refused.
+	// Profiles of projectcalico.org/v3: projectcalico-default-allow is read as
+	// defaultAction Allow; any other name is rejected.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1
 	// +kubebuilder:validation:items:Enum=projectcalico-default-allow
@@ -38,9 +38,9 @@ type HostEndpointSpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	Ports []EndpointPort `json:"ports,omitempty"`
-	// DefaultAction for local traffic that no tier decides: Deny or Allow; unset
-	// means Deny, or Allow with the profile projectcalico-default-allow, which a
-	// value here overrides.
+	// DefaultAction for local traffic that no tier decides: Deny or Allow. Unset
+	// means Deny, or Allow with the profile projectcalico-default-allow; a value here
+	// overrides the profile.
 	// Forwarded traffic that no tier decides is allowed.
 	// +optional
 	// +kubebuilder:validation:Enum=Deny;Allow
@@ -82,7 +82,7 @@ type HostEndpoint struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// Spec is what people write.
+	// Spec is the desired state.
 	// +required
 	Spec HostEndpointSpec `json:"spec,omitempty"`
 }

@@ -2,17 +2,17 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// NetworkSetSpec is what a network set holds.
+// NetworkSetSpec is the specification of a network set.
 // +kubebuilder:validation:XValidation:rule="!has(self.allowedEgressDomains) || self.allowedEgressDomains.size() == 0",message="allowedEgressDomains is not supported: Tierwall resolves no DNS names, and ignoring them would leave the set incomplete; list the addresses in nets"
 type NetworkSetSpec struct {
-	// Nets are address blocks in CIDR form, or addresses, IPv4 and IPv6 as they
-	// come; they may overlap. Bits beyond the prefix length are ignored. At most 50,000. Empty means that the set holds no address.
+	// Nets are address blocks in CIDR form, or addresses, IPv4 and IPv6 in
+	// any combination; they may overlap. Bits beyond the prefix length are ignored. At most 50,000. Empty means that the set has no addresses.
 	// +optional
 	// +kubebuilder:validation:MaxItems=50000
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) || isIP(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32, or an address"
 	Nets []string `json:"nets,omitempty"`
-	// AllowedEgressDomains is refused: DNS-name matching is not built.
+	// AllowedEgressDomains is rejected: DNS-name matching is not implemented.
 	// +optional
 	AllowedEgressDomains []string `json:"allowedEgressDomains,omitempty"`
 }
@@ -26,7 +26,7 @@ type GlobalNetworkSet struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// Spec is what people write.
+	// Spec is the desired state.
 	// +optional
 	Spec NetworkSetSpec `json:"spec,omitempty"`
 }
@@ -49,7 +49,7 @@ type NetworkSet struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// Spec is what people write.
+	// Spec is the desired state.
 	// +optional
 	Spec NetworkSetSpec `json:"spec,omitempty"`
 }

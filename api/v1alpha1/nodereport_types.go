@@ -2,11 +2,11 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// Bounds of a NodeReport. An agent that has more to say says so in Truncated.
+// Bounds of a NodeReport. A report that exceeds one has Truncated set.
 const (
 	// MaxReportedPolicies is how many policies a report lists as enforced.
 	MaxReportedPolicies = 2000
-	// MaxReportedBytes is how many bytes the names of all these may have.
+	// MaxReportedBytes is how many bytes the names of all these may have together.
 	MaxReportedBytes = 128 << 10
 	// MaxReportedFailures is how many policies a report lists as failed.
 	MaxReportedFailures = 50
@@ -24,7 +24,7 @@ const (
 	MaxReportedGhosts = 64
 )
 
-// NodeState is what a node's agent says about its node.
+// NodeState is what a node's agent reports about its node.
 type NodeState struct {
 	// AgentVersion is the agent's build.
 	// +optional
@@ -37,36 +37,36 @@ type NodeState struct {
 	// RenewTime is when the agent wrote this, by the node's clock.
 	// +optional
 	RenewTime metav1.Time `json:"renewTime,omitempty,omitzero"`
-	// LeaseSeconds is how long after RenewTime the next report comes at the
-	// latest; an agent that is much later is silent.
+	// LeaseSeconds is the time after RenewTime within which the next report is due;
+	// an agent that is much later counts as silent.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	LeaseSeconds int32 `json:"leaseSeconds,omitempty"`
-	// InSync says that the kernel held all that the objects say when this was
-	// written. The objects are those that the agent knew of.
+	// InSync reports whether the kernel held everything that the objects require when
+	// this was written. The objects are those that the agent knew of.
 	// +required
 	InSync bool `json:"inSync"`
-	// LastSuccessTime is when the kernel was last brought up to date, or found to be.
+	// LastSuccessTime is when the kernel was last brought up to date, or last found up to date.
 	// +optional
 	LastSuccessTime *metav1.Time `json:"lastSuccessTime,omitempty"`
 	// LastApply is how long the last transaction with the kernel took.
 	// +optional
 	LastApply *metav1.Duration `json:"lastApply,omitempty"`
-	// SlowestApply is how long the slowest one of about the last hour took.
+	// SlowestApply is how long the slowest transaction of about the last hour took.
 	// +optional
 	SlowestApply *metav1.Duration `json:"slowestApply,omitempty"`
-	// Counts of what is there on the node.
+	// Counts are the numbers of objects on the node.
 	// +required
 	Counts ReportCounts `json:"counts"`
-	// Errors that hold now, at most ten; those of policies are in Failed.
+	// Errors that exist now, at most ten; those of policies are in Failed.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=10
 	Errors []ReportedError `json:"errors,omitempty"`
 	// Policies are the Tierwall policies that select endpoints of the node and are
 	// in its kernel, by GlobalNetworkPolicy/name and
-	// NetworkPolicy.tierwall.io/namespace/name, each with the generation that is
-	// there; at most 2,000, and 128 KiB of names.
+	// NetworkPolicy.tierwall.io/namespace/name, each with the generation that is in
+	// the kernel; at most 2,000, and 128 KiB of names.
 	// +optional
 	// +mapType=atomic
 	// +kubebuilder:validation:MaxProperties=2000
@@ -77,21 +77,22 @@ type NodeState struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=50
 	Failed []FailedPolicy `json:"failed,omitempty"`
-	// Guards by name (source, link, encapsulation, wildcard, discovery): what they do
-	// on this node, and how many packets they have met; at most 16.
+	// Guards by name (source, link, encapsulation, wildcard, discovery): their mode on
+	// this node, and the number of packets that they have detected; at most 16.
 	// +optional
 	// +mapType=atomic
 	// +kubebuilder:validation:MaxProperties=16
 	Guards map[string]ReportedGuard `json:"guards,omitempty"`
-	// Truncated says that Policies or Failed do not list all that there are.
+	// Truncated reports that Policies or Failed are incomplete.
 	// +optional
 	Truncated bool `json:"truncated,omitempty"`
-	// Links are what the node's kernel reports of the node itself; absent if the
+	// Links are what the node's kernel reports about the node itself; absent if the
 	// agent cannot read it.
 	// +optional
 	Links *NodeLinks `json:"links,omitempty"`
 	// Ghosts are addresses of pods of the node whose object is gone and whose sandbox
-	// may still run: they send and get nothing. At most 64; Counts has their number.
+	// may still be running: they can neither send nor receive. At most 64; Counts has
+	// the total.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=64
@@ -99,7 +100,7 @@ type NodeState struct {
 }
 
 // ReportedGhost is an address of a pod whose object is gone and whose sandbox may
-// still run.
+// still be running.
 type ReportedGhost struct {
 	// Address, IPv4 or IPv6.
 	// +required
@@ -111,18 +112,18 @@ type ReportedGhost struct {
 	Pod string `json:"pod"`
 }
 
-// NodeLinks are a node's own addresses, routes and tunnels, as far as they decide
-// which policies connections of the node meet.
+// NodeLinks are a node's own addresses, routes and tunnels, as far as they determine
+// which policies apply to connections of the node.
 type NodeLinks struct {
-	// Addresses that the node takes packets for, whichever interface they are on.
-	// Loopback and link-local ones are left out. At most 256, of which those of
-	// interfaces other than lo come first.
+	// Addresses at which the node receives packets, whichever interface they are on.
+	// Loopback and link-local ones are omitted. At most 256; those of interfaces other
+	// than lo come first.
 	// +optional
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=256
 	Addresses []NodeAddress `json:"addresses,omitempty"`
-	// Routes of the main table. Neighbouring blocks behind one interface are one,
-	// and a block within a wider one behind the same interface is left out. At most
+	// Routes of the main table. Adjacent blocks behind one interface are merged,
+	// and a block within a wider one behind the same interface is omitted. At most
 	// 64, the widest ones.
 	// +optional
 	// +listType=atomic
@@ -133,18 +134,18 @@ type NodeLinks struct {
 	// +listType=atomic
 	// +kubebuilder:validation:MaxItems=32
 	Tunnels []NodeTunnel `json:"tunnels,omitempty"`
-	// Truncated reports that one of these lists is not complete.
+	// Truncated reports that one of these lists is incomplete.
 	// +optional
 	Truncated bool `json:"truncated,omitempty"`
 }
 
-// NodeAddress is an address of the node's own.
+// NodeAddress is one of the node's own addresses.
 type NodeAddress struct {
 	// Address, IPv4 or IPv6.
 	// +required
 	// +kubebuilder:validation:MaxLength=45
 	Address string `json:"address"`
-	// Interface that bears it.
+	// Interface that has it.
 	// +required
 	// +kubebuilder:validation:MaxLength=15
 	Interface string `json:"interface"`
@@ -153,13 +154,13 @@ type NodeAddress struct {
 	LeadsToPods bool `json:"leadsToPods,omitempty"`
 }
 
-// NodeRoute is where the node sends a block of addresses.
+// NodeRoute is the route to a block of addresses.
 type NodeRoute struct {
 	// Net is the block in CIDR form.
 	// +required
 	// +kubebuilder:validation:MaxLength=49
 	Net string `json:"net"`
-	// Interface by which the node sends.
+	// Interface by which the node sends to it.
 	// +required
 	// +kubebuilder:validation:MaxLength=15
 	Interface string `json:"interface"`
@@ -182,7 +183,7 @@ type NodeTunnel struct {
 	Port int32 `json:"port,omitempty"`
 }
 
-// ReportCounts are sizes.
+// ReportCounts are numbers of objects on a node.
 type ReportCounts struct {
 	// Endpoints of the node: pods and host endpoints.
 	// +required
@@ -198,25 +199,25 @@ type ReportCounts struct {
 	Sets int32 `json:"sets,omitempty"`
 	// +optional
 	SetMembers int32 `json:"setMembers,omitempty"`
-	// InvalidObjects are not as they should be; each is in a form that never
-	// widens access.
+	// InvalidObjects is the number of invalid objects; each is enforced in a form that
+	// never widens access.
 	// +optional
 	InvalidObjects int32 `json:"invalidObjects,omitempty"`
-	// Ghosts counts addresses of pods whose object is gone and whose sandbox may still run.
+	// Ghosts is the number of addresses of pods whose object is gone and whose sandbox may still be running.
 	// +optional
 	Ghosts int32 `json:"ghosts,omitempty"`
-	// UnseenPods counts pods of the node of which neither the container runtime (NRI) nor
-	// an interface of their own shows whether they run: if such a pod's object is gone
-	// before it has ended, its address is denied for its grace period and 30 seconds, an
-	// hour at most.
+	// UnseenPods is the number of pods of the node of which neither the container runtime
+	// (NRI) nor an interface of their own shows whether they are running: if such a pod's
+	// object is gone before it has ended, its address is denied for its grace period plus
+	// 30 seconds, at most an hour.
 	// +optional
 	UnseenPods int32 `json:"unseenPods,omitempty"`
-	// PastBudget counts policies and pods past a budget (spec.budgets): they
-	// deny what they govern or keep what was in force or, where budgets only count, are
-	// enforced all the same.
+	// PastBudget is the number of policies and pods past a budget (spec.budgets): they
+	// deny what they govern or keep the version in force or, where budgets only count, are
+	// enforced as written.
 	// +optional
 	PastBudget int32 `json:"pastBudget,omitempty"`
-	// WaitingChanges of objects had not been taken yet, because others' went first.
+	// WaitingChanges is the number of changes not processed yet, because others' went first.
 	// +optional
 	WaitingChanges int32 `json:"waitingChanges,omitempty"`
 }
@@ -227,13 +228,13 @@ type ReportedError struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=32
 	Kind string `json:"kind"`
-	// Message for people.
+	// Message is human-readable.
 	// +required
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message"`
 }
 
-// FailedPolicy is a policy that a node does not enforce as it stands.
+// FailedPolicy is a policy that a node does not enforce in its current form.
 type FailedPolicy struct {
 	// Policy as Kind/name or Kind/namespace/name.
 	// +required
@@ -242,31 +243,32 @@ type FailedPolicy struct {
 	// Generation that is not enforced.
 	// +optional
 	Generation int64 `json:"generation,omitempty"`
-	// Message says why, and what holds instead.
+	// Message gives the reason, and what is in force instead.
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
-	// PastBudget says what the node holds of a policy that is past the budget of its
-	// namespace (spec.budgets): Current, Previous, Narrowed or DenyAll. It is empty for
-	// policies that have failed for another reason, and in reports of agents of earlier
-	// versions, where only Message says so.
+	// PastBudget is what is in force on the node of a policy that is past the budget of
+	// its namespace (spec.budgets): Current, Previous, Narrowed or DenyAll. It is empty
+	// for policies that have failed for another reason, and in reports of older agents,
+	// which give it in Message only.
 	// +optional
 	// +kubebuilder:validation:MaxLength=32
 	PastBudget PastBudgetForm `json:"pastBudget,omitempty"`
 }
 
-// PastBudgetForm is what a node holds of a policy that is past the budget of its namespace.
+// PastBudgetForm is what is in force on a node of a policy past the budget of its namespace.
 type PastBudgetForm string
 
 const (
-	// PastBudgetCurrent is the version at hand, which was in force before it was past the
-	// budget. After the agent's next start it is DenyAll.
+	// PastBudgetCurrent: the current version, which was in force already when it came to
+	// be past the budget. After a restart of the agent it is DenyAll.
 	PastBudgetCurrent PastBudgetForm = "Current"
-	// PastBudgetPrevious is the version that was in force before.
+	// PastBudgetPrevious: the previous version.
 	PastBudgetPrevious PastBudgetForm = "Previous"
-	// PastBudgetNarrowed is that version, and a denial of what only the version at hand governs.
+	// PastBudgetNarrowed: the previous version, while everything that only the current
+	// one governs is denied.
 	PastBudgetNarrowed PastBudgetForm = "Narrowed"
-	// PastBudgetDenyAll is a denial of all that the policy governs.
+	// PastBudgetDenyAll: everything that the policy governs is denied.
 	PastBudgetDenyAll PastBudgetForm = "DenyAll"
 )
 
@@ -280,9 +282,9 @@ const (
 // +kubebuilder:printcolumn:name="Slowest apply",type=string,JSONPath=`.report.slowestApply`
 // +kubebuilder:printcolumn:name="Renewed",type=date,JSONPath=`.report.renewTime`
 
-// NodeReport is what the agent of one node says about it, under the node's name.
-// Agents write it and the manager sums it up in the status of policies; people
-// only read it. It is gone with its Node.
+// NodeReport is what the agent of one node reports about it; it has the node's name.
+// Agents write it and the manager summarizes it in the status of policies; users
+// only read it. It is deleted with its Node.
 type NodeReport struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`

@@ -4,14 +4,14 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 // Bounds of a PodAddressReport.
 const (
-	// MaxStartedPods is how many pods a report lists. A node that starts more at
-	// a time leaves the others to the kubelet's report.
+	// MaxStartedPods is how many pods a report lists. If a node starts more at a
+	// time, the kubelet's report announces the others.
 	MaxStartedPods = 1000
 	// MaxPodAddresses is how many addresses of a pod count.
 	MaxPodAddresses = 8
 )
 
-// StartedPod is a pod that has its addresses, though its status does not say so yet.
+// StartedPod is a pod that already has its addresses, but not yet in its status.
 type StartedPod struct {
 	// Namespace of the pod.
 	// +required
@@ -21,11 +21,11 @@ type StartedPod struct {
 	// +required
 	// +kubebuilder:validation:MaxLength=253
 	Name string `json:"name"`
-	// UID of the pod: one of another UID is another pod.
+	// UID of the pod: a pod with another UID is another pod.
 	// +required
 	// +kubebuilder:validation:MaxLength=128
 	UID string `json:"uid"`
-	// IPs of the pod, at most 8, without a block's length.
+	// IPs of the pod, at most 8, without prefix lengths.
 	// +required
 	// +listType=atomic
 	// +kubebuilder:validation:MinItems=1
@@ -39,11 +39,11 @@ type StartedPod struct {
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
 // PodAddressReport names the pods that a node is starting, with the addresses
-// that its container runtime has given them, before the kubelet says them in the
+// that its container runtime has assigned, before the kubelet reports them in the
 // status of the pods. The node's agent writes it, under the node's name, and all
-// agents read it, so that the first packet of a new pod is known for what it is
-// on every node. A pod is in it for some seconds. People have no use for it. It
-// is gone with its Node.
+// agents read it, so that every node can identify the sender of a new pod's first
+// packet. A pod is listed for a few seconds. Users have no use for it. It is
+// deleted with its Node.
 type PodAddressReport struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`

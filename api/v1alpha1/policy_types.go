@@ -5,15 +5,15 @@ import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 // DefaultTier is the tier of policies that name none, and of native NetworkPolicies.
 const DefaultTier = "default"
 
-// EnforcementAnnotation on a native NetworkPolicy stages it: value Enforced or Audit.
+// EnforcementAnnotation puts a native NetworkPolicy in audit mode: value Enforced or Audit.
 const EnforcementAnnotation = "tierwall.io/enforcement"
 
-// GlobalNetworkPolicySpec is what a GlobalNetworkPolicy says.
+// GlobalNetworkPolicySpec is the specification of a GlobalNetworkPolicy.
 //
-// +kubebuilder:validation:XValidation:rule="!self.?doNotTrack.orValue(false) || !self.?preDNAT.orValue(false)",message="doNotTrack and preDNAT exclude each other"
-// +kubebuilder:validation:XValidation:rule="!self.?doNotTrack.orValue(false) || self.?applyOnForward.orValue(false)",message="doNotTrack needs applyOnForward: true"
-// +kubebuilder:validation:XValidation:rule="!self.?preDNAT.orValue(false) || self.?applyOnForward.orValue(false)",message="preDNAT needs applyOnForward: true"
-// +kubebuilder:validation:XValidation:rule="!self.?preDNAT.orValue(false) || ((!has(self.egress) || self.egress.size() == 0) && (!has(self.types) || !('Egress' in self.types)))",message="preDNAT takes no egress rules and no type Egress: before destination NAT there is only incoming traffic"
+// +kubebuilder:validation:XValidation:rule="!self.?doNotTrack.orValue(false) || !self.?preDNAT.orValue(false)",message="doNotTrack cannot be combined with preDNAT"
+// +kubebuilder:validation:XValidation:rule="!self.?doNotTrack.orValue(false) || self.?applyOnForward.orValue(false)",message="doNotTrack requires applyOnForward: true"
+// +kubebuilder:validation:XValidation:rule="!self.?preDNAT.orValue(false) || self.?applyOnForward.orValue(false)",message="preDNAT requires applyOnForward: true"
+// +kubebuilder:validation:XValidation:rule="!self.?preDNAT.orValue(false) || ((!has(self.egress) || self.egress.size() == 0) && (!has(self.types) || !('Egress' in self.types)))",message="preDNAT cannot be combined with egress rules or type Egress: before destination NAT there is only incoming traffic"
 type GlobalNetworkPolicySpec struct {
 	// Tier that the policy belongs to; default "default".
 	// +optional
@@ -21,7 +21,7 @@ type GlobalNetworkPolicySpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Tier string `json:"tier,omitempty"`
-	// Order within the tier, lowest first; unset comes last; ties go by kind,
+	// Order within the tier, lowest first; unset comes last. Ties are broken by kind,
 	// namespace and name. Native NetworkPolicies have order 1000 in tier default.
 	// +optional
 	Order *float64 `json:"order,omitempty"`
@@ -36,32 +36,32 @@ type GlobalNetworkPolicySpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	NamespaceSelector string `json:"namespaceSelector,omitempty"`
-	// ServiceAccountSelector restricts the policy to pods of matching service
+	// ServiceAccountSelector restricts the policy to pods with matching service
 	// accounts; empty means no such restriction. For example:
 	// role in {'builder', 'deployer'}
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
-	// Types are the directions that the policy governs, Ingress and Egress; unset
-	// or empty follows from the rules: no egress rules mean Ingress, only egress
-	// rules mean Egress, both mean both.
+	// Types are the directions that the policy governs, Ingress and Egress. If unset
+	// or empty, they follow from the rules: Ingress without egress rules, Egress with
+	// egress rules only, and both with both.
 	// +optional
 	// +kubebuilder:validation:MaxItems=2
 	// +listType=set
 	Types []PolicyType `json:"types,omitempty"`
-	// Ingress rules, in order, at most 1,024. None leaves ingress traffic, where
-	// Types governs it, to the end of the tier.
+	// Ingress rules, in order, at most 1,024. Without any, the end of the tier decides
+	// ingress traffic, if Types includes Ingress.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
-	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services))",message="services may stand only in the source of an ingress rule"
-	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services) || (has(r.source.services.__namespace__) && r.source.services.__namespace__.size() > 0))",message="services of a global policy needs namespace"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services))",message="services is only allowed in the source of an ingress rule"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services) || (has(r.source.services.__namespace__) && r.source.services.__namespace__.size() > 0))",message="services of a global policy requires namespace"
 	Ingress []Rule `json:"ingress,omitempty"`
-	// Egress rules, in order, at most 1,024. None leaves egress traffic, where
-	// Types governs it, to the end of the tier.
+	// Egress rules, in order, at most 1,024. Without any, the end of the tier decides
+	// egress traffic, if Types includes Egress.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
-	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services))",message="services may stand only in the destination of an egress rule"
-	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services) || (has(r.destination.services.__namespace__) && r.destination.services.__namespace__.size() > 0))",message="services of a global policy needs namespace"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services))",message="services is only allowed in the destination of an egress rule"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services) || (has(r.destination.services.__namespace__) && r.destination.services.__namespace__.size() > 0))",message="services of a global policy requires namespace"
 	Egress []Rule `json:"egress,omitempty"`
 	// Enforcement: Enforced (default), or Audit to evaluate, count and report the
 	// policy without applying it.
@@ -69,11 +69,11 @@ type GlobalNetworkPolicySpec struct {
 	// +kubebuilder:default=Enforced
 	Enforcement Enforcement `json:"enforcement,omitempty"`
 	// DoNotTrack applies the rules before connection tracking; host endpoints
-	// only; needs ApplyOnForward; replies need rules of their own.
+	// only; requires ApplyOnForward; replies need rules of their own.
 	// +optional
 	DoNotTrack bool `json:"doNotTrack,omitempty"`
 	// PreDNAT applies the rules before destination NAT; host endpoints and
-	// ingress only; needs ApplyOnForward.
+	// ingress only; requires ApplyOnForward.
 	// +optional
 	PreDNAT bool `json:"preDNAT,omitempty"`
 	// ApplyOnForward applies the rules to traffic forwarded through a host
@@ -86,7 +86,7 @@ type GlobalNetworkPolicySpec struct {
 	PerformanceHints []string `json:"performanceHints,omitempty"`
 }
 
-// NetworkPolicySpec is what a NetworkPolicy of group tierwall.io says.
+// NetworkPolicySpec is the specification of a NetworkPolicy of group tierwall.io.
 type NetworkPolicySpec struct {
 	// Tier that the policy belongs to; default "default".
 	// +optional
@@ -94,7 +94,7 @@ type NetworkPolicySpec struct {
 	// +kubebuilder:validation:MaxLength=253
 	// +kubebuilder:validation:Pattern=`^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$`
 	Tier string `json:"tier,omitempty"`
-	// Order within the tier, lowest first; unset comes last; ties go by kind,
+	// Order within the tier, lowest first; unset comes last. Ties are broken by kind,
 	// namespace and name. Native NetworkPolicies have order 1000 in tier default.
 	// +optional
 	Order *float64 `json:"order,omitempty"`
@@ -103,30 +103,30 @@ type NetworkPolicySpec struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`
-	// ServiceAccountSelector restricts the policy to pods of matching service
+	// ServiceAccountSelector restricts the policy to pods with matching service
 	// accounts; empty means no such restriction. For example:
 	// role in {'builder', 'deployer'}
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	ServiceAccountSelector string `json:"serviceAccountSelector,omitempty"`
-	// Types are the directions that the policy governs, Ingress and Egress; unset
-	// or empty follows from the rules: no egress rules mean Ingress, only egress
-	// rules mean Egress, both mean both.
+	// Types are the directions that the policy governs, Ingress and Egress. If unset
+	// or empty, they follow from the rules: Ingress without egress rules, Egress with
+	// egress rules only, and both with both.
 	// +optional
 	// +kubebuilder:validation:MaxItems=2
 	// +listType=set
 	Types []PolicyType `json:"types,omitempty"`
-	// Ingress rules, in order, at most 1,024. None leaves ingress traffic, where
-	// Types governs it, to the end of the tier.
+	// Ingress rules, in order, at most 1,024. Without any, the end of the tier decides
+	// ingress traffic, if Types includes Ingress.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
-	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services))",message="services may stand only in the source of an ingress rule"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.destination) || !has(r.destination.services))",message="services is only allowed in the source of an ingress rule"
 	Ingress []Rule `json:"ingress,omitempty"`
-	// Egress rules, in order, at most 1,024. None leaves egress traffic, where
-	// Types governs it, to the end of the tier.
+	// Egress rules, in order, at most 1,024. Without any, the end of the tier decides
+	// egress traffic, if Types includes Egress.
 	// +optional
 	// +kubebuilder:validation:MaxItems=1024
-	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services))",message="services may stand only in the destination of an egress rule"
+	// +kubebuilder:validation:XValidation:rule="self.all(r, !has(r.source) || !has(r.source.services))",message="services is only allowed in the destination of an egress rule"
 	Egress []Rule `json:"egress,omitempty"`
 	// Enforcement: Enforced (default), or Audit to evaluate, count and report the
 	// policy without applying it.
@@ -139,9 +139,9 @@ type NetworkPolicySpec struct {
 	PerformanceHints []string `json:"performanceHints,omitempty"`
 }
 
-// PolicyStatus says whether and where a policy is enforced.
+// PolicyStatus reports whether a policy is understood and where it is enforced.
 type PolicyStatus struct {
-	// ObservedGeneration is the generation that this status speaks of.
+	// ObservedGeneration is the generation that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions are Accepted and Enforced.
@@ -153,18 +153,18 @@ type PolicyStatus struct {
 	// unset until a node has reported.
 	// +optional
 	Nodes *NodeCounts `json:"nodes,omitempty"`
-	// Types are the directions that the policy governs, also where spec.types leaves
-	// them open, for people: "Ingress", "Egress" or "Ingress,Egress".
+	// Types are the directions that the policy governs, even if spec.types is unset,
+	// in human-readable form: "Ingress", "Egress" or "Ingress,Egress".
 	// +optional
 	Types string `json:"types,omitempty"`
-	// Order is spec.order for people, "last" where it is unset.
+	// Order is spec.order in human-readable form, "last" if it is unset.
 	// +optional
 	Order string `json:"order,omitempty"`
 }
 
 // NodeCounts counts nodes.
 type NodeCounts struct {
-	// Ready is "enforced/desired", for people.
+	// Ready is "enforced/desired", in human-readable form.
 	// +optional
 	Ready string `json:"ready,omitempty"`
 	// Desired is the number of nodes with an endpoint that the policy selects.
@@ -193,16 +193,16 @@ type NodeCounts struct {
 // +kubebuilder:printcolumn:name="Ready",type=string,JSONPath=`.status.nodes.ready`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
 
-// GlobalNetworkPolicy applies to endpoints of the whole cluster, hosts included.
+// GlobalNetworkPolicy applies to endpoints of the whole cluster, including hosts.
 type GlobalNetworkPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// Spec is what people write.
+	// Spec is the desired state.
 	// +optional
 	// +kubebuilder:default={}
 	Spec GlobalNetworkPolicySpec `json:"spec,omitempty"`
-	// Status is what Tierwall reports.
+	// Status is the observed state.
 	// +optional
 	Status PolicyStatus `json:"status,omitempty,omitzero"`
 }
@@ -232,11 +232,11 @@ type NetworkPolicy struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// Spec is what people write.
+	// Spec is the desired state.
 	// +optional
 	// +kubebuilder:default={}
 	Spec NetworkPolicySpec `json:"spec,omitempty"`
-	// Status is what Tierwall reports.
+	// Status is the observed state.
 	// +optional
 	Status PolicyStatus `json:"status,omitempty,omitzero"`
 }

@@ -8,7 +8,7 @@ import (
 // +kubebuilder:object:root=true
 
 // PolicyTest is a file of expectations about verdicts, run by `tierwall test`.
-// It is a file format: no API server holds it.
+// It is a file format: it is never stored in an API server.
 type PolicyTest struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty"`
@@ -16,11 +16,11 @@ type PolicyTest struct {
 	Spec PolicyTestSpec `json:"spec"`
 }
 
-// PolicyTestSpec is what a PolicyTest expects of which objects.
+// PolicyTestSpec lists the objects of a PolicyTest and the expectations about them.
 type PolicyTestSpec struct {
 	// Resources are files or folders with the objects, relative to the test's file.
 	Resources []string `json:"resources,omitempty"`
-	// Cases are tried in order, each on its own.
+	// Cases run in order, independently of each other.
 	Cases []PolicyTestCase `json:"cases"`
 }
 
@@ -32,22 +32,22 @@ type PolicyTestCase struct {
 	From PolicyTestPeer `json:"from"`
 	// To is the receiver, with protocol and port.
 	To PolicyTestTarget `json:"to"`
-	// Expect is Allow or Deny: the fate of every connection that the case stands for.
+	// Expect is the expected result, Allow or Deny, of every connection that the case stands for.
 	Expect Action `json:"expect"`
-	// ExpectAudited is Allow or Deny: what the fate would be if all policies with
-	// enforcement Audit were enforced; empty: not compared.
+	// ExpectAudited is the expected result, Allow or Deny, if all policies with
+	// enforcement Audit were enforced; empty means that it is not compared.
 	ExpectAudited Action `json:"expectAudited,omitempty"`
-	// In is where the packet comes in, as pod:namespace/name, interface:node/name or
-	// node:name; empty: as the sender's address says.
+	// In is where the packet arrives, as pod:namespace/name, interface:node/name or
+	// node:name; empty means where the sender's address belongs.
 	In string `json:"in,omitempty"`
-	// Out is where it leaves, likewise; empty: as the receiver's address says.
+	// Out is where it leaves, in the same form; empty means where the receiver's address belongs.
 	Out string `json:"out,omitempty"`
 	// DecidedBy is what must have decided, in either direction; unset fields are not compared.
 	DecidedBy *DecidedBy `json:"decidedBy,omitempty"`
 }
 
-// PolicyTestPeer names an endpoint, or several pods: exactly one field is set, but
-// for Namespace and Selector, which go together.
+// PolicyTestPeer names an endpoint, or several pods. Exactly one field is set, except
+// that Namespace and Selector may be combined.
 type PolicyTestPeer struct {
 	// Pod as namespace/name, or the name of a workload, which stands for its pods.
 	Pod string `json:"pod,omitempty"`
@@ -58,25 +58,25 @@ type PolicyTestPeer struct {
 	// Node by name.
 	Node string `json:"node,omitempty"`
 	// Namespace stands for each pod in it that has an address of its own; with
-	// Selector, for those that it selects.
+	// Selector, for those of them that it matches.
 	Namespace string `json:"namespace,omitempty"`
-	// Selector, as policies have them, stands for each pod that it selects by the
-	// pod's labels: in Namespace, or if that is empty in all namespaces.
+	// Selector, in the language of policies, stands for each pod that it matches by the
+	// pod's labels: in Namespace, or in all namespaces if that is empty.
 	Selector string `json:"selector,omitempty"`
 	// Service as namespace/name; receivers only. The port is one of the Service's, by its
-	// number or name, and may be left out where it has one only. The case holds for
+	// number or name, and may be omitted if it has only one. The case must hold for
 	// each of its endpoints.
 	Service string `json:"service,omitempty"`
 }
 
-// PolicyTestTarget is a peer and what is sent to it.
+// PolicyTestTarget is a peer and the traffic sent to it.
 type PolicyTestTarget struct {
 	PolicyTestPeer `json:",inline"`
 	// Protocol: TCP (default), UDP, SCTP, ICMP, ICMPv6 or an IANA number.
 	Protocol *intstr.IntOrString `json:"protocol,omitempty"`
 	// Port number or the name of a port of the receiver, for TCP, UDP and SCTP.
 	Port *intstr.IntOrString `json:"port,omitempty"`
-	// Ports stand for a connection to each of them; they cannot be combined with Port.
+	// Ports stand for one connection to each of them; cannot be combined with Port.
 	Ports []intstr.IntOrString `json:"ports,omitempty"`
 	// SourcePort of the sender; unset means an ephemeral one.
 	SourcePort *int32 `json:"sourcePort,omitempty"`

@@ -10,10 +10,10 @@ const (
 	Allow Action = "Allow"
 	// Deny ends evaluation of this direction: the traffic is dropped.
 	Deny Action = "Deny"
-	// Log records the traffic and goes on with the next rule.
+	// Log records the traffic and continues with the next rule.
 	Log Action = "Log"
-	// Pass skips the rest of this tier and goes on with the next tier, and from
-	// the last tier to the endpoint's default.
+	// Pass skips the rest of this tier and continues with the next tier, or with
+	// the endpoint's default after the last tier.
 	Pass Action = "Pass"
 )
 
@@ -28,40 +28,40 @@ const (
 	PolicyTypeEgress PolicyType = "Egress"
 )
 
-// Enforcement says whether a policy takes part in verdicts.
+// Enforcement controls whether a policy takes part in verdicts.
 // +kubebuilder:validation:Enum=Enforced;Audit
 type Enforcement string
 
 const (
 	// Enforced policies decide traffic.
 	Enforced Enforcement = "Enforced"
-	// Audit policies are evaluated beside the enforced ones, counted and
-	// reported, and never applied.
+	// Audit policies are evaluated along with the enforced ones, counted and
+	// reported, but never applied.
 	Audit Enforcement = "Audit"
 )
 
-// Rule matches traffic and says what to do with it. All criteria that are set
-// must match, positive and negative ones together; a rule without criteria
-// matches everything.
+// Rule matches traffic and decides what to do with it. All criteria that are set
+// must match, both positive and negative; a rule without criteria matches
+// everything.
 //
-// The families of both sides are compared by their first blocks. The API
-// server's limit on the cost of rules leaves no room to look at every block of
-// notNets too: those are checked for form by a pattern, and for mixed families
-// within one list by the webhook.
+// The families of both sides are compared by their first blocks, because the API
+// server's cost limit for validation rules does not allow checking every block of
+// notNets as well: a pattern checks their form, and the webhook checks for mixed
+// families within one list.
 //
 // +kubebuilder:validation:XValidation:rule="!has(self.http)",message="http is not supported: Tierwall matches no application-layer fields, and a rule that ignored them would match too much; remove http or use a rule on ports"
-// +kubebuilder:validation:XValidation:rule="(self.?source.?ports.orValue([]).size() == 0 && self.?source.?notPorts.orValue([]).size() == 0 && self.?destination.?ports.orValue([]).size() == 0 && self.?destination.?notPorts.orValue([]).size() == 0) || (has(self.protocol) ? (type(self.protocol) in [int] ? self.protocol in [6, 17, 132, 136] : self.protocol in ['TCP', 'UDP', 'SCTP', 'UDPLite', 'tcp', 'udp', 'sctp', 'udplite']) : (self.?source.?ports.orValue([]).size() > 0 || self.?destination.?ports.orValue([]).size() > 0) && (self.?source.?ports.orValue([]).size() == 0 || type(self.?source.?ports.orValue([])[0]) in [string]) && (self.?source.?notPorts.orValue([]).size() == 0 || type(self.?source.?notPorts.orValue([])[0]) in [string]) && (self.?destination.?ports.orValue([]).size() == 0 || type(self.?destination.?ports.orValue([])[0]) in [string]) && (self.?destination.?notPorts.orValue([]).size() == 0 || type(self.?destination.?notPorts.orValue([])[0]) in [string]))",message="ports and notPorts need protocol TCP, UDP, SCTP or UDPLite, unless all of them are names"
+// +kubebuilder:validation:XValidation:rule="(self.?source.?ports.orValue([]).size() == 0 && self.?source.?notPorts.orValue([]).size() == 0 && self.?destination.?ports.orValue([]).size() == 0 && self.?destination.?notPorts.orValue([]).size() == 0) || (has(self.protocol) ? (type(self.protocol) in [int] ? self.protocol in [6, 17, 132, 136] : self.protocol in ['TCP', 'UDP', 'SCTP', 'UDPLite', 'tcp', 'udp', 'sctp', 'udplite']) : (self.?source.?ports.orValue([]).size() > 0 || self.?destination.?ports.orValue([]).size() > 0) && (self.?source.?ports.orValue([]).size() == 0 || type(self.?source.?ports.orValue([])[0]) in [string]) && (self.?source.?notPorts.orValue([]).size() == 0 || type(self.?source.?notPorts.orValue([])[0]) in [string]) && (self.?destination.?ports.orValue([]).size() == 0 || type(self.?destination.?ports.orValue([])[0]) in [string]) && (self.?destination.?notPorts.orValue([]).size() == 0 || type(self.?destination.?notPorts.orValue([])[0]) in [string]))",message="ports and notPorts require protocol TCP, UDP, SCTP or UDPLite, unless all of them are names"
 // +kubebuilder:validation:XValidation:rule="!has(self.destination) || !has(self.destination.services) || (self.destination.?ports.orValue([]).size() == 0 && self.destination.?notPorts.orValue([]).size() == 0)",message="services of a destination cannot be combined with ports and notPorts: it already names ports"
-// +kubebuilder:validation:XValidation:rule="(!has(self.icmp) && !has(self.notICMP)) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [1, 58] : self.protocol in ['ICMP', 'ICMPv6', 'icmp', 'icmpv6']))",message="icmp and notICMP need protocol ICMP or ICMPv6"
+// +kubebuilder:validation:XValidation:rule="(!has(self.icmp) && !has(self.notICMP)) || (has(self.protocol) && (type(self.protocol) in [int] ? self.protocol in [1, 58] : self.protocol in ['ICMP', 'ICMPv6', 'icmp', 'icmpv6']))",message="icmp and notICMP require protocol ICMP or ICMPv6"
 // +kubebuilder:validation:XValidation:rule="!has(self.source) || !has(self.destination) || ((!has(self.source.nets) || self.source.nets.size() == 0 || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.source.nets[0].contains(':') == self.destination.nets[0].contains(':')) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.source.nets[0].contains(':') == self.destination.notNets[0].contains(':')))) && (!has(self.source.notNets) || self.source.notNets.size() == 0 || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.source.notNets[0].contains(':') == self.destination.nets[0].contains(':')) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.source.notNets[0].contains(':') == self.destination.notNets[0].contains(':')))))",message="source and destination must not mix IPv4 and IPv6 blocks: no packet has both families; write one rule for each"
 // +kubebuilder:validation:XValidation:rule="!has(self.ipVersion) || ((!has(self.source) || ((!has(self.source.nets) || self.source.nets.size() == 0 || self.source.nets[0].contains(':') == (self.ipVersion == 6)) && (!has(self.source.notNets) || self.source.notNets.size() == 0 || self.source.notNets[0].contains(':') == (self.ipVersion == 6)))) && (!has(self.destination) || ((!has(self.destination.nets) || self.destination.nets.size() == 0 || self.destination.nets[0].contains(':') == (self.ipVersion == 6)) && (!has(self.destination.notNets) || self.destination.notNets.size() == 0 || self.destination.notNets[0].contains(':') == (self.ipVersion == 6)))))",message="nets and notNets must be of the family that ipVersion names"
 type Rule struct {
-	// Metadata carries annotations to explain and to the comments of the
+	// Metadata holds annotations, which appear in explain and in the comments of the
 	// ruleset; unset means none.
 	// +optional
 	Metadata *RuleMetadata `json:"metadata,omitempty"`
 	// Action is what to do with matching traffic: Allow and Deny end the
-	// direction, Log goes on with the next rule, Pass with the next tier.
+	// direction, Log continues with the next rule, Pass with the next tier.
 	// +required
 	// +kubebuilder:validation:Enum=Allow;Deny;Log;Pass
 	Action Action `json:"action"`
@@ -70,8 +70,8 @@ type Rule struct {
 	// +kubebuilder:validation:Enum=4;6
 	IPVersion *int `json:"ipVersion,omitempty"`
 	// Protocol is TCP, UDP, ICMP, ICMPv6, SCTP, UDPLite or an IANA number 1–255;
-	// unset means any. Ports need TCP, UDP, SCTP or UDPLite; where all of them are
-	// names, unset means that of each port of the name, TCP, UDP or SCTP.
+	// unset means any. Ports require TCP, UDP, SCTP or UDPLite; if all of them are
+	// names, unset means the protocol of each port with that name: TCP, UDP or SCTP.
 	// +optional
 	// +kubebuilder:validation:XIntOrString
 	// +kubebuilder:validation:MaxLength=8
@@ -89,7 +89,7 @@ type Rule struct {
 	ICMP *ICMPFields `json:"icmp,omitempty"`
 	// NotICMP excludes an ICMP type, or a type and code; unset excludes none.
 	// +optional
-	// +kubebuilder:validation:XValidation:rule="has(self.type)",message="notICMP needs the type that must not match"
+	// +kubebuilder:validation:XValidation:rule="has(self.type)",message="notICMP requires the type that must not match"
 	NotICMP *ICMPFields `json:"notICMP,omitempty"`
 	// Source is what the sender must match; empty means any sender.
 	// +optional
@@ -97,35 +97,35 @@ type Rule struct {
 	// Destination is what the receiver must match; empty means any receiver.
 	// +optional
 	Destination EntityRule `json:"destination,omitempty,omitzero"`
-	// HTTP is refused: application-layer matching is not built.
+	// HTTP is rejected: application-layer matching is not implemented.
 	// +optional
 	HTTP *HTTPMatch `json:"http,omitempty"`
 }
 
 // RuleMetadata annotates one rule.
 type RuleMetadata struct {
-	// Annotations are free text for people and tools, at most 64.
+	// Annotations are free text for users and tools, at most 64.
 	// +optional
 	// +kubebuilder:validation:MaxProperties=64
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
 // ICMPFields match the ICMP (or ICMPv6) type and code.
-// +kubebuilder:validation:XValidation:rule="!has(self.code) || has(self.type)",message="code needs type"
+// +kubebuilder:validation:XValidation:rule="!has(self.code) || has(self.type)",message="code requires type"
 type ICMPFields struct {
 	// Type is the ICMP type, 0–254; unset means any.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=254
 	Type *int `json:"type,omitempty"`
-	// Code is the ICMP code, 0–255; needs Type; unset means any.
+	// Code is the ICMP code, 0–255; requires Type; unset means any.
 	// +optional
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=255
 	Code *int `json:"code,omitempty"`
 }
 
-// HTTPMatch is the model API's application-layer match. Its presence is refused
+// HTTPMatch is the application-layer match of projectcalico.org/v3. It is rejected
 // at admission and reported by lint, so that it is never ignored.
 type HTTPMatch struct {
 	// Methods are HTTP methods.
@@ -162,22 +162,22 @@ type EntityRule struct {
 	// +kubebuilder:validation:items:XValidation:rule="isCIDR(self) || isIP(self)",message="must be an address block in CIDR form, such as 10.0.0.0/8 or 2001:db8::/32, or an address"
 	Nets []string `json:"nets,omitempty"`
 	// NotNets are address blocks that the address must not be in, written as in
-	// Nets, at most 256. A rule that names blocks is about their family only: it
-	// matches no address of the other. Unset or empty excludes none.
+	// Nets, at most 256. A rule with blocks applies to their family only: it matches
+	// no address of the other. Unset or empty excludes none.
 	// +optional
 	// +kubebuilder:validation:MaxItems=256
 	// +kubebuilder:validation:items:MaxLength=43
 	// +kubebuilder:validation:items:Pattern=`^(((25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(/(3[0-2]|[12]?[0-9]))?|[0-9a-fA-F]*:[0-9a-fA-F:.]*(/(12[0-8]|1[01][0-9]|[1-9]?[0-9]))?)$`
 	NotNets []string `json:"notNets,omitempty"`
 	// Selector matches endpoints and network sets by label. In a namespaced
-	// policy it means the policy's own namespace unless NamespaceSelector is
+	// policy it applies to the policy's own namespace unless NamespaceSelector is
 	// set. Empty means any peer, known or not. For example:
 	// app in {'web', 'api'}
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
 	Selector string `json:"selector,omitempty"`
-	// NotSelector excludes what it matches; alone, it matches unknown addresses
-	// too. Empty excludes nothing. For example:
+	// NotSelector excludes what it matches; on its own, it also matches unknown
+	// addresses. Empty excludes nothing. For example:
 	// app == 'db' || name starts with 'backup-'
 	// +optional
 	// +kubebuilder:validation:MaxLength=8192
@@ -190,13 +190,14 @@ type EntityRule struct {
 	// +kubebuilder:validation:MaxLength=8192
 	NamespaceSelector string `json:"namespaceSelector,omitempty"`
 	// Services matches the endpoints of one Kubernetes Service: in an egress rule's
-	// destination, addresses and ports, and nothing can stand beside it on that side;
-	// in an ingress rule's source, addresses, and Ports and NotPorts of the sender can.
+	// destination, their addresses and ports, and it cannot be combined with other fields
+	// of that side; in an ingress rule's source, their addresses, and it can be combined
+	// with Ports and NotPorts of the sender.
 	// Unset means no such restriction.
 	// +optional
 	Services *ServiceMatch `json:"services,omitempty"`
 	// Ports are numbers 1–65535, ranges "8080:8090" with the lower end first, or
-	// names of ports, of letters, digits, '_', '.' and '-' with at least one
+	// port names, which consist of letters, digits, '_', '.' and '-' with at least one
 	// letter; one must match. At most 50. Unset or empty means any port.
 	// +optional
 	// +kubebuilder:validation:MaxItems=50

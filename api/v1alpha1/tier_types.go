@@ -2,13 +2,13 @@ package v1alpha1
 
 import metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
-// TierSpec is what a Tier says.
+// TierSpec is the specification of a Tier.
 type TierSpec struct {
-	// Order among tiers, lowest first; unset comes last; ties go by name.
+	// Order among tiers, lowest first; unset comes last. Ties are broken by name.
 	// +optional
 	Order *float64 `json:"order,omitempty"`
-	// DefaultAction ends the tier for an endpoint that at least one of its
-	// policies selects in the direction at hand: Deny (default) or Pass.
+	// DefaultAction applies at the end of the tier to endpoints that at least one of its
+	// policies selects in the direction of the traffic: Deny (default) or Pass.
 	// +optional
 	// +kubebuilder:default=Deny
 	// +kubebuilder:validation:Enum=Deny;Pass
@@ -17,7 +17,7 @@ type TierSpec struct {
 
 // TierStatus is the state of a Tier.
 type TierStatus struct {
-	// ObservedGeneration is the generation that this status speaks of.
+	// ObservedGeneration is the generation that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
 	// Conditions of the tier.
@@ -44,11 +44,11 @@ type Tier struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// Spec is what people write.
+	// Spec is the desired state.
 	// +optional
 	// +kubebuilder:default={}
 	Spec TierSpec `json:"spec,omitempty"`
-	// Status is what Tierwall reports.
+	// Status is the observed state.
 	// +optional
 	Status TierStatus `json:"status,omitempty,omitzero"`
 }

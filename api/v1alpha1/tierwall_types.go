@@ -6,26 +6,26 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// TierwallName is the name of the one Tierwall object that counts.
+// TierwallName is the name of the only Tierwall object that takes effect.
 const TierwallName = "default"
 
-// Dataplane says what programs the kernel.
+// Dataplane selects what programs the kernel.
 // +kubebuilder:validation:Enum=Auto;NFTables;IPTables
 type Dataplane string
 
 const (
-	// DataplaneAuto takes nftables where the node has it, iptables elsewhere.
+	// DataplaneAuto uses nftables if the node has it, and iptables otherwise.
 	DataplaneAuto Dataplane = "Auto"
-	// DataplaneNFTables takes nftables.
+	// DataplaneNFTables uses nftables.
 	DataplaneNFTables Dataplane = "NFTables"
-	// DataplaneIPTables takes iptables and ipsets.
+	// DataplaneIPTables uses iptables and ipsets.
 	DataplaneIPTables Dataplane = "IPTables"
 )
 
-// TierwallSpec is what an operator tunes. Every default is safe.
+// TierwallSpec holds the settings of the installation. Every default is safe.
 type TierwallSpec struct {
-	// Dataplane: Auto (default) takes nftables where the node has it and iptables
-	// elsewhere; NFTables and IPTables insist.
+	// Dataplane: Auto (default) uses nftables if the node has it, and iptables
+	// otherwise; NFTables and IPTables force one.
 	// +optional
 	// +kubebuilder:default=Auto
 	Dataplane Dataplane `json:"dataplane,omitempty"`
@@ -34,7 +34,7 @@ type TierwallSpec struct {
 	// +optional
 	Failsafe Failsafe `json:"failsafe,omitempty,omitzero"`
 	// EndpointToHostAction decides traffic from a pod to its own node after the
-	// pod's egress policy: Accept (default), Drop, or Return (go on to the host endpoint's policy).
+	// pod's egress policy: Accept (default), Drop, or Return (continue with the host endpoint's policies).
 	// +optional
 	// +kubebuilder:default=Accept
 	EndpointToHostAction EndpointToHostAction `json:"endpointToHostAction,omitempty"`
@@ -44,54 +44,55 @@ type TierwallSpec struct {
 	// +kubebuilder:default=Deny
 	// +kubebuilder:validation:Enum=Deny;Allow
 	UnknownWorkloads Action `json:"unknownWorkloads,omitempty"`
-	// PodStartup says whether pods start with their policy in force, on nodes whose
-	// container runtime has NRI (containerd 2.1 and later): Wait (default) holds the
-	// start of a pod until the kernel has its policy, for a second and a half at
-	// most; Require has it fail then, and the kubelet try again; Off asks no runtime.
-	// Where a pod's start does not wait, unknownWorkloads decides until the kubelet
-	// has reported its address.
+	// PodStartup controls whether pods start only with their policy in force, on nodes
+	// whose container runtime has NRI (containerd 2.1 and later): Wait (default) delays
+	// the start of a pod until the kernel has its policy, for at most one and a half
+	// seconds; Require fails the start after that time, and the kubelet retries; Off
+	// does not use the runtime. If a pod's start does not wait, unknownWorkloads decides
+	// until the kubelet has reported the pod's address.
 	// +optional
 	// +kubebuilder:default=Wait
 	PodStartup PodStartup `json:"podStartup,omitempty"`
-	// AutoHostEndpoints makes one host endpoint "*" a node, with the node's
+	// AutoHostEndpoints creates one host endpoint "*" for each node, with the node's
 	// labels and addresses and defaultAction Allow; default false.
 	// +optional
 	AutoHostEndpoints bool `json:"autoHostEndpoints,omitempty"`
-	// SourceGuard drops packets that bear a local pod's address as their source and
-	// do not come by that pod's interface (on a bridge: its port): pods that use
-	// another's address, and outsiders that use a pod's. It holds where the route to a
-	// pod leads to the interface that its packets come by, and for everything that
-	// comes in from outside. Auto (default), Enforce, Count (such packets pass and are
-	// counted), Off.
+	// SourceGuard drops packets with a local pod's address as their source that do
+	// not arrive by that pod's interface (on a bridge: its port): packets of pods that
+	// use another pod's address, and of outside hosts that use a pod's. It applies to
+	// pods if the route to the pod leads to the interface by which its packets arrive,
+	// and to everything that arrives from outside. Auto (default), Enforce, Count (such
+	// packets pass and are counted), Off.
 	// +optional
 	// +kubebuilder:default=Auto
 	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
 	SourceGuard GuardMode `json:"sourceGuard,omitempty"`
 	// LinkGuard applies pods' policies to addresses that the API does not list: what a
 	// pod sends from a link-local address is subject to its egress policy, multicast
-	// and broadcast to a pod to its ingress policy, and what bears another unknown
-	// source to unknownWorkloads. Of neighbour discovery, pods may send solicitations,
-	// advertisements and MLD before policy; router advertisements are subject to
+	// and broadcast to a pod to its ingress policy, and packets with any other unknown
+	// source to unknownWorkloads. Of neighbour discovery, solicitations, advertisements
+	// and MLD from pods pass before policy; router advertisements are subject to
 	// policy, and redirects are dropped. Auto (default), Enforce, Count (such packets
-	// pass and those that policy denies are counted), Off.
+	// pass, and those that policy denies are counted), Off.
 	// +optional
 	// +kubebuilder:default=Auto
 	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
 	LinkGuard GuardMode `json:"linkGuard,omitempty"`
 	// EncapsulationGuard drops what local pods send to cluster nodes' own addresses on
 	// the ports and protocols of the tunnels (VXLAN, Geneve, IPIP and the like) that
-	// their node has: with such a packet a pod could put any other packet into the pod
-	// network. Other tunnels of pods are subject to policy only. Auto (default),
+	// their node has: with such a packet, a pod could inject any other packet into the
+	// pod network. Other tunnels of pods are subject to policy only. Auto (default),
 	// Enforce, Count (such packets pass and are counted), Off.
 	// +optional
 	// +kubebuilder:default=Auto
 	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
 	EncapsulationGuard GuardMode `json:"encapsulationGuard,omitempty"`
-	// WildcardGuard has host endpoints with interfaceName "*" guard every interface,
-	// those that lead to local pods too: what pods send to Services, to each other and
-	// to their node then meets the doNotTrack, preDNAT and applyOnForward policies of
-	// that host endpoint. Auto (default), Enforce, Count (pods' interfaces are left out,
-	// and packets that would be denied are counted), Off (pods' interfaces are left out).
+	// WildcardGuard makes host endpoints with interfaceName "*" guard every interface,
+	// including those that lead to local pods: what pods send to Services, to each other
+	// and to their node is then subject to the doNotTrack, preDNAT and applyOnForward
+	// policies of that host endpoint. Auto (default), Enforce, Count (pods' interfaces are
+	// left out, and packets that would be denied are counted), Off (pods' interfaces are
+	// left out).
 	// +optional
 	// +kubebuilder:default=Auto
 	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
@@ -100,19 +101,19 @@ type TierwallSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Budgets BudgetsSpec `json:"budgets,omitempty,omitzero"`
-	// NamespacedSets is in which rules of global policies NetworkSets count. Selected:
-	// where a namespaceSelector on the same side of the rule matches their namespace.
-	// Everywhere: also where a rule has a selector or notSelector and no
-	// namespaceSelector, so that whoever may write NetworkSets in any namespace decides
-	// which addresses it means. Auto (default) is what status.namespacedSets has.
+	// NamespacedSets controls which rules of global policies NetworkSets count in.
+	// Selected: those with a namespaceSelector on the same side that matches the set's
+	// namespace. Everywhere: also those with a selector or notSelector and no
+	// namespaceSelector, so that anyone who may write NetworkSets in any namespace decides
+	// which addresses the rule matches. Auto (default) means the value of status.namespacedSets.
 	// +optional
 	// +kubebuilder:default=Auto
 	// +kubebuilder:validation:Enum=Auto;Selected;Everywhere
 	NamespacedSets NamespacedSets `json:"namespacedSets,omitempty"`
 	// Marks are the bits of the packet mark that Tierwall may use, as a hexadecimal
 	// number with at least two bits set; default 0x30000000. All other bits stay as
-	// they are. Choose bits that neither the pod network nor others on the nodes use;
-	// kube-proxy's (0xc000) are refused.
+	// they are. Choose bits that neither the pod network nor other programs on the nodes
+	// use; kube-proxy's (0xc000) are rejected.
 	// +optional
 	// +kubebuilder:validation:MaxLength=10
 	// +kubebuilder:validation:Pattern=`^0x[0-9a-fA-F]{1,8}$`
@@ -127,7 +128,7 @@ type TierwallSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	Metrics MetricsSpec `json:"metrics,omitempty,omitzero"`
-	// Agent is how the node agents run.
+	// Agent configures the node agents' pods.
 	// +optional
 	Agent AgentSpec `json:"agent,omitempty,omitzero"`
 }
@@ -136,39 +137,40 @@ type TierwallSpec struct {
 // entries: one for each object, and one for each rule, peer, block, port and address
 // that it lists.
 type BudgetsSpec struct {
-	// Mode is what becomes of objects past a budget. Enforce: they deny what they govern,
-	// or keep the form that is in force. Count: they are reported, and enforced all the
-	// same. Off: neither. Auto (default) is what status.budgets has.
+	// Mode controls the treatment of objects past a budget. Enforce: they deny what they
+	// govern, or keep the version that is in force. Count: they are reported, but enforced
+	// as written. Off: they are enforced and not reported. Auto (default) means the value
+	// of status.budgets.
 	// +optional
 	// +kubebuilder:default=Auto
 	// +kubebuilder:validation:Enum=Auto;Enforce;Count;Off
 	Mode GuardMode `json:"mode,omitempty"`
-	// Namespace is how many entries the policies and NetworkSets of a namespace may have
-	// together; default 10000. Policies count in the order of their tiers, NetworkSets right
-	// before tier default, and of one tier the oldest first.
+	// Namespace is the number of entries that the policies and NetworkSets of a namespace
+	// may have together; default 10000. Policies count in the order of their tiers,
+	// NetworkSets right before tier default, and within a tier the oldest first.
 	// +optional
 	// +kubebuilder:default=10000
 	// +kubebuilder:validation:Minimum=1
 	Namespace *int32 `json:"namespace,omitempty"`
-	// Node is how many entries the policies of namespaces may have on a node, where those
-	// of each group of pods that the same policies select count; default 200000. Where
-	// they have more, each namespace may have an equal share. Global policies do not count.
+	// Node is the number of entries that the policies of all namespaces may have on a node,
+	// counted once for each group of pods that the same policies select; default 200000. If
+	// they have more, each namespace gets an equal share. Global policies do not count.
 	// +optional
 	// +kubebuilder:default=200000
 	// +kubebuilder:validation:Minimum=1
 	Node *int32 `json:"node,omitempty"`
 }
 
-// PodStartup says what the start of a pod waits for.
+// PodStartup controls what the start of a pod waits for.
 // +kubebuilder:validation:Enum=Wait;Require;Off
 type PodStartup string
 
 const (
-	// PodStartupWait holds the start until the pod's policy is in force, for a bounded time.
+	// PodStartupWait delays the start until the pod's policy is in force, for a bounded time.
 	PodStartupWait PodStartup = "Wait"
-	// PodStartupRequire has it fail when that time is over.
+	// PodStartupRequire fails the start after that time.
 	PodStartupRequire PodStartup = "Require"
-	// PodStartupOff asks no container runtime.
+	// PodStartupOff does not use the container runtime.
 	PodStartupOff PodStartup = "Off"
 )
 
@@ -177,10 +179,11 @@ const (
 type EndpointToHostAction string
 
 const (
-	// EndpointToHostAccept lets it in.
+	// EndpointToHostAccept allows it.
 	EndpointToHostAccept EndpointToHostAction = "Accept"
 	// EndpointToHostDrop drops it.
 	EndpointToHostDrop EndpointToHostAction = "Drop"
+	// EndpointToHostReturn leaves the decision to the host endpoint's policies.
 	// EndpointToHostReturn leaves it to the host endpoint's policy.
 	EndpointToHostReturn EndpointToHostAction = "Return"
 )
@@ -200,9 +203,9 @@ type Failsafe struct {
 	Outbound *[]FailsafePort `json:"outbound,omitempty"`
 	// Tunnels keeps the pod network open: between addresses of cluster nodes, the
 	// encapsulated traffic (protocol and port) of the tunnels that a node has passes
-	// the policies of its host endpoints in both directions. What is inside is
-	// subject to pods' policies as ever. Default true; false leaves it to host
-	// endpoints' policies.
+	// the policies of its host endpoints in both directions. The packets inside are
+	// subject to pods' policies as usual. Default true; with false, host endpoints'
+	// policies decide.
 	// +optional
 	// +kubebuilder:default=true
 	Tunnels *bool `json:"tunnels,omitempty"`
@@ -230,17 +233,17 @@ type FailsafePort struct {
 	Net string `json:"net,omitempty"`
 }
 
-// LoggingSpec tunes the log of matching packets.
+// LoggingSpec configures the log of matching packets.
 type LoggingSpec struct {
-	// RatePerRule is the number of log lines a second and rule, 0–10,000;
+	// RatePerRule is the number of log lines per second and rule, 0–10,000;
 	// 0 means none; default 10.
 	// +optional
 	// +kubebuilder:default=10
 	// +kubebuilder:validation:Minimum=0
 	// +kubebuilder:validation:Maximum=10000
 	RatePerRule *int32 `json:"ratePerRule,omitempty"`
-	// RatePerNode is the number of log lines a second of all rules of a node together,
-	// 1–100,000; default 1,000. Rules of policies in namespaces have half of them at most.
+	// RatePerNode is the number of log lines per second of all rules of a node together,
+	// 1–100,000; default 1,000. Rules of namespaced policies get at most half of them.
 	// +optional
 	// +kubebuilder:default=1000
 	// +kubebuilder:validation:Minimum=1
@@ -253,31 +256,31 @@ type LoggingSpec struct {
 	Format string `json:"format,omitempty"`
 }
 
-// MetricsAccess says what it takes to read the agents' metrics.
+// MetricsAccess controls what is required to read the agents' metrics.
 // +kubebuilder:validation:Enum=Authenticated;Loopback;Open
 type MetricsAccess string
 
 const (
-	// MetricsAuthenticated serves metrics with TLS, to whoever bears the token of a
-	// user of the cluster who may get /metrics.
+	// MetricsAuthenticated serves metrics with TLS, and requires the token of a user of
+	// the cluster who may get /metrics.
 	MetricsAuthenticated MetricsAccess = "Authenticated"
-	// MetricsLoopback serves metrics on the node's loopback address alone, without
-	// TLS, to whatever runs on the node's network.
+	// MetricsLoopback serves metrics only on the node's loopback address, without
+	// TLS, to everything on the node's network.
 	MetricsLoopback MetricsAccess = "Loopback"
-	// MetricsOpen serves metrics to everybody who reaches the node's port, without TLS.
+	// MetricsOpen serves metrics without TLS to everyone who can reach the node's port.
 	MetricsOpen MetricsAccess = "Open"
 )
 
-// MetricsSpec tunes the agents' metrics endpoint.
+// MetricsSpec configures the agents' metrics endpoint.
 type MetricsSpec struct {
-	// Access says what it takes to read the metrics: Authenticated (TLS, and the
-	// token of a user who may get the nonResourceURL /metrics), Loopback (to be on
-	// the node's network) or Open (nothing); default Authenticated.
+	// Access controls what is required to read the metrics: Authenticated (TLS, and the
+	// token of a user who may get the nonResourceURL /metrics), Loopback (access to the
+	// node's network) or Open (nothing); default Authenticated.
 	// +optional
 	// +kubebuilder:default=Authenticated
 	Access MetricsAccess `json:"access,omitempty"`
-	// Port of the Prometheus endpoint, 1–65535; default 9477. 0 is Access Loopback on
-	// the default port.
+	// Port of the Prometheus endpoint, 1–65535; default 9477. 0 means access Loopback
+	// on the default port.
 	// +optional
 	// +kubebuilder:default=9477
 	// +kubebuilder:validation:Minimum=0
@@ -285,7 +288,7 @@ type MetricsSpec struct {
 	Port *int32 `json:"port,omitempty"`
 }
 
-// AgentSpec says how node agents run.
+// AgentSpec configures the node agents' pods.
 type AgentSpec struct {
 	// Image of the agents; empty means the operator's own.
 	// +optional
@@ -305,21 +308,21 @@ type AgentSpec struct {
 
 // TierwallStatus is the state of the installation.
 type TierwallStatus struct {
-	// ObservedGeneration is the generation that this status speaks of.
+	// ObservedGeneration is the generation that this status describes.
 	// +optional
 	ObservedGeneration int64 `json:"observedGeneration,omitempty"`
-	// Guards is what Auto means for the guards of this installation: Enforce, or Count
-	// where it was upgraded from a version without guards. The operator sets it once.
+	// Guards is the meaning of Auto for the guards of this installation: Enforce, or Count
+	// if it was upgraded from a version without guards. The operator sets it once.
 	// +optional
 	// +kubebuilder:validation:Enum=Enforce;Count
 	Guards GuardMode `json:"guards,omitempty"`
-	// Budgets is what Auto means for spec.budgets in this installation: Enforce, or Count
-	// where it was upgraded from a version without budgets. The operator sets it once.
+	// Budgets is the meaning of Auto for spec.budgets in this installation: Enforce, or
+	// Count if it was upgraded from a version without budgets. The operator sets it once.
 	// +optional
 	// +kubebuilder:validation:Enum=Enforce;Count
 	Budgets GuardMode `json:"budgets,omitempty"`
-	// NamespacedSets is what Auto means for spec.namespacedSets in this installation:
-	// Selected, or Everywhere where it was upgraded from a version without the setting.
+	// NamespacedSets is the meaning of Auto for spec.namespacedSets in this installation:
+	// Selected, or Everywhere if it was upgraded from a version without the setting.
 	// The operator sets it once.
 	// +optional
 	// +kubebuilder:validation:Enum=Selected;Everywhere
@@ -339,18 +342,18 @@ type TierwallStatus struct {
 // +kubebuilder:printcolumn:name="Available",type=string,JSONPath=`.status.conditions[?(@.type=="Available")].status`
 // +kubebuilder:printcolumn:name="Degraded",type=string,JSONPath=`.status.conditions[?(@.type=="Degraded")].status`
 // +kubebuilder:printcolumn:name="Age",type=date,JSONPath=`.metadata.creationTimestamp`
-// +kubebuilder:validation:XValidation:rule="self.metadata.name == 'default'",message="there is one Tierwall object and its name is default"
+// +kubebuilder:validation:XValidation:rule="self.metadata.name == 'default'",message="metadata.name must be default: there is only one Tierwall object"
 
-// Tierwall is the singleton "default": what the operator installs and how agents behave.
+// Tierwall holds the settings of the installation and of its agents. There is one object, named "default".
 type Tierwall struct {
 	metav1.TypeMeta   `json:",inline"`
 	metav1.ObjectMeta `json:"metadata,omitempty,omitzero"`
 
-	// Spec is what people write.
+	// Spec is the desired state.
 	// +optional
 	// +kubebuilder:default={}
 	Spec TierwallSpec `json:"spec,omitempty"`
-	// Status is what Tierwall reports.
+	// Status is the observed state.
 	// +optional
 	Status TierwallStatus `json:"status,omitempty,omitzero"`
 }

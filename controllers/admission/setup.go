@@ -105,7 +105,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 	server := webhook.NewServer(webhook.Options{Host: o.Host, Port: o.Port, TLSOpts: []func(*tls.Config){func(c *tls.Config) {
 		c.MinVersion, c.GetCertificate = tls.VersionTLS13, k.get
 	}}})
-	server.Register(Path, newIntake(&webhook.Admission{Handler: &validator{scheme: mgr.GetScheme(), tiers: mgr.GetClient(), live: mgr.GetAPIReader()}}))
+	server.Register(Path, newRequestLimiter(&webhook.Admission{Handler: &validator{scheme: mgr.GetScheme(), tiers: mgr.GetClient(), live: mgr.GetAPIReader()}}))
 	if err := mgr.Add(k); err != nil {
 		return fmt.Errorf("admission: %w", err)
 	}

@@ -160,7 +160,7 @@ func tierOf(o client.Object) string {
 	return ""
 }
 
-// sameSpec says whether two objects of one kind differ at most in metadata and status.
+// sameSpec reports whether two objects of one kind differ at most in metadata and status.
 func sameSpec(a, b client.Object) bool {
 	x, y := reflect.ValueOf(a).Elem().FieldByName("Spec"), reflect.ValueOf(b).Elem().FieldByName("Spec")
 	return x.IsValid() && y.IsValid() && reflect.DeepEqual(x.Interface(), y.Interface())

@@ -120,7 +120,7 @@ func TestHandle(t *testing.T) {
 		{name: "tier on its way out", o: in("leaving"), refused: []string{"spec.tier"}},
 		{name: "stays in a tier on its way out", o: policyOf(func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier, s.Selector = "leaving", "has(a)" }), old: in("leaving"), warnings: []string{"spec.tier: tier \"leaving\" is being deleted"}},
 		{name: "never matches", o: never, warnings: []string{"spec.ingress[0]: never matches: "}},
-		{name: "set", o: &v1alpha1.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s"}, Spec: v1alpha1.NetworkSetSpec{Nets: []string{"192.0.2.1/24x"}}}, refused: []string{"spec.nets[0]"}, warnings: []string{"spec.nets: blocks that cannot be read"}},
+		{name: "set", o: &v1alpha1.NetworkSet{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "s"}, Spec: v1alpha1.NetworkSetSpec{Nets: []string{"192.0.2.1/24x"}}}, refused: []string{"spec.nets[0]"}, warnings: []string{"spec.nets: invalid blocks are left out"}},
 		{name: "tier", o: &v1alpha1.Tier{ObjectMeta: metav1.ObjectMeta{Name: "t"}}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

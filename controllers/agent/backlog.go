@@ -20,6 +20,7 @@ type backlog struct {
 	last    map[model.Ref]*entry // the latest of each object
 	cost    int                  // as of the last look (costs)
 	served  uint64               // when it last had a slice
+	united  bool                 // since the last look, the first unit is what unite has made
 }
 
 // entry is a change that waits.
@@ -111,7 +112,32 @@ func (b *backlog) unite() {
 	for _, e := range kept {
 		e.call, e.unit, e.before = first, first, nil
 	}
-	b.entries = kept
+	b.entries, b.united = kept, true
+}
+
+// looseUnit is the first number of units that no delivery has.
+const looseUnit = 1 << 63
+
+// loosen has pods that are new come one by one, behind all else that has been united with
+// them: what is there by then is as it is to be with them, so none of it means more without
+// them. known reports whether a pod is there already, units counts loose ones.
+func (b *backlog) loosen(known func(model.Ref) bool, units *uint64) {
+	if !b.united || b.first() == nil {
+		return
+	}
+	b.united = false
+	var rest, fresh []*entry
+	n, unit := 0, b.entries[0].unit
+	for ; n < len(b.entries) && b.entries[n].unit == unit; n++ {
+		if e := b.entries[n]; !e.over && e.ref.Kind == model.KindPod && !known(e.ref) {
+			*units++
+			e.unit = looseUnit + *units
+			fresh = append(fresh, e)
+		} else {
+			rest = append(rest, e)
+		}
+	}
+	b.entries = slices.Concat(rest, fresh, b.entries[n:])
 }
 
 // first is the first change that waits, without those that something stands for.

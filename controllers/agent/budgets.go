@@ -66,7 +66,7 @@ func budgeted(r model.Ref) bool {
 
 // charge notes a new version of an object or, with nil, that it is gone. before is the
 // version before; nil: there was none. What is to be in the index follows in settleBudgets.
-func (a *Agent) charge(r model.Ref, before, o model.Object) {
+func (a *intake) charge(r model.Ref, before, o model.Object) {
 	b := &a.budgets
 	b.book.Delete(r)
 	if o != nil {
@@ -93,7 +93,7 @@ func (a *Agent) charge(r model.Ref, before, o model.Object) {
 // excessOf is what is known of an object that is in the index as it is. Before the
 // first transaction, and while the namespace's pods wait for the rest of what there
 // was then, that is in force nowhere.
-func (a *Agent) excessOf(o model.Object) *excess {
+func (a *intake) excessOf(o model.Object) *excess {
 	e := &excess{put: o}
 	if a.synced && (o == nil || !a.late.holds(o.Key().Namespace)) {
 		e.kept = o
@@ -103,7 +103,7 @@ func (a *Agent) excessOf(o model.Object) *excess {
 
 // settleBudgets puts objects of namespaces that have changed into the index, or what
 // stands in for them.
-func (a *Agent) settleBudgets() {
+func (a *intake) settleBudgets() {
 	b := &a.budgets
 	if now := a.ix.Settings().Budgets; now != b.set || b.tiers {
 		b.set, b.tiers = now, false
@@ -135,7 +135,7 @@ func (b *budgets) count() (n int) {
 	return n
 }
 
-func (a *Agent) settleBudget(ns string, changed map[model.Ref]struct{}, order budget.Order) {
+func (a *intake) settleBudget(ns string, changed map[model.Ref]struct{}, order budget.Order) {
 	b := &a.budgets
 	before := b.past[ns]
 	now := map[model.Ref]*excess{}
@@ -200,7 +200,7 @@ func (a *Agent) settleBudget(ns string, changed map[model.Ref]struct{}, order bu
 }
 
 // let puts an object past the budget into the index as it is.
-func (a *Agent) let(e *excess, r model.Ref) {
+func (a *intake) let(e *excess, r model.Ref) {
 	a.unkeep(e)
 	e.kept, e.with = a.objects[r], model.Ref{}
 	if a.held[r] == nil && e.put != e.kept {
@@ -210,7 +210,7 @@ func (a *Agent) let(e *excess, r model.Ref) {
 }
 
 // unkeep takes out of the index what is there beside an object.
-func (a *Agent) unkeep(e *excess) {
+func (a *intake) unkeep(e *excess) {
 	if e != nil && e.companion != nil {
 		a.put(e.companion.Key(), nil)
 		e.companion = nil
@@ -220,7 +220,7 @@ func (a *Agent) unkeep(e *excess) {
 // replace puts what stands in for an object past the budget into the index: the form
 // that was in force, as long as such forms are no more than another budget, and what
 // denies where that does not govern. Stand-ins that say the same are there once.
-func (a *Agent) replace(e *excess, r model.Ref, kept *int, stands map[string]model.Ref) {
+func (a *intake) replace(e *excess, r model.Ref, kept *int, stands map[string]model.Ref) {
 	if i, ok := budget.ItemOf(e.kept); e.kept != nil && ok {
 		if i.Entries > *kept {
 			e.kept = nil
@@ -274,7 +274,7 @@ func sameForm(x, y model.Object) bool {
 var errPastBudget = errors.New(budget.Past)
 
 // pastBudget is what is wrong with an object that is past its budget; nil: it is not.
-func (a *Agent) pastBudget(r model.Ref) *excess {
+func (a *intake) pastBudget(r model.Ref) *excess {
 	if e := a.budgets.past[r.Namespace][r]; e != nil && e.err != nil {
 		return e
 	}
@@ -283,7 +283,7 @@ func (a *Agent) pastBudget(r model.Ref) *excess {
 
 // asWritten reports whether the kernel, once up to date, holds an object as it is
 // written and not what stands in for it.
-func (a *Agent) asWritten(r model.Ref) bool {
+func (a *intake) asWritten(r model.Ref) bool {
 	if a.held[r] != nil || budget.IsCompanion(r) {
 		return false
 	}
@@ -292,7 +292,7 @@ func (a *Agent) asWritten(r model.Ref) bool {
 }
 
 // formOf is what is in the index of an object that the kernel takes.
-func (a *Agent) formOf(r model.Ref) model.Object {
+func (a *intake) formOf(r model.Ref) model.Object {
 	if e := a.pastBudget(r); e != nil {
 		return e.put
 	}
@@ -316,7 +316,7 @@ func (e *excess) form(wanted model.Object) v1alpha1.PastBudgetForm {
 }
 
 // budgetFailures lists the objects past their budget.
-func (a *Agent) budgetFailures(r *Status) {
+func (a *intake) budgetFailures(r *Status) {
 	if a.budgets.set.Mode != model.GuardEnforce {
 		return
 	}

@@ -96,7 +96,7 @@ var _ = Describe("a namespace past its budget", func() {
 		Expect(programsOf(w, "web")).To(ContainSubstring("8001"))
 		Expect(programsOf(w, "db")).To(And(ContainSubstring("NetworkPolicy/shop/young"), Not(ContainSubstring("8002"))))
 		st := s.last()
-		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8002: deny all that it governs"))
+		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8002: deny everything that it governs"))
 		Expect(st.Failed[0].PastBudget).To(Equal(v1alpha1.PastBudgetDenyAll))
 		Expect(st.Failed[0].Err).To(MatchError("past the budget: the policies and NetworkSets of namespace shop have 126 entries, more than its budget of 100"))
 		Expect(st.Enforced).To(And(HaveKey(ref("NetworkPolicy/shop/old")), Not(HaveKey(ref("NetworkPolicy/shop/young")))))
@@ -186,7 +186,7 @@ spec: {selector: app == 'web', ingress: [` + strings.Repeat("{action: Allow, pro
 		Expect(programsOf(w, "web")).To(ContainSubstring("8003"))
 		Expect(programsOf(w, "db")).To(ContainSubstring("8002"))
 		st := s.last()
-		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8002: the same, until the agent starts anew: then deny all that it governs"))
+		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8002: the same, until the agent restarts: then deny everything that it governs"))
 		Expect(st.Failed[0].PastBudget).To(Equal(v1alpha1.PastBudgetCurrent))
 	})
 
@@ -203,7 +203,7 @@ spec:
   ingress: [{action: Deny, protocol: TCP, destination: {ports: [7000, 7001, 7002, 7003, 7004, 7005, 7006]}}, {action: Pass}]
 `))
 		Expect(programsOf(w, "db")).To(ContainSubstring("dport 7000-7006 drop"))
-		Expect(failed(s.last())).To(ConsistOf("NetworkPolicy/shop/fill@8001: the same, until the agent starts anew: then deny all that it governs"))
+		Expect(failed(s.last())).To(ConsistOf("NetworkPolicy/shop/fill@8001: the same, until the agent restarts: then deny everything that it governs"))
 	})
 
 	It("keeps no more than another budget in force beside it", func() {
@@ -286,7 +286,7 @@ spec:
 		w = update(r, native("late", "web", 1, 5, 8001))
 		Expect(members(w)).To(Equal(500))
 		Expect(programsOf(w, "web")).To(And(ContainSubstring("9000"), ContainSubstring("NetworkPolicy/shop/late"), Not(ContainSubstring("8001"))))
-		Expect(failed(s.last())).To(ConsistOf("NetworkPolicy/shop/late@8001: deny all that it governs"))
+		Expect(failed(s.last())).To(ConsistOf("NetworkPolicy/shop/late@8001: deny everything that it governs"))
 	})
 })
 

@@ -89,50 +89,50 @@ type cutting struct {
 
 // pardon forgets what has been cut for long enough and, of the addresses, what the
 // policy allows by now. It returns the latter.
-func (a *Agent) pardon(now time.Time, concerned func(netip.Addr) bool) []model.Flow {
+func (s *sweeper) pardon(now time.Time, concerned func(netip.Addr) bool) []model.Flow {
 	var allowed []model.Flow
-	for _, back := range a.cuts.order {
-		c, there := a.cuts.back[back]
+	for _, back := range s.cuts.order {
+		c, there := s.cuts.back[back]
 		switch {
 		case !there:
 		case !now.Before(c.until):
-			delete(a.cuts.back, back)
-		case c.entry.Touches(concerned) && a.decide(c.entry) != model.Deny:
-			delete(a.cuts.back, back)
+			delete(s.cuts.back, back)
+		case c.entry.Touches(concerned) && s.decide(c.entry) != model.Deny:
+			delete(s.cuts.back, back)
 			allowed = append(allowed, back)
 		}
 	}
-	a.cuts.compact()
+	s.cuts.compact()
 	return allowed
 }
 
 // decideTracked is decide, but for what has brought a cut connection back: that is
 // judged as the connection was.
-func (a *Agent) decideTracked(e *conntrack.Entry) model.Action {
-	if _, cut := a.cuts.back[e.Flow()]; cut && e.Original.Protocol != model.TCP {
+func (s *sweeper) decideTracked(e *conntrack.Entry) model.Action {
+	if _, cut := s.cuts.back[e.Flow()]; cut && e.Original.Protocol != model.TCP {
 		return model.Deny
 	}
-	return a.decide(e)
+	return s.decide(e)
 }
 
 // toCut returns what a sweep is to cut: what is denied, and the other paths of it.
-func (a *Agent) toCut(found *conntrack.Sweep) []cutting {
+func (s *sweeper) toCut(found *conntrack.Sweep) []cutting {
 	var out []cutting
 	known := map[*conntrack.Entry]struct{}{}
-	for _, e := range found.Denied(a.decideTracked) {
+	for _, e := range found.Denied(s.decideTracked) {
 		c := cutting{e, reverse(e.Flow()), e}
-		if again, ok := a.cuts.back[e.Flow()]; ok {
+		if again, ok := s.cuts.back[e.Flow()]; ok {
 			c.back, c.cause = e.Flow(), again.entry
 		}
 		out = append(out, c)
 		known[e] = struct{}{}
 	}
-	cut := a.associations(out)
+	cut := s.associations(out)
 	if len(cut) == 0 {
 		return out
 	}
 	for e := range found.Entries() {
-		if _, denied := known[e]; denied || !a.otherPath(cut, e) {
+		if _, denied := known[e]; denied || !s.otherPath(cut, e) {
 			continue
 		}
 		out = append(out, cutting{e, e.Flow(), turned(e)})
@@ -147,9 +147,9 @@ type pathEnd struct {
 	src, dst uint16    // its ports
 }
 
-func (a *Agent) pathEnds(f *model.Flow) [2]pathEnd {
+func (s *sweeper) pathEnds(f *model.Flow) [2]pathEnd {
 	host := func(addr netip.Addr) model.Ref {
-		if r := a.ix.Owner(addr); r != (model.Ref{}) {
+		if r := s.ix.Owner(addr); r != (model.Ref{}) {
 			return r
 		}
 		return model.Ref{Name: addr.String()}
@@ -160,11 +160,11 @@ func (a *Agent) pathEnds(f *model.Flow) [2]pathEnd {
 // associations returns by what other paths of the associations that are about to
 // be cut are known, if their server's HEARTBEAT has begun them: the policy would
 // be asked about these as if the server had begun the association.
-func (a *Agent) associations(list []cutting) map[pathEnd]struct{} {
+func (s *sweeper) associations(list []cutting) map[pathEnd]struct{} {
 	out := map[pathEnd]struct{}{}
 	for i := range list {
 		if back := &list[i].back; back.Protocol == model.SCTP && tellsSides(back) {
-			for _, end := range a.pathEnds(back) {
+			for _, end := range s.pathEnds(back) {
 				out[end] = struct{}{}
 			}
 		}
@@ -174,14 +174,14 @@ func (a *Agent) associations(list []cutting) map[pathEnd]struct{} {
 
 // otherPath reports whether an entry is another path of an association that is
 // cut, between addresses of which the policy denies the client's too.
-func (a *Agent) otherPath(cut map[pathEnd]struct{}, e *conntrack.Entry) bool {
+func (s *sweeper) otherPath(cut map[pathEnd]struct{}, e *conntrack.Entry) bool {
 	f := e.Flow()
 	if f.Protocol != model.SCTP {
 		return false
 	}
-	for _, end := range a.pathEnds(&f) {
+	for _, end := range s.pathEnds(&f) {
 		if _, ok := cut[end]; ok {
-			return a.decide(turned(e)) == model.Deny
+			return s.decide(turned(e)) == model.Deny
 		}
 	}
 	return false
@@ -198,7 +198,7 @@ func turned(e *conntrack.Entry) *conntrack.Entry {
 
 // keepCut notes what is about to be cut, and returns the flows that a bar keeps
 // out. watched reports whether some may come back that only a sweep finds.
-func (a *Agent) keepCut(list []cutting, now time.Time) (bar []model.Flow, watched bool) {
+func (s *sweeper) keepCut(list []cutting, now time.Time) (bar []model.Flow, watched bool) {
 	for i := range list {
 		c := &list[i]
 		if !c.back.Protocol.HasPorts() {
@@ -207,16 +207,16 @@ func (a *Agent) keepCut(list []cutting, now time.Time) (bar []model.Flow, watche
 		kept := dataplane.BarTime
 		if !tellsSides(&c.back) {
 			// Either side may have begun: only what was under way is cut.
-			kept = 2 * a.opts.SweepDelay
-			if _, again := a.cuts.back[c.back]; again {
+			kept = 2 * s.opts.SweepDelay
+			if _, again := s.cuts.back[c.back]; again {
 				continue
 			}
 		}
 		if c.back.Protocol != model.TCP {
 			watched = true
-			a.sweepLater.add(netip.PrefixFrom(c.back.Src, c.back.Src.BitLen()))
+			s.later.add(netip.PrefixFrom(c.back.Src, c.back.Src.BitLen()))
 		}
-		a.cuts.add(c.back, c.cause, now.Add(kept))
+		s.cuts.add(c.back, c.cause, now.Add(kept))
 		if tellsSides(&c.back) || hasBeginning(c.back.Protocol) {
 			bar = append(bar, c.back)
 		}
@@ -226,8 +226,8 @@ func (a *Agent) keepCut(list []cutting, now time.Time) (bar []model.Flow, watche
 
 // bar has the kernel keep out what would bring cut connections back, and no longer
 // what is allowed.
-func (a *Agent) bar(ctx context.Context, in, out []model.Flow) {
-	b, ok := a.opts.Backend.(dataplane.Barrer)
+func (s *sweeper) bar(ctx context.Context, in, out []model.Flow) {
+	b, ok := s.opts.Backend.(dataplane.Barrer)
 	if !ok {
 		return
 	}
@@ -242,29 +242,29 @@ func (a *Agent) bar(ctx context.Context, in, out []model.Flow) {
 		errs = append(errs, b.Bar(ctx, in))
 	}
 	if err := errors.Join(errs...); err != nil && ctx.Err() == nil {
-		a.metrics.failed("bar")
-		a.log.Error("connections that were cut may come back", "error", err)
+		s.metrics.failed("bar")
+		s.log.Error("connections that were cut may come back", "error", err)
 	}
 }
 
 // lookAgain plans the next look for what has come back: soon after something was
 // cut and, without a bar in the kernel, after longer and longer pauses for as long
 // as cut flows are kept.
-func (a *Agent) lookAgain(watched, again bool) {
-	switch _, barred := a.opts.Backend.(dataplane.Barrer); {
+func (s *sweeper) lookAgain(watched, again bool) {
+	switch _, barred := s.opts.Backend.(dataplane.Barrer); {
 	case watched:
-		a.cuts.pause, a.cuts.lookAt = a.opts.SweepDelay, time.Time{}
-		a.planSweep()
-	case again && !barred && len(a.cuts.watched()) > 0:
-		a.cuts.pause *= 2
-		a.cuts.lookAt = a.clock.Now().Add(a.cuts.pause)
+		s.cuts.pause, s.cuts.lookAt = s.opts.SweepDelay, time.Time{}
+		s.plan()
+	case again && !barred && len(s.cuts.watched()) > 0:
+		s.cuts.pause *= 2
+		s.cuts.lookAt = s.clock.Now().Add(s.cuts.pause)
 	}
 }
 
 // lookDue is called when it is time to look for what has come back.
-func (a *Agent) lookDue() {
-	for _, back := range a.cuts.watched() {
-		a.sweepLater.add(netip.PrefixFrom(back.Src, back.Src.BitLen()))
+func (s *sweeper) lookDue() {
+	for _, back := range s.cuts.watched() {
+		s.later.add(netip.PrefixFrom(back.Src, back.Src.BitLen()))
 	}
-	a.planSweep()
+	s.plan()
 }

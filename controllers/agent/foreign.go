@@ -11,36 +11,37 @@ import (
 // blocks of pod addresses. Where the network does not give out addresses by these
 // blocks the State lists them for the kernel: they are not unknown pods of this node.
 type foreign struct {
-	// by Pod and Node.
+	*node
+	// by Pod or Node that has them.
 	by      map[model.Ref][]netip.Addr
 	changed bool
 	// cluster are the addresses of all nodes, as the index has them.
 	cluster []netip.Addr
 }
 
-func newForeign() foreign { return foreign{by: map[model.Ref][]netip.Addr{}} }
+func newForeign(n *node) *foreign { return &foreign{node: n, by: map[model.Ref][]netip.Addr{}} }
 
-// noteForeign takes a pod that is new, changed or, with nil, gone.
-func (a *Agent) noteForeign(r model.Ref, e *model.Endpoint) {
+// note takes a pod that is new, changed or, with nil, gone.
+func (f *foreign) note(r model.Ref, e *model.Endpoint) {
 	var has []netip.Addr
-	if e != nil && !a.local(e.Node) {
-		has = a.withinPodBlocks(e.Addrs)
+	if e != nil && !f.local(e.Node) {
+		has = f.withinPodBlocks(e.Addrs)
 	}
-	a.foreign.set(r, has)
+	f.set(r, has)
 }
 
-// noteForeignNode takes a node that is new, changed or, with nil, gone.
-func (a *Agent) noteForeignNode(name string, n *model.Node) {
+// noteNode takes a node that is new, changed or, with nil, gone.
+func (f *foreign) noteNode(name string, n *model.Node) {
 	var has []netip.Addr
-	if n != nil && !a.local(name) {
-		has = a.withinPodBlocks(n.Addrs)
+	if n != nil && !f.local(name) {
+		has = f.withinPodBlocks(n.Addrs)
 	}
-	a.foreign.set(model.Ref{Kind: model.KindNode, Name: name}, has)
+	f.set(model.Ref{Kind: model.KindNode, Name: name}, has)
 }
 
 // withinPodBlocks returns the addresses that lie in this node's blocks.
-func (a *Agent) withinPodBlocks(addrs []netip.Addr) []netip.Addr {
-	n := a.ix.Node(a.opts.Node)
+func (f *foreign) withinPodBlocks(addrs []netip.Addr) []netip.Addr {
+	n := f.ix.Node(f.opts.Node)
 	if n == nil {
 		return nil
 	}
@@ -61,21 +62,21 @@ func (f *foreign) set(r model.Ref, addrs []netip.Addr) {
 
 // noteNodes notes whether nodes have other addresses than before: they are part of
 // the State.
-func (a *Agent) noteNodes() {
-	if all := a.ix.ClusterAddrs(); !slices.Equal(all, a.foreign.cluster) {
-		a.foreign.cluster, a.foreign.changed = all, true
+func (f *foreign) noteNodes() {
+	if all := f.ix.ClusterAddrs(); !slices.Equal(all, f.cluster) {
+		f.cluster, f.changed = all, true
 	}
 }
 
-// findForeign looks through all pods and nodes, after the node's blocks have changed.
-func (a *Agent) findForeign() {
-	for _, r := range a.ix.Endpoints() {
-		if e, ok := a.ix.Endpoint(r); ok && r.Kind == model.KindPod {
-			a.noteForeign(r, e)
+// find looks through all pods and nodes, after the node's blocks have changed.
+func (f *foreign) find() {
+	for _, r := range f.ix.Endpoints() {
+		if e, ok := f.ix.Endpoint(r); ok && r.Kind == model.KindPod {
+			f.note(r, e)
 		}
 	}
-	for _, n := range a.ix.Nodes() {
-		a.noteForeignNode(n.Name, n)
+	for _, n := range f.ix.Nodes() {
+		f.noteNode(n.Name, n)
 	}
 }
 

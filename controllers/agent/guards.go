@@ -12,14 +12,16 @@ import (
 // nothing else calls for one. Reports are renewed no more often than that.
 const guardsEvery = time.Minute
 
-// nodeGuards is what the guards of the node do and have met. All of it is Run's.
+// nodeGuards follows what the guards of the node do and have met, for a Status. Run's
+// goroutine does so, but for the reading of counters, where the backend can be asked beside it.
 type nodeGuards struct {
+	*node
 	at      time.Time // of the next reading; zero: with the next Status that finds the kernel up to date
 	modes   *model.Guards
 	packets map[model.GuardName]model.GuardPackets
 	err     error // of the last reading
-	// read has what was read beside Run, reading: that is under way.
-	read    chan counters
+	// answer has what was read beside Run; reading: that is under way.
+	answer  chan counters
 	reading bool
 }
 
@@ -45,50 +47,45 @@ func guardPacketsOf(counts map[dataplane.Origin]dataplane.Count) map[model.Guard
 	return out
 }
 
-// lookAtGuards notes what the guards of a kernel that is up to date do, and from
+// look notes what the guards of a kernel that is up to date do, and from
 // time to time what they have met. After an error what was known stays.
-func (a *Agent) lookAtGuards(ctx context.Context) {
-	g := &a.guards
-	if modes := a.ix.Settings().Guards; g.modes == nil || *g.modes != modes {
+func (g *nodeGuards) look(ctx context.Context) {
+	if modes := g.ix.Settings().Guards; g.modes == nil || *g.modes != modes {
 		g.modes = &modes
 	}
 	if !g.at.IsZero() {
 		return
 	}
-	g.at = a.clock.Now().Add(guardsEvery)
-	b, ok := a.opts.Backend.(dataplane.CounterReader)
+	g.at = g.clock.Now().Add(guardsEvery)
+	b, ok := g.opts.Backend.(dataplane.CounterReader)
 	if !ok {
-		a.guardsRead(a.countersNow(ctx))
+		g.take(countersOf(ctx, g.opts.Backend))
 		return
 	}
 	if g.reading {
 		return
 	}
 	g.reading = true
-	a.listers.Go(func() {
+	g.beside.Go(func() {
 		counts, err := b.ReadCounters(ctx)
 		select {
-		case a.guards.read <- counters{counts, err}:
+		case g.answer <- counters{counts, err}:
 		case <-ctx.Done():
 		}
 	})
 }
 
-func (a *Agent) countersNow(ctx context.Context) counters {
-	counts, err := a.opts.Backend.Counters(ctx)
-	return counters{counts, err}
-}
-
-// guardsRead takes what has been counted.
-func (a *Agent) guardsRead(c counters) {
-	g, counts, err := &a.guards, c.counts, c.err
+// take notes what has been counted.
+func (g *nodeGuards) take(c counters) {
+	g.reading = false
+	err := c.err
 	if err == nil {
-		g.packets, g.err = guardPacketsOf(counts), nil
+		g.packets, g.err = guardPacketsOf(c.counts), nil
 		return
 	}
-	a.metrics.failed("counters")
+	g.metrics.failed("counters")
 	if g.err == nil || g.err.Error() != err.Error() {
-		a.log.Error("the counters of guards cannot be read; the last ones that were are reported", "error", err)
+		g.log.Error("the counters of guards cannot be read; the last ones that were are reported", "error", err)
 	}
 	g.err = err
 }

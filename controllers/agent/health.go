@@ -42,10 +42,10 @@ func (h *health) set(ready bool, message string) {
 // failed notes that the kernel lags behind.
 func (h *health) failed(err error) { h.set(false, "kernel not up to date: "+err.Error()) }
 
-// Healthy says whether the agent is alive: nil, or why not. An agent that cannot
+// Healthy returns nil while the agent is alive, else why it is not. An agent that cannot
 // reach the kernel is alive: a restart would not help.
 func (a *Agent) Healthy() error {
-	h := &a.health
+	h := a.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if d := h.clock.Since(h.since); !h.since.IsZero() && d > stuckAfter {
@@ -54,9 +54,9 @@ func (a *Agent) Healthy() error {
 	return nil
 }
 
-// Ready says whether the kernel holds what the source says: nil, or why not.
+// Ready returns nil while the kernel holds what the source says, else why it does not.
 func (a *Agent) Ready() error {
-	h := &a.health
+	h := a.health
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if !h.ready {

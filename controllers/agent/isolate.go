@@ -8,41 +8,8 @@ import (
 	"slices"
 	"syscall"
 
-	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 )
-
-// suspect is an object that has changed since the kernel last took all.
-type suspect struct {
-	// before is what the kernel took; nil: there was no such object.
-	before model.Object
-}
-
-// blamable says whether objects of a kind are suspected of what the kernel does
-// not take. Pods and the like are too many to remember and too plain to be at fault.
-func blamable(k model.Kind) bool {
-	switch k {
-	case model.KindPod, model.KindPodGhost, model.KindNode, model.KindNamespace, model.KindServiceAccount, model.KindService, model.KindEndpointSlice:
-		return false
-	}
-	return true
-}
-
-// suspect notes a new version of an object, which is no longer held back.
-func (a *Agent) suspect(r model.Ref, o model.Object) {
-	if _, noted := a.suspects[r]; !noted {
-		a.suspects[r] = suspect{before: a.objects[r]}
-	}
-	if o == nil {
-		delete(a.objects, r)
-	} else {
-		a.objects[r] = o
-	}
-	if _, was := a.held[r]; was {
-		delete(a.held, r)
-		a.log.Info("object that the kernel did not take has changed", "object", r.String())
-	}
-}
 
 // After isolateAfter failures in a row, and after each so many more, the agent
 // looks for an object to blame; after isolatePassingAfter if they are of a kind
@@ -53,19 +20,19 @@ const (
 )
 
 // suspicious reports whether it is time to look for an object to blame.
-func (a *Agent) suspicious(err error) bool {
+func (w *kernelWriter) suspicious(err error) bool {
 	switch {
 	case errors.Is(err, os.ErrPermission), errors.Is(err, context.Canceled):
 		return false // no object brings that about
-	case passing(err):
-		return a.failures%isolatePassingAfter == 0
+	case isTransient(err):
+		return w.failures%isolatePassingAfter == 0
 	}
-	return a.failures%isolateAfter == 0
+	return w.failures%isolateAfter == 0
 }
 
-// passing reports whether an error most often comes and goes by itself. An object
-// may bring it about all the same: one that there is no room for, or no time.
-func passing(err error) bool {
+// isTransient reports whether an error comes from the environment, and most often goes by
+// itself. An object may cause it all the same: one for which there is no room, or no time.
+func isTransient(err error) bool {
 	for _, e := range []error{
 		context.DeadlineExceeded,
 		syscall.ENOBUFS, syscall.EAGAIN, syscall.EINTR, syscall.EBUSY, syscall.ETIMEDOUT, syscall.ENOMEM,
@@ -78,20 +45,20 @@ func passing(err error) bool {
 }
 
 // isolate finds the objects that the kernel does not take, puts others in
-// their place, and says whether the kernel is up to date then. First the
+// their place, and reports whether the kernel is up to date then. First the
 // objects that have changed since the kernel took all are suspected, then all
 // policies. Each suspicion is first of all at once: if the kernel does not take
 // what remains either, it is not the objects.
-func (a *Agent) isolate(ctx context.Context, cause error) bool {
-	changed := make([]model.Ref, 0, len(a.suspects))
-	for r := range a.suspects {
-		if _, there := a.objects[r]; there {
+func (w *kernelWriter) isolate(ctx context.Context, cause error) bool {
+	changed := make([]model.Ref, 0, len(w.intake.suspects))
+	for r := range w.intake.suspects {
+		if _, there := w.intake.objects[r]; there {
 			changed = append(changed, r)
 		}
 	}
 	var policies []model.Ref
-	for _, p := range a.ix.Policies() {
-		if _, noted := a.suspects[p.Ref]; !noted {
+	for _, p := range w.ix.Policies() {
+		if _, noted := w.intake.suspects[p.Ref]; !noted {
 			policies = append(policies, p.Ref)
 		}
 	}
@@ -100,21 +67,21 @@ func (a *Agent) isolate(ctx context.Context, cause error) bool {
 			continue
 		}
 		slices.SortFunc(list, order)
-		a.log.Info("looking for the object that the kernel does not take", "suspects", len(list))
-		a.hold(list, cause)
-		if a.again(ctx) != nil {
-			a.release(list)
-			a.flush()
+		w.log.Info("looking for the object that the kernel does not take", "suspects", len(list))
+		w.intake.hold(list, cause)
+		if w.again(ctx) != nil {
+			w.intake.release(list)
+			w.flush()
 			continue
 		}
-		a.admit(ctx, list)
+		w.admit(ctx, list)
 		for _, r := range list {
-			if err := a.held[r]; err != nil {
-				a.metrics.failed("isolated")
-				a.log.Error("object held back: the kernel does not take it", "object", r.String(), "error", err, "instead", a.instead(r))
+			if err := w.intake.held[r]; err != nil {
+				w.metrics.failed("isolated")
+				w.log.Error("object held back: the kernel does not take it", "object", r.String(), "error", err, "instead", w.intake.instead(r))
 			}
 		}
-		return !a.dirty
+		return !w.dirty
 	}
 	return false
 }
@@ -135,99 +102,54 @@ func order(x, y model.Ref) int {
 // transactions that get smaller: what is too much at once may do in parts. The
 // kernel takes what there is without them, before and after. A single object is
 // tried twice before it is blamed for an error that may be over.
-func (a *Agent) admit(ctx context.Context, list []model.Ref) {
-	a.release(list)
-	err := a.again(ctx)
-	if err != nil && len(list) == 1 && passing(err) && ctx.Err() == nil {
-		err = a.again(ctx)
+func (w *kernelWriter) admit(ctx context.Context, list []model.Ref) {
+	w.intake.release(list)
+	err := w.again(ctx)
+	if err != nil && len(list) == 1 && isTransient(err) && ctx.Err() == nil {
+		err = w.again(ctx)
 	}
 	if err == nil {
 		return
 	}
-	a.hold(list, err)
+	w.intake.hold(list, err)
 	if len(list) == 1 || ctx.Err() != nil {
 		// What was tried has not come into the kernel, but the compiler has seen it
 		// come and go: the next transaction is a Sync, and this is it.
-		_ = a.again(ctx)
+		_ = w.again(ctx)
 		return
 	}
-	a.admit(ctx, list[:len(list)/2])
-	a.admit(ctx, list[len(list)/2:])
+	w.admit(ctx, list[:len(list)/2])
+	w.admit(ctx, list[len(list)/2:])
 }
 
 // again syncs the kernel with what the index now holds.
-func (a *Agent) again(ctx context.Context) error {
-	ch := a.flush()
-	a.full, a.dirty = true, true
-	return a.write(ctx, ch)
-}
-
-// hold puts stand-ins in the place of objects.
-func (a *Agent) hold(list []model.Ref, cause error) {
-	for _, r := range list {
-		a.held[r] = cause
-		a.put(r, a.standIn(r))
-	}
-}
-
-// release puts the objects themselves back.
-func (a *Agent) release(list []model.Ref) {
-	for _, r := range list {
-		delete(a.held, r)
-		a.put(r, a.formOf(r))
-	}
-}
-
-// standIn is what is enforced in the place of an object that the kernel does
-// not take: a policy that denies everything it governs, and of other kinds the
-// version before, if there is one.
-func (a *Agent) standIn(r model.Ref) model.Object {
-	if p, ok := a.objects[r].(*model.Policy); ok {
-		return budget.DenyAll(p)
-	}
-	if s, noted := a.suspects[r]; noted {
-		return s.before
-	}
-	return a.objects[r]
-}
-
-func (a *Agent) instead(r model.Ref) string {
-	if e := a.pastBudget(r); e != nil && a.held[r] == nil {
-		return e.insteadOf(a.objects[r])
-	}
-	switch o := a.standIn(r); o.(type) {
-	case nil:
-		return "nothing"
-	case *model.Policy:
-		return "deny all that it governs"
-	}
-	return "its previous version"
+func (w *kernelWriter) again(ctx context.Context) error {
+	ch := w.flush()
+	w.syncNext()
+	return w.write(ctx, ch)
 }
 
 // reconsider tries the objects that are held back once more.
-func (a *Agent) reconsider(ctx context.Context) {
-	if len(a.held) == 0 || a.failures > 0 || a.dirty {
-		if len(a.held) > 0 {
-			a.reconsiderAt = a.clock.Now().Add(a.opts.Reconsider)
+func (w *kernelWriter) reconsider(ctx context.Context) {
+	if len(w.intake.held) == 0 || w.failures > 0 || w.dirty {
+		if len(w.intake.held) > 0 {
+			w.reconsiderAt = w.clock.Now().Add(w.opts.Reconsider)
 		}
 		return
 	}
-	list := make([]model.Ref, 0, len(a.held))
-	for r := range a.held {
+	list := make([]model.Ref, 0, len(w.intake.held))
+	for r := range w.intake.held {
 		list = append(list, r)
 	}
 	slices.SortFunc(list, order)
-	a.admit(ctx, list)
-	if n := len(list) - len(a.held); n > 0 {
-		a.log.Info("the kernel takes objects that were held back", "objects", n)
+	w.admit(ctx, list)
+	if n := len(list) - len(w.intake.held); n > 0 {
+		w.log.Info("the kernel takes objects that were held back", "objects", n)
 	}
-	if a.dirty {
-		a.failures++
-		err := errors.New("kernel not up to date after objects that were held back have been tried again")
-		a.health.failed(err)
-		a.lagging = err
-		a.applyAt = a.clock.Now().Add(a.backoff())
+	if w.dirty {
+		w.failures++
+		w.retryLater(errors.New("kernel not up to date after objects that were held back have been tried again"))
 		return
 	}
-	a.succeeded(ctx)
+	w.succeeded(ctx)
 }

@@ -40,8 +40,8 @@ type lateness struct {
 	last *round
 }
 
-func newLateness() lateness {
-	return lateness{since: map[string]uint64{}, holding: map[string]uint64{}, last: &round{}}
+func newLateness() *lateness {
+	return &lateness{since: map[string]uint64{}, holding: map[string]uint64{}, last: &round{}}
 }
 
 // blocks reports whether nothing is to be taken of what a namespace writes.
@@ -74,74 +74,69 @@ func (l *lateness) noteHolding(r *round, first bool) {
 // for. Before the kernel holds anything of pods all that is small comes first; where
 // it holds rules of another agent's already they stay whole until all of them
 // can be replaced.
-func (a *Agent) flushPart(r *round, first bool) *index.Delta {
-	l := &a.late
+func (w *kernelWriter) flushPart(r *round, first bool) *index.Delta {
+	l := w.late
 	part := index.Part{Limit: partSize, Longest: l.longest, Whole: r.whole, Ready: l.ready, Hold: l.holds}
-	if _, prepares := a.opts.Backend.(dataplane.Preparer); prepares {
+	if _, prepares := w.opts.Backend.(dataplane.Preparer); prepares {
 		part.Ahead = l.failed < isolateAfter // then it is done at once, to see whether an object is to blame
 	}
 	if first {
 		part.Whole = nil
-		if !a.fresh {
+		if !w.fresh {
 			part.Limit, part.Hold = 0, nil
 		}
 	}
-	d := a.flushIndex(&part)
+	d := w.flushIndex(&part)
 	l.ready = false
-	a.noteLate(r)
+	w.noteLate(r)
 	return d
 }
 
 // prepare has the backend do some of the work that packets do not see. Where the round
 // before it has left it to a later one, others' changes do not go first again.
-func (a *Agent) prepare(ctx context.Context, r *round) error {
-	b, ok := a.opts.Backend.(dataplane.Preparer)
+func (w *kernelWriter) prepare(ctx context.Context, r *round) error {
+	b, ok := w.opts.Backend.(dataplane.Preparer)
 	if !ok {
 		return nil
 	}
-	if a.late.skipped = len(r.changes) > 0 && !a.late.skipped; a.late.skipped {
-		a.late.preparing = true
+	if w.late.skipped = len(r.changes) > 0 && !w.late.skipped; w.late.skipped {
+		w.late.preparing = true
 		return nil
 	}
-	e, refs := a.ix.Ahead()
-	ends := a.comp.Ahead(e, refs)
-	if !a.late.preparing && len(ends) == 0 {
+	e, refs := w.ix.Ahead()
+	ends := w.comp.Ahead(e, refs)
+	if !w.late.preparing && len(ends) == 0 {
 		return nil
 	}
 	var done bool
 	prepare := func() (err error) {
-		done, err = b.Prepare(ctx, ends, a.state())
+		done, err = b.Prepare(ctx, ends, w.state())
 		return err
 	}
-	var err error
-	if a.opts.Watcher != nil {
-		err = a.opts.Watcher.Own(prepare)
-	} else {
-		err = prepare()
-	}
-	a.late.preparing = err == nil && !done
-	if a.late.ready = err == nil && done && len(ends) > 0; a.late.ready {
-		a.late.failed = 0
+	err := w.own(prepare)
+	w.late.preparing = err == nil && !done
+	if w.late.ready = err == nil && done && len(ends) > 0; w.late.ready {
+		w.late.failed = 0
 	}
 	if err != nil && ctx.Err() == nil {
-		a.late.failed++
-		a.full, a.dirty = true, true // it is not known any more what the kernel holds
-		a.metrics.failed("prepare")
+		w.late.failed++
+		w.syncNext()
+		w.metrics.failed("prepare")
 	}
 	return err
 }
 
 // noteLate notes whose pods wait after a round.
-func (a *Agent) noteLate(r *round) {
-	l := &a.late
+func (w *kernelWriter) noteLate(r *round) {
+	l := w.late
 	before := l.since
 	l.since = map[string]uint64{}
-	for _, ns := range a.ix.Late() {
+	for _, ns := range w.ix.Late() {
 		first, waited := before[ns]
 		if !waited {
 			first = l.last.calls + 1
-			for _, w := range []string{"", ns} {
-				if at, left := l.last.waiting[w]; left {
+			for _, from := range []string{"", ns} {
+				if at, left := l.last.waiting[from]; left {
 					first = min(first, at)
 				}
 			}
@@ -150,7 +145,7 @@ func (a *Agent) noteLate(r *round) {
 	}
 	l.longest = len(l.since) > 0 && !l.longest
 	l.last = r
-	a.metrics.late.Set(float64(len(l.since)))
+	w.metrics.late.Set(float64(len(l.since)))
 }
 
 // waits reports whether pods of some namespace wait.
@@ -172,15 +167,8 @@ func (l *lateness) waiting(r *round) map[string]uint64 {
 }
 
 // latePolicies are the policies for which pods wait.
-func (a *Agent) latePolicies() map[model.Ref]struct{} {
+func (n *node) latePolicies() map[model.Ref]struct{} {
 	out := map[model.Ref]struct{}{}
-	a.ix.LatePolicies(func(r model.Ref) { out[r] = struct{}{} })
+	n.ix.LatePolicies(func(r model.Ref) { out[r] = struct{}{} })
 	return out
-}
-
-// large reports whether the policies of some pods of a namespace, and so many entries
-// more, are more than a part.
-func (a *Agent) large(namespace string, more int) bool {
-	n := a.budgets.book.Entries(namespace) + more
-	return n > partSize && a.ix.LargestIn(namespace)+more > partSize
 }

@@ -312,7 +312,7 @@ var _ = Describe("counters", func() {
 		defer close(let)
 		r.to.Update(objects(pod("web2", "10.0.0.3")), nil)
 		Eventually(reached).Should(BeClosed())
-		Expect(r.counters()).To(HaveKeyWithValue(drop, dataplane.Count{Packets: 3}))
+		Expect(r.counters.read()).To(HaveKeyWithValue(drop, dataplane.Count{Packets: 3}))
 	})
 })
 

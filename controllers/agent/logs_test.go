@@ -178,7 +178,7 @@ var _ = Describe("logged packets", func() {
 		Eventually(r.logs.lines).Should(Receive(ContainSubstring("policy=GlobalNetworkPolicy/watch")))
 	})
 
-	It("have no more lines a second and rule than the settings say, and the rest is said", func() {
+	It("have no more lines per second and rule than the settings say, and the rest is said", func() {
 		l := newLogRig().start("ratePerRule: 3, format: Text")
 		for i := range 40 {
 			l.packets.Send(logged("rule-1", uint16(i+1)))

@@ -2,8 +2,6 @@ package agent
 
 import (
 	"cmp"
-	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -237,7 +235,7 @@ func (a *Agent) Describe(out chan<- *prometheus.Desc) {
 // one that may be under way; whoever serves metrics to others must see
 // to it that it is called now and then only (controllers/scrape does).
 func (a *Agent) Collect(out chan<- prometheus.Metric) {
-	counted, err := a.counters()
+	counted, err := a.counters.read()
 	if err != nil {
 		a.metrics.failed("counters")
 		a.log.Error("no counters", "error", fmt.Errorf("kernel: %w", err))
@@ -311,48 +309,6 @@ func shownRules(origins []dataplane.Origin) (shown []dataplane.Origin, leftOut i
 		}
 	}
 	return shown, leftOut
-}
-
-// counters are an answer of the backend.
-type counters struct {
-	counts map[dataplane.Origin]dataplane.Count
-	err    error
-}
-
-// scrapePatience is how long a scrape waits for a transaction to be over. Then it
-// is given what was read last.
-const scrapePatience = 2 * time.Second
-
-// counters reads what the kernel has counted or, where the backend cannot do that
-// beside its work, has Run ask it. Before and after Run there are none.
-func (a *Agent) counters() (map[dataplane.Origin]dataplane.Count, error) {
-	if !a.started.Load() {
-		return nil, nil
-	}
-	if b, ok := a.opts.Backend.(dataplane.CounterReader); ok {
-		select {
-		case <-a.ended:
-			return nil, nil
-		default:
-			return b.ReadCounters(context.Background())
-		}
-	}
-	timer := a.clock.NewTimer(scrapePatience)
-	defer timer.Stop()
-	answer := make(chan counters, 1)
-	select {
-	case a.ask <- answer:
-		c := <-answer
-		a.counted.Store(&c)
-		return c.counts, c.err
-	case <-a.ended:
-		return nil, nil
-	case <-timer.C():
-		if c := a.counted.Load(); c != nil && c.err == nil {
-			return c.counts, nil
-		}
-		return nil, errors.New("a transaction takes too long")
-	}
 }
 
 func compareOrigins(x, y dataplane.Origin) int {

@@ -136,7 +136,7 @@ var _ = Describe("metrics and probes", func() {
 		over := make(chan int)
 		go func() { over <- testutil.CollectAndCount(r.Agent, "tierwall_dropped_packets_total") }()
 		Eventually(r.clock.HasWaiters).Should(BeTrue())
-		r.clock.Step(scrapePatience)
+		r.clock.Step(scrapeWait)
 		Expect(<-over).To(Equal(1))
 		close(gate)
 	})

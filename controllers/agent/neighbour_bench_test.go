@@ -330,7 +330,7 @@ func newNeighbour(b *testing.B, kernel string, besides []kruntime.Object) *neigh
 			n.agent, err = New(o)
 		}
 		if err == nil {
-			n.agent.fresh = true // the kernel is empty
+			n.agent.kernel.fresh = true // the kernel is empty
 		}
 		made <- err
 		if err == nil {

@@ -37,7 +37,7 @@ func newNodeBudget() nodeBudget {
 }
 
 // notePod takes a pod that is new, changed or, with nil, gone.
-func (a *Agent) notePod(r model.Ref, e *model.Endpoint) {
+func (a *intake) notePod(r model.Ref, e *model.Endpoint) {
 	n := &a.budgets.node
 	pods := n.pods[r.Namespace]
 	if e == nil || !a.local(e.Node) {
@@ -69,7 +69,7 @@ func pastBudgetGhost(r model.Ref) model.Ref {
 }
 
 // admitPod ends that a pod is denied; what there is of it is put into the index again.
-func (a *Agent) admitPod(r model.Ref) {
+func (a *intake) admitPod(r model.Ref) {
 	n := &a.budgets.node
 	if _, was := n.denied[r]; !was {
 		return
@@ -82,7 +82,7 @@ func (a *Agent) admitPod(r model.Ref) {
 }
 
 // denyPod has a pod denied all.
-func (a *Agent) denyPod(r model.Ref, why error) {
+func (a *intake) denyPod(r model.Ref, why error) {
 	e := a.budgets.node.pods[r.Namespace][r]
 	a.budgets.node.denied[r] = why
 	a.put(r, nil)
@@ -91,7 +91,7 @@ func (a *Agent) denyPod(r model.Ref, why error) {
 
 // settleNodeBudget decides which pods are past the node's budget. The policies of their
 // namespaces are in the index as they are to be.
-func (a *Agent) settleNodeBudget() {
+func (a *intake) settleNodeBudget() {
 	n, set := &a.budgets.node, a.budgets.set
 	if len(n.open) == 0 {
 		return
@@ -137,7 +137,7 @@ func (a *Agent) settleNodeBudget() {
 }
 
 // groupPods brings the groups of namespaces that have changed up to date.
-func (a *Agent) groupPods() {
+func (a *intake) groupPods() {
 	n := &a.budgets.node
 	maps.DeleteFunc(n.groups, func(ns string, _ *budget.Groups) bool { return n.pods[ns] == nil })
 	for ns, pods := range n.pods {
@@ -149,7 +149,7 @@ func (a *Agent) groupPods() {
 }
 
 // inForce are the policies of a namespace that are in the index.
-func (a *Agent) inForce(ns string) (out []*model.Policy) {
+func (a *intake) inForce(ns string) (out []*model.Policy) {
 	for _, r := range a.budgets.book.Refs(ns) {
 		for _, r := range []model.Ref{r, budget.CompanionOf(r)} {
 			if p := a.ix.Policy(r); p != nil {
@@ -162,7 +162,7 @@ func (a *Agent) inForce(ns string) (out []*model.Policy) {
 
 // holdPods denies the pods of a namespace that are past its share; before are those that
 // have been denied.
-func (a *Agent) holdPods(ns string, share int, before map[model.Ref]error) {
+func (a *intake) holdPods(ns string, share int, before map[model.Ref]error) {
 	n := &a.budgets.node
 	g := n.groups[ns]
 	rank := func(r model.Ref) int {
@@ -186,7 +186,7 @@ func (a *Agent) holdPods(ns string, share int, before map[model.Ref]error) {
 var errPastNodeBudget = errors.New("past the node's budget")
 
 // deniedPods lists the pods past the budget.
-func (a *Agent) deniedPods(r *Status) {
+func (a *intake) deniedPods(r *Status) {
 	for ref, err := range a.budgets.node.denied {
 		r.Held = append(r.Held, Failure{Ref: ref, Err: err, Instead: "deny all"})
 	}

@@ -44,7 +44,7 @@ func (b *budgets) came(r model.Ref, object runtime.Object, set model.Budgets) {
 }
 
 // slim keeps the scope of a policy that stands in for it.
-func (a *Agent) slim(r model.Ref) {
+func (a *intake) slim(r model.Ref) {
 	s := a.budgets.sources[r]
 	if p, ok := a.objects[r].(*model.Policy); ok && s != nil && !s.scope && len(p.IngressRules)+len(p.EgressRules) > 2 {
 		a.objects[r], s.scope = budget.DenyAll(p), true
@@ -52,7 +52,7 @@ func (a *Agent) slim(r model.Ref) {
 }
 
 // restore reads a policy whole of which no more than the scope is kept.
-func (a *Agent) restore(r model.Ref) {
+func (a *intake) restore(r model.Ref) {
 	if s := a.budgets.sources[r]; s != nil && s.scope {
 		a.objects[r], s.scope = a.read(r, s.object), false
 	}

@@ -32,6 +32,7 @@ type queue struct {
 	freed    []*entry
 	touched  []*backlog // by the call at hand
 	served   uint64     // rounds of slices
+	loose    uint64     // units of pods that had been united with others
 	heavy    bool       // the next round is one of them, if there is need
 	calls    uint64     // of Update and Synced
 	synced   bool

@@ -181,6 +181,36 @@ func TestRoundsByWeight(t *testing.T) {
 	}
 }
 
+// What a writer has changed too often to be taken step by step is taken at once, but for
+// pods that are new: they come behind it, a slice at a time.
+func TestUnitedPods(t *testing.T) {
+	q := newQueue()
+	for i := range 100 {
+		q.Update(one(policyOf("a", "p", 9, i)), nil)
+		for n := range 8 {
+			q.Update(one(podOf("a", fmt.Sprint("w", n))), nil)
+		}
+	}
+	q.backlogs["a"].unite()
+	weigh := func(c *change) int {
+		if c.ref.Kind == model.KindPod {
+			return 40
+		}
+		return convert.Entries(c.object)
+	}
+	known := func(r model.Ref) bool { return r.Name == "w0" || r.Name == "w5" }
+	var got [][]string
+	for left := 1; left > 0; {
+		r := q.take(120, terms{weigh: weigh, known: known})
+		left = r.left
+		got = append(got, r.names())
+	}
+	want := [][]string{{"a/p", "a/w0", "a/w5"}, {"a/w1", "a/w2", "a/w3"}, {"a/w4", "a/w6", "a/w7"}}
+	if !slices.EqualFunc(got, want, slices.Equal[[]string]) {
+		t.Errorf("rounds\n%v, want\n%v", got, want)
+	}
+}
+
 // version of what a writer's objects are: those of a call are of one version.
 type version map[model.Ref]runtime.Object
 

@@ -82,12 +82,12 @@ var _ = Describe("a failing backend", func() {
 		jitter := 0.0
 		a, err := New(Options{Source: newScript(), Backend: &fake.Backend{}, Jitter: func() float64 { return jitter }})
 		Expect(err).NotTo(HaveOccurred())
-		a.failures = 3
-		Expect(a.backoff()).To(Equal(400 * time.Millisecond))
+		a.kernel.failures = 3
+		Expect(a.kernel.backoff()).To(Equal(400 * time.Millisecond))
 		jitter = 0.5
-		Expect(a.backoff()).To(Equal(300 * time.Millisecond))
-		jitter, a.failures = 0, 5000
-		Expect(a.backoff()).To(Equal(30 * time.Second))
+		Expect(a.kernel.backoff()).To(Equal(300 * time.Millisecond))
+		jitter, a.kernel.failures = 0, 5000
+		Expect(a.kernel.backoff()).To(Equal(30 * time.Second))
 	})
 })
 

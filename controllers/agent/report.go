@@ -11,7 +11,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// StatusReporter is told how the agent is doing: after every transaction, whether it
+// StatusReporter receives how the agent is doing: after every transaction, whether it
 // succeeded or failed, when the source says something about itself, and once a minute,
 // with what guards have met.
 type StatusReporter interface {
@@ -98,8 +98,8 @@ type ledger struct {
 	version uint64                 // of kernel
 }
 
-func newLedger() ledger {
-	return ledger{
+func newLedger() *ledger {
+	return &ledger{
 		refs: map[*index.Policy]int{}, active: map[model.Ref]*index.Policy{},
 		touched: map[model.Ref]struct{}{}, kernel: map[model.Ref]int64{},
 	}
@@ -161,26 +161,26 @@ func (l *ledger) settle(asWritten func(model.Ref) bool, late map[model.Ref]struc
 	l.version++
 }
 
-// tell says how the agent is doing, if somebody wants to know.
-func (a *Agent) tell(ctx context.Context) {
+// reportStatus gives the StatusReporter, if there is one, a Status as of now.
+func (a *Agent) reportStatus(ctx context.Context) {
 	if a.opts.Reporter == nil || ctx.Err() != nil { // ending is no failure
 		return
 	}
-	upToDate := a.synced && !a.dirty
+	upToDate := a.kernel.upToDate()
 	if upToDate {
-		a.ledger.settle(a.asWritten, a.latePolicies())
-		a.lookAtGuards(ctx)
+		a.ledger.settle(a.intake.asWritten, a.latePolicies())
+		a.guards.look(ctx)
 	}
 	c := &a.metrics.counts
 	r := &Status{
-		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate && a.pace.left == 0 && !a.late.waits(), Err: a.lagging, Took: a.took,
-		LastSuccess: a.lastSuccess, Source: a.sourceErrs, Clashes: a.clashing(), Invalid: len(a.problems), Nodes: len(a.nodes),
+		Time: a.clock.Now(), Synced: a.synced, InSync: upToDate && a.pace.left == 0 && !a.late.waits(), Err: a.kernel.lagging, Took: a.kernel.took,
+		LastSuccess: a.kernel.lastSuccess, Source: a.sourceErrs, Clashes: a.intake.clashes.describe(), Invalid: len(a.intake.problems), Nodes: len(a.intake.nodes),
 		Links: a.ix.Links(a.opts.Node), LinksErr: a.links.err,
-		PastBudget: a.budgets.count() + a.budgets.node.past, Waiting: a.pace.left,
-		Ghosts: a.ghosts.sorted(), Guards: a.guards.modes, GuardPackets: a.guards.packets,
+		PastBudget: a.intake.budgets.count() + a.intake.budgets.node.past, Waiting: a.pace.left,
+		Ghosts: a.intake.ghosts.sorted(), Guards: a.guards.modes, GuardPackets: a.guards.packets,
 		Endpoints: c.endpoints, Policies: len(a.ledger.active), Rules: c.rules, Sets: len(a.metrics.memberCount), Members: c.members,
 	}
-	a.took = 0
+	a.kernel.took = 0
 	if a.synced {
 		r.Enforced, r.Version, a.ledger.shared = a.ledger.kernel, a.ledger.version, true
 		a.fillFailures(r)
@@ -190,8 +190,8 @@ func (a *Agent) tell(ctx context.Context) {
 
 // fillFailures lists what the kernel does not hold as it stands.
 func (a *Agent) fillFailures(r *Status) {
-	for ref, err := range a.held {
-		f := Failure{Ref: ref, Err: err, Instead: a.instead(ref)}
+	for ref, err := range a.intake.held {
+		f := Failure{Ref: ref, Err: err, Instead: a.intake.instead(ref)}
 		switch p := a.ledger.active[ref]; {
 		case p != nil:
 			f.Generation = p.Generation
@@ -200,15 +200,15 @@ func (a *Agent) fillFailures(r *Status) {
 			r.Held = append(r.Held, f)
 		}
 	}
-	if a.lagging != nil {
+	if err := a.kernel.lagging; err != nil {
 		for ref := range a.ledger.touched {
-			if p := a.ledger.active[ref]; p != nil && a.held[ref] == nil {
-				r.Failed = append(r.Failed, Failure{Ref: ref, Generation: p.Generation, Err: a.lagging, Instead: "what the kernel held before"})
+			if p := a.ledger.active[ref]; p != nil && a.intake.held[ref] == nil {
+				r.Failed = append(r.Failed, Failure{Ref: ref, Generation: p.Generation, Err: err, Instead: "what the kernel held before"})
 			}
 		}
 	}
-	a.budgetFailures(r)
-	a.deniedPods(r)
+	a.intake.budgetFailures(r)
+	a.intake.deniedPods(r)
 	byRef := func(x, y Failure) int { return x.Ref.Compare(y.Ref) }
 	slices.SortFunc(r.Failed, byRef)
 	slices.SortFunc(r.Held, byRef)

@@ -44,6 +44,8 @@ type terms struct {
 	large func(writer string, more int) bool
 	// weigh is how much work a change is.
 	weigh func(*change) int
+	// known reports whether a pod is in force already, in some version.
+	known func(model.Ref) bool
 }
 
 // take returns the next round: no more work than the slice of a writer, where one
@@ -65,6 +67,9 @@ func (q *queue) take(slice int, t terms) *round {
 	all := 0
 	if slice >= 0 {
 		for _, b := range open {
+			if t.known != nil {
+				b.loosen(t.known, &q.loose)
+			}
 			b.cost = b.costs(slice, t.weigh)
 			all += b.cost
 		}

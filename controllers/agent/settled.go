@@ -11,8 +11,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// progress is how far the kernel has come: how many deliveries of the source it
-// holds what they say of.
+// progress counts the source's deliveries whose contents are in the kernel.
 type progress struct {
 	mu    sync.Mutex
 	count uint64
@@ -69,15 +68,16 @@ func (a *Agent) Settled(ctx context.Context, namespace string) error {
 		select {
 		case <-ctx.Done():
 			return ctx.Err()
-		case <-a.ended:
+		case <-a.counters.ended:
 			return errors.New("agent: it has ended")
 		case <-changed:
 		}
 	}
 }
 
-// Holder says who has an address: the pod and its node, else the node twice, else
-// the zero Ref. Of several pods a local one counts, and of these the first by name. Safe for concurrent use.
+// Holder returns the pod that has an address and its node, else the node that has it,
+// twice, else the zero Ref. Of several pods a local one counts, and of these the first by
+// name. Safe for concurrent use.
 func (a *Agent) Holder(addr netip.Addr) (who model.Ref, node string) {
 	a.ixMu.RLock()
 	defer a.ixMu.RUnlock()

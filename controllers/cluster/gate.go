@@ -10,24 +10,23 @@ import (
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
-// gate is where requests wait while the API server cannot be reached. One of them
-// knocks, with pauses; when it is let in, all others follow at once. Without it
-// each kind would have pauses of its own, and an agent be in sync when the longest
-// of them is over.
+// gate holds requests while the API server cannot be reached. One of them probes it, with
+// pauses; when that is answered, all others follow at once. Without a gate each kind would
+// have pauses of its own, and an agent would be in sync when the longest of them is over.
 type gate struct {
 	// random is of 0 to 1, for there are many agents.
 	random func() float64
-	// knocker has room for the one that knocks.
-	knocker chan struct{}
+	// prober has room for the request that probes.
+	prober chan struct{}
 
 	mu sync.Mutex
 	// away is closed when the server is back; nil: it can be reached.
 	away chan struct{}
-	// next is the pause before the next knock, less what chance adds.
+	// next is the pause before the next probe, less what chance adds.
 	next time.Duration
 }
 
-// The pause before a request knocks: it doubles from the first to the last, and is
+// The pause before a request probes: it doubles from the first to the last, and is
 // longer by up to itself. So agents are back five seconds after an outage.
 const (
 	firstPause = 250 * time.Millisecond
@@ -35,11 +34,11 @@ const (
 )
 
 func newGate() *gate {
-	return &gate{random: rand.Float64, knocker: make(chan struct{}, 1)}
+	return &gate{random: rand.Float64, prober: make(chan struct{}, 1)}
 }
 
-// pass makes a request, and again while the server cannot be reached, until the
-// context ends. failed is told of each time that it could not.
+// pass makes a request, and repeats it while the server cannot be reached, until the
+// context ends. failed is called each time that it cannot.
 func pass[T any](ctx context.Context, g *gate, failed func(error), request func() (T, error)) (T, error) {
 	v, err := request()
 	for unanswered(err) && ctx.Err() == nil {
@@ -56,14 +55,14 @@ func pass[T any](ctx context.Context, g *gate, failed func(error), request func(
 	return v, err
 }
 
-// unanswered says whether an error means that nobody answered a request.
+// unanswered reports whether an error means that a request was not answered.
 func unanswered(err error) bool {
 	var answer apierrors.APIStatus
 	return err != nil && !errors.As(err, &answer) && classify(err).class == unreachable
 }
 
-// wait returns when a request is due: when another one was let in, when it is its
-// turn to knock, or when the context ends. release is called after the request.
+// wait returns when a request is due: when another one was answered, when it is its
+// turn to probe, or when the context ends. release is called after the request.
 func (g *gate) wait(ctx context.Context) (release func()) {
 	back := g.close()
 	select {
@@ -71,7 +70,7 @@ func (g *gate) wait(ctx context.Context) (release func()) {
 		return func() {}
 	case <-back:
 		return func() {}
-	case g.knocker <- struct{}{}:
+	case g.prober <- struct{}{}:
 	}
 	t := time.NewTimer(g.pause())
 	defer t.Stop()
@@ -80,7 +79,7 @@ func (g *gate) wait(ctx context.Context) (release func()) {
 	case <-back:
 	case <-t.C:
 	}
-	return func() { <-g.knocker }
+	return func() { <-g.prober }
 }
 
 // close notes that the server cannot be reached, and returns what is closed when it can.
@@ -93,7 +92,7 @@ func (g *gate) close() <-chan struct{} {
 	return g.away
 }
 
-// open lets in all that wait.
+// open lets all waiting requests pass.
 func (g *gate) open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -103,7 +102,7 @@ func (g *gate) open() {
 	}
 }
 
-// pause is that before the next knock.
+// pause returns the pause before the next probe.
 func (g *gate) pause() time.Duration {
 	g.mu.Lock()
 	defer g.mu.Unlock()

@@ -16,7 +16,7 @@ import (
 // away is what requests come to while the server cannot be reached.
 var away error = &url.Error{Op: "Get", URL: "https://x", Err: errors.New("connection refused")}
 
-// TestGate: while the server is away one request of many knocks, with growing
+// TestGate: while the server is away one request of many probes it, with growing
 // pauses, and all are let in when it is.
 func TestGate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -48,12 +48,12 @@ func TestGate(t *testing.T) {
 		for i, pause := range []time.Duration{375, 750, 1500, 3000, 3750, 3750, 3750} {
 			synctest.Wait()
 			if n := tries.Load(); int(n) != readers+i {
-				t.Fatalf("%d tries before knock %d, want %d", n, i+1, readers+i)
+				t.Fatalf("%d tries before probe %d, want %d", n, i+1, readers+i)
 			}
 			time.Sleep(pause*time.Millisecond - 1)
 			synctest.Wait()
 			if n := tries.Load(); int(n) != readers+i {
-				t.Fatalf("knock %d came early", i+1)
+				t.Fatalf("probe %d came early", i+1)
 			}
 			time.Sleep(time.Nanosecond)
 		}
@@ -96,8 +96,8 @@ func TestGateAnswers(t *testing.T) {
 	}
 }
 
-// TestGateEnds: no request outlives its context, whether it knocks or waits; one
-// that ends while it knocks leaves its turn to another.
+// TestGateEnds: no request outlives its context, whether it probes or waits; one
+// that ends while it probes leaves its turn to another.
 func TestGateEnds(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		g := newGate()
@@ -107,7 +107,7 @@ func TestGateEnds(t *testing.T) {
 			_, err := pass(first, g, func(error) {}, func() (int, error) { return 0, away })
 			ended <- err
 		}()
-		synctest.Wait() // it knocks
+		synctest.Wait() // it probes
 		second, cancelSecond := context.WithCancel(t.Context())
 		var tries atomic.Int32
 		go func() {
@@ -122,7 +122,7 @@ func TestGateEnds(t *testing.T) {
 		time.Sleep(4 * lastPause)
 		synctest.Wait()
 		if tries.Load() < 3 {
-			t.Errorf("%d tries: nobody knocks", tries.Load())
+			t.Errorf("%d tries: no request probes", tries.Load())
 		}
 		cancelSecond()
 		if err := <-ended; !errors.Is(err, away) {

@@ -13,8 +13,10 @@ import (
 type kind struct {
 	gvr  schema.GroupVersionResource
 	kind string
-	// ref is what the core calls it.
+	// ref is the core's name of the kind.
 	ref model.Kind
+	// named are the names of the objects that take part; nil: all do.
+	named map[string]bool
 	// fields is a field selector that leaves out what takes no part; "": none.
 	fields string
 	// fresh returns an empty object to decode into, for kinds that are
@@ -24,7 +26,7 @@ type kind struct {
 	foreign bool
 	// ours are kinds without which nothing is in sync once their definition is there.
 	ours bool
-	// aid: its objects only tell sooner what others will tell. What may not be read
+	// aid: its objects only bring sooner what others will bring. What may not be read
 	// of it is reported, and waited for by nothing: a right that a new version of
 	// the agents needs is granted by the manager, whose pod may need the agents.
 	aid bool
@@ -36,7 +38,7 @@ type kind struct {
 	many bool
 }
 
-// custom says whether the kind is there only with its CustomResourceDefinition.
+// custom reports whether the kind is there only with its CustomResourceDefinition.
 func (k *kind) custom() bool { return k.fresh != nil }
 
 // crd is the name of the kind's CustomResourceDefinition.

@@ -48,7 +48,7 @@ type layers struct {
 	nodes   map[string]*corev1.Node
 	// settings is Tierwall/default, if it is there.
 	settings *v1alpha1.Tierwall
-	// services says whether EndpointSlices are read.
+	// services: whether EndpointSlices are read, and what waits for them.
 	services services
 }
 
@@ -70,23 +70,23 @@ func newLayers(to agent.Sink, log *slog.Logger, stale func()) *layers {
 	}
 }
 
-// derivable says whether objects of a kind can be derived.
+// derivable reports whether objects of a kind can be derived.
 func derivable(k *kind) bool {
 	return k.ours
 }
 
-// ownOutlet takes the cluster's own objects of a kind.
-type ownOutlet struct {
+// ownLayer takes the cluster's own objects of a kind.
+type ownLayer struct {
 	*layers
 	kind *kind
 }
 
-func (o ownOutlet) ref(namespace, name string) model.Ref {
+func (o ownLayer) ref(namespace, name string) model.Ref {
 	return model.Ref{Kind: o.kind.ref, Namespace: namespace, Name: name}
 }
 
-// upsert implements outlet.
-func (o ownOutlet) upsert(namespace, name string, made any) {
+// upsert implements layer.
+func (o ownLayer) upsert(namespace, name string, made any) {
 	obj, ok := made.(runtime.Object)
 	if !ok {
 		return
@@ -121,8 +121,8 @@ func (o ownOutlet) upsert(namespace, name string, made any) {
 	o.to.Update([]runtime.Object{obj}, nil)
 }
 
-// remove implements outlet.
-func (o ownOutlet) remove(namespace, name string) {
+// remove implements layer.
+func (o ownLayer) remove(namespace, name string) {
 	r := o.ref(namespace, name)
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -145,15 +145,15 @@ func (o ownOutlet) remove(namespace, name string) {
 	o.to.Update(nil, []model.Ref{r})
 }
 
-// foreignOutlet takes foreign objects of a kind.
-type foreignOutlet struct {
+// foreignLayer takes foreign objects of a kind.
+type foreignLayer struct {
 	*layers
 	kind *kind
 	rank int
 }
 
-// upsert implements outlet.
-func (o foreignOutlet) upsert(namespace, name string, made any) {
+// upsert implements layer.
+func (o foreignLayer) upsert(namespace, name string, made any) {
 	t, ok := made.(translate.Result)
 	if !ok {
 		return
@@ -171,15 +171,15 @@ func (o foreignOutlet) upsert(namespace, name string, made any) {
 	o.stale()
 }
 
-// remove implements outlet.
-func (o foreignOutlet) remove(namespace, name string) {
+// remove implements layer.
+func (o foreignLayer) remove(namespace, name string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	delete(o.foreign, foreignKey{o.rank, namespace, name})
 	o.stale()
 }
 
-// hasNode says whether there is a node of the name.
+// hasNode reports whether there is a node of the name.
 func (l *layers) hasNode(name string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -226,7 +226,7 @@ func (l *layers) rederive(upserts []runtime.Object, deletes []model.Ref) {
 	l.deliver(upserts, deletes)
 }
 
-// deliver hands changes on: in one call what is about one name, for that is what
+// deliver passes changes on to the agent: in one call what is about one name, for that is what
 // takes another name or another's place, and the rest of a tenant's in calls of its
 // own, so that others' changes need not wait for all of it. The lock is held.
 func (l *layers) deliver(upserts []runtime.Object, deletes []model.Ref) {

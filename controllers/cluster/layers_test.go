@@ -74,8 +74,8 @@ func kindNamed(t *testing.T, name string) *kind {
 func TestLayers(t *testing.T) {
 	s := sink{}
 	l := newLayers(s, slog.New(slog.DiscardHandler), func() {})
-	own := func(name string) ownOutlet { return ownOutlet{l, kindNamed(t, name)} }
-	calico := func(rank int) foreignOutlet { return foreignOutlet{l, nil, rank} }
+	own := func(name string) ownLayer { return ownLayer{l, kindNamed(t, name)} }
+	calico := func(rank int) foreignLayer { return foreignLayer{l, nil, rank} }
 	result := func(o ...runtime.Object) translate.Result { return translate.Result{Objects: o} }
 	settings := &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: "default"}, Spec: v1alpha1.TierwallSpec{AutoHostEndpoints: true}}
 	steps := []struct {
@@ -114,7 +114,7 @@ func TestPoliciesWaitForServices(t *testing.T) {
 	s := sink{}
 	looked := 0
 	l := newLayers(s, slog.New(slog.DiscardHandler), func() { looked++ })
-	own, calico := ownOutlet{l, kindNamed(t, "GlobalNetworkPolicy")}, foreignOutlet{l, nil, 1}
+	own, calico := ownLayer{l, kindNamed(t, "GlobalNetworkPolicy")}, foreignLayer{l, nil, 1}
 	expect := func(name, want string) {
 		t.Helper()
 		l.derive()
@@ -158,7 +158,7 @@ func inTier(p *v1alpha1.GlobalNetworkPolicy, tier string) *v1alpha1.GlobalNetwor
 func TestTiersDoNotShadow(t *testing.T) {
 	s := sink{}
 	l := newLayers(s, slog.New(slog.DiscardHandler), func() {})
-	own, calico := ownOutlet{l, kindNamed(t, "GlobalNetworkPolicy")}, foreignOutlet{l, nil, 1}
+	own, calico := ownLayer{l, kindNamed(t, "GlobalNetworkPolicy")}, foreignLayer{l, nil, 1}
 	result := func(o ...runtime.Object) translate.Result { return translate.Result{Objects: o} }
 	const qualified = "GlobalNetworkPolicy.projectcalico.org/security:no-metadata"
 	steps := []struct {

@@ -21,7 +21,7 @@ type services struct {
 	waiting map[model.Ref]runtime.Object
 }
 
-// needsServices says whether a policy names a Service.
+// needsServices reports whether a policy names a Service.
 func needsServices(o runtime.Object) bool {
 	names := func(r v1alpha1.Rule) bool { return r.Source.Services != nil || r.Destination.Services != nil }
 	switch p := o.(type) {
@@ -33,7 +33,7 @@ func needsServices(o runtime.Object) bool {
 	return false
 }
 
-// mustWait says whether an object of the cluster's own waits for slices. The lock is held.
+// mustWait reports whether an object of the cluster's own waits for slices. The lock is held.
 func (l *layers) mustWait(r model.Ref, o runtime.Object) bool {
 	if l.services.known || !needsServices(o) {
 		delete(l.services.waiting, r)
@@ -52,7 +52,7 @@ func (l *layers) wantServices() {
 	}
 }
 
-// servicesWanted says whether the slices are to be read.
+// servicesWanted reports whether the slices are to be read.
 func (l *layers) servicesWanted() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()

@@ -10,9 +10,6 @@ import (
 	"time"
 
 	"github.com/go-logr/logr"
-	apierrors "k8s.io/apimachinery/pkg/api/errors"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/rest"
 	"k8s.io/client-go/tools/cache"
@@ -178,80 +175,17 @@ func (s *Source) step(ctx context.Context, to agent.Sink) {
 	}
 }
 
-// run is the reflector of one kind at work.
-type run struct {
-	kind    *kind
-	started time.Time
-	store   *store
-	cancel  context.CancelFunc
-	over    chan struct{}
-
-	mu     sync.Mutex
-	filled bool // the store has been filled once
-	absent bool // the API server does not serve the kind, or an aid not to the agent
-}
-
-// inSync says whether all objects of the kind have been delivered once. A kind
-// of somebody else's that is defined in another version than ours has none.
-func (r *run) inSync() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.filled || r.absent && (r.kind.aid || !r.kind.ours)
-}
-
-func (r *run) set(filled, absent bool) (news bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	filled = filled || r.filled
-	news = filled != r.filled || absent != r.absent
-	r.filled, r.absent = filled, absent
-	return news
-}
-
-// establishing is how long a kind may not be served before that is an error: a
-// definition is there a moment before its objects are.
-const establishing = 5 * time.Second
-
-// early says whether an error is but a definition that is new.
-func (r *run) early(err error) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return apierrors.IsNotFound(err) && !r.filled && time.Since(r.started) < establishing
-}
-
-// stop ends the reflector. What it has delivered stays.
-func (r *run) stop() {
-	r.cancel()
-	<-r.over
-}
-
 // start begins to read a kind.
 func (s *Source) start(ctx context.Context, k *kind) {
-	r := &run{kind: k, started: time.Now(), over: make(chan struct{})}
+	r := &run{source: s, kind: k, started: time.Now(), over: make(chan struct{})}
 	ctx, r.cancel = context.WithCancel(ctx)
-	var out outlet = ownOutlet{s.layers, k}
+	var l layer = ownLayer{s.layers, k}
 	if k.foreign {
-		out = foreignOutlet{s.layers, k, slices.Index(s.custom, k)}
+		l = foreignLayer{s.layers, k, slices.Index(s.custom, k)}
 	}
-	r.store = newStore(digestOf(k), out, func() {
-		if k.lazy {
-			s.layers.servicesKnown()
-		}
-		if r.set(true, false) {
-			s.look()
-		}
-	}, func(namespace, name string, err error) {
-		s.status.set(k.kind+"."+k.gvr.Group+"/"+join(namespace, name), err)
-	})
+	r.store = newStore(k, l, r)
 	s.running[k] = r
-	read := &reader{from: s.clients.objects(k), gate: s.gate, store: r.store, cached: k.many, fared: func(err error) {
-		if !r.early(err) {
-			s.status.set(k.String(), err)
-		}
-		if r.set(false, apierrors.IsNotFound(err) || k.aid && apierrors.IsForbidden(err)) {
-			s.look()
-		}
-	}}
+	read := &reader{from: s.clients.objects(k), gate: s.gate, store: r.store, observer: r, cached: k.many}
 	go func() {
 		defer close(r.over)
 		s.reflect(ctx, k.String(), read)
@@ -274,47 +208,9 @@ func (s *Source) watchDefinitions(ctx context.Context) {
 	for _, k := range s.custom {
 		interesting[k.crd()] = true
 	}
-	names := &definitions{names: map[string]struct{}{}}
-	publish := func() {
-		s.mu.Lock()
-		s.defined = maps.Clone(names.names)
-		s.mu.Unlock()
-		s.look()
-	}
-	filled := false
-	names.changed = func() {
-		if filled {
-			publish()
-		}
-	}
-	st := newStore(func(raw runtime.Object) (func() (any, error), uint64, bool) {
-		m, ok := raw.(metav1.Object)
-		return func() (any, error) { return struct{}{}, nil }, 0, ok && interesting[m.GetName()]
-	}, names, func() {
-		filled = true
-		publish()
-	}, func(string, string, error) {})
-	s.reflect(ctx, crdResource.GroupResource().String(), &reader{from: s.clients.definitions(), gate: s.gate, store: st, fared: func(err error) {
-		s.status.set(crdResource.GroupResource().String(), err)
-	}})
-}
-
-// definitions are the names of CustomResourceDefinitions. One reflector fills them.
-type definitions struct {
-	names   map[string]struct{}
-	changed func()
-}
-
-// upsert implements outlet.
-func (d *definitions) upsert(_, name string, _ any) {
-	d.names[name] = struct{}{}
-	d.changed()
-}
-
-// remove implements outlet.
-func (d *definitions) remove(_, name string) {
-	delete(d.names, name)
-	d.changed()
+	d := &definitions{source: s, names: map[string]struct{}{}}
+	st := newStore(&kind{gvr: crdResource, named: interesting}, d, d)
+	s.reflect(ctx, crdResource.GroupResource().String(), &reader{from: s.clients.definitions(), gate: s.gate, store: st, observer: d})
 }
 
 // quiet turns what the reflectors log into debugging output: what is wrong is reported.

@@ -15,16 +15,25 @@ import (
 	"github.com/tierwall/tierwall/policy/convert"
 )
 
-// outlet takes what a store finds new, changed and gone.
-type outlet interface {
+// layer takes the objects of one kind that a store finds new, changed and gone: ownLayer
+// takes Tierwall's and Kubernetes' objects, pods among them, and foreignLayer translated
+// ones (layers.go); definitions takes the names of CustomResourceDefinitions.
+type layer interface {
 	upsert(namespace, name string, o any)
 	remove(namespace, name string)
 }
 
-// digest reads an object as the server sends it. The result is what is to be
-// handed on, made only if it is asked for, and a hash of it. False: the object
-// takes no part, and is as good as none.
-type digest func(raw runtime.Object) (make func() (any, error), hash uint64, part bool)
+// observer follows how the reading of a kind goes: run (source.go) does for kinds, and
+// definitions for their definitions.
+type observer interface {
+	// listed is called when the store has all objects of the kind.
+	listed()
+	// unreadable is called when an object cannot be read, and with nil when it can be
+	// again or is gone.
+	unreadable(namespace, name string, err error)
+	// answered is called with the error of each request; nil: it succeeded.
+	answered(err error)
+}
 
 // store is what a reflector fills. It hands objects on and remembers but their
 // names and hashes.
@@ -35,12 +44,10 @@ type digest func(raw runtime.Object) (make func() (any, error), hash uint64, par
 // the same way list hands on the objects of a plain list page by page. Replace
 // then has only to find what is gone.
 type store struct {
-	digest digest
-	out    outlet
-	// replaced is called after each Replace: all is known now.
-	replaced func()
-	// failed is told of an object that cannot be read, and nil once it can be or is gone.
-	failed func(namespace, name string, err error)
+	kind     *kind
+	layer    layer
+	observer observer
+	hasher   hasher
 
 	mu    sync.Mutex
 	known map[string]map[string]uint64 // namespace, name: hash
@@ -50,8 +57,8 @@ type store struct {
 
 var _ cache.TransformingStore = (*store)(nil)
 
-func newStore(d digest, out outlet, replaced func(), failed func(namespace, name string, err error)) *store {
-	return &store{digest: d, out: out, replaced: replaced, failed: failed, known: map[string]map[string]uint64{}, unread: map[string]bool{}}
+func newStore(k *kind, l layer, o observer) *store {
+	return &store{kind: k, layer: l, observer: o, known: map[string]map[string]uint64{}, unread: map[string]bool{}}
 }
 
 // Add implements cache.ReflectorStore.
@@ -96,7 +103,7 @@ func (s *store) Replace(list []any, _ string) error {
 		present[ns][name] = struct{}{}
 	}
 	s.retain(present)
-	s.replaced()
+	s.observer.listed()
 	return nil
 }
 
@@ -119,7 +126,7 @@ func (s *store) retain(present map[string]map[string]struct{}) {
 	}
 }
 
-// Resync implements cache.ReflectorStore. There is nothing to say again.
+// Resync implements cache.ReflectorStore. There is nothing to repeat.
 func (s *store) Resync() error { return nil }
 
 // Transformer implements cache.TransformingStore.
@@ -130,14 +137,14 @@ func (s *store) Transformer() cache.TransformFunc {
 	}
 }
 
-// put hands an object on if it is news, and returns its key.
-func (s *store) put(o any) (string, error) {
-	if key, ok := o.(cache.ExplicitKey); ok {
+// put passes an object on to the layer if it is news, and returns its key.
+func (s *store) put(in any) (string, error) {
+	if key, ok := in.(cache.ExplicitKey); ok {
 		return string(key), nil
 	}
-	raw, ok := o.(runtime.Object)
+	raw, ok := in.(runtime.Object)
 	if !ok {
-		return "", fmt.Errorf("unexpected %T", o)
+		return "", fmt.Errorf("unexpected %T", in)
 	}
 	m, err := meta.Accessor(raw)
 	if err != nil {
@@ -146,23 +153,23 @@ func (s *store) put(o any) (string, error) {
 	ns, name := m.GetNamespace(), m.GetName()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	make, hash, part := s.digest(raw)
+	t, part := s.trim(raw)
 	if !part {
 		s.forget(ns, name)
 		return join(ns, name), nil
 	}
 	before, there := s.known[ns][name]
-	if there && before == hash && !s.unread[join(ns, name)] {
+	if there && before == t.hash && !s.unread[join(ns, name)] {
 		return join(ns, name), nil
 	}
-	made, err := make()
+	o, err := t.decode()
 	s.note(ns, name, err)
-	// Of what cannot be read any more, what it said last stands. What can be read
-	// but for some fields counts as it is now.
+	// An object that cannot be read any more stays as it was. One that can be read but for
+	// some fields counts as it is now.
 	var partly *convert.UnknownFieldsError
-	if made != nil && (err == nil || !there || errors.As(err, &partly)) {
-		s.remember(ns, name, hash)
-		s.out.upsert(ns, name, made)
+	if o != nil && (err == nil || !there || errors.As(err, &partly)) {
+		s.remember(ns, name, t.hash)
+		s.layer.upsert(ns, name, o)
 	}
 	return join(ns, name), nil
 }
@@ -173,10 +180,10 @@ func (s *store) note(ns, name string, err error) {
 	switch {
 	case err != nil:
 		s.unread[key] = true
-		s.failed(ns, name, err)
+		s.observer.unreadable(ns, name, err)
 	case s.unread[key]:
 		delete(s.unread, key)
-		s.failed(ns, name, nil)
+		s.observer.unreadable(ns, name, nil)
 	}
 }
 
@@ -189,7 +196,7 @@ func (s *store) remember(ns, name string, hash uint64) {
 	names[name] = hash
 }
 
-// forget hands on that an object is gone, if it was there.
+// forget removes an object, if it was there.
 func (s *store) forget(ns, name string) {
 	s.note(ns, name, nil)
 	names := s.known[ns]
@@ -199,13 +206,13 @@ func (s *store) forget(ns, name string) {
 	if delete(names, name); len(names) == 0 {
 		delete(s.known, ns)
 	}
-	s.out.remove(ns, name)
+	s.layer.remove(ns, name)
 }
 
-// clear hands on that all is gone.
+// clear removes all objects.
 func (s *store) clear() { s.retain(nil) }
 
-// has says whether there is such an object.
+// has reports whether there is such an object.
 func (s *store) has(ns, name string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -13,7 +13,7 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// log is an outlet that keeps what it is told as text.
+// log is a layer that keeps what it takes as text.
 type log []string
 
 func (l *log) upsert(namespace, name string, o any) {
@@ -31,6 +31,25 @@ func (l *log) take() []string {
 	*l = nil
 	return out
 }
+
+// observed is an observer that keeps what it is called with.
+type observed struct {
+	lists    int
+	answers  []error
+	unread   []string
+	mustRead *testing.T // fails when an object cannot be read; nil: that is kept
+}
+
+func (o *observed) listed() { o.lists++ }
+
+func (o *observed) unreadable(ns, name string, err error) {
+	if o.mustRead != nil {
+		o.mustRead.Error(ns, name, err)
+	}
+	o.unread = append(o.unread, fmt.Sprint(name, " ", err != nil))
+}
+
+func (o *observed) answered(err error) { o.answers = append(o.answers, err) }
 
 func podOf(name, ip string) *corev1.Pod {
 	return &corev1.Pod{
@@ -68,8 +87,8 @@ func must(t *testing.T, err error) {
 
 func TestStoreTellsNews(t *testing.T) {
 	var l log
-	replaced := 0
-	s := newStore(digestOf(podKind(t)), &l, func() { replaced++ }, func(ns, name string, err error) { t.Error(ns, name, err) })
+	how := &observed{mustRead: t}
+	s := newStore(podKind(t), &l, how)
 	must(t, s.Add(podOf("a", "10.0.0.1")))
 	must(t, s.Add(podOf("waits", "")))
 	want(t, &l, "+ns/a 10.0.0.1")
@@ -92,8 +111,8 @@ func TestStoreTellsNews(t *testing.T) {
 	want(t, &l, "+ns/b 10.0.0.3", "+ns/c 10.0.0.4")
 	must(t, s.Replace([]any{podOf("c", "10.0.0.4")}, "10"))
 	want(t, &l, "-ns/b")
-	if replaced != 2 {
-		t.Errorf("replaced %d times, want 2", replaced)
+	if how.lists != 2 {
+		t.Errorf("replaced %d times, want 2", how.lists)
 	}
 	must(t, s.Delete(cache.DeletedFinalStateUnknown{Key: "ns/c"}))
 	want(t, &l, "-ns/c")
@@ -106,7 +125,7 @@ func TestStoreTellsNews(t *testing.T) {
 // the Transformer, into a store of its own, and then Replace.
 func TestStoreStreamedList(t *testing.T) {
 	var l log
-	s := newStore(digestOf(podKind(t)), &l, func() {}, func(ns, name string, err error) { t.Error(ns, name, err) })
+	s := newStore(podKind(t), &l, &observed{mustRead: t})
 	must(t, s.Add(podOf("gone", "10.0.0.9")))
 	l.take()
 	temporary := cache.NewStore(cache.DeletionHandlingMetaNamespaceKeyFunc, cache.WithTransformer(s.Transformer()))
@@ -129,8 +148,8 @@ func TestStoreStreamedList(t *testing.T) {
 func TestStoreUnreadable(t *testing.T) {
 	k := customKinds()[slices.IndexFunc(customKinds(), func(k *kind) bool { return k.ours && k.kind == "GlobalNetworkPolicy" })]
 	var l log
-	var wrong []string
-	s := newStore(digestOf(k), &l, func() {}, func(_, name string, err error) { wrong = append(wrong, fmt.Sprint(name, " ", err != nil)) })
+	how := &observed{}
+	s := newStore(k, &l, how)
 	policy := func(name string, spec any) runtime.Object {
 		return &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "tierwall.io/v1alpha1", "kind": k.kind, "metadata": map[string]any{"name": name}, "spec": spec,
@@ -147,8 +166,8 @@ func TestStoreUnreadable(t *testing.T) {
 	must(t, s.Update(policy("was-good", bad)))
 	must(t, s.Replace(nil, ""))
 	want(t, &l, "-never-good", "-was-good")
-	if want := []string{"never-good true", "was-good true", "was-good false", "was-good true"}; !slices.Equal(wrong[:4], want) || len(wrong) != 6 {
-		t.Errorf("unreadable: %v, want %v and two that are over", wrong, want)
+	if want := []string{"never-good true", "was-good true", "was-good false", "was-good true"}; !slices.Equal(how.unread[:4], want) || len(how.unread) != 6 {
+		t.Errorf("unreadable: %v, want %v and two that are over", how.unread, want)
 	}
 	if len(s.unread)+len(s.known) != 0 {
 		t.Errorf("keeps %v, %v", s.unread, s.known)
@@ -156,7 +175,7 @@ func TestStoreUnreadable(t *testing.T) {
 }
 
 func TestStoreRefusesStrangers(t *testing.T) {
-	s := newStore(digestOf(podKind(t)), &log{}, func() {}, nil)
+	s := newStore(podKind(t), &log{}, &observed{})
 	if err := s.Add("a text"); err == nil {
 		t.Error("a text is taken")
 	}

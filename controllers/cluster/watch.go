@@ -11,16 +11,15 @@ import (
 	"k8s.io/client-go/tools/cache"
 )
 
-// reader is what a reflector reads with: it waits for the API server where it
-// cannot be reached, notes how requests fare, and hands the objects of a plain list
-// on page by page.
+// reader is what a reflector reads with: it waits for the API server while that
+// cannot be reached, passes errors of requests on to its observer, and the objects of a
+// plain list to the store page by page.
 type reader struct {
 	from  cache.ListerWatcherWithContext
 	store *store
 	// gate is that of all readers.
-	gate *gate
-	// fared is told how each request went; nil: well.
-	fared func(error)
+	gate     *gate
+	observer observer
 	// cached: a plain list may come from the API server's cache.
 	cached bool
 }
@@ -33,15 +32,15 @@ func (r *reader) listerWatcher() *cache.ListWatch {
 	return &cache.ListWatch{ListWithContextFunc: r.list, WatchFuncWithContext: r.watch}
 }
 
-// list hands the objects of a page on and returns their names.
+// list passes the objects of a page on to the store, and returns their names.
 func (r *reader) list(ctx context.Context, o metav1.ListOptions) (runtime.Object, error) {
 	if o.ResourceVersion == fromCache && !r.cached {
 		o.ResourceVersion = ""
 	}
-	list, err := pass(ctx, r.gate, r.fared, func() (runtime.Object, error) { return r.from.ListWithContext(ctx, o) })
+	list, err := pass(ctx, r.gate, r.observer.answered, func() (runtime.Object, error) { return r.from.ListWithContext(ctx, o) })
 	if err != nil {
 		if ctx.Err() == nil && !apierrors.IsResourceExpired(err) {
-			r.fared(err)
+			r.observer.answered(err)
 		}
 		return nil, err
 	}
@@ -66,14 +65,14 @@ func (r *reader) list(ctx context.Context, o metav1.ListOptions) (runtime.Object
 	if err != nil {
 		return nil, err
 	}
-	r.fared(nil)
+	r.observer.answered(nil)
 	return keys, nil
 }
 
 // keyVersion marks an object that is but a name.
 const keyVersion = "key"
 
-// isKey says whether an object is one of list's.
+// isKey reports whether an object is one of list's.
 func isKey(o runtime.Object) bool {
 	m, ok := o.(*metav1.PartialObjectMetadata)
 	return ok && m.APIVersion == keyVersion
@@ -81,16 +80,16 @@ func isKey(o runtime.Object) bool {
 
 // watch opens a stream.
 func (r *reader) watch(ctx context.Context, o metav1.ListOptions) (watch.Interface, error) {
-	w, err := pass(ctx, r.gate, r.fared, func() (watch.Interface, error) { return r.from.WatchWithContext(ctx, o) })
+	w, err := pass(ctx, r.gate, r.observer.answered, func() (watch.Interface, error) { return r.from.WatchWithContext(ctx, o) })
 	switch {
 	case err == nil:
-		r.fared(nil)
+		r.observer.answered(nil)
 	case ctx.Err() != nil, apierrors.IsResourceExpired(err), apierrors.IsGone(err):
 		// The end, or a list follows.
 	case o.SendInitialEvents != nil && apierrors.IsInvalid(err):
 		// A server that streams no lists: a plain one follows.
 	default:
-		r.fared(err)
+		r.observer.answered(err)
 	}
 	return w, err
 }

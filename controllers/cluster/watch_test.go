@@ -24,11 +24,11 @@ func TestReaderList(t *testing.T) {
 		"2": {ListMeta: metav1.ListMeta{ResourceVersion: "5"}, Items: []corev1.Pod{*podOf("b", "10.0.0.2")}},
 	}
 	var l log
-	s := newStore(digestOf(podKind(t)), &l, func() {}, func(ns, name string, err error) { t.Error(ns, name, err) })
+	how := &observed{mustRead: t}
+	s := newStore(podKind(t), &l, how)
 	must(t, s.Add(podOf("gone", "10.0.0.9")))
 	l.take()
-	var fared []error
-	r := &reader{gate: newGate(), store: s, fared: func(err error) { fared = append(fared, err) }, from: &cache.ListWatch{
+	r := &reader{gate: newGate(), store: s, observer: how, from: &cache.ListWatch{
 		ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) { return pages[o.Continue], nil },
 	}}
 	var keys []any
@@ -49,8 +49,8 @@ func TestReaderList(t *testing.T) {
 	want(t, &l, "+ns/a 10.0.0.1", "+ns/b 10.0.0.2")
 	must(t, s.Replace(keys, "5"))
 	want(t, &l, "-ns/gone")
-	if !slices.Equal(fared, []error{nil, nil}) {
-		t.Errorf("fared %v, want well twice", fared)
+	if !slices.Equal(how.answers, []error{nil, nil}) {
+		t.Errorf("answers %v, want two without an error", how.answers)
 	}
 }
 
@@ -61,7 +61,7 @@ func TestReaderListsWhatIs(t *testing.T) {
 		ask, want string
 	}{{true, "0", "0"}, {false, "0", ""}, {false, "17", "17"}, {false, "", ""}} {
 		var got string
-		r := &reader{gate: newGate(), cached: tt.cached, fared: func(error) {}, from: &cache.ListWatch{
+		r := &reader{gate: newGate(), cached: tt.cached, observer: &observed{}, from: &cache.ListWatch{
 			ListWithContextFunc: func(_ context.Context, o metav1.ListOptions) (runtime.Object, error) {
 				got = o.ResourceVersion
 				return &corev1.PodList{}, nil
@@ -97,22 +97,22 @@ func TestReaderErrors(t *testing.T) {
 		{"the end", over, metav1.ListOptions{}, forbidden, false, false},
 	}
 	for _, tt := range tests {
-		var fared []error
-		r := &reader{gate: newGate(), fared: func(err error) { fared = append(fared, err) }, from: &cache.ListWatch{
+		how := &observed{}
+		r := &reader{gate: newGate(), observer: how, from: &cache.ListWatch{
 			ListWithContextFunc:  func(context.Context, metav1.ListOptions) (runtime.Object, error) { return nil, tt.err },
 			WatchFuncWithContext: func(context.Context, metav1.ListOptions) (watch.Interface, error) { return nil, tt.err },
 		}}
 		if _, err := r.list(tt.ctx, tt.options); !errors.Is(err, tt.err) {
 			t.Errorf("%s: list returns %v", tt.name, err)
 		}
-		if told := len(fared) > 0; told != tt.list {
+		if told := len(how.answers) > 0; told != tt.list {
 			t.Errorf("%s: told of the list: %v, want %v", tt.name, told, tt.list)
 		}
-		fared = nil
+		how.answers = nil
 		if _, err := r.watch(tt.ctx, tt.options); !errors.Is(err, tt.err) {
 			t.Errorf("%s: watch returns %v", tt.name, err)
 		}
-		if told := len(fared) > 0; told != tt.watch {
+		if told := len(how.answers) > 0; told != tt.watch {
 			t.Errorf("%s: told of the watch: %v, want %v", tt.name, told, tt.watch)
 		}
 	}

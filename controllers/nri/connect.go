@@ -60,7 +60,7 @@ func (p *Plugin) Run(ctx context.Context) error {
 	return nil
 }
 
-// connect is one connection, from its beginning to its end. It says whether the
+// connect is one connection, from its beginning to its end. It reports whether the
 // runtime had accepted the plugin.
 func (p *Plugin) connect(ctx context.Context) (accepted bool, err error) {
 	conn, err := (&net.Dialer{Timeout: registration}).DialContext(ctx, "unix", p.opts.Socket)

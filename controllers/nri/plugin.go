@@ -28,22 +28,22 @@ const (
 	index = "50"
 )
 
-// grace is the time that the runtime grants by default. Who takes longer is
-// disconnected; so the plugin answers after three quarters of it.
+// grace is the time that the runtime grants by default. A plugin that takes longer is
+// disconnected; so this one answers after three quarters of it.
 const grace = api.DefaultPluginRequestTimeout
 
 // maxWait bounds the wait where the runtime grants more.
 const maxWait = 10 * time.Second
 
-// Pods takes what the runtime says.
+// Pods takes what the runtime reports.
 type Pods interface {
-	// Running says which sandboxes there are, in place of what was said before.
+	// Running takes the sandboxes that there are, in place of those before.
 	Running([]startup.Sandbox)
-	// Started says that one has started, and waits until its pod's policy is in force.
+	// Started is called when one has started, and waits until its pod's policy is in force.
 	Started(context.Context, startup.Sandbox) error
-	// Stopped says that one has stopped.
+	// Stopped is called when one has stopped.
 	Stopped(startup.Sandbox)
-	// Lost says that the runtime reports nothing until Running is called again.
+	// Lost is called when the runtime reports nothing any more, until Running is called again.
 	Lost()
 }
 
@@ -68,14 +68,14 @@ type Options struct {
 type Plugin struct {
 	opts    Options
 	metrics *metrics
-	// mute: it has been said that the runtime says no addresses.
+	// mute: it has been logged that the runtime reports no addresses.
 	mute atomic.Bool
 }
 
 // New returns a Plugin that does nothing until Run.
 func New(o Options) (*Plugin, error) {
 	if o.Pods == nil {
-		return nil, errors.New("nri: somebody has to take what the runtime says")
+		return nil, errors.New("nri: no Pods to report to")
 	}
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
@@ -138,12 +138,12 @@ func (h *handler) RunPodSandbox(ctx context.Context, pod *api.PodSandbox) error 
 	s := sandboxOf(pod)
 	if len(s.Addrs) == 0 {
 		if ownNetwork(pod) && !h.mute.Swap(true) {
-			h.opts.Log.Warn("the container runtime does not say the addresses of pods: none waits for its policy", "runtime", h.runtime)
+			h.opts.Log.Warn("the container runtime does not report the addresses of pods: none waits for its policy", "runtime", h.runtime)
 		}
 		return nil
 	}
 	start := h.opts.Clock.Now()
-	within, cancel := context.WithTimeout(ctx, patience(ctx))
+	within, cancel := context.WithTimeout(ctx, answerWithin(ctx))
 	defer cancel()
 	err := h.opts.Pods.Started(within, s)
 	took := h.opts.Clock.Since(start)
@@ -189,13 +189,13 @@ func sandboxOf(p *api.PodSandbox) startup.Sandbox {
 	return s
 }
 
-// ownNetwork says whether a pod has a network namespace of its own.
+// ownNetwork reports whether a pod has a network namespace of its own.
 func ownNetwork(p *api.PodSandbox) bool {
 	return slices.ContainsFunc(p.GetLinux().GetNamespaces(), func(n *api.LinuxNamespace) bool { return n.GetType() == "network" })
 }
 
-// patience is how long an answer to a request may take.
-func patience(ctx context.Context) time.Duration {
+// answerWithin is how long an answer to a request may take.
+func answerWithin(ctx context.Context) time.Duration {
 	granted := grace
 	if at, ok := ctx.Deadline(); ok {
 		granted = time.Until(at)

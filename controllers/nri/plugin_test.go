@@ -263,7 +263,7 @@ func TestNoAddresses(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	if n := log.count("does not say the addresses"); n != 1 {
+	if n := log.count("does not report the addresses"); n != 1 {
 		t.Errorf("said %d times: %v", n, log.text)
 	}
 }
@@ -319,12 +319,12 @@ func TestPatience(t *testing.T) {
 }
 
 func TestPatienceOf(t *testing.T) {
-	if got := patience(context.Background()); got != 1500*time.Millisecond {
+	if got := answerWithin(context.Background()); got != 1500*time.Millisecond {
 		t.Errorf("without a deadline %v", got)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Hour)
 	defer cancel()
-	if got := patience(ctx); got != maxWait {
+	if got := answerWithin(ctx); got != maxWait {
 		t.Errorf("with a far deadline %v", got)
 	}
 }

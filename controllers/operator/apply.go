@@ -30,7 +30,7 @@ const (
 // something to write, so it may be called as often as one likes.
 type applier struct {
 	client  client.Client
-	quarrel *quarrel
+	repairs *repairLimiter
 }
 
 // apply makes the live object what o says.
@@ -79,8 +79,8 @@ func (a applier) change(ctx context.Context, o client.Object, want, live *unstru
 	if applied && !foreign && contains(live.Object, want.Object) {
 		return unchanged, nil
 	}
-	if applied && !a.quarrel.allow(kindOf(o)) {
-		return "", &quarrelError{kindOf(o)}
+	if applied && !a.repairs.allow(kindOf(o)) {
+		return "", &repairLimitedError{kindOf(o)}
 	}
 	if foreign {
 		if err := a.own(ctx, live, fields); err != nil {
@@ -193,7 +193,7 @@ func annotate(u *unstructured.Unstructured, key, value string) {
 	u.SetAnnotations(a)
 }
 
-// contains says whether live holds all that want does. Lists must be of one
+// contains reports whether live holds all that want does. Lists must be of one
 // length: what the API server fills in, it fills into objects.
 func contains(live, want any) bool {
 	switch w := want.(type) {

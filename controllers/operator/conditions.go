@@ -36,8 +36,8 @@ const (
 	ReasonNotCleaned        = "NodesNotCleaned"
 )
 
-// patience is how long an agent may take to become ready before it counts as failing.
-const patience = 5 * time.Minute
+// readyWithin is how long an agent may take to become ready before it counts as failing.
+const readyWithin = 5 * time.Minute
 
 // situation is what the conditions are computed from.
 type situation struct {
@@ -74,7 +74,7 @@ func (s situation) counts() appsv1.DaemonSetStatus {
 	return s.ds.Status
 }
 
-// observed says whether a DaemonSet's status speaks of its current spec. Its
+// observed reports whether a DaemonSet's status speaks of its current spec. Its
 // controller has seen it at least once then.
 func observed(ds *appsv1.DaemonSet) bool {
 	return ds != nil && ds.Status.ObservedGeneration > 0 && ds.Status.ObservedGeneration >= ds.Generation
@@ -154,14 +154,14 @@ func failures(pods []corev1.Pod, now time.Time) (failing []string, again time.Du
 		}
 		why := stuck(p)
 		if why == "" {
-			left := patience - now.Sub(notReadySince(p))
+			left := readyWithin - now.Sub(notReadySince(p))
 			if left > 0 {
 				if again == 0 || left < again {
 					again = left
 				}
 				continue
 			}
-			why = "not ready for " + patience.String()
+			why = "not ready for " + readyWithin.String()
 		}
 		failing = append(failing, fmt.Sprintf("%s (%s)", nodeOf(p), why))
 	}

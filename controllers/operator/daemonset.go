@@ -101,7 +101,7 @@ func stateMounts() []corev1.VolumeMount {
 // lockFile is what all users of the older iptables on a node lock while they change it.
 const lockFile = "/run/xtables.lock"
 
-// mayUseIPTables says whether agents are given what the commands of iptables take.
+// mayUseIPTables reports whether agents are given what the commands of iptables take.
 // Under Auto each agent looks whether its node has nftables; only an image of
 // somebody's own can have commands for those that have not.
 func mayUseIPTables(tw *v1alpha1.Tierwall) bool {
@@ -134,7 +134,7 @@ func lockMounts(tw *v1alpha1.Tierwall) []corev1.VolumeMount {
 // (NRI). The folder and not the socket: a runtime that starts makes a new one.
 const runtimeFolder = "/var/run/nri"
 
-// asksRuntime says whether agents have pods wait for their policy.
+// asksRuntime reports whether agents have pods wait for their policy.
 func asksRuntime(tw *v1alpha1.Tierwall, s Settings) bool {
 	return tw.Spec.PodStartup != v1alpha1.PodStartupOff && !s.Cleanup
 }

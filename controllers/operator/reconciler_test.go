@@ -38,7 +38,7 @@ func rig(t *testing.T, funcs interceptor.Funcs, objects ...client.Object) (*reco
 	c := fake.NewClientBuilder().WithScheme(scheme).WithReturnManagedFields().WithObjects(objects...).
 		WithStatusSubresource(&v1alpha1.Tierwall{}, &appsv1.DaemonSet{}).WithInterceptorFuncs(funcs).Build()
 	return &reconciler{
-		client: c, reader: c, applier: applier{c, newQuarrel(clocktesting.NewFakePassiveClock(noon))},
+		client: c, reader: c, applier: applier{c, newRepairLimiter(clocktesting.NewFakePassiveClock(noon))},
 		events: events.NewFakeRecorder(100), clock: clocktesting.NewFakePassiveClock(noon),
 		repairs: noCounter{}, namespace: DefaultNamespace, image: "registry.example/tierwall:v1", cleanupTimeout: time.Minute,
 	}, c
@@ -199,10 +199,10 @@ func somebodyElse(t *testing.T, c client.Client) {
 
 // An object that is changed again and again is put right at a rate that the API
 // server can bear, and a person is told.
-func TestQuarrel(t *testing.T) {
+func TestRepairLimiter(t *testing.T) {
 	now := clocktesting.NewFakePassiveClock(noon)
 	r, c := rig(t, interceptor.Funcs{}, &v1alpha1.Tierwall{ObjectMeta: metav1.ObjectMeta{Name: v1alpha1.TierwallName}})
-	r.applier.quarrel = newQuarrel(now)
+	r.applier.repairs = newRepairLimiter(now)
 	recorder := events.NewFakeRecorder(100)
 	r.events = recorder
 	reconcile := func() error {
@@ -212,27 +212,27 @@ func TestQuarrel(t *testing.T) {
 	if err := reconcile(); err != nil {
 		t.Fatal(err)
 	}
-	for range quarrelBurst {
+	for range repairBurst {
 		somebodyElse(t, c)
 		if err := reconcile(); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if got := len(recorder.Events); got != quarrelBurst {
+	if got := len(recorder.Events); got != repairBurst {
 		t.Errorf("%d events of repairs", got)
 	}
 	somebodyElse(t, c)
-	var q *quarrelError
+	var q *repairLimitedError
 	if err := reconcile(); !errors.As(err, &q) || q.object != "DaemonSet/tierwall-system/tierwall-agent" {
 		t.Errorf("error %v", err)
 	}
 	for len(recorder.Events) > 1 {
 		<-recorder.Events
 	}
-	if got := <-recorder.Events; !strings.HasPrefix(got, "Warning NotApplied DaemonSet/tierwall-system/tierwall-agent is changed by somebody else") {
+	if got := <-recorder.Events; !strings.HasPrefix(got, "Warning NotApplied DaemonSet/tierwall-system/tierwall-agent is changed by another client") {
 		t.Errorf("event %q", got)
 	}
-	now.SetTime(noon.Add(quarrelPause))
+	now.SetTime(noon.Add(repairPause))
 	if err := reconcile(); err != nil {
 		t.Errorf("it is not put right later: %v", err)
 	}

@@ -91,7 +91,7 @@ func Add(mgr ctrl.Manager, o Options) error {
 	if r.clock == nil {
 		r.clock = clock.RealClock{}
 	}
-	r.applier = applier{mgr.GetClient(), newQuarrel(r.clock)}
+	r.applier = applier{mgr.GetClient(), newRepairLimiter(r.clock)}
 	b := ctrl.NewControllerManagedBy(mgr).Named("operator").WithOptions(controller.Options{
 		// What fails is tried again in a minute at the latest, however often it has failed.
 		RateLimiter: workqueue.NewTypedItemExponentialFailureRateLimiter[reconcile.Request](100*time.Millisecond, time.Minute),

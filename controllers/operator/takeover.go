@@ -96,7 +96,7 @@ func encode(e metav1.ManagedFieldsEntry, set *fieldpath.Set) (metav1.ManagedFiel
 	return e, nil
 }
 
-// under says whether a path is one of roots or below it.
+// under reports whether a path is one of roots or below it.
 func under(p fieldpath.Path, roots []fieldpath.Path) bool {
 	for _, root := range roots {
 		if len(p) >= len(root) && p[:len(root)].Equals(root) {

@@ -45,10 +45,10 @@ func (o *Overlay) read(pods links.Pods, l *model.Links) {
 	o.graves.book.Link(func(a netip.Addr) bool { _, asked := pods[a]; return asked }, func(a netip.Addr) bool { return linked[a] })
 	for _, a := range l.Addrs {
 		if usable(a.Addr) {
-			o.owned([]netip.Addr{a.Addr}, true)
+			o.graves.owned([]netip.Addr{a.Addr}, true)
 		}
 	}
-	o.flush()
+	o.deliver()
 }
 
 // nodeUpserted takes a Node's addresses: no ghost has them any more.
@@ -67,5 +67,5 @@ func (o *Overlay) nodeUpserted(n *corev1.Node) {
 			o.graves.own[a] = struct{}{}
 		}
 	}
-	o.owned(addrs, here)
+	o.graves.owned(addrs, here)
 }

@@ -67,9 +67,9 @@ func newGraves(node string) graves {
 	return g
 }
 
-// collectors makes the metrics of an Overlay.
-func (o *Overlay) collectors() []prometheus.Collector {
-	return []prometheus.Collector{o.graves.count, o.graves.ended}
+// collectors are the metrics of ghosts.
+func (g *graves) collectors() []prometheus.Collector {
+	return []prometheus.Collector{g.count, g.ended}
 }
 
 func (o *Overlay) countGhosts() float64 {
@@ -80,14 +80,14 @@ func (o *Overlay) countGhosts() float64 {
 
 // Describe implements prometheus.Collector.
 func (o *Overlay) Describe(out chan<- *prometheus.Desc) {
-	for _, c := range o.collectors() {
+	for _, c := range o.graves.collectors() {
 		c.Describe(out)
 	}
 }
 
 // Collect implements prometheus.Collector.
 func (o *Overlay) Collect(out chan<- prometheus.Metric) {
-	for _, c := range o.collectors() {
+	for _, c := range o.graves.collectors() {
 		c.Collect(out)
 	}
 }
@@ -99,7 +99,7 @@ func (o *Overlay) bury(k key, p *pod) {
 		return
 	}
 	g := ghosts.Pod{Namespace: k.namespace, Name: k.name, UID: string(p.UID), Grace: graceOf(p.Pod)}
-	addrs := slices.Clone(o.word(k, p))
+	addrs := slices.Clone(o.knownAddrs(k, p))
 	for id, s := range o.graves.sandboxes {
 		if b := (&box{Sandbox: s}); b.of(p.Pod) {
 			g.Sandbox, addrs = id, append(addrs, s.Addrs...)
@@ -141,13 +141,13 @@ func (o *Overlay) unseen(k key, p *pod) bool {
 			return false
 		}
 	}
-	return slices.ContainsFunc(o.word(k, p), func(a netip.Addr) bool {
+	return slices.ContainsFunc(o.knownAddrs(k, p), func(a netip.Addr) bool {
 		at := o.graves.attached[a]
 		return at.pod != podRef(k) || !at.now
 	})
 }
 
-// haunts reports whether nobody else is known to have an address of a pod whose object
+// haunts reports whether nothing else is known to have an address of a pod whose object
 // is gone. A pod elsewhere does not count where an interface of this node leads to it.
 func (o *Overlay) haunts(k key, p *pod, a netip.Addr, linked bool) bool {
 	if _, own := o.graves.own[a]; own {
@@ -203,9 +203,8 @@ func (o *Overlay) adopt() {
 	}
 }
 
-// listed takes the sandboxes that the runtime lists.
-func (o *Overlay) listed(list []Sandbox) {
-	g := &o.graves
+// list takes the sandboxes that the runtime lists.
+func (g *graves) list(list []Sandbox, now time.Time) {
 	g.listens = true
 	clear(g.sandboxes)
 	all := make([]ghosts.Sandbox, 0, len(list))
@@ -216,28 +215,27 @@ func (o *Overlay) listed(list []Sandbox) {
 		}
 		all = append(all, ghosts.Sandbox{ID: s.ID, UID: s.UID, Running: s.Running})
 	}
-	g.book.Running(all, o.opts.Clock.Now())
-	o.adopt()
+	g.book.Running(all, now)
 }
 
-// Lost says that the runtime does not report what becomes of sandboxes until it calls
-// Running again.
+// Lost is called when the runtime does not report any more what becomes of sandboxes, until
+// it calls Running again.
 func (o *Overlay) Lost() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	o.graves.listens = false
 	clear(o.graves.sandboxes)
 	o.graves.book.Lost(o.opts.Clock.Now())
-	o.flush()
+	o.deliver()
 }
 
-// owned notes that a pod or node has addresses.
-func (o *Overlay) owned(addrs []netip.Addr, here bool) {
-	if o.graves.book.Len() == 0 {
+// owned notes that a pod or node has addresses: no ghost has them any more.
+func (g *graves) owned(addrs []netip.Addr, here bool) {
+	if g.book.Len() == 0 {
 		return
 	}
 	for _, a := range addrs {
-		o.graves.book.Own(a, here)
+		g.book.Own(a, here)
 	}
 }
 
@@ -246,10 +244,10 @@ func (o *Overlay) settleGhosts() {
 	g := &o.graves
 	upserts, deletes := g.book.Changes()
 	for _, r := range deletes {
-		o.batch = append(o.batch, change{r, nil})
+		o.delivery.remove(r)
 	}
 	for _, u := range upserts {
-		o.batch = append(o.batch, change{u.Ref(), u})
+		o.delivery.upsert(u.Ref(), u)
 	}
 	for _, e := range g.book.Events() {
 		if e.End == "" {
@@ -282,5 +280,5 @@ func (o *Overlay) expire() {
 	defer o.mu.Unlock()
 	o.graves.at = time.Time{}
 	o.graves.book.Expire(o.opts.Clock.Now())
-	o.flush()
+	o.deliver()
 }

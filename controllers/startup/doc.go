@@ -1,12 +1,12 @@
 // Package startup has new pods known before the kubelet reports their addresses.
 //
 //	container runtime ──→ package nri ──→ Overlay ──→ agent (its node's kernel)
-//	                                         └──────→ Announcer ──→ PodAddressReport ──→ the Overlays of all other nodes
+//	                                         └──────→ ReportWriter ──→ PodAddressReport ──→ the Overlays of all other nodes
 //
 // A pod has its addresses once its sandbox, the network namespace that its
 // containers share, is there. The API server learns of them a second or so later,
 // when the kubelet reports the pod's status. Until then no agent could tell the
-// pod's packets from those of strangers. [Overlay] stands between an agent and its
+// pod's packets from those of an unknown workload. [Overlay] stands between an agent and its
 // source and fills that gap: a pod of this node counts as having the addresses that
 // the runtime has given it, and one of another node those that this node's agent
 // announces. Everything else about a pod (labels, service account, named ports)

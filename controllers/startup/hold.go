@@ -12,8 +12,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// holdFor is how long a pod of this node, whose address nobody has told of before
-// its status did, stays an unknown workload. All agents learn of it at about the
+// holdFor is how long a pod of this node, whose address was not known before its
+// status had it, stays an unknown workload. All agents learn of it at about the
 // same time: if this node's were the first, what its pod sends could get by a node
 // that does not know yet whom it should deny. A change takes some milliseconds to
 // reach all; a busy node takes longer.
@@ -22,7 +22,7 @@ const holdFor = 500 * time.Millisecond
 // unknown is what is known of the addresses of unknown workloads of this node.
 type unknown struct {
 	synced bool
-	// allow says that they may do what they like.
+	// allow: they are allowed all.
 	allow bool
 	// blocks are those that this node's pods have addresses of.
 	blocks []netip.Prefix
@@ -59,14 +59,14 @@ func blocksOf(n *corev1.Node) (out []netip.Prefix) {
 	return out
 }
 
-// denied says whether packets of an address that no pod has are dropped. If they
+// denied reports whether packets of an address that no pod has are dropped. If they
 // are not, to hold an address back would let through what its pod's policy denies.
 func (u *unknown) denied(a netip.Addr) bool {
 	return u.synced && !u.allow && slices.ContainsFunc(u.blocks, func(b netip.Prefix) bool { return b.Contains(a) })
 }
 
-// hold notes which addresses of a new status of a pod of this node nobody has
-// told of before, and gives them to the pod in a moment. p is as it was before.
+// hold notes which addresses of a new status of a pod of this node were not known
+// before, and gives them to the pod in a moment. p is as it was before.
 func (o *Overlay) hold(k key, p *pod, obj *corev1.Pod, status []netip.Addr) {
 	b := o.boxes[k]
 	if b != nil && (b.ended || !b.of(obj)) {
@@ -75,8 +75,8 @@ func (o *Overlay) hold(k key, p *pod, obj *corev1.Pod, status []netip.Addr) {
 	p.held = slices.DeleteFunc(p.held, func(a netip.Addr) bool { return !slices.Contains(status, a) })
 	var fresh []netip.Addr
 	for _, a := range status {
-		told := slices.Contains(p.status, a) || slices.Contains(p.claims, a) || b != nil && slices.Contains(b.Addrs, a)
-		if !told && o.unknown.denied(a) {
+		known := slices.Contains(p.status, a) || slices.Contains(p.claims, a) || b != nil && slices.Contains(b.Addrs, a)
+		if !known && o.unknown.denied(a) {
 			fresh = append(fresh, a)
 		}
 	}
@@ -92,7 +92,7 @@ func (o *Overlay) letGo(k key, p *pod, addrs []netip.Addr) {
 	defer o.mu.Unlock()
 	p.held = slices.DeleteFunc(p.held, func(a netip.Addr) bool { return slices.Contains(addrs, a) })
 	if o.pods[k] == p {
-		o.resolve(k, p)
-		o.flush()
+		o.resolvePod(k, p)
+		o.deliver()
 	}
 }

@@ -147,7 +147,7 @@ func (o *Overlay) keep() {
 		if !p.local {
 			continue
 		}
-		g := ghosts.Pod{Namespace: k.namespace, Name: k.name, UID: string(p.UID), Addrs: o.word(k, p), Grace: graceOf(p.Pod)}
+		g := ghosts.Pod{Namespace: k.namespace, Name: k.name, UID: string(p.UID), Addrs: o.knownAddrs(k, p), Grace: graceOf(p.Pod)}
 		for _, a := range g.Addrs {
 			if at := o.graves.attached[a]; at.now && at.pod == podRef(k) {
 				g.Linked = append(g.Linked, a)

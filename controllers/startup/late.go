@@ -2,7 +2,7 @@ package startup
 
 import "fmt"
 
-// Late says what the policy of a new pod was waited for in vain.
+// Late is the error of a pod that starts before its policy is in force everywhere.
 type Late struct {
 	Pod string // namespace/name
 	// What is missing: Pod, Kernel or Announcement.
@@ -14,11 +14,11 @@ type Late struct {
 type Missing string
 
 const (
-	// MissingPod says that the API server has not told of the pod.
+	// MissingPod: the API server has not delivered the pod.
 	MissingPod Missing = "pod"
-	// MissingKernel says that this node's kernel does not hold its policy.
+	// MissingKernel: this node's kernel does not hold its policy.
 	MissingKernel Missing = "kernel"
-	// MissingAnnouncement says that this node's kernel holds it, and those of others may not.
+	// MissingAnnouncement: this node's kernel holds it, and those of others may not.
 	MissingAnnouncement Missing = "announcement"
 )
 
@@ -26,11 +26,11 @@ const (
 func (l *Late) Error() string {
 	switch l.What {
 	case MissingPod:
-		return fmt.Sprintf("Pod/%s: the API server has not told this agent of it: %v", l.Pod, l.Err)
+		return fmt.Sprintf("Pod/%s: the API server has not delivered it to this agent: %v", l.Pod, l.Err)
 	case MissingKernel:
 		return fmt.Sprintf("Pod/%s: the kernel does not hold its policy: %v", l.Pod, l.Err)
 	}
-	return fmt.Sprintf("Pod/%s: other nodes are not told of its addresses: %v", l.Pod, l.Err)
+	return fmt.Sprintf("Pod/%s: other nodes may not know its addresses: %v", l.Pod, l.Err)
 }
 
 // Unwrap returns the cause.

@@ -50,7 +50,7 @@ func newWorld(t *testing.T) *world {
 func keptWorld(t *testing.T, keeper Keeper) *world {
 	t.Helper()
 	w := &world{t: t, ghosts: map[string]string{}, pods: map[string]string{}, nodeOf: map[string]string{}, nodes: map[string]string{}, clock: clocktesting.NewFakeClock(time.Unix(1, 0))}
-	o, err := New(Options{Node: "n1", Source: w, Herald: w, Keeper: keeper, Clock: w.clock})
+	o, err := New(Options{Node: "n1", Source: w, Announcer: w, Keeper: keeper, Clock: w.clock})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -114,7 +114,7 @@ func (w *world) Holder(a netip.Addr) (model.Ref, string) {
 	return model.Ref{}, ""
 }
 
-// Announce and Announced implement Herald.
+// Announce and Announced implement Announcer.
 func (w *world) Announce(pods []v1alpha1.StartedPod) { w.announced = pods }
 func (w *world) Announced(context.Context) error     { return nil }
 

@@ -47,7 +47,7 @@ func (b *box) meet(status []netip.Addr) {
 	}
 }
 
-// of says whether a sandbox is that of a pod and not of one that had its name.
+// of reports whether a sandbox is that of a pod and not of one that had its name.
 func (b *box) of(p *corev1.Pod) bool {
 	return b.UID == string(p.UID) || b.UID != "" && b.UID == p.Annotations[corev1.MirrorPodAnnotationKey]
 }
@@ -91,7 +91,7 @@ func appendAddr(out []netip.Addr, text string) []netip.Addr {
 	return out
 }
 
-// usable says whether a pod may have an address.
+// usable reports whether a pod may have an address.
 func usable(a netip.Addr) bool {
 	return a.IsValid() && a.Zone() == "" && !a.IsUnspecified() && !a.IsLoopback() && !a.IsMulticast() && !a.IsLinkLocalUnicast()
 }

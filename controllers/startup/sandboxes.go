@@ -10,8 +10,8 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 )
 
-// Running says which sandboxes the runtime has, in place of all that was said
-// before. Their pods' containers may be running.
+// Running takes the sandboxes that the runtime has, in place of those before. Their pods'
+// containers may be running.
 func (o *Overlay) Running(list []Sandbox) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -29,7 +29,7 @@ func (o *Overlay) Running(list []Sandbox) {
 		case now[k] == nil:
 			now[k] = &box{Sandbox: s, listed: true}
 		case now[k] != before:
-			now[k].ended, now[k].Addrs = true, nil // which is the newer one nobody knows
+			now[k].ended, now[k].Addrs = true, nil // which is the newer one is not known
 		}
 	}
 	// Of one that is not in the list nothing is concluded: a runtime that has just
@@ -38,15 +38,16 @@ func (o *Overlay) Running(list []Sandbox) {
 	o.boxes = now
 	for k, p := range o.pods {
 		if p.local && (now[k] != nil || before[k] != nil) {
-			o.resolve(k, p)
+			o.resolvePod(k, p)
 		}
 	}
-	o.listed(list)
-	o.noteLocal()
-	o.flush()
+	o.graves.list(list, o.opts.Clock.Now())
+	o.adopt()
+	o.localPodsChanged()
+	o.deliver()
 }
 
-// Started says that a sandbox has started, before any container of its pod has.
+// Started is called when a sandbox has started, before any container of its pod has.
 // It returns when the kernel holds the policy of the pod with these addresses and
 // the other nodes can know of them, or with a [Late] when the context ends.
 // A sandbox that stops meanwhile, or is replaced, is no error.
@@ -60,10 +61,10 @@ func (o *Overlay) Started(ctx context.Context, s Sandbox) error {
 	o.boxes[k] = &box{Sandbox: s}
 	o.graves.sandboxes[s.ID] = s
 	if p := o.pods[k]; p != nil && p.local {
-		o.resolve(k, p)
+		o.resolvePod(k, p)
 	}
-	o.noteLocal()
-	o.flush()
+	o.localPodsChanged()
+	o.deliver()
 	o.mu.Unlock()
 
 	name := s.Namespace + "/" + s.Name
@@ -81,7 +82,7 @@ func (o *Overlay) Started(ctx context.Context, s Sandbox) error {
 	if err := kernel.Settled(ctx, s.Namespace); err != nil {
 		return &Late{name, MissingKernel, err}
 	}
-	if err := o.opts.Herald.Announced(ctx); err != nil {
+	if err := o.opts.Announcer.Announced(ctx); err != nil {
 		return &Late{name, MissingAnnouncement, err}
 	}
 	return nil
@@ -120,8 +121,8 @@ func (o *Overlay) look(k key, id string) (known, stopped bool, changed <-chan st
 	return known, stopped, o.changed
 }
 
-// Stopped says that a sandbox has stopped: its addresses are nobody's. It may be
-// said more than once.
+// Stopped is called when a sandbox has stopped: no pod has its addresses any more. It may
+// be called more than once.
 func (o *Overlay) Stopped(s Sandbox) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -130,7 +131,7 @@ func (o *Overlay) Stopped(s Sandbox) {
 	k := s.key()
 	b := o.boxes[k]
 	if b == nil || b.ID != s.ID {
-		o.flush()
+		o.deliver()
 		return
 	}
 	b.ended = true
@@ -138,10 +139,10 @@ func (o *Overlay) Stopped(s Sandbox) {
 	if p == nil {
 		delete(o.boxes, k)
 	} else if p.local {
-		o.resolve(k, p)
+		o.resolvePod(k, p)
 	}
-	o.noteLocal()
-	o.flush()
+	o.localPodsChanged()
+	o.deliver()
 }
 
 // prepare sorts a sandbox's addresses, and leaves out those that a pod cannot have.

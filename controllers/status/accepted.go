@@ -11,7 +11,7 @@ import (
 
 // Condition types of policies.
 const (
-	// Accepted: the policy is understood as it is written.
+	// Accepted: the policy is understood as written.
 	Accepted = "Accepted"
 	// Enforced: every node with an endpoint that the policy selects enforces it.
 	Enforced = "Enforced"
@@ -28,11 +28,11 @@ const (
 // maxMessage bounds the messages of conditions and events, in bytes.
 const maxMessage = 1000
 
-// accepted reports whether a policy is understood as it is written, by what its
+// accepted reports whether a policy is understood as written, by what its
 // conversion has come to. tier reports whether there is a tier of a name; the built-in
 // ones are always there.
 func accepted(o model.Object, problems []model.Problem, tier func(name string) bool) metav1.Condition {
-	c := metav1.Condition{Type: Accepted, Status: metav1.ConditionTrue, Reason: ReasonAccepted, Message: "The policy is understood as it is written."}
+	c := metav1.Condition{Type: Accepted, Status: metav1.ConditionTrue, Reason: ReasonAccepted, Message: "The policy is understood as written."}
 	var errs, warnings []string
 	for _, p := range problems {
 		line := p.Message

@@ -31,7 +31,7 @@ func TestAccepted(t *testing.T) {
 		reason  string
 		message string // a part of it
 	}{
-		{"good", gnp("p", nil), "True", ReasonAccepted, "as it is written"},
+		{"good", gnp("p", nil), "True", ReasonAccepted, "as written"},
 		{"no tier named", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "" }), "True", ReasonAccepted, ""},
 		{"own tier", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "security" }), "True", ReasonAccepted, ""},
 		{"tier that is always there", gnp("p", func(s *v1alpha1.GlobalNetworkPolicySpec) { s.Tier = "kube-admin" }), "True", ReasonAccepted, ""},

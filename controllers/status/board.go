@@ -17,7 +17,7 @@ import (
 // silentAfter is how many leases an agent may miss before it counts as silent.
 const silentAfter = 3
 
-// Silent says whether an agent that wrote a report so long ago counts as silent:
+// Silent reports whether an agent that wrote a report so long ago counts as silent:
 // as one whose node may be in another state by now than the report says.
 func Silent(r *v1alpha1.NodeState, quiet time.Duration) bool {
 	lease := time.Duration(r.LeaseSeconds) * time.Second
@@ -251,12 +251,12 @@ func changedPolicies(before, after *v1alpha1.NodeState) []model.Ref {
 	return sorted(changed)
 }
 
-// ours says whether a policy has a status of Tierwall's.
+// ours reports whether a policy has a status of Tierwall's.
 func ours(r model.Ref) bool {
 	return r.Kind == model.KindGlobalNetworkPolicy || r.Kind == model.KindTierwallNetworkPolicy
 }
 
-// native says whether a policy has no status of Tierwall's; reports name such a
+// native reports whether a policy has no status of Tierwall's; reports name such a
 // policy only if it has failed.
 func native(r model.Ref) bool {
 	return r.Kind == model.KindNetworkPolicy || r.Kind == model.KindClusterNetworkPolicy

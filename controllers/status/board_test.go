@@ -184,7 +184,7 @@ func TestEnforced(t *testing.T) {
 			"False", ReasonNodesFailed, "and 2 more. On node: oops", "3/16"},
 		{"audited", count{enforced: 2}, true, true, false, "False", ReasonAudit, "not applied", "2/2"},
 		{"not accepted", count{enforced: 2}, false, false, false, "False", ReasonNotAccepted, "widens no access", "2/2"},
-		{"reports too long", count{enforced: 2, truncatedAndNotNamed: []string{"a"}}, true, false, false, "Unknown", ReasonTruncated, "1 node name only a part", "2/2"},
+		{"reports too long", count{enforced: 2, truncatedAndNotNamed: []string{"a"}}, true, false, false, "Unknown", ReasonTruncated, "1 node name only some", "2/2"},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tc.count.anyReports = true

@@ -144,7 +144,7 @@ func reason(st *v1alpha1.PolicyStatus, condition string) string {
 	return ""
 }
 
-// calm says whether nobody waits for a policy of which this is said.
+// calm reports whether nobody waits for a policy of which this is said.
 func calm(reason string) bool {
 	return idle(reason) || reason == ReasonAudit || reason == ReasonNotAccepted
 }

@@ -17,7 +17,7 @@ const (
 	ReasonNotAccepted  = "NotAccepted"      // False: enforced in a form that widens no access
 	ReasonNodesFailed  = "NodesFailed"      // False: a node's kernel does not hold it
 	ReasonPending      = "Pending"          // Unknown: nodes have not reported this generation yet
-	ReasonAgentsSilent = "AgentsSilent"     // Unknown: agents have stopped to report
+	ReasonAgentsSilent = "AgentsSilent"     // Unknown: agents have stopped reporting
 	ReasonNoAgents     = "NoAgents"         // Unknown: no agent has ever reported
 	ReasonTruncated    = "ReportsTruncated" // Unknown: reports are too long to name all policies
 )
@@ -53,7 +53,7 @@ func enforced(c count, ok, audit, early bool) (metav1.Condition, *v1alpha1.NodeC
 	case len(c.waiting) > 0:
 		set(metav1.ConditionUnknown, ReasonPending, "Enforced on %s; not reported yet by %s.", on, names(c.waiting))
 	case len(c.truncatedAndNotNamed) > 0:
-		set(metav1.ConditionUnknown, ReasonTruncated, "Enforced on %s; the reports of %s name only a part of their policies: %s.", on, nodes(len(c.truncatedAndNotNamed)), names(c.truncatedAndNotNamed))
+		set(metav1.ConditionUnknown, ReasonTruncated, "Enforced on %s; the reports of %s name only some of their policies: %s.", on, nodes(len(c.truncatedAndNotNamed)), names(c.truncatedAndNotNamed))
 	case !ok:
 		set(metav1.ConditionFalse, ReasonNotAccepted, "Enforced on %s, in a form that widens no access: see condition Accepted.", on)
 	case audit:

@@ -42,7 +42,7 @@ func (c *controller) announce(ref model.Ref, o runtimeObject, was, is *v1alpha1.
 	}
 }
 
-// same says whether a status said this before, of the same generation.
+// same reports whether a status said this before, of the same generation.
 func same(was *v1alpha1.PolicyStatus, cond *metav1.Condition) bool {
 	before := meta.FindStatusCondition(was.Conditions, cond.Type)
 	return before != nil && before.Status == cond.Status && before.Reason == cond.Reason && before.ObservedGeneration == cond.ObservedGeneration

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -26,7 +27,7 @@ var (
 
 // chainOf is the name of a host endpoint's chain at a stage.
 func chainOf(h *dataplane.Endpoint, stage string) string {
-	return "h-" + dataplane.Hash(h.Ref.Name)[:10] + "-" + stage
+	return "h-" + naming.Hash(h.Ref.Name)[:10] + "-" + stage
 }
 
 func (b *builder) program(h *dataplane.Endpoint, s model.Stage, dir model.Direction) *dataplane.Program {

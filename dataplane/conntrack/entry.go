@@ -54,7 +54,7 @@ func (e *Entry) FlowBeforeNAT() model.Flow { return e.Original.flow() }
 // Related says that a helper expected the connection.
 func (e *Entry) Related() bool { return e.Master.Src.IsValid() }
 
-// Touches says whether the connection is one of the addresses': they sent its
+// Touches reports whether the connection is one of the addresses': they sent its
 // first packet, were the destination of it, or answer it. The address that
 // masquerading put in place of the sender's is not asked: nobody's policy sees it.
 func (e *Entry) Touches(changed func(netip.Addr) bool) bool {

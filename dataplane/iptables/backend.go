@@ -9,9 +9,6 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
-	"time"
-
-	"k8s.io/utils/clock"
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
@@ -113,21 +110,6 @@ func (b *Backend) Sync(ctx context.Context, s *dataplane.State) error {
 	return b.sweep()
 }
 
-// leaveOthers removes what is in the variant that is not used: packets meet the
-// rules of both. The rules of the one that is used hold already.
-func (b *Backend) leaveOthers(ctx context.Context) error {
-	for _, v := range []Variant{Legacy, NFT} {
-		c, ok := installed(v)
-		if !ok || v == b.opts.Variant {
-			continue
-		}
-		if err := removeRules(ctx, commandKernel{c}); err != nil {
-			return fmt.Errorf("iptables: variant %s: %w", v, err)
-		}
-	}
-	return nil
-}
-
 // Apply implements dataplane.Backend. After an error what the kernel holds is
 // found out by the next Sync or Apply.
 func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.State) error {
@@ -186,49 +168,6 @@ func (b *Backend) split(p *plan, want *ruleset) {
 	}
 	nothing := func(c setChange) bool { return len(c.add)+len(c.remove) == 0 }
 	p.closing, p.opening, p.change = slices.DeleteFunc(p.closing, nothing), slices.DeleteFunc(p.opening, nothing), nil
-}
-
-// nameAmong is a namer for a kernel that holds some sets: one that is right is
-// taken over, one that is not stays until no rule asks for it.
-func nameAmong(sets map[string]*ipset) namer {
-	versions := map[string][]*ipset{}
-	for _, name := range sortedKeys(sets) {
-		key, _ := keyOf(name)
-		versions[key] = append(versions[key], sets[name])
-	}
-	return func(s *ipset) string {
-		for _, old := range versions[s.key] {
-			if sameSet(old, s) {
-				return old.name
-			}
-		}
-		return freeName(s.key, func(name string) bool { return sets[name] != nil })
-	}
-}
-
-// freeName is the first name for a set that is not taken.
-func freeName(key string, taken func(string) bool) string {
-	for v := 0; ; v++ {
-		if name := versionName(key, v); !taken(name) {
-			return name
-		}
-	}
-}
-
-func sameSet(a, b *ipset) bool {
-	return a.kind == b.kind && a.family == b.family && (a.kind == typeFlows || slices.Equal(a.elems, b.elems))
-}
-
-// namer leaves the sets that are there their names, but for those that are to be
-// made anew.
-func (b *Backend) namer(renew map[string]bool) namer {
-	return func(s *ipset) string {
-		old := b.have.sets[s.key]
-		if old != nil && !renew[s.key] {
-			return old.name
-		}
-		return freeName(s.key, func(name string) bool { return b.litter[name] || old != nil && old.name == name })
-	}
 }
 
 // read returns what the kernel holds. A family whose rules cannot be read is
@@ -379,82 +318,4 @@ func (b *Backend) Origin(prefix string) (dataplane.Origin, bool) {
 	name, _, _ := strings.Cut(prefix, " ")
 	o, ok := b.have.origins[name]
 	return o, ok
-}
-
-// Cleanup implements dataplane.Backend: for both variants, if their commands are there.
-func (b *Backend) Cleanup(ctx context.Context) error {
-	b.have, b.litter = nil, map[string]bool{}
-	return Cleanup(ctx)
-}
-
-// Cleanup removes everything of this backend's from the kernel of the calling
-// thread's network namespace, from both variants, and changes nothing where there
-// is nothing. It can do without the commands where they are not installed and
-// no rules are left.
-func Cleanup(ctx context.Context) error {
-	var errs []error
-	var patience time.Duration // without commands no rule goes that sets could wait for
-	for _, v := range []Variant{Legacy, NFT} {
-		if c, ok := installed(v); ok {
-			patience = 5 * time.Second
-			if err := removeRules(ctx, commandKernel{c}); err != nil {
-				errs = append(errs, fmt.Errorf("iptables: variant %s: %w", v, err))
-			}
-		}
-	}
-	if err := destroyAll(ctx, commandKernel{}, clock.RealClock{}, patience); err != nil {
-		errs = append(errs, fmt.Errorf("iptables: clean up: %w", err))
-	}
-	return errors.Join(errs...)
-}
-
-// removeRules removes all rules of ours from a variant.
-func removeRules(ctx context.Context, k commandKernel) error {
-	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		if !mayHold(k.variant, f) {
-			continue
-		}
-		have := newShape()
-		t, err := k.rules(ctx, f)
-		if err != nil {
-			return fmt.Errorf("clean up: %w", err)
-		}
-		have.tables[f] = t
-		nothing := newRuleset()
-		if text := planOf(have, nothing).restore[f]; text != "" {
-			if err := k.restore(ctx, f, text); err != nil {
-				return fmt.Errorf("clean up: %w", err)
-			}
-		}
-	}
-	return nil
-}
-
-// destroyAll destroys all sets of ours. The kernel lets go of rules a little later than it says.
-func destroyAll(ctx context.Context, k kernel, c clock.Clock, patience time.Duration) error {
-	const step = 20 * time.Millisecond
-	sets, err := k.sets()
-	if err != nil {
-		return err
-	}
-	b := &Backend{kernel: k, litter: map[string]bool{}}
-	for name := range sets {
-		b.litter[name] = true
-	}
-	for until := c.Now().Add(patience); ; {
-		if err := b.sweep(); err != nil {
-			return err
-		}
-		if len(b.litter) == 0 {
-			return nil
-		}
-		if !c.Now().Before(until) {
-			return fmt.Errorf("sets %v: %w", sortedKeys(b.litter), errBusy)
-		}
-		select {
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-c.After(step):
-		}
-	}
 }

@@ -9,9 +9,9 @@ import (
 	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // benchChanges are what comes and goes by turns on a node of 100 pods in 50 apps, each with

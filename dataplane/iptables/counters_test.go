@@ -7,9 +7,9 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // TestCounters sends packets to a pod, and holds the kernel's counters to them;

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -187,7 +188,7 @@ type protocolSet struct {
 // origin returns the chain that counts for a rule of a policy and does what the rule says.
 func (g *generator) origin(l *dataplane.Leaf) string {
 	o := l.Origin
-	name := chainPrefix + "o-" + dataplane.Hash(o.String(), l.Verdict.String(), fmt.Sprint(l.Log))
+	name := chainPrefix + "o-" + naming.Hash(o.String(), l.Verdict.String(), fmt.Sprint(l.Log))
 	return g.once(name, func() []rule {
 		g.rs.origins[name] = o
 		rules := []rule{{"", "", o.String()}}
@@ -198,7 +199,7 @@ func (g *generator) origin(l *dataplane.Leaf) string {
 			rules[0].target = "-j DROP"
 		}
 		if l.Log {
-			log := fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix %q", g.opts.LogGroup, dataplane.Plain(name+" "+o.String(), maxPrefix))
+			log := fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix %q", g.opts.LogGroup, naming.Plain(name+" "+o.String(), maxPrefix))
 			rules = slices.Insert(rules, 0, rule{"", log, ""})
 		}
 		return rules

@@ -8,6 +8,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -116,7 +117,7 @@ func (m *memory) of(s *dataplane.Set) *members {
 	if out != nil {
 		return out
 	}
-	out = &members{hash: dataplane.Hash(s.ID)}
+	out = &members{hash: naming.Hash(s.ID)}
 	list := m.compiled.Members(s)
 	if s.Kind == index.SetAddrPorts {
 		out.takePorts(list)

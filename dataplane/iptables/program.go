@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // How a program runs. A stage jumps to it (-j). What drops, drops; what comes
@@ -206,7 +207,7 @@ func (g *generator) hash(parts ...string) string {
 	if g.spare != base.SpareNone {
 		parts = append(parts, "spares", string(g.spare))
 	}
-	return dataplane.Hash(parts...)
+	return naming.Hash(parts...)
 }
 
 // accept is the chain that does no more than accept.

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -35,11 +36,11 @@ type rule struct{ match, target, comment string }
 // tagged is the comment that a rule bears in the kernel: a changed rule is known
 // by the tag at its end without reading the rule.
 func (r rule) tagged() string {
-	tag := "#" + dataplane.Hash(r.match, r.target)[:tagLen]
+	tag := "#" + naming.Hash(r.match, r.target)[:tagLen]
 	if r.comment == "" {
 		return tag
 	}
-	return dataplane.Plain(r.comment, maxComment-tagLen-2) + " " + tag
+	return naming.Plain(r.comment, maxComment-tagLen-2) + " " + tag
 }
 
 // text is the rule as iptables-restore reads it, less the chain.

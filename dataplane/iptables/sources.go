@@ -8,6 +8,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // Every packet meets the source guard, those of established connections too. A set
@@ -42,9 +43,9 @@ func (g *generator) sourcesFirst(name string, r *base.Rule, more []rule) []rule 
 		if _, ok := links[p.Addr]; !ok {
 			continue
 		}
-		match := fmt.Sprintf("-s %s -i %q", p.Addr, dataplane.Plain(p.Interface, 15))
+		match := fmt.Sprintf("-s %s -i %q", p.Addr, naming.Plain(p.Interface, 15))
 		if p.Port != "" {
-			match += fmt.Sprintf(" -m physdev --physdev-in %q", dataplane.Plain(p.Port, 15))
+			match += fmt.Sprintf(" -m physdev --physdev-in %q", naming.Plain(p.Port, 15))
 		}
 		if short := (rule{match, "-j RETURN", commentShort}); !slices.Contains(links[p.Addr], short) {
 			links[p.Addr] = append(links[p.Addr], short)
@@ -64,7 +65,7 @@ func (g *generator) sourcesFirst(name string, r *base.Rule, more []rule) []rule 
 	if len(addrs) <= fanOut {
 		return append(t.rules(name, addrs), all...)
 	}
-	rest := chainPrefix + "x-" + dataplane.Hash(name, "sources")
+	rest := chainPrefix + "x-" + naming.Hash(name, "sources")
 	g.chain(rest, all...)
 	t.last = []rule{{"", "-g " + rest, ""}}
 	return t.rules(name, addrs)
@@ -84,7 +85,7 @@ func (g *generator) portChecks(r *base.Rule) string {
 	slices.SortFunc(addrs, netip.Addr.Compare)
 	to := g.guardChain(r.Guard, r.Counted)
 	return g.addrTree(chainPrefix+"ports", "-s", addrs, func(a netip.Addr) []rule {
-		return []rule{{fmt.Sprintf("-s %s -m physdev ! --physdev-in %q", a, dataplane.Plain(ports[a], 15)), "-j " + to, ""}}
+		return []rule{{fmt.Sprintf("-s %s -m physdev ! --physdev-in %q", a, naming.Plain(ports[a], 15)), "-j " + to, ""}}
 	})
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // A table of a program is a chain that finds the peer's rest. iptables has no map
@@ -142,7 +143,7 @@ func (l *lookup) rules(letter, kind string, groups []*group, depth int) []rule {
 	if len(groups) <= fewRests || depth >= idLen {
 		var rules []rule
 		for _, g := range groups {
-			key := "t" + dataplane.Hash(l.table, letter, g.rest.ID)
+			key := "t" + naming.Hash(l.table, letter, g.rest.ID)
 			l.note(l.key(key), l.effectOf(letter, g.rest), false)
 			rules = append(rules, rule{inSet("", l.sorted(key, kind, g.elems), l.direction), "-g " + l.rest(g.rest, l.end), ""})
 		}
@@ -179,7 +180,7 @@ func (l *lookup) part(letter, kind string, groups []*group, depth int) rule {
 	if l.other == nil {
 		e = mixed // who is in the set and in none of the groups' would come out of the chain undecided
 	}
-	key := "u" + dataplane.Hash(l.table, letter, path)
+	key := "u" + naming.Hash(l.table, letter, path)
 	l.note(l.key(key), e, false)
 	chain := chainPrefix + "u-" + l.hash(l.table, letter, path, leafKey(l.end))
 	l.once(chain, func() []rule { return append(l.rules(letter, kind, groups, depth+1), l.other...) })

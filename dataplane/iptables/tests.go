@@ -8,6 +8,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -69,9 +70,9 @@ func (g *generator) test(m match, t *base.Test, e effect) []match {
 	case base.LinkIn:
 		return one(inSet(not, g.baseSet(t.Set, e, t.Not), "src,src"))
 	case base.InIs:
-		return one(fmt.Sprintf("%s-i %q", not, dataplane.Plain(t.Name, 15)))
+		return one(fmt.Sprintf("%s-i %q", not, naming.Plain(t.Name, 15)))
 	case base.OutIs:
-		return one(fmt.Sprintf("%s-o %q", not, dataplane.Plain(t.Name, 15)))
+		return one(fmt.Sprintf("%s-o %q", not, naming.Plain(t.Name, 15)))
 	case base.SrcLocal:
 		return one("-m addrtype " + not + "--src-type LOCAL")
 	case base.DstLocal:

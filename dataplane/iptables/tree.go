@@ -7,6 +7,7 @@ import (
 	"sort"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
 )
 
 // fanOut is how many rules a chain of a tree has at most. The kernel's nftables
@@ -63,7 +64,7 @@ func (t *tree) rules(name string, addrs []netip.Addr) []rule {
 			continue
 		}
 		// The block is the name: it stays the same when others come and go.
-		child := t.letter + dataplane.Hash(name, p.net.String())
+		child := t.letter + naming.Hash(name, p.net.String())
 		t.g.chain(child, t.rules(child, p.addrs)...)
 		rules = append(rules, rule{t.flag + " " + netText(p.net), "-g " + child, t.comment})
 	}
@@ -118,7 +119,7 @@ func (g *generator) portTree(name string, entries []dataplane.PortEntry, leaf fu
 			rules = append(rules, leaf(m, &part[0].Leaf)...)
 			continue
 		}
-		child := chainPrefix + "l-" + dataplane.Hash(name, fmt.Sprint(part[0].First))
+		child := chainPrefix + "l-" + naming.Hash(name, fmt.Sprint(part[0].First))
 		g.portTree(child, part, leaf)
 		rules = append(rules, rule{m, "-g " + child, ""})
 	}

@@ -10,9 +10,9 @@ import (
 	"time"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // changing is a pod that is let in with none of the labels that it has in turn,

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 )
 
 // ahead is what endpoints are to have and do not yet.
@@ -34,7 +35,7 @@ func (b *Backend) Prepare(_ context.Context, ends []dataplane.Endpoint, s *datap
 			b.ahead = ahead{policy: ends[0].Policy, ends: ends}
 		}
 		err = b.hide()
-	case !b.hidden.empty():
+	case !b.hidden.Empty():
 		err = b.slice(b.sliceSize)
 	case a.held < len(a.ends):
 		before := len(w.units)
@@ -48,7 +49,7 @@ func (b *Backend) Prepare(_ context.Context, ends []dataplane.Endpoint, s *datap
 		b.forget()
 		return false, err
 	}
-	return b.hidden.empty() && b.ahead.held == len(b.ahead.ends), nil
+	return b.hidden.Empty() && b.ahead.held == len(b.ahead.ends), nil
 }
 
 // of reports whether this is what endpoints are to have.
@@ -81,27 +82,27 @@ func (a *ahead) over(ch *dataplane.Change) bool {
 // hide takes what has been rendered since the last plan. All of it is hidden, unless
 // somebody else's sets had to be changed for it.
 func (b *Backend) hide() error {
-	p := b.world.plan()
-	if p.empty() {
+	p := b.world.Plan()
+	if p.Empty() {
 		return nil
 	}
-	if p.shows() {
+	if p.Shows() {
 		return b.carryOut(p)
 	}
-	b.hidden.addBefore(p)
-	b.hidden.addGone(p)
-	b.world.settle()
+	b.hidden.AddNew(p)
+	b.hidden.AddGone(p)
+	b.world.Settle()
 	return nil
 }
 
 // slice does hidden work of about so many bytes; 0: all.
 func (b *Backend) slice(size int) error {
-	if b.hidden.empty() {
+	if b.hidden.Empty() {
 		return nil
 	}
 	b.stats.Hidden++
-	err := b.hidden.slice(b.kernel, size)
-	if errors.Is(err, errLitter) {
+	err := b.kernel.Slice(&b.hidden, size)
+	if errors.Is(err, nft.ErrLitter) {
 		b.littered, err = true, nil
 	}
 	return err
@@ -110,18 +111,18 @@ func (b *Backend) slice(size int) error {
 // carryOut executes a plan of what packets see, with what belongs to it. Hidden work
 // that it has to do with comes first; that which it leaves may wait, where somebody
 // does it (Prepare).
-func (b *Backend) carryOut(p *plan) error {
-	if b.hidden.concerns(p) {
+func (b *Backend) carryOut(p *nft.Plan) error {
+	if b.hidden.Concerns(p) {
 		if err := b.slice(0); err != nil {
 			return err
 		}
 	}
 	// What is to go may be referred to by what waits to go.
-	if gone := len(p.delChains) + len(p.delSets) + len(p.delCounters); gone > 0 && (b.patient && gone > b.goneAtOnce || !b.hidden.empty()) {
-		b.hidden.addGone(p)
-		p.delChains, p.delSets, p.delCounters = nil, nil, nil
+	if gone := len(p.DelChains) + len(p.DelSets) + len(p.DelCounters); gone > 0 && (b.patient && gone > b.goneAtOnce || !b.hidden.Empty()) {
+		b.hidden.AddGone(p)
+		p.DelChains, p.DelSets, p.DelCounters = nil, nil, nil
 	}
-	if p.empty() {
+	if p.Empty() {
 		return nil
 	}
 	return b.run(p)
@@ -131,10 +132,4 @@ func (b *Backend) carryOut(p *plan) error {
 const goneAtOnce = 50
 
 // forget is called when it is not known any more what the kernel holds.
-func (b *Backend) forget() { b.world, b.hidden, b.ahead = nil, hidden{}, ahead{} }
-
-// shows reports whether packets see something of a plan.
-func (p *plan) shows() bool {
-	return p.rebuild || p.newTable || len(p.delElems)+len(p.addElems)+len(p.fillChains) > 0 ||
-		slices.ContainsFunc(p.addChains, func(c *chain) bool { return c.hook != nil })
-}
+func (b *Backend) forget() { b.world, b.hidden, b.ahead = nil, nft.Backlog{}, ahead{} }

@@ -9,19 +9,20 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
-	"github.com/tierwall/tierwall/test/lab"
 	"github.com/tierwall/tierwall/test/worlds"
 )
 
 // shows says how what packets see in the kernel differs from what a State asks for.
 func (b *Backend) shows(s *dataplane.State) error {
 	want := newWorld(s, b.opts)
-	have, err := b.kernel.read(want.ruleset)
+	have, err := b.kernel.Read(want.Ruleset)
 	if err != nil {
 		return err
 	}
-	if p := have.plan(want.ruleset); p.shows() || len(p.addChains)+len(p.addSets)+len(p.addCounters) > 0 {
+	if p := have.Plan(want.Ruleset); p.Shows() || len(p.AddChains)+len(p.AddSets)+len(p.AddCounters) > 0 {
 		return b.same(s)
 	}
 	return nil
@@ -131,7 +132,7 @@ func TestPrepare(t *testing.T) {
 // failing is a kernel that has no memory for hidden work.
 type failing struct{ kernel }
 
-func (failing) write(func(*writer)) error { return unix.ENOMEM }
+func (failing) Slice(*nft.Backlog, int) error { return unix.ENOMEM }
 
 // A slice that fails changes nothing of what packets see, and the next Sync
 // removes what the slices before it have left.

@@ -6,11 +6,23 @@ import (
 	"fmt"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 )
+
+// kernel is what the Backend asks of a table in the kernel.
+type kernel interface {
+	Read(want *nft.Ruleset) (*nft.Snapshot, error)
+	Counters() (map[string]nft.Count, error)
+	PutTimed(list []nft.Elem) error
+	DropTimed(list []nft.Elem) error
+	Commit(p *nft.Plan) error
+	Slice(h *nft.Backlog, size int) error
+	Close() error
+}
+
+var _ kernel = (*nft.Conn)(nil)
 
 // Backend keeps the kernel's table equal to a State. Not safe for concurrent use.
 //
@@ -29,7 +41,7 @@ type Backend struct {
 	littered bool
 	// hidden is what waits and no packet sees, ahead what was rendered for endpoints that
 	// do not have it yet. patient: somebody does what waits.
-	hidden  hidden
+	hidden  nft.Backlog
 	ahead   ahead
 	patient bool
 	// sliceSize and goneAtOnce are the constants.
@@ -50,17 +62,17 @@ type Stats struct {
 // namespace. It needs the privilege to change it (CAP_NET_ADMIN) when it does,
 // and no program: it speaks with the kernel itself.
 func New(o Options) (*Backend, error) {
-	k, err := newNetlinkKernel(unix.NFPROTO_INET)
+	k, err := nft.Open(inetTable)
 	if err != nil {
 		return nil, fmt.Errorf("nftables: %w", err)
 	}
-	b, err := newNetlinkKernel(unix.NFPROTO_BRIDGE)
+	b, err := nft.Open(bridgeTable)
 	if err != nil {
-		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.close()))
+		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.Close()))
 	}
-	out := &Backend{opts: o.complete(), kernel: k, bridge: b, bridged: true, sliceSize: sliceSize, goneAtOnce: goneAtOnce}
+	out := &Backend{opts: o.complete(), kernel: k, bridge: b, bridged: true, sliceSize: nft.SliceSize, goneAtOnce: goneAtOnce}
 	if err := out.reader.open(); err != nil {
-		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.close(), b.close()))
+		return nil, fmt.Errorf("nftables: %w", errors.Join(err, k.Close(), b.Close()))
 	}
 	return out, nil
 }
@@ -69,7 +81,7 @@ func New(o Options) (*Backend, error) {
 func (b *Backend) Close() error {
 	b.forget()
 	b.reader.close()
-	return errors.Join(b.kernel.close(), b.bridge.close())
+	return errors.Join(b.kernel.Close(), b.bridge.Close())
 }
 
 var _ dataplane.Backend = (*Backend)(nil)
@@ -82,23 +94,23 @@ func (b *Backend) Sync(_ context.Context, s *dataplane.State) error {
 	if err := b.syncBridge(w); err != nil {
 		return err
 	}
-	have, err := b.kernel.read(w.ruleset)
+	have, err := b.kernel.Read(w.Ruleset)
 	if err != nil {
 		return fmt.Errorf("nftables: cannot list the table: %w", err)
 	}
-	p := have.plan(w.ruleset)
-	if !p.empty() {
+	p := have.Plan(w.Ruleset)
+	if !p.Empty() {
 		if err := b.run(p); err != nil {
-			if p.rebuild || p.newTable {
+			if p.Rebuild || p.NewTable {
 				return err
 			}
 			// What stands there may be what is in the way.
-			if again := b.run(rebuild(w.ruleset)); again != nil {
+			if again := b.run(nft.Rebuild(w.Ruleset)); again != nil {
 				return errors.Join(err, again)
 			}
 		}
 	}
-	w.settle()
+	w.Settle()
 	b.world, b.littered = w, false
 	b.reader.publish(w)
 	return nil
@@ -117,31 +129,31 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 	}
 	err := b.applyBridge(w)
 	if err == nil {
-		err = b.carryOut(w.plan())
+		err = b.carryOut(w.Plan())
 	}
 	if err != nil {
 		b.forget()
 		return err
 	}
-	w.settle()
+	w.Settle()
 	b.reader.publish(w)
 	return nil
 }
 
 // run executes a plan.
-func (b *Backend) run(p *plan) error {
-	switch err := b.kernel.commit(p); {
-	case errors.Is(err, errLitter): // the change holds
+func (b *Backend) run(p *nft.Plan) error {
+	switch err := b.kernel.Commit(p); {
+	case errors.Is(err, nft.ErrLitter): // the change holds
 		b.littered = true
 	case err != nil:
 		return fmt.Errorf("nftables: cannot change the table: %w", err)
 	}
-	if !p.structural() {
+	if !p.Structural() {
 		b.stats.MemberTransactions++
 		return nil
 	}
 	b.stats.Transactions++
-	if p.rebuild {
+	if p.Rebuild {
 		b.stats.Rebuilds++
 	}
 	return nil
@@ -152,14 +164,14 @@ func (b *Backend) Counters(context.Context) (map[dataplane.Origin]dataplane.Coun
 	if b.world == nil {
 		return nil, errors.New("nftables: nothing has been programmed")
 	}
-	counts, err := b.kernel.counters()
+	counts, err := b.kernel.Counters()
 	if err != nil {
 		return nil, fmt.Errorf("nftables: cannot list counters: %w", err)
 	}
 	out := make(map[dataplane.Origin]dataplane.Count, len(counts))
 	for name, c := range counts {
 		if o, ok := b.world.origins[name]; ok {
-			out[o] = c
+			out[o] = dataplane.Count(c)
 		}
 	}
 	if err := b.bridgeCounters(out); err != nil {
@@ -184,7 +196,7 @@ func (b *Backend) Stats() Stats { return b.stats }
 // Cleanup implements dataplane.Backend. A kernel without the table is clean.
 func (b *Backend) Cleanup(context.Context) error {
 	b.forget()
-	if err := errors.Join(b.kernel.commit(&plan{remove: true}), b.bridge.commit(&plan{remove: true})); err != nil {
+	if err := errors.Join(b.kernel.Commit(&nft.Plan{Remove: true}), b.bridge.Commit(&nft.Plan{Remove: true})); err != nil {
 		return fmt.Errorf("nftables: cannot remove the table: %w", err)
 	}
 	return nil

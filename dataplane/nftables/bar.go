@@ -4,9 +4,8 @@ import (
 	"context"
 	"fmt"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -15,7 +14,7 @@ import (
 const setBar = "bar"
 
 // barTime is dataplane.BarTime as nft writes it.
-const barTime = "10m"
+var barTime = nft.DurationText(dataplane.BarTime)
 
 // flowType is the type of the set's keys: source, protocol and port, destination and port.
 func flowType(f dataplane.Family) string {
@@ -29,46 +28,34 @@ func flowOf(ip string) string {
 }
 
 func flowKey(f *model.Flow) string {
-	return servicePortKey(f.Src, f.Protocol, f.SrcPort) + addrKey(f.Dst) + string([]byte{byte(f.DstPort >> 8), byte(f.DstPort), 0, 0})
+	return nft.ServicePortKey(f.Src, uint8(f.Protocol), f.SrcPort) + nft.AddrKey(f.Dst) + string([]byte{byte(f.DstPort >> 8), byte(f.DstPort), 0, 0})
 }
 
 var _ dataplane.Barrer = (*Backend)(nil)
 
 // Bar implements dataplane.Barrer.
-func (b *Backend) Bar(_ context.Context, flows []model.Flow) error { return b.changeBar(flows, true) }
+func (b *Backend) Bar(_ context.Context, flows []model.Flow) error {
+	return b.changeBar(flows, b.kernel.PutTimed)
+}
 
 // Unbar implements dataplane.Barrer.
 func (b *Backend) Unbar(_ context.Context, flows []model.Flow) error {
-	return b.changeBar(flows, false)
+	return b.changeBar(flows, b.kernel.DropTimed)
 }
 
-// changeBar adds flows to the bar, or removes them. That one is there already is no
-// error of adding, so each is added first; then removing is none either, and one
-// that is added again has its time anew.
-func (b *Backend) changeBar(flows []model.Flow, add bool) error {
+func (b *Backend) changeBar(flows []model.Flow, change func([]nft.Elem) error) error {
 	if b.world == nil {
 		return nil // the next Sync is not done yet: there may be no table
 	}
-	var list []elem
+	var list []nft.Elem
 	for f, of := range dataplane.ByFamily(flows) {
-		s := b.world.sets[setBar+digit(f)]
+		s := b.world.Sets[setBar+digit(f)]
 		for i := range of {
-			list = append(list, elem{set: s, key: flowKey(&of[i])})
+			list = append(list, nft.Elem{Set: s, Key: flowKey(&of[i])})
 		}
 	}
-	if err := b.kernel.bar(list, add); err != nil {
+	if err := change(list); err != nil {
 		return fmt.Errorf("nftables: cannot change the bar of cut connections: %w", err)
 	}
 	return nil
-}
-
-func (k *netlinkKernel) bar(list []elem, add bool) error {
-	w := writer{b: newBatch(k.family), flush: k.socket.commit}
-	w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", list)
-	w.elems(unix.NFT_MSG_DELSETELEM, 0, "delete elements of set", list)
-	if add {
-		w.elems(unix.NFT_MSG_NEWSETELEM, unix.NLM_F_CREATE, "add elements to set", list)
-	}
-	w.end()
-	return k.renew(w.err)
 }

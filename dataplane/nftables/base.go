@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -22,20 +23,20 @@ func (w *world) addBase() {
 	w.base = &unit{key: "base"}
 	for _, f := range families {
 		d, t := digit(f), addrType(f)
-		for _, s := range []*set{
-			{name: setPods + d, types: t, comment: "local pods"},
-			{name: setSelf + d, types: t + " . " + t, comment: "two addresses of one local pod"},
-			{name: mapSelfEgress + d, types: t + " . " + t, verdicts: true, comment: "of these, to what governs what a pod sends itself"},
-			{name: mapSelfIngress + d, types: t + " . " + t, verdicts: true, comment: "of these, to what governs what a pod sends itself"},
-			{name: mapEgress + d, types: t, verdicts: true, comment: "local pod to its egress policy"},
-			{name: mapIngress + d, types: t, verdicts: true, comment: "local pod to its ingress policy"},
-			{name: setGuarded + d, types: t, comment: "local pods with policies"},
-			{name: setHosts + d, types: t, comment: "addresses of this node"},
-			{name: setForeign + d, types: t, interval: true, comment: "what in these blocks belongs to others"},
-			{name: setBar + d, types: flowType(f), timed: true, comment: "flows of connections that policies have cut"},
-			{name: setPodCIDRs + d, types: t, interval: true, comment: "blocks of pod addresses of this node"},
+		for _, s := range []*nft.Set{
+			{Name: setPods + d, Types: t, Comment: "local pods"},
+			{Name: setSelf + d, Types: t + " . " + t, Comment: "two addresses of one local pod"},
+			{Name: mapSelfEgress + d, Types: t + " . " + t, Verdicts: true, Comment: "of these, to what governs what a pod sends itself"},
+			{Name: mapSelfIngress + d, Types: t + " . " + t, Verdicts: true, Comment: "of these, to what governs what a pod sends itself"},
+			{Name: mapEgress + d, Types: t, Verdicts: true, Comment: "local pod to its egress policy"},
+			{Name: mapIngress + d, Types: t, Verdicts: true, Comment: "local pod to its ingress policy"},
+			{Name: setGuarded + d, Types: t, Comment: "local pods with policies"},
+			{Name: setHosts + d, Types: t, Comment: "addresses of this node"},
+			{Name: setForeign + d, Types: t, Interval: true, Comment: "what in these blocks belongs to others"},
+			{Name: setBar + d, Types: flowType(f), Timeout: dataplane.BarTime, Size: dataplane.MaxBarred, Comment: "flows of connections that policies have cut"},
+			{Name: setPodCIDRs + d, Types: t, Interval: true, Comment: "blocks of pod addresses of this node"},
 		} {
-			w.addSet(s)
+			w.AddSet(s)
 		}
 	}
 }
@@ -78,12 +79,12 @@ func (w *world) renderBase() {
 	r.render()
 	for _, name := range old.chains {
 		if !slices.Contains(w.base.chains, name) {
-			w.dropChain(name)
+			w.DropChain(name)
 		}
 	}
 	for _, name := range old.kernel {
 		if !slices.Contains(w.base.kernel, name) {
-			w.dropSet(name)
+			w.DropSet(name)
 		}
 	}
 	for _, u := range old.uses {
@@ -117,9 +118,9 @@ func (r *baseRenderer) sets() {
 		foreign = append(foreign, netip.PrefixFrom(a, a.BitLen()))
 	}
 	for _, f := range families {
-		r.setElems(setHosts+digit(f), addrElems(own, f))
-		r.setElems(setPodCIDRs+digit(f), blockElems(r.state.PodCIDRs, f))
-		r.setElems(setForeign+digit(f), blockElems(foreign, f))
+		r.SetElems(setHosts+digit(f), addrElems(own, f))
+		r.SetElems(setPodCIDRs+digit(f), blockElems(r.state.PodCIDRs, f))
+		r.SetElems(setForeign+digit(f), blockElems(foreign, f))
 	}
 }
 
@@ -128,7 +129,7 @@ func addrElems(addrs []netip.Addr, f dataplane.Family) map[string]string {
 	out := map[string]string{}
 	for _, a := range addrs {
 		if dataplane.FamilyOf(a) == f {
-			out[addrKey(a)] = ""
+			out[nft.AddrKey(a)] = ""
 		}
 	}
 	return out
@@ -144,12 +145,12 @@ func blockElems(nets []netip.Prefix, f dataplane.Family) map[string]string {
 	}
 	out := map[string]string{}
 	for _, b := range mergeBlocks(blocks) {
-		out[b.key()] = ""
+		out[b.Key()] = ""
 	}
 	return out
 }
 
 // chain writes a chain of the base.
-func (r *baseRenderer) chain(name, comment string, rules ...rule) {
-	r.own(r.base, &chain{name: name, comment: comment, rules: rules})
+func (r *baseRenderer) chain(name, comment string, rules ...nft.Rule) {
+	r.own(r.base, &nft.Chain{Name: name, Comment: comment, Rules: rules})
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -27,27 +28,27 @@ func (w *world) renderBridge() {
 		w.bridge = nil
 		return
 	}
-	r, numbers := newRuleset(), portNumbers(w.state.Links)
+	r, numbers := nft.NewRuleset(bridgeTable), portNumbers(w.state.Links)
 	for _, f := range families {
-		r.addSet(&set{name: setBound + digit(f), types: addrType(f), comment: "local pods whose port is known", elems: boundElems(w.state.Links, f, portOf)})
+		r.AddSet(&nft.Set{Name: setBound + digit(f), Types: addrType(f), Comment: "local pods whose port is known", Elems: boundElems(w.state.Links, f, portOf)})
 	}
-	ports := &set{name: setPorts, types: typeLink, classes: true, comment: "port of a local pod to its number", elems: map[string]string{}}
+	ports := &nft.Set{Name: setPorts, Types: nft.TypeLink, Classes: true, Comment: "port of a local pod to its number", Elems: map[string]string{}}
 	for name, n := range numbers {
-		ports.elems[linkKey(name)] = classKey(n)
+		ports.Elems[nft.LinkKey(name)] = nft.ClassKey(n)
 	}
-	r.addSet(ports)
-	var in, out []rule
+	r.AddSet(ports)
+	var in, out []nft.Rule
 	for _, f := range families {
 		in = append(in, w.bridgeGuard(r, f, numbers)...)
 		out = append(out, listedOut(f))
 	}
 	in = append(in, w.bridgeFrames(r)...)
-	in = append(in, rule{"meta priority set iifname map @" + setPorts, "the port by which it comes"})
-	r.putChain(&chain{name: bridgeIn, comment: "what ports of local pods send", hook: &hook{"prerouting", -300}, rules: in})
-	r.putChain(&chain{name: bridgeOut, comment: "what leaves by them", hook: &hook{"postrouting", 200},
-		rules: append(out, rule{"meta priority set oifname map @" + setPorts, "the port by which it leaves"})})
+	in = append(in, line("meta priority set iifname map @"+setPorts, "the port by which it comes"))
+	r.PutChain(&nft.Chain{Name: bridgeIn, Comment: "what ports of local pods send", Hook: &nft.Hook{Name: "prerouting", Priority: -300}, Rules: in})
+	r.PutChain(&nft.Chain{Name: bridgeOut, Comment: "what leaves by them", Hook: &nft.Hook{Name: "postrouting", Priority: 200},
+		Rules: append(out, line("meta priority set oifname map @"+setPorts, "the port by which it leaves"))})
 	if w.bridge != nil {
-		r.inherit(w.bridge)
+		r.Inherit(w.bridge)
 	}
 	w.bridge = r
 }
@@ -55,29 +56,29 @@ func (w *world) renderBridge() {
 // listedOut leaves what goes to a local pod's address as it is: that is judged by
 // address, and one look-up of an address takes the kernel less than one of a port's name. Advertisements of
 // routers are judged by port whatever their destination.
-func listedOut(f dataplane.Family) rule {
+func listedOut(f dataplane.Family) nft.Rule {
 	match := "ether type " + ipOf(f) + " "
 	if f == dataplane.IPv6 {
 		match += "meta l4proto != " + protocol(model.ICMPv6) + " "
 	}
-	return rule{match + ipOf(f) + " daddr @" + setBound + digit(f) + " accept", "to a local pod's address"}
+	return line(match+ipOf(f)+" daddr @"+setBound+digit(f)+" accept", "to a local pod's address")
 }
 
 // bridgeGuard is the source guard by port. One look-up lets a pod's own packet
 // pass and gives it the number of its port. The frame's own type is asked for:
 // the kernel takes tags of VLANs off, and a tagged packet is an IP packet to it.
-func (w *world) bridgeGuard(r *ruleset, f dataplane.Family, numbers map[string]uint32) []rule {
+func (w *world) bridgeGuard(r *nft.Ruleset, f dataplane.Family, numbers map[string]uint32) []nft.Rule {
 	mode := w.guards().Source
 	if mode == model.GuardOff {
 		return nil
 	}
 	l, d, t, ip := w.state.Links, digit(f), addrType(f), ipOf(f)
-	r.addSet(&set{name: setSources + d, types: typeLink + " . " + t, classes: true,
-		comment: "port of a local pod with its address to the port's number", elems: numberedSources(l, f, numbers)})
+	r.AddSet(&nft.Set{Name: setSources + d, Types: nft.TypeLink + " . " + t, Classes: true,
+		Comment: "port of a local pod with its address to the port's number", Elems: numberedSources(l, f, numbers)})
 	frame := "ether type " + ip + " "
-	return []rule{
-		{frame + "meta priority set iifname . " + ip + " saddr map @" + setSources + d + " accept", "a local pod's source by that pod's port"},
-		{frame + ip + " saddr @" + setBound + d + w.bridgeCount(r, model.GuardSourceName, mode), "a local pod's source by another port"},
+	return []nft.Rule{
+		line(frame+"meta priority set iifname . "+ip+" saddr map @"+setSources+d+" accept", "a local pod's source by that pod's port"),
+		line(frame+ip+" saddr @"+setBound+d+w.bridgeCount(r, model.GuardSourceName, mode), "a local pod's source by another port"),
 	}
 }
 
@@ -86,7 +87,7 @@ func numberedSources(l *model.Links, f dataplane.Family, numbers map[string]uint
 	out := map[string]string{}
 	for i := range l.Pods {
 		if p := &l.Pods[i]; p.Port != "" && dataplane.FamilyOf(p.Addr) == f {
-			out[linkAddrKey(p.Port, p.Addr)] = classKey(numbers[p.Port])
+			out[nft.LinkAddrKey(p.Port, p.Addr)] = nft.ClassKey(numbers[p.Port])
 		}
 	}
 	return out
@@ -98,33 +99,33 @@ func numberedSources(l *model.Links, f dataplane.Family, numbers map[string]uint
 var unseen = []string{"8021q", "8021ad", "0x8864"}
 
 // bridgeFrames drops what a pod sends in frames that no policy would see.
-func (w *world) bridgeFrames(r *ruleset) []rule {
+func (w *world) bridgeFrames(r *nft.Ruleset) []nft.Rule {
 	mode := w.guards().Link
 	if mode == model.GuardOff {
 		return nil
 	}
-	names := &set{name: setLinks, types: typeLink, comment: "ports of local pods", elems: map[string]string{}}
+	names := &nft.Set{Name: setLinks, Types: nft.TypeLink, Comment: "ports of local pods", Elems: map[string]string{}}
 	for _, p := range w.state.Links.Pods {
 		if p.Port != "" {
-			names.elems[linkKey(p.Port)] = ""
+			names.Elems[nft.LinkKey(p.Port)] = ""
 		}
 	}
-	r.addSet(names)
-	var rules []rule
+	r.AddSet(names)
+	var rules []nft.Rule
 	for _, t := range unseen {
-		rules = append(rules, rule{"ether type " + t + " iifname @" + setLinks + w.bridgeCount(r, model.GuardLinkName, mode), "frames that no policy sees"})
+		rules = append(rules, line("ether type "+t+" iifname @"+setLinks+w.bridgeCount(r, model.GuardLinkName, mode), "frames that no policy sees"))
 	}
 	return rules
 }
 
 // bridgeCount is what a guard does on a bridge, after a match, and makes its counter.
-func (w *world) bridgeCount(r *ruleset, g model.GuardName, mode model.Guard) string {
+func (w *world) bridgeCount(r *nft.Ruleset, g model.GuardName, mode model.Guard) string {
 	o := dataplane.GuardOrigin(g, mode == model.GuardCount)
 	name, verdict := guardName(g, mode == model.GuardCount), " drop"
 	if mode == model.GuardCount {
 		verdict = ""
 	}
-	r.addCounter(&counter{name: name, comment: o.String()})
+	r.AddCounter(&nft.Counter{Name: name, Comment: o.String()})
 	return " counter name " + name + verdict
 }
 
@@ -140,18 +141,18 @@ func (b *Backend) syncBridge(w *world) error {
 	if w.bridge == nil {
 		return b.removeBridge()
 	}
-	have, err := b.bridge.read(w.bridge)
+	have, err := b.bridge.Read(w.bridge)
 	if err != nil {
 		return fmt.Errorf("nftables: cannot list the table of family bridge: %w", err)
 	}
-	if p := have.plan(w.bridge); !p.empty() {
-		if err := b.bridge.commit(p); err != nil {
-			if again := b.bridge.commit(rebuild(w.bridge)); again != nil {
+	if p := have.Plan(w.bridge); !p.Empty() {
+		if err := b.bridge.Commit(p); err != nil {
+			if again := b.bridge.Commit(nft.Rebuild(w.bridge)); again != nil {
 				return fmt.Errorf("nftables: cannot change the table of family bridge: %w", err)
 			}
 		}
 	}
-	w.bridge.settle()
+	w.bridge.Settle()
 	b.bridged = true
 	return nil
 }
@@ -163,12 +164,12 @@ func (b *Backend) applyBridge(w *world) error {
 	if w.bridge == nil || !b.bridged {
 		return b.syncBridge(w)
 	}
-	if p := w.bridge.plan(); !p.empty() {
-		if err := b.bridge.commit(p); err != nil {
+	if p := w.bridge.Plan(); !p.Empty() {
+		if err := b.bridge.Commit(p); err != nil {
 			return fmt.Errorf("nftables: cannot change the table of family bridge: %w", err)
 		}
 	}
-	w.bridge.settle()
+	w.bridge.Settle()
 	return nil
 }
 
@@ -176,7 +177,7 @@ func (b *Backend) removeBridge() error {
 	if !b.bridged {
 		return nil
 	}
-	if err := b.bridge.commit(&plan{remove: true}); err != nil {
+	if err := b.bridge.Commit(&nft.Plan{Remove: true}); err != nil {
 		return fmt.Errorf("nftables: cannot remove the table of family bridge: %w", err)
 	}
 	b.bridged = false
@@ -188,7 +189,7 @@ func (b *Backend) bridgeCounters(to map[dataplane.Origin]dataplane.Count) error 
 	if b.world.bridge == nil {
 		return nil
 	}
-	counts, err := b.bridge.counters()
+	counts, err := b.bridge.Counters()
 	if err != nil {
 		return fmt.Errorf("nftables: cannot list counters of family bridge: %w", err)
 	}
@@ -196,7 +197,7 @@ func (b *Backend) bridgeCounters(to map[dataplane.Origin]dataplane.Count) error 
 	return nil
 }
 
-func addBridgeCounters(to map[dataplane.Origin]dataplane.Count, counts map[string]dataplane.Count) {
+func addBridgeCounters(to map[dataplane.Origin]dataplane.Count, counts map[string]nft.Count) {
 	for name, c := range counts {
 		if o, ok := guardOrigin(name); ok {
 			sum := to[o]

@@ -3,14 +3,16 @@ package nftables
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // TestClassIsTakenOff sends packets through a classed table, and holds their
@@ -23,7 +25,7 @@ func TestClassIsTakenOff(t *testing.T) {
 	spec := lab.Spec{Nodes: []lab.Node{{Name: "n1", Addrs: []netip.Addr{addr("192.0.2.1")}, PodCIDRs: []netip.Prefix{block}}}}
 	ix := index.New(index.Options{})
 	ix.Upsert(&model.Node{Name: "n1", Addrs: spec.Nodes[0].Addrs, PodCIDRs: []netip.Prefix{block}})
-	for _, name := range sortedKeys(addrs) {
+	for _, name := range slices.Sorted(maps.Keys(addrs)) {
 		spec.Pods = append(spec.Pods, lab.Pod{Namespace: "shop", Name: name, Node: "n1", Addrs: []netip.Addr{addrs[name]}})
 		ix.Upsert(&model.Endpoint{Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: name}, Node: "n1", Labels: map[string]string{"app": name}, Addrs: []netip.Addr{addrs[name]}})
 	}

@@ -6,9 +6,10 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // TestCounters sends packets to a pod on a routed and on a bridge network, and
@@ -76,7 +77,7 @@ func TestCounters(t *testing.T) {
 			if got := counts[origin]; got.Packets != want || got.Bytes < want*20 {
 				t.Errorf("network %v: %s: %+v, want %d packets", network, origin, got, want)
 			}
-			if got, ok := b.Origin("c-" + dataplane.Hash(origin.String()) + " whatever"); !ok || got != origin {
+			if got, ok := b.Origin("c-" + naming.Hash(origin.String()) + " whatever"); !ok || got != origin {
 				t.Errorf("a log prefix leads to %v", got)
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -22,6 +23,18 @@ const (
 	mapSelfIngress = "self-ingress"
 )
 
+// protocol is a protocol as nft prints it.
+func protocol(p model.Protocol) string { return nft.ProtocolText(uint8(p)) }
+
+// ipOf is what nft calls the header of a family.
+func ipOf(f dataplane.Family) string {
+	if f == dataplane.IPv6 {
+		return "ip6"
+	}
+	return "ip"
+}
+
+// digit is the last letter of names that stand for a family.
 func digit(f dataplane.Family) string {
 	if f == dataplane.IPv4 {
 		return "4"
@@ -114,22 +127,22 @@ func (w *world) placePods(touched map[netip.Addr]bool) {
 	}
 	for a := range touched {
 		d := digit(dataplane.FamilyOf(a))
-		key := addrKey(a)
+		key := nft.AddrKey(a)
 		if refs := w.owners[a]; len(refs) == 0 {
-			w.dropElem(setPods+d, key)
-			w.dropElem(setGuarded+d, key)
-			w.dropElem(mapEgress+d, key)
-			w.dropElem(mapIngress+d, key)
+			w.DropElem(setPods+d, key)
+			w.DropElem(setGuarded+d, key)
+			w.DropElem(mapEgress+d, key)
+			w.DropElem(mapIngress+d, key)
 		} else {
 			e := w.pods[refs[0]]
-			w.putElem(setPods+d, key, "")
+			w.PutElem(setPods+d, key, "")
 			if e.HasPolicies(dataplane.FamilyOf(a)) {
-				w.putElem(setGuarded+d, key, "")
+				w.PutElem(setGuarded+d, key, "")
 			} else {
-				w.dropElem(setGuarded+d, key)
+				w.DropElem(setGuarded+d, key)
 			}
-			w.putElem(mapEgress+d, key, w.jump(e, model.Egress, a))
-			w.putElem(mapIngress+d, key, w.jump(e, model.Ingress, a))
+			w.PutElem(mapEgress+d, key, w.jump(e, model.Egress, a))
+			w.PutElem(mapIngress+d, key, w.jump(e, model.Ingress, a))
 		}
 		w.placeSelf(a, touched)
 	}
@@ -181,24 +194,24 @@ func (w *world) placeSelf(a netip.Addr, touched map[netip.Addr]bool) {
 // putSelf has a pair of addresses be of one pod.
 func (w *world) putSelf(e dataplane.Endpoint, a, b netip.Addr) {
 	f := dataplane.FamilyOf(a)
-	d, key := digit(f), pairKey(a, b)
-	w.putElem(setSelf+d, key, "")
+	d, key := digit(f), nft.PairKey(a, b)
+	w.PutElem(setSelf+d, key, "")
 	for name, dir := range map[string]model.Direction{mapSelfEgress: model.Egress, mapSelfIngress: model.Ingress} {
 		var p *dataplane.Program
 		if e.Policy != nil {
 			p = e.Policy.Program(model.StageSelf, dir, f)
 		}
 		if p == nil {
-			w.dropElem(name+d, key)
+			w.DropElem(name+d, key)
 		} else {
-			w.putElem(name+d, key, "jump "+programName(p, base.SpareNone))
+			w.PutElem(name+d, key, "jump "+programName(p, base.SpareNone))
 		}
 	}
 }
 
 func (w *world) dropSelf(a, b netip.Addr) {
-	d, key := digit(dataplane.FamilyOf(a)), pairKey(a, b)
+	d, key := digit(dataplane.FamilyOf(a)), nft.PairKey(a, b)
 	for _, name := range []string{setSelf, mapSelfEgress, mapSelfIngress} {
-		w.dropElem(name+d, key)
+		w.DropElem(name+d, key)
 	}
 }

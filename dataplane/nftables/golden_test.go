@@ -4,18 +4,20 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"maps"
 	"net/netip"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 var update = flag.Bool("update", false, "write the golden files of testdata anew")
@@ -162,7 +164,7 @@ func hostPolicy(name string, change func(*model.Policy)) *model.Policy {
 // TestGoldens holds what Render prints to files that people can read, and has nft accept them.
 func TestGoldens(t *testing.T) {
 	inKernel(t, func(l *lab.Lab) {
-		for _, name := range sortedKeys(goldens) {
+		for _, name := range slices.Sorted(maps.Keys(goldens)) {
 			objects, settings := goldens[name]()
 			ix := index.New(index.Options{Local: func(n string) bool { return n == "n1" }})
 			if settings != nil {
@@ -241,7 +243,7 @@ func sameLines(t *testing.T, name string, got, want []string) {
 	for _, l := range got {
 		count[l]--
 	}
-	for _, l := range sortedKeys(count) {
+	for _, l := range slices.Sorted(maps.Keys(count)) {
 		switch n := count[l]; {
 		case n > 0:
 			t.Errorf("%s: missing: %s", name, l)

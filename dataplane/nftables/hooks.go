@@ -8,6 +8,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -18,15 +19,15 @@ import (
 // priorities: filters stand after destination NAT, so that policies see pods and
 // not Services, before source NAT (100), so that they see the sender, and before
 // others' filters (0).
-var attached = map[base.Point]hook{
-	base.RawPrerouting:    {"prerouting", -300}, // before connection tracking (-200): notrack works here only
-	base.RawOutput:        {"output", -300},
-	base.ManglePrerouting: {"prerouting", -150}, // after connection tracking, before destination NAT (-100)
-	base.LinkPrerouting:   {"prerouting", -149}, // as before; a routed packet loses its priority afterwards
-	base.Input:            {"input", -5},
-	base.Forward:          {"forward", -5},
-	base.Output:           {"output", -5},
-	base.Postrouting:      {"postrouting", -5},
+var attached = map[base.Point]nft.Hook{
+	base.RawPrerouting:    {Name: "prerouting", Priority: -300}, // before connection tracking (-200): notrack works here only
+	base.RawOutput:        {Name: "output", Priority: -300},
+	base.ManglePrerouting: {Name: "prerouting", Priority: -150}, // after connection tracking, before destination NAT (-100)
+	base.LinkPrerouting:   {Name: "prerouting", Priority: -149}, // as before; a routed packet loses its priority afterwards
+	base.Input:            {Name: "input", Priority: -5},
+	base.Forward:          {Name: "forward", Priority: -5},
+	base.Output:           {Name: "output", Priority: -5},
+	base.Postrouting:      {Name: "postrouting", Priority: -5},
 }
 
 // baseNames are the names of chains with hooks.
@@ -38,7 +39,7 @@ var baseNames = []string{
 // render writes the chains of both families.
 func (r *baseRenderer) render() {
 	seen := map[string]bool{}
-	both := map[string]*chain{}
+	both := map[string]*nft.Chain{}
 	for _, f := range families {
 		t := base.New(r.state, r.hosts, f, base.Options{PortsAtPostrouting: true})
 		for _, c := range slices.Concat(t.Raw, t.Mangle, t.Filter) {
@@ -62,16 +63,16 @@ func (r *baseRenderer) render() {
 }
 
 // byAddress writes a chain for both families: one chain less on the way of each packet.
-func (r *baseRenderer) byAddress(c *base.Chain, f dataplane.Family, both map[string]*chain) {
+func (r *baseRenderer) byAddress(c *base.Chain, f dataplane.Family, both map[string]*nft.Chain) {
 	one := both[c.Name]
 	if one == nil {
 		at := attached[c.Point]
-		one = &chain{name: c.Name, comment: c.Comment, hook: &at}
+		one = &nft.Chain{Name: c.Name, Comment: c.Comment, Hook: &at}
 		both[c.Name] = one
 	}
 	for _, rule := range r.rules(c.Rules, f) {
-		if !slices.Contains(one.rules, rule) {
-			one.rules = append(one.rules, rule)
+		if !slices.Contains(one.Rules, rule) {
+			one.Rules = append(one.Rules, rule)
 		}
 	}
 }
@@ -82,21 +83,21 @@ func (r *baseRenderer) hook(c *base.Chain, f dataplane.Family) {
 	rules := r.rules(c.Rules[:c.Common], f)
 	for _, f := range families {
 		if digit(f) == "4" {
-			rules = append(rules, rule{"meta nfproto ipv4 goto " + c.Name + "4", ""})
+			rules = append(rules, line("meta nfproto ipv4 goto "+c.Name+"4", ""))
 		} else {
-			rules = append(rules, rule{"meta nfproto ipv6 goto " + c.Name + "6", ""})
+			rules = append(rules, line("meta nfproto ipv6 goto "+c.Name+"6", ""))
 		}
 	}
-	r.own(r.base, &chain{name: c.Name, comment: c.Comment, hook: &at, rules: rules})
+	r.own(r.base, &nft.Chain{Name: c.Name, Comment: c.Comment, Hook: &at, Rules: rules})
 }
 
-func (r *baseRenderer) rules(list []base.Rule, f dataplane.Family) []rule {
-	var out []rule
+func (r *baseRenderer) rules(list []base.Rule, f dataplane.Family) []nft.Rule {
+	var out []nft.Rule
 	for i := range list {
 		then := r.action(&list[i], f)
 		for _, match := range r.matches(list[i].If, f) {
 			for _, t := range then {
-				out = append(out, rule{strings.TrimSpace(match + " " + t), list[i].Comment})
+				out = append(out, line(strings.TrimSpace(match+" "+t), list[i].Comment))
 			}
 		}
 	}
@@ -290,7 +291,7 @@ func (w *world) guardCount(user *unit, g model.GuardName, counted bool) string {
 		u.counters = []string{name}
 		w.origins[name] = o
 		w.renamed = true
-		w.addCounter(&counter{name: name, comment: o.String()})
+		w.AddCounter(&nft.Counter{Name: name, Comment: o.String()})
 	})).name
 }
 

@@ -10,7 +10,8 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/test/worlds"
 )
 
@@ -46,26 +47,26 @@ func inKernel(t *testing.T, f func(l *lab.Lab)) {
 // same says how the kernel differs from what a State asks for.
 func (b *Backend) same(s *dataplane.State) error {
 	want := newWorld(s, b.opts)
-	have, err := b.kernel.read(want.ruleset)
+	have, err := b.kernel.Read(want.Ruleset)
 	if err != nil {
 		return err
 	}
-	p := have.plan(want.ruleset)
-	if p.empty() {
+	p := have.Plan(want.Ruleset)
+	if p.Empty() {
 		return nil
 	}
 	var text strings.Builder
-	for _, c := range p.fillChains {
-		fmt.Fprintf(&text, "chain %s: have %q, want %q\n", c.name, have.chains[c.name], c.comments())
+	for _, c := range p.FillChains {
+		fmt.Fprintf(&text, "chain %s is not: %v\n", c.Name, c.Rules)
 	}
-	for _, e := range p.addElems {
-		fmt.Fprintf(&text, "missing: %s %s %s\n", e.set.name, e.set.keyText(e.key), e.verdict)
+	for _, e := range p.AddElems {
+		fmt.Fprintf(&text, "missing: %s\n", e)
 	}
-	for _, e := range p.delElems {
-		fmt.Fprintf(&text, "too many: %s %s %s\n", e.set.name, e.set.keyText(e.key), e.verdict)
+	for _, e := range p.DelElems {
+		fmt.Fprintf(&text, "too many: %s\n", e)
 	}
-	return fmt.Errorf("rebuild %v, new table %v, +%d -%d chains, +%d -%d sets, +%d -%d counters\n%s", p.rebuild, p.newTable,
-		len(p.addChains), len(p.delChains), len(p.addSets), len(p.delSets), len(p.addCounters), len(p.delCounters), &text)
+	return fmt.Errorf("rebuild %v, new table %v, +%d -%d chains, +%d -%d sets, +%d -%d counters\n%s", p.Rebuild, p.NewTable,
+		len(p.AddChains), len(p.DelChains), len(p.AddSets), len(p.DelSets), len(p.AddCounters), len(p.DelCounters), &text)
 }
 
 // TestKernel holds the kernel's own list to what random worlds ask for, change by change.
@@ -82,7 +83,7 @@ func TestKernel(t *testing.T) {
 				t.Fatal(err)
 			}
 			if seed%2 == 0 { // many transactions in the place of one
-				b.kernel.(*netlinkKernel).piece = 2000
+				b.kernel.(*nft.Conn).Piece = 2000
 			}
 			// The table of the world before is there still.
 			if err := b.Sync(ctx, s); err != nil {
@@ -90,15 +91,15 @@ func TestKernel(t *testing.T) {
 			}
 			for step := range 20 {
 				ch, s := f.Step(1 + f.Rand.IntN(4))
-				was := copyOf(b.world.ruleset)
+				was := copyOf(b.world.Ruleset)
 				if err := b.Apply(ctx, ch, s); err != nil {
 					t.Fatalf("seed %d step %d: %v\nfrom\n%s\nto\n%s", seed, step, err, was, Render(s, Options{}))
 				}
 				if err := b.same(s); err != nil {
 					t.Fatalf("seed %d step %d: %v", seed, step, err)
 				}
-				crossed += reformed(was, b.world.ruleset)
-				if b.world.ruleset.sets[mapClasses+"4"] != nil {
+				crossed += reformed(was, b.world.Ruleset)
+				if b.world.Ruleset.Sets[mapClasses+"4"] != nil {
 					classed++
 				}
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -33,28 +34,28 @@ func (r *baseRenderer) linkSets() {
 	if base.Links(r.state) {
 		names, numbers := map[string]string{}, map[string]string{}
 		for _, p := range l.Pods {
-			names[linkKey(p.Interface)] = ""
+			names[nft.LinkKey(p.Interface)] = ""
 		}
 		for _, n := range portNumbers(l) {
-			numbers[classKey(n)] = ""
+			numbers[nft.ClassKey(n)] = ""
 		}
-		r.baseSet(&set{name: setLinks, types: typeLink, comment: "interfaces of local pods"}, names)
+		r.baseSet(&nft.Set{Name: setLinks, Types: nft.TypeLink, Comment: "interfaces of local pods"}, names)
 		if base.HasPorts(r.state) {
-			r.baseSet(&set{name: setPorts, types: typeClass, comment: "ports of bridges of local pods"}, numbers)
+			r.baseSet(&nft.Set{Name: setPorts, Types: nft.TypeClass, Comment: "ports of bridges of local pods"}, numbers)
 		}
 		for _, f := range families {
 			d, t := digit(f), addrType(f)
-			r.baseSet(&set{name: setBound + d, types: t, comment: "local pods whose interface is known"}, boundElems(l, f, interfaceOf))
-			r.baseSet(&set{name: setSources + d, types: typeLink + " . " + t, comment: "interfaces of local pods with their addresses"},
+			r.baseSet(&nft.Set{Name: setBound + d, Types: t, Comment: "local pods whose interface is known"}, boundElems(l, f, interfaceOf))
+			r.baseSet(&nft.Set{Name: setSources + d, Types: nft.TypeLink + " . " + t, Comment: "interfaces of local pods with their addresses"},
 				sourceElems(l, f))
 			maps := []string{mapLinkEgress, mapLinkIngress}
 			if base.HasPorts(r.state) {
 				maps = append(maps, mapPortEgress, mapPortIngress)
 			}
 			for _, name := range maps {
-				m := &set{name: name + d, types: typeLink, verdicts: true, comment: "to the policy of the pod behind it"}
+				m := &nft.Set{Name: name + d, Types: nft.TypeLink, Verdicts: true, Comment: "to the policy of the pod behind it"}
 				if name == mapPortEgress || name == mapPortIngress {
-					m.types = typeClass
+					m.Types = nft.TypeClass
 				}
 				r.baseSet(m, nil)
 			}
@@ -63,20 +64,20 @@ func (r *baseRenderer) linkSets() {
 	if l != nil && len(l.Tunnels) > 0 {
 		for _, f := range families {
 			d, t := digit(f), addrType(f)
-			r.baseSet(&set{name: setNodes + d, types: t, comment: "nodes of the cluster"}, addrElems(r.state.ClusterAddrs, f))
-			r.baseSet(&set{name: setClusterBlocks + d, types: t, interval: true, comment: "blocks of pod addresses of all nodes"}, blockElems(r.state.ClusterBlocks, f))
+			r.baseSet(&nft.Set{Name: setNodes + d, Types: t, Comment: "nodes of the cluster"}, addrElems(r.state.ClusterAddrs, f))
+			r.baseSet(&nft.Set{Name: setClusterBlocks + d, Types: t, Interval: true, Comment: "blocks of pod addresses of all nodes"}, blockElems(r.state.ClusterBlocks, f))
 		}
 	}
 }
 
 // baseSet makes a set the base's own with these elements; nil: those that it has.
-func (r *baseRenderer) baseSet(s *set, elems map[string]string) {
-	r.base.kernel = append(r.base.kernel, s.name)
-	if r.ruleset.sets[s.name] == nil {
-		r.addSet(s)
+func (r *baseRenderer) baseSet(s *nft.Set, elems map[string]string) {
+	r.base.kernel = append(r.base.kernel, s.Name)
+	if r.Ruleset.Sets[s.Name] == nil {
+		r.AddSet(s)
 	}
 	if elems != nil {
-		r.setElems(s.name, elems)
+		r.SetElems(s.Name, elems)
 	}
 }
 
@@ -100,7 +101,7 @@ func sourceElems(l *model.Links, f dataplane.Family) map[string]string {
 	out := map[string]string{}
 	for i := range l.Pods {
 		if p := &l.Pods[i]; dataplane.FamilyOf(p.Addr) == f {
-			out[linkAddrKey(p.Interface, p.Addr)] = ""
+			out[nft.LinkAddrKey(p.Interface, p.Addr)] = ""
 		}
 	}
 	return out
@@ -135,9 +136,9 @@ func (w *world) placeLinksOf(f dataplane.Family, dir model.Direction, numbers ma
 		if len(refs) == 0 {
 			continue
 		}
-		to, key := links, linkKey(p.Interface)
+		to, key := links, nft.LinkKey(p.Interface)
 		if p.Port != "" {
-			to, key = ports, classKey(numbers[p.Port])
+			to, key = ports, nft.ClassKey(numbers[p.Port])
 		}
 		if _, there := to[key]; there {
 			continue
@@ -146,9 +147,9 @@ func (w *world) placeLinksOf(f dataplane.Family, dir model.Direction, numbers ma
 			to[key] = v
 		}
 	}
-	w.setElems(byLink+digit(f), links)
+	w.SetElems(byLink+digit(f), links)
 	if base.HasPorts(w.state) {
-		w.setElems(byPort+digit(f), ports)
+		w.SetElems(byPort+digit(f), ports)
 	}
 }
 

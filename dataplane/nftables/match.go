@@ -2,11 +2,14 @@ package nftables
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/naming"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/index"
 )
 
@@ -102,27 +105,27 @@ func (b *builder) ports(field, is string, ports []dataplane.PortRange) []string 
 		return []string{""}
 	}
 	if len(ports) == 1 {
-		return []string{field + " " + is + portText(ports[0].First, ports[0].Last)}
+		return []string{field + " " + is + nft.PortText(ports[0].First, ports[0].Last)}
 	}
 	if name, ok := b.portSets[&ports[0]]; ok {
 		return []string{field + " " + is + "@" + name}
 	}
-	s := &set{types: "inet_service", elems: map[string]string{}}
-	s.interval = slices.ContainsFunc(ports, func(p dataplane.PortRange) bool { return p.First != p.Last })
+	s := &nft.Set{Types: "inet_service", Elems: map[string]string{}}
+	s.Interval = slices.ContainsFunc(ports, func(p dataplane.PortRange) bool { return p.First != p.Last })
 	for _, p := range ports {
-		if s.interval {
-			s.elems[portRangeKey(p.First, p.Last)] = ""
+		if s.Interval {
+			s.Elems[nft.PortRangeKey(p.First, p.Last)] = ""
 		} else {
-			s.elems[portKey(p.First)] = ""
+			s.Elems[nft.PortKey(p.First)] = ""
 		}
 	}
-	s.name = "o-" + dataplane.Hash(sortedKeys(s.elems)...)
-	b.u.use(b.w.hold(s.name, func(u *unit) { b.w.ownSet(u, s) }))
+	s.Name = "o-" + naming.Hash(slices.Sorted(maps.Keys(s.Elems))...)
+	b.u.use(b.w.hold(s.Name, func(u *unit) { b.w.ownSet(u, s) }))
 	if b.portSets == nil {
 		b.portSets = map[*dataplane.PortRange]string{}
 	}
-	b.portSets[&ports[0]] = s.name
-	return []string{field + " " + is + "@" + s.name}
+	b.portSets[&ports[0]] = s.Name
+	return []string{field + " " + is + "@" + s.Name}
 }
 
 // lookup returns the matches of a set's members.
@@ -191,13 +194,13 @@ func (w *world) set(s *dataplane.Set, f dataplane.Family) *unit {
 		members := w.state.Compiled.Members(s)
 		for _, m := range members {
 			if key, block := memberKey(m, f); key != "" && !block && !isExtra(s, m) {
-				one.elems[key] = ""
+				one.Elems[key] = ""
 			}
 		}
-		if s.IsCore() || len(one.elems) > 0 {
+		if s.IsCore() || len(one.Elems) > 0 {
 			w.ownSet(u, one)
 		}
-		if two.elems = extras(s, members, f); len(two.elems) > 0 {
+		if two.Elems = extras(s, members, f); len(two.Elems) > 0 {
 			w.ownSet(u, two)
 		}
 		if !s.IsCore() {
@@ -222,13 +225,13 @@ func isExtra(s *dataplane.Set, m index.Member) bool {
 }
 
 // kernelSets returns the two kernel sets of a set, empty.
-func kernelSets(s *dataplane.Set, f dataplane.Family) (one, two *set) {
+func kernelSets(s *dataplane.Set, f dataplane.Family) (one, two *nft.Set) {
 	name, types := fmt.Sprintf("s-%s-%d", s.ID, f), addrType(f)
-	one = &set{name: name + string(kindAddrs), comment: s.Text, types: types, elems: map[string]string{}}
-	two = &set{name: name + string(kindBlocks), comment: s.Text, types: types, interval: true, elems: map[string]string{}}
+	one = &nft.Set{Name: name + string(kindAddrs), Comment: s.Text, Types: types, Elems: map[string]string{}}
+	two = &nft.Set{Name: name + string(kindBlocks), Comment: s.Text, Types: types, Interval: true, Elems: map[string]string{}}
 	if s.Kind == index.SetAddrPorts {
-		one.name, one.types = name+string(kindAddrPorts), types+" . inet_proto . inet_service"
-		two.name, two.types, two.interval = name+string(kindAddrProtos), types+" . inet_proto", false
+		one.Name, one.Types = name+string(kindAddrPorts), types+" . inet_proto . inet_service"
+		two.Name, two.Types, two.Interval = name+string(kindAddrProtos), types+" . inet_proto", false
 	}
 	return one, two
 }
@@ -261,8 +264,8 @@ func (w *world) changeSet(sc *dataplane.SetChange) {
 				}
 			}
 		}
-		each(sc.Removed, func(key string) { w.dropElem(u.kernel[0], key) })
-		each(sc.Added, func(key string) { w.putElem(u.kernel[0], key, "") })
+		each(sc.Removed, func(key string) { w.DropElem(u.kernel[0], key) })
+		each(sc.Added, func(key string) { w.PutElem(u.kernel[0], key, "") })
 		if extra {
 			w.changeExtras(u, sc.Set, f)
 		}
@@ -275,13 +278,13 @@ func (w *world) changeExtras(u *unit, s *dataplane.Set, f dataplane.Family) {
 	elems := extras(s, w.state.Compiled.Members(s), f)
 	switch had := len(u.kernel) > 1; {
 	case had && len(elems) == 0:
-		w.dropSet(two.name)
+		w.DropSet(two.Name)
 		u.kernel = u.kernel[:1]
 		w.reshaped[u] = struct{}{}
 	case had:
-		w.setElems(two.name, elems)
+		w.SetElems(two.Name, elems)
 	case len(elems) > 0:
-		two.elems = elems
+		two.Elems = elems
 		w.ownSet(u, two)
 		w.reshaped[u] = struct{}{}
 	}
@@ -313,11 +316,11 @@ func memberKey(m index.Member, f dataplane.Family) (key string, block bool) {
 	case !m.Prefix.IsSingleIP():
 		return "", true
 	case m.Protocol == 0:
-		return addrKey(a), false
+		return nft.AddrKey(a), false
 	case m.Port == 0:
-		return protocolKey(a, m.Protocol), false
+		return nft.ProtocolKey(a, uint8(m.Protocol)), false
 	}
-	return servicePortKey(a, m.Protocol, m.Port), false
+	return nft.ServicePortKey(a, uint8(m.Protocol), m.Port), false
 }
 
 // blockKeys returns the blocks among members as keys of disjoint ranges, merged.
@@ -330,7 +333,7 @@ func blockKeys(members []index.Member, f dataplane.Family) map[string]string {
 	}
 	out := map[string]string{}
 	for _, r := range mergeBlocks(blocks) {
-		out[r.key()] = ""
+		out[r.Key()] = ""
 	}
 	return out
 }

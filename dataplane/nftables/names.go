@@ -1,27 +1,17 @@
 package nftables
 
-import (
-	"github.com/tierwall/tierwall/dataplane"
-)
+import "github.com/tierwall/tierwall/dataplane/nftables/nft"
 
-// TableName is the name of the table, of family inet.
+// TableName is the name of the tables, of family inet and of family bridge.
 const TableName = "tierwall"
 
 const tableComment = "Tierwall network policy; kept by the Tierwall agent"
 
-// maxComment is what nft takes as a comment, in bytes, less the tag of rules.
-const maxComment = 127 - len(" #") - tagLen
+// The tables that the Backend keeps.
+var (
+	inetTable   = nft.Table{Family: nft.Inet, Name: TableName, Comment: tableComment, Bases: baseNames}
+	bridgeTable = nft.Table{Family: nft.Bridge, Name: TableName, Comment: tableComment, Bases: baseNames}
+)
 
-// tagLen is the length of the tag that ends a rule's comment and tells one
-// rule's text from another's.
-const tagLen = 6
-
-// tagged is the comment that a rule bears in the kernel: what it is for people,
-// and a tag by which a changed rule is known without reading it.
-func (r rule) tagged() string {
-	tag := "#" + dataplane.Hash(r.text)[:tagLen]
-	if r.comment == "" {
-		return tag
-	}
-	return dataplane.Plain(r.comment, maxComment) + " " + tag
-}
+// line is a rule in nft's language, with its comment.
+func line(text, comment string) nft.Rule { return nft.Rule{Text: text, Comment: comment} }

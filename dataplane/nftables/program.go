@@ -6,6 +6,8 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 )
 
 // How a program runs. A stage jumps to it. Everything in it that drops, drops;
@@ -36,8 +38,8 @@ func (w *world) program(p *dataplane.Program, spare base.Sparing) *unit {
 		name := u.name
 		if own && marks(p) {
 			name += "-m"
-			w.own(u, &chain{name: u.name, rules: []rule{
-				{clearMark(w.opts.Accepted), ""}, {"jump " + name, ""}, {w.opts.accepted() + " " + clearMark(w.opts.Accepted), ""},
+			w.own(u, &nft.Chain{Name: u.name, Rules: []nft.Rule{
+				line(clearMark(w.opts.Accepted), ""), line("jump "+name, ""), line(w.opts.accepted()+" "+clearMark(w.opts.Accepted), ""),
 			}})
 		}
 		var tiers []string
@@ -61,7 +63,7 @@ func (w *world) program(p *dataplane.Program, spare base.Sparing) *unit {
 				sub := builder{w: w, u: u, family: p.Family, spare: spare}
 				sub.segment(s)
 				tier := fmt.Sprintf("%s-%d", u.name, i)
-				w.own(u, &chain{name: tier, comment: "tier " + s.Tier, rules: sub.rules})
+				w.own(u, &nft.Chain{Name: tier, Comment: "tier " + s.Tier, Rules: sub.rules})
 				b.add("jump "+tier, "tier "+s.Tier)
 				if has(s.Rules, dataplane.Accept) {
 					b.add(w.opts.accepted()+" return", "")
@@ -78,7 +80,7 @@ func (w *world) program(p *dataplane.Program, spare base.Sparing) *unit {
 			b.countSpared("")
 			b.add("counter drop", "no tier decides: default Deny")
 		}
-		w.own(u, &chain{name: name, comment: strings.TrimSpace(p.Family.String() + " " + strings.Join(tiers, ", ")), rules: b.rules})
+		w.own(u, &nft.Chain{Name: name, Comment: strings.TrimSpace(p.Family.String() + " " + strings.Join(tiers, ", ")), Rules: b.rules})
 	})
 }
 
@@ -109,7 +111,7 @@ type builder struct {
 	u      *unit
 	family dataplane.Family
 	spare  base.Sparing
-	rules  []rule
+	rules  []nft.Rule
 	// portSets are the sets of the lists of ports that rules of the chain share.
 	portSets map[*dataplane.PortRange]string
 	// unmarked is true where an accept is no more than a return.
@@ -117,7 +119,7 @@ type builder struct {
 }
 
 func (b *builder) add(text, comment string) {
-	b.rules = append(b.rules, rule{text, comment})
+	b.rules = append(b.rules, line(text, comment))
 }
 
 // segment writes a list of rules and its end.
@@ -195,7 +197,7 @@ func (b *builder) write(match string, o dataplane.Origin, log bool, verdict stri
 		comment = o.String()
 		parts = append(parts, "counter name "+name)
 		if log {
-			parts = append(parts, fmt.Sprintf("log prefix %q group %d", dataplane.Plain(name+" "+comment, maxPrefix), b.w.opts.LogGroup))
+			parts = append(parts, fmt.Sprintf("log prefix %q group %d", naming.Plain(name+" "+comment, maxPrefix), b.w.opts.LogGroup))
 		}
 	}
 	if verdict != "" {

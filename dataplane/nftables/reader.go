@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 )
 
 // reader reads counters beside the Backend's other work: it has sockets of its own, and
@@ -23,7 +24,7 @@ type reader struct {
 	broken  atomic.Bool // the sockets are to be opened anew, by whoever is in the namespace
 
 	mu           sync.Mutex // of one reading, or of the sockets' opening
-	inet, bridge *netlinkKernel
+	inet, bridge *nft.Conn
 }
 
 // patience is how often a list of counters is read that changes meanwhile. The last one
@@ -35,10 +36,10 @@ func (r *reader) open() error {
 	defer r.mu.Unlock()
 	r.closeSockets()
 	var err error
-	if r.inet, err = newNetlinkKernel(unix.NFPROTO_INET); err != nil {
+	if r.inet, err = nft.Open(inetTable); err != nil {
 		return err
 	}
-	if r.bridge, err = newNetlinkKernel(unix.NFPROTO_BRIDGE); err != nil {
+	if r.bridge, err = nft.Open(bridgeTable); err != nil {
 		r.closeSockets()
 		return err
 	}
@@ -47,9 +48,9 @@ func (r *reader) open() error {
 }
 
 func (r *reader) closeSockets() {
-	for _, k := range []*netlinkKernel{r.inet, r.bridge} {
+	for _, k := range []*nft.Conn{r.inet, r.bridge} {
 		if k != nil {
-			_ = k.close()
+			_ = k.Close()
 		}
 	}
 	r.inet, r.bridge = nil, nil
@@ -75,13 +76,13 @@ func (r *reader) publish(w *world) {
 }
 
 // read lists the counters of a table.
-func (r *reader) read(k *netlinkKernel) (map[string]dataplane.Count, error) {
+func (r *reader) read(k *nft.Conn) (map[string]nft.Count, error) {
 	if k == nil {
 		return nil, errors.New("the socket is not open")
 	}
 	for try := 1; ; try++ {
-		counts, err := k.listCounters()
-		if errors.Is(err, errInterrupted) {
+		counts, err := k.ListCounters()
+		if errors.Is(err, nft.ErrInterrupted) {
 			if try < patience {
 				continue
 			}
@@ -113,7 +114,7 @@ func (b *Backend) ReadCounters(context.Context) (map[dataplane.Origin]dataplane.
 	out := make(map[dataplane.Origin]dataplane.Count, len(counts))
 	for name, c := range counts {
 		if o, ok := (*origins)[name]; ok {
-			out[o] = c
+			out[o] = dataplane.Count(c)
 		}
 	}
 	if counts, err = r.read(r.bridge); err != nil && !errors.Is(err, unix.ENOENT) {

@@ -8,7 +8,8 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
-	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/dataplane/naming"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 )
 
 // A table of the program is a chain that looks the peer up, among addresses
@@ -59,22 +60,22 @@ const mapClasses = "classes"
 const unclass = "meta priority set none"
 
 // chain is the table's chain.
-func (tu *tableUnit) chain(blocks bool) *chain {
+func (tu *tableUnit) chain(blocks bool) *nft.Chain {
 	field := ipOf(tu.family) + " saddr"
 	if tu.side == dataplane.CondDstAddr {
 		field = ipOf(tu.family) + " daddr"
 	}
-	var rules []rule
+	var rules []nft.Rule
 	if tu.classed {
-		rules = append(rules, rule{"meta priority set " + field + " map @" + mapClasses + digit(tu.family) + " meta priority vmap @" + tu.classes(), ""})
+		rules = append(rules, line("meta priority set "+field+" map @"+mapClasses+digit(tu.family)+" meta priority vmap @"+tu.classes(), ""))
 	} else {
-		rules = append(rules, rule{field + " vmap @" + tu.addrs(), ""})
+		rules = append(rules, line(field+" vmap @"+tu.addrs(), ""))
 	}
 	if blocks {
-		rules = append(rules, rule{field + " vmap @" + tu.blocks(), ""})
+		rules = append(rules, line(field+" vmap @"+tu.blocks(), ""))
 	}
-	rules = append(rules, rule{"goto " + tu.other, "any other peer"})
-	return &chain{name: tu.name, comment: "by peer: to what remains of the tier's rules", rules: rules}
+	rules = append(rules, line("goto "+tu.other, "any other peer"))
+	return &nft.Chain{Name: tu.name, Comment: "by peer: to what remains of the tier's rules", Rules: rules}
 }
 
 func leafKey(l *dataplane.Leaf) string {
@@ -90,7 +91,7 @@ func spared(s base.Sparing, parts ...string) string {
 	if s != base.SpareNone {
 		parts = append(parts, "spares", string(s))
 	}
-	return dataplane.Hash(parts...)
+	return naming.Hash(parts...)
 }
 
 // table holds the unit of a table with an end.
@@ -128,17 +129,17 @@ func (w *world) writeTable(u *unit, tu *tableUnit, s *dataplane.TableState) {
 	goTo := w.rests(tu)
 	if tu.classed {
 		u.use(w.classes(tu.family))
-		m := &set{name: tu.classes(), types: typeClass, verdicts: true, elems: map[string]string{}}
+		m := &nft.Set{Name: tu.classes(), Types: nft.TypeClass, Verdicts: true, Elems: map[string]string{}}
 		for n, r := range s.EachClass() {
-			m.elems[classKey(n)] = goTo(r)
+			m.Elems[nft.ClassKey(n)] = goTo(r)
 		}
 		w.ownSet(u, m)
 		w.own(u, tu.chain(false))
 		return
 	}
-	addrs := &set{name: tu.addrs(), types: addrType(tu.family), verdicts: true, elems: make(map[string]string, s.Len())}
+	addrs := &nft.Set{Name: tu.addrs(), Types: addrType(tu.family), Verdicts: true, Elems: make(map[string]string, s.Len())}
 	for a, r := range s.EachAddr() {
-		addrs.elems[addrKey(a)] = goTo(r)
+		addrs.Elems[nft.AddrKey(a)] = goTo(r)
 	}
 	w.ownSet(u, addrs)
 	blocks := w.blockRests(s, tu)
@@ -156,13 +157,13 @@ func (w *world) writeRules(u *unit, tu *tableUnit, t *dataplane.Table) {
 		b.rule(&r)
 	}
 	b.end(&tu.end)
-	w.own(u, &chain{name: tu.name, comment: "in turn: too many combinations of peers for rules by peer", rules: b.rules})
+	w.own(u, &nft.Chain{Name: tu.name, Comment: "in turn: too many combinations of peers for rules by peer", Rules: b.rules})
 }
 
 // tableVerdicts returns the verdicts in a table's maps, each of which holds its rest.
 func (w *world) tableVerdicts(u *unit) (out []string) {
 	for _, m := range u.kernel {
-		out = slices.AppendSeq(out, maps.Values(w.ruleset.sets[m].elems))
+		out = slices.AppendSeq(out, maps.Values(w.Ruleset.Sets[m].Elems))
 	}
 	return out
 }
@@ -192,8 +193,8 @@ func (w *world) blockRests(s *dataplane.TableState, tu *tableUnit) map[string]st
 	out := map[string]string{}
 	goTo := w.rests(tu)
 	for _, b := range s.Blocks {
-		for _, r := range (addrRange{b.First, b.Last}).halves() {
-			out[r.key()] = goTo(b.Rest)
+		for _, r := range (nft.Range{First: b.First, Last: b.Last}).Halves() {
+			out[r.Key()] = goTo(b.Rest)
 		}
 	}
 	return out
@@ -204,13 +205,13 @@ func (w *world) classes(f dataplane.Family) *unit {
 	name := mapClasses + digit(f)
 	return w.hold(name, func(u *unit) {
 		u.name = name
-		m := &set{name: name, types: addrType(f), classes: true, comment: "address to its class in tables", elems: map[string]string{}}
+		m := &nft.Set{Name: name, Types: addrType(f), Classes: true, Comment: "address to its class in tables", Elems: map[string]string{}}
 		keys := map[uint32]string{}
 		for a, n := range w.state.Compiled.Classes(f) {
 			if keys[n] == "" {
-				keys[n] = classKey(n)
+				keys[n] = nft.ClassKey(n)
 			}
-			m.elems[addrKey(a)] = keys[n]
+			m.Elems[nft.AddrKey(a)] = keys[n]
 		}
 		w.ownSet(u, m)
 	})
@@ -221,11 +222,11 @@ func (w *world) changeClasses(changes []dataplane.ClassChange) {
 	for _, c := range changes {
 		name := mapClasses + digit(dataplane.FamilyOf(c.Addr))
 		switch {
-		case w.ruleset.sets[name] == nil:
+		case w.Ruleset.Sets[name] == nil:
 		case c.Class == 0:
-			w.dropElem(name, addrKey(c.Addr))
+			w.DropElem(name, nft.AddrKey(c.Addr))
 		default:
-			w.putElem(name, addrKey(c.Addr), classKey(c.Class))
+			w.PutElem(name, nft.AddrKey(c.Addr), nft.ClassKey(c.Class))
 		}
 	}
 }
@@ -239,11 +240,11 @@ func (w *world) changeTable(tc *dataplane.TableChange) {
 		case tu.linear: // its sets are kept up to date by themselves
 		case tu.classed:
 			for _, n := range tc.Classes {
-				w.place(tu.classes(), classKey(n), tc.State.AtClass(n), tu)
+				w.place(tu.classes(), nft.ClassKey(n), tc.State.AtClass(n), tu)
 			}
 		default:
 			for _, a := range tc.Addrs {
-				w.place(tu.addrs(), addrKey(a), tc.State.At(a), tu)
+				w.place(tu.addrs(), nft.AddrKey(a), tc.State.At(a), tu)
 			}
 			if tc.Blocks {
 				w.changeBlocks(tc.State, u, tu)
@@ -259,7 +260,7 @@ func (w *world) reformTable(u *unit, tu *tableUnit, s *dataplane.TableState) {
 	u.chains, u.kernel, u.uses = nil, nil, nil
 	w.writeTable(u, tu, s)
 	for _, name := range kernel {
-		w.dropSet(name)
+		w.DropSet(name)
 	}
 	for _, verdict := range before {
 		w.releaseRest(verdict)
@@ -271,39 +272,39 @@ func (w *world) reformTable(u *unit, tu *tableUnit, s *dataplane.TableState) {
 // changeBlocks brings a table's map of blocks up to date: it comes with its first and goes with its last.
 func (w *world) changeBlocks(s *dataplane.TableState, u *unit, tu *tableUnit) {
 	now := w.blockRests(s, tu)
-	old := w.ruleset.sets[tu.blocks()]
+	old := w.Ruleset.Sets[tu.blocks()]
 	var before []string
 	if old != nil {
-		before = slices.Collect(maps.Values(old.elems))
+		before = slices.Collect(maps.Values(old.Elems))
 	}
 	switch {
 	case old != nil && len(now) > 0:
-		w.setElems(tu.blocks(), now)
+		w.SetElems(tu.blocks(), now)
 	case old != nil:
-		w.dropSet(tu.blocks())
+		w.DropSet(tu.blocks())
 		u.kernel = u.kernel[:1]
 	case len(now) > 0:
 		w.ownSet(u, tu.blockMap(now))
 	}
 	if (old != nil) != (len(now) > 0) {
-		w.putChain(tu.chain(len(now) > 0))
+		w.PutChain(tu.chain(len(now) > 0))
 	}
 	for _, verdict := range before {
 		w.releaseRest(verdict)
 	}
 }
 
-func (tu *tableUnit) blockMap(elems map[string]string) *set {
-	return &set{name: tu.blocks(), types: addrType(tu.family), interval: true, verdicts: true, elems: elems}
+func (tu *tableUnit) blockMap(elems map[string]string) *nft.Set {
+	return &nft.Set{Name: tu.blocks(), Types: addrType(tu.family), Interval: true, Verdicts: true, Elems: elems}
 }
 
 // place makes a key of a table's map lead to a rest, or to none.
 func (w *world) place(name, key string, r *dataplane.Rest, tu *tableUnit) {
-	before, was := w.ruleset.sets[name].elems[key]
+	before, was := w.Ruleset.Sets[name].Elems[key]
 	if r != nil {
-		w.putElem(name, key, "goto "+w.rest(r, tu).name)
+		w.PutElem(name, key, "goto "+w.rest(r, tu).name)
 	} else {
-		w.dropElem(name, key)
+		w.DropElem(name, key)
 	}
 	if was {
 		w.releaseRest(before)
@@ -328,89 +329,6 @@ func (w *world) rest(r *dataplane.Rest, tu *tableUnit) *unit {
 			}
 			b.end(&tu.end)
 		}
-		w.own(u, &chain{name: name, rules: b.rules})
+		w.own(u, &nft.Chain{Name: name, Rules: b.rules})
 	})
-}
-
-// portTable writes rules that look protocol and destination port up: single
-// ports in a hash map, ranges in an interval map, and what most of the ranges
-// lead to in neither.
-func (b *builder) portTable(t *dataplane.PortTable, name string, end *dataplane.Leaf) {
-	for i := 0; i < len(t.Entries); {
-		p := t.Entries[i].Protocol
-		j := i
-		for j < len(t.Entries) && t.Entries[j].Protocol == p {
-			j++
-		}
-		entries := t.Entries[i:j]
-		i = j
-		match := "meta l4proto " + protocol(p)
-		other := b.leafChain(&commonest(entries).Leaf, end)
-		if p.HasPorts() {
-			b.portMaps(entries, fmt.Sprintf("%s-%d", name, p), match, other, end)
-		}
-		b.add(match+" goto "+other, "")
-	}
-	b.add("goto "+b.leafChain(&t.Other, end), "other protocols")
-}
-
-func (b *builder) portMaps(entries []dataplane.PortEntry, name, match, other string, end *dataplane.Leaf) {
-	single := &set{name: name + "s", types: "inet_service", verdicts: true, elems: map[string]string{}}
-	ranges := &set{name: name + "r", types: "inet_service", verdicts: true, interval: true, elems: map[string]string{}}
-	for k := range entries {
-		e := &entries[k]
-		to := b.leafChain(&e.Leaf, end)
-		switch {
-		case e.First == e.Last:
-			single.elems[portKey(e.First)] = "goto " + to
-		case to != other:
-			ranges.elems[portRangeKey(e.First, e.Last)] = "goto " + to
-		}
-	}
-	for _, m := range []*set{single, ranges} {
-		if len(m.elems) > 0 {
-			b.w.ownSet(b.u, m)
-			b.add(match+" th dport vmap @"+m.name, "")
-		}
-	}
-}
-
-// commonest returns an entry with the leaf that most of the ranges have.
-func commonest(entries []dataplane.PortEntry) *dataplane.PortEntry {
-	count := map[string]int{}
-	best, most := 0, 0
-	for i := range entries {
-		if e := &entries[i]; e.First != e.Last || !e.Protocol.HasPorts() {
-			k := leafKey(&e.Leaf)
-			if count[k]++; count[k] > most {
-				best, most = i, count[k]
-			}
-		}
-	}
-	return &entries[best]
-}
-
-// leafChain holds the chain of a leaf, to which port tables lead.
-func (b *builder) leafChain(l *dataplane.Leaf, end *dataplane.Leaf) string {
-	whole := *l
-	if l.Verdict == dataplane.Continue {
-		if l.Origin != (dataplane.Origin{}) { // a mark of its own
-			whole.Before = append(whole.Before[:len(whole.Before):len(whole.Before)], dataplane.Mark{Origin: l.Origin, Log: l.Log})
-		}
-		whole.Verdict, whole.Origin, whole.Log = end.Verdict, end.Origin, end.Log
-	}
-	name := "l-" + dataplane.Hash(leafKey(&whole))
-	if b.spare != base.SpareNone && whole.Verdict == dataplane.Drop { // which packets are spared differs by family
-		name = "l-" + spared(b.spare, leafKey(&whole), b.family.String())
-	}
-	return b.u.use(b.w.hold(name, func(u *unit) {
-		u.name = name
-		sub := builder{w: b.w, u: u, family: b.family, spare: b.spare}
-		sub.leaf("", &whole)
-		comment := ""
-		if whole.Origin.Policy != (model.Ref{}) {
-			comment = whole.Origin.String()
-		}
-		b.w.own(u, &chain{name: name, comment: comment, rules: sub.rules})
-	})).name
 }

@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/test/worlds"
 )
 
@@ -28,8 +30,8 @@ func TestRepair(t *testing.T) {
 			t.Fatal(err)
 		}
 		var program, pod, table, class string
-		for name, c := range b.world.chains {
-			if strings.HasPrefix(name, "p-") && len(c.rules) > 1 {
+		for name, c := range b.world.Chains {
+			if strings.HasPrefix(name, "p-") && len(c.Rules) > 1 {
 				program = name
 			}
 		}
@@ -38,13 +40,15 @@ func TestRepair(t *testing.T) {
 				pod = e.Addrs[0].String()
 			}
 		}
-		for name := range b.world.ruleset.sets {
-			if strings.HasPrefix(name, "t-") && strings.HasSuffix(name, "-a") && len(b.world.ruleset.sets[name].elems) > 0 {
+		for name := range b.world.Ruleset.Sets {
+			if strings.HasPrefix(name, "t-") && strings.HasSuffix(name, "-a") && len(b.world.Ruleset.Sets[name].Elems) > 0 {
 				table = name
 			}
 		}
-		for key := range b.world.ruleset.sets[mapClasses+"4"].elems {
-			class = fieldsText("ipv4_addr", key)
+		for key := range b.world.Ruleset.Sets[mapClasses+"4"].Elems {
+			if a, ok := netip.AddrFromSlice([]byte(key)); ok {
+				class = a.String()
+			}
 		}
 		if program == "" || pod == "" || table == "" || class == "" {
 			t.Fatalf("the world has gone blind: program %q, pod %q, table %q, address with a class %q", program, pod, table, class)
@@ -157,8 +161,8 @@ func TestRefusingKernel(t *testing.T) {
 
 type refusing struct{ kernel }
 
-func (*refusing) commit(*plan) error        { return errors.New("not today") }
-func (*refusing) write(func(*writer)) error { return errors.New("not today") }
+func (*refusing) Commit(*nft.Plan) error        { return errors.New("not today") }
+func (*refusing) Slice(*nft.Backlog, int) error { return errors.New("not today") }
 
 // TestNoNft: nobody needs the command nft.
 func TestNoNft(t *testing.T) {

@@ -6,13 +6,15 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
+	"github.com/tierwall/tierwall/dataplane/naming"
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
 // world is the ruleset that a State asks for, and what is needed to keep it so
 // change by change.
 type world struct {
-	*ruleset
+	*nft.Ruleset
 	opts  Options
 	state *dataplane.State
 	shape base.Shape
@@ -39,7 +41,7 @@ type world struct {
 	// linked are the programs that the maps by interface lead to; see links.go.
 	linked []*unit
 	// bridge is the table of family bridge; nil where no local pod is a port of one.
-	bridge *ruleset
+	bridge *nft.Ruleset
 }
 
 // unit is something of the ruleset that several users share: it comes with the
@@ -65,7 +67,7 @@ type unit struct {
 
 func newWorld(s *dataplane.State, o Options) *world {
 	w := &world{
-		ruleset: newRuleset(), opts: o.with(s.Settings), state: s, shape: base.ShapeOf(s),
+		Ruleset: nft.NewRuleset(inetTable), opts: o.with(s.Settings), state: s, shape: base.ShapeOf(s),
 		units:  map[string]*unit{},
 		tables: map[string]map[*unit]*tableUnit{},
 		core:   map[string]map[*unit]dataplane.Family{}, reshaped: map[*unit]struct{}{},
@@ -143,13 +145,13 @@ func (w *world) release(u *unit) {
 		u.gone()
 	}
 	for _, c := range u.chains {
-		w.dropChain(c)
+		w.DropChain(c)
 	}
 	for _, s := range u.kernel {
-		w.dropSet(s)
+		w.DropSet(s)
 	}
 	for _, c := range u.counters {
-		w.dropCounter(c)
+		w.DropCounter(c)
 		delete(w.origins, c)
 		w.renamed = true
 	}
@@ -175,22 +177,22 @@ func (w *world) remake(u *unit) {
 	u.make(u)
 	for _, c := range chains {
 		if !slices.Contains(u.chains, c) {
-			w.dropChain(c)
+			w.DropChain(c)
 		}
 	}
 	w.letGo(u, uses)
 }
 
 // own gives a unit a chain.
-func (w *world) own(u *unit, c *chain) {
-	u.chains = append(u.chains, c.name)
-	w.putChain(c)
+func (w *world) own(u *unit, c *nft.Chain) {
+	u.chains = append(u.chains, c.Name)
+	w.PutChain(c)
 }
 
 // ownSet gives a unit a set.
-func (w *world) ownSet(u *unit, s *set) {
-	u.kernel = append(u.kernel, s.name)
-	w.addSet(s)
+func (w *world) ownSet(u *unit, s *nft.Set) {
+	u.kernel = append(u.kernel, s.Name)
+	w.AddSet(s)
 }
 
 // use makes a unit a user of another that was just held.
@@ -211,13 +213,13 @@ func (u *unit) ask(v *unit) *unit {
 
 // count returns the name of the counter of a rule, for a user.
 func (w *world) count(u *unit, o dataplane.Origin) string {
-	name := "c-" + dataplane.Hash(o.String())
+	name := "c-" + naming.Hash(o.String())
 	return u.use(w.hold(name, func(v *unit) {
 		v.name = name
 		v.counters = []string{name}
 		w.origins[name] = o
 		w.renamed = true
-		w.addCounter(&counter{name: name, comment: o.String()})
+		w.AddCounter(&nft.Counter{Name: name, Comment: o.String()})
 	})).name
 }
 

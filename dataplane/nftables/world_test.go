@@ -4,6 +4,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/tierwall/tierwall/dataplane/nftables/nft"
 	"github.com/tierwall/tierwall/test/worlds"
 )
 
@@ -15,21 +16,16 @@ func TestIncremental(t *testing.T) {
 		f := worlds.New(seed, worlds.Options{})
 		_, s := f.Step(40)
 		w := newWorld(s, Options{}.complete())
-		w.settle()
+		w.Settle()
 		for range 25 {
-			before := copyOf(w.ruleset)
+			before := copyOf(w.Ruleset)
 			ch, s := f.Step(1 + f.Rand.IntN(4))
 			w.apply(ch, s)
 			sum.steps++
-			sum.reformed += reformed(before, w.ruleset)
-			for name := range w.ruleset.chains {
-				if before.chains[name] != nil && isLinear(before, name) != isLinear(w.ruleset, name) {
+			sum.reformed += reformed(before, w.Ruleset)
+			for name := range w.Ruleset.Chains {
+				if before.Chains[name] != nil && isLinear(before, name) != isLinear(w.Ruleset, name) {
 					sum.turned++
-				}
-			}
-			for _, d := range []string{"4", "6"} {
-				if before.sets[mapClasses+d] != nil && w.ruleset.sets[mapClasses+d] != nil {
-					sum.classes += len(w.touchedElems[mapClasses+d])
 				}
 			}
 			fresh := newWorld(s, Options{}.complete())
@@ -41,24 +37,29 @@ func TestIncremental(t *testing.T) {
 					t.Fatalf("seed %d: unit %s has %d users, from scratch %+v", seed, key, u.refs, v)
 				}
 			}
-			p := w.plan()
-			if !p.empty() {
+			p := w.Plan()
+			if !p.Empty() {
 				sum.changes++
 			}
-			p.carryOut(before)
+			for _, e := range p.AddElems {
+				if strings.HasPrefix(e.Set.Name, mapClasses) {
+					sum.classes++
+				}
+			}
+			carryOut(p, before)
 			if got, want := before.String(), w.String(); got != want {
 				t.Fatalf("seed %d: the plan leads to\n%s\nwant\n%s", seed, got, want)
 			}
-			w.settle()
+			w.Settle()
 		}
 		for key := range w.units {
 			switch key[:2] {
 			case "t-":
 				sum.tables++
-				if w.ruleset.sets[key+"-c"] != nil {
+				if w.Ruleset.Sets[key+"-c"] != nil {
 					sum.classed++
 				}
-				if isLinear(w.ruleset, key) {
+				if isLinear(w.Ruleset, key) {
 					sum.linear++
 				}
 			case "r-":
@@ -76,10 +77,10 @@ func TestIncremental(t *testing.T) {
 }
 
 // reformed is how many tables of two rulesets have different forms.
-func reformed(a, b *ruleset) (n int) {
-	for name := range a.chains {
+func reformed(a, b *nft.Ruleset) (n int) {
+	for name := range a.Chains {
 		for _, form := range []string{"-a", "-c"} {
-			if a.sets[name+form] != nil && b.chains[name] != nil && b.sets[name+form] == nil {
+			if a.Sets[name+form] != nil && b.Chains[name] != nil && b.Sets[name+form] == nil {
 				n++
 			}
 		}
@@ -88,80 +89,80 @@ func reformed(a, b *ruleset) (n int) {
 }
 
 // isLinear reports whether a chain is that of a linear table.
-func isLinear(r *ruleset, name string) bool {
-	return strings.HasPrefix(name, "t-") && r.sets[name+"-a"] == nil && r.sets[name+"-c"] == nil
+func isLinear(r *nft.Ruleset, name string) bool {
+	return strings.HasPrefix(name, "t-") && r.Sets[name+"-a"] == nil && r.Sets[name+"-c"] == nil
 }
 
 // copyOf copies a ruleset.
-func copyOf(r *ruleset) *ruleset {
-	out := newRuleset()
-	for k, v := range r.chains {
-		out.chains[k] = v
+func copyOf(r *nft.Ruleset) *nft.Ruleset {
+	out := nft.NewRuleset(inetTable)
+	for k, v := range r.Chains {
+		out.Chains[k] = v
 	}
-	for k, v := range r.counters {
-		out.counters[k] = v
+	for k, v := range r.Counters {
+		out.Counters[k] = v
 	}
-	for k, v := range r.sets {
+	for k, v := range r.Sets {
 		c := *v
-		c.elems = map[string]string{}
-		for e, verdict := range v.elems {
-			c.elems[e] = verdict
+		c.Elems = map[string]string{}
+		for e, verdict := range v.Elems {
+			c.Elems[e] = verdict
 		}
-		out.sets[k] = &c
+		out.Sets[k] = &c
 	}
 	return out
 }
 
 // carryOut does to a ruleset what a plan does to the kernel, and panics where the kernel would refuse.
-func (p *plan) carryOut(r *ruleset) {
+func carryOut(p *nft.Plan, r *nft.Ruleset) {
 	must := func(ok bool) {
 		if !ok {
 			panic("the plan cannot be carried out")
 		}
 	}
-	for _, c := range p.addCounters {
-		must(r.counters[c.name] == nil)
-		r.counters[c.name] = c
+	for _, c := range p.AddCounters {
+		must(r.Counters[c.Name] == nil)
+		r.Counters[c.Name] = c
 	}
-	for _, c := range p.addChains {
-		must(r.chains[c.name] == nil)
-		r.chains[c.name] = c
+	for _, c := range p.AddChains {
+		must(r.Chains[c.Name] == nil)
+		r.Chains[c.Name] = c
 	}
-	for _, s := range p.addSets {
-		must(r.sets[s.name] == nil)
-		r.sets[s.name] = s
+	for _, s := range p.AddSets {
+		must(r.Sets[s.Name] == nil)
+		r.Sets[s.Name] = s
 	}
-	for _, e := range p.delElems {
-		v, ok := r.sets[e.set.name].elems[e.key]
-		must(ok && v == e.verdict)
-		delete(r.sets[e.set.name].elems, e.key)
+	for _, e := range p.DelElems {
+		v, ok := r.Sets[e.Set.Name].Elems[e.Key]
+		must(ok && v == e.Verdict)
+		delete(r.Sets[e.Set.Name].Elems, e.Key)
 	}
-	for _, e := range p.addElems {
-		_, ok := r.sets[e.set.name].elems[e.key]
+	for _, e := range p.AddElems {
+		_, ok := r.Sets[e.Set.Name].Elems[e.Key]
 		must(!ok)
-		r.sets[e.set.name].elems[e.key] = e.verdict
+		r.Sets[e.Set.Name].Elems[e.Key] = e.Verdict
 	}
-	for _, c := range p.fillChains {
-		must(r.chains[c.name] != nil)
-		if r.chains[c.name] = c; len(c.rules) == 0 && c.hook != nil {
-			delete(r.chains, c.name) // stays in the kernel, empty
+	for _, c := range p.FillChains {
+		must(r.Chains[c.Name] != nil)
+		if r.Chains[c.Name] = c; len(c.Rules) == 0 && c.Hook != nil {
+			delete(r.Chains, c.Name) // stays in the kernel, empty
 		}
 	}
-	for _, name := range p.delChains {
-		must(r.chains[name] != nil)
-		delete(r.chains, name)
+	for _, name := range p.DelChains {
+		must(r.Chains[name] != nil)
+		delete(r.Chains, name)
 	}
-	for _, s := range p.delSets {
-		must(r.sets[s.name] != nil)
-		delete(r.sets, s.name)
+	for _, s := range p.DelSets {
+		must(r.Sets[s.Name] != nil)
+		delete(r.Sets, s.Name)
 	}
-	for _, name := range p.delCounters {
-		must(r.counters[name] != nil)
-		delete(r.counters, name)
+	for _, name := range p.DelCounters {
+		must(r.Counters[name] != nil)
+		delete(r.Counters, name)
 	}
-	for _, c := range r.chains {
-		for _, rule := range c.rules {
-			must(rule.text != "")
+	for _, c := range r.Chains {
+		for _, rule := range c.Rules {
+			must(rule.Text != "")
 		}
 	}
 }

@@ -5,7 +5,7 @@ type Scope struct {
 	// Family of the table, an NFPROTO constant: 1 inet, 2 IPv4, 10 IPv6.
 	Family byte
 	Table  string
-	// Chain says whether changes of a chain, and of rules in it, are news; those of
+	// Chain reports whether changes of a chain, and of rules in it, are news; those of
 	// the table itself always are, those of sets are not. Nil: all of the table's are.
 	Chain func(name string) bool
 }

@@ -197,7 +197,7 @@ func (w *Watcher) read(b []byte) (transactions int) {
 	return transactions
 }
 
-// concerns says whether a message is of something within the scopes.
+// concerns reports whether a message is of something within the scopes.
 func (w *Watcher) concerns(family byte, kind uint16, attrs []byte) bool {
 	if w.touched {
 		return true // no matter

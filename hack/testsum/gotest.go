@@ -15,18 +15,21 @@ import (
 	"time"
 )
 
-// testModule runs all tests of the module in dir. Of the module in the working
-// folder, the packages of the patterns in race run with the race detector, which
-// takes cgo, in place of without.
-func testModule(dir string, timeout time.Duration, race []string, out, errOut io.Writer) (tally, error) {
-	args := []string{"-timeout", timeout.String()}
+// oneAtATime returns the arguments that make go run one test binary at a time, whatever
+// it builds meanwhile. The lock is flock's alone: what a test leaves behind does not hold it.
+func oneAtATime(lock string) []string { return []string{"-exec", "flock --close " + lock} }
+
+// testModule runs all tests of the module in dir, with args for go. Of the module in
+// the working folder, the packages of the patterns in race run with the race detector,
+// which takes cgo, in place of without.
+func testModule(dir string, args, race []string, out, errOut io.Writer) (tally, error) {
 	if filepath.Clean(dir) != "." {
 		// A module below this one reads files of this one. Go's cache of test
 		// results knows of no files outside a test's own module.
-		return goTest(dir, nil, out, errOut, append(args, "-count=1", "./...")...)
+		return goTest(dir, nil, out, errOut, slices.Concat(args, []string{"-count=1", "./..."})...)
 	}
 	if len(race) == 0 {
-		return goTest(dir, nil, out, errOut, append(args, "./...")...)
+		return goTest(dir, nil, out, errOut, slices.Concat(args, []string{"./..."})...)
 	}
 	raced, err := packages(dir, errOut, race...)
 	if err != nil {
@@ -41,7 +44,7 @@ func testModule(dir string, timeout time.Duration, race []string, out, errOut io
 		return sum, err
 	}
 	rest := slices.DeleteFunc(all, func(p string) bool { return slices.Contains(raced, p) })
-	t, err := goTest(dir, nil, out, errOut, append(args, rest...)...)
+	t, err := goTest(dir, nil, out, errOut, slices.Concat(args, rest)...)
 	return sum.plus(t), err
 }
 

@@ -1,11 +1,12 @@
 package main
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
-	"time"
 )
 
 // Packages that match run with the race detector, the others without, each once.
@@ -19,6 +20,16 @@ func TestRace(t *testing.T) {
 		"ab/race_test.go":   "//go:build race\n\npackage ab\n\nimport \"testing\"\n\nfunc TestRaced(t *testing.T) { t.Error(\"with\") }\n",
 		"ab/norace_test.go": "//go:build !race\n\npackage ab\n\nimport \"testing\"\n\nfunc TestPlain(t *testing.T) {}\n",
 	}
+	writeFiles(t, files)
+	var out, errOut strings.Builder
+	got, err := testModule(".", nil, []string{"./a/..."}, &out, &errOut)
+	if err != nil || got != (tally{passed: 2}) {
+		t.Errorf("%+v, %v\n%s%s", got, err, &out, &errOut)
+	}
+}
+
+func writeFiles(t *testing.T, files map[string]string) {
+	t.Helper()
 	for name, content := range files {
 		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 			t.Fatal(err)
@@ -27,10 +38,51 @@ func TestRace(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+}
+
+// While a test runs one at a time the lock is held, but not by the test itself, whose
+// children may outlive it.
+func TestOneAtATime(t *testing.T) {
+	t.Chdir(t.TempDir())
+	lock := filepath.Join(t.TempDir(), "lock")
+	const locked = `package %s
+
+import (
+	"os"
+	"syscall"
+	"testing"
+)
+
+func TestLocked(t *testing.T) {
+	f, err := os.Open(%q)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != syscall.EWOULDBLOCK {
+		t.Errorf("locking: %%v", err)
+	}
+}
+`
+	writeFiles(t, map[string]string{
+		"go.mod":      "module example.com/m\n\ngo 1.26\n",
+		"a/a_test.go": fmt.Sprintf(locked, "a", lock),
+		"b/b_test.go": fmt.Sprintf(locked, "b", lock),
+	})
+	if err := os.WriteFile(lock, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	var out, errOut strings.Builder
-	got, err := testModule(".", time.Minute, []string{"./a/..."}, &out, &errOut)
+	got, err := testModule(".", oneAtATime(lock), nil, &out, &errOut)
 	if err != nil || got != (tally{passed: 2}) {
 		t.Errorf("%+v, %v\n%s%s", got, err, &out, &errOut)
+	}
+	f, err := os.Open(lock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		t.Errorf("the lock is still held: %v", err)
 	}
 }
 

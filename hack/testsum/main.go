@@ -11,13 +11,14 @@
 //
 // Usage:
 //
-//	testsum [-timeout D] [-race PATTERN,...] [-totals FILE] MODULE...
+//	testsum [-timeout D] [-serial] [-race PATTERN,...] [-totals FILE] MODULE...
 //	testsum -fuzz D [-totals FILE] MODULE...
 //	testsum -totals FILE -add PASSED,FAILED
 //
-// With -race, the packages of these patterns in the module of the working folder run
-// with the race detector. With -fuzz, each fuzz target of the modules is run for the time D; a target
-// counts as one test. With -totals, the counts are added to those in FILE, so
+// With -serial, one package's tests run at a time, while those of the next ones are built;
+// it takes flock(1). With -race, the packages of these patterns in the module of the working
+// folder run with the race detector. With -fuzz, each fuzz target of the modules is run for
+// the time D; a target counts as one test. With -totals, the counts are added to those in FILE, so
 // that several runs can share a closing line; `testsum -totals FILE` alone
 // prints it. The exit status is 0 if nothing failed, 1 if something did, 2 if
 // the tests could not be run.
@@ -41,6 +42,7 @@ func run(args []string, out, errOut io.Writer) int {
 	flags := flag.NewFlagSet("testsum", flag.ContinueOnError)
 	flags.SetOutput(errOut)
 	timeout := flags.Duration("timeout", 20*time.Minute, "limit for the tests of one package")
+	serial := flags.Bool("serial", false, "run one package's tests at a time, while others are built")
 	fuzz := flags.Duration("fuzz", 0, "run each fuzz target for this long instead of the tests")
 	race := flags.String("race", "", "patterns of packages that run with the race detector, comma-separated")
 	totals := flags.String("totals", "", "file to which the counts are added")
@@ -56,13 +58,24 @@ func run(args []string, out, errOut io.Writer) int {
 		fmt.Fprintln(errOut, "testsum: no module given")
 		return 2
 	}
+	var common []string
+	if *serial {
+		lock, err := os.CreateTemp("", "testsum")
+		if err != nil {
+			fmt.Fprintf(errOut, "testsum: %v\n", err)
+			return 2
+		}
+		_ = lock.Close()
+		defer func() { _ = os.Remove(lock.Name()) }()
+		common = oneAtATime(lock.Name())
+	}
 	for _, dir := range flags.Args() {
 		var t tally
 		var err error
 		if *fuzz > 0 {
 			t, err = fuzzModule(dir, *fuzz, out, errOut)
 		} else {
-			t, err = testModule(dir, *timeout, strings.FieldsFunc(*race, func(r rune) bool { return r == ',' }), out, errOut)
+			t, err = testModule(dir, append(common, "-timeout", timeout.String()), strings.FieldsFunc(*race, func(r rune) bool { return r == ',' }), out, errOut)
 		}
 		sum = sum.plus(t)
 		if err != nil {

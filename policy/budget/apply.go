@@ -7,32 +7,32 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Past begins what is reported of whatever is past a budget.
+// Past begins every description of an excess.
 const Past = "past the budget"
 
 // Excess is a policy past the budget of its namespace.
 type Excess struct {
 	Item
-	// Sum is how many entries its namespace has, and Limit how many it may have.
+	// Sum is the number of entries of its namespace, and Limit the maximum.
 	Sum, Limit int
-	// Counted reports that budgets are not enforced: the policy holds as it is.
+	// Counted reports that budgets are not enforced: the policy applies as written.
 	Counted bool
-	// Kept reports that a version of it that was in force stays in force (see Apply),
-	// Same that it is the one at hand, Narrowed that it does not govern all that the one at
-	// hand governs, which is denied.
+	// Kept reports that a version that was in force stays in force (see Apply), Same
+	// that it is the current version, and Narrowed that it does not govern everything
+	// that the current version governs; the rest is denied.
 	Kept, Same, Narrowed bool
 }
 
-// Instead describes what holds of the policy.
+// Instead describes what is in force in place of the policy.
 func (e *Excess) Instead() string {
-	text := "it denies all that it governs"
+	text := "it denies everything that it governs"
 	switch {
 	case e.Narrowed:
-		text = "it keeps its previous version until an agent starts anew, and pods selected newly are denied"
+		text = "it keeps its previous version until an agent restarts, and newly selected pods are denied"
 	case e.Same:
-		text = "it is in force until an agent starts anew, and denies all that it governs then"
+		text = "it is in force until an agent restarts, and denies everything that it governs then"
 	case e.Kept:
-		text = "it keeps its previous version until an agent starts anew, and denies all that it governs then"
+		text = "it keeps its previous version until an agent restarts, and denies everything that it governs then"
 	}
 	if e.Counted {
 		text += " once budgets are enforced"
@@ -40,14 +40,14 @@ func (e *Excess) Instead() string {
 	return text
 }
 
-// Reason says by how much its namespace is past the budget.
+// Reason describes by how much the namespace is past its budget.
 func (e *Excess) Reason() string {
-	return fmt.Sprintf(Past+" of namespace %s: its policies and NetworkSets have %d, and may have %d", e.Ref.Namespace, e.Sum, e.Limit)
+	return fmt.Sprintf(Past+" of namespace %s: its policies and NetworkSets have %d, of at most %d", e.Ref.Namespace, e.Sum, e.Limit)
 }
 
-// Over returns the policies of an index, which is flushed, that are past the budget of their namespace, by
-// namespace, those with most entries first, in the order of Book.Past. None is with mode
-// Off.
+// Over returns the policies of a flushed index that are past the budget of their
+// namespace. They are grouped by namespace, the ones with most entries first, in the
+// order of Book.Past. With mode Off there are none.
 func Over(ix *index.Index) (out []Excess) {
 	set := ix.Settings().Budgets
 	if set.Mode == model.GuardOff {
@@ -74,10 +74,11 @@ func Over(ix *index.Index) (out []Excess) {
 	return out
 }
 
-// Apply puts what agents enforce of policies past the budget of their namespace into an
-// index of all objects, flushed before and by the caller after it, and returns them. Kept returns the
-// version of a policy that is in force, nil: none is; a nil function: none is of any, as
-// where an agent starts anew. With mode Count nothing is changed.
+// Apply replaces the policies past the budget of their namespace by what agents enforce
+// in their place, in an index of all objects that was flushed before, and returns them;
+// the caller flushes the index afterwards. Kept returns the version of a policy that is
+// in force, or nil if there is none; a nil function means that there are none at all,
+// as after the restart of an agent. With mode Count nothing is changed.
 func Apply(ix *index.Index, kept func(model.Ref) *model.Policy) []Excess {
 	past := Over(ix)
 	left := map[string]int{} // what else may stay in force, by namespace

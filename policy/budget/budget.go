@@ -1,6 +1,6 @@
-// Package budget says which objects of a namespace are past its budget
-// (model.Budgets). That follows from the objects alone: every node, every restart and
-// the linter come to the same.
+// Package budget determines which objects of a namespace are past its budget
+// (model.Budgets). The result follows from the objects alone: it is the same on every
+// node, after every restart, and in the linter.
 package budget
 
 import (
@@ -17,12 +17,12 @@ type Item struct {
 	Entries int
 	// Tier of a policy.
 	Tier string
-	// Created in seconds of Unix time; 0: not known, and counted as the oldest.
+	// Created in seconds of Unix time; 0 means unknown, and counts as the oldest.
 	Created int64
 }
 
-// ItemOf returns what an object of the model counts; ok is false for one that does not:
-// a global one is its writers' own affair, who may write for the whole cluster.
+// ItemOf returns what an object of the model counts. ok is false for an object that
+// does not count: authors of global objects write for the whole cluster.
 func ItemOf(o model.Object) (i Item, ok bool) {
 	switch o := o.(type) {
 	case *model.Policy:
@@ -35,10 +35,9 @@ func ItemOf(o model.Object) (i Item, ok bool) {
 	return i, i.Ref.Namespace != ""
 }
 
-// Order is the order in which items count: policies by tier, for who may write in a
-// later one must not keep out what an earlier one says; NetworkSets right before tier
-// default, for they are never past a budget themselves (see Book.Past); then by age, kind
-// and name.
+// Order is the order in which items count: policies by tier, so that authors of a later
+// tier cannot crowd out an earlier one; NetworkSets right before tier default, because
+// they are never past a budget themselves (see Book.Past); then by age, kind and name.
 type Order map[string]int // by tier, as tiers are evaluated
 
 // OrderOf is the Order of tiers, which are sorted as they are evaluated.
@@ -64,7 +63,7 @@ func (o Order) compare(a, b Item) int {
 	return cmp.Or(cmp.Compare(o.rank(a), o.rank(b)), cmp.Compare(a.Created, b.Created), a.Ref.Compare(b.Ref))
 }
 
-// Book keeps what counts, by namespace. The zero Book is empty. Not safe for
+// Book keeps the items that count, by namespace. The zero Book is empty. Not safe for
 // concurrent use.
 type Book struct{ namespaces map[string]*account }
 
@@ -88,7 +87,7 @@ func (b *Book) Set(i Item) {
 	a.sum += i.Entries
 }
 
-// Delete removes an item. One that is not there is no error.
+// Delete removes an item. It is a no-op if there is no such item.
 func (b *Book) Delete(r model.Ref) {
 	a := b.namespaces[r.Namespace]
 	if a == nil {
@@ -100,7 +99,7 @@ func (b *Book) Delete(r model.Ref) {
 	}
 }
 
-// Entries is how many entries a namespace has.
+// Entries is the number of entries of a namespace.
 func (b *Book) Entries(namespace string) int {
 	if a := b.namespaces[namespace]; a != nil {
 		return a.sum

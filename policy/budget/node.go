@@ -105,13 +105,13 @@ type PodsPast struct {
 // Instead describes what holds of the pods.
 func (p *PodsPast) Instead() string {
 	if p.Counted {
-		return "denied all once budgets are enforced and the agent starts anew"
+		return "they are denied everything once budgets are enforced and the agent restarts"
 	}
-	return "denied all by an agent that starts anew; one at work denies those that came last"
+	return "a restarted agent denies them everything; a running one denies the pods that came last"
 }
 
-// ApplyNodes has the pods denied that are past the budget of their node, as an agent does
-// that starts anew, and returns them by node and namespace. It follows Apply, which has
+// ApplyNodes has the pods denied that are past the budget of their node, as a
+// restarted agent does, and returns them by node and namespace. It follows Apply, which has
 // returned what is past the budgets of namespaces, and the caller flushes the index after
 // it. With mode Count nothing is changed, and with Off none is past it.
 func ApplyNodes(ix *index.Index, policies []Excess) []PodsPast {

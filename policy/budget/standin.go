@@ -21,10 +21,10 @@ func CompanionOf(r model.Ref) model.Ref {
 // IsCompanion reports whether a name is one of CompanionOf.
 func IsCompanion(r model.Ref) bool { return strings.HasSuffix(r.Name, companionSuffix) }
 
-// StandIn is what is enforced in the place of a policy past its budget. Where a version
-// of it is in force (kept), that stays, and if the two do not govern the same, beside it a
-// policy that denies what only the new one governs; else beside is nil. Where none is
-// (kept is nil), it denies all that it governs.
+// StandIn returns what is enforced in place of a policy past its budget. If a version
+// of it is in force (kept), that version stays; if the two do not govern the same,
+// beside is a policy that denies what only the new one governs, and otherwise nil. If
+// none is in force (kept is nil), put denies everything that the policy governs.
 func StandIn(wanted, kept *model.Policy) (put, beside *model.Policy) {
 	if kept == nil {
 		put = DenyAll(wanted)
@@ -40,38 +40,40 @@ func StandIn(wanted, kept *model.Policy) (put, beside *model.Policy) {
 	return kept, beside
 }
 
-// holds are the descriptions of forms. One that begins as another does comes before it.
-var holds = []struct {
-	form v1alpha1.PastBudgetForm
-	text string
+// forms are what may be in force of a policy past its budget: what agents report of it for
+// people, and by what part of that it is known in reports of earlier versions, which worded
+// the rest differently. The first that is found counts.
+var forms = []struct {
+	form        v1alpha1.PastBudgetForm
+	text, known string
 }{
-	{v1alpha1.PastBudgetCurrent, "the same, until the agent starts anew: then deny all that it governs"},
-	{v1alpha1.PastBudgetNarrowed, "its previous version, and deny what that does not govern"},
-	{v1alpha1.PastBudgetPrevious, "its previous version"},
-	{v1alpha1.PastBudgetDenyAll, "deny all that it governs"},
+	{v1alpha1.PastBudgetCurrent, "the same, until the agent restarts: then deny everything that it governs", "the same, until the agent"},
+	{v1alpha1.PastBudgetNarrowed, "its previous version, and deny what that does not govern", "its previous version, and deny"},
+	{v1alpha1.PastBudgetPrevious, "its previous version", "its previous version"},
+	{v1alpha1.PastBudgetDenyAll, "deny everything that it governs", "holds: deny "},
 }
 
-// Describe describes what holds of a policy past its budget, as agents report it for
-// people; empty for a form that is not known.
+// Describe describes what is in force of a policy past its budget; empty for a form that
+// is not known.
 func Describe(f v1alpha1.PastBudgetForm) string {
-	for _, h := range holds {
-		if h.form == f {
-			return h.text
+	for i := range forms {
+		if forms[i].form == f {
+			return forms[i].text
 		}
 	}
 	return ""
 }
 
-// FormOf returns what a node's report says that it holds of a policy past its budget;
-// empty: the policy has failed for another reason. Agents of earlier versions say it in
-// the message alone.
+// FormOf returns what a node's report says is in force of a policy past its budget; empty:
+// the policy has failed for another reason. Agents of earlier versions report it in the
+// message alone.
 func FormOf(f *v1alpha1.FailedPolicy) v1alpha1.PastBudgetForm {
 	if f.PastBudget != "" || !strings.Contains(f.Message, Past) {
 		return f.PastBudget
 	}
-	for _, h := range holds {
-		if strings.Contains(f.Message, h.text) {
-			return h.form
+	for i := range forms {
+		if strings.Contains(f.Message, forms[i].known) {
+			return forms[i].form
 		}
 	}
 	return ""

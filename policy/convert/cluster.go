@@ -47,7 +47,7 @@ func endpointSlice(o *discoveryv1.EndpointSlice, r *report) model.Object {
 	switch o.AddressType {
 	case discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6:
 	default:
-		r.errorf(field.NewPath("addressType"), "%s is no address type: want %s; the slice is left out", quote(string(o.AddressType)),
+		r.errorf(field.NewPath("addressType"), "unsupported value %s: want %s; the slice is left out", quote(string(o.AddressType)),
 			list(discoveryv1.AddressTypeIPv4, discoveryv1.AddressTypeIPv6, discoveryv1.AddressTypeFQDN))
 		return nil
 	}

@@ -34,7 +34,7 @@ func TestNamespace(t *testing.T) {
 			in:   `metadata: {name: my.shop, namespace: x}`,
 			want: `labels kubernetes.io/metadata.name=my.shop`,
 			problems: []string{
-				`metadata.name: "my.shop" is no valid name: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit`,
+				`metadata.name: invalid value "my.shop": want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit`,
 				`warning: metadata.namespace: "x" is ignored: Namespace is not namespaced`,
 			},
 		},
@@ -91,8 +91,8 @@ spec: {podCIDRs: [10.244.1.0, 10.244.2.0/24, 10.244.2.1/24]}
 status: {addresses: [{type: InternalIP, address: n1}, {type: ExternalIP, address: 127.0.0.1}]}`,
 			want: `podCIDRs 10.244.2.0/24`,
 			problems: []string{
-				`warning: status.addresses[0].address: "n1" is no IP address; the address is left out`,
-				`warning: status.addresses[1].address: "127.0.0.1" is no address of one endpoint: want neither an unspecified, a loopback nor a multicast address; the address is left out`,
+				`warning: status.addresses[0].address: invalid value "n1": want an IP address; the address is left out`,
+				`warning: status.addresses[1].address: invalid value "127.0.0.1": want the address of one endpoint, neither unspecified, loopback nor multicast; the address is left out`,
 				`spec.podCIDRs[0]: "10.244.1.0" is an address, not an address block: want CIDR form, here 10.244.1.0/32; the block is left out`,
 			},
 		},
@@ -131,16 +131,16 @@ metadata:
     flannel.alpha.coreos.com/public-ip: none`,
 			want: ``,
 			problems: []string{
-				`warning: metadata.annotations[flannel.alpha.coreos.com/public-ip]: "none" is no IP address; the annotation is ignored`,
-				`warning: metadata.annotations[network.cilium.io/ipv4-cilium-host]: "127.0.0.1" is no address of one endpoint: want neither an unspecified, a loopback nor a multicast address; the annotation is ignored`,
-				`warning: metadata.annotations[projectcalico.org/IPv4Address]: "192.0.2.1/33" is no IP address; the annotation is ignored`,
+				`warning: metadata.annotations[flannel.alpha.coreos.com/public-ip]: invalid value "none": want an IP address; the annotation is ignored`,
+				`warning: metadata.annotations[network.cilium.io/ipv4-cilium-host]: invalid value "127.0.0.1": want the address of one endpoint, neither unspecified, loopback nor multicast; the annotation is ignored`,
+				`warning: metadata.annotations[projectcalico.org/IPv4Address]: invalid value "192.0.2.1/33": want an IP address; the annotation is ignored`,
 			},
 		},
 		{
 			name:     "bad podCIDR",
 			in:       `spec: {podCIDR: 10.244.1.0/33}`,
 			want:     ``,
-			problems: []string{`spec.podCIDR: "10.244.1.0/33" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8; the block is left out`},
+			problems: []string{`spec.podCIDR: invalid value "10.244.1.0/33": want an IPv4 or IPv6 address block in CIDR form, such as 10.0.0.0/8 or fd00::/8; the block is left out`},
 		},
 	})
 }
@@ -175,9 +175,9 @@ report:
     tunnels: [{interface: a, protocol: x}, {interface: b, protocol: UDP, port: 70000}]`,
 			want: `addr 192.0.2.1=eth0`,
 			problems: []string{
-				`warning: report.links.addresses[0].address: "x" is no IP address; the address is left out`,
+				`warning: report.links.addresses[0].address: invalid value "x": want an IP address; the address is left out`,
 				`warning: report.links.routes[0].net: "10.0.0.0" is an address, not an address block: want CIDR form, here 10.0.0.0/32; the route is left out`,
-				`warning: report.links.tunnels[0]: "x" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255; the tunnel is left out`,
+				`warning: report.links.tunnels[0]: unsupported protocol "x": want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255; the tunnel is left out`,
 				`warning: report.links.tunnels[1]: port 70000 is out of range: want 1-65535; the tunnel is left out`,
 			},
 		},
@@ -230,7 +230,7 @@ endpoints: [{addresses: [example.com]}]`,
 			name:     "unknown address type",
 			in:       meta + "\naddressType: IPX\nendpoints: [{addresses: [10.0.0.1]}]",
 			want:     `nothing`,
-			problems: []string{`addressType: "IPX" is no address type: want IPv4, IPv6 or FQDN; the slice is left out`},
+			problems: []string{`addressType: unsupported value "IPX": want IPv4, IPv6 or FQDN; the slice is left out`},
 		},
 		{
 			name: "what does not parse",
@@ -240,11 +240,11 @@ endpoints: [{addresses: [example.com, 'fd00::1', 10.0.0.1]}]
 ports: [{port: 0}, {port: 70000}, {port: 80, protocol: ICMP}, {port: 81}]`,
 			want: `service web addrs 10.0.0.1 port TCP/81`,
 			problems: []string{
-				`endpoints[0].addresses[0]: "example.com" is no IP address; the address is left out`,
+				`endpoints[0].addresses[0]: invalid value "example.com": want an IP address; the address is left out`,
 				`endpoints[0].addresses[1]: "fd00::1" is not of the slice's addressType IPv4; the address is left out`,
 				`ports[0].port: port 0 is out of range: want 1-65535; the port is left out`,
 				`ports[1].port: port 70000 is out of range: want 1-65535; the port is left out`,
-				`ports[2].protocol: "ICMP" is no protocol of a port: want TCP, UDP or SCTP; the port is left out`,
+				`ports[2].protocol: unsupported protocol "ICMP": want TCP, UDP or SCTP; the port is left out`,
 			},
 		},
 	})

@@ -38,7 +38,7 @@ func clusterNetworkPolicy(o *clusterv1alpha2.ClusterNetworkPolicy, r *report) mo
 	default:
 		// The first tier is the one in which a denial cannot be overridden.
 		p.Tier = model.TierKubeAdmin
-		r.errorf(path.Child("tier"), "%s is no tier of this kind: want %s; the policy is in Admin and allows and passes nothing",
+		r.errorf(path.Child("tier"), "unsupported value %s: want %s; the policy is read as one in Admin, and allows and passes nothing",
 			quote(string(o.Spec.Tier)), list(clusterv1alpha2.AdminTier, clusterv1alpha2.BaselineTier))
 	}
 	p.Selector = r.subject(path.Child("subject"), &o.Spec.Subject)
@@ -129,7 +129,7 @@ func (c *clusterRule) convert(index int, name string, action clusterv1alpha2.Clu
 	case clusterv1alpha2.ClusterNetworkPolicyRuleActionPass:
 		rule.Action = model.Pass
 	default:
-		c.errorf(c.path.Child("action"), "%s is no action: want %s", quote(string(action)),
+		c.errorf(c.path.Child("action"), "unsupported value %s: want %s", quote(string(action)),
 			list(clusterv1alpha2.ClusterNetworkPolicyRuleActionAccept, clusterv1alpha2.ClusterNetworkPolicyRuleActionDeny, clusterv1alpha2.ClusterNetworkPolicyRuleActionPass))
 	}
 	at := c.path.Child(peersField)
@@ -163,7 +163,7 @@ func (c *clusterRule) peer(path *field.Path, in *clusterv1alpha2.ClusterNetworkP
 	}
 	switch n := count(in.Namespaces != nil, in.Pods != nil, in.Nodes != nil, in.Networks != nil, in.DomainNames != nil); {
 	case n == 0:
-		c.errorf(path, "is empty or of a kind that is not known: %s", want)
+		c.errorf(path, "is empty or of an unknown kind: %s", want)
 		return nil
 	case n > 1:
 		c.errorf(path, "has %d kinds of peers: %s", n, want)
@@ -221,7 +221,7 @@ func (c *clusterRule) protocols(in []clusterv1alpha2.ClusterNetworkPolicyProtoco
 	}
 	path := c.path.Child("protocols")
 	if len(in) == 0 {
-		c.errorf(path, "is empty: want at least one entry, or none of the field for all protocols")
+		c.errorf(path, "is empty: want at least one entry, or omit the field for all protocols")
 	}
 	c.atMost(c.path, "protocols", len(in), maxClusterList)
 	var out []protocolPorts
@@ -233,7 +233,7 @@ func (c *clusterRule) protocols(in []clusterv1alpha2.ClusterNetworkPolicyProtoco
 		}
 		if slices.Contains(out[g].ports, port) {
 			if port.Name == "" {
-				c.warnf(at, "is there twice")
+				c.warnf(at, "duplicate value")
 			}
 			return
 		}
@@ -242,7 +242,7 @@ func (c *clusterRule) protocols(in []clusterv1alpha2.ClusterNetworkPolicyProtoco
 	for i := range in {
 		at, e := path.Index(i), &in[i]
 		if n := count(e.TCP != nil, e.UDP != nil, e.SCTP != nil, e.DestinationNamedPort != ""); n != 1 {
-			what := "is empty or of a kind that is not known"
+			what := "is empty or of an unknown kind"
 			if n > 1 {
 				what = "has more than one protocol"
 			}
@@ -279,9 +279,9 @@ func (c *clusterRule) protocols(in []clusterv1alpha2.ClusterNetworkPolicyProtoco
 func (c *clusterRule) portName(path *field.Path, name, unnamed string) bool {
 	switch {
 	case unnamed != "":
-		c.errorf(path, "%s stands beside a peer of kind %s, which has no named ports: want a number, or a rule of its own", quote(name), unnamed)
+		c.errorf(path, "%s cannot be combined with a peer of kind %s, which has no named ports: want a number, or a separate rule", quote(name), unnamed)
 	case !isContainerPortName(name):
-		c.errorf(path, "%s is no name of a port: %s", quote(name), containerPortNames)
+		c.errorf(path, "invalid value %s: %s", quote(name), containerPortNames)
 	default:
 		return true
 	}
@@ -324,7 +324,7 @@ func (c *clusterRule) port(path *field.Path, in *clusterv1alpha2.Port) (model.Po
 	}
 	switch {
 	case last < first:
-		c.errorf(lastPath, "%d is below start %d: want a range that runs upwards", last, first)
+		c.errorf(lastPath, "%d is below start %d: want an ascending range", last, first)
 		return model.Port{}, false
 	case lastPath != nil && last == first:
 		c.warnf(lastPath, "is equal to start: want number for a single port; an API server refuses this")

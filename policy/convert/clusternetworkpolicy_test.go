@@ -54,7 +54,7 @@ spec:
 ingress 0 Allow never
 ingress 1 Deny
 ingress 2 Deny from[:kind == 'pod']`,
-			problems: []string{`spec.tier: "admin" is no tier of this kind: want Admin or Baseline; the policy is in Admin and allows and passes nothing`},
+			problems: []string{`spec.tier: unsupported value "admin": want Admin or Baseline; the policy is read as one in Admin, and allows and passes nothing`},
 		},
 		{
 			name:     "no subject",
@@ -75,13 +75,13 @@ spec:
   subject: {pods: {namespaceSelector: {matchLabels: {team: a}}, podSelector: {matchExpressions: [{key: a, operator: Near}]}}}
   ingress: [{action: Pass, from: [{namespaces: {}}]}]`,
 			want:     "kube-admin 0 ingress\nselects :kind == 'pod' && ns:team == 'a'\ningress 0 Deny",
-			problems: []string{`spec.subject.pods.podSelector.matchExpressions[0].operator: "Near" is no operator: want In, NotIn, Exists or DoesNotExist`},
+			problems: []string{`spec.subject.pods.podSelector.matchExpressions[0].operator: unsupported value "Near": want In, NotIn, Exists or DoesNotExist`},
 		},
 		{
 			name:     "invalid subject namespaces",
 			in:       `spec: {tier: Admin, subject: {namespaces: {matchLabels: {'': b}}}}`,
 			want:     none,
-			problems: []string{`spec.subject.namespaces.matchLabels[""]: "" is no valid label key`},
+			problems: []string{`spec.subject.namespaces.matchLabels[""]: invalid label key ""`},
 		},
 		{
 			name:     "priority out of range",
@@ -171,19 +171,19 @@ egress 5 Allow never
 egress 6 Allow never
 egress 7 Allow never`,
 			problems: []string{
-				`spec.ingress[0].from[1]: is empty or of a kind that is not known: want namespaces or pods`,
-				`spec.ingress[1].from[1]: is empty or of a kind that is not known: want namespaces or pods`,
-				`spec.ingress[2].from[0]: is empty or of a kind that is not known: want namespaces or pods`,
+				`spec.ingress[0].from[1]: is empty or of an unknown kind: want namespaces or pods`,
+				`spec.ingress[1].from[1]: is empty or of an unknown kind: want namespaces or pods`,
+				`spec.ingress[2].from[0]: is empty or of an unknown kind: want namespaces or pods`,
 				`spec.ingress[3].from: is empty: want at least one peer; an empty namespaces selector is all pods`,
 				`spec.ingress[4].from[0]: has 2 kinds of peers: want namespaces or pods`,
-				`spec.egress[0].to[0]: is empty or of a kind that is not known: want one of namespaces, pods, nodes and networks`,
+				`spec.egress[0].to[0]: is empty or of an unknown kind: want one of namespaces, pods, nodes and networks`,
 				`spec.egress[1].to[0].domainNames: is not supported: want addresses in networks`,
 				`spec.egress[2].to[0].domainNames: is not supported: want addresses in networks`,
 				`spec.egress[3].to[0].networks: is empty: want at least one address block`,
 				`spec.egress[4].to[0].networks[1]: "10.0.0.1" is an address, not an address block: want CIDR form, here 10.0.0.1/32`,
 				`spec.egress[5].to[0]: has 2 kinds of peers: want one of namespaces, pods, nodes and networks`,
-				`spec.egress[6].to[0].nodes.matchExpressions[0].values: is empty: operator In wants at least one value`,
-				`spec.egress[7].to[0].pods.namespaceSelector.matchLabels[a]: "-" is no valid label value: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit`,
+				`spec.egress[6].to[0].nodes.matchExpressions[0].values: is empty: operator In requires at least one value`,
+				`spec.egress[7].to[0].pods.namespaceSelector.matchLabels[a]: invalid label value "-": want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit`,
 			},
 		},
 		{
@@ -193,8 +193,8 @@ egress 7 Allow never`,
   egress: [{action: '', to: [{namespaces: {}}]}]`),
 			want: both + "ingress 0 Deny\negress 0 Deny",
 			problems: []string{
-				`spec.ingress[0].action: "Allow" is no action: want Accept, Deny or Pass`,
-				`spec.egress[0].action: "" is no action: want Accept, Deny or Pass`,
+				`spec.ingress[0].action: unsupported value "Allow": want Accept, Deny or Pass`,
+				`spec.egress[0].action: unsupported value "": want Accept, Deny or Pass`,
 			},
 		},
 
@@ -237,7 +237,7 @@ egress 0 Deny SCTP to[:kind == 'pod'; ports http]`,
 			want: ingress + `ingress 0 Allow TCP from[:kind == 'pod'] to[ports 80]`,
 			problems: []string{
 				`warning: spec.ingress[0].protocols[1].tcp.destinationPort.range.end: is equal to start: want number for a single port; an API server refuses this`,
-				`warning: spec.ingress[0].protocols[1]: is there twice`,
+				`warning: spec.ingress[0].protocols[1]: duplicate value`,
 			},
 		},
 		{
@@ -266,8 +266,8 @@ ingress 7 Allow never
 ingress 8 Allow never
 ingress 9 Allow never`,
 			problems: []string{
-				`spec.ingress[0].protocols: is empty: want at least one entry, or none of the field for all protocols`,
-				`spec.ingress[1].protocols[0]: is empty or of a kind that is not known: want one of tcp, udp, sctp and destinationNamedPort`,
+				`spec.ingress[0].protocols: is empty: want at least one entry, or omit the field for all protocols`,
+				`spec.ingress[1].protocols[0]: is empty or of an unknown kind: want one of tcp, udp, sctp and destinationNamedPort`,
 				`spec.ingress[2].protocols[0]: has more than one protocol: want one of tcp, udp, sctp and destinationNamedPort`,
 				`spec.ingress[3].protocols[0].tcp.destinationPort: is missing: want a port number or range`,
 				`spec.ingress[4].protocols[0].udp.destinationPort: has neither number nor range: want one of them, with ports 1-65535`,
@@ -275,8 +275,8 @@ ingress 9 Allow never`,
 				`spec.ingress[6].protocols[0].tcp.destinationPort.number: port 70000 is out of range: want 1-65535`,
 				`spec.ingress[7].protocols[0].tcp.destinationPort.range.start: port 0 is out of range: want 1-65535`,
 				`spec.ingress[7].protocols[0].tcp.destinationPort.range.end: port 65536 is out of range: want 1-65535`,
-				`spec.ingress[8].protocols[0].tcp.destinationPort.range.end: 1 is below start 2: want a range that runs upwards`,
-				`spec.ingress[9].protocols[0].destinationNamedPort: "HTTP" is no name of a port: ` + want15,
+				`spec.ingress[8].protocols[0].tcp.destinationPort.range.end: 1 is below start 2: want an ascending range`,
+				`spec.ingress[9].protocols[0].destinationNamedPort: invalid value "HTTP": ` + want15,
 			},
 		},
 		{
@@ -287,8 +287,8 @@ ingress 9 Allow never`,
   - {action: Accept, to: [{nodes: {}}], protocols: [{destinationNamedPort: http}]}`),
 			want: egress + "egress 0 Allow never\negress 1 Allow never",
 			problems: []string{
-				`spec.egress[0].protocols[0].destinationNamedPort: "http" stands beside a peer of kind networks, which has no named ports: want a number, or a rule of its own`,
-				`spec.egress[1].protocols[0].destinationNamedPort: "http" stands beside a peer of kind nodes, which has no named ports: want a number, or a rule of its own`,
+				`spec.egress[0].protocols[0].destinationNamedPort: "http" cannot be combined with a peer of kind networks, which has no named ports: want a number, or a separate rule`,
+				`spec.egress[1].protocols[0].destinationNamedPort: "http" cannot be combined with a peer of kind nodes, which has no named ports: want a number, or a separate rule`,
 			},
 		},
 		{

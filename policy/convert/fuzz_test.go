@@ -321,7 +321,7 @@ func checkUnrestricted(t *testing.T, o runtime.Object, p *model.Policy) {
 	}
 }
 
-// bareRule says whether the text of a rule has no criteria: every field but
+// bareRule reports whether the text of a rule has no criteria: every field but
 // the action and the metadata is left out, empty, or an empty list.
 func bareRule(r v1alpha1.Rule) bool {
 	r.Metadata, r.Action = nil, ""

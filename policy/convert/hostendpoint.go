@@ -28,13 +28,13 @@ func hostEndpoint(o *v1alpha1.HostEndpoint, r *report) model.Object {
 	if o.Spec.Node == "" {
 		r.errorf(spec.Child("node"), "is missing: without it the host endpoint guards nothing")
 	} else if !isDNSSubdomain(o.Spec.Node) {
-		r.errorf(spec.Child("node"), "%s is no valid name of a node", quote(o.Spec.Node))
+		r.errorf(spec.Child("node"), "invalid value %s: want the name of a node", quote(o.Spec.Node))
 	}
 	switch name := o.Spec.InterfaceName; {
 	case name == "" && len(o.Spec.ExpectedIPs) == 0:
 		r.errorf(spec, "has neither interfaceName nor expectedIPs: want one of them; interfaceName \"*\" is all interfaces of the node")
 	case len(name) > maxInterfaceName || name == "." || name == ".." || strings.ContainsAny(name, "/: \t\n\x00"):
-		r.errorf(spec.Child("interfaceName"), "%s is no name of a Linux interface: want at most 15 characters without '/', ':' and spaces, or \"*\"", quote(name))
+		r.errorf(spec.Child("interfaceName"), "invalid value %s: want the name of a Linux interface, at most 15 characters without '/', ':' and spaces, or \"*\"", quote(name))
 	}
 	for i, s := range o.Spec.ExpectedIPs {
 		a, err := parseAddr(s)
@@ -42,7 +42,7 @@ func hostEndpoint(o *v1alpha1.HostEndpoint, r *report) model.Object {
 		case err != nil:
 			r.errorf(spec.Child("expectedIPs").Index(i), "%v; the address is left out", err)
 		case slices.Contains(e.Addrs, a):
-			r.warnf(spec.Child("expectedIPs").Index(i), "%s is there twice", a)
+			r.warnf(spec.Child("expectedIPs").Index(i), "duplicate value %s", a)
 		default:
 			e.Addrs = append(e.Addrs, a)
 		}
@@ -53,7 +53,7 @@ func hostEndpoint(o *v1alpha1.HostEndpoint, r *report) model.Object {
 			e.Host.DefaultAction = model.Allow
 			continue
 		}
-		r.errorf(spec.Child("profiles").Index(i), "%s is not supported: want %s, or a GlobalNetworkPolicy in its stead", quote(p), allowProfile)
+		r.errorf(spec.Child("profiles").Index(i), "%s is not supported: want %s, or a GlobalNetworkPolicy instead", quote(p), allowProfile)
 	}
 	if a := o.Spec.DefaultAction; a != nil {
 		switch *a {
@@ -65,7 +65,7 @@ func hostEndpoint(o *v1alpha1.HostEndpoint, r *report) model.Object {
 		case v1alpha1.Allow:
 			e.Host.DefaultAction = model.Allow
 		default:
-			r.errorf(spec.Child("defaultAction"), "%s is no default action: want %s; it is read as Deny", quote(string(*a)), list(v1alpha1.Allow, v1alpha1.Deny))
+			r.errorf(spec.Child("defaultAction"), "unsupported value %s: want %s; it is read as Deny", quote(string(*a)), list(v1alpha1.Allow, v1alpha1.Deny))
 			e.Host.DefaultAction = model.Deny
 		}
 	}
@@ -80,7 +80,7 @@ func hostPorts(path *field.Path, in []v1alpha1.EndpointPort, r *report) []model.
 		p := model.NamedPort{Name: ep.Name}
 		var err error
 		if !isRulePortName(ep.Name) {
-			r.errorf(at.Child("name"), "%s is no name of a port: want at most 128 characters a-z, A-Z, 0-9, '-', '_' or '.', at least one of them a letter; the port is left out", quote(ep.Name))
+			r.errorf(at.Child("name"), "invalid value %s: want at most 128 characters a-z, A-Z, 0-9, '-', '_' or '.', at least one of them a letter; the port is left out", quote(ep.Name))
 		}
 		if ep.Protocol == (intstr.IntOrString{}) {
 			r.errorf(at.Child("protocol"), "is missing: want TCP, UDP or SCTP; the port is left out")
@@ -93,7 +93,7 @@ func hostPorts(path *field.Path, in []v1alpha1.EndpointPort, r *report) []model.
 		switch {
 		case r.errors > before:
 		case slices.Contains(out, p):
-			r.warnf(at, "%s is there twice", p.Name)
+			r.warnf(at, "duplicate value %s", p.Name)
 		default:
 			out = append(out, p)
 		}

@@ -21,15 +21,15 @@ func (r *report) checkMeta(m metav1.Object, namespaced bool) {
 	case name == "":
 		r.errorf(metadataPath.Child("name"), "is missing")
 	case r.ref.Kind == model.KindNamespace && !isDNSLabel(name):
-		r.errorf(metadataPath.Child("name"), "%s is no valid name: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit", quote(name))
+		r.errorf(metadataPath.Child("name"), "invalid value %s: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit", quote(name))
 	case !isDNSSubdomain(name):
-		r.errorf(metadataPath.Child("name"), "%s is no valid name: want at most 253 characters a-z, 0-9, '-' or '.', each part between dots starting and ending with a letter or digit", quote(name))
+		r.errorf(metadataPath.Child("name"), "invalid value %s: want at most 253 characters a-z, 0-9, '-' or '.', each part between dots starting and ending with a letter or digit", quote(name))
 	}
 	switch ns := m.GetNamespace(); {
 	case namespaced && ns == "":
 		r.errorf(metadataPath.Child("namespace"), "is missing")
 	case namespaced && !isDNSLabel(ns):
-		r.errorf(metadataPath.Child("namespace"), "%s is no valid namespace: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit", quote(ns))
+		r.errorf(metadataPath.Child("namespace"), "invalid value %s: want at most 63 characters a-z, 0-9 or '-', first and last a letter or digit", quote(ns))
 	case !namespaced && ns != "":
 		r.warnf(metadataPath.Child("namespace"), "%s is ignored: %s is not namespaced", quote(ns), r.ref.Kind)
 	}
@@ -71,10 +71,10 @@ func (r *report) labels(in map[string]string) map[string]string {
 			r.warnf(path, "is ignored: Tierwall sets this label itself")
 			drop[k] = true
 		case !isLabelKey(k):
-			r.warnf(path, "is ignored: %s is no valid label key", quote(k))
+			r.warnf(path, "is ignored: invalid label key %s", quote(k))
 			drop[k] = true
 		default:
-			r.warnf(path, "%s is no valid label value: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit", quote(in[k]))
+			r.warnf(path, "invalid label value %s: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit", quote(in[k]))
 		}
 	}
 	if len(drop) == 0 {
@@ -92,7 +92,7 @@ func (r *report) labels(in map[string]string) map[string]string {
 // The checks below are loops and not regular expressions because they run for
 // every label of every pod at start.
 
-// isDNSLabel says whether s is an RFC 1123 label.
+// isDNSLabel reports whether s is an RFC 1123 label.
 func isDNSLabel(s string) bool {
 	if s == "" || len(s) > 63 || s[0] == '-' || s[len(s)-1] == '-' {
 		return false
@@ -105,7 +105,7 @@ func isDNSLabel(s string) bool {
 	return true
 }
 
-// isDNSSubdomain says whether s is an RFC 1123 subdomain as Kubernetes has it:
+// isDNSSubdomain reports whether s is an RFC 1123 subdomain as Kubernetes has it:
 // the length of the parts is not limited.
 func isDNSSubdomain(s string) bool {
 	if s == "" || len(s) > 253 {
@@ -132,7 +132,7 @@ func isDNSSubdomain(s string) bool {
 	return previous != '.' && previous != '-'
 }
 
-// isLabelKey says whether s is a label key: an optional DNS subdomain and a
+// isLabelKey reports whether s is a label key: an optional DNS subdomain and a
 // slash, and a name of at most 63 characters.
 func isLabelKey(s string) bool {
 	if prefix, name, ok := strings.Cut(s, "/"); ok {
@@ -141,7 +141,7 @@ func isLabelKey(s string) bool {
 	return isLabelName(s)
 }
 
-// isLabelValue says whether s is a label value, which may be empty.
+// isLabelValue reports whether s is a label value, which may be empty.
 func isLabelValue(s string) bool { return s == "" || isLabelName(s) }
 
 func isLabelName(s string) bool {

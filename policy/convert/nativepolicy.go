@@ -37,10 +37,10 @@ func nativePolicy(o *networkingv1.NetworkPolicy, r *report) model.Object {
 	for i, t := range o.Spec.PolicyTypes {
 		switch {
 		case t != networkingv1.PolicyTypeIngress && t != networkingv1.PolicyTypeEgress:
-			r.errorf(types.Index(i), "%s is no type: want %s; the policy governs both directions", quote(string(t)), list(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress))
+			r.errorf(types.Index(i), "unsupported value %s: want %s; the policy governs both directions", quote(string(t)), list(networkingv1.PolicyTypeIngress, networkingv1.PolicyTypeEgress))
 			p.Ingress, p.Egress = true, true
 		case slices.Contains(o.Spec.PolicyTypes[:i], t):
-			r.warnf(types.Index(i), "%s is there twice", quote(string(t)))
+			r.warnf(types.Index(i), "duplicate value %s", quote(string(t)))
 		case t == networkingv1.PolicyTypeIngress:
 			p.Ingress = true
 		default:
@@ -86,7 +86,7 @@ func nativeEnforcement(o *networkingv1.NetworkPolicy, r *report) v1alpha1.Enforc
 	case e == v1alpha1.Enforced || e == v1alpha1.Audit:
 		return e
 	}
-	r.errorf(metadataPath.Child("annotations").Key(v1alpha1.EnforcementAnnotation), "%s is no enforcement: want %s; the policy is enforced", quote(v), list(v1alpha1.Enforced, v1alpha1.Audit))
+	r.errorf(metadataPath.Child("annotations").Key(v1alpha1.EnforcementAnnotation), "unsupported value %s: want %s; the policy is enforced", quote(v), list(v1alpha1.Enforced, v1alpha1.Audit))
 	return v1alpha1.Enforced
 }
 
@@ -145,7 +145,7 @@ func (r *report) nativePeer(path *field.Path, in *networkingv1.NetworkPolicyPeer
 		r.errorf(path, "is empty: want podSelector, namespaceSelector or ipBlock")
 		return model.Peer{}
 	case in.IPBlock != nil && (in.PodSelector != nil || in.NamespaceSelector != nil):
-		r.errorf(path, "has ipBlock beside a selector: want one or the other")
+		r.errorf(path, "ipBlock cannot be combined with a selector: want one or the other")
 	}
 	var out model.Peer
 	if in.IPBlock != nil {
@@ -193,7 +193,7 @@ func (r *report) ipBlock(path *field.Path, in *networkingv1.IPBlock) model.Peer 
 	return model.Peer{Nets: []netip.Prefix{cidr}, NotNets: except}
 }
 
-// contains says whether a holds all of b and more.
+// contains reports whether a holds all of b and more.
 func contains(a, b netip.Prefix) bool {
 	return a.Addr().BitLen() == b.Addr().BitLen() && a.Bits() < b.Bits() && a.Contains(b.Addr())
 }
@@ -229,7 +229,7 @@ func (r *report) nativePorts(path *field.Path, in []networkingv1.NetworkPolicyPo
 		case whole:
 			all[protocol] = true
 		case seen[one{protocol, port}]:
-			r.warnf(at, "is there twice")
+			r.warnf(at, "duplicate value")
 		default:
 			seen[one{protocol, port}] = true
 			out[g].ports = append(out[g].ports, port)
@@ -251,15 +251,15 @@ func (r *report) nativePort(path *field.Path, in *networkingv1.NetworkPolicyPort
 	case in.Port == nil:
 		whole = true
 		if in.EndPort != nil {
-			r.errorf(path.Child("endPort"), "%d needs a port before it, and there is none", *in.EndPort)
+			r.errorf(path.Child("endPort"), "%d requires port to be set", *in.EndPort)
 		}
 	case in.Port.Type == intstr.String:
 		port.Name = in.Port.StrVal
 		if !isContainerPortName(port.Name) {
-			r.errorf(path.Child("port"), "%s is no name of a port: %s", quote(port.Name), containerPortNames)
+			r.errorf(path.Child("port"), "invalid value %s: %s", quote(port.Name), containerPortNames)
 		}
 		if in.EndPort != nil {
-			r.errorf(path.Child("endPort"), "%d needs a port number before it, not the name %s", *in.EndPort, quote(port.Name))
+			r.errorf(path.Child("endPort"), "%d requires port to be a number, not the name %s", *in.EndPort, quote(port.Name))
 		}
 	default:
 		first, err := portNumber(int64(in.Port.IntVal))
@@ -274,7 +274,7 @@ func (r *report) nativePort(path *field.Path, in *networkingv1.NetworkPolicyPort
 		if lastErr != nil {
 			r.errorf(path.Child("endPort"), "%v", lastErr)
 		} else if err == nil && last < first {
-			r.errorf(path.Child("endPort"), "%d is below port %d: want a range that runs upwards", last, first)
+			r.errorf(path.Child("endPort"), "%d is below port %d: want an ascending range", last, first)
 		}
 		port.Last = last
 	}

@@ -45,13 +45,13 @@ selects :kind == 'pod' && app == 'web' && env != 'dev' && tier == 'front' && tie
 			name:     "egress rules that the types leave out",
 			in:       `spec: {policyTypes: [Ingress, Ingress], ingress: [{}], egress: [{}]}`,
 			want:     ingress + "ingress 0 Allow",
-			problems: []string{`warning: spec.policyTypes[1]: "Ingress" is there twice`, `warning: spec.egress: has no effect: policyTypes does not have Egress`},
+			problems: []string{`warning: spec.policyTypes[1]: duplicate value "Ingress"`, `warning: spec.egress: has no effect: policyTypes does not have Egress`},
 		},
 		{
 			name:     "types that are none",
 			in:       `spec: {policyTypes: [egress]}`,
 			want:     both,
-			problems: []string{`spec.policyTypes[0]: "egress" is no type: want Ingress or Egress; the policy governs both directions`},
+			problems: []string{`spec.policyTypes[0]: unsupported value "egress": want Ingress or Egress; the policy governs both directions`},
 		},
 
 		// Enforcement.
@@ -63,7 +63,7 @@ selects :kind == 'pod' && app == 'web' && env != 'dev' && tier == 'front' && tie
 metadata: {name: x, namespace: shop, annotations: {tierwall.io/enforcement: audit}}
 spec: {ingress: [{}]}`,
 			want:     ingress + "ingress 0 Allow",
-			problems: []string{`metadata.annotations[tierwall.io/enforcement]: "audit" is no enforcement: want Enforced or Audit; the policy is enforced`},
+			problems: []string{`metadata.annotations[tierwall.io/enforcement]: unsupported value "audit": want Enforced or Audit; the policy is enforced`},
 		},
 
 		// Peers.
@@ -113,7 +113,7 @@ ingress 1 Allow from[nets 203.0.113.7/32]`,
 			problems: []string{
 				`warning: spec.ingress[0].from[0].ipBlock.cidr: "10.1.2.3/8" has bits beyond its prefix length: it is read as 10.0.0.0/8`,
 				`warning: spec.ingress[0].from[0].ipBlock.except[0]: "10.2.3.4/16" has bits beyond its prefix length: it is read as 10.2.0.0/16`,
-				`warning: spec.ingress[0].from[0].ipBlock.except[1]: 10.2.0.0/16 is there twice`,
+				`warning: spec.ingress[0].from[0].ipBlock.except[1]: duplicate value 10.2.0.0/16`,
 			},
 		},
 		{
@@ -148,16 +148,16 @@ ingress 10 Allow never
 ingress 11 Allow from[:kind == 'pod' && tierwall.io/namespace == 'shop']`,
 			problems: []string{
 				`spec.ingress[0].from[1]: is empty: want podSelector, namespaceSelector or ipBlock`,
-				`spec.ingress[1].from[0]: has ipBlock beside a selector: want one or the other`,
-				`spec.ingress[2].from[0]: has ipBlock beside a selector: want one or the other`,
+				`spec.ingress[1].from[0]: ipBlock cannot be combined with a selector: want one or the other`,
+				`spec.ingress[2].from[0]: ipBlock cannot be combined with a selector: want one or the other`,
 				`spec.ingress[3].from[0].ipBlock.cidr: is missing: want an address block`,
 				`spec.ingress[4].from[0].ipBlock.cidr: "10.0.0.0" is an address, not an address block: want CIDR form, here 10.0.0.0/32`,
-				`spec.ingress[5].from[0].ipBlock.except[0]: "nonsense" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
+				`spec.ingress[5].from[0].ipBlock.except[0]: invalid value "nonsense": want an IPv4 or IPv6 address block in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
 				`spec.ingress[6].from[0].ipBlock.except: 10.0.0.0/8 is not a part of 10.0.0.0/8: want smaller blocks within cidr`,
 				`spec.ingress[7].from[0].ipBlock.except: 11.0.0.0/16 is not a part of 10.0.0.0/8: want smaller blocks within cidr`,
 				`spec.ingress[8].from[0].ipBlock.except: fd00::/8 is not a part of 0.0.0.0/0: want smaller blocks within cidr`,
-				`spec.ingress[9].from[0].podSelector.matchExpressions[0].operator: "Gt" is no operator: want In, NotIn, Exists or DoesNotExist`,
-				`spec.ingress[10].from[0].namespaceSelector.matchLabels["a b"]: "a b" is no valid label key`,
+				`spec.ingress[9].from[0].podSelector.matchExpressions[0].operator: unsupported value "Gt": want In, NotIn, Exists or DoesNotExist`,
+				`spec.ingress[10].from[0].namespaceSelector.matchLabels["a b"]: invalid label key "a b"`,
 			},
 		},
 		{
@@ -167,7 +167,7 @@ spec:
   podSelector: {matchLabels: {app: web}, matchExpressions: [{key: a, operator: In}]}
   ingress: [{from: [{podSelector: {}}, {ipBlock: {cidr: 10.0.0.0/8}}], ports: [{port: 80}, {port: 53, protocol: UDP}]}, {}]`,
 			want:     ingress + "ingress 0 Allow never\ningress 1 Allow never",
-			problems: []string{`spec.podSelector.matchExpressions[0].values: is empty: operator In wants at least one value`},
+			problems: []string{`spec.podSelector.matchExpressions[0].values: is empty: operator In requires at least one value`},
 		},
 
 		// Ports.
@@ -206,7 +206,7 @@ ingress 2 Allow TCP to[ports 80]`,
 			name:     "ports twice",
 			in:       `spec: {ingress: [{ports: [{port: 80}, {port: 80, protocol: TCP}]}]}`,
 			want:     ingress + `ingress 0 Allow TCP to[ports 80]`,
-			problems: []string{`warning: spec.ingress[0].ports[1]: is there twice`},
+			problems: []string{`warning: spec.ingress[0].ports[1]: duplicate value`},
 		},
 		{
 			name: "ports that are none",
@@ -240,16 +240,16 @@ ingress 10 Allow never`,
 				`spec.ingress[0].ports[0].port: port 0 is out of range: want 1-65535`,
 				`spec.ingress[0].ports[1].port: port 70000 is out of range: want 1-65535`,
 				`spec.ingress[1].ports[0].endPort: port 70000 is out of range: want 1-65535`,
-				`spec.ingress[2].ports[0].endPort: 79 is below port 80: want a range that runs upwards`,
-				`spec.ingress[3].ports[0].endPort: 80 needs a port before it, and there is none`,
-				`spec.ingress[4].ports[0].endPort: 80 needs a port number before it, not the name "http"`,
-				`spec.ingress[5].ports[0].port: "80" is no name of a port: want at most 15 characters a-z, 0-9 or '-', at least one of them a letter, '-' neither first, last nor doubled`,
-				`spec.ingress[6].ports[0].port: "HTTP" is no name of a port: want at most 15 characters a-z, 0-9 or '-', at least one of them a letter, '-' neither first, last nor doubled`,
-				`spec.ingress[7].ports[0].protocol: "ICMP" is no protocol of a port: want TCP, UDP or SCTP`,
-				`spec.ingress[8].ports[0].protocol: "tcp" is no protocol of a port: want TCP, UDP or SCTP`,
+				`spec.ingress[2].ports[0].endPort: 79 is below port 80: want an ascending range`,
+				`spec.ingress[3].ports[0].endPort: 80 requires port to be set`,
+				`spec.ingress[4].ports[0].endPort: 80 requires port to be a number, not the name "http"`,
+				`spec.ingress[5].ports[0].port: invalid value "80": want at most 15 characters a-z, 0-9 or '-', at least one of them a letter, '-' neither first, last nor doubled`,
+				`spec.ingress[6].ports[0].port: invalid value "HTTP": want at most 15 characters a-z, 0-9 or '-', at least one of them a letter, '-' neither first, last nor doubled`,
+				`spec.ingress[7].ports[0].protocol: unsupported protocol "ICMP": want TCP, UDP or SCTP`,
+				`spec.ingress[8].ports[0].protocol: unsupported protocol "tcp": want TCP, UDP or SCTP`,
 				`spec.ingress[9].ports[0].port: port 0 is out of range: want 1-65535`,
 				`spec.ingress[9].ports[0].endPort: port 0 is out of range: want 1-65535`,
-				`spec.ingress[10].ports[0].port: "" is no name of a port: want at most 15 characters a-z, 0-9 or '-', at least one of them a letter, '-' neither first, last nor doubled`,
+				`spec.ingress[10].ports[0].port: invalid value "": want at most 15 characters a-z, 0-9 or '-', at least one of them a letter, '-' neither first, last nor doubled`,
 			},
 		},
 	})

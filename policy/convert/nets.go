@@ -17,7 +17,7 @@ const (
 )
 
 // parseNet reads an address block and masks its host bits. The second result
-// says whether there were any.
+// reports whether there were any.
 func parseNet(s string, form netForm) (netip.Prefix, bool, error) {
 	p, err := netip.ParsePrefix(s)
 	if err != nil {
@@ -32,7 +32,7 @@ func parseNet(s string, form netForm) (netip.Prefix, bool, error) {
 			a = a.Unmap()
 			return netip.Prefix{}, false, fmt.Errorf("%s is an address, not an address block: want CIDR form, here %s/%d", quote(s), a, a.BitLen())
 		}
-		return netip.Prefix{}, false, fmt.Errorf("%s is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8", quote(s))
+		return netip.Prefix{}, false, fmt.Errorf("invalid value %s: want an IPv4 or IPv6 address block in CIDR form, such as 10.0.0.0/8 or fd00::/8", quote(s))
 	}
 	if a := p.Addr(); a.Is4In6() {
 		// Below 96 bits the block spans more than the IPv4 addresses.
@@ -49,14 +49,14 @@ func parseNet(s string, form netForm) (netip.Prefix, bool, error) {
 func parseAddr(s string) (netip.Addr, error) {
 	a, err := netip.ParseAddr(s)
 	if err != nil {
-		return netip.Addr{}, fmt.Errorf("%s is no IP address", quote(s))
+		return netip.Addr{}, fmt.Errorf("invalid value %s: want an IP address", quote(s))
 	}
 	a = a.Unmap()
 	switch {
 	case a.Zone() != "":
 		return netip.Addr{}, fmt.Errorf("%s has a zone: want a plain IP address", quote(s))
 	case a.IsUnspecified(), a.IsLoopback(), a.IsMulticast():
-		return netip.Addr{}, fmt.Errorf("%s is no address of one endpoint: want neither an unspecified, a loopback nor a multicast address", quote(s))
+		return netip.Addr{}, fmt.Errorf("invalid value %s: want the address of one endpoint, neither unspecified, loopback nor multicast", quote(s))
 	}
 	return a, nil
 }
@@ -91,7 +91,7 @@ func (r *report) nets(parent *field.Path, name string, in []string, form netForm
 			r.warnf(path.Index(i), "%s has bits beyond its prefix length: it is read as %s", quote(s), p)
 		}
 		if seen[p] {
-			r.warnf(path.Index(i), "%s is there twice", p)
+			r.warnf(path.Index(i), "duplicate value %s", p)
 			continue
 		}
 		if seen != nil {
@@ -120,7 +120,7 @@ func (f *family) check(r *report, rule *field.Path, side, name string, nets []ne
 		case 0:
 			f.version, f.because = v, fmt.Sprintf("%s of %s.%s", p, side, name)
 		default:
-			r.errorf(rule.Child(side, name), "%s is IPv%d, but %s makes this a rule for IPv%d: a rule takes one IP version", p, v, f.because, f.version)
+			r.errorf(rule.Child(side, name), "%s is IPv%d, but %s makes this a rule for IPv%d: a rule applies to one IP version", p, v, f.because, f.version)
 			return
 		}
 	}

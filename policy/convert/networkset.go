@@ -24,7 +24,7 @@ func networkSet(labels map[string]string, spec *v1alpha1.NetworkSetSpec, r *repo
 	before := r.errors
 	s.Nets = r.nets(path, "nets", spec.Nets, cidrOrAddress)
 	if r.errors > before {
-		r.warnf(path.Child("nets"), "blocks that cannot be read are left out of the set: rules that deny its members do not deny them")
+		r.warnf(path.Child("nets"), "invalid blocks are left out of the set: rules that deny its members do not deny these")
 	}
 	if len(spec.AllowedEgressDomains) > 0 {
 		r.errorf(path.Child("allowedEgressDomains"), "is not supported: want addresses in nets; the names are left out")

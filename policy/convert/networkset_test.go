@@ -22,7 +22,7 @@ func TestNetworkSet(t *testing.T) {
 					want: `nets 10.0.0.0/8,10.0.0.0/9`,
 					problems: []string{
 						`warning: spec.nets[0]: "10.1.2.3/8" has bits beyond its prefix length: it is read as 10.0.0.0/8`,
-						`warning: spec.nets[1]: 10.0.0.0/8 is there twice`,
+						`warning: spec.nets[1]: duplicate value 10.0.0.0/8`,
 					},
 				},
 				{
@@ -30,13 +30,13 @@ func TestNetworkSet(t *testing.T) {
 					in:   `spec: {nets: [10.0.0.0/33, example.com, '', 'fe80::1%eth0', '::ffff:10.0.0.0/64', 010.0.0.1, 10.0.0.0/8]}`,
 					want: `nets 10.0.0.0/8`,
 					problems: []string{
-						`spec.nets[0]: "10.0.0.0/33" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
-						`spec.nets[1]: "example.com" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
-						`spec.nets[2]: "" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
+						`spec.nets[0]: invalid value "10.0.0.0/33": want an IPv4 or IPv6 address block in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
+						`spec.nets[1]: invalid value "example.com": want an IPv4 or IPv6 address block in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
+						`spec.nets[2]: invalid value "": want an IPv4 or IPv6 address block in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
 						`spec.nets[3]: "fe80::1%eth0" has a zone, which an address block cannot have`,
 						`spec.nets[4]: "::ffff:10.0.0.0/64" is an IPv4-mapped IPv6 block of fewer than 96 bits: want IPv4 or plain IPv6`,
-						`spec.nets[5]: "010.0.0.1" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
-						`warning: spec.nets: blocks that cannot be read are left out of the set: rules that deny its members do not deny them`,
+						`spec.nets[5]: invalid value "010.0.0.1": want an IPv4 or IPv6 address block in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
+						`warning: spec.nets: invalid blocks are left out of the set: rules that deny its members do not deny these`,
 					},
 				},
 				{

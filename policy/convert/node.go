@@ -172,7 +172,7 @@ func ghostsOf(o *v1alpha1.NodeReport, r *report) (out []model.Ghost) {
 		}
 		ref, err := model.ParseRef(x.Pod)
 		if err == nil && ref.Kind != model.KindPodGhost {
-			err = fmt.Errorf("%q is no ghost of a pod", x.Pod)
+			err = fmt.Errorf("invalid value %q: want PodGhost/namespace/name@uid", x.Pod)
 		}
 		if err != nil {
 			r.warnf(path.Index(i).Child("pod"), "%v; the address is left out", err)

@@ -25,7 +25,7 @@ func parsePort(v intstr.IntOrString) (model.Port, error) {
 		a, errA := strconv.ParseInt(first, 10, 64)
 		b, errB := strconv.ParseInt(last, 10, 64)
 		if errA != nil || errB != nil {
-			return model.Port{}, fmt.Errorf("%s is no port: %s", quote(s), portForms)
+			return model.Port{}, fmt.Errorf("invalid value %s: %s", quote(s), portForms)
 		}
 		from, errA := portNumber(a)
 		to, errB := portNumber(b)
@@ -44,7 +44,7 @@ func parsePort(v intstr.IntOrString) (model.Port, error) {
 		return model.Port{First: p, Last: p}, err
 	}
 	if !isRulePortName(s) {
-		return model.Port{}, fmt.Errorf("%s is no port: %s", quote(s), portForms)
+		return model.Port{}, fmt.Errorf("invalid value %s: %s", quote(s), portForms)
 	}
 	return model.Port{Name: s}, nil
 }
@@ -57,7 +57,7 @@ func portNumber(n int64) (uint16, error) {
 	return uint16(n), nil
 }
 
-// isRulePortName says whether a Tierwall rule or host endpoint may use s as
+// isRulePortName reports whether a Tierwall rule or host endpoint may use s as
 // the name of a port: wider than a container's port names. A letter is
 // required, so that "80-90" is not taken for a name.
 func isRulePortName(s string) bool {
@@ -77,7 +77,7 @@ func isRulePortName(s string) bool {
 
 const containerPortNames = "want at most 15 characters a-z, 0-9 or '-', at least one of them a letter, '-' neither first, last nor doubled"
 
-// isContainerPortName says whether a container's port can have the name s.
+// isContainerPortName reports whether a container's port can have the name s.
 func isContainerPortName(s string) bool {
 	if s == "" || len(s) > 15 || s[0] == '-' || s[len(s)-1] == '-' || strings.Contains(s, "--") {
 		return false
@@ -108,7 +108,7 @@ func (r *report) ports(side *field.Path, name string, in []intstr.IntOrString) [
 		case err != nil:
 			r.errorf(path.Index(i), "%v", err)
 		case seen[p]:
-			r.warnf(path.Index(i), "%s is there twice", v.String())
+			r.warnf(path.Index(i), "duplicate value %s", v.String())
 		default:
 			seen[p] = true
 			out = append(out, p)
@@ -124,7 +124,7 @@ func (r *report) protocol(rule *field.Path, name string, v *intstr.IntOrString) 
 	}
 	p, err := model.ParseProtocol(v.String())
 	if err != nil {
-		r.errorf(rule.Child(name), "%s is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", quote(v.String()))
+		r.errorf(rule.Child(name), "unsupported protocol %s: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", quote(v.String()))
 	}
 	return p
 }
@@ -140,14 +140,14 @@ func kubernetesProtocol(v corev1.Protocol) (model.Protocol, error) {
 	case corev1.ProtocolSCTP:
 		return model.SCTP, nil
 	}
-	return 0, fmt.Errorf("%s is no protocol of a port: want TCP, UDP or SCTP", quote(string(v)))
+	return 0, fmt.Errorf("unsupported protocol %s: want TCP, UDP or SCTP", quote(string(v)))
 }
 
 // portProtocol reads a protocol that endpoints' ports can have, of a Tierwall kind.
 func portProtocol(s string) (model.Protocol, error) {
 	p, err := model.ParseProtocol(s)
 	if err != nil || p != model.TCP && p != model.UDP && p != model.SCTP {
-		return 0, fmt.Errorf("%s is no protocol of a port: want TCP, UDP or SCTP", quote(s))
+		return 0, fmt.Errorf("unsupported protocol %s: want TCP, UDP or SCTP", quote(s))
 	}
 	return p, nil
 }

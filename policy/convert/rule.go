@@ -39,7 +39,7 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 			m.IPVersion = uint8(*v)
 			ips = family{version: m.IPVersion, because: "ipVersion"}
 		default:
-			r.errorf(path.Child("ipVersion"), "%d is no IP version: want 4 or 6", *v)
+			r.errorf(path.Child("ipVersion"), "unsupported value %d: want 4 or 6", *v)
 		}
 	}
 	protocolOK := r.protocols(path, in, m)
@@ -66,7 +66,7 @@ func (r *report) rule(path *field.Path, index int, in *v1alpha1.Rule, dir model.
 				n    int
 			}{{"ports", len(s.in.Ports)}, {"notPorts", len(s.in.NotPorts)}} {
 				if p.n > 0 {
-					r.errorf(at.Child(p.name), "needs protocol TCP, UDP, SCTP or UDPLite, the protocol is %s", m.Protocol)
+					r.errorf(at.Child(p.name), "requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is %s", m.Protocol)
 				}
 			}
 		}
@@ -134,7 +134,7 @@ func (r *report) action(path *field.Path, in v1alpha1.Action) model.Action {
 	case "":
 		r.errorf(path, "is missing: want %s", list(v1alpha1.Allow, v1alpha1.Deny, v1alpha1.Log, v1alpha1.Pass))
 	default:
-		r.errorf(path, "%s is no action: want %s", quote(string(in)), list(v1alpha1.Allow, v1alpha1.Deny, v1alpha1.Log, v1alpha1.Pass))
+		r.errorf(path, "unsupported value %s: want %s", quote(string(in)), list(v1alpha1.Allow, v1alpha1.Deny, v1alpha1.Log, v1alpha1.Pass))
 	}
 	return model.NoAction
 }
@@ -151,12 +151,12 @@ func (r *report) protocols(path *field.Path, in *v1alpha1.Rule, m *model.Match) 
 		if in.ICMP == nil {
 			name = "notICMP"
 		}
-		r.errorf(path.Child(name), "needs protocol ICMP or ICMPv6, the protocol is %s", m.Protocol)
+		r.errorf(path.Child(name), "requires protocol ICMP or ICMPv6, but the protocol is %s", m.Protocol)
 	}
 	m.ICMP = r.icmp(path, "icmp", in.ICMP)
 	m.NotICMP = r.icmp(path, "notICMP", in.NotICMP)
 	if in.NotICMP != nil && in.NotICMP.Type == nil {
-		r.errorf(path.Child("notICMP", "type"), "is missing: notICMP wants the type that must not match")
+		r.errorf(path.Child("notICMP", "type"), "is missing: notICMP requires the type that must not match")
 	}
 	return known
 }
@@ -169,13 +169,13 @@ func (r *report) icmp(rule *field.Path, name string, in *v1alpha1.ICMPFields) *m
 	path := rule.Child(name)
 	before := r.errors
 	if in.Type != nil && (*in.Type < 0 || *in.Type > 254) {
-		r.errorf(path.Child("type"), "%d is no ICMP type: want 0-254", *in.Type)
+		r.errorf(path.Child("type"), "invalid value %d: want 0-254", *in.Type)
 	}
 	if in.Code != nil && (*in.Code < 0 || *in.Code > 255) {
-		r.errorf(path.Child("code"), "%d is no ICMP code: want 0-255", *in.Code)
+		r.errorf(path.Child("code"), "invalid value %d: want 0-255", *in.Code)
 	}
 	if in.Code != nil && in.Type == nil {
-		r.errorf(path.Child("code"), "needs a type: codes differ in meaning from type to type")
+		r.errorf(path.Child("code"), "requires a type, because the meaning of codes depends on it")
 	}
 	if r.errors > before || in.Type == nil {
 		return nil
@@ -204,7 +204,7 @@ func (r *report) peer(path *field.Path, in *v1alpha1.EntityRule, namespaced bool
 	return out
 }
 
-// services converts the services of one side of a rule. here says whether
+// services converts the services of one side of a rule. here reports whether
 // this is the side and direction in which they have a meaning.
 func (r *report) services(rule *field.Path, side string, in *v1alpha1.EntityRule, out *model.Peer, here, namespaced bool) {
 	s := in.Services
@@ -214,7 +214,7 @@ func (r *report) services(rule *field.Path, side string, in *v1alpha1.EntityRule
 	path := rule.Child(side)
 	at := path.Child("services")
 	if !here {
-		r.errorf(at, "has no meaning here: want it in the destination of an egress rule or the source of an ingress rule")
+		r.errorf(at, "is not allowed here: want it in the destination of an egress rule or the source of an ingress rule")
 	}
 	for _, other := range []struct {
 		name string
@@ -231,7 +231,7 @@ func (r *report) services(rule *field.Path, side string, in *v1alpha1.EntityRule
 		{"notPorts", len(in.NotPorts) > 0 && side == "destination"},
 	} {
 		if other.set {
-			r.errorf(path.Child(other.name), "stands beside services: want one or the other")
+			r.errorf(path.Child(other.name), "cannot be combined with services: want one or the other")
 		}
 	}
 	ref := model.ServiceRef{Namespace: s.Namespace, Name: s.Name}
@@ -239,15 +239,15 @@ func (r *report) services(rule *field.Path, side string, in *v1alpha1.EntityRule
 	case s.Name == "":
 		r.errorf(at.Child("name"), "is missing: want the name of a Service")
 	case !isDNSLabel(s.Name):
-		r.errorf(at.Child("name"), "%s is no valid name of a Service", quote(s.Name))
+		r.errorf(at.Child("name"), "invalid value %s: want the name of a Service", quote(s.Name))
 	}
 	switch {
 	case s.Namespace == "" && namespaced:
 		ref.Namespace = r.ref.Namespace
 	case s.Namespace == "":
-		r.errorf(at.Child("namespace"), "is missing: a cluster-wide policy must say which namespace the Service is in")
+		r.errorf(at.Child("namespace"), "is missing: a cluster-wide policy must name the Service's namespace")
 	case !isDNSLabel(s.Namespace):
-		r.errorf(at.Child("namespace"), "%s is no valid namespace", quote(s.Namespace))
+		r.errorf(at.Child("namespace"), "invalid value %s: want the name of a namespace", quote(s.Namespace))
 	}
 	out.Service = ref
 }

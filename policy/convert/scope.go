@@ -61,12 +61,12 @@ func inNamespace(name string) *selector.Selector { return selector.Equal(model.L
 func (r *report) parse(path *field.Path, text string) *selector.Selector {
 	s, err := selector.Parse(text)
 	if err != nil {
-		r.errorf(path, "%s is no selector: %v", quote(text), err)
+		r.errorf(path, "invalid selector %s: %v", quote(text), err)
 		return nil
 	}
 	for _, k := range s.Keys() {
 		if !isLabelKey(k) {
-			r.warnf(path, "%s is no valid label key: no object has it", quote(k))
+			r.warnf(path, "invalid label key %s: no object has it", quote(k))
 		}
 	}
 	return s
@@ -235,9 +235,9 @@ func (r *report) serviceAccounts(path *field.Path, m *v1alpha1.ServiceAccountMat
 			at := path.Child("names").Index(i)
 			switch {
 			case !isDNSSubdomain(n):
-				r.errorf(at, "%s is no valid name of a service account", quote(n))
+				r.errorf(at, "invalid value %s: want the name of a service account", quote(n))
 			case slices.Contains(names, n):
-				r.warnf(at, "%s is there twice", n)
+				r.warnf(at, "duplicate value %s", n)
 			default:
 				names = append(names, n)
 			}
@@ -280,7 +280,7 @@ func (r *report) labelSelector(path *field.Path, ls *metav1.LabelSelector, prefi
 		switch e.Operator {
 		case metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn:
 			if len(e.Values) == 0 {
-				r.errorf(at.Child("values"), "is empty: operator %s wants at least one value", e.Operator)
+				r.errorf(at.Child("values"), "is empty: operator %s requires at least one value", e.Operator)
 				continue
 			}
 			if e.Operator == metav1.LabelSelectorOpIn {
@@ -290,7 +290,7 @@ func (r *report) labelSelector(path *field.Path, ls *metav1.LabelSelector, prefi
 			}
 		case metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist:
 			if len(e.Values) > 0 {
-				r.errorf(at.Child("values"), "has %s: operator %s wants none", quote(e.Values[0]), e.Operator)
+				r.errorf(at.Child("values"), "has %s: operator %s allows none", quote(e.Values[0]), e.Operator)
 				continue
 			}
 			if e.Operator == metav1.LabelSelectorOpExists {
@@ -299,7 +299,7 @@ func (r *report) labelSelector(path *field.Path, ls *metav1.LabelSelector, prefi
 				terms = append(terms, selector.Not(selector.Has(key)))
 			}
 		default:
-			r.errorf(at.Child("operator"), "%s is no operator: want %s", quote(string(e.Operator)),
+			r.errorf(at.Child("operator"), "unsupported value %s: want %s", quote(string(e.Operator)),
 				list(metav1.LabelSelectorOpIn, metav1.LabelSelectorOpNotIn, metav1.LabelSelectorOpExists, metav1.LabelSelectorOpDoesNotExist))
 		}
 	}
@@ -314,12 +314,12 @@ func (r *report) labelSelector(path *field.Path, ls *metav1.LabelSelector, prefi
 
 func (r *report) checkLabelKey(path *field.Path, k string) {
 	if !isLabelKey(k) {
-		r.errorf(path, "%s is no valid label key", quote(k))
+		r.errorf(path, "invalid label key %s", quote(k))
 	}
 }
 
 func (r *report) checkLabelValue(path *field.Path, v string) {
 	if !isLabelValue(v) {
-		r.errorf(path, "%s is no valid label value: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit", quote(v))
+		r.errorf(path, "invalid label value %s: want at most 63 characters a-z, A-Z, 0-9, '-', '_' or '.', first and last a letter or digit", quote(v))
 	}
 }

@@ -12,7 +12,7 @@ import (
 // value, which is not always the default.
 func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	if o.Name != v1alpha1.TierwallName {
-		r.errorf(metadataPath.Child("name"), "%s is ignored: only the object named %q counts", quote(o.Name), v1alpha1.TierwallName)
+		r.errorf(metadataPath.Child("name"), "%s is ignored: only the object named %q takes effect", quote(o.Name), v1alpha1.TierwallName)
 		return nil
 	}
 	spec, path := &o.Spec, field.NewPath("spec")
@@ -21,13 +21,13 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	switch spec.Dataplane {
 	case "", v1alpha1.DataplaneAuto, v1alpha1.DataplaneNFTables, v1alpha1.DataplaneIPTables:
 	default:
-		r.errorf(path.Child("dataplane"), "%s is no data plane: want %s", quote(string(spec.Dataplane)),
+		r.errorf(path.Child("dataplane"), "unsupported value %s: want %s", quote(string(spec.Dataplane)),
 			list(v1alpha1.DataplaneAuto, v1alpha1.DataplaneNFTables, v1alpha1.DataplaneIPTables))
 	}
 	switch spec.PodStartup {
 	case "", v1alpha1.PodStartupWait, v1alpha1.PodStartupRequire, v1alpha1.PodStartupOff:
 	default:
-		r.errorf(path.Child("podStartup"), "%s is not what a pod's start could do: want %s", quote(string(spec.PodStartup)),
+		r.errorf(path.Child("podStartup"), "unsupported value %s: want %s", quote(string(spec.PodStartup)),
 			list(v1alpha1.PodStartupWait, v1alpha1.PodStartupRequire, v1alpha1.PodStartupOff))
 	}
 	if f := spec.Failsafe.Inbound; f != nil {
@@ -45,7 +45,7 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 		s.EndpointToHost = model.ToHostReturn
 	default:
 		s.EndpointToHost = model.ToHostDrop
-		r.errorf(path.Child("endpointToHostAction"), "%s is no action here: want %s; it is read as Drop", quote(string(a)),
+		r.errorf(path.Child("endpointToHostAction"), "unsupported value %s: want %s; it is read as Drop", quote(string(a)),
 			list(v1alpha1.EndpointToHostAccept, v1alpha1.EndpointToHostDrop, v1alpha1.EndpointToHostReturn))
 	}
 	switch a := spec.UnknownWorkloads; a {
@@ -53,7 +53,7 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	case v1alpha1.Allow:
 		s.UnknownWorkloads = model.Allow
 	default:
-		r.errorf(path.Child("unknownWorkloads"), "%s is no action here: want %s; it is read as Deny", quote(string(a)), list(v1alpha1.Allow, v1alpha1.Deny))
+		r.errorf(path.Child("unknownWorkloads"), "unsupported value %s: want %s; it is read as Deny", quote(string(a)), list(v1alpha1.Allow, v1alpha1.Deny))
 	}
 	s.NamespacedSetsEverywhere = namespacedSets(path, o, r)
 	s.Guards = guards(path, o, r)
@@ -93,21 +93,21 @@ func logging(path *field.Path, in *v1alpha1.LoggingSpec, r *report) model.Loggin
 	switch n := in.RatePerRule; {
 	case n == nil:
 	case *n < 0:
-		r.errorf(path.Child("ratePerRule"), "%d is negative: want 0 or more lines a second", *n)
+		r.errorf(path.Child("ratePerRule"), "%d is negative: want 0 or more lines per second", *n)
 	default:
 		out.RatePerRule = int(*n)
 	}
 	switch n := in.RatePerNode; {
 	case n == nil:
 	case *n < 1:
-		r.errorf(path.Child("ratePerNode"), "invalid value %d: want 1 or more lines a second", *n)
+		r.errorf(path.Child("ratePerNode"), "invalid value %d: want 1 or more lines per second", *n)
 	default:
 		out.RatePerNode = int(*n)
 	}
 	switch in.Format {
 	case "", "JSON", "Text":
 	default:
-		r.errorf(path.Child("format"), "%s is no format: want JSON or Text", quote(in.Format))
+		r.errorf(path.Child("format"), "unsupported value %s: want JSON or Text", quote(in.Format))
 	}
 	return out
 }

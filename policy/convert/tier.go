@@ -20,7 +20,7 @@ func tier(o *v1alpha1.Tier, r *report) model.Object {
 		case v1alpha1.Pass:
 			t.DefaultAction = model.Pass
 		default:
-			r.errorf(spec.Child("defaultAction"), "%s is no default action of a tier: want %s; it is read as Deny", quote(string(*action)), list(v1alpha1.Deny, v1alpha1.Pass))
+			r.errorf(spec.Child("defaultAction"), "unsupported value %s: want %s; it is read as Deny", quote(string(*action)), list(v1alpha1.Deny, v1alpha1.Pass))
 		}
 	}
 	for _, b := range model.BuiltinTiers() {
@@ -44,7 +44,7 @@ func order(path *field.Path, v *float64, r *report) float64 {
 	case v == nil:
 		return model.NoOrder
 	case math.IsNaN(*v) || math.IsInf(*v, 0):
-		r.errorf(path, "%v is no order: want a finite number; it is read as unset", *v)
+		r.errorf(path, "invalid value %v: want a finite number; it is read as unset", *v)
 		return model.NoOrder
 	}
 	return *v

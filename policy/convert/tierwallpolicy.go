@@ -41,7 +41,7 @@ func tierwallPolicy(meta *metav1.ObjectMeta, spec *v1alpha1.GlobalNetworkPolicyS
 		ApplyOnForward: spec.ApplyOnForward,
 	}
 	if !isDNSSubdomain(p.Tier) {
-		r.errorf(path.Child("tier"), "%s is no valid name of a tier", quote(p.Tier))
+		r.errorf(path.Child("tier"), "invalid value %s: want the name of a tier", quote(p.Tier))
 		p.Tier = oneLine(p.Tier)
 	}
 	p.Order = order(path.Child("order"), spec.Order, r)
@@ -53,10 +53,10 @@ func tierwallPolicy(meta *metav1.ObjectMeta, spec *v1alpha1.GlobalNetworkPolicyS
 	switch spec.Enforcement {
 	case "", v1alpha1.Enforced, v1alpha1.Audit:
 	default:
-		r.errorf(path.Child("enforcement"), "%s is no enforcement: want %s; the policy is enforced and allows nothing", quote(string(spec.Enforcement)), list(v1alpha1.Enforced, v1alpha1.Audit))
+		r.errorf(path.Child("enforcement"), "unsupported value %s: want %s; the policy is enforced and allows nothing", quote(string(spec.Enforcement)), list(v1alpha1.Enforced, v1alpha1.Audit))
 	}
 	if spec.DoNotTrack && spec.PreDNAT {
-		r.errorf(path.Child("preDNAT"), "stands beside doNotTrack: want one of the two; the policy applies before connection tracking and allows nothing")
+		r.errorf(path.Child("preDNAT"), "cannot be combined with doNotTrack: want one of the two; the policy applies before connection tracking and allows nothing")
 		p.PreDNAT = false
 	}
 	closed := r.errors > before
@@ -85,7 +85,7 @@ func (r *report) variant(p *model.Policy, path *field.Path, spec *v1alpha1.Globa
 		if !spec.DoNotTrack {
 			name = "preDNAT"
 		}
-		r.errorf(path.Child("applyOnForward"), "is missing: %s wants it set, for such a policy meets forwarded traffic as well; it is read as set", name)
+		r.errorf(path.Child("applyOnForward"), "is missing: %s requires it, because such a policy also applies to forwarded traffic; it is read as set", name)
 		p.ApplyOnForward = true
 	}
 	if spec.NamespaceSelector+spec.ServiceAccountSelector != "" {
@@ -103,7 +103,7 @@ func (r *report) directions(path *field.Path, spec *v1alpha1.GlobalNetworkPolicy
 	for i, t := range spec.Types {
 		switch {
 		case slices.Contains(spec.Types[:i], t):
-			r.warnf(types.Index(i), "%s is there twice", quote(string(t)))
+			r.warnf(types.Index(i), "duplicate value %s", quote(string(t)))
 		case t == v1alpha1.PolicyTypeIngress:
 			ingress = true
 		case t == v1alpha1.PolicyTypeEgress:
@@ -112,7 +112,7 @@ func (r *report) directions(path *field.Path, spec *v1alpha1.GlobalNetworkPolicy
 	}
 	for i, t := range spec.Types {
 		if t != v1alpha1.PolicyTypeIngress && t != v1alpha1.PolicyTypeEgress {
-			r.errorf(types.Index(i), "%s is no type: want %s; the policy governs both directions", quote(string(t)), list(v1alpha1.PolicyTypeIngress, v1alpha1.PolicyTypeEgress))
+			r.errorf(types.Index(i), "unsupported value %s: want %s; the policy governs both directions", quote(string(t)), list(v1alpha1.PolicyTypeIngress, v1alpha1.PolicyTypeEgress))
 			ingress, egress = true, true
 		}
 	}

@@ -57,8 +57,8 @@ selects :kind in {'hostendpoint', 'pod'}`,
 			in:   `spec: {types: [Ingress, ingress, Ingress], ingress: [{action: Allow}], egress: [{action: Allow}]}`,
 			want: head("ingress egress") + "ingress 0 Allow\negress 0 Allow",
 			problems: []string{
-				`warning: spec.types[2]: "Ingress" is there twice`,
-				`spec.types[1]: "ingress" is no type: want Ingress or Egress; the policy governs both directions`,
+				`warning: spec.types[2]: duplicate value "Ingress"`,
+				`spec.types[1]: unsupported value "ingress": want Ingress or Egress; the policy governs both directions`,
 			},
 		},
 
@@ -76,25 +76,25 @@ ingress 1 Deny TCP
 ingress 2 Log
 ingress 3 Deny
 egress 0 Allow never`,
-			problems: []string{`spec.selector: "app = 'web'" is no selector: ` + parseError(t, "app = 'web'")},
+			problems: []string{`spec.selector: invalid selector "app = 'web'": ` + parseError(t, "app = 'web'")},
 		},
 		{
 			name:     "enforcement that is none",
 			in:       `spec: {enforcement: audit, ingress: [{action: Allow}, {action: Deny, protocol: TCP}]}`,
 			want:     head("ingress") + "ingress 0 Allow never\ningress 1 Deny TCP",
-			problems: []string{`spec.enforcement: "audit" is no enforcement: want Enforced or Audit; the policy is enforced and allows nothing`},
+			problems: []string{`spec.enforcement: unsupported value "audit": want Enforced or Audit; the policy is enforced and allows nothing`},
 		},
 		{
 			name:     "invalid tier",
 			in:       `spec: {tier: My Tier, ingress: [{action: Allow}]}`,
 			want:     "My Tier +Inf ingress\nselects :kind in {'hostendpoint', 'pod'}\ningress 0 Allow",
-			problems: []string{`spec.tier: "My Tier" is no valid name of a tier`},
+			problems: []string{`spec.tier: invalid value "My Tier": want the name of a tier`},
 		},
 		{
 			name:     "a tier's name that would break lines",
 			in:       `spec: {tier: "a\nb"}`,
 			want:     "a\\nb +Inf ingress\nselects :kind in {'hostendpoint', 'pod'}",
-			problems: []string{`spec.tier: "a\nb" is no valid name of a tier`},
+			problems: []string{`spec.tier: invalid value "a\nb": want the name of a tier`},
 		},
 		{
 			name:     "the annotation of native policies",
@@ -118,13 +118,13 @@ egress 0 Allow never`,
 			name:     "doNotTrack without applyOnForward",
 			in:       `spec: {doNotTrack: true, ingress: [{action: Allow}]}`,
 			want:     "default +Inf ingress doNotTrack applyOnForward\n" + hosts + "ingress 0 Allow",
-			problems: []string{`spec.applyOnForward: is missing: doNotTrack wants it set, for such a policy meets forwarded traffic as well; it is read as set`},
+			problems: []string{`spec.applyOnForward: is missing: doNotTrack requires it, because such a policy also applies to forwarded traffic; it is read as set`},
 		},
 		{
 			name:     "preDNAT without applyOnForward",
 			in:       `spec: {preDNAT: true, ingress: [{action: Allow}]}`,
 			want:     "default +Inf ingress preDNAT applyOnForward\n" + hosts + "ingress 0 Allow",
-			problems: []string{`spec.applyOnForward: is missing: preDNAT wants it set, for such a policy meets forwarded traffic as well; it is read as set`},
+			problems: []string{`spec.applyOnForward: is missing: preDNAT requires it, because such a policy also applies to forwarded traffic; it is read as set`},
 		},
 		{
 			name: "preDNAT with egress",
@@ -145,7 +145,7 @@ egress 0 Allow never`,
 			name:     "both variants",
 			in:       `spec: {doNotTrack: true, preDNAT: true, applyOnForward: true, ingress: [{action: Allow}], egress: [{action: Pass}]}`,
 			want:     "default +Inf ingress egress doNotTrack applyOnForward\n" + hosts + "ingress 0 Allow never\negress 0 Deny",
-			problems: []string{`spec.preDNAT: stands beside doNotTrack: want one of the two; the policy applies before connection tracking and allows nothing`},
+			problems: []string{`spec.preDNAT: cannot be combined with doNotTrack: want one of the two; the policy applies before connection tracking and allows nothing`},
 		},
 		{
 			name:     "doNotTrack with a namespaceSelector",
@@ -268,8 +268,8 @@ func TestRules(t *testing.T) {
 		// IP version.
 		{in: `ipVersion: 4`, want: `ip 4`},
 		{in: `ipVersion: 6`, want: `ip 6`},
-		{in: `ipVersion: 5`, want: `invalid`, problems: []string{`ipVersion: 5 is no IP version: want 4 or 6`}},
-		{in: `ipVersion: 260`, want: `invalid`, problems: []string{`ipVersion: 260 is no IP version: want 4 or 6`}},
+		{in: `ipVersion: 5`, want: `invalid`, problems: []string{`ipVersion: unsupported value 5: want 4 or 6`}},
+		{in: `ipVersion: 260`, want: `invalid`, problems: []string{`ipVersion: unsupported value 260: want 4 or 6`}},
 
 		// Protocols.
 		{in: `protocol: TCP`, want: `TCP`},
@@ -277,21 +277,21 @@ func TestRules(t *testing.T) {
 		{in: `protocol: 47`, want: `47`},
 		{in: `protocol: '6'`, want: `TCP`},
 		{in: `notProtocol: ICMPv6`, want: `not ICMPv6`},
-		{in: `protocol: 0`, want: `invalid`, problems: []string{`protocol: "0" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
-		{in: `protocol: 256`, want: `invalid`, problems: []string{`protocol: "256" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
-		{in: `notProtocol: QUIC`, want: `invalid`, problems: []string{`notProtocol: "QUIC" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
+		{in: `protocol: 0`, want: `invalid`, problems: []string{`protocol: unsupported protocol "0": want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
+		{in: `protocol: 256`, want: `invalid`, problems: []string{`protocol: unsupported protocol "256": want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
+		{in: `notProtocol: QUIC`, want: `invalid`, problems: []string{`notProtocol: unsupported protocol "QUIC": want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
 
 		// ICMP.
 		{in: `protocol: ICMP, icmp: {type: 8}`, want: `ICMP icmp 8`},
 		{in: `protocol: ICMPv6, icmp: {type: 0, code: 255}, notICMP: {type: 254}`, want: `ICMPv6 icmp 0/255 not icmp 254`},
 		{in: `protocol: 1, icmp: {}`, want: `ICMP`},
-		{in: `protocol: ICMP, icmp: {type: 255}`, want: `invalid`, problems: []string{`icmp.type: 255 is no ICMP type: want 0-254`}},
-		{in: `protocol: ICMP, icmp: {type: -1, code: 256}`, want: `invalid`, problems: []string{`icmp.type: -1 is no ICMP type: want 0-254`, `icmp.code: 256 is no ICMP code: want 0-255`}},
-		{in: `protocol: ICMP, icmp: {code: 1}`, want: `invalid`, problems: []string{`icmp.code: needs a type: codes differ in meaning from type to type`}},
-		{in: `protocol: ICMP, notICMP: {}`, want: `invalid`, problems: []string{`notICMP.type: is missing: notICMP wants the type that must not match`}},
-		{in: `icmp: {type: 8}`, want: `invalid`, problems: []string{`icmp: needs protocol ICMP or ICMPv6, the protocol is any`}},
-		{in: `protocol: TCP, notICMP: {type: 8}`, want: `invalid`, problems: []string{`notICMP: needs protocol ICMP or ICMPv6, the protocol is TCP`}},
-		{in: `protocol: X, icmp: {type: 8}`, want: `invalid`, problems: []string{`protocol: "X" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
+		{in: `protocol: ICMP, icmp: {type: 255}`, want: `invalid`, problems: []string{`icmp.type: invalid value 255: want 0-254`}},
+		{in: `protocol: ICMP, icmp: {type: -1, code: 256}`, want: `invalid`, problems: []string{`icmp.type: invalid value -1: want 0-254`, `icmp.code: invalid value 256: want 0-255`}},
+		{in: `protocol: ICMP, icmp: {code: 1}`, want: `invalid`, problems: []string{`icmp.code: requires a type, because the meaning of codes depends on it`}},
+		{in: `protocol: ICMP, notICMP: {}`, want: `invalid`, problems: []string{`notICMP.type: is missing: notICMP requires the type that must not match`}},
+		{in: `icmp: {type: 8}`, want: `invalid`, problems: []string{`icmp: requires protocol ICMP or ICMPv6, but the protocol is any`}},
+		{in: `protocol: TCP, notICMP: {type: 8}`, want: `invalid`, problems: []string{`notICMP: requires protocol ICMP or ICMPv6, but the protocol is TCP`}},
+		{in: `protocol: X, icmp: {type: 8}`, want: `invalid`, problems: []string{`protocol: unsupported protocol "X": want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`}},
 
 		// Address blocks.
 		{in: `source: {nets: [10.0.0.0/8, 192.0.2.1], notNets: [10.1.0.0/16]}`, want: `from[nets 10.0.0.0/8,192.0.2.1/32; notNets 10.1.0.0/16]`},
@@ -302,27 +302,27 @@ func TestRules(t *testing.T) {
 		{
 			in: `source: {nets: [10.0.0.0/33, 10.0.0.0/8], notNets: [x]}`, want: `invalid`,
 			problems: []string{
-				`source.nets[0]: "10.0.0.0/33" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
-				`source.notNets[0]: "x" is no address block: want IPv4 or IPv6 in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
+				`source.nets[0]: invalid value "10.0.0.0/33": want an IPv4 or IPv6 address block in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
+				`source.notNets[0]: invalid value "x": want an IPv4 or IPv6 address block in CIDR form, such as 10.0.0.0/8 or fd00::/8`,
 			},
 		},
 		{
 			in: `source: {nets: [10.0.0.0/8, 'fd00::/8']}`, want: `invalid`,
-			problems: []string{`source.nets: fd00::/8 is IPv6, but 10.0.0.0/8 of source.nets makes this a rule for IPv4: a rule takes one IP version`},
+			problems: []string{`source.nets: fd00::/8 is IPv6, but 10.0.0.0/8 of source.nets makes this a rule for IPv4: a rule applies to one IP version`},
 		},
 		{
 			in: `source: {notNets: ['fd00::/8']}, destination: {notNets: [10.0.0.0/8]}`, want: `invalid`,
-			problems: []string{`destination.notNets: 10.0.0.0/8 is IPv4, but fd00::/8 of source.notNets makes this a rule for IPv6: a rule takes one IP version`},
+			problems: []string{`destination.notNets: 10.0.0.0/8 is IPv4, but fd00::/8 of source.notNets makes this a rule for IPv6: a rule applies to one IP version`},
 		},
 		{
 			in: `ipVersion: 6, destination: {nets: [10.0.0.0/8]}`, want: `invalid`,
-			problems: []string{`destination.nets: 10.0.0.0/8 is IPv4, but ipVersion makes this a rule for IPv6: a rule takes one IP version`},
+			problems: []string{`destination.nets: 10.0.0.0/8 is IPv4, but ipVersion makes this a rule for IPv6: a rule applies to one IP version`},
 		},
 		{
 			in: `source: {nets: [10.1.2.3/8, 10.0.0.0/8]}`, want: `from[nets 10.0.0.0/8]`,
 			problems: []string{
 				`warning: source.nets[0]: "10.1.2.3/8" has bits beyond its prefix length: it is read as 10.0.0.0/8`,
-				`warning: source.nets[1]: 10.0.0.0/8 is there twice`,
+				`warning: source.nets[1]: duplicate value 10.0.0.0/8`,
 			},
 		},
 
@@ -335,7 +335,7 @@ func TestRules(t *testing.T) {
 		{in: `protocol: 132, destination: {ports: [1]}`, want: `SCTP to[ports 1]`},
 		{
 			in: `protocol: TCP, destination: {ports: [80, '80', http, http]}`, want: `TCP to[ports 80,http]`,
-			problems: []string{`warning: destination.ports[1]: 80 is there twice`, `warning: destination.ports[3]: http is there twice`},
+			problems: []string{`warning: destination.ports[1]: duplicate value 80`, `warning: destination.ports[3]: duplicate value http`},
 		},
 		{
 			in:   `protocol: TCP, destination: {ports: [0, 70000, -1, '90:80', '0:80', '1:65536', 'a:b', '80-90', '', '1:2:3', 'a b'], notPorts: ['99999999999999999999']}`,
@@ -347,19 +347,19 @@ func TestRules(t *testing.T) {
 				`destination.ports[3]: range "90:80" runs backwards: want 80:90`,
 				`destination.ports[4]: range "0:80": port 0 is out of range: want 1-65535`,
 				`destination.ports[5]: range "1:65536": port 65536 is out of range: want 1-65535`,
-				`destination.ports[6]: "a:b" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
-				`destination.ports[7]: "80-90" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
-				`destination.ports[8]: "" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
-				`destination.ports[9]: "1:2:3" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
-				`destination.ports[10]: "a b" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
-				`destination.notPorts[0]: "99999999999999999999" is no port: want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.ports[6]: invalid value "a:b": want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.ports[7]: invalid value "80-90": want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.ports[8]: invalid value "": want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.ports[9]: invalid value "1:2:3": want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.ports[10]: invalid value "a b": want a number 1-65535, a range such as 8080:8090, or the name of a port`,
+				`destination.notPorts[0]: invalid value "99999999999999999999": want a number 1-65535, a range such as 8080:8090, or the name of a port`,
 			},
 		},
 		{
 			in: `source: {ports: [1]}, destination: {notPorts: [1]}`, want: `invalid`,
 			problems: []string{
-				`source.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`,
-				`destination.notPorts: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`,
+				`source.ports: requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is any`,
+				`destination.notPorts: requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is any`,
 			},
 		},
 		// A name without a protocol: a port of the name, whatever its protocol.
@@ -369,28 +369,28 @@ func TestRules(t *testing.T) {
 		{in: `notProtocol: ICMP, destination: {ports: [web]}`, want: `TCP to[ports web] | UDP to[ports web] | SCTP to[ports web]`},
 		{
 			in: `destination: {ports: [web, 80]}`, want: `invalid`,
-			problems: []string{`destination.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`},
+			problems: []string{`destination.ports: requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is any`},
 		},
 		{
 			in: `destination: {ports: [web], notPorts: ['80:90']}`, want: `invalid`,
 			problems: []string{
-				`destination.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`,
-				`destination.notPorts: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`,
+				`destination.ports: requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is any`,
+				`destination.notPorts: requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is any`,
 			},
 		},
 		{
 			in: `destination: {notPorts: [web]}`, want: `invalid`,
-			problems: []string{`destination.notPorts: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`},
+			problems: []string{`destination.notPorts: requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is any`},
 		},
 		{
 			in: `protocol: 300, destination: {ports: [web]}`, want: `invalid`,
-			problems: []string{`protocol: "300" is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`},
+			problems: []string{`protocol: unsupported protocol "300": want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255`},
 		},
 		{
 			in: `protocol: ICMP, source: {notPorts: [1]}, destination: {ports: [1]}`, want: `invalid`,
 			problems: []string{
-				`source.notPorts: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is ICMP`,
-				`destination.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is ICMP`,
+				`source.notPorts: requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is ICMP`,
+				`destination.ports: requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is ICMP`,
 			},
 		},
 
@@ -408,7 +408,7 @@ func TestRules(t *testing.T) {
 		{in: `source: {services: {name: web, namespace: shop}}`, want: `from[service shop/web]`},
 		{
 			in: `source: {services: {name: web}}`, want: `invalid`,
-			problems: []string{`source.services.namespace: is missing: a cluster-wide policy must say which namespace the Service is in`},
+			problems: []string{`source.services.namespace: is missing: a cluster-wide policy must name the Service's namespace`},
 		},
 		{
 			in: `source: {services: {namespace: shop}}`, want: `invalid`,
@@ -416,36 +416,36 @@ func TestRules(t *testing.T) {
 		},
 		{
 			in: `source: {services: {name: Web, namespace: a.b}}`, want: `invalid`,
-			problems: []string{`source.services.name: "Web" is no valid name of a Service`, `source.services.namespace: "a.b" is no valid namespace`},
+			problems: []string{`source.services.name: invalid value "Web": want the name of a Service`, `source.services.namespace: invalid value "a.b": want the name of a namespace`},
 		},
 		{
 			in: `destination: {services: {name: web, namespace: shop}}`, want: `invalid`,
-			problems: []string{`destination.services: has no meaning here: want it in the destination of an egress rule or the source of an ingress rule`},
+			problems: []string{`destination.services: is not allowed here: want it in the destination of an egress rule or the source of an ingress rule`},
 		},
 		{
 			in:   `protocol: TCP, source: {services: {name: web, namespace: shop}, nets: [10.0.0.0/8], notNets: [10.0.0.0/8], selector: a == 'b', notSelector: a == 'b', namespaceSelector: a == 'b', serviceAccounts: {names: [a]}, ports: [1], notPorts: [1]}`,
 			want: `invalid`,
 			problems: []string{
-				`source.nets: stands beside services: want one or the other`,
-				`source.notNets: stands beside services: want one or the other`,
-				`source.selector: stands beside services: want one or the other`,
-				`source.notSelector: stands beside services: want one or the other`,
-				`source.namespaceSelector: stands beside services: want one or the other`,
-				`source.serviceAccounts: stands beside services: want one or the other`,
+				`source.nets: cannot be combined with services: want one or the other`,
+				`source.notNets: cannot be combined with services: want one or the other`,
+				`source.selector: cannot be combined with services: want one or the other`,
+				`source.notSelector: cannot be combined with services: want one or the other`,
+				`source.namespaceSelector: cannot be combined with services: want one or the other`,
+				`source.serviceAccounts: cannot be combined with services: want one or the other`,
 			},
 		},
 		// Of a source a Service says no ports.
 		{in: `protocol: UDP, source: {services: {name: dns, namespace: shop}, ports: [53], notPorts: ['1:9']}`, want: `UDP from[service shop/dns; ports 53; notPorts 1:9]`},
 		{
 			in: `source: {services: {name: dns, namespace: shop}, ports: [53]}`, want: `invalid`,
-			problems: []string{`source.ports: needs protocol TCP, UDP, SCTP or UDPLite, the protocol is any`},
+			problems: []string{`source.ports: requires protocol TCP, UDP, SCTP or UDPLite, but the protocol is any`},
 		},
 	})
 	runRules(t, "egress", []ruleExample{
 		{in: `protocol: TCP, destination: {services: {name: web, namespace: shop}}, source: {ports: [1]}`, want: `TCP from[ports 1] to[service shop/web; with ports]`},
 		{
 			in: `source: {services: {name: web, namespace: shop}}`, want: `invalid`,
-			problems: []string{`source.services: has no meaning here: want it in the destination of an egress rule or the source of an ingress rule`},
+			problems: []string{`source.services: is not allowed here: want it in the destination of an egress rule or the source of an ingress rule`},
 		},
 	})
 }
@@ -456,7 +456,7 @@ func TestUnknownActions(t *testing.T) {
 		in:   `spec: {ingress: [{action: allow, protocol: TCP}, {action: '', protocol: TCP}, {protocol: TCP, action: Allow}]}`,
 		want: head("ingress") + "ingress 0 Deny\ningress 1 Deny\ningress 2 Allow TCP",
 		problems: []string{
-			`spec.ingress[0].action: "allow" is no action: want Allow, Deny, Log or Pass`,
+			`spec.ingress[0].action: unsupported value "allow": want Allow, Deny, Log or Pass`,
 			`spec.ingress[1].action: is missing: want Allow, Deny, Log or Pass`,
 		},
 	}})

@@ -27,9 +27,9 @@ type UnknownFieldsError struct {
 func (e *UnknownFieldsError) Error() string {
 	text := "unknown field " + strings.Join(e.Fields, ", ")
 	if e.Closed {
-		return text + ": a version that does not know it allows nothing by it"
+		return text + ": a version that does not know the field allows nothing by it"
 	}
-	return text + ": a version that does not know it leaves it out"
+	return text + ": a version that does not know the field ignores it"
 }
 
 // Decode reads an object's JSON into the type that fresh makes, with the names of

@@ -101,7 +101,7 @@ func (c *class) groupByNode() {
 	}
 }
 
-// relation says whether two endpoints are on the same node, in each world.
+// relation reports whether two endpoints are on the same node, in each world.
 type relation uint8
 
 const (

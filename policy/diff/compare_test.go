@@ -9,28 +9,13 @@ import (
 
 	"k8s.io/apimachinery/pkg/runtime"
 
-	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
+	"github.com/tierwall/tierwall/test/indexes"
 	"github.com/tierwall/tierwall/test/oracle"
 )
-
-func indexOf(s *oracle.Stream) *index.Index { return indexObjects(s.Objects()) }
-
-func indexObjects(objects []runtime.Object) *index.Index {
-	ix := index.New(index.Options{})
-	for _, o := range objects {
-		if l, ok := o.(*oracle.NodeLinks); ok {
-			ix.Upsert(&l.Links)
-		} else if m, _, known := convert.Object(o); known && m != nil {
-			ix.Upsert(m)
-		}
-	}
-	ix.Flush()
-	return ix
-}
 
 // Every packet whose fate differs lies in exactly one reported change, which
 // names what decided, and no other packet lies in any.
@@ -46,12 +31,12 @@ func TestCompareAgainstSinglePackets(t *testing.T) {
 		for range 120 {
 			stream.Next()
 		}
-		a := indexOf(stream)
+		a := indexes.Of(stream.Objects())
 		flows := stream.Flows(150)
 		for range 1 + seed%8 {
 			stream.Next()
 		}
-		b := indexOf(stream)
+		b := indexes.Of(stream.Objects())
 		flows = append(flows, stream.Flows(150)...)
 		flows = append(flows, toItself(a, b, flows)...)
 		checkFlows(t, seed, a, b, flows, kinds, self)
@@ -183,7 +168,7 @@ func TestCompareIsDeterministic(t *testing.T) {
 			worlds[i] = stream.Objects()
 		}
 		report := func() string {
-			r := Compare(indexObjects(worlds[0]), indexObjects(worlds[1]), Options{Decisions: true})
+			r := Compare(indexes.Of(worlds[0]), indexes.Of(worlds[1]), Options{Decisions: true})
 			b, err := json.Marshal(r)
 			if err != nil {
 				t.Fatal(err)
@@ -205,7 +190,7 @@ func TestCompareIsDeterministic(t *testing.T) {
 	}
 }
 
-// holdsFor says whether the change's Where holds for two atoms.
+// holdsFor reports whether the change's Where holds for two atoms.
 func (c *Change) holdsFor(x, y *atom) bool {
 	same := func(p, q *packets.Party) bool { return p != nil && q != nil && p.Node != "" && p.Node == q.Node }
 	a, b := same(x.a, y.a), same(x.b, y.b)

@@ -65,7 +65,7 @@ func (w *worlds) families() hasFamily {
 	return out
 }
 
-// sameMembers says whether members of IPv4 and members of IPv6 are the same
+// sameMembers reports whether members of IPv4 and members of IPv6 are the same
 // endpoints, but for those that lack the other family.
 func (n *names) sameMembers(four, six members) bool {
 	a, b := n.endpoints(four), n.endpoints(six)
@@ -87,7 +87,7 @@ func (n *names) sameMembers(four, six members) bool {
 	return lacks(a, b, 6) && lacks(b, a, 4) && (shared || len(a) == 0)
 }
 
-// hasOther says whether any of the members has addresses of the other family.
+// hasOther reports whether any of the members has addresses of the other family.
 func (n *names) hasOther(m members, family uint8) bool {
 	for _, i := range m {
 		x := &n.atoms[i]

@@ -169,7 +169,7 @@ func withSelf(rows map[int][]int, classes []*class) map[int][]int {
 	return out
 }
 
-// single says whether the class is of one endpoint.
+// single reports whether the class is of one endpoint.
 func (c *class) single() bool {
 	for _, x := range c.atoms {
 		if x.group >= 0 || x.who != c.first().who {

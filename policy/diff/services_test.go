@@ -14,6 +14,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
+	"github.com/tierwall/tierwall/test/indexes"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -78,12 +79,12 @@ func TestServicesAgainstSinglePackets(t *testing.T) {
 		for range 150 {
 			stream.Next()
 		}
-		a, flows := indexObjects(withPreDNAT(stream.Objects())), stream.Flows(200)
+		a, flows := indexes.Of(withPreDNAT(stream.Objects())), stream.Flows(200)
 		services := randomServices(rng, flows)
 		for range 1 + seed%8 {
 			stream.Next()
 		}
-		b := indexObjects(withPreDNAT(stream.Objects()))
+		b := indexes.Of(withPreDNAT(stream.Objects()))
 		setWildcard(a, []model.Guard{model.GuardEnforce, model.GuardOff}[seed%2])
 		setWildcard(b, []model.Guard{model.GuardEnforce, model.GuardCount}[seed/2%2])
 		r := Compare(a, b, Options{ServicesBefore: services, ServicesAfter: services})

@@ -58,7 +58,7 @@ func describe(v *model.Verdict) string {
 	case model.ReasonGuard:
 		s = fmt.Sprintf("the %s guard for %s", v.Policy.Name, v.Direction)
 	case model.ReasonGhost:
-		s = "what always holds: a pod whose object is gone sends and gets nothing"
+		s = "what always holds: a pod whose object is gone can neither send nor receive"
 	default:
 		s = fmt.Sprintf("%s: %s", v.Direction, v.Reason)
 	}
@@ -75,7 +75,7 @@ type Painter func(kind Kind, s string) string
 var headings = map[Kind]string{
 	Lost:      "Lost: allowed before, denied after",
 	Gained:    "Gained: denied before, allowed after",
-	Redecided: "Same outcome, decided otherwise",
+	Redecided: "Same result, decided differently",
 	Added:     "Allowed after, with endpoints that did not exist before",
 	Removed:   "Allowed before, with endpoints that do not exist after",
 }
@@ -164,7 +164,7 @@ func (s Summary) String() string {
 	}
 	add(s.Lost, "lost")
 	add(s.Gained, "gained")
-	add(s.Redecided, "decided otherwise")
+	add(s.Redecided, "decided differently")
 	if s.Added > 0 {
 		parts = append(parts, count(s.Added, "endpoint")+" added")
 	}

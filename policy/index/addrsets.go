@@ -161,7 +161,7 @@ func (o *Holder) hasPort(name string, p model.Protocol, port uint16) bool {
 	return slices.Contains(o.ports(), model.NamedPort{Name: name, Protocol: p, Port: port})
 }
 
-// Contains says whether an address (for SetAddrPorts: with that protocol and
+// Contains reports whether an address (for SetAddrPorts: with that protocol and
 // port) is in the set.
 func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 	a = a.Unmap()

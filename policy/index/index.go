@@ -9,7 +9,7 @@ import (
 
 // Options of an Index.
 type Options struct {
-	// Local says whether the endpoints of a node are local; nil: all are. Only local
+	// Local reports whether the endpoints of a node are local; nil: all are. Only local
 	// endpoints have effective policies.
 	Local func(node string) bool
 }

@@ -104,7 +104,7 @@ func (ls *labelSet) indexOf(s *sel) int {
 
 func (ls *labelSet) matches(s *sel) bool { return ls.indexOf(s) >= 0 }
 
-// indexable says whether label sets can be looked up by a key: the labels that
+// indexable reports whether label sets can be looked up by a key: the labels that
 // the view makes up cannot.
 func indexable(key string) bool {
 	return key != model.LabelKind && key != model.LabelOrchestrator && key != model.LabelNamespace

@@ -30,10 +30,10 @@ func TestPolicyTooLarge(t *testing.T) {
 		want    string
 	}{
 		{"within", []model.Object{settings(model.GuardEnforce), sized("p", 49, 1), set}, ""},
-		{"the younger is past", []model.Object{settings(model.GuardEnforce), sized("p", 30, 2), sized("q", 40, 1), set}, `error policy-too-large NetworkPolicy/a/p : has 30 entries and is past the budget of namespace a: its policies and NetworkSets have 121, and may have 100; it denies all that it governs
+		{"the younger is past", []model.Object{settings(model.GuardEnforce), sized("p", 30, 2), sized("q", 40, 1), set}, `error policy-too-large NetworkPolicy/a/p : has 30 entries and is past the budget of namespace a: its policies and NetworkSets have 121, of at most 100; it denies everything that it governs
 `},
 		{"sets alone", []model.Object{settings(model.GuardEnforce), set, &model.NetworkSet{Ref: model.Ref{Kind: model.KindNetworkSet, Namespace: "a", Name: "t"}, Nets: set.Nets}}, ""},
-		{"count", []model.Object{settings(model.GuardCount), sized("p", 200, 2)}, `warning policy-too-large NetworkPolicy/a/p : has 200 entries and is past the budget of namespace a: its policies and NetworkSets have 200, and may have 100; it denies all that it governs once budgets are enforced
+		{"count", []model.Object{settings(model.GuardCount), sized("p", 200, 2)}, `warning policy-too-large NetworkPolicy/a/p : has 200 entries and is past the budget of namespace a: its policies and NetworkSets have 200, of at most 100; it denies everything that it governs once budgets are enforced
 `},
 		{"off", []model.Object{settings(model.GuardOff), sized("p", 200, 2)}, ""},
 	} {
@@ -75,10 +75,10 @@ func TestPodsPastBudget(t *testing.T) {
 		objects []model.Object
 		want    string
 	}{
-		{"two groups of one node", world(model.GuardEnforce, 1000), `error pods-past-budget Pod/a/w1 : and 1 more pods of the namespace on node n1: past the budget of the node: the policies of namespace a have 120 entries on the node, for each group of pods that they select, more than its share of 100; denied all by an agent that starts anew; one at work denies those that came last
+		{"two groups of one node", world(model.GuardEnforce, 1000), `error pods-past-budget Pod/a/w1 : and 1 more pods of the namespace on node n1: past the budget of the node: the policies of namespace a have 120 entries on the node, for each group of pods that they select, more than its share of 100; a restarted agent denies them everything; a running one denies the pods that came last
 `},
 		{"a policy past the budget of its namespace has nearly none", world(model.GuardEnforce, 100), ""},
-		{"count", world(model.GuardCount, 100), `warning pods-past-budget Pod/a/w1 : and 1 more pods of the namespace on node n1: past the budget of the node: the policies of namespace a have 120 entries on the node, for each group of pods that they select, more than its share of 100; denied all once budgets are enforced and the agent starts anew
+		{"count", world(model.GuardCount, 100), `warning pods-past-budget Pod/a/w1 : and 1 more pods of the namespace on node n1: past the budget of the node: the policies of namespace a have 120 entries on the node, for each group of pods that they select, more than its share of 100; they are denied everything once budgets are enforced and the agent restarts
 `},
 		{"off", world(model.GuardOff, 1000), ""},
 	} {

@@ -28,7 +28,7 @@ func (l *linter) clashes() {
 			case other.node != e.Node:
 				l.add(Finding{
 					Severity: Warning, Code: CodeAddressClash, Object: r, Field: "status.podIPs",
-					Message: fmt.Sprintf("%s is also an address of %s on Node/%s: on its own node each pod keeps it, and elsewhere rules that match either by labels match the address", a, other.ref, other.node),
+					Message: fmt.Sprintf("%s is also an address of %s on Node/%s: each pod keeps it on its own node, and on other nodes rules that match either pod by labels match the address", a, other.ref, other.node),
 					Related: []Related{{Object: other.ref, Field: "status.podIPs"}},
 				})
 			}

@@ -20,30 +20,30 @@ type Code struct {
 
 // Codes are all kinds of findings, by name.
 var Codes = []Code{
-	{CodeAddressClash, "pods have one address"},
+	{CodeAddressClash, "several pods have the same address"},
 	{CodeBypassesNative, "a rule before the native policies takes effect in their place"},
-	{CodeDeniesEverything, "a policy denies everything of every endpoint"},
-	{CodeDuplicateInterface, "two host endpoints name one interface"},
+	{CodeDeniesEverything, "a policy denies all traffic of every endpoint"},
+	{CodeDuplicateInterface, "two host endpoints name the same interface"},
 	{CodeDuplicateOrder, "policies of equal order contradict each other"},
 	{CodeEmptySet, "a network set has no addresses"},
-	{CodeExpectedIPsDisagree, "expectedIPs are not the addresses of the interface"},
-	{CodeFailsafeOverlap, "failsafe ports overrule a rule"},
-	{CodeGuardNotEnforced, "a guard counts only, or is off"},
+	{CodeExpectedIPsDisagree, "expectedIPs are not addresses of the interface"},
+	{CodeFailsafeOverlap, "failsafe ports override a rule"},
+	{CodeGuardNotEnforced, "a guard only counts, or is off"},
 	{CodeHostDeniesAll, "a host endpoint denies everything but failsafe ports"},
 	{CodeHostUnknownAddresses, "no address of a host endpoint is known"},
-	{CodeInvalid, "a part of an object cannot be understood, or is odd"},
+	{CodeInvalid, "a part of an object cannot be understood, or looks wrong"},
 	{CodeMissingTier, "a policy's tier does not exist"},
 	{CodeNamespacedSet, "whether a global rule counts NetworkSets of namespaces depends on a setting"},
-	{CodeUnknownPort, "no endpoint has a port of the name"},
+	{CodeUnknownPort, "no endpoint has a port with the name"},
 	{CodeNeverMatches, "a rule can match nothing"},
 	{CodeNoDNS, "pods may not resolve names"},
-	{CodePeerMatchesNothing, "nothing is what a rule asks for as its peer"},
+	{CodePeerMatchesNothing, "a rule's peer matches nothing"},
 	{CodePodsPastBudget, "pods are past the budget of their node"},
 	{CodePolicyTooLarge, "a policy is past the budget of its namespace"},
-	{CodeReplaced, "another object counts instead"},
+	{CodeReplaced, "another object takes precedence"},
 	{CodeSelectsNothing, "a policy selects no endpoint"},
 	{CodeServiceAddress, "a block holds cluster addresses of Services only, which policies do not see"},
-	{CodeServicePort, "a rule has the port of a Service where that of its endpoints belongs"},
+	{CodeServicePort, "a rule has a Service's port instead of its endpoints' port"},
 	{CodeShadowedPolicy, "earlier rules decide everything that a policy matches"},
 	{CodeShadowedRule, "earlier rules decide everything that a rule matches"},
 	{CodeSkipped, "an object is not read"},
@@ -52,10 +52,10 @@ var Codes = []Code{
 	{CodeUnknownField, "a field is not known"},
 	{CodeUnknownService, "a rule names a Service that does not exist"},
 	{CodeUnknownServiceAccount, "a rule names a service account that does not exist"},
-	{CodeUnreadable, "a file holds no manifest that an API server would take"},
+	{CodeUnreadable, "a file is not a manifest that an API server would accept"},
 	{CodeUntrackedReplies, "replies to what an untracked rule allows are denied"},
-	{CodeUntrackedWildcard, "an untracked policy meets pods' packets"},
-	{CodeUntranslated, "something of a foreign object has no exact equivalent"},
+	{CodeUntrackedWildcard, "an untracked policy applies to pods' packets"},
+	{CodeUntranslated, "a part of a foreign object has no exact equivalent"},
 	{CodeWildcardDeniesDNS, "a policy of a host endpoint * denies pods' DNS"},
 	{CodeWildcardMeetsPods, "a policy of a host endpoint * denies pods' packets"},
 }
@@ -68,7 +68,7 @@ func ParseCodes(text string) (codes []string, refused string) {
 		switch {
 		case word == "":
 		case word == CodeInvalid || word == CodeUnreadable:
-			refused = "findings of code " + word + " cannot be ignored: mend what they name"
+			refused = "findings of code " + word + " cannot be ignored: fix what they name"
 		case slices.ContainsFunc(Codes, func(c Code) bool { return c.Name == word }):
 			codes = append(codes, word)
 		default:
@@ -76,7 +76,7 @@ func ParseCodes(text string) (codes []string, refused string) {
 			for i, c := range Codes {
 				names[i] = c.Name
 			}
-			refused = "there is no code " + quoted(word) + nearest.Clause(word, names)
+			refused = "unknown code " + quoted(word) + nearest.Clause(word, names)
 		}
 	}
 	return codes, refused

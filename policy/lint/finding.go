@@ -24,7 +24,7 @@ const (
 
 func (s Severity) rank() int { return slices.Index([]Severity{Error, Warning, Info}, s) }
 
-// AtLeast says whether a severity is as bad as another, or worse.
+// AtLeast reports whether a severity is as bad as another, or worse.
 func (s Severity) AtLeast(o Severity) bool { return s.rank() <= o.rank() }
 
 // The codes of findings.
@@ -61,7 +61,7 @@ const (
 	CodeUnknownPort = "named-port-unknown"
 	// CodeDuplicateOrder: two policies of equal order contradict each other.
 	CodeDuplicateOrder = "duplicate-order"
-	// CodeGuardNotEnforced: a guard counts only, or is off.
+	// CodeGuardNotEnforced: a guard only counts, or is off.
 	CodeGuardNotEnforced = "guard-not-enforced"
 	// CodePolicyTooLarge: a policy is past the budget of its namespace.
 	CodePolicyTooLarge = "policy-too-large"
@@ -75,9 +75,9 @@ const (
 	CodeWildcardMeetsPods = "wildcard-meets-pods"
 	// CodeTunnelsClosed: a host endpoint closes tunnels between nodes.
 	CodeTunnelsClosed = "tunnels-closed"
-	// CodeDuplicateInterface: two host endpoints name one interface.
+	// CodeDuplicateInterface: two host endpoints name the same interface.
 	CodeDuplicateInterface = "duplicate-interface"
-	// CodeExpectedIPsDisagree: expectedIPs are not the addresses of the interface.
+	// CodeExpectedIPsDisagree: expectedIPs are not addresses of the interface.
 	CodeExpectedIPsDisagree = "expected-ips-disagree"
 	// CodeNamespacedSet: whether the rule of a global policy counts NetworkSets of
 	// namespaces depends on a setting.
@@ -100,7 +100,7 @@ const (
 	CodeSkipped = "skipped"
 	// CodeUnknownField: a field that the kind is not known to have.
 	CodeUnknownField = "unknown-field"
-	// CodeUntranslated: something of a foreign object has no exact equivalent.
+	// CodeUntranslated: a part of a foreign object has no exact equivalent.
 	CodeUntranslated = "untranslated"
 	// CodeTranslated: how a foreign object is read.
 	CodeTranslated = "translated"

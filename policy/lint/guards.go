@@ -23,7 +23,7 @@ func (l *linter) guardsNotEnforced() {
 		f := Finding{Code: CodeGuardNotEnforced, Object: settingsRef, Field: g.name.Setting()}
 		switch l.ix.Settings().Guards.Of(g.name) {
 		case model.GuardCount:
-			f.Severity, f.Message = Info, fmt.Sprintf("counts only: %s pass; Enforce drops them", g.finds)
+			f.Severity, f.Message = Info, fmt.Sprintf("only counts: %s pass; Enforce drops them", g.finds)
 		case model.GuardOff:
 			f.Severity, f.Message = Warning, fmt.Sprintf("is off: %s pass, and nothing counts them", g.finds)
 		default:

@@ -70,7 +70,7 @@ func TestInterfaces(t *testing.T) {
 		{
 			"another address, by the Node object",
 			[]model.Object{n1, hostEndpoint("a", "n1", "eth0", open, "192.0.2.1", "192.0.2.9")},
-			"info expected-ips-disagree HostEndpoint/a spec.expectedIPs: 192.0.2.9 not known as addresses of Node/n1; they do not narrow what is guarded: interfaceName counts, whatever address packets bear\n",
+			"info expected-ips-disagree HostEndpoint/a spec.expectedIPs: 192.0.2.9 not among the known addresses of Node/n1; they do not narrow down what is guarded: interfaceName decides, whatever addresses packets have\n",
 		},
 		{
 			"an address that only the kernel knows",
@@ -80,7 +80,7 @@ func TestInterfaces(t *testing.T) {
 		{
 			"an address of another interface",
 			[]model.Object{n1, linksOf("n1", nil, addrOn("192.0.2.1", "eth0"), addrOn("192.0.2.9", "eth1")), hostEndpoint("a", "n1", "eth0", open, "192.0.2.9")},
-			"info expected-ips-disagree HostEndpoint/a spec.expectedIPs: 192.0.2.9 not known as addresses of interface \"eth0\" of Node/n1; they do not narrow what is guarded: interfaceName counts, whatever address packets bear\n",
+			"info expected-ips-disagree HostEndpoint/a spec.expectedIPs: 192.0.2.9 not among the known addresses of interface \"eth0\" of Node/n1; they do not narrow down what is guarded: interfaceName decides, whatever addresses packets have\n",
 		},
 		{
 			"all interfaces have any of them",
@@ -90,7 +90,7 @@ func TestInterfaces(t *testing.T) {
 		{
 			"one interface twice",
 			[]model.Object{n1, hostEndpoint("b", "n1", "eth0", closed), hostEndpoint("a", "n1", "eth0", open), hostEndpoint("c", "n1", "eth1", open), hostEndpoint("d", "n2", "eth0", open)},
-			"warning duplicate-interface HostEndpoint/b spec.interfaceName: HostEndpoint/a names interface \"eth0\" of Node/n1 too: of several host endpoints only the first by name guards it, so this one guards nothing\n",
+			"warning duplicate-interface HostEndpoint/b spec.interfaceName: HostEndpoint/a names interface \"eth0\" of Node/n1 too: only the first host endpoint by name guards it, so this one guards nothing\n",
 		},
 	} {
 		if got := found(tt.objects, CodeDuplicateInterface, CodeExpectedIPsDisagree); got != tt.want {
@@ -103,7 +103,7 @@ func TestHostsWithoutAddresses(t *testing.T) {
 	const open = model.Allow
 	finding := func(name, guarded string) string {
 		return "info host-unknown-addresses HostEndpoint/" + name + " spec.expectedIPs: no address of Node/n1 is known: " + guarded +
-			" guarded all the same, but rules that select this host endpoint match no address, and explain, test, diff and lint leave out what the node itself sends and receives\n"
+			" guarded anyway, but rules that select this host endpoint match no address, and explain, test, diff and lint leave out what the node itself sends and receives\n"
 	}
 	for _, tt := range []struct {
 		name    string
@@ -142,17 +142,17 @@ func TestTunnels(t *testing.T) {
 		{
 			"closed",
 			[]model.Object{n1, n2, notSafe, linksOf("n1", vxlan), hostEndpoint("a", "n1", "*", model.Deny)},
-			"warning tunnels-closed HostEndpoint/a : closes tunnels between Node/n1 and other nodes (flannel.1 UDP 8472), and spec.failsafe.tunnels is false: the pod network of the node stops\n",
+			"warning tunnels-closed HostEndpoint/a : closes tunnels between Node/n1 and other nodes (flannel.1 UDP 8472), and spec.failsafe.tunnels is false: the node's part of the pod network stops\n",
 		},
 		{
 			"closed, without ports",
 			[]model.Object{n1, n2, notSafe, linksOf("n1", ipip), hostEndpoint("a", "n1", "*", model.Deny)},
-			"warning tunnels-closed HostEndpoint/a : closes tunnels between Node/n1 and other nodes (tunl0 protocol 4), and spec.failsafe.tunnels is false: the pod network of the node stops\n",
+			"warning tunnels-closed HostEndpoint/a : closes tunnels between Node/n1 and other nodes (tunl0 protocol 4), and spec.failsafe.tunnels is false: the node's part of the pod network stops\n",
 		},
 		{
 			"closed, on a node that has not been seen",
 			[]model.Object{n1, n2, notSafe, hostEndpoint("a", "n1", "*", model.Deny)},
-			"info tunnels-closed HostEndpoint/a : closes VXLAN UDP 4789, VXLAN UDP 8472, Geneve UDP 6081, IP in IP protocol 4 between Node/n1 and other nodes, and spec.failsafe.tunnels is false: if the pod network uses one of these, that of the node stops\n",
+			"info tunnels-closed HostEndpoint/a : closes VXLAN UDP 4789, VXLAN UDP 8472, Geneve UDP 6081, IP in IP protocol 4 between Node/n1 and other nodes, and spec.failsafe.tunnels is false: if the pod network uses one of these, the node's part of it stops\n",
 		},
 	} {
 		if got := found(tt.objects, CodeTunnelsClosed); got != tt.want {
@@ -167,9 +167,9 @@ func TestGuardsNotEnforced(t *testing.T) {
 		want   []string
 	}{
 		{model.Guards{}, nil},
-		{model.Guards{Source: model.GuardCount}, []string{"info guard-not-enforced Tierwall/default spec.sourceGuard: counts only"}},
+		{model.Guards{Source: model.GuardCount}, []string{"info guard-not-enforced Tierwall/default spec.sourceGuard: only counts"}},
 		{model.Guards{Link: model.GuardOff, Encapsulation: model.GuardCount, Wildcard: model.GuardOff}, []string{
-			"info guard-not-enforced Tierwall/default spec.encapsulationGuard: counts only",
+			"info guard-not-enforced Tierwall/default spec.encapsulationGuard: only counts",
 			"warning guard-not-enforced Tierwall/default spec.linkGuard: is off",
 			"warning guard-not-enforced Tierwall/default spec.wildcardGuard: is off",
 		}},

@@ -88,7 +88,7 @@ func (l *linter) deniesAll(r model.Ref, eff *index.Effective) {
 		if !opens(d.chains...) {
 			l.add(Finding{
 				Severity: Warning, Code: CodeHostDeniesAll, Object: r, Field: "spec.defaultAction",
-				Message: fmt.Sprintf("the default action is Deny and no policy allows anything in direction %s: nothing but failsafe ports gets %s the host", d.dir, d.word),
+				Message: fmt.Sprintf("the default action is Deny and no policy allows any %s: only failsafe ports get %s the host", d.dir, d.word),
 			})
 		}
 	}
@@ -241,12 +241,12 @@ func (l *linter) untracked() {
 	for _, k := range order {
 		l.add(Finding{
 			Severity: Warning, Code: CodeUntrackedReplies, Object: k.policy, Field: ruleField(k.dir, k.index),
-			Message: fmt.Sprintf("replies to what it allows (%s) are denied: connections that are not tracked need a rule for the way back", found[k]),
+			Message: fmt.Sprintf("replies to what it allows (%s) are denied: connections that are not tracked need a rule for the replies", found[k]),
 		})
 	}
 }
 
-// deniedBy says whether a connection is denied by the policy of a host.
+// deniedBy reports whether a connection is denied by the policy of a host.
 func deniedBy(d *model.Decision, host *packets.Party) bool {
 	for _, v := range d.Stages {
 		if v.Action == model.Deny {

@@ -21,7 +21,7 @@ func (l *linter) interfaces() {
 		if other, taken := first[at]; taken {
 			l.add(Finding{
 				Severity: Warning, Code: CodeDuplicateInterface, Object: r, Field: "spec.interfaceName",
-				Message: fmt.Sprintf("%s names interface %q of Node/%s too: of several host endpoints only the first by name guards it, so this one guards nothing", other, at.name, at.node),
+				Message: fmt.Sprintf("%s names interface %q of Node/%s too: only the first host endpoint by name guards it, so this one guards nothing", other, at.name, at.node),
 				Related: []Related{{Object: other, Field: "spec.interfaceName"}},
 			})
 			continue
@@ -43,7 +43,7 @@ func (l *linter) withoutAddresses(r model.Ref, e *model.Endpoint) {
 	}
 	l.add(Finding{
 		Severity: Info, Code: CodeHostUnknownAddresses, Object: r, Field: "spec.expectedIPs",
-		Message: fmt.Sprintf("no address of Node/%s is known: %s guarded all the same, but rules that select this host endpoint match no address, and explain, test, diff and lint leave out what the node itself sends and receives", e.Node, guarded),
+		Message: fmt.Sprintf("no address of Node/%s is known: %s guarded anyway, but rules that select this host endpoint match no address, and explain, test, diff and lint leave out what the node itself sends and receives", e.Node, guarded),
 	})
 }
 
@@ -65,7 +65,7 @@ func (l *linter) expectedAddresses(r model.Ref, e *model.Endpoint) {
 	}
 	l.add(Finding{
 		Severity: Info, Code: CodeExpectedIPsDisagree, Object: r, Field: "spec.expectedIPs",
-		Message: fmt.Sprintf("%s not known as addresses of %s; they do not narrow what is guarded: interfaceName counts, whatever address packets bear", some(strange), where),
+		Message: fmt.Sprintf("%s not among the known addresses of %s; they do not narrow down what is guarded: interfaceName decides, whatever addresses packets have", some(strange), where),
 	})
 }
 

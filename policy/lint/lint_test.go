@@ -116,7 +116,7 @@ func TestHiddenRulesHaveNoEffect(t *testing.T) {
 		later, _, _ := indexOf(next)
 		did = effects(later, stream.Flows(400))
 		for r, message := range said {
-			if strings.HasSuffix(message, "that there are now") || !strings.Contains(message, "hidden by") {
+			if strings.HasSuffix(message, "that exist now") || !strings.Contains(message, "hidden by") {
 				continue
 			}
 			lasting++
@@ -210,7 +210,7 @@ func TestRunIsDeterministic(t *testing.T) {
 		}
 		for i, line := range strings.Split(first, "\n") {
 			if line != "" && strings.Count(first, line+"\n") > 1 {
-				t.Fatalf("seed %d: line %d is there twice: %s", seed, i, line)
+				t.Fatalf("seed %d: line duplicate value %d: %s", seed, i, line)
 			}
 		}
 	}

@@ -52,10 +52,10 @@ func (l *linter) leftOut(p *model.Policy, r *model.Rule, field string, s *select
 	}
 	if l.ix.Settings().NamespacedSetsEverywhere {
 		f.Severity = Warning
-		f.Message = fmt.Sprintf("matches %s, and whoever may write NetworkSets in any namespace widens it, because namespacedSets is Everywhere; with Selected the rule no longer counts them and %s: say of which namespaces by a namespaceSelector",
+		f.Message = fmt.Sprintf("matches %s, so anyone who may write NetworkSets in any namespace can widen it, because namespacedSets is Everywhere; with Selected the rule no longer counts them and %s: name the namespaces by a namespaceSelector",
 			some(sets), withoutSets(r.Action, not))
 	} else {
-		f.Message = fmt.Sprintf("does not count %s: a global rule counts NetworkSets only where it says of which namespaces, by a namespaceSelector", some(sets))
+		f.Message = fmt.Sprintf("does not count %s: a global rule counts NetworkSets only if it names their namespaces by a namespaceSelector", some(sets))
 	}
 	l.add(f)
 }

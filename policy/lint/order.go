@@ -38,7 +38,7 @@ func (l *linter) orders() {
 	}
 }
 
-// contradict says whether the order of two policies can matter: in some
+// contradict reports whether the order of two policies can matter: in some
 // direction that both govern and at the same stage, their rules have different
 // actions.
 func contradict(p, q *model.Policy) bool {

@@ -227,7 +227,7 @@ func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
 				delete(by, k)
 			}
 		}
-		l.report(p, CodeShadowedPolicy, "", "no rule of it decides anything: all are hidden by ", by, same, structural)
+		l.report(p, CodeShadowedPolicy, "", "none of its rules decides anything: all are hidden by ", by, same, structural)
 		return
 	}
 	for _, h := range found {
@@ -235,7 +235,7 @@ func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
 	}
 }
 
-// sameEffect says whether all that hides a rule does what the rule does.
+// sameEffect reports whether all that hides a rule does what the rule does.
 func (f *fate) sameEffect() bool {
 	for _, at := range f.by {
 		if at.action != f.action {
@@ -263,7 +263,7 @@ func (l *linter) report(p *model.Policy, code, field, message string, by map[rul
 		f.Severity = Info
 	}
 	if !structural {
-		f.Message += ", for all endpoints that there are now"
+		f.Message += ", for all endpoints that exist now"
 	}
 	for _, k := range keys {
 		r := Related{Object: k.policy}
@@ -290,6 +290,6 @@ func (l *linter) unmatched(p *model.Policy, dir model.Direction, g *ruleGroup) {
 	}
 	l.add(Finding{
 		Severity: Warning, Code: CodeNeverMatches, Object: p.Ref, Field: ruleField(dir, g.index),
-		Message: "matches nothing: no packet between an endpoint that the policy selects and any peer meets all of its criteria",
+		Message: "matches nothing: no packet between an endpoint that the policy selects and any peer matches all of its criteria",
 	})
 }

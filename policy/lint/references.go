@@ -83,7 +83,7 @@ func contradiction(m *model.Match) string {
 	case m.Never:
 		return ""
 	case packets.Static(m).IsEmpty():
-		return "its protocols, ports and types exclude each other"
+		return "its protocols, ports and types contradict each other"
 	}
 	var families []uint8
 	for _, v := range []uint8{4, 6} {
@@ -106,7 +106,7 @@ func contradiction(m *model.Match) string {
 		peer *model.Peer
 	}{{"source", &m.Source}, {"destination", &m.Destination}} {
 		if s := side.peer.Selector; s != nil && s.MatchesNothing() {
-			return fmt.Sprintf("the conditions of the %s selectors exclude each other", side.name)
+			return fmt.Sprintf("the conditions of the %s selectors contradict each other", side.name)
 		}
 		if side.peer.Nets == nil {
 			if coversAll(side.peer.NotNets, families) {
@@ -254,7 +254,7 @@ func (l *linter) ports(p *model.Policy, dir model.Direction, r *model.Rule, reso
 	}
 }
 
-// selects says whether an address is of an endpoint that a policy selects.
+// selects reports whether an address is of an endpoint that a policy selects.
 func (l *linter) selects(p model.Ref, a netip.Addr) bool {
 	party := l.e.Party(a)
 	owner := l.ix.Owner(a)
@@ -286,7 +286,7 @@ func sideField(p *model.Policy, dir model.Direction, r *model.Rule, far bool) st
 }
 
 // accounts reports service accounts that a selector requires by name and
-// nobody is, and says whether there were any.
+// nobody is, and reports whether there were any.
 func (l *linter) accounts(p *model.Policy, field string, s *selector.Selector) (found bool) {
 	var names, namespaces []string
 	for _, c := range s.Constraints() {
@@ -331,7 +331,7 @@ func (l *linter) accountExists(name string, namespaces []string) bool {
 	return false
 }
 
-// hasSlice says whether any EndpointSlice belongs to a Service.
+// hasSlice reports whether any EndpointSlice belongs to a Service.
 func (l *linter) hasSlice(s model.ServiceRef) bool {
 	for _, p := range l.resolved {
 		for _, dir := range directions {

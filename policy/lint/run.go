@@ -174,7 +174,7 @@ func (l *linter) collectChains() {
 	}
 }
 
-// endOfTier says whether the tiers' default actions count in a chain.
+// endOfTier reports whether the tiers' default actions count in a chain.
 func (c *ownChain) endOfTier() bool { return c.Default != model.NoAction }
 
 // tiers reports policies whose tier does not exist.
@@ -202,7 +202,7 @@ func (l *linter) tiers() {
 func (l *linter) sets() {
 	for _, r := range l.ix.NetworkSets() {
 		if len(l.ix.NetworkSet(r)) == 0 {
-			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: rules that select it match nothing by it"})
+			l.add(Finding{Severity: Info, Code: CodeEmptySet, Object: r, Field: "spec.nets", Message: "the set has no addresses: it matches nothing in rules that select it"})
 		}
 	}
 }

@@ -47,7 +47,7 @@ func (l *linter) serviceAddresses(p *model.Policy, r *model.Rule) {
 		}
 		f := Finding{
 			Severity: Warning, Code: CodeServiceAddress, Object: p.Ref, Field: ruleField(model.Egress, r.Index),
-			Message: fmt.Sprintf("%s holds the cluster address of %s: policies see what is sent there as sent to the endpoints, so the rule matches none of it; select the pods, or name the Service", net, some(held)),
+			Message: fmt.Sprintf("%s contains the cluster address of %s: policies see traffic to a Service as traffic to its endpoints, so the rule matches none of it; select the pods, or name the Service", net, some(held)),
 		}
 		for _, s := range held {
 			f.Related = append(f.Related, Related{Object: s})
@@ -73,7 +73,7 @@ func (l *linter) servicePorts(p *model.Policy, dir model.Direction) {
 				}
 				l.add(Finding{
 					Severity: Warning, Code: CodeServicePort, Object: p.Ref, Field: ruleField(dir, rules[i].Index),
-					Message: fmt.Sprintf("port %d is that of %s: policies see what is sent there with the port of its endpoints, %d", port.First, s.Ref, sp.Endpoints[0].Port()),
+					Message: fmt.Sprintf("port %d is that of %s: policies see traffic to a Service with the port of its endpoints, %d", port.First, s.Ref, sp.Endpoints[0].Port()),
 					Related: []Related{{Object: s.Ref}},
 				})
 			}

@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// structural says whether a rule is hidden whatever endpoints there will be:
+// structural reports whether a rule is hidden whatever endpoints there will be:
 // by earlier rules of its own policy, or of policies that select the same
 // endpoints, that ask no more of the peers than it does. False may only mean
 // that this is not easily seen.
@@ -48,12 +48,12 @@ func governs(p *model.Policy, dir model.Direction) bool {
 	return p.Egress
 }
 
-// sameVariant says whether two policies are in the same chains of an endpoint.
+// sameVariant reports whether two policies are in the same chains of an endpoint.
 func sameVariant(p, q *model.Policy) bool {
 	return p.DoNotTrack == q.DoNotTrack && p.PreDNAT == q.PreDNAT && (q.ApplyOnForward || !p.ApplyOnForward)
 }
 
-// covered says whether rules that match wherever r does cover all that it can match.
+// covered reports whether rules that match wherever r does cover all that it can match.
 func covered(r *model.Rule, by []model.Rule) bool {
 	rest := packets.Static(&r.Match)
 	for i := range by {
@@ -68,7 +68,7 @@ func covered(r *model.Rule, by []model.Rule) bool {
 	return rest.IsEmpty()
 }
 
-// implies says whether addresses that meet the criteria of m meet those of q.
+// implies reports whether addresses that meet the criteria of m meet those of q.
 // What both say of protocols and ports in numbers is not looked at.
 func implies(m, q *model.Match) bool {
 	if q.IPVersion != 0 && q.IPVersion != m.IPVersion {

@@ -15,7 +15,7 @@ import (
 func (l *linter) impossible() {
 	for _, p := range l.ix.Policies() {
 		if p.Selector.MatchesNothing() {
-			l.add(Finding{Severity: Warning, Code: CodeSelectsNothing, Object: p.Ref, Message: "selects no endpoint, whatever endpoints there are: the conditions of its selectors exclude each other"})
+			l.add(Finding{Severity: Warning, Code: CodeSelectsNothing, Object: p.Ref, Message: "selects no endpoint, whatever endpoints there are: the conditions of its selectors contradict each other"})
 		}
 	}
 }

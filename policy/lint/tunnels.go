@@ -38,12 +38,12 @@ func (l *linter) tunnels() {
 		for r, list := range closed {
 			f := Finding{
 				Severity: Warning, Code: CodeTunnelsClosed, Object: r,
-				Message: fmt.Sprintf("closes tunnels between Node/%s and other nodes (%s), and spec.failsafe.tunnels is false: the pod network of the node stops", n.Name, strings.Join(list, ", ")),
+				Message: fmt.Sprintf("closes tunnels between Node/%s and other nodes (%s), and spec.failsafe.tunnels is false: the node's part of the pod network stops", n.Name, strings.Join(list, ", ")),
 				Related: []Related{{Object: settingsRef, Field: "spec.failsafe.tunnels"}},
 			}
 			if !known {
 				f.Severity = Info
-				f.Message = fmt.Sprintf("closes %s between Node/%s and other nodes, and spec.failsafe.tunnels is false: if the pod network uses one of these, that of the node stops", strings.Join(list, ", "), n.Name)
+				f.Message = fmt.Sprintf("closes %s between Node/%s and other nodes, and spec.failsafe.tunnels is false: if the pod network uses one of these, the node's part of it stops", strings.Join(list, ", "), n.Name)
 			}
 			l.add(f)
 		}

@@ -61,14 +61,14 @@ func (l *linter) deniesEverything() {
 		for _, dir := range directions {
 			if governs(p, dir) && !open[tierDir{p.Tier, dir}] {
 				if what != "" {
-					what += " and "
+					what += " or "
 				}
 				what += dir.String()
 			}
 		}
 		if what != "" {
 			l.add(Finding{Severity: Warning, Code: CodeDeniesEverything, Object: p.Ref, Field: "spec", Message: fmt.Sprintf(
-				"selects every pod and host endpoint, and nothing in tier %s allows or passes on anything in direction %s: all of it is denied, of the cluster's own pods too; say by a selector and types what is meant", p.Tier, what)})
+				"selects every pod and host endpoint, and nothing in tier %s allows or passes any %s: all of it is denied, even for the cluster's own pods; set a selector and types to narrow the policy down", p.Tier, what)})
 		}
 	}
 }
@@ -112,9 +112,9 @@ func bypass(p *model.Policy, dir model.Direction, r *model.Rule, all bool, skipp
 		f.Severity, what = Info, "what it matches"
 	}
 	if r.Action == model.Pass {
-		f.Message = fmt.Sprintf("passes %s on to the next tier: native policies are in this one, after order %d, and no longer count for it", what, model.NativeOrder)
+		f.Message = fmt.Sprintf("passes %s on to the next tier, so native policies, which are in this tier with order %d, no longer apply to it", what, model.NativeOrder)
 	} else {
-		f.Message = fmt.Sprintf("allows %s before native policies are asked: they no longer count", what)
+		f.Message = fmt.Sprintf("allows %s before native policies are evaluated: they no longer apply", what)
 	}
 	f.Message += fmt.Sprintf(" (%s)", some(skipped))
 	for _, q := range skipped {
@@ -164,7 +164,7 @@ func (l *linter) closedByTier() {
 			word = "from"
 		}
 		l.add(Finding{Severity: Warning, Code: CodeHostDeniesAll, Object: k.policy, Message: fmt.Sprintf(
-			"tier %s ends in Deny for %s, and no policy allows or passes on anything in direction %s: nothing but failsafe ports gets %s the host",
+			"tier %s ends with Deny for %s, and no policy allows or passes any %s: only failsafe ports get %s the host",
 			tiers[k], some(hosts[k]), k.dir, word)})
 	}
 }

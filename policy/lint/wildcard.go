@@ -46,7 +46,7 @@ func (l *linter) wildcards() {
 	for p, hosts := range untracked {
 		l.add(Finding{
 			Severity: Info, Code: CodeUntrackedWildcard, Object: p, Field: "spec.doNotTrack",
-			Message: fmt.Sprintf(`selects %s with interfaceName "*": packets of local pods meet it too, which Calico leaves undefined; name an interface to leave them out`, some(hosts)),
+			Message: fmt.Sprintf(`selects %s with interfaceName "*": it also applies to packets of local pods, which Calico leaves undefined; name an interface to exclude them`, some(hosts)),
 			Related: related(hosts),
 		})
 	}
@@ -281,7 +281,7 @@ func (w *wildcards) report(mode model.Guard) {
 		f.Message = fmt.Sprintf("%s packets of local pods%s: %s of %s; %s guards the interfaces of pods too", verb, when, traffic, some(d.pods), some(d.hosts))
 		if k.service != (model.Ref{}) {
 			f.Severity, f.Code = Warning, CodeWildcardDeniesDNS
-			f.Message = fmt.Sprintf("%s what local pods ask of %s (%s, %s)%s: %s cannot resolve names; %s guards the interfaces of pods too",
+			f.Message = fmt.Sprintf("%s what local pods send to %s (%s, %s)%s: %s cannot resolve names; %s guards the interfaces of pods too",
 				verb, k.service, some(d.addrs), traffic, when, some(d.pods), some(d.hosts))
 		}
 		w.add(f)

@@ -1,22 +1,22 @@
 package model
 
-// Budgets bound what the objects of a namespace cost each node, so that no namespace
-// can cost others their node. They count entries: one for each object, and one for
-// each rule, peer, block, port and address that it lists.
+// Budgets bound the cost of a namespace's objects on each node, so that no namespace
+// can overload a node that others use. They count entries: one for each object, and one
+// for each rule, peer, block, port and address that it lists.
 type Budgets struct {
-	// Mode: GuardEnforce has what is past a budget deny, GuardCount only reports it,
-	// GuardOff does neither.
+	// Mode: with GuardEnforce, objects past a budget deny; with GuardCount, they are
+	// only reported; with GuardOff, neither.
 	Mode Guard
-	// Namespace is how many entries the policies and NetworkSets of a namespace may
-	// have together.
+	// Namespace is the maximum number of entries of a namespace's policies and
+	// NetworkSets together.
 	Namespace int
-	// Node is how many entries the policies of namespaces may have on a node, where
-	// those of each group of pods that the same policies select count. Where they have
-	// more, each namespace may have an equal share.
+	// Node is the maximum number of entries of the policies of all namespaces on a
+	// node, counted once for each group of pods that the same policies select. If they
+	// exceed it, each namespace gets an equal share.
 	Node int
 }
 
-// Defaults of the Budgets.
+// Defaults of Budgets.
 const (
 	DefaultNamespaceBudget = 10_000
 	DefaultNodeBudget      = 200_000

@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/api/selector"
 )
 
-// DescribeSelector says a selector with its scope in words: "pods app == 'db' in
+// DescribeSelector describes a selector and its scope in words: "pods app == 'db' in
 // namespace shop".
 func DescribeSelector(s *selector.Selector) string {
 	var w selectorWords
@@ -19,12 +19,12 @@ func DescribeSelector(s *selector.Selector) string {
 	return w.String()
 }
 
-// selectorWords are the terms of a selector, sorted by what they say.
+// selectorWords are the terms of a selector, sorted by what they describe.
 type selectorWords struct {
 	noun           string // kind of owner; empty: the usual ones
 	own            []*selector.Selector
 	where, account []string
-	// inNamespace and global say that the owner is in any namespace, or in none.
+	// inNamespace and global report whether the owner is in any namespace, or in none.
 	inNamespace, global bool
 }
 
@@ -123,7 +123,7 @@ func onlyValue(s *selector.Selector, key string) (string, bool) {
 	return c[0].Values[0], true
 }
 
-// Describe says what a rule matches, without its action: "TCP from pods app ==
+// Describe describes what a rule matches, without its action: "TCP from pods app ==
 // 'web' in namespace shop to ports 80, 8000-8999". A match without criteria is
 // "anything".
 func (m *Match) Describe() string {
@@ -165,7 +165,7 @@ func (i *ICMP) describe() string {
 	return fmt.Sprintf("type %d code %d", i.Type, *i.Code)
 }
 
-// Describe says what a side matches; the empty text for everything.
+// Describe describes what a side matches; the empty string means everything.
 func (p *Peer) Describe() string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }

@@ -1,8 +1,7 @@
-// Package model is the one form into which every policy kind is converted: what
-// the index, the evaluator, the linter, the differ and the data plane speak.
+// Package model defines the common form that every policy kind is converted to. The
+// index, the evaluator, the linter, the differ and the data plane all work on it.
 //
-// It holds plain values and a few methods that name and order them. It knows no
-// Kubernetes types (policy/convert does), resolves no selector (package index
-// does) and does no I/O. Values are immutable once they are handed to another
-// package.
+// It consists of plain values and a few methods that name and order them. It has no
+// Kubernetes types (policy/convert does), evaluates no selectors (package index does)
+// and does no I/O. Values are immutable once they are passed to another package.
 package model

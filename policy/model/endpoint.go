@@ -5,9 +5,9 @@ import (
 	"net/netip"
 )
 
-// Endpoint is a pod or a host endpoint: something that policies select and
-// that rules' selectors match. Or it is the ghost of a pod, which has addresses and
-// no labels: no selector matches it, and it may neither send nor get anything.
+// Endpoint is a pod or a host endpoint: an object that policies select and that rules'
+// selectors match. It can also be the ghost of a pod, which has addresses and no
+// labels: no selector matches it, and it can neither send nor receive.
 type Endpoint struct {
 	// Ref is Pod/namespace/name, HostEndpoint/name or a GhostRef.
 	Ref Ref
@@ -19,7 +19,7 @@ type Endpoint struct {
 	ServiceAccount string
 	// Addrs are unique; IPv4-mapped IPv6 addresses are unmapped.
 	Addrs []netip.Addr
-	// Ports that have names.
+	// Ports with names.
 	Ports []NamedPort
 	// Host is set on host endpoints only.
 	Host *HostEndpoint
@@ -38,7 +38,7 @@ type NamedPort struct {
 	Port     uint16
 }
 
-// HostEndpoint is what only host endpoints have.
+// HostEndpoint holds the fields of host endpoints.
 type HostEndpoint struct {
 	// Interface name, "*" for all, or empty: chosen by address.
 	Interface string
@@ -109,29 +109,31 @@ type Node struct {
 // Key implements Object.
 func (n *Node) Key() Ref { return Ref{Kind: KindNode, Name: n.Name} }
 
-// Settings is what of Tierwall/default bears on verdicts, and on how they are logged.
+// Settings are the fields of Tierwall/default that affect verdicts, and how they are
+// logged.
 type Settings struct {
 	// FailsafeInbound are open ports of hosts, FailsafeOutbound open ports of remote peers.
 	FailsafeInbound, FailsafeOutbound []FailsafePort
 	// EndpointToHost decides traffic from a pod to its own node after the pod's egress policy.
 	EndpointToHost EndpointToHost
-	// UnknownWorkloads decides for addresses in pod CIDRs that no endpoint has: Allow or Deny.
+	// UnknownWorkloads decides about addresses in pod CIDRs that no endpoint has: Allow
+	// or Deny.
 	UnknownWorkloads Action
-	// AutoHostEndpoints: one host endpoint "*" a node.
+	// AutoHostEndpoints: there is one host endpoint "*" for each node.
 	AutoHostEndpoints bool
-	// NamespacedSetsEverywhere: NetworkSets of namespaces count in rules of global
-	// policies without a namespaceSelector too.
+	// NamespacedSetsEverywhere: NetworkSets of namespaces also count in rules of global
+	// policies without a namespaceSelector.
 	NamespacedSetsEverywhere bool
-	// Guards deny what no policy names.
+	// Guards drop packets that no policy names.
 	Guards Guards
-	// Budgets bound what the objects of namespaces cost. They are kept by what feeds an
-	// Index: a change of them alone is not part of a Delta.
+	// Budgets bound the cost of the objects of namespaces. The code that feeds an Index
+	// applies them: a change of them alone is not part of a Delta.
 	Budgets Budgets
-	// Marks are the bits of the packet mark that are Tierwall's; 0 means DefaultMarks.
-	// At least two bits: the lowest one is Accepted, the next one Early.
+	// Marks are the bits of the packet mark that belong to Tierwall; 0 means
+	// DefaultMarks. There are at least two: the lowest is Accepted, the next one Early.
 	Marks uint32
-	// Logging of Log rules. It bears on no verdict: a change of it alone is no
-	// change of the Settings to those who are told of changes.
+	// Logging of Log rules. It affects no verdict: a change of it alone is not reported
+	// as a change of the Settings.
 	Logging Logging
 }
 
@@ -155,20 +157,20 @@ func (s *Settings) MarkBits() (accepted, early uint32) {
 	return accepted, m & -m
 }
 
-// Logging is how agents write of the packets that Log rules match.
+// Logging configures how agents log the packets that Log rules match.
 type Logging struct {
-	// RatePerRule is the number of lines a second and rule; 0 means none.
+	// RatePerRule is the number of lines per second and rule; 0 means none.
 	RatePerRule int
-	// RatePerNode is the number of lines a second of all rules together, at least 1.
+	// RatePerNode is the number of lines per second of all rules together, at least 1.
 	RatePerNode int
 	// Text lines instead of JSON.
 	Text bool
 }
 
-// DefaultRatePerRule is the Logging's rate unless it is set.
+// DefaultRatePerRule is the default of Logging.RatePerRule.
 const DefaultRatePerRule = 10
 
-// DefaultRatePerNode is the Logging's rate of a node unless it is set.
+// DefaultRatePerNode is the default of Logging.RatePerNode.
 const DefaultRatePerNode = 1000
 
 // Key implements Object.

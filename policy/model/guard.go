@@ -2,26 +2,26 @@ package model
 
 import "strconv"
 
-// Guards are what denies packets that no policy governs by their addresses.
-// The zero value enforces all of them, as a new installation does.
+// Guards drop packets that policies cannot evaluate by their addresses. The zero value
+// enforces all of them, like a new installation.
 type Guards struct {
-	// Source: a local pod's source address must come by that pod's interface or
-	// port, where it is known, and never from outside.
+	// Source: packets with a local pod's source address must arrive by that pod's
+	// interface or port, where it is known, and never from outside.
 	Source Guard
-	// Link: what comes from or goes to an interface of local pods with addresses
-	// that the API does not list is judged: link-local sources as their pod's,
-	// multicast and broadcast by the receivers' policies, others as unknown workloads.
+	// Link: packets from or to an interface of local pods with addresses that the API
+	// does not list are evaluated: link-local sources as the pod's, multicast and
+	// broadcast by the receivers' policies, others as unknown workloads.
 	Link Guard
-	// Encapsulation: pods do not send to the tunnel ports of cluster nodes.
+	// Encapsulation: pods cannot send to the tunnel ports of cluster nodes.
 	Encapsulation Guard
-	// Wildcard: a host endpoint "*" guards the interfaces of local pods too.
+	// Wildcard: a host endpoint "*" also guards the interfaces of local pods.
 	Wildcard Guard
-	// NoTunnelFailsafe takes away that nodes' own encapsulated traffic passes host
-	// endpoints' policies.
+	// NoTunnelFailsafe disables the exemption of nodes' own encapsulated traffic from
+	// host endpoints' policies.
 	NoTunnelFailsafe bool
 }
 
-// Guard is what becomes of packets that one of the Guards finds.
+// Guard is the treatment of packets that one of the Guards detects.
 type Guard uint8
 
 // The values of a Guard.
@@ -51,16 +51,16 @@ const (
 	GuardLinkName          GuardName = "link"
 	GuardEncapsulationName GuardName = "encapsulation"
 	GuardWildcardName      GuardName = "wildcard"
-	// GuardDiscoveryName is neighbour discovery that pods must not send before
-	// policy: router advertisements and redirects. It has the mode of the link guard.
+	// GuardDiscoveryName is neighbour discovery that pods must not send before policy:
+	// router advertisements and redirects. It has the mode of the link guard.
 	GuardDiscoveryName GuardName = "discovery"
 )
 
 // GuardNames are all guards.
 var GuardNames = [...]GuardName{GuardSourceName, GuardLinkName, GuardEncapsulationName, GuardWildcardName, GuardDiscoveryName}
 
-// Of returns what becomes of packets that the named guard finds. A name that is
-// not one of GuardNames is enforced.
+// Of returns the treatment of packets that the named guard detects. A name that is not
+// one of GuardNames is enforced.
 func (g *Guards) Of(n GuardName) Guard {
 	switch n {
 	case GuardSourceName:
@@ -84,17 +84,17 @@ func (n GuardName) Setting() string {
 }
 
 var guardTexts = map[GuardName]string{
-	GuardSourceName:        "the source is a local pod's, and the packet does not come by its interface",
-	GuardLinkName:          "an address that no object lists, by a pod's interface",
-	GuardEncapsulationName: "pods send nothing into the tunnels of nodes",
+	GuardSourceName:        "the source is a local pod's, but the packet does not arrive by its interface",
+	GuardLinkName:          "an address that no object lists, on a pod's interface",
+	GuardEncapsulationName: "pods cannot send into the tunnels of nodes",
 	GuardWildcardName:      "the host endpoint of all interfaces",
-	GuardDiscoveryName:     "pods do not redirect their neighbours",
+	GuardDiscoveryName:     "pods cannot redirect their neighbours",
 }
 
-// Text says in a few words what the guard drops packets for.
+// Text describes in a few words what the guard drops packets for.
 func (n GuardName) Text() string { return guardTexts[n] }
 
-// GuardPackets are the packets that a guard has met, since its counters began.
+// GuardPackets are the packets that a guard has detected since its counters were reset.
 type GuardPackets struct {
 	// Dropped by the guard in mode Enforce.
 	Dropped uint64

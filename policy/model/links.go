@@ -5,46 +5,48 @@ import (
 	"slices"
 )
 
-// Links is what the kernel of a node reports of the node itself, beyond what the
-// API lists: all of its own addresses, where its pods are attached, its routes
-// and its tunnels. The agent learns it by netlink (dataplane/links) and follows
-// it; NodeReports carry it to whoever asks about another node.
+// Links is what the kernel of a node reports about the node itself, beyond what the API
+// lists: all of its own addresses, where its pods are attached, its routes and its
+// tunnels. The agent reads it by netlink (dataplane/links) and follows changes;
+// NodeReports make it available to commands and other nodes.
 //
-// A node without Links has the addresses of its Node object, and its interfaces
-// are those that host endpoints name.
+// A node without Links has the addresses of its Node object, and its interfaces are
+// those that host endpoints name.
 type Links struct {
-	// Node that the Links are of.
+	// Node that the Links belong to.
 	Node string
-	// Addrs are all addresses that the node takes packets for, whichever interface
-	// they are on: those of bridges, tunnels and lo and link-local ones among
-	// them. Sorted by address and interface; a link-local address may occur on several.
+	// Addrs are all addresses at which the node receives packets, whichever interface
+	// they are on, including those of bridges, tunnels and lo, and link-local ones.
+	// Sorted by address and interface; a link-local address may occur on several.
 	Addrs []LinkAddr
-	// Routes of the main table to unicast destinations, without those of local
-	// pods' single addresses that Pods lists. Sorted by CompareRoutes: longest first.
+	// Routes of the main table to unicast destinations, without those to single
+	// addresses of local pods, which Pods lists. Sorted by CompareRoutes: longest
+	// prefix first.
 	Routes []LinkRoute
 	// Pods are the addresses behind interfaces that lead to local pods. Sorted.
 	Pods []PodLink
 	// Tunnels are the encapsulating interfaces of the node. Sorted.
 	Tunnels []Tunnel
-	// Ghosts of the node's pods, as a NodeReport lists them; an agent knows those of
-	// its own node otherwise. Sorted by address.
+	// Ghosts of the node's pods, as a NodeReport lists them; an agent has another
+	// source for those of its own node. Sorted by address.
 	Ghosts []Ghost
 }
 
-// Ghost is an address of a pod whose object is gone and whose sandbox may still run.
+// Ghost is an address of a pod whose object is gone and whose sandbox may still be
+// running.
 type Ghost struct {
 	Addr netip.Addr
 	// Ref is a GhostRef.
 	Ref Ref
 }
 
-// LinkAddr is an address of the node's own and the interface that bears it.
+// LinkAddr is one of the node's own addresses and the interface that has it.
 type LinkAddr struct {
 	Addr      netip.Addr
 	Interface string
 }
 
-// LinkRoute is where the node sends a block of addresses.
+// LinkRoute is the node's route to a block of addresses.
 type LinkRoute struct {
 	Net       netip.Prefix // masked
 	Interface string
@@ -53,9 +55,9 @@ type LinkRoute struct {
 // PodLink is an address of a local pod and where its packets enter the node.
 type PodLink struct {
 	Addr netip.Addr
-	// Interface is what the node's routing sees: the pod's own, or a bridge.
+	// Interface is what the node's routing sees: the pod's own interface, or a bridge.
 	Interface string
-	// Port is the pod's port of the bridge Interface; empty where there is no bridge.
+	// Port is the pod's port on the bridge Interface; empty if there is no bridge.
 	Port string
 }
 
@@ -72,8 +74,8 @@ type Tunnel struct {
 // Key implements Object.
 func (l *Links) Key() Ref { return Ref{Kind: KindNodeLinks, Name: l.Node} }
 
-// CompareRoutes orders routes so that the first one that contains an address is
-// the one that counts: longest prefix first, then by address and interface.
+// CompareRoutes orders routes so that the first one that contains an address is the one
+// in effect: longest prefix first, then by address and interface.
 func CompareRoutes(a, b LinkRoute) int {
 	if a.Net.Bits() != b.Net.Bits() {
 		return b.Net.Bits() - a.Net.Bits()
@@ -90,8 +92,8 @@ func CompareRoutes(a, b LinkRoute) int {
 	return 0
 }
 
-// InterfaceOf returns the interface that bears an address of the node's own, or
-// "". Of several the first by name counts. A nil Links bears none.
+// InterfaceOf returns the interface that has one of the node's own addresses, or "". If
+// there are several, it returns the first by name. Nil Links have none.
 func (l *Links) InterfaceOf(a netip.Addr) string {
 	if l == nil {
 		return ""
@@ -103,8 +105,8 @@ func (l *Links) InterfaceOf(a netip.Addr) string {
 	return ""
 }
 
-// RouteTo returns the interface by which the node sends to an address, or "".
-// A nil Links has no routes.
+// RouteTo returns the interface by which the node sends to an address, or "". Nil Links
+// have no routes.
 func (l *Links) RouteTo(a netip.Addr) string {
 	if l == nil {
 		return ""

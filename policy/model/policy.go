@@ -9,11 +9,11 @@ import (
 	"github.com/tierwall/tierwall/api/selector"
 )
 
-// Object is anything that the index takes: *Tier, *Policy, *Endpoint,
-// *NetworkSet, *Namespace, *ServiceAccount, *ServiceSlice, *Node or *Settings.
+// Object is any object that the index accepts: *Tier, *Policy, *Endpoint, *NetworkSet,
+// *Namespace, *ServiceAccount, *ServiceSlice, *Node or *Settings.
 type Object interface{ Key() Ref }
 
-// NoOrder is the order of a tier or policy that sets none: after all that do.
+// NoOrder is the order of a tier or policy that sets none: after all that set one.
 var NoOrder = math.Inf(1)
 
 // NativeOrder is the order of native NetworkPolicies in tier default.
@@ -31,16 +31,16 @@ type Tier struct {
 	Name          string
 	Order         float64 // NoOrder where unset
 	DefaultAction Action  // Deny or Pass
-	// Missing marks a tier that policies name and nobody has created: it is
-	// evaluated after every other and denies by default.
+	// Missing marks a tier that policies name and that does not exist: it is evaluated
+	// after all others and denies by default.
 	Missing bool
 }
 
 // Key implements Object.
 func (t *Tier) Key() Ref { return Ref{Kind: KindTier, Name: t.Name} }
 
-// BuiltinTiers returns the tiers that always exist, in order. An object of one
-// of these names never changes its order or default action.
+// BuiltinTiers returns the tiers that always exist, in order. An object with one of
+// these names never changes its order or default action.
 func BuiltinTiers() []*Tier {
 	var out []*Tier
 	for _, b := range builtin.Tiers() {
@@ -53,8 +53,8 @@ func BuiltinTiers() []*Tier {
 	return out
 }
 
-// CompareTiers is the order in which tiers are evaluated: by order, missing
-// tiers after all others, ties by name.
+// CompareTiers is the order in which tiers are evaluated: by order, missing tiers after
+// all others, ties broken by name.
 func CompareTiers(a, b *Tier) int {
 	if a.Missing != b.Missing {
 		if a.Missing {
@@ -70,35 +70,36 @@ type Policy struct {
 	Ref   Ref
 	Tier  string
 	Order float64 // NoOrder where unset
-	// Selector of the endpoints, with the scope (namespace, namespace selector,
-	// service accounts, kinds of endpoint) already part of its tree. Never nil.
+	// Selector of the endpoints. The scope (namespace, namespace selector, service
+	// accounts, kinds of endpoint) is already part of its tree. Never nil.
 	Selector *selector.Selector
-	// Ingress and Egress say which directions the policy governs.
+	// Ingress and Egress report which directions the policy governs.
 	Ingress, Egress bool
-	// IngressRules and EgressRules are in order. One rule of the source object
-	// may stand as several consecutive rules with the same Index.
+	// IngressRules and EgressRules are in order. One rule of the source object may
+	// become several consecutive rules with the same Index.
 	IngressRules, EgressRules []Rule
-	// Audit policies are evaluated beside, never applied.
+	// Audit policies are evaluated along with the others, but never applied.
 	Audit bool
 	// Variants for host endpoints.
 	DoNotTrack, PreDNAT, ApplyOnForward bool
 	// Generation of the source object, for status.
 	Generation int64
-	// Created is when the source object was, in seconds of Unix time; 0: not known.
+	// Created is the creation time of the source object, in seconds of Unix time; 0
+	// means unknown.
 	Created int64
-	// Entries is how large the source object is as it is written (see Budgets).
+	// Entries is the size of the source object as written (see Budgets).
 	Entries int
-	// Problems are what was wrong with the source object. The policy is in a
-	// form that never widens access.
+	// Problems are the problems of the source object. The policy is in a form that
+	// never widens access.
 	Problems []Problem
 }
 
 // Key implements Object.
 func (p *Policy) Key() Ref { return p.Ref }
 
-// ComparePolicies is the order of policies within a tier: by order, ties by
-// kind, namespace and name. The kind and name are those of the object: that a policy
-// of another tier makes the Ref tell more does not move a policy.
+// ComparePolicies is the order of policies within a tier: by order, ties broken by
+// kind, namespace and name. Kind and name are those of the object: a policy does not
+// move when another tier's policy of the same name makes its Ref longer.
 func ComparePolicies(a, b *Policy) int {
 	if c := cmp.Compare(a.Order, b.Order); c != 0 {
 		return c
@@ -106,18 +107,18 @@ func ComparePolicies(a, b *Policy) int {
 	return cmp.Or(a.Ref.ofObject().Compare(b.Ref.ofObject()), a.Ref.Compare(b.Ref))
 }
 
-// Problem is one thing that is wrong with an object.
+// Problem is one problem of an object.
 type Problem struct {
 	Object Ref
 	// Field path as in spec.ingress[2].source.nets[0]; empty for the object as a whole.
 	Field   string
 	Message string
-	// Warning problems leave the object as it is; others have made a rule or
-	// the policy fail closed.
+	// Warning problems do not change the object; others have made a rule or the policy
+	// fail closed.
 	Warning bool
 }
 
-// Error names the object, the field and what is wrong.
+// Error names the object, the field and the problem.
 func (p Problem) Error() string {
 	s := p.Object.String()
 	if p.Field != "" {
@@ -130,7 +131,7 @@ func (p Problem) Error() string {
 type Rule struct {
 	// Index of the rule in the source object's list for this direction, from 0.
 	Index int
-	// Name of the rule, where the source kind gives rules names.
+	// Name of the rule, if the source kind gives rules names.
 	Name   string
 	Action Action
 	// Annotations of the rule's metadata.
@@ -144,8 +145,8 @@ type Match struct {
 	Never bool
 	// IPVersion is 4, 6, or 0 for both.
 	IPVersion uint8
-	// Protocol and NotProtocol are IANA numbers; 0 means unset. (IANA protocol
-	// 0, HOPOPT, cannot be named.)
+	// Protocol and NotProtocol are IANA numbers; 0 means unset. (IANA protocol 0,
+	// HOPOPT, cannot be named.)
 	Protocol, NotProtocol Protocol
 	// ICMP and NotICMP; nil means unset.
 	ICMP, NotICMP       *ICMP
@@ -170,8 +171,8 @@ type Peer struct {
 	Selector *selector.Selector
 	// NotSelector: the address must not belong to one that it matches.
 	NotSelector *selector.Selector
-	// Service: the address (and with ServicePorts the protocol and port too)
-	// must be one of the Service's endpoints. Zero means unset.
+	// Service: the address (and with ServicePorts also the protocol and port) must be
+	// one of the Service's endpoints. Zero means unset.
 	Service      ServiceRef
 	ServicePorts bool
 	// Ports: one must match; nil means unset. NotPorts: none may match.
@@ -188,9 +189,9 @@ type Port struct {
 	Name        string
 }
 
-// Labels that the core gives endpoints and network sets, beside the object's
-// own. They win over labels of the same key on the object. The spellings of
-// projectcalico.org/… are rewritten to these.
+// Labels that the core adds to endpoints and network sets. They take precedence over
+// labels with the same key on the object. The spellings projectcalico.org/… are
+// rewritten to these.
 const (
 	LabelNamespace      = "tierwall.io/namespace"
 	LabelName           = "tierwall.io/name" // of namespaces and service accounts
@@ -200,8 +201,8 @@ const (
 	OrchestratorKubernetes = "k8s"
 )
 
-// Keys that no object can carry (":" is not allowed in a label key), by which
-// rewritten selectors reach beyond the object's own labels.
+// Keys that no object can have (":" is not allowed in a label key). Rewritten selectors
+// use them to refer to more than the object's own labels.
 const (
 	// LabelKind is the kind of the owner of an address: see the values below.
 	LabelKind = ":kind"
@@ -218,13 +219,13 @@ const (
 	OwnerNetworkSet   = "networkset"
 	// OwnerNamespacedSet is a NetworkSet of a namespace, unless
 	// Settings.NamespacedSetsEverywhere makes it an OwnerNetworkSet. Selectors of
-	// global policies without a namespaceSelector leave it out.
+	// global policies without a namespaceSelector exclude it.
 	OwnerNamespacedSet = "netset"
 	OwnerNode          = "node"
 	OwnerGhost         = "ghost" // no selector is evaluated for it
 )
 
-// Matches says whether an ICMP type and code match.
+// Matches reports whether an ICMP type and code match.
 func (i *ICMP) Matches(typ, code uint8) bool {
 	return i.Type == typ && (i.Code == nil || *i.Code == code)
 }

@@ -6,19 +6,19 @@ import (
 	"strings"
 )
 
-// Kind names a kind of object as people read it (DESIGN section 9).
+// Kind names a kind of object in human-readable form.
 type Kind string
 
-// The kinds that the core knows. NetworkPolicy is the native one.
+// The kinds that the core knows. KindNetworkPolicy is the native one.
 const (
 	KindTier                  Kind = "Tier"
 	KindGlobalNetworkPolicy   Kind = "GlobalNetworkPolicy"
 	KindNetworkPolicy         Kind = "NetworkPolicy"
 	KindTierwallNetworkPolicy Kind = "NetworkPolicy.tierwall.io"
 	KindClusterNetworkPolicy  Kind = "ClusterNetworkPolicy"
-	// KindCalicoGlobalNetworkPolicy and KindCalicoNetworkPolicy are policies that are
-	// translated from projectcalico.org while another policy of their name is in
-	// another tier. The Name of such a Ref is that of TierName.
+	// KindCalicoGlobalNetworkPolicy and KindCalicoNetworkPolicy are policies translated
+	// from projectcalico.org while another policy with their name is in another tier.
+	// The Name of such a Ref is that of TierName.
 	KindCalicoGlobalNetworkPolicy Kind = "GlobalNetworkPolicy.projectcalico.org"
 	KindCalicoNetworkPolicy       Kind = "NetworkPolicy.projectcalico.org"
 	KindGlobalNetworkSet          Kind = "GlobalNetworkSet"
@@ -33,18 +33,18 @@ const (
 	KindTierwall                  Kind = "Tierwall"
 	// KindNodeLinks is Links; in the API it is part of a NodeReport.
 	KindNodeLinks Kind = "NodeReport"
-	// KindPodGhost is a pod whose object is gone and whose sandbox may still run; no
-	// object of the API. Its name is that of GhostRef. It sorts behind KindPod: where
-	// the first of several counts, a pod comes first.
+	// KindPodGhost is a pod whose object is gone and whose sandbox may still be
+	// running; it is not an object of the API. Its name is that of GhostRef. It sorts
+	// after KindPod, so that a pod precedes it wherever the first of several counts.
 	KindPodGhost Kind = "PodGhost"
-	// KindGuard is one of the Guards, by its GuardName; no object of the API.
+	// KindGuard is one of the Guards, by its GuardName; it is not an object of the API.
 	KindGuard Kind = "Guard"
-	// KindInterface is an interface of a node; no object of the API.
+	// KindInterface is an interface of a node; it is not an object of the API.
 	KindInterface Kind = "Interface"
 )
 
-// InterfaceRef names an interface of a node, as in Interface/node-a/eth0. The name may
-// be empty: one that is not known, and leads to no pod.
+// InterfaceRef names an interface of a node, as in Interface/node-a/eth0. An empty name
+// stands for an unknown interface that does not lead to a pod.
 func InterfaceRef(node, name string) Ref {
 	return Ref{Kind: KindInterface, Namespace: node, Name: name}
 }
@@ -57,7 +57,8 @@ type Ref struct {
 }
 
 // TierName is the name of a policy together with its tier, for a Ref of one of the
-// Calico kinds. No object of the API can have such a name, for ":" is in none.
+// Calico kinds. No object of the API can have such a name, because ":" is not allowed
+// in names.
 func TierName(tier, name string) string { return tier + ":" + name }
 
 // ofObject is the Ref that a policy of one of the Calico kinds would have if no other
@@ -98,12 +99,12 @@ func (r Ref) String() string {
 	return string(r.Kind) + "/" + r.Namespace + "/" + r.Name
 }
 
-// GhostRef names the ghost of a pod, whose name another pod may have by now.
+// GhostRef names the ghost of a pod, whose name may already belong to another pod.
 func GhostRef(namespace, name, uid string) Ref {
 	return Ref{Kind: KindPodGhost, Namespace: namespace, Name: name + "@" + uid}
 }
 
-// GhostOf names the pod that a ghost was; ok is false for any other Ref.
+// GhostOf names the pod of a ghost; ok is false for any other Ref.
 func (r Ref) GhostOf() (pod Ref, ok bool) {
 	name, _, _ := strings.Cut(r.Name, "@")
 	if r.Kind != KindPodGhost {

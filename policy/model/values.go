@@ -6,10 +6,10 @@ import (
 	"strings"
 )
 
-// Action is what a rule or a default does.
+// Action is the action of a rule or a default.
 type Action uint8
 
-// The actions. The zero value is none.
+// The actions. The zero value means none.
 const (
 	NoAction Action = iota
 	Allow
@@ -80,7 +80,7 @@ var protocolNames = map[Protocol]string{
 	ICMPv4: "ICMP", TCP: "TCP", UDP: "UDP", ICMPv6: "ICMPv6", SCTP: "SCTP", UDPLite: "UDPLite",
 }
 
-// String is the API's name, a number where it has none, and "any" for 0.
+// String is the API's name, the number if it has none, and "any" for 0.
 func (p Protocol) String() string {
 	if p == AnyProtocol {
 		return "any"
@@ -107,7 +107,7 @@ func (p *Protocol) UnmarshalText(b []byte) error {
 	return err
 }
 
-// HasPorts says whether packets of the protocol carry ports.
+// HasPorts reports whether packets of the protocol carry ports.
 func (p Protocol) HasPorts() bool { return p == TCP || p == UDP || p == SCTP || p == UDPLite }
 
 // ParseProtocol reads a name (in any case) or a number 1–255.
@@ -120,5 +120,5 @@ func ParseProtocol(s string) (Protocol, error) {
 	if n, err := strconv.ParseUint(s, 10, 16); err == nil && n >= 1 && n <= 255 {
 		return Protocol(n), nil
 	}
-	return 0, fmt.Errorf("%q is no protocol: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", s)
+	return 0, fmt.Errorf("unsupported protocol %q: want TCP, UDP, SCTP, ICMP, ICMPv6, UDPLite or a number 1-255", s)
 }

@@ -17,23 +17,23 @@ type Flow struct {
 	// ICMPType and ICMPCode of ICMP and ICMPv6.
 	ICMPType uint8 `json:"icmpType,omitempty"`
 	ICMPCode uint8 `json:"icmpCode,omitempty"`
-	// In is where the packet comes in: by the interface of a Pod, by an Interface of a
-	// node, or from the Node itself. Zero: as Src and the routes say, so that the packet
-	// bears the address of whoever sends it. With In, the packet is as it is on that
-	// link, not routed yet.
+	// In is where the packet arrives: by the interface of a Pod, by an Interface of a
+	// node, or from the Node itself. Zero means where Src and the routes say, so that
+	// the packet has the address of its actual sender. With In, the packet is as it is
+	// on that link, not routed yet.
 	In Ref `json:"in,omitzero"`
 	// Out is where it leaves: by the interface of a Pod, by an Interface of a node, or
-	// to the Node itself. Zero: as Dst and the routes say; of a packet that comes in by
-	// an interface, to a multicast, broadcast or IPv6 link-local destination, it is what
-	// the node itself gets.
+	// to the Node itself. Zero means where Dst and the routes say; for a packet that
+	// arrives by an interface with a multicast, broadcast or IPv6 link-local
+	// destination, it is the copy that the node itself receives.
 	Out Ref `json:"out,omitzero"`
 }
 
-// NamesLinks reports whether the flow names an interface by which its packets come in
-// or leave.
+// NamesLinks reports whether the flow names an interface by which its packets arrive or
+// leave.
 func (f *Flow) NamesLinks() bool { return f.In.Kind != "" || f.Out.Kind != "" }
 
-// Stage is the point on a packet's way at which an endpoint's policy is applied.
+// Stage is the point on a packet's path at which an endpoint's policy is applied.
 type Stage string
 
 // The stages.
@@ -48,14 +48,14 @@ const (
 	StagePreDNAT Stage = "preDNAT"
 	// StageUntracked is a host endpoint's doNotTrack policy.
 	StageUntracked Stage = "untracked"
-	// StageSelf is what governs of a pod's policy what it sends itself by way of a
-	// Service. Verdicts name it StageWorkload.
+	// StageSelf is the part of a pod's policy that governs what the pod sends itself
+	// through a Service. Verdicts name it StageWorkload.
 	StageSelf Stage = "self"
 	// StageToHost is traffic from a pod to its own node, after the pod's egress.
 	StageToHost Stage = "toHost"
 )
 
-// Reason says in one word why a verdict is what it is.
+// Reason is the reason for a verdict in one word.
 type Reason string
 
 // The reasons.
@@ -66,28 +66,31 @@ const (
 	ReasonEndOfTier Reason = "EndOfTier"
 	// ReasonDefault: no tier decided; the endpoint's default did.
 	ReasonDefault Reason = "Default"
-	// ReasonNoEndpoint: the address belongs to no endpoint on this side, so no policy applies.
+	// ReasonNoEndpoint: the address belongs to no endpoint on this side, so no policy
+	// applies.
 	ReasonNoEndpoint Reason = "NoEndpoint"
 	// ReasonFailsafe: a failsafe port of the host.
 	ReasonFailsafe Reason = "Failsafe"
-	// ReasonOwnNode: a node reaches its own pods always.
+	// ReasonOwnNode: a node can always reach its own pods.
 	ReasonOwnNode Reason = "OwnNode"
-	// ReasonLoopback: an endpoint reaches itself always.
+	// ReasonLoopback: an endpoint can always reach itself.
 	ReasonLoopback Reason = "Loopback"
 	// ReasonEndpointToHost: Tierwall's endpointToHostAction decided.
 	ReasonEndpointToHost Reason = "EndpointToHost"
-	// ReasonUnknownWorkload: the address is in a node's pod CIDRs and belongs to no known endpoint.
-	// With Policy Guard/link it bears any other address and comes by a pod's interface.
+	// ReasonUnknownWorkload: the address is in a node's pod CIDRs and belongs to no
+	// known endpoint. With Policy Guard/link, it is any other address on a pod's
+	// interface.
 	ReasonUnknownWorkload Reason = "UnknownWorkload"
 	// ReasonGuard: one of the Guards drops the packet; Policy names it.
 	ReasonGuard Reason = "Guard"
-	// ReasonLinkService: what a link cannot work without passes before policy: neighbour
-	// discovery, multicast listeners, DHCP.
+	// ReasonLinkService: traffic that a link cannot work without passes before policy:
+	// neighbour discovery, multicast listeners, DHCP.
 	ReasonLinkService Reason = "LinkService"
-	// ReasonNoServiceEndpoint: what is sent to a Service's address gets to no endpoint: it
-	// has none, or not this port. The cluster's service proxy refuses or drops it.
+	// ReasonNoServiceEndpoint: traffic to a Service's address reaches no endpoint,
+	// because the Service has none or not this port. The cluster's service proxy
+	// rejects or drops it.
 	ReasonNoServiceEndpoint Reason = "NoServiceEndpoint"
-	// ReasonGhost: the pod's object is gone and its sandbox may still run.
+	// ReasonGhost: the pod's object is gone and its sandbox may still be running.
 	ReasonGhost Reason = "Ghost"
 	// ReasonPastBudget: the pod is past the budget of its node, and denied all.
 	ReasonPastBudget Reason = "PastBudget"
@@ -117,31 +120,31 @@ func (i RuleIndex) String() string {
 // MarshalText writes the index as String does.
 func (i RuleIndex) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
 
-// Verdict is the outcome of one endpoint's policy in one direction, and why.
-// The data plane's counters and log lines, explain, tests and diff share it.
+// Verdict is the result of one endpoint's policy in one direction, and its reason. The
+// data plane's counters and log lines, explain, tests and diff all use it.
 type Verdict struct {
-	// Action is Allow or Deny. At stages preDNAT and untracked it may be
-	// NoAction: nothing decided there, and the later stages do.
+	// Action is Allow or Deny. At stages preDNAT and untracked it may be NoAction:
+	// nothing decided there, so the later stages do.
 	Action    Action    `json:"action"`
 	Direction Direction `json:"direction"`
 	Stage     Stage     `json:"stage"`
-	// Endpoint whose policy it is; zero where the address belongs to none.
+	// Endpoint whose policy it is; zero if the address belongs to none.
 	Endpoint Ref    `json:"endpoint,omitzero"`
 	Reason   Reason `json:"reason"`
-	// Tier, Policy and Rule that decided. With RuleEndOfTier, Policy is the last
-	// one of the tier that selects the endpoint in this direction. With
-	// RuleDefault, Tier and Policy are empty, unless a guard decided: Policy is that.
+	// Tier, Policy and Rule that decided. With RuleEndOfTier, Policy is the last one in
+	// the tier that selects the endpoint in this direction. With RuleDefault, Tier and
+	// Policy are empty, unless a guard decided: then Policy is the guard.
 	Tier   string    `json:"tier,omitempty"`
 	Policy Ref       `json:"policy,omitzero"`
 	Rule   RuleIndex `json:"rule"`
 	// RuleName is the name of the deciding rule, if it has one.
 	RuleName string `json:"ruleName,omitempty"`
-	// Audit is the verdict there would be if the audited policies were
-	// enforced, where it differs in its action or in what decides; else nil.
+	// Audit is the verdict if the audited policies were enforced, if that differs in
+	// its action or in what decides; otherwise nil.
 	Audit *Verdict `json:"audit,omitempty"`
 }
 
-// Decision is the fate of a connection attempt: every stage that it passes, in
+// Decision is the result for a connection attempt: every stage that it passes, in
 // order, up to the first that denies it.
 type Decision struct {
 	Flow   Flow   `json:"flow"`
@@ -150,11 +153,11 @@ type Decision struct {
 	Stages []Verdict `json:"stages"`
 }
 
-// Deciding returns the verdict that settles one direction: the denial if a
-// stage of that direction denies; else that of the endpoint's own stage
-// (workload, host, toHost), or the one that allowed in its stead. The result is
-// false if the connection was denied before that direction was reached, or if
-// nothing in that direction had to be asked.
+// Deciding returns the verdict that decided one direction: the denial if a stage of
+// that direction denies; otherwise that of the endpoint's own stage (workload, host,
+// toHost), or the one that allowed in its place. The result is false if the connection
+// was denied before that direction was reached, or if nothing in that direction had to
+// be evaluated.
 func (d *Decision) Deciding(dir Direction) (v Verdict, ok bool) {
 	for _, s := range d.Stages {
 		if s.Direction != dir || s.Action == NoAction {

@@ -1,5 +1,5 @@
-// Package nearest guesses which known word somebody meant, for error messages
-// about unknown fields, kinds and names.
+// Package nearest suggests known words for misspelt fields, kinds and names in error
+// messages.
 package nearest
 
 import (
@@ -18,9 +18,9 @@ func Clause(word string, known []string) string {
 	return ""
 }
 
-// Ref returns the known object that was probably meant: of the same kind and
-// name in another namespace, or in the same namespace of nearly the same name.
-// It is false if there is none.
+// Ref returns the known object that was probably meant: one of the same kind and name
+// in another namespace, or one of a similar name in the same namespace. It is false if
+// there is none.
 func Ref(r model.Ref, known []model.Ref) (model.Ref, bool) {
 	var names []string
 	for _, k := range known {
@@ -36,10 +36,10 @@ func Ref(r model.Ref, known []model.Ref) (model.Ref, bool) {
 	return model.Ref{Kind: r.Kind, Namespace: r.Namespace, Name: name}, name != ""
 }
 
-// Word returns the known word that a slip of the pen would turn into word:
-// the same but for case, or within a few edits for its length. Ties go by name.
+// Word returns the known word that a typo would turn into word: one that differs in
+// case only, or within a few edits, depending on its length. Ties are broken by name.
 func Word(word string, known []string) string {
-	// Nobody types such a word by mistake, and the distance is quadratic.
+	// Nobody types such a word by mistake, and computing the distance is quadratic.
 	if len(word) > 100 {
 		return ""
 	}
@@ -49,7 +49,8 @@ func Word(word string, known []string) string {
 	lower := strings.ToLower(word)
 	for _, k := range sorted {
 		d := Distance(lower, strings.ToLower(k))
-		// A plural for a singular, and a beginning for the whole, are the most common slips.
+		// A plural for a singular, and a prefix for the whole word, are the most common
+		// mistakes.
 		if d > 2 && len(word) > 3 && (strings.HasPrefix(strings.ToLower(k), lower) || strings.HasPrefix(lower, strings.ToLower(k))) {
 			d = 2
 		}
@@ -60,8 +61,8 @@ func Word(word string, known []string) string {
 	return best
 }
 
-// Distance counts the insertions, deletions, substitutions and swaps of
-// neighbours that turn a into b.
+// Distance counts the insertions, deletions, substitutions and transpositions that turn
+// a into b.
 func Distance(a, b string) int {
 	prev2, prev, cur := make([]int, len(b)+1), make([]int, len(b)+1), make([]int, len(b)+1)
 	for j := range prev {

@@ -11,7 +11,7 @@ type Range struct{ From, To netip.Addr }
 // RangeOf is the addresses of a prefix.
 func RangeOf(p netip.Prefix) Range { return Range{p.Masked().Addr(), lastOf(p)} }
 
-// Contains says whether an address is in the range.
+// Contains reports whether an address is in the range.
 func (r Range) Contains(a netip.Addr) bool {
 	return a.BitLen() == r.From.BitLen() && r.From.Compare(a) <= 0 && a.Compare(r.To) <= 0
 }

@@ -133,7 +133,7 @@ func (a area) contains(x, y uint16) bool {
 	return false
 }
 
-// isAll says whether the area is everything, if both axes end at limit.
+// isAll reports whether the area is everything, if both axes end at limit.
 func (a area) isAll(limit uint16) bool {
 	return len(a) == 1 && a[0].x == span{0, limit} && a[0].ys.isAll(limit)
 }

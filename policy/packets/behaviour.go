@@ -105,7 +105,7 @@ func (e *Evaluator) Sight(p *Party, halves []int32) int32 {
 	return id
 }
 
-// NodeMatters says whether traffic between two parties depends on their being
+// NodeMatters reports whether traffic between two parties depends on their being
 // on the same node.
 func NodeMatters(s, d *Party) bool {
 	return s.Host || d.Host || s.guarded || d.guarded

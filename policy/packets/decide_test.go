@@ -6,11 +6,11 @@ import (
 	"reflect"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
+	"github.com/tierwall/tierwall/test/indexes"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -20,16 +20,7 @@ func world(seed uint64, flows int) (*index.Index, []model.Flow) {
 	for range 150 {
 		stream.Next()
 	}
-	ix := index.New(index.Options{})
-	for _, o := range stream.Objects() {
-		if l, ok := o.(*oracle.NodeLinks); ok {
-			ix.Upsert(&l.Links)
-		} else if m, _, known := convert.Object(o); known && m != nil {
-			ix.Upsert(m)
-		}
-	}
-	ix.Flush()
-	return ix, stream.Flows(flows)
+	return indexes.Of(stream.Objects()), stream.Flows(flows)
 }
 
 // What Decide says of a packet, the region that holds the packet says too, and

@@ -5,9 +5,9 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/indexes"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -20,15 +20,7 @@ func TestLookalikesAgainstSingleAddresses(t *testing.T) {
 		for range 200 {
 			stream.Next()
 		}
-		ix := index.New(index.Options{})
-		for _, o := range stream.Objects() {
-			if l, ok := o.(*oracle.NodeLinks); ok {
-				ix.Upsert(&l.Links)
-			} else if m, _, known := convert.Object(o); known && m != nil {
-				ix.Upsert(m)
-			}
-		}
-		ix.Flush()
+		ix := indexes.Of(stream.Objects())
 		table := NewTable()
 		together, alone := table.Evaluator(ix), table.Evaluator(ix)
 		halves := together.Halves()

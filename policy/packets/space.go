@@ -215,7 +215,7 @@ func (s Space) Reverse() Space {
 	return s
 }
 
-// IsEmpty says whether no packet is in the space.
+// IsEmpty reports whether no packet is in the space.
 func (s Space) IsEmpty() bool {
 	if s.others != [4]uint64{} {
 		return false
@@ -228,7 +228,7 @@ func (s Space) IsEmpty() bool {
 	return true
 }
 
-// Equal says whether both spaces hold the same packets.
+// Equal reports whether both spaces hold the same packets.
 func (s Space) Equal(t Space) bool {
 	if s.others != t.others {
 		return false
@@ -241,10 +241,10 @@ func (s Space) Equal(t Space) bool {
 	return true
 }
 
-// Covers says whether every packet of t is in s.
+// Covers reports whether every packet of t is in s.
 func (s Space) Covers(t Space) bool { return t.Subtract(s).IsEmpty() }
 
-// Contains says whether the packet of a flow is in the space. Its addresses
+// Contains reports whether the packet of a flow is in the space. Its addresses
 // are not looked at.
 func (s Space) Contains(f model.Flow) bool {
 	switch part := partOf(f.Protocol); {

@@ -37,7 +37,7 @@ func (s spans) combine(t spans, op operation) spans {
 	return out
 }
 
-// at says whether a position is in the set and up to where (exclusive) that
+// at reports whether a position is in the set and up to where (exclusive) that
 // stays so. The cursor only moves forward.
 func (s spans) at(cursor *int, pos uint32) (in bool, next uint32) {
 	for *cursor < len(s) && uint32(s[*cursor].hi) < pos {

@@ -178,7 +178,7 @@ func (t *Table) half(p *index.Policy, dir model.Direction) *half {
 	return h
 }
 
-// indifferent says whether a peer holds nothing that depends on the address.
+// indifferent reports whether a peer holds nothing that depends on the address.
 func indifferent(p *model.Peer) bool {
 	return p.Nets == nil && len(p.NotNets) == 0 && p.Selector == nil && p.NotSelector == nil &&
 		p.Service == (model.ServiceRef{}) && !anyNamed(p.Ports) && !anyNamed(p.NotPorts)

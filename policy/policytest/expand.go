@@ -43,7 +43,7 @@ func (w *World) Expand(c *v1alpha1.PolicyTestCase) ([]*v1alpha1.PolicyTestCase, 
 		}
 	}
 	if n := len(from) * len(to) * len(ports); n > maxConnections {
-		return nil, &FieldError{"to", fmt.Sprintf("the case stands for %d connections, and at most %d are tried", n, maxConnections)}
+		return nil, &FieldError{"to", fmt.Sprintf("the case stands for %d connections; the limit is %d", n, maxConnections)}
 	}
 	var out []*v1alpha1.PolicyTestCase
 	for _, f := range from {
@@ -59,7 +59,7 @@ func (w *World) Expand(c *v1alpha1.PolicyTestCase) ([]*v1alpha1.PolicyTestCase, 
 		}
 	}
 	if len(out) == 0 {
-		return nil, &FieldError{"to", "stands for the sender alone, which reaches itself always"}
+		return nil, &FieldError{"to", "stands only for the sender, which can always reach itself"}
 	}
 	return out, nil
 }

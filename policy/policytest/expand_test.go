@@ -46,8 +46,8 @@ func TestExpand(t *testing.T) {
 		{"labels of nobody", peer{Pod: "b/web"}, peer{Selector: "app == 'x'"}, number(1), nil, `to.selector: "app == 'x'" selects no pod with an address of its own`},
 		{"labels of nobody there", peer{Pod: "b/web"}, peer{Selector: "app == 'db'", Namespace: "b"}, number(1), nil, `to.selector: "app == 'db'" selects no pod with an address of its own in namespace "b"`},
 		{"a broken selector", peer{Selector: "app = 'x'"}, peer{Pod: "b/web"}, number(1), nil, "from.selector: "},
-		{"only itself", peer{Selector: "app == 'db'"}, peer{Selector: "app == 'db'"}, number(1), nil, "to: stands for the sender alone, which reaches itself always"},
-		{"too many", peer{Namespace: "a"}, peer{Namespace: "a"}, nil, make([]intstr.IntOrString, 20000), "to: the case stands for 180000 connections, and at most 100000 are tried"},
+		{"only itself", peer{Selector: "app == 'db'"}, peer{Selector: "app == 'db'"}, number(1), nil, "to: stands only for the sender, which can always reach itself"},
+		{"too many", peer{Namespace: "a"}, peer{Namespace: "a"}, nil, make([]intstr.IntOrString, 20000), "to: the case stands for 180000 connections; the limit is 100000"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -112,7 +112,7 @@ func Validate(c *v1alpha1.PolicyTestCase) error {
 		}
 		s := d.Rule.String()
 		if n, err := strconv.Atoi(s); s != model.RuleEndOfTier.String() && s != model.RuleDefault.String() && (err != nil || n < 0) {
-			return &FieldError{d.field + ".rule", fmt.Sprintf("%q is no index from 0, nor %s, nor %s", s, model.RuleEndOfTier, model.RuleDefault)}
+			return &FieldError{d.field + ".rule", fmt.Sprintf("%q must be an index from 0, %s or %s", s, model.RuleEndOfTier, model.RuleDefault)}
 		}
 	}
 	return nil
@@ -135,7 +135,7 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 		if field == "to" {
 			want += ", service"
 		}
-		return &FieldError{field, "names nobody: want one of " + want + ", or namespace or selector"}
+		return &FieldError{field, "is empty: want one of " + want + ", or namespace or selector"}
 	case 1:
 	default:
 		return &FieldError{field, "has " + strings.Join(set, " and ") + ": want exactly one"}
@@ -147,7 +147,7 @@ func validatePeer(p *v1alpha1.PolicyTestPeer, field string) error {
 	}
 	if p.IP != "" {
 		if a, err := netip.ParseAddr(p.IP); err != nil || a.Zone() != "" {
-			return &FieldError{field + ".ip", strconv.Quote(p.IP) + " is no IP address"}
+			return &FieldError{field + ".ip", "invalid value " + strconv.Quote(p.IP) + ": want an IP address"}
 		}
 	}
 	return nil
@@ -166,7 +166,7 @@ func (w *World) party(p *v1alpha1.PolicyTestPeer, field string) (party, error) {
 	case p.HostEndpoint != "":
 		e, ok := w.Index.Endpoint(model.Ref{Kind: model.KindHostEndpoint, Name: p.HostEndpoint})
 		if !ok {
-			return party{}, &FieldError{field + ".hostEndpoint", p.HostEndpoint + ": there is no such host endpoint"}
+			return party{}, &FieldError{field + ".hostEndpoint", p.HostEndpoint + ": host endpoint not found"}
 		}
 		found := w.hostParty(e.Node, e.Addrs, e.Ports)
 		if len(found.addrs) == 0 {
@@ -176,7 +176,7 @@ func (w *World) party(p *v1alpha1.PolicyTestPeer, field string) (party, error) {
 	case p.Node != "":
 		n := w.Index.Node(p.Node)
 		if n == nil {
-			return party{}, &FieldError{field + ".node", p.Node + ": there is no such node"}
+			return party{}, &FieldError{field + ".node", p.Node + ": node not found"}
 		}
 		if len(n.Addrs) == 0 {
 			return party{}, &FieldError{field + ".node", p.Node + ": the node has no address"}
@@ -185,7 +185,7 @@ func (w *World) party(p *v1alpha1.PolicyTestPeer, field string) (party, error) {
 	}
 	a, err := netip.ParseAddr(p.IP)
 	if err != nil {
-		return party{}, &FieldError{field + ".ip", strconv.Quote(p.IP) + " is no IP address"}
+		return party{}, &FieldError{field + ".ip", "invalid value " + strconv.Quote(p.IP) + ": want an IP address"}
 	}
 	found := party{addrs: []netip.Addr{a.Unmap()}}
 	if e, ok := w.Index.Endpoint(w.Index.Owner(a.Unmap())); ok {
@@ -242,11 +242,11 @@ func chooseFamily(t *v1alpha1.PolicyTestTarget, protocol model.Protocol, from, t
 	case t.IPVersion != nil && (protocol == model.ICMPv4 && *t.IPVersion == 6 || protocol == model.ICMPv6 && *t.IPVersion == 4):
 		return src, dst, &FieldError{"to.ipVersion", fmt.Sprintf("%s is not a protocol of IPv%d", protocol, *t.IPVersion)}
 	case t.IPVersion != nil:
-		return src, dst, &FieldError{"to.ipVersion", fmt.Sprintf("the two do not both have an IPv%d address: from %s, to %s", *t.IPVersion, addrList(from.addrs), addrList(to.addrs))}
+		return src, dst, &FieldError{"to.ipVersion", fmt.Sprintf("not both sides have an IPv%d address: from %s, to %s", *t.IPVersion, addrList(from.addrs), addrList(to.addrs))}
 	case protocol == model.ICMPv4 || protocol == model.ICMPv6:
-		return src, dst, &FieldError{"to", fmt.Sprintf("the two have no addresses that %s runs between: from %s, to %s", protocol, addrList(from.addrs), addrList(to.addrs))}
+		return src, dst, &FieldError{"to", fmt.Sprintf("the two sides have no addresses between which %s is possible: from %s, to %s", protocol, addrList(from.addrs), addrList(to.addrs))}
 	}
-	return src, dst, &FieldError{"to", fmt.Sprintf("the two have no IP version in common: from %s, to %s", addrList(from.addrs), addrList(to.addrs))}
+	return src, dst, &FieldError{"to", fmt.Sprintf("the two sides have no IP version in common: from %s, to %s", addrList(from.addrs), addrList(to.addrs))}
 }
 
 func firstOf(addrs []netip.Addr, version int) netip.Addr {

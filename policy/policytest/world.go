@@ -80,7 +80,7 @@ func (w *World) pod(ref model.Ref) (p party, why string) {
 	}
 	p = w.hostParty(pod.Spec.NodeName, addrs, containerPorts(pod))
 	if len(p.addrs) == 0 {
-		return party{}, "the pod is on the host's network, and its node " + cmp.Or(pod.Spec.NodeName, "(none)") + " has no address"
+		return party{}, "the pod is on the host network, and its node " + cmp.Or(pod.Spec.NodeName, "(none)") + " has no address"
 	}
 	return p, ""
 }

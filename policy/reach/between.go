@@ -9,19 +9,19 @@ import (
 
 // Way is traffic that is allowed between two units, and what allows it.
 type Way struct {
-	// Traffic that takes this way.
+	// Traffic that is allowed this way.
 	Traffic packets.Space
-	// Family is 4 or 6 where the way is open to addresses of that family only, and
-	// both units have the other; else 0.
+	// Family is 4 or 6 if the way is open only to addresses of that family although
+	// both units have the other as well; otherwise 0.
 	Family uint8
-	// Nodes says for which pairs the way is open, where that makes a difference.
+	// Nodes names the pairs for which the way is open, if that makes a difference.
 	Nodes Nodes
-	// Egress and Ingress are what allowed the traffic in each direction. Their
-	// Endpoint is empty, and so is the whole where nothing could decide.
+	// Egress and Ingress are the verdicts that allowed the traffic in each direction.
+	// Their Endpoint is empty, and so is the whole verdict if nothing could decide.
 	Egress, Ingress model.Verdict
 }
 
-// Nodes is where the two ends of a way are.
+// Nodes relates the nodes of the two ends of a way.
 type Nodes string
 
 // The values of Nodes.
@@ -31,9 +31,9 @@ const (
 	DifferentNodes Nodes = "different nodes"
 )
 
-// Between returns the ways from one unit to another that are open to each pair of
-// their members, in a fixed order; of a unit to itself, those between different
-// members. None: nothing is allowed, or there is no such pair.
+// Between returns the ways from one unit to another that are open to each pair of their
+// members, in a fixed order; from a unit to itself, those between different members. An
+// empty result means that nothing is allowed, or that there is no such pair.
 func (m *Map) Between(from, to *Unit) []Way {
 	if len(from.members) == 1 && len(to.members) == 1 && from.members[0].ref == to.members[0].ref && from.members[0].ref != (model.Ref{}) {
 		return nil
@@ -90,8 +90,8 @@ func (m *Map) merge(from, to *Unit) []Way {
 	return out
 }
 
-// pair finds two different members that are related in this way; nil: there are
-// none. Where the nodes make no difference any two will do.
+// pair finds two different members that are related in this way; nil if there are none.
+// If the nodes make no difference, any two members will do.
 func pair(from, to *Unit, r Nodes, matters bool) (f, t *member) {
 	for i := range from.members {
 		for j := range to.members {
@@ -183,8 +183,8 @@ func same(a, b *model.Verdict) bool {
 	return a.Reason == b.Reason && a.Stage == b.Stage && a.Tier == b.Tier && a.Policy == b.Policy && a.Rule == b.Rule
 }
 
-// Open is all traffic that is allowed: by every way that is open to all pairs, or
-// with some, by any way that is open to some of them.
+// Open is all traffic that is allowed by ways that are open to all pairs or, with some,
+// also by ways that are open to only some of them.
 func Open(ways []Way, some bool) packets.Space {
 	var everywhere, somewhere packets.Space
 	parts := map[[2]string]packets.Space{}
@@ -200,7 +200,8 @@ func Open(ways []Way, some bool) packets.Space {
 	if some {
 		return somewhere
 	}
-	// What each family, or each relation of nodes, allows by a way of its own is allowed everywhere, too.
+	// Traffic that each family, or each relation of nodes, allows by a separate way is
+	// allowed everywhere.
 	both := func(a, b packets.Space) packets.Space { return a.Intersect(b) }
 	everywhere = everywhere.Union(both(parts[[2]string{"4", ""}], parts[[2]string{"6", ""}]))
 	everywhere = everywhere.Union(both(parts[[2]string{"0", string(SameNode)}], parts[[2]string{"0", string(DifferentNodes)}]))

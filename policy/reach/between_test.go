@@ -5,11 +5,11 @@ import (
 	"net/netip"
 	"testing"
 
-	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/verdict"
+	"github.com/tierwall/tierwall/test/indexes"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -47,13 +47,7 @@ func TestBetweenAgainstSinglePackets(t *testing.T) {
 		for range 150 {
 			stream.Next()
 		}
-		ix := index.New(index.Options{})
-		for _, o := range stream.Objects() {
-			if m, _, known := convert.Object(o); known && m != nil {
-				ix.Upsert(m)
-			}
-		}
-		ix.Flush()
+		ix := indexes.Of(stream.Objects())
 		// All pods of a namespace are one workload, so that units are large.
 		m := New(ix, Options{Workload: func(r model.Ref) string { return r.Namespace }})
 		at := m.seats()

@@ -1,5 +1,5 @@
-// Package reach answers who reaches whom, exactly: for all packets, not for
-// samples, and for all pods of a workload at once where policies treat them alike.
+// Package reach answers who can reach whom, exactly: for all packets, not for samples,
+// and for all pods of a workload at once if policies treat them alike.
 //
 //	New:         Index → Map of Units
 //	Map.Between: two Units → the Ways that are open between them

@@ -13,14 +13,15 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// Unit is what the policies of an Index treat alike: the pods of a workload, a
+// Unit is a group that the policies of an Index treat alike: the pods of a workload, a
 // node or a host endpoint, or outside addresses.
 type Unit struct {
-	// Name for people: namespace/workload, Node/name, HostEndpoint/name, or the addresses.
+	// Name in human-readable form: namespace/workload, Node/name, HostEndpoint/name, or
+	// the addresses.
 	Name string
 	// Namespace of pods; empty for all others.
 	Namespace string
-	// Members are the endpoints or nodes, sorted; none of outside addresses.
+	// Members are the endpoints or nodes, sorted; empty for outside addresses.
 	Members []model.Ref
 	// Ports that the first member names, by number.
 	Ports []model.NamedPort
@@ -38,13 +39,13 @@ type member struct {
 
 // Options of New. The zero value is usable.
 type Options struct {
-	// Workload names the workload that a pod belongs to; nil, or an empty name: each
-	// pod is its own.
+	// Workload names the workload that a pod belongs to. If it is nil, or returns an
+	// empty name, each pod is its own workload.
 	Workload func(pod model.Ref) string
 }
 
-// Map knows the Units of an Index. It reads the Index as of its last Flush, and
-// all endpoints must be local. Not safe for concurrent use.
+// Map contains the Units of an Index. It reads the Index as of its last Flush, and all
+// endpoints must be local. Not safe for concurrent use.
 type Map struct {
 	// Pods, Hosts and Outside are the units, each in a fixed order.
 	Pods, Hosts, Outside []*Unit
@@ -70,7 +71,7 @@ func New(ix *index.Index, o Options) *Map {
 	return m
 }
 
-// pods makes a unit of the pods of each workload that are treated alike.
+// pods groups the pods of each workload that are treated alike into a unit.
 func (m *Map) pods(ix *index.Index, workload func(model.Ref) string) {
 	type key struct {
 		namespace, workload string
@@ -102,15 +103,16 @@ func (m *Map) pods(ix *index.Index, workload func(model.Ref) string) {
 	}
 	for k, u := range units {
 		if split[[2]string{k.namespace, k.workload}] > 1 {
-			// Its pods are not treated alike: they go by the name of the first.
+			// The workload's pods are not treated alike: each group is named after its
+			// first pod.
 			u.Name = k.namespace + "/" + u.Members[0].Name
 		}
 	}
 	slices.SortFunc(m.Pods, func(a, b *Unit) int { return cmp.Compare(a.Name, b.Name) })
 }
 
-// Workload returns the units of the pods of a workload, by its namespace/name; none
-// if there is none.
+// Workload returns the units of the pods of a workload, by its namespace/name; empty if
+// there are none.
 func (m *Map) Workload(name string) []*Unit {
 	var out []*Unit
 	for _, u := range m.Pods {
@@ -121,7 +123,8 @@ func (m *Map) Workload(name string) []*Unit {
 	return out
 }
 
-// hosts makes a unit of each node, and of each host endpoint with addresses that are no node's.
+// hosts makes a unit of each node, and of each host endpoint whose addresses are not a
+// node's.
 func (m *Map) hosts(ix *index.Index) {
 	taken := map[netip.Addr]bool{}
 	add := func(ref model.Ref, addrs []netip.Addr) {
@@ -144,7 +147,7 @@ func (m *Map) hosts(ix *index.Index) {
 	}
 }
 
-// Address is the unit of one address: that of its owner, or the address alone.
+// Address is the unit of one address: that of its owner, or of the address alone.
 func (m *Map) Address(a netip.Addr) *Unit {
 	p := m.ev.Party(a)
 	u := &Unit{Name: a.String(), members: []member{{parties: []*packets.Party{p}}}}
@@ -167,7 +170,7 @@ func (m *Map) member(ref model.Ref, addrs []netip.Addr) member {
 	return x
 }
 
-// class numbers how a member is treated.
+// class returns a number that is equal for members that are treated alike.
 func (m *Map) class(x *member) int {
 	var key []byte
 	for _, p := range x.parties {

@@ -7,11 +7,11 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 )
 
-// Match is a Service that takes what is sent to an address.
+// Match is the Service that receives what is sent to an address.
 type Match struct {
 	Service *packets.Service
-	// Port of it; nil where it has none for this protocol and number, so that nothing
-	// takes it.
+	// Port that receives it; nil if the Service has none for this protocol and number,
+	// so that nothing receives it.
 	Port *packets.ServicePort
 	// Internal: it is sent to the cluster address.
 	Internal bool
@@ -19,9 +19,9 @@ type Match struct {
 	NodePort bool
 }
 
-// Find returns the Service that takes what is sent to an address and port: to its
-// cluster address, another one of its own, or, where node says that the address is a
-// node's, to a node port. Protocols without ports are not translated.
+// Find returns the Service that receives what is sent to an address and port: to its
+// cluster address, to another address of its own, or, if node reports that the address
+// is a node's, to a node port. Protocols without ports are not translated.
 func Find(services []packets.Service, dst netip.Addr, p model.Protocol, port uint16, node bool) (Match, bool) {
 	if !p.HasPorts() {
 		return Match{}, false

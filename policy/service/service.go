@@ -1,5 +1,5 @@
-// Package service reads Services and their endpoints, and says where what is sent to an
-// address of a Service goes. It is pure.
+// Package service reads Services and their endpoints, and finds the Service that an
+// address belongs to. It is pure.
 package service
 
 import (
@@ -17,9 +17,8 @@ import (
 )
 
 // Read returns the Services among objects with the endpoints of their ports, sorted;
-// ExternalName ones are left out, as are addresses that cannot be read. Where the slices
-// of a Service do not name their ports, a named target port stands for all ports of its
-// protocol.
+// ExternalName Services and invalid addresses are omitted. If the slices of a Service
+// do not name their ports, a named target port stands for all ports of its protocol.
 func Read(objects []runtime.Object) []packets.Service {
 	bySlice := map[model.Ref][]*discoveryv1.EndpointSlice{}
 	var found []*corev1.Service
@@ -61,8 +60,7 @@ func Read(objects []runtime.Object) []packets.Service {
 	return out
 }
 
-// ClusterAddrs are the cluster addresses of a Service. Those that cannot be read are
-// left out.
+// ClusterAddrs are the cluster addresses of a Service. Invalid ones are omitted.
 func ClusterAddrs(s *corev1.Service) []netip.Addr {
 	if len(s.Spec.ClusterIPs) > 0 {
 		return parse(s.Spec.ClusterIPs)
@@ -75,7 +73,8 @@ func headless(s *corev1.Service) bool {
 }
 
 // externalAddrs are the external IPs of a Service and the addresses of its load
-// balancer, but those that a proxy answers at: they are not the cluster's to translate.
+// balancer, except those at which a proxy answers: the cluster does not translate
+// these.
 func externalAddrs(s *corev1.Service) []netip.Addr {
 	list := slices.Clone(s.Spec.ExternalIPs)
 	for _, in := range s.Status.LoadBalancer.Ingress {
@@ -101,8 +100,8 @@ var protocols = map[corev1.Protocol]model.Protocol{
 	corev1.ProtocolTCP: model.TCP, corev1.ProtocolUDP: model.UDP, corev1.ProtocolSCTP: model.SCTP,
 }
 
-// endpointsOf are the endpoints of one port of a Service, sorted. Whether they are ready
-// does not matter: it changes from one moment to the next.
+// endpointsOf are the endpoints of one port of a Service, sorted. Their readiness is
+// ignored, because it can change at any moment.
 func endpointsOf(p *corev1.ServicePort, list []*discoveryv1.EndpointSlice) []netip.AddrPort {
 	var out []netip.AddrPort
 	for _, s := range list {
@@ -122,8 +121,8 @@ func endpointsOf(p *corev1.ServicePort, list []*discoveryv1.EndpointSlice) []net
 	return slices.Compact(out)
 }
 
-// leadsTo reports whether a port of a slice is that of a port of its Service: by name
-// where the slice has names, else as far as the numbers tell.
+// leadsTo reports whether a port of a slice belongs to a port of its Service: by name
+// if the slice has names, otherwise as far as the numbers show.
 func leadsTo(p *corev1.ServicePort, q *discoveryv1.EndpointPort) bool {
 	if q.Protocol != nil && *q.Protocol != cmp.Or(p.Protocol, corev1.ProtocolTCP) {
 		return false

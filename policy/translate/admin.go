@@ -87,7 +87,7 @@ func (o *adminNetworkPolicy) subject() (namespaces, pods string, err error) {
 	return "", "", fmt.Errorf("spec.subject: needs one of namespaces, pods")
 }
 
-// hasNodes says whether any peer is a node.
+// hasNodes reports whether any peer is a node.
 func (o *adminNetworkPolicy) hasNodes() bool {
 	for _, r := range o.Spec.Egress {
 		for _, p := range r.To {
@@ -161,7 +161,7 @@ func (t *translation) adminRule(path string, r *adminRule, ingress bool) ([]v1al
 		peers, name, wrong = r.To, "to", "from"
 	}
 	if other := len(r.From) + len(r.To) - len(peers); other > 0 {
-		return nil, fmt.Errorf("%s.%s: belongs into rules of the other direction", path, wrong)
+		return nil, fmt.Errorf("%s.%s: is only allowed in rules of the other direction", path, wrong)
 	}
 	action := v1alpha1.Action(r.Action)
 	switch action {
@@ -213,7 +213,7 @@ func (t *translation) adminRule(path string, r *adminRule, ingress bool) ([]v1al
 	return out, nil
 }
 
-// check says whether exactly one field is set.
+// check reports whether exactly one field is set.
 func (p *adminPeer) check() error {
 	set := 0
 	for _, is := range []bool{p.Namespaces != nil, p.Pods != nil, p.Nodes != nil, p.Networks != nil, p.DomainNames != nil} {

@@ -23,7 +23,7 @@ var felixFields = map[string]struct {
 }{
 	"allowIPIPPacketsFromWorkloads":  {"spec.encapsulationGuard drops pods' packets to the tunnels of cluster nodes, of every kind that the nodes have; Off lets them pass. Pods' other tunnels are subject to policy", true},
 	"allowVXLANPacketsFromWorkloads": {"spec.encapsulationGuard drops pods' packets to the tunnels of cluster nodes, of every kind that the nodes have; Off lets them pass. Pods' other tunnels are subject to policy", true},
-	"externalNodesList":              {"traffic of these hosts is judged like that of any unknown address", true},
+	"externalNodesList":              {"traffic of these hosts is evaluated like that of any unknown address", true},
 	"iptablesFilterDenyAction":       {"denied traffic is dropped", true},
 	"nftablesFilterDenyAction":       {"denied traffic is dropped", true},
 	"chainInsertMode":                {"Tierwall's rules do not depend on the place of other tools' rules", false},
@@ -40,7 +40,7 @@ var felixFields = map[string]struct {
 
 func (o *calicoFelixConfiguration) translate(t *translation) error {
 	if o.Name != "default" {
-		t.lose("metadata.name", "left out: settings hold for the whole cluster here, and only the object named default does in Calico; its %d fields are not applied to single nodes", len(o.Spec))
+		t.lose("metadata.name", "left out: settings apply to the whole cluster here, and in Calico only those of the object named default do; its %d fields are not applied to single nodes", len(o.Spec))
 		return nil
 	}
 	var spec v1alpha1.TierwallSpec
@@ -72,7 +72,7 @@ func (o *calicoFelixConfiguration) translate(t *translation) error {
 		}
 	}
 	if spec.EndpointToHostAction == "" {
-		t.explain("spec.defaultEndpointToHostAction", "unset: Tierwall accepts traffic from pods to their own node, as Calico's install manifests do; Calico by itself drops it")
+		t.explain("spec.defaultEndpointToHostAction", "unset: Tierwall accepts traffic from pods to their own node, like Calico's install manifests; Calico's own default is to drop it")
 	}
 	t.addSettings(spec)
 	return nil

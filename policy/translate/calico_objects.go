@@ -35,7 +35,7 @@ func (o *calicoTier) translate(t *translation) error {
 
 // compareBuiltin notes where a tier differs from the built-in one of its name.
 func (o *calicoTier) compareBuiltin(t *translation, b *builtin.Tier) {
-	t.explain("", "left out: tier %s is always there", b.Name)
+	t.explain("", "left out: tier %s is built in", b.Name)
 	if o.Spec.Order != nil && *o.Spec.Order != b.Order {
 		t.lose("spec.order", "the order of tier %s is always %s, not %s; compare it with the orders of your other tiers",
 			b.Name, number(b.Order), number(*o.Spec.Order))
@@ -82,7 +82,7 @@ func (t *translation) networkSetSpec(in *v1alpha1.NetworkSetSpec) v1alpha1.Netwo
 	out := *in.DeepCopy()
 	out.Nets = nets(out.Nets)
 	if n := len(out.AllowedEgressDomains); n > 0 {
-		t.lose("spec.allowedEgressDomains", "DNS names have no equivalent: the set does not hold the addresses of these %d, so Allow rules that name it allow less, and Deny rules deny less", n)
+		t.lose("spec.allowedEgressDomains", "DNS names have no equivalent: the set does not contain the addresses of these %d, so Allow rules that name it allow less, and Deny rules deny less", n)
 		out.AllowedEgressDomains = nil
 	}
 	return out

@@ -63,7 +63,7 @@ func (o *calicoStagedNetworkPolicy) translate(t *translation) error {
 	return err
 }
 
-// staged says whether a staged policy is one to be evaluated; for the other
+// staged reports whether a staged policy is one to be evaluated; for the other
 // actions it notes what becomes of them.
 func (t *translation) staged(action string) bool {
 	switch stagedActions[strings.ToLower(action)] {
@@ -108,7 +108,7 @@ func (t *translation) globalPolicy(tm *metav1.TypeMeta, om *metav1.ObjectMeta, s
 		},
 	}
 	if s.ServiceAccountSelector != "" && matchesUnlabelled(s.ServiceAccountSelector, "projectcalico.org/serviceaccount") {
-		t.lose("spec.serviceAccountSelector", "selects in Calico also host endpoints, as they lack the label; here it selects pods only, so the policy no longer applies to host endpoints")
+		t.lose("spec.serviceAccountSelector", "in Calico it also selects host endpoints, because they lack the label; here it selects pods only, so the policy no longer applies to host endpoints")
 	}
 	return p, nil
 }
@@ -175,7 +175,7 @@ func (t *translation) policyTypes(tm *metav1.TypeMeta, in []v1alpha1.PolicyType,
 	case preDNAT:
 		return []v1alpha1.PolicyType{v1alpha1.PolicyTypeIngress}
 	}
-	t.spell("spec.types", "unset: as data of Calico the policy governs Ingress and Egress, whatever its rules; `calicoctl` and the v3 API would have filled in fewer")
+	t.spell("spec.types", "unset: in data stored by Calico, the policy governs Ingress and Egress, whatever its rules; `calicoctl` and the v3 API would have filled in fewer")
 	return []v1alpha1.PolicyType{v1alpha1.PolicyTypeIngress, v1alpha1.PolicyTypeEgress}
 }
 
@@ -183,7 +183,7 @@ func (t *translation) policyTypes(tm *metav1.TypeMeta, in []v1alpha1.PolicyType,
 // The implicit labels that Tierwall has too are understood in this spelling.
 func (t *translation) checkSelector(field, s string) {
 	for _, key := range calicoKeys(s) {
-		t.lose(field, "no endpoint has Calico's own label %s here; what depends on it does not match unless objects carry it themselves", key)
+		t.lose(field, "no endpoint has Calico's own label %s here; whatever depends on it does not match unless objects have it themselves", key)
 	}
 }
 

@@ -64,14 +64,14 @@ func (t *translation) calicoRule(field string, in *v1alpha1.Rule, namespaced boo
 // nothing, Deny and Pass deny what the remaining criteria match.
 func (t *translation) failClosed(field string, r *v1alpha1.Rule, missing ...string) {
 	what := strings.Join(missing, ", ")
-	consequence := "the rule denies without regard to it"
+	consequence := "the rule denies regardless of it"
 	switch r.Action {
 	case v1alpha1.Allow:
 		consequence = "what needs it is not allowed"
 	case v1alpha1.Log:
 		consequence = "what needs it is not logged"
 	case v1alpha1.Pass:
-		consequence = "the rule denies without regard to it, instead of passing on"
+		consequence = "the rule denies regardless of it, instead of passing on"
 	}
 	for _, m := range missing {
 		t.lose(field+"."+m, "has no equivalent; %s", consequence)
@@ -101,7 +101,7 @@ func (t *translation) calicoEntity(field string, e *v1alpha1.EntityRule, namespa
 		if len(sa.Names) == 0 && sa.Selector == "" {
 			e.ServiceAccounts = nil // matches everything there
 		} else if len(sa.Names) == 0 && matchesUnlabelled(sa.Selector, "projectcalico.org/serviceaccount") {
-			t.lose(field+".serviceAccounts.selector", "matches in Calico also host endpoints and network sets, as they lack the label; here it matches pods only")
+			t.lose(field+".serviceAccounts.selector", "in Calico it also matches host endpoints and network sets, because they lack the label; here it matches pods only")
 		}
 	}
 	// Where a namespace is in scope, a negative selector alone means in Calico
@@ -135,7 +135,7 @@ func (t *translation) everywhere(field string, e *v1alpha1.EntityRule) {
 	if e.ServiceAccounts != nil || podsOnlySelector(e.Selector) {
 		return // no set matches
 	}
-	const follows = "in Calico it also matches NetworkSets of all namespaces, so that whoever may write one decides what it means; take that off if it is not meant"
+	const follows = "in Calico it also matches NetworkSets of all namespaces, so anyone who may write one decides what it matches; remove this if you did not intend that"
 	switch {
 	case e.Selector != "":
 		e.NamespaceSelector = anywhere
@@ -175,11 +175,11 @@ func (t *translation) namespaceSelector(field, s string) string {
 	if s == "" || strings.Contains(s, "global(") || !matchesUnlabelled(s, "projectcalico.org/namespace") {
 		return s
 	}
-	t.explain(field, "written out with `|| global()`: in Calico it also matches host endpoints and global network sets, as they lack the label; take that off if it is not meant")
+	t.explain(field, "written out with `|| global()`: in Calico it also matches host endpoints and global network sets, because they lack the label; remove this if you did not intend that")
 	return "(" + s + ") || global()"
 }
 
-// matchesUnlabelled says whether a selector matches an object without any
+// matchesUnlabelled reports whether a selector matches an object without any
 // labels, where all() means that the label scope is there. A selector that
 // does not parse does not.
 func matchesUnlabelled(s, scope string) bool {

@@ -103,7 +103,7 @@ func nativePeer(p networkingv1.NetworkPolicyPeer) (v1alpha1.EntityRule, error) {
 	var e v1alpha1.EntityRule
 	if b := p.IPBlock; b != nil {
 		if p.PodSelector != nil || p.NamespaceSelector != nil {
-			return e, fmt.Errorf("ipBlock cannot stand beside podSelector or namespaceSelector")
+			return e, fmt.Errorf("ipBlock cannot be combined with podSelector or namespaceSelector")
 		}
 		net, err := netip.ParsePrefix(b.CIDR)
 		if err != nil {

@@ -56,7 +56,7 @@ func (o *ciliumPolicy) translate(t *translation) error {
 		}
 	}
 	if o.Spec == nil && len(o.Specs) == 0 {
-		t.explain("spec", "left out: it says nothing")
+		t.explain("spec", "left out: it is empty")
 	}
 	b.finish()
 	return nil
@@ -81,7 +81,7 @@ func (b *ciliumBuilder) finish() {
 		})
 	}
 	if b.nodes {
-		b.explain("", "needs autoHostEndpoints, which makes host endpoints with their nodes' labels: rules know nodes by them; policies of yours that select all host endpoints apply to them too")
+		b.explain("", "requires autoHostEndpoints, which creates host endpoints with their nodes' labels, by which rules know nodes; your policies that select all host endpoints also apply to these")
 		b.addSettings(v1alpha1.TierwallSpec{AutoHostEndpoints: true})
 	}
 	for _, p := range b.policies {
@@ -106,10 +106,10 @@ func (b *ciliumBuilder) spec(path string, s *ciliumSpec, meta metav1.ObjectMeta,
 		return fmt.Errorf("%s: needs one of endpointSelector, nodeSelector", path)
 	}
 	if s.NodeSelector != nil && !clusterwide {
-		return fmt.Errorf("%s.nodeSelector: belongs into a CiliumClusterwideNetworkPolicy", path)
+		return fmt.Errorf("%s.nodeSelector: is only allowed in a CiliumClusterwideNetworkPolicy", path)
 	}
 	if len(s.Labels) > 0 {
-		b.explain(path+".labels", "left out: they only serve to find the policy again")
+		b.explain(path+".labels", "left out: they only serve to find the policy")
 	}
 	if s.Log != nil {
 		b.explain(path+".log", "has no equivalent; it does not change what is allowed")
@@ -162,7 +162,7 @@ func (b *ciliumBuilder) spec(path string, s *ciliumSpec, meta metav1.ObjectMeta,
 	return nil
 }
 
-// needsGlobal says whether any rule needs a global policy.
+// needsGlobal reports whether any rule needs a global policy.
 func needsGlobal(directions ...ciliumDirection) bool {
 	for _, d := range directions {
 		for _, rules := range [][]ciliumRule{d.allow, d.deny} {
@@ -193,7 +193,7 @@ func (b *ciliumBuilder) subject(path string, s *ciliumSpec, base *v1alpha1.Globa
 		return false, false, nil
 	}
 	for _, key := range c.missing {
-		b.lose(field, "label %s has no equivalent; the policy selects what its other labels select, and allows nothing", key)
+		b.lose(field, "label %s has no equivalent; the policy selects whatever its other labels select, and allows nothing", key)
 	}
 	reach = len(c.missing) == 0
 	if len(c.own) > 0 {
@@ -220,11 +220,11 @@ func (b *ciliumBuilder) subject(path string, s *ciliumSpec, base *v1alpha1.Globa
 		return false, false, err
 	}
 	base.NamespaceSelector = join(append([]string{own}, c.namespaceLabels...))
-	why := "only a global policy can tell addresses outside of the cluster from those of pods"
+	why := "only a global policy can tell addresses outside the cluster from those of pods"
 	if !global {
 		why = "only a global policy can select by labels of the namespace"
 	}
-	b.explain(path, "becomes GlobalNetworkPolicy %s.%s, which selects in namespace %s only: %s", meta.Namespace, meta.Name, meta.Namespace, why)
+	b.explain(path, "becomes GlobalNetworkPolicy %s.%s, which selects only in namespace %s: %s", meta.Namespace, meta.Name, meta.Namespace, why)
 	meta.Name = meta.Namespace + "." + meta.Name
 	meta.Namespace = ""
 	return reach, true, nil
@@ -272,7 +272,7 @@ func (b *ciliumBuilder) rules(path string, rules []ciliumRule, sc *ciliumScope) 
 			requires = true
 			at := fmt.Sprintf("%s[%d].%s", path, i, sc.peerField("Requires"))
 			if sc.allow {
-				b.lose(at, "has no equivalent; no endpoint is allowed by a rule of this list, and other policies go without the requirement")
+				b.lose(at, "has no equivalent; no endpoint is allowed by a rule of this list, and the requirement does not apply to other policies")
 			} else {
 				b.lose(at, "has no equivalent; the rule denies without it")
 			}
@@ -348,7 +348,7 @@ func (o *ciliumCIDRGroup) translate(t *translation) error {
 	}
 	meta.Namespace = ""
 	if errs := validation.IsValidLabelValue(meta.Name); len(errs) > 0 {
-		t.lose("metadata.name", "is no label value, so rules cannot select the network set by it")
+		t.lose("metadata.name", "is not a valid label value, so rules cannot select the network set by it")
 		meta.Labels = merged(meta.Labels, map[string]string{ciliumGroupLabel: ""})
 	} else {
 		meta.Labels = merged(meta.Labels, map[string]string{ciliumGroupLabel: meta.Name})

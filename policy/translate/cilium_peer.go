@@ -43,7 +43,7 @@ type ciliumScope struct {
 	nodes *bool
 }
 
-// needsGlobal says whether a rule speaks of addresses outside of the cluster.
+// needsGlobal reports whether a rule speaks of addresses outside the cluster.
 // Only a global policy can say that an address belongs to no pod and no node.
 func (r *ciliumRule) needsGlobal() bool {
 	for _, e := range r.entities {
@@ -84,7 +84,7 @@ func (r *ciliumRule) peersField(path string, sc *ciliumScope) (name string, give
 			continue
 		}
 		if name != "" {
-			return "", false, fmt.Errorf("%s: %s and %s cannot stand in one rule", path, sc.peerField(name), sc.peerField(f.name))
+			return "", false, fmt.Errorf("%s: %s and %s cannot be combined in one rule", path, sc.peerField(name), sc.peerField(f.name))
 		}
 		name = f.name
 	}
@@ -118,7 +118,7 @@ func (t *translation) ciliumPeers(path string, r *ciliumRule, sc *ciliumScope) (
 		return eachPeer(at, r.services, sc, t.ciliumServices)
 	case "Groups":
 		if !sc.allow {
-			t.lose(at, "groups of a cloud provider have no equivalent; all addresses outside of the cluster are denied")
+			t.lose(at, "groups of a cloud provider have no equivalent; all addresses outside the cluster are denied")
 			return []ciliumSide{sc.outside()}, nil
 		}
 		t.lose(at, "groups of a cloud provider have no equivalent; they are not allowed")
@@ -217,10 +217,10 @@ func (t *translation) ciliumNodes(at string, s *metav1.LabelSelector, sc *cilium
 	case sc.ingress || sc.host:
 		// Traffic from a node to itself or its own pods is always allowed.
 	case sc.allow:
-		t.lose(at, "a rule cannot leave out the pod's own node, as this one does; the nodes are not allowed")
+		t.lose(at, "a rule cannot exclude the pod's own node, as this one does; the nodes are not allowed")
 		return nil, nil
 	default:
-		t.lose(at, "a rule cannot leave out the pod's own node, as this one does; it is denied too if its labels match")
+		t.lose(at, "a rule cannot exclude the pod's own node, as this one does; it is denied too if its labels match")
 	}
 	return []ciliumSide{sc.anyNode(append(c.own, c.inNamespaces()...)...)}, nil
 }
@@ -297,10 +297,10 @@ func (t *translation) ciliumCIDRSet(at string, r *ciliumCIDRRule, sc *ciliumScop
 	case len(validation.IsValidLabelValue(r.CIDRGroupRef)) == 0:
 		side.entity.Selector = ciliumGroupLabel + " == '" + r.CIDRGroupRef + "' && global()"
 	case sc.allow:
-		t.lose(at+".cidrGroupRef", "the name is no label value, so no rule can select the network set; it is not allowed")
+		t.lose(at+".cidrGroupRef", "the name is not a valid label value, so no rule can select the network set; it is not allowed")
 		return nil, nil
 	default:
-		t.lose(at+".cidrGroupRef", "the name is no label value, so no rule can select the network set; all such sets are denied")
+		t.lose(at+".cidrGroupRef", "the name is not a valid label value, so no rule can select the network set; all such sets are denied")
 		side.entity.Selector = "has(" + ciliumGroupLabel + ") && global()"
 	}
 	return groupWithout(at, side, r.Except)
@@ -362,7 +362,7 @@ func (t *translation) service(at, name, namespace string, sc *ciliumScope) []cil
 	side.alone = true
 	switch {
 	case sc.allow && sc.limited:
-		t.lose(at, "a rule that names a Service cannot name ports; it is not allowed (write a rule with destination.services %s/%s if the Service's own ports are meant)", namespace, name)
+		t.lose(at, "a rule that names a Service cannot name ports; it is not allowed (write a rule with destination.services %s/%s for the Service's own ports)", namespace, name)
 		return nil
 	case sc.allow:
 		t.lose(at, "only the ports of the Service are allowed, not all ports of its endpoints")

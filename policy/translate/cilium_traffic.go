@@ -16,7 +16,7 @@ type traffic struct {
 	icmp *v1alpha1.ICMPFields
 }
 
-// contradicts says whether no packet of a side's IP family is of the protocol.
+// contradicts reports whether no packet of a side's IP family is of the protocol.
 func (w *traffic) contradicts(side *ciliumSide) bool {
 	if w.protocol == nil {
 		return false
@@ -35,7 +35,7 @@ func (w *traffic) contradicts(side *ciliumSide) bool {
 // that it has any. An Allow loses what only holds above layer 4.
 func (t *translation) ciliumTraffic(path string, r *ciliumRule, allow bool) (out []traffic, limited bool, err error) {
 	if len(r.ports) > 0 && len(r.icmps) > 0 {
-		return nil, false, fmt.Errorf("%s: toPorts and icmps cannot stand in one rule", path)
+		return nil, false, fmt.Errorf("%s: toPorts and icmps cannot be combined in one rule", path)
 	}
 	var g portGroups
 	for i := range r.ports {

@@ -205,7 +205,7 @@ func denyPorts(in []ciliumPortDenyRule) []ciliumPortRule {
 type ciliumDirection struct {
 	ingress     bool
 	allow, deny []ciliumRule
-	// defaultDeny says whether the policy puts endpoints into default deny.
+	// defaultDeny reports whether the policy puts endpoints into default deny.
 	defaultDeny bool
 }
 

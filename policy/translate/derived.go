@@ -50,7 +50,7 @@ func SeparateDerived(objects []runtime.Object, own map[runtime.Object]string, ot
 		if a, err := meta.Accessor(o); err == nil {
 			a.SetName(i.name)
 			notes = append(notes, Note{Object: policyID{i.kind.Kind, i.namespace, name}.String(), Field: "metadata.name",
-				Message: "another object has the name that is made of " + own[o] + ": this one is called " + i.name})
+				Message: "another object has the name derived from " + own[o] + ": this one is called " + i.name})
 		}
 	}
 	return notes

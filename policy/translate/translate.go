@@ -20,7 +20,7 @@ type Result struct {
 	Notes []Note
 }
 
-// Lossy says whether any note tells of a difference in what is enforced.
+// Lossy reports whether any note tells of a difference in what is enforced.
 func (r Result) Lossy() bool {
 	for _, n := range r.Notes {
 		if n.Lossy {

@@ -16,13 +16,13 @@ type StageTrace struct {
 // Explanation is a decision with every rule that was tried on the way.
 type Explanation struct {
 	model.Decision
-	// Traces are parallel to the decision's stages.
+	// Traces correspond to the decision's stages, one by one.
 	Traces []StageTrace `json:"traces"`
 }
 
-// Decide follows a connection attempt through every stop on its way, up to the first
-// that denies it, as of the last Flush. For the decision to be whole, all endpoints
-// involved must be local.
+// Decide follows a connection attempt through every stop on its route, up to the first
+// that denies it, as of the last Flush. For a complete decision, all endpoints involved
+// must be local.
 func Decide(ix *index.Index, f model.Flow) model.Decision {
 	d := decider{ix: ix}
 	d.decide(f)
@@ -30,16 +30,16 @@ func Decide(ix *index.Index, f model.Flow) model.Decision {
 }
 
 // DecideAt is Decide for the stops of one node alone: what this node's kernel decides
-// of a packet that it sees, wherever the two ends are, and with the node's own
-// addresses and interfaces. A packet that this node decides nothing of is allowed
+// about a packet that it sees, wherever the two ends are, and with the node's own
+// addresses and interfaces. A packet about which this node decides nothing is allowed
 // and has no stages. An empty name stands for all nodes, as with Decide.
 func DecideAt(ix *index.Index, node string, f model.Flow) model.Decision {
 	return DecideTranslatedAt(ix, node, f, f)
 }
 
 // DecideTranslatedAt is DecideAt for a connection whose destination has been
-// translated: the stages before routing get the packet as it came, the others as it
-// went on.
+// translated: the stages before routing see the packet as it arrived, the others as it
+// was forwarded.
 func DecideTranslatedAt(ix *index.Index, node string, before, after model.Flow) model.Decision {
 	d := decider{ix: ix}
 	d.decideAt(node, before, after)
@@ -79,8 +79,9 @@ func (d *decider) decideAt(node string, before, after model.Flow) {
 	d.walk(after, r.stops[:r.n])
 }
 
-// linked is a copy of the flow if it names links, else nil: most packets come and
-// leave as their addresses say, and their verdict costs no memory for it.
+// linked returns a copy of the flow if it names links, otherwise nil: most packets
+// arrive and leave where their addresses belong, and their verdict should not allocate
+// memory for that.
 func linked(f *model.Flow) *model.Flow {
 	if !f.NamesLinks() {
 		return nil
@@ -89,7 +90,7 @@ func linked(f *model.Flow) *model.Flow {
 	return &c
 }
 
-// walk takes the stops one after the other, up to one that denies.
+// walk takes the stops in order, up to one that denies.
 func (d *decider) walk(f model.Flow, stops []Stop) {
 	d.Flow, d.Action = f, model.Allow
 	var settled Settled
@@ -161,8 +162,8 @@ func (s *Stop) failsafe(settings *model.Settings, f *model.Flow) bool {
 	}) || s.tunnels(f)
 }
 
-// tunnels reports whether a packet is what one of the Tunnels carries. A port that is
-// not known is none.
+// tunnels reports whether one of the Tunnels carries a packet. An unknown port matches
+// none.
 func (s *Stop) tunnels(f *model.Flow) bool {
 	return slices.ContainsFunc(s.Tunnels, func(t model.Tunnel) bool {
 		return t.Protocol == f.Protocol && (!t.Protocol.HasPorts() || t.Port == f.DstPort && t.Port != 0)

@@ -7,7 +7,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// endKind is whose an address is.
+// endKind is the kind of the owner of an address.
 type endKind uint8
 
 const (
@@ -17,20 +17,20 @@ const (
 	endUnknown                // nobody's, in the pod blocks of a node
 )
 
-// End is whose an address is, in the cluster or from the point of view of one node.
-// The zero End is that of an address that nobody has.
+// End is one end of a connection: the owner of its address, in the cluster or from the
+// point of view of one node. The zero End is that of an address without an owner.
 type End struct {
 	addr netip.Addr
 	kind endKind
 	pod  *index.Holder // of an endPod
-	// node that the pod is on, that has the address, or in whose blocks it is;
-	// empty where it is not known.
+	// node on which the pod is, that has the address, or in whose blocks it is; empty
+	// if unknown.
 	node string
 	// ofNode is true for an address of any node of the cluster.
 	ofNode bool
 }
 
-// Pod is the pod or the ghost that has the address; zero where none has.
+// Pod is the pod or ghost that has the address; zero if none has.
 func (e *End) Pod() model.Ref {
 	if e.kind == endPod {
 		return e.pod.Ref()
@@ -38,24 +38,25 @@ func (e *End) Pod() model.Ref {
 	return model.Ref{}
 }
 
-// Node is the node that the pod is on, that has the address, or in whose pod blocks
-// it is; empty where it is not known.
+// Node is the node on which the pod is, that has the address, or in whose pod blocks it
+// is; empty if unknown.
 func (e *End) Node() string { return e.node }
 
 // IsHost reports whether the address is a node's own, or one that only a host
 // endpoint lists.
 func (e *End) IsHost() bool { return e.kind == endHost }
 
-// IsUnknownWorkload reports whether the address is in a node's pod blocks and nobody's.
+// IsUnknownWorkload reports whether the address is in a node's pod blocks and no pod
+// has it.
 func (e *End) IsUnknownWorkload() bool { return e.kind == endUnknown }
 
-// on reports whether the address is of a kind on a node.
+// on reports whether the end is of a kind and on a node.
 func (e *End) on(node string, k endKind) bool { return e.kind == k && e.node == node }
 
-// holders are those who have an address: the pod, the host endpoint and the node,
-// of several the first by name each. A pod, a node or a host endpoint of the given
-// node, if not empty, comes first, and a pod of a local node before others: what
-// another node's kubelet reports takes no address away from a pod that is here.
+// holders returns the owners of an address: the pod, the host endpoint and the node,
+// each the first by name if there are several. A pod, node or host endpoint of the
+// given node, if not empty, takes precedence, and so does a pod of a local node: a
+// report of another node's kubelet takes no address away from a pod on this node.
 func holders(ix *index.Index, a netip.Addr, prefer string) (pod, host *index.Holder, node string) {
 	first := func(o, than *index.Holder) bool { return than == nil || index.Before(o, than) }
 	here := func(o *index.Holder) bool { return prefer != "" && o.Node() == prefer }
@@ -81,7 +82,7 @@ func holders(ix *index.Index, a netip.Addr, prefer string) (pod, host *index.Hol
 	return pod, host, node
 }
 
-// EndOf finds out whose an address is in the cluster.
+// EndOf finds the owner of an address in the cluster.
 func EndOf(ix *index.Index, a netip.Addr) End {
 	a = a.Unmap()
 	pod, host, node := holders(ix, a, "")
@@ -101,9 +102,9 @@ func EndOf(ix *index.Index, a netip.Addr) End {
 	return End{addr: a}
 }
 
-// endAt finds out whose an address is from the point of view of one node: its own
-// addresses are all that its kernel takes packets for, and those of other nodes are
-// addresses outside like any other.
+// endAt finds the owner of an address from the point of view of one node: its kernel
+// receives packets only for its own addresses, and those of other nodes are outside
+// addresses like any others.
 func endAt(ix *index.Index, at string, rec *index.NodeState, a netip.Addr) End {
 	pod, host, node := holders(ix, a, at)
 	switch {

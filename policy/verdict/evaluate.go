@@ -8,8 +8,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Criterion is a part of a rule that a packet can fail to match. The zero
-// Criterion means that all matched.
+// Criterion is a part of a rule that a packet can fail to match. The zero Criterion
+// means that everything matched.
 type Criterion string
 
 // The criteria, by the API's field names; those of a side are prefixed with
@@ -45,7 +45,7 @@ var (
 	dstCriteria = sideCriteria{CriterionDstNets, CriterionDstNotNets, CriterionDstSelector, CriterionDstNotSelector, CriterionDstService, CriterionDstPorts, CriterionDstNotPorts}
 )
 
-// Matches says whether a rule matches a packet.
+// Matches reports whether a rule matches a packet.
 func Matches(r *index.Rule, f *model.Flow) bool { return Mismatch(r, f) == Matched }
 
 // Mismatch returns the first criterion of a rule that a packet fails, or
@@ -94,7 +94,7 @@ func mismatchOfSide(s *index.PeerSets, p *model.Peer, f *model.Flow, a netip.Add
 	return Matched
 }
 
-// matchPorts says whether one of the ports matches. named is parallel to the
+// matchPorts reports whether one of the ports matches. named is parallel to the
 // entries with names.
 func matchPorts(ports []model.Port, named []*index.Set, proto model.Protocol, a netip.Addr, port uint16) bool {
 	if !proto.HasPorts() {
@@ -117,22 +117,22 @@ func matchPorts(ports []model.Port, named []*index.Set, proto model.Protocol, a 
 	return false
 }
 
-// Outcome is what became of a packet at one rule, or at the end of a tier.
+// Outcome is the result for a packet at one rule, or at the end of a tier.
 type Outcome string
 
 // The outcomes.
 const (
 	// PassedOver: a criterion of the rule did not match.
 	PassedOver Outcome = "passed over"
-	// Logged: the rule matched and says Log.
+	// Logged: the rule matched and its action is Log.
 	Logged Outcome = "logged"
-	// PassedOn: the rule matched and says Pass, or the tier ends in Pass.
+	// PassedOn: the rule matched and its action is Pass, or the tier ends with Pass.
 	PassedOn Outcome = "passed on"
 	// Decided: the rule, or the end of the tier, allowed or denied.
 	Decided Outcome = "decided"
 	// NoRules: the policy selects the endpoint and has no rules in this direction.
 	NoRules Outcome = "no rules"
-	// Audited: the rule belongs to an audited policy and matched; it counts for nothing.
+	// Audited: the rule belongs to an audited policy and matched; it has no effect.
 	Audited Outcome = "audited"
 )
 
@@ -144,10 +144,10 @@ type Step struct {
 	Name    string          `json:"name,omitempty"`
 	Action  model.Action    `json:"action"`
 	Outcome Outcome         `json:"outcome"`
-	// Match says in words what the rule matches.
+	// Match describes in words what the rule matches.
 	Match string `json:"match,omitempty"`
-	// Failed is the criterion that did not match, of a rule that was passed
-	// over, and Why says so of the packet at hand.
+	// Failed is the criterion that did not match, for a rule that was passed over; Why
+	// describes the mismatch for this packet.
 	Failed Criterion `json:"failed,omitempty"`
 	Why    string    `json:"why,omitempty"`
 	// Annotations of the rule.
@@ -155,9 +155,9 @@ type Step struct {
 }
 
 // Evaluate applies one chain to a packet. def is the action if no tier decides
-// (NoAction for stages without one). endOfTier false leaves out the tiers'
-// default actions (preDNAT and untracked stages). The caller fills in what the
-// chain does not know: endpoint and stage.
+// (NoAction for stages without one). If endOfTier is false, the tiers' default actions
+// do not apply (preDNAT and untracked stages). The caller fills in endpoint and stage,
+// which the chain does not know.
 func Evaluate(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool, def model.Action) model.Verdict {
 	return evaluate(c, f, dir, endOfTier, def, nil)
 }
@@ -172,7 +172,7 @@ func evaluate(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool,
 	return v
 }
 
-// hasAudited says whether there is an audited policy in the chain.
+// hasAudited reports whether there is an audited policy in the chain.
 func hasAudited(c index.Chain) bool {
 	for i := range c {
 		if slices.ContainsFunc(c[i].Policies, func(p *index.Policy) bool { return p.Audit }) {

@@ -7,8 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// hop adds the stops of one node. before is the receiver as the packet named it
-// when it came, where that has been translated; else it is d.
+// hop adds the stops of one node. before is the receiver as the packet named it on
+// arrival, if that has been translated; otherwise it is d.
 func (r *router) hop(node string, s, d, before *End) {
 	if !r.ix.IsLocal(node) {
 		return
@@ -42,8 +42,8 @@ func (r *router) hop(node string, s, d, before *End) {
 	h.receiver()
 }
 
-// hopOf begins the stops of one node. Pods whose node is not known have no host
-// endpoints in their way.
+// hopOf starts the stops of one node. Pods on an unknown node have no host endpoints on
+// their route.
 func (r *router) hopOf(node string, s, d *End) hop {
 	h := hop{router: r, node: node, s: s, d: d, from: &unnamed, to: &unnamed}
 	if node != "" {
@@ -52,19 +52,20 @@ func (r *router) hopOf(node string, s, d *End) hop {
 	return h
 }
 
-// hop is one node on the way.
+// hop is one node on the route.
 type hop struct {
 	*router
 	rec  *index.NodeState // nil where no host endpoint can be
 	node string
 	s, d *End
 	in   index.Link // by which the packet comes in; none for what the node sends itself
-	// from and to are where it comes in and leaves, as far as its flow names that.
+	// from and to are where the packet arrives and leaves, as far as its flow names
+	// that.
 	from, to *way
 }
 
 // beforeRouting adds the stages before routing of the host endpoint that guards the
-// interface by which the packet comes in, and determines that interface.
+// interface by which the packet arrives, and determines that interface.
 func (h *hop) beforeRouting(before *End) {
 	if h.rec == nil {
 		return
@@ -117,7 +118,7 @@ func (h *hop) sender() {
 }
 
 // forwarded adds the applyOnForward policies of the host endpoint by whose interface
-// the packet leaves, then of that by whose interface it has come in.
+// the packet leaves, then of that by whose interface it has arrived.
 func (h *hop) forwarded() {
 	none := netip.Addr{}
 	if out := h.guard(h.outLink(none), none); out != nil {
@@ -149,7 +150,7 @@ func (h *hop) receiver() {
 	}
 }
 
-// podToHost adds what a pod meets that reaches its own node.
+// podToHost adds the stages for a pod that connects to its own node.
 func (h *hop) podToHost() {
 	switch h.ix.Settings().EndpointToHost {
 	case model.ToHostAccept:
@@ -157,7 +158,8 @@ func (h *hop) podToHost() {
 	case model.ToHostDrop:
 		h.fixed(h.d.ref(), model.StageToHost, model.Ingress, model.Deny, model.ReasonEndpointToHost)
 	default:
-		// Whether it guards the pods' interfaces or not: this is asked for by name.
+		// Independent of whether it guards the pods' interfaces: endpointToHostAction
+		// asks for it explicitly.
 		var guard *index.Holder
 		if h.rec != nil {
 			guard = h.rec.Wildcard()
@@ -166,7 +168,7 @@ func (h *hop) podToHost() {
 	}
 }
 
-// toHost adds the host endpoint's policy for what ends at the host.
+// toHost adds the host endpoint's policy for traffic that ends at the host.
 func (h *hop) toHost(guard *index.Holder) {
 	if guard == nil {
 		h.unguarded(h.d, model.Ingress)
@@ -176,11 +178,11 @@ func (h *hop) toHost(guard *index.Holder) {
 	h.normal(guard, model.StageHost, model.Ingress, settledIngress)
 }
 
-// fromPod reports whether a packet is dealt with as a pod's of the node, and not as
-// one that comes by an interface of the host's: by its source, or by where it comes in.
+// fromPod reports whether a packet is treated as one of the node's pods', and not as
+// one that arrives by an interface of the host: by its source, or by where it arrives.
 func (h *hop) fromPod() bool { return h.from.judged || h.s.on(h.node, endPod) }
 
-// inLink is the interface by which a packet comes in, outLink that by which it leaves.
+// inLink is the interface by which a packet arrives, outLink that by which it leaves.
 // own is the node's own address on it, if it has one.
 func (h *hop) inLink(own netip.Addr) index.Link {
 	if !h.from.named {
@@ -212,15 +214,16 @@ func (h *hop) linkTo(e *End, own netip.Addr, inbound bool) index.Link {
 	return h.rec.LinkOf(e.addr, own, inbound)
 }
 
-// guard is the host endpoint that guards an interface before routing and for what is
-// forwarded. In the stages of what ends or begins at the node itself, the one of all
-// interfaces guards those of pods too, whatever the wildcard guard does.
+// guard is the host endpoint that guards an interface before routing and for forwarded
+// traffic. In the stages of traffic that ends or begins at the node itself, the host
+// endpoint of all interfaces also guards those of pods, whatever the mode of the
+// wildcard guard.
 func (h *hop) guard(l index.Link, own netip.Addr) *index.Holder {
 	return h.rec.Guard(l, own, h.ix.Settings().Guards.Wildcard == model.GuardEnforce)
 }
 
-// failsafe adds the ports that policies cannot close, and with other nodes of the
-// cluster the node's tunnels.
+// failsafe adds the ports that policies cannot close and, with other nodes of the
+// cluster, the node's tunnels.
 func (h *hop) failsafe(o *index.Holder, stage model.Stage, dir model.Direction, settles, unless Settled) {
 	var tunnels []model.Tunnel
 	peer := h.s
@@ -236,8 +239,9 @@ func (h *hop) failsafe(o *index.Holder, stage model.Stage, dir model.Direction, 
 	})
 }
 
-// encapsulation adds the guard of the cluster's tunnels against pods: the node's own,
-// and before its own tunnels those of other nodes, which are known by their blocks.
+// encapsulation adds the guard that protects the cluster's tunnels from pods: from the
+// node's own pods, and for its own tunnels also from those of other nodes, which are
+// recognized by their blocks.
 func (h *hop) encapsulation() {
 	here := h.d.on(h.node, endHost)
 	if !here && !h.d.ofNode || h.rec == nil || h.rec.Links() == nil || len(h.rec.Links().Tunnels) == 0 ||

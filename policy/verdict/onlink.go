@@ -7,25 +7,25 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// What is decided of packets by the link that they come or leave by, where their
-// addresses name no pod, or one that is not there.
+// Decisions about packets by the link on which they arrive or leave, for addresses that
+// belong to no pod, or to one that is elsewhere.
 
 var broadcast4 = netip.MustParseAddr("255.255.255.255")
 
-// onLinkOnly reports whether packets to a destination are never routed, so that
-// whatever link they leave by is all that tells receivers apart.
+// onLinkOnly reports whether packets to a destination are never routed, so that only
+// the link by which they leave tells receivers apart.
 func onLinkOnly(a netip.Addr) bool {
 	return a.IsMulticast() || a == broadcast4 || a.Is6() && a.IsLinkLocalUnicast()
 }
 
-// ofLink reports whether a source is that of whoever is on the link: a link-local or
+// ofLink reports whether a source stands for whatever is on the link: a link-local or
 // unspecified one.
 func ofLink(a netip.Addr) bool {
 	return a.IsUnspecified() || a.IsLinkLocalUnicast() // fe80::/10, 169.254.0.0/16
 }
 
 // forged reports whether the source guard drops a packet: its source is that of a local
-// pod of which the interface is known, and it comes by another one.
+// pod with a known interface, but it arrives by another one.
 func (h *hop) forged() bool {
 	if h.ix.Settings().Guards.Source != model.GuardEnforce {
 		return false
@@ -59,9 +59,10 @@ const (
 
 const igmp model.Protocol = 2
 
-// discovery adds what becomes of neighbour discovery and listeners' reports, which pass
-// before policy, and reports whether that decides. Pods are not routers: policies of
-// pods hold for what they advertise, and they redirect nobody.
+// discovery adds the treatment of neighbour discovery and multicast listener reports,
+// which pass before policy, and reports whether that decides. Pods are not routers:
+// their policies apply to their router advertisements, and they cannot redirect their
+// neighbours.
 func (h *hop) discovery() bool {
 	f, src := h.flow, h.s.addr
 	pass := false
@@ -90,9 +91,9 @@ func (h *hop) discovery() bool {
 	return pass
 }
 
-// advertised adds what becomes of a router advertisement by a pod's interface. It is
-// the pod's behind that, whatever its source, and its receiver's too; host endpoints
-// have no say in it, as in other neighbour discovery.
+// advertised adds the treatment of a router advertisement on a pod's interface. It is
+// subject to the policies of the pod behind the interface, whatever its source, and of
+// its receiver; host endpoints do not apply to it, as to other neighbour discovery.
 func (h *hop) advertised() {
 	switch {
 	case h.from.pod != nil:
@@ -124,9 +125,10 @@ func (h *hop) isDHCP() bool {
 	return f.SrcPort == 546 && f.DstPort == 547
 }
 
-// unlisted adds what becomes of a packet that comes by a pod's interface with a source
-// that is no local pod's: a link-local one is the pod's behind the interface, any other
-// an unknown workload's, and no less that pod's.
+// unlisted adds the treatment of a packet that arrives by a pod's interface with a
+// source that is not a local pod's: a link-local source is that of the pod behind the
+// interface; any other is an unknown workload's, and in addition subject to that pod's
+// policy.
 func (h *hop) unlisted() {
 	switch {
 	case h.isDHCP():
@@ -138,7 +140,7 @@ func (h *hop) unlisted() {
 	}
 }
 
-// unknownByLink adds that a packet by a pod's interface is an unknown workload's.
+// unknownByLink adds that a packet on a pod's interface comes from an unknown workload.
 func (h *hop) unknownByLink() {
 	h.add(Stop{
 		Kind: StopFixed, Endpoint: h.senderRef(), StageChain: index.StageChain{Stage: model.StageWorkload, Direction: model.Egress},
@@ -147,7 +149,7 @@ func (h *hop) unknownByLink() {
 }
 
 // toLink adds the ingress policy of the pod by whose interface a packet leaves for an
-// address that is no local pod's. The node itself reaches its pods always.
+// address that is not a local pod's. The node itself can always reach its pods.
 func (h *hop) toLink() {
 	switch {
 	case !h.to.judged || h.to.pod == nil:

@@ -5,26 +5,28 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Stop is a point on the way of a connection at which something is decided of it.
-// Stops come in the order in which its first packet meets them; the first that
-// denies ends the way.
+// Stop is a point on the route of a connection at which something is decided about it.
+// Stops come in the order in which the connection's first packet meets them; the first
+// that denies ends the route.
 type Stop struct {
 	Kind StopKind
-	// FromBlocks: a StopTunnels denies only what bears an address of the nodes' pod blocks.
+	// FromBlocks: a StopTunnels denies only packets with a source in the nodes' pod
+	// blocks.
 	FromBlocks bool
-	// Endpoint whose policy it is, or the node; zero where the address belongs to none.
+	// Endpoint whose policy it is, or the node; zero if the address belongs to none.
 	Endpoint model.Ref
-	// StageChain tells the stage and the direction, and of a StopChain what decides.
+	// StageChain has the stage and the direction, and for a StopChain the policies that
+	// decide.
 	index.StageChain
 	// Action and Reason are the verdict of a StopFixed; Reason also that of a StopFailsafe.
 	Action model.Action
 	Reason model.Reason
-	// Guard that denies, at a StopFixed or StopTunnels; empty where none does.
+	// Guard that denies, at a StopFixed or StopTunnels; empty if none does.
 	Guard model.GuardName
-	// Tunnels of the node pass a StopFailsafe too; they are what a StopTunnels denies.
+	// Tunnels of the node also pass a StopFailsafe; a StopTunnels denies them.
 	Tunnels []model.Tunnel
-	// Settles is what an Allow here settles. A stop is passed over, and leaves no
-	// verdict, once something of its Unless is settled.
+	// Settles is what an Allow at this stop settles. A stop is passed over, and leaves
+	// no verdict, once anything in its Unless is settled.
 	Settles, Unless Settled
 }
 
@@ -40,15 +42,16 @@ const (
 	StopFailsafe
 	// StopFixed gives one verdict to all packets.
 	StopFixed
-	// StopTunnels denies what goes to Tunnels of the node, and leaves no verdict for
+	// StopTunnels denies packets into Tunnels of the node, and leaves no verdict for
 	// others.
 	StopTunnels
 )
 
-// Settled is a set of matters that an Allow can settle for later stops.
+// Settled is a set of groups of stops that an Allow at an earlier stop can settle.
 type Settled uint8
 
-// What an Allow of a host endpoint settles at one node; a connection passes two at most.
+// What an Allow of a host endpoint settles at one node. A connection passes at most two
+// nodes.
 const (
 	settledEarly   Settled = 1 << iota // its stages before routing
 	settledIngress                     // its later ingress stages
@@ -62,9 +65,9 @@ func (s *Stop) BeforeNAT() bool {
 	return s.Stage == model.StageUntracked || s.Stage == model.StagePreDNAT
 }
 
-// Route appends the stops between two ends to buf: those of the sender's node,
-// then those of the receiver's, or once those of the node that both are on. Nothing
-// is known of nodes that are not local: their agents decide.
+// Route appends the stops between two ends to buf: those of the sender's node, then
+// those of the receiver's, or those of the node once if both are on it. Nothing is
+// known about nodes that are not local: their agents decide.
 func Route(ix *index.Index, buf []Stop, src, dst *End) []Stop {
 	r := router{ix: ix}
 	r.connection(src, dst)
@@ -76,12 +79,13 @@ func Route(ix *index.Index, buf []Stop, src, dst *End) []Stop {
 	return buf
 }
 
-// maxStops bounds the stops of two nodes: three before routing at each, an egress and
-// an ingress of each end, two of what is forwarded at each, failsafe ports and guards.
+// maxStops bounds the stops of two nodes: three before routing at each, one egress and
+// one ingress stop for each end, two for forwarded traffic at each, failsafe ports and
+// guards.
 const maxStops = 18
 
-// router gathers the stops of a route. They are in the router itself, so that a
-// verdict costs no memory for them.
+// router collects the stops of a route. They are stored in the router itself, so that a
+// verdict allocates no memory for them.
 type router struct {
 	ix    *index.Index
 	flow  *model.Flow // where it names links; else nil
@@ -90,7 +94,7 @@ type router struct {
 	stops [maxStops]Stop
 }
 
-// connect adds the stops of all nodes on the way.
+// connect adds the stops of all nodes on the route.
 func (r *router) connect(s, d *End) {
 	if r.flow != nil {
 		r.byLinks(s, d)
@@ -99,7 +103,8 @@ func (r *router) connect(s, d *End) {
 	r.connection(s, d)
 }
 
-// connection adds those of a connection that comes and leaves as its addresses say.
+// connection adds those of a connection that arrives and leaves where its addresses
+// belong.
 func (r *router) connection(s, d *End) {
 	if r.short(s, d) {
 		return
@@ -146,7 +151,8 @@ func (r *router) at(node string, before, after *model.Flow) {
 }
 
 // short adds the stops of a connection that no other endpoint's policy governs, and
-// reports whether it is one: an endpoint reaches itself, and a node its own pods.
+// reports whether it is one: an endpoint that connects to itself, or a node to its own
+// pods.
 func (r *router) short(s, d *End) bool {
 	switch {
 	case s.kind == endPod && s.pod == d.pod:
@@ -161,8 +167,8 @@ func (r *router) short(s, d *End) bool {
 	return true
 }
 
-// toItself is a pod that reaches itself: directly, which no kernel but its own
-// sees, or by way of a Service. ClusterNetworkPolicies govern the latter.
+// toItself adds the stops of a pod that connects to itself: directly, which no kernel
+// but the pod's own sees, or through a Service, which ClusterNetworkPolicies govern.
 func (r *router) toItself(pod *index.Holder) {
 	if e := pod.Effective(); e != nil {
 		r.chain(pod, index.StageChain{Stage: model.StageWorkload, Direction: model.Egress, Chain: e.SelfEgress, EndOfTier: true}, 0, 0)
@@ -188,7 +194,7 @@ func (r *router) normal(o *index.Holder, stage model.Stage, dir model.Direction,
 	}
 }
 
-// chain adds a stage that is left out where it has no policies.
+// chain adds a stage that is omitted if it has no policies.
 func (r *router) chain(o *index.Holder, c index.StageChain, settles, unless Settled) {
 	if len(c.Chain) > 0 {
 		r.add(Stop{Endpoint: o.Ref(), StageChain: c, Settles: settles, Unless: unless})
@@ -199,7 +205,7 @@ func (r *router) fixed(ref model.Ref, stage model.Stage, dir model.Direction, a 
 	r.add(Stop{Kind: StopFixed, Endpoint: ref, StageChain: index.StageChain{Stage: stage, Direction: dir}, Action: a, Reason: reason})
 }
 
-// unguarded adds that no policy applies to an end.
+// unguarded adds a stop to which no policy applies.
 func (r *router) unguarded(e *End, dir model.Direction) {
 	stage := model.StageWorkload
 	if e.kind == endHost {

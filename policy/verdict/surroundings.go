@@ -8,16 +8,16 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// Guard is a host endpoint that can guard what an address sends or gets, and where.
+// Guard is a host endpoint that can guard what an address sends or receives, and where.
 type Guard struct {
-	// Where is equal for addresses to which the host endpoint is the same.
+	// Where is equal for addresses that have the host endpoint in the same position.
 	Where string
-	// Endpoint is zero where no host endpoint guards.
+	// Endpoint is zero if no host endpoint guards.
 	Endpoint model.Ref
 }
 
-// Surroundings are the facts about nodes that bear on connections, beside policies
-// and the ends themselves. Those of one Index hold until it changes.
+// Surroundings are the facts about nodes that affect connections, other than policies
+// and the ends themselves. They are valid until the Index changes.
 type Surroundings struct {
 	ix *index.Index
 	// routed are the local nodes where the route to a peer determines which host
@@ -41,9 +41,9 @@ func byRoute(rec *index.NodeState, s *model.Settings) bool {
 	return rec.Links() != nil && (rec.HasSpecific() || rec.Wildcard() != nil && s.Guards.Wildcard != model.GuardEnforce)
 }
 
-// Guards returns which host endpoints can guard the connections of an address: two
-// addresses of one kind with equal Guards meet host endpoints of equal policy with
-// every peer, if they are on the same node as the peer or both are not.
+// Guards returns the host endpoints that can guard the connections of an address: two
+// addresses of one kind with equal Guards meet host endpoints with equal policies for
+// every peer, if both or neither of them are on the peer's node.
 func (s *Surroundings) Guards(e *End) []Guard {
 	var out []Guard
 	ix := s.ix
@@ -91,15 +91,16 @@ func (s *Surroundings) Guards(e *End) []Guard {
 	return out
 }
 
-// Block is addresses that have something in common on the way of connections.
+// Block is a block of addresses that have something in common on the routes of
+// connections.
 type Block struct {
 	// Label is equal for blocks that have it in common.
 	Label string
 	Net   netip.Prefix
 }
 
-// Blocks returns what tells addresses that nobody has apart on the way of
-// connections: pod blocks, what lies behind tunnels in them, and routes.
+// Blocks returns the blocks that distinguish addresses without an owner on the routes
+// of connections: pod blocks, what is behind tunnels in them, and routes.
 func (s *Surroundings) Blocks() []Block {
 	var out []Block
 	ix := s.ix
@@ -122,8 +123,8 @@ func (s *Surroundings) Blocks() []Block {
 	return out
 }
 
-// HostGuard is the host endpoint that guards what comes from outside to an address of
-// a host; zero where none does.
+// HostGuard is the host endpoint that guards traffic from outside to an address of a
+// host; zero if there is none.
 func HostGuard(ix *index.Index, e *End) model.Ref {
 	rec := ix.NodeState(e.node)
 	if e.kind != endHost || rec == nil {

@@ -5,12 +5,13 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// ExplainTranslated is Explain for a connection to an address of a Service, sent as
-// before says, that a node translates to after. What is sent to the address of a node
-// is translated there; what a pod or a node sends to any other, on its own node; and
-// what comes from outside, on the node that it comes in at, which is that of the
-// receiver as far as that is known. The source stays: where a node puts its own address
-// in its place, on the way to an endpoint on another one, policy there gets to see that.
+// ExplainTranslated is Explain for a connection to an address of a Service: before is
+// the flow as it was sent, and after as a node translates it. Traffic to the address of
+// a node is translated on that node, other traffic of a pod or node on its own node,
+// and traffic from outside on the node where it arrives, which is assumed to be the
+// receiver's if that is known. The source stays the same: if a node replaces it with
+// its own address on the way to an endpoint on another node, the policy there sees that
+// address instead.
 func ExplainTranslated(ix *index.Index, before, after model.Flow) *Explanation {
 	before.Src, before.Dst = before.Src.Unmap(), before.Dst.Unmap()
 	after.Src, after.Dst = after.Src.Unmap(), after.Dst.Unmap()
@@ -44,8 +45,8 @@ const (
 	seesAfter               // it has been translated
 )
 
-// leg is one node on the way of a translated connection. The node is empty for what is
-// nowhere: an end outside.
+// leg is one node on the route of a translated connection. The node is empty for an
+// outside end.
 type leg struct {
 	node string
 	sees sight
@@ -53,7 +54,7 @@ type leg struct {
 	dir  model.Direction
 }
 
-// legs are the nodes on the way, in order.
+// legs are the nodes on the route, in order.
 func legs(s, d, named *End) []leg {
 	var out []leg
 	at := d.node

@@ -8,38 +8,38 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// way is where a packet comes into a node or leaves it, as its flow names that. The
-// zero way is named by nobody: as the addresses say.
+// way is where a packet arrives at a node or leaves it, as named in its flow. In the
+// zero way nothing is named: it is where its address belongs.
 type way struct {
-	// named is set unless the address is that of whoever is there.
+	// named is set unless the address belongs to what is there.
 	named bool
 	// toPods: an interface, or port of a bridge, that leads to local pods; pod is the
-	// one behind it, nil where none is known.
+	// one behind it, nil if unknown.
 	toPods bool
 	pod    *index.Holder
-	// judged: toPods, and the link guard is enforced, so that the pod behind it counts
-	// where an address is no pod's.
+	// judged: toPods, and the link guard is enforced, so that the pod behind it is
+	// decisive if an address is not a pod's.
 	judged bool
-	// name of the interface, empty where it is not known; port of a bridge.
+	// name of the interface, empty if unknown; port of a bridge.
 	name, port string
-	// own: the node itself sends it, or gets it.
+	// own: the node itself sends or receives it.
 	own bool
-	// elsewhere: another node is there, so that it comes from or leaves for outside.
+	// elsewhere: another node is there, so that it comes from or goes to the outside.
 	elsewhere bool
 }
 
-// unnamed is the way of packets that come and leave as their addresses say.
+// unnamed is the way of packets that arrive and leave where their addresses belong.
 var unnamed way
 
-// crossing is how a packet crosses a node where its flow names that, and whose its
-// addresses are then.
+// crossing is how a packet crosses a node if its flow names that, with the owners of
+// its addresses in that case.
 type crossing struct {
 	from, to way
 	s, d     End
 }
 
-// byLinks adds the stops of a connection of which the flow names where it comes in or
-// leaves: those of the node where it comes in, then those of the node where it leaves.
+// byLinks adds the stops of a connection whose flow names where it arrives or leaves:
+// those of the node where it arrives, then those of the node where it leaves.
 func (r *router) byLinks(s, d *End) {
 	first, from := r.nodeAt(r.flow.In, s)
 	last, to := r.nodeAt(r.flow.Out, d)
@@ -61,14 +61,15 @@ func (r *router) byLinks(s, d *End) {
 	}
 }
 
-// toItsNode reports whether a flow is what the node itself gets of a packet on its link.
+// toItsNode reports whether a flow is the copy that the node itself receives of a
+// packet on its link.
 func toItsNode(f *model.Flow) bool {
 	return f.In.Kind != "" && f.In.Kind != model.KindNode && f.Out.Kind == "" && onLinkOnly(f.Dst.Unmap())
 }
 
-// nodeAt is the node at one end of a flow: the one that it names, or else that of the
-// address. It is not ok where the flow names a pod that does not exist, or where the
-// address is outside.
+// nodeAt is the node at one end of a flow: the one that it names, otherwise that of the
+// address. ok is false if the flow names a pod that does not exist, or if the address
+// is outside.
 func (r *router) nodeAt(named model.Ref, e *End) (node string, ok bool) {
 	switch named.Kind {
 	case "":
@@ -86,7 +87,7 @@ func (r *router) nodeAt(named model.Ref, e *End) (node string, ok bool) {
 	return "", false
 }
 
-// cross determines where a packet comes into the node and leaves it.
+// cross determines where a packet arrives at the node and leaves it.
 func (h *hop) cross(x *crossing) {
 	f := h.flow
 	x.from, x.to = h.way(f.In, h.s.addr), h.way(f.Out, h.d.addr)
@@ -96,10 +97,11 @@ func (h *hop) cross(x *crossing) {
 	h.from, h.to = &x.from, &x.to
 }
 
-// comesHere reports whether the flow names this node as that where it comes in by a way.
+// comesHere reports whether the flow names this node as the one where the packet
+// arrives.
 func (h *hop) comesHere(from *way) bool { return h.flow.In.Kind != "" && !from.elsewhere }
 
-// enter adds what is decided by where a packet comes in alone, and reports whether that
+// enter adds what is decided by where a packet arrives alone, and reports whether that
 // is all.
 func (h *hop) enter(before *End) (done bool) {
 	if !h.from.named || h.from.own {
@@ -116,7 +118,7 @@ func (h *hop) enter(before *End) (done bool) {
 	return h.comesHere(h.from) && !h.from.own && h.discovery()
 }
 
-// end is whose an address is at a node where its packet comes or leaves by a way.
+// end is the owner of an address at a node where its packet arrives or leaves by a way.
 func (w *way) end(e End, node string) End {
 	switch {
 	case w.own && e.kind != endPod:
@@ -127,7 +129,7 @@ func (w *way) end(e End, node string) End {
 	return e
 }
 
-// way is where a packet with an address comes in or leaves, as a flow names it.
+// way is where a packet with an address arrives or leaves, as named in the flow.
 func (h *hop) way(named model.Ref, a netip.Addr) way {
 	switch named.Kind {
 	case "":
@@ -152,8 +154,9 @@ func (h *hop) way(named model.Ref, a netip.Addr) way {
 	return way{named: true, elsewhere: true}
 }
 
-// wayOfPod is by the link of a pod of the node: that of its address of a's family, or
-// else of another one. Where nothing is known of the node's interfaces, each pod has its own.
+// wayOfPod is the link of a pod of the node: that of its address of a's family,
+// otherwise of another address. If nothing is known about the node's interfaces, each
+// pod has its own.
 func (h *hop) wayOfPod(pod *index.Holder, a netip.Addr) way {
 	if h.rec == nil || h.rec.Links() == nil {
 		return way{named: true, toPods: true, judged: h.ix.Settings().Guards.Link == model.GuardEnforce, pod: pod}
@@ -171,7 +174,7 @@ func (h *hop) wayOfPod(pod *index.Holder, a netip.Addr) way {
 	return h.wayBy(found.Interface, found.Port)
 }
 
-// wayBy is by an interface of the node, or a port of it.
+// wayBy is an interface of the node, or a port on it.
 func (h *hop) wayBy(name, port string) way {
 	w := way{named: true, name: name, port: port}
 	if h.rec == nil || h.rec.Links() == nil || name == "" || !h.rec.Links().LeadsToPods(name) {
@@ -189,7 +192,8 @@ func (h *hop) wayBy(name, port string) way {
 	return w
 }
 
-// podAt is the pod of a node that has an address; of several the first by name.
+// podAt is the pod of a node that has an address; the first by name if there are
+// several.
 func podAt(ix *index.Index, a netip.Addr, node string) *index.Holder {
 	var first *index.Holder
 	ix.EachHolder(a, func(o *index.Holder) bool {
@@ -201,8 +205,8 @@ func podAt(ix *index.Index, a netip.Addr, node string) *index.Holder {
 	return first
 }
 
-// linkBy is the interface of a way. What bears a pod's address is a pod's, like what
-// comes or leaves by a pod's interface.
+// linkBy is the interface of a way. A packet with a pod's address counts as a pod's,
+// like one that arrives or leaves by a pod's interface.
 func (h *hop) linkBy(w *way, e *End, own netip.Addr, inbound bool) index.Link {
 	pods := w.toPods || e.on(h.node, endPod)
 	switch {
@@ -221,7 +225,8 @@ func unspecified(a netip.Addr) netip.Addr {
 	return netip.IPv6Unspecified()
 }
 
-// senderRef is the pod by whose interface a packet comes, or that has its source.
+// senderRef is the pod by whose interface a packet arrives, or that has its source
+// address.
 func (h *hop) senderRef() model.Ref {
 	switch {
 	case h.from.pod != nil:

@@ -9,7 +9,7 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// why says of a packet why a criterion did not match; empty for Matched.
+// why describes why a criterion did not match a packet; empty for Matched.
 func why(ix *index.Index, f *model.Flow, c Criterion) string {
 	addr, port, side := f.Src, f.SrcPort, "sender"
 	if strings.HasPrefix(string(c), "destination.") {

@@ -11,11 +11,11 @@ import (
 // maxOrdinals is how many pods of a StatefulSet have labels of their own here.
 const maxOrdinals = 100
 
-// unknownValue is the value of a label whose value a controller makes up: a hash, a
-// UID, a time. That the label is there is known.
+// unknownValue is the value of a label whose value a controller generates: a hash, a
+// UID, a time. It is known only that the label exists.
 const unknownValue = "unknown"
 
-// Labels that controllers give pods, beside those of the template.
+// Labels that controllers add to pods, in addition to those of the template.
 const (
 	labelControllerUID   = "controller-uid"
 	labelJobName         = "job-name"
@@ -26,8 +26,8 @@ const (
 )
 
 // PodLabels are the labels of a workload's pods, one map for each pod that policies can
-// tell from the others: a StatefulSet's have their name and number. The first of them
-// is that of every other workload.
+// tell from the others: the pods of a StatefulSet have their name and number. For every
+// other workload, there is only one.
 func (w Workload) PodLabels() []map[string]string {
 	base := maps.Clone(w.Template.Labels)
 	if base == nil {

@@ -7,8 +7,8 @@ import (
 )
 
 // NamedPort finds a port of a pod by its name; 0 if there is none. The ports of an
-// ordinary init container are not there any more when others can reach the pod; those
-// of one that is started anew, a sidecar, are.
+// ordinary init container no longer exist when others can reach the pod; those of a
+// restartable one, a sidecar, do.
 func NamedPort(p *corev1.Pod, name string, protocol corev1.Protocol) int32 {
 	for _, c := range Containers(p) {
 		for _, port := range c.Ports {
@@ -20,8 +20,8 @@ func NamedPort(p *corev1.Pod, name string, protocol corev1.Protocol) int32 {
 	return 0
 }
 
-// Containers are those that run while a pod does: the containers, and the init
-// containers that are started anew when they end.
+// Containers are those that run while a pod does: the containers, and the restartable
+// init containers.
 func Containers(p *corev1.Pod) []corev1.Container {
 	out := p.Spec.Containers[:len(p.Spec.Containers):len(p.Spec.Containers)]
 	for _, c := range p.Spec.InitContainers {

@@ -1,5 +1,5 @@
-// Package workload reads the objects that controllers make pods from, and finds their
-// pods. It is pure.
+// Package workload reads the objects from which controllers create pods, and finds
+// their pods. It is pure.
 package workload
 
 import (
@@ -45,7 +45,7 @@ var kindWords = map[string]model.Kind{
 	"cj": KindCronJob, "cronjob": KindCronJob, "cronjobs": KindCronJob,
 }
 
-// Workload is an object that a controller makes pods from.
+// Workload is an object from which a controller creates pods.
 type Workload struct {
 	Ref    model.Ref
 	UID    types.UID
@@ -122,8 +122,8 @@ func (s *Set) Find(r model.Ref) (Workload, bool) {
 	return w, ok
 }
 
-// Named returns the workloads of a name that no other workload of the set makes, by
-// kind.
+// Named returns the workloads with a name, except those that another workload in the
+// set created, by kind.
 func (s *Set) Named(namespace, name string) []Workload {
 	var out []Workload
 	for _, k := range []model.Kind{KindCronJob, KindDaemonSet, KindDeployment, KindJob, KindReplicaSet, KindReplicationController, KindStatefulSet} {
@@ -134,7 +134,7 @@ func (s *Set) Named(namespace, name string) []Workload {
 	return out
 }
 
-// OfKind returns the workloads of a kind and name in all namespaces, by namespace.
+// OfKind returns the workloads with a kind and name in all namespaces, by namespace.
 func (s *Set) OfKind(k model.Kind, name string) []Workload {
 	var out []Workload
 	for ref, w := range s.workloads {
@@ -146,8 +146,8 @@ func (s *Set) OfKind(k model.Kind, name string) []Workload {
 	return out
 }
 
-// Made reports whether a workload is made by another one of the set, as a
-// Deployment's ReplicaSets are in the export of a namespace.
+// Made reports whether another workload in the set created a workload, as a Deployment
+// does its ReplicaSets in an export of a namespace.
 func (s *Set) Made(w Workload) bool {
 	return slices.ContainsFunc(w.Owners, func(o metav1.OwnerReference) bool {
 		_, ok := s.owner(w.Ref.Namespace, o)
@@ -155,10 +155,10 @@ func (s *Set) Made(w Workload) bool {
 	})
 }
 
-// Pods returns the running pods that belong to a workload, by name: those that it
-// owns, directly or through a workload that it makes. Where the set does not hold that
-// one, its name tells. Of a pod without an owner, and where the name leaves it open, the
-// labels decide: it has all those of the template.
+// Pods returns the running pods that belong to a workload, by name: those that it owns,
+// directly or through a workload that it created. If the set does not contain the
+// latter, its name decides. For a pod without an owner, or if the name is not
+// conclusive, the labels decide: the pod must have all labels of the template.
 func (s *Set) Pods(w Workload) []*corev1.Pod {
 	var out []*corev1.Pod
 	for _, p := range s.pods[w.Ref.Namespace] {
@@ -199,9 +199,9 @@ func (w Workload) is(o metav1.OwnerReference) bool {
 	return model.Kind(o.Kind) == w.Ref.Kind && o.Name == w.Ref.Name && (o.UID == "" || w.UID == "" || o.UID == w.UID)
 }
 
-// made reports whether the workload made the owner of a pod, by the owner's kind and
-// name: a ReplicaSet has the hash of its template behind that of the Deployment, a Job
-// its time behind that of the CronJob.
+// made reports whether the workload created the owner of a pod, by the owner's kind and
+// name: the name of a ReplicaSet is that of the Deployment and the hash of its
+// template, the name of a Job that of the CronJob and a time.
 func (w Workload) made(o metav1.OwnerReference, p *corev1.Pod) bool {
 	rest, ok := strings.CutPrefix(o.Name, w.Ref.Name+"-")
 	switch kind := model.Kind(o.Kind); {
@@ -215,9 +215,9 @@ func (w Workload) made(o metav1.OwnerReference, p *corev1.Pod) bool {
 	return false
 }
 
-// NameOf is the name of the workload that a pod belongs to, by its owner alone; empty
-// where it has none. The pods of a Deployment belong to its ReplicaSets, whose names end
-// in the hash that the pods have as a label.
+// NameOf is the name of the workload that a pod belongs to, derived from its owner
+// alone; empty if it has none. The pods of a Deployment belong to its ReplicaSets,
+// whose names end with the hash that the pods have as a label.
 func NameOf(p *corev1.Pod) string {
 	for _, o := range p.OwnerReferences {
 		if o.Kind == "Node" {
@@ -231,8 +231,8 @@ func NameOf(p *corev1.Pod) string {
 	return ""
 }
 
-// labels reports whether a pod has all labels of the template, of which there is one
-// at least.
+// labels reports whether a pod has all labels of the template, which must have at least
+// one.
 func (w Workload) labels(p *corev1.Pod) bool {
 	return len(w.Template.Labels) > 0 && labels.SelectorFromSet(w.Template.Labels).Matches(labels.Set(p.Labels))
 }

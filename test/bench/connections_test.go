@@ -4,7 +4,7 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/lab"
 )
 
 // oneRule is what nodes with more rules are compared with.

@@ -9,7 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/lab"
 )
 
 // BenchmarkEstablished is what a table costs connections that it has let

@@ -6,7 +6,7 @@ import (
 	"os"
 	"testing"
 
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/lab"
 )
 
 // report is what the benchmarks of this run have measured.

@@ -6,7 +6,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/lab"
 )
 
 // router and redirect are types of ICMPv6.

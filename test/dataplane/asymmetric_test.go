@@ -3,8 +3,8 @@ package dataplane
 import (
 	. "github.com/onsi/ginkgo/v2"
 
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // halves are packets of connections of which the node has not seen the beginning.

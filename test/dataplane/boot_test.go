@@ -10,10 +10,10 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/tierwall/tierwall/controllers/agent/kept"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // guardedNode is a host endpoint of n1 that lets one port in, for others than one

@@ -14,7 +14,7 @@ import (
 	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/lab"
 )
 
 // bench is a folder with stand-ins of iptables' commands that write: they count

@@ -24,9 +24,9 @@ import (
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/links"
+	"github.com/tierwall/tierwall/lab"
+	"github.com/tierwall/tierwall/lab/fleet"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/fleet"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // trouble is what a backend that can be made to fail does.

@@ -10,7 +10,7 @@ import (
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/controllers/startup"
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/lab"
 )
 
 // Pods whose addresses are in no node's block, as those of Calico's IPAM and of cloud
@@ -44,7 +44,7 @@ spec:
 // haunted has agents know the pods of their node as those of a cluster do.
 func haunted(overlays map[string]*startup.Overlay) func(*agent.Options) (func(*agent.Agent), error) {
 	return func(o *agent.Options) (func(*agent.Agent), error) {
-		overlay, err := startup.New(startup.Options{Node: o.Node, Source: o.Source, Herald: noHerald{}, Log: slog.New(slog.DiscardHandler)})
+		overlay, err := startup.New(startup.Options{Node: o.Node, Source: o.Source, Announcer: noAnnouncer{}, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			return nil, err
 		}
@@ -54,11 +54,11 @@ func haunted(overlays map[string]*startup.Overlay) func(*agent.Options) (func(*a
 	}
 }
 
-// noHerald tells other nodes nothing.
-type noHerald struct{}
+// noAnnouncer announces nothing to other nodes.
+type noAnnouncer struct{}
 
-func (noHerald) Announce([]v1alpha1.StartedPod)  {}
-func (noHerald) Announced(context.Context) error { return nil }
+func (noAnnouncer) Announce([]v1alpha1.StartedPod)  {}
+func (noAnnouncer) Announced(context.Context) error { return nil }
 
 var _ = onEach("A pod whose object is gone", func(p *plane) {
 	outgoing := honest(

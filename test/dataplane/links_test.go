@@ -10,8 +10,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // bringBridged builds the lab of objects with each node's pods on a bridge.

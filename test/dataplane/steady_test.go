@@ -11,10 +11,10 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/controllers/agent"
+	"github.com/tierwall/tierwall/lab"
+	"github.com/tierwall/tierwall/lab/fleet"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/fleet"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 var nodes = []string{"n1", "n2"}

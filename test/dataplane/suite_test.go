@@ -18,8 +18,8 @@ import (
 
 	"github.com/tierwall/tierwall/cmd"
 	"github.com/tierwall/tierwall/controllers/manifests"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // asTierwall, set in the environment, makes the test program the program

@@ -12,7 +12,7 @@ var (
 	// codeSpan is `code` in a line of Markdown.
 	codeSpan = regexp.MustCompile("`([^`]+)`")
 	// sourcePath is a path in the repository.
-	sourcePath = regexp.MustCompile(`^(api|policy|dataplane|controllers|cmd|test|config|docs|hack)(/[\w.-]+)*$`)
+	sourcePath = regexp.MustCompile(`^(api|policy|dataplane|controllers|lab|cmd|test|config|docs|hack)(/[\w.-]+)*$`)
 	sourceFile = regexp.MustCompile(`^[\w.]+\.go$`)
 	identifier = regexp.MustCompile(`^[A-Za-z]\w*$`)
 )

@@ -8,8 +8,8 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // world is two nodes with a pod web and a pod db on the first, a pod far on the
@@ -211,7 +211,7 @@ var _ = onEach("Log rules", func(p plane) {
 		})
 	}
 
-	It("write so many lines a second, count all of a flood, and say what they leave out", func() {
+	It("write so many lines per second, count all of a flood, and say what they leave out", func() {
 		const rate, sent = 5, 20_000
 		s := start(p, world(rate), lab.Routed)
 		s.awake()

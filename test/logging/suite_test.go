@@ -20,10 +20,10 @@ import (
 	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane/iptables"
 	"github.com/tierwall/tierwall/dataplane/nftables"
+	"github.com/tierwall/tierwall/lab"
+	"github.com/tierwall/tierwall/lab/fleet"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/fleet"
 	"github.com/tierwall/tierwall/test/goroutines"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // noLab is why there can be no lab on this machine; nil if there can.

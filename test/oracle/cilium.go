@@ -196,7 +196,7 @@ func (c *Cilium) matches(p *ciliumPolicy, r *ciliumRule, f model.Flow, end *owne
 	for _, list := range [][]string{r.FromEntities, r.ToEntities} {
 		try(list != nil, slices.ContainsFunc(list, func(e string) bool { return entity(e, end, peer, other) }))
 	}
-	// Blocks are addresses outside of the cluster alone.
+	// Blocks are addresses outside the cluster alone.
 	for _, list := range [][]string{r.FromCIDR, r.ToCIDR} {
 		try(list != nil, peer == nil && inAny(list, other))
 	}

@@ -5,7 +5,7 @@
 //
 // `tierwall test test/scenarios` runs them, and so does the Go test here, which
 // also asks the naive interpreter of package test/oracle: the two must agree with
-// the file and with each other. Where a machine can have a lab (package test/lab)
+// the file and with each other. Where a machine can have a lab (package lab)
 // each case is also a packet through the kernels of its nodes.
 //
 // Beside each test stands the ruleset of each node, NODE.nft, as `tierwall render`

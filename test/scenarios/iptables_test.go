@@ -5,7 +5,7 @@ import (
 
 	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane/iptables"
-	"github.com/tierwall/tierwall/test/fleet"
+	"github.com/tierwall/tierwall/lab/fleet"
 )
 
 // TestPacketsIPTables is TestPackets with the iptables backend, in both of its variants.

@@ -15,12 +15,12 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/controllers/manifests"
+	"github.com/tierwall/tierwall/lab"
+	"github.com/tierwall/tierwall/lab/fleet"
 	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
-	"github.com/tierwall/tierwall/test/fleet"
-	"github.com/tierwall/tierwall/test/lab"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 

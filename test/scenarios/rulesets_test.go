@@ -13,10 +13,10 @@ import (
 	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nftables"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 var update = flag.Bool("update", false, "write the rulesets of the scenarios anew")

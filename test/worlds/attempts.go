@@ -7,8 +7,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // attempt is a packet that does not come and leave as its addresses say: with a source

@@ -9,10 +9,11 @@ import (
 	"testing"
 
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
-	"github.com/tierwall/tierwall/test/lab"
+	"github.com/tierwall/tierwall/test/indexes"
 	"github.com/tierwall/tierwall/test/oracle"
 )
 
@@ -88,17 +89,7 @@ func (f *Feed) State() *dataplane.State { return dataplane.NewState(f.Index, f.n
 // NodeState is what a node's own agent makes of the world as it is now.
 func (f *Feed) NodeState(node string) *dataplane.State {
 	ix := index.New(index.Options{Local: func(n string) bool { return n == node || n == "" && node == lab.DefaultNode }})
-	var others []*model.Endpoint
-	for _, o := range f.Stream.Objects() {
-		m, _, _ := convert.Object(o)
-		if m == nil {
-			continue
-		}
-		ix.Upsert(m)
-		if e, ok := m.(*model.Endpoint); ok && e.Host == nil && e.Node != node {
-			others = append(others, e)
-		}
-	}
+	indexes.Add(ix, f.Stream.Objects())
 	for _, l := range f.Links {
 		if l.Node == node {
 			ix.Upsert(l)
@@ -107,7 +98,11 @@ func (f *Feed) NodeState(node string) *dataplane.State {
 	c := dataplane.NewCompiler(f.options)
 	c.Apply(ix.Flush())
 	s := dataplane.NewState(ix, node, c)
-	for _, e := range others {
+	for _, r := range ix.Endpoints() {
+		e, ok := ix.Endpoint(r)
+		if !ok || e.Host != nil || e.Node == node {
+			continue
+		}
 		for _, a := range e.Addrs {
 			if slices.ContainsFunc(s.PodCIDRs, func(p netip.Prefix) bool { return p.Contains(a) }) {
 				s.Foreign = append(s.Foreign, a)

@@ -13,9 +13,9 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/links"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/verdict"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // Packets is a test that sends real packets through the nodes of random worlds

@@ -39,8 +39,8 @@ type Pod struct {
 // Ref names the pod's ghost.
 func (p *Pod) Ref() model.Ref { return model.GhostRef(p.Namespace, p.Name, p.UID) }
 
-// patience is how long the pod's ghost stays without evidence.
-func (p *Pod) patience() time.Duration { return min(max(p.Grace, 0)+Margin, Longest) }
+// lasts returns how long the pod's ghost stays without evidence.
+func (p *Pod) lasts() time.Duration { return min(max(p.Grace, 0)+Margin, Longest) }
 
 // Sandbox is a sandbox that the runtime lists.
 type Sandbox struct {
@@ -132,7 +132,7 @@ func (b *Book) Begin(p Pod, now time.Time) {
 	if g == nil {
 		b.events = append(b.events, Event{Ref: ref, Addrs: slices.Clone(p.Addrs)})
 	}
-	until := now.Add(p.patience())
+	until := now.Add(p.lasts())
 	switch {
 	case g != nil:
 	case len(b.ghosts) < MaxNamed:
@@ -280,7 +280,7 @@ func (b *Book) Lost(now time.Time) {
 func (g *ghost) forget(now time.Time) {
 	g.sandbox = ""
 	for i := range g.places {
-		g.places[i].until = now.Add(g.pod.patience())
+		g.places[i].until = now.Add(g.pod.lasts())
 	}
 }
 

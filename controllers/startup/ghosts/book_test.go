@@ -74,7 +74,7 @@ func TestPatience(t *testing.T) {
 		-time.Hour: Margin, 0: Margin, 30 * time.Second: time.Minute, 2 * time.Hour: Longest, 1<<63 - 1: Longest,
 	} {
 		p := Pod{Grace: min(grace, Longest)}
-		if got := p.patience(); got != want {
+		if got := p.lasts(); got != want {
 			t.Errorf("%v: %v, want %v", grace, got, want)
 		}
 	}

@@ -31,8 +31,8 @@ import (
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/dataplane/watch"
+	"github.com/tierwall/tierwall/lab"
 	"github.com/tierwall/tierwall/test/integration/env"
-	"github.com/tierwall/tierwall/test/lab"
 )
 
 // childVariable makes the test program an agent: "KUBECONFIG NODE", in the

@@ -55,7 +55,7 @@ func parseList(text string) ([]Test, error) {
 			}
 		}
 		if slices.ContainsFunc(out, func(other Test) bool { return other.Name == name }) {
-			return nil, fmt.Errorf("line %d: %q is there twice", i+1, name)
+			return nil, fmt.Errorf("line %d: duplicate value %q", i+1, name)
 		}
 		out = append(out, t)
 	}

@@ -1,22 +1,17 @@
 package cluster
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"maps"
 	"os"
-	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,26 +20,13 @@ import (
 	"sigs.k8s.io/controller-runtime/pkg/client"
 
 	"github.com/tierwall/tierwall/controllers/agent"
-	"github.com/tierwall/tierwall/controllers/cluster"
-	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/test/integration/agentprocess"
 	"github.com/tierwall/tierwall/test/integration/env"
 )
 
-// childVariable makes the test binary an agent with the kubeconfig that it names.
-const childVariable = "TIERWALL_TEST_AGENT_KUBECONFIG"
-
 // TestMain runs an agent in place of the tests if a test has asked for that.
-func TestMain(m *testing.M) {
-	if kubeconfig := os.Getenv(childVariable); kubeconfig != "" {
-		if err := child(kubeconfig); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { agentprocess.Main(m, child()) }
 
 // usage of an agent's process.
 type usage struct {
@@ -62,22 +44,12 @@ type usage struct {
 	Seen map[string]time.Time
 }
 
-// child runs an agent of the first node on a kernel that costs nothing, and
-// answers each line on standard input, until the input ends: "usage" with its
-// usage, anything else with what it has seen since.
-func child(kubeconfig string) error {
-	began := time.Now()
-	config, err := manifests.ClusterConfig(kubeconfig, nil)
-	if err != nil {
-		return err
-	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	from, err := cluster.New(cluster.Options{Config: config, Node: scaleNode(0), Log: log})
-	if err != nil {
-		return err
-	}
+// child is an agent of the first node on a kernel that costs nothing. It answers the line
+// "usage" with its usage, and any other with what it has seen since the last one.
+func child() agentprocess.Child {
 	var mu sync.Mutex
 	seen := map[string]time.Time{}
+	var ready time.Duration
 	kernel := &counting{seen: func(ch *dataplane.Change) {
 		now := time.Now()
 		mu.Lock()
@@ -91,97 +63,59 @@ func child(kubeconfig string) error {
 			seen["programs"] = now
 		}
 	}}
-	a, err := agent.New(agent.Options{Node: scaleNode(0), Source: from, Backend: kernel, Log: log})
-	if err != nil {
-		return err
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	over := make(chan error, 1)
-	go func() { over <- a.Run(ctx) }()
-	for a.Ready() != nil {
-		time.Sleep(time.Millisecond)
-	}
-	ready := time.Since(began)
-	in := bufio.NewScanner(os.Stdin)
-	for in.Scan() {
-		u := usage{Ready: ready}
-		if in.Text() == "usage" {
-			u.measure()
-		}
-		mu.Lock()
-		u.Seen, u.Applied = seen, kernel.applied
-		err := json.NewEncoder(os.Stdout).Encode(u)
-		clear(seen)
-		mu.Unlock()
-		if err != nil {
+	return agentprocess.Child{
+		Node: scaleNode(0),
+		Agent: func(from agent.Source, log *slog.Logger) (*agent.Agent, error) {
+			return agent.New(agent.Options{Node: scaleNode(0), Source: from, Backend: kernel, Log: log})
+		},
+		Ready: func(took time.Duration) { ready = took },
+		Answer: func(_ context.Context, _ *agent.Agent, line string) error {
+			u := usage{Ready: ready}
+			if line == "usage" {
+				u.measure()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			u.Seen, u.Applied = seen, kernel.applied
+			err := json.NewEncoder(os.Stdout).Encode(u)
+			clear(seen)
 			return err
-		}
+		},
 	}
-	cancel()
-	return <-over
 }
 
 // measure reads what this process uses.
 func (u *usage) measure() {
-	u.RSS = statusLine("VmRSS:")
+	u.RSS = agentprocess.Memory("VmRSS")
 	debug.FreeOSMemory()
-	u.Settled = statusLine("VmRSS:")
+	u.Settled = agentprocess.Memory("VmRSS")
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
-	u.Heap = m.HeapAlloc
-	var r syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) == nil {
-		u.CPU = time.Duration(r.Utime.Nano() + r.Stime.Nano())
-	}
-}
-
-// statusLine reads a size from /proc/self/status.
-func statusLine(name string) uint64 {
-	data, _ := os.ReadFile("/proc/self/status")
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == name {
-			kilobytes, _ := strconv.ParseUint(f[1], 10, 64)
-			return kilobytes << 10
-		}
-	}
-	return 0
+	u.Heap, u.CPU = m.HeapAlloc, agentprocess.CPU()
 }
 
 // process is a child at work.
-type process struct {
-	in  io.WriteCloser
-	out *json.Decoder
-	cmd *exec.Cmd
-}
+type process struct{ *agentprocess.Process }
 
-func startAgent(b *testing.B, kubeconfig string) *process {
+func startAgent(b *testing.B, kubeconfig string) process {
 	b.Helper()
-	self, err := os.Executable()
+	p, err := agentprocess.Start(kubeconfig)
 	ok(b, err)
-	c := exec.Command(self)
-	c.Env, c.Stderr = append(os.Environ(), childVariable+"="+kubeconfig), os.Stderr
-	in, err := c.StdinPipe()
-	ok(b, err)
-	out, err := c.StdoutPipe()
-	ok(b, err)
-	ok(b, c.Start())
-	return &process{in, json.NewDecoder(out), c}
+	return process{p}
 }
 
 // ask asks for "usage", or for what has been "seen".
-func (p *process) ask(b *testing.B, what string) (u usage) {
+func (p process) ask(b *testing.B, what string) (u usage) {
 	b.Helper()
-	_, err := io.WriteString(p.in, what+"\n")
-	ok(b, err)
-	ok(b, p.out.Decode(&u))
+	ok(b, p.Ask(what))
+	ok(b, p.Answers.Decode(&u))
 	return u
 }
 
-func (p *process) stop(b *testing.B) {
+func (p process) stop(b *testing.B) {
 	b.Helper()
-	ok(b, p.in.Close())
-	ok(b, p.cmd.Wait())
+	ok(b, p.Close())
+	ok(b, p.Wait())
 }
 
 func ok(b *testing.B, err error) {
@@ -245,7 +179,7 @@ func elsewhere(i int) string { return fmt.Sprintf("scale-node-%d", 1+i%(scaleNod
 
 // latency measures how long it takes from a write until the kernel is told: of
 // the address of a pod of the node, and of a policy that selects one.
-func latency(b *testing.B, c client.Client, p *process) {
+func latency(b *testing.B, c client.Client, p process) {
 	b.Helper()
 	const samples = 300
 	pods, policies := make([]time.Duration, samples), make([]time.Duration, samples)

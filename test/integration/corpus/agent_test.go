@@ -3,19 +3,13 @@
 package corpus
 
 import (
-	"bufio"
 	"context"
 	"encoding/json"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
-	"os/exec"
 	"runtime"
-	"strconv"
-	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -25,28 +19,15 @@ import (
 	kruntime "k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/controllers/agent"
-	"github.com/tierwall/tierwall/controllers/cluster"
-	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/integration/agentprocess"
 )
 
-// childVariable makes the test binary an agent with the kubeconfig that it names.
-const childVariable = "TIERWALL_TEST_CORPUS_KUBECONFIG"
-
 // TestMain runs an agent in place of the tests if a test has asked for that.
-func TestMain(m *testing.M) {
-	if kubeconfig := os.Getenv(childVariable); kubeconfig != "" {
-		if err := child(kubeconfig); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
-		}
-		return
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { agentprocess.Main(m, child()) }
 
 // node is the agent's.
 const node = "corpus"
@@ -190,54 +171,29 @@ func (o *observer) round(began time.Time, err error, endpoints func(func(model.R
 	}
 }
 
-// child runs an agent on an nftables of its own until standard input ends, writes what
-// happens, and answers the lines "usage" and "settle".
-func child(kubeconfig string) error {
-	began := time.Now()
-	config, err := manifests.ClusterConfig(kubeconfig, nil)
-	if err != nil {
-		return err
-	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelError}))
-	from, err := cluster.New(cluster.Options{Config: config, Node: node, Log: log})
-	if err != nil {
-		return err
-	}
+// child is an agent on an nftables of its own, which writes what happens, and answers the
+// lines "usage" and "settle".
+func child() agentprocess.Child {
 	o := &observer{out: json.NewEncoder(os.Stdout), pending: map[string]event{}}
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	made, over := make(chan *agent.Agent, 1), make(chan error, 1)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread, and the namespace, end with the goroutine
-		a, err := newAgent(&watchedSource{from, o}, o, log)
-		made <- a
-		if err == nil {
-			err = a.Run(ctx)
-		}
-		over <- err
-	}()
-	a := <-made
-	if a == nil {
-		return <-over
-	}
-	for a.Ready() != nil {
-		time.Sleep(time.Millisecond)
-	}
-	o.write(event{Ready: time.Since(began)})
-	in := bufio.NewScanner(os.Stdin)
-	for in.Scan() {
-		switch in.Text() {
-		case "usage":
-			o.write(event{Usage: o.usage()})
-		case "settle":
-			if err := a.Settled(ctx, ""); err != nil {
-				return err
+	return agentprocess.Child{
+		Node: node,
+		Agent: func(from agent.Source, log *slog.Logger) (*agent.Agent, error) {
+			return newAgent(&watchedSource{from, o}, o, log)
+		},
+		Ready: func(took time.Duration) { o.write(event{Ready: took}) },
+		Answer: func(ctx context.Context, a *agent.Agent, line string) error {
+			switch line {
+			case "usage":
+				o.write(event{Usage: o.usage()})
+			case "settle":
+				if err := a.Settled(ctx, ""); err != nil {
+					return err
+				}
+				o.write(event{Settled: true})
 			}
-			o.write(event{Settled: true})
-		}
+			return nil
+		},
 	}
-	cancel()
-	return <-over
 }
 
 // childNetwork is the child's file descriptor of its network namespace, which outlives it.
@@ -286,55 +242,28 @@ func (o *observer) write(e event) {
 func (o *observer) usage() *usage {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	u := &usage{Rounds: o.rounds, Worst: o.worst}
-	data, _ := os.ReadFile("/proc/self/status")
-	for line := range strings.Lines(string(data)) {
-		if f := strings.Fields(line); len(f) == 3 && f[0] == "VmHWM:" {
-			kilobytes, _ := strconv.ParseUint(f[1], 10, 64)
-			u.Peak = kilobytes << 10
-		}
-	}
-	var r syscall.Rusage
-	if syscall.Getrusage(syscall.RUSAGE_SELF, &r) == nil {
-		u.CPU = time.Duration(r.Utime.Nano() + r.Stime.Nano())
-	}
-	return u
+	return &usage{Rounds: o.rounds, Worst: o.worst, Peak: agentprocess.Memory("VmHWM"), CPU: agentprocess.CPU()}
 }
 
 // process is a child at work.
 type process struct {
-	in     io.WriteCloser
-	cmd    *exec.Cmd
+	*agentprocess.Process
 	events chan event
 	ready  time.Duration // how long it took; 0: it is not known yet
 }
 
 // startAgent starts a child in a network namespace.
 func startAgent(kubeconfig string, network *os.File) (*process, error) {
-	self, err := os.Executable()
+	child, err := agentprocess.Start(kubeconfig, network)
 	if err != nil {
 		return nil, err
 	}
-	c := exec.Command(self)
-	c.Env, c.Stderr = append(os.Environ(), childVariable+"="+kubeconfig), os.Stderr
-	c.ExtraFiles = []*os.File{network} // from 3
-	in, err := c.StdinPipe()
-	if err != nil {
-		return nil, err
-	}
-	out, err := c.StdoutPipe()
-	if err != nil {
-		return nil, err
-	}
-	if err := c.Start(); err != nil {
-		return nil, err
-	}
-	p := &process{in: in, cmd: c, events: make(chan event, 1000)}
+	p := &process{Process: child, events: make(chan event, 1000)}
 	go func() {
 		defer close(p.events)
-		for d := json.NewDecoder(out); ; {
+		for {
 			var e event
-			if d.Decode(&e) != nil {
+			if p.Answers.Decode(&e) != nil {
 				return
 			}
 			p.events <- e
@@ -372,7 +301,7 @@ func (p *process) wait(most time.Duration, want func(event) bool) (event, error)
 
 // ask sends a line and waits for its answer.
 func (p *process) ask(line string) (event, error) {
-	if _, err := io.WriteString(p.in, line+"\n"); err != nil {
+	if err := p.Ask(line); err != nil {
 		return event{}, err
 	}
 	return p.wait(10*time.Minute, func(e event) bool { return e.Usage != nil || e.Settled })
@@ -380,10 +309,10 @@ func (p *process) ask(line string) (event, error) {
 
 // stop ends the child.
 func (p *process) stop() error {
-	err := p.in.Close()
+	err := p.Close()
 	for range p.events { // until it has closed its output
 	}
-	if ended := p.cmd.Wait(); err == nil {
+	if ended := p.Wait(); err == nil {
 		err = ended
 	}
 	return err

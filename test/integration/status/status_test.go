@@ -66,7 +66,7 @@ var _ = Describe("The status of a policy", func() {
 		enforces(p, nodes[1], nodes[2])
 		fail := func() {
 			delete(nodes[0].enforced, refOf(p))
-			nodes[0].failed = []agent.Failure{{Ref: refOf(p), Generation: p.Generation, Err: errors.New("the set is too large"), Instead: "deny all that it governs"}}
+			nodes[0].failed = []agent.Failure{{Ref: refOf(p), Generation: p.Generation, Err: errors.New("the set is too large"), Instead: "deny everything that it governs"}}
 			nodes[0].say()
 		}
 		fail()
@@ -74,7 +74,7 @@ var _ = Describe("The status of a policy", func() {
 		Expect(p.Status.Nodes.FailedNodes).To(Equal([]string{nodes[0].name}))
 		Expect(p.Status.Nodes.Failed).To(Equal(int32(1)))
 		Expect(meta.FindStatusCondition(p.Status.Conditions, status.Enforced).Message).To(
-			And(ContainSubstring("Failed on 1 of 3 nodes: "+nodes[0].name), ContainSubstring("deny all that it governs"), ContainSubstring("the set is too large")))
+			And(ContainSubstring("Failed on 1 of 3 nodes: "+nodes[0].name), ContainSubstring("deny everything that it governs"), ContainSubstring("the set is too large")))
 		Eventually(events(p)).Should(ConsistOf(HavePrefix("NodesFailed: Failed on 1 of 3 nodes")))
 		enforces(p, nodes[0])
 		Eventually(line(p)).Should(Equal("True/Accepted True/Enforced 3/3 g1"))

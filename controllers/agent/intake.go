@@ -1,0 +1,165 @@
+package agent
+
+import (
+	"slices"
+
+	"k8s.io/apimachinery/pkg/runtime"
+
+	"github.com/tierwall/tierwall/policy/convert"
+	"github.com/tierwall/tierwall/policy/model"
+)
+
+// intake takes the objects of the source into the index: it converts each, holds the
+// objects of namespaces to their budgets, and decides in which form an object is there:
+// as it is written, as a stand-in while the kernel does not take it or it is past a
+// budget, or not at all.
+//
+//	take                take a round of changes
+//	hold, release       exchange objects and their stand-ins, for the kernel writer
+//	asWritten, instead  what the index has of an object, for a Status
+//
+// It owns what is known of single objects; it writes nothing but the index.
+//
+// Files: intake.go (the way of a change), standin.go (forms of objects), budgets.go,
+// nodebudget.go and oversized.go (budgets of namespaces and of the node), foreign.go,
+// clashes.go and ghosts.go (what is to be known of pods beside).
+type intake struct {
+	*node
+	queue  *queue
+	late   *lateness
+	ledger *ledger
+
+	// objects are the converted objects that could be to blame for a failure, as
+	// the source wants them.
+	objects map[model.Ref]model.Object
+	// suspects have changed since the kernel last took all.
+	suspects map[model.Ref]suspect
+	held     map[model.Ref]error // objects that the kernel did not take, and why
+	problems map[model.Ref]int   // how many things are wrong with objects
+	nodes    map[string]struct{} // that the source knows of
+
+	foreign *foreign
+	clashes *clashes
+	ghosts  ghosts
+	budgets budgets
+
+	// left is how many changes wait in the queue after the round at hand.
+	left int
+}
+
+func newIntake(n *node, q *queue, late *lateness, l *ledger) *intake {
+	return &intake{
+		node: n, queue: q, late: late, ledger: l,
+		objects: map[model.Ref]model.Object{}, suspects: map[model.Ref]suspect{}, held: map[model.Ref]error{},
+		problems: map[model.Ref]int{}, nodes: map[string]struct{}{},
+		foreign: newForeign(n), clashes: newClashes(n), budgets: newBudgets(),
+	}
+}
+
+// take takes a round of changes into the index.
+func (a *intake) take(r *round) {
+	a.left = r.left
+	for _, c := range r.changes {
+		a.feed(c)
+	}
+	a.settleBudgets()
+	a.settleNodeBudget()
+}
+
+// read converts an object, and reports what is wrong with it. nil: it is gone.
+func (a *intake) read(r model.Ref, object runtime.Object) (o model.Object) {
+	var problems []model.Problem
+	if object != nil {
+		scope, entries := scopeOf(object, a.ix.Settings().Budgets)
+		if o, problems, _ = convert.Object(scope); entries > 0 {
+			o = denyScope(o, entries)
+		}
+	}
+	delete(a.problems, r)
+	if len(problems) > 0 {
+		a.problems[r] = len(problems)
+		for _, p := range problems {
+			a.metrics.failed("object")
+			a.log.Warn("object is not as it should be", "object", r.String(), "field", p.Field, "problem", p.Message, "failsClosed", !p.Warning)
+		}
+	}
+	a.metrics.invalid.Set(float64(len(a.problems)))
+	return o
+}
+
+// feed takes a change of one object into the index.
+func (a *intake) feed(c change) {
+	if c.ref.Kind == model.KindNodeLinks && a.opts.Links != nil && a.local(c.ref.Name) {
+		return // the kernel itself is asked
+	}
+	o := a.read(c.ref, c.object)
+	before := a.objects[c.ref]
+	if blamable(c.ref.Kind) {
+		a.suspect(c.ref, o)
+	}
+	if c.ref.Kind == model.KindTier {
+		a.budgets.tiers = true
+	}
+	if budgeted(c.ref) {
+		a.budgets.came(c.ref, c.object, a.ix.Settings().Budgets)
+		a.charge(c.ref, before, o)
+		return
+	}
+	if c.ref.Kind == model.KindPodGhost {
+		e, _ := o.(*model.Endpoint) // nil: gone
+		a.ghosts.note(c.ref, e)
+	}
+	if c.ref.Kind == model.KindPod {
+		e, _ := o.(*model.Endpoint) // nil: gone
+		a.evict(e)
+		a.notePod(c.ref, e)
+		a.foreign.note(c.ref, e)
+	}
+	if c.ref.Kind == model.KindNode {
+		n, _ := o.(*model.Node)
+		a.foreign.noteNode(c.ref.Name, n)
+		if o == nil {
+			delete(a.nodes, c.ref.Name)
+		} else {
+			a.nodes[c.ref.Name] = struct{}{}
+		}
+	}
+	a.put(c.ref, o)
+	if c.ref.Kind == model.KindPod {
+		e, _ := o.(*model.Endpoint)
+		a.clashes.note(c.ref, e)
+	}
+}
+
+// evict removes the pod that has lost an address to this one, by a change of it that
+// waits in the queue: until that is taken, the other pod is not in the index.
+func (a *intake) evict(e *model.Endpoint) {
+	if e == nil || a.left == 0 {
+		return
+	}
+	for _, addr := range e.Addrs {
+		r := a.ix.Owner(addr)
+		if r.Kind != model.KindPod || r == e.Ref {
+			continue
+		}
+		later, waits := a.queue.waiting(r)
+		if !waits {
+			continue
+		}
+		o, _, _ := convert.Object(later)
+		if p, ok := o.(*model.Endpoint); ok && slices.Contains(p.Addrs, addr) {
+			continue
+		}
+		a.put(r, nil)
+		a.notePod(r, nil)
+		a.foreign.note(r, nil)
+		a.clashes.note(r, nil)
+	}
+}
+
+// large reports whether the policies of some pods of a namespace, and so many entries
+// more, are more than a part.
+func (a *intake) large(namespace string, more int) bool {
+	n := a.budgets.book.Entries(namespace) + more
+	return n > partSize && a.ix.LargestIn(namespace)+more > partSize
+}
