@@ -223,7 +223,7 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 	if err != nil {
 		return err
 	}
-	o := agent.Options{Node: f.node, Backend: backend, Log: log, Source: early.source, Lines: out, Boot: f.kept(log), Names: f.names()}
+	o := agent.Options{Node: f.node, Backend: backend.forAgent(), Log: log, Source: early.source, Lines: out, Boot: f.kept(log), Names: f.names()}
 	if table, err := conntrack.New(); err != nil {
 		log.Warn("established connections are left alone", "error", err)
 	} else {

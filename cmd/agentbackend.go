@@ -25,11 +25,14 @@ import (
 // where it does not tell of all foreign changes.
 const iptablesAudit = 30 * time.Second
 
-// agentKernel is a backend that knows its log prefixes, and keeps cut what is cut.
+// agentKernel is what both backends can do. What only one of them can is passed on by
+// forAgent: a method that is missing here is missing in the agent, which asks its backend
+// for it.
 type agentKernel interface {
 	dataplane.Backend
 	dataplane.Barrer
 	dataplane.Holder
+	dataplane.CounterReader
 	agent.Namer
 }
 
@@ -47,6 +50,25 @@ type chosenBackend struct {
 	removeOther func(context.Context) error
 	alone       bool // nothing is
 	log         *slog.Logger
+}
+
+// forAgent returns the backend with all that the kernel's own can do.
+func (c *chosenBackend) forAgent() dataplane.Backend {
+	if p, ok := c.agentKernel.(dataplane.Preparer); ok {
+		return preparingBackend{c, p}
+	}
+	return c
+}
+
+// preparingBackend is a chosenBackend that can do work ahead of a change.
+type preparingBackend struct {
+	*chosenBackend
+	preparer dataplane.Preparer
+}
+
+// Prepare implements dataplane.Preparer.
+func (p preparingBackend) Prepare(ctx context.Context, ends []dataplane.Endpoint, s *dataplane.State) (bool, error) {
+	return p.preparer.Prepare(ctx, ends, s)
 }
 
 // planes are the data planes of a host.

@@ -4,11 +4,15 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"reflect"
 	"testing"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/controllers/agent"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/fake"
+	"github.com/tierwall/tierwall/dataplane/iptables"
+	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -19,9 +23,28 @@ type namedKernel struct{ fake.Backend }
 func (*namedKernel) Origin(string) (dataplane.Origin, bool)    { return dataplane.Origin{}, false }
 func (*namedKernel) Bar(context.Context, []model.Flow) error   { return nil }
 func (*namedKernel) Unbar(context.Context, []model.Flow) error { return nil }
+func (k *namedKernel) ReadCounters(ctx context.Context) (map[dataplane.Origin]dataplane.Count, error) {
+	return k.Counters(ctx)
+}
 
-// The agent finds the bar of a backend behind what wraps it.
-var _ dataplane.Barrer = (*chosenBackend)(nil)
+// The agent asks its backend for what it can do beside programming, by type: what wraps
+// a backend must not hide any of it.
+func TestNothingOfABackendIsHidden(t *testing.T) {
+	for name, kernel := range map[string]agentKernel{"nftables": (*nftables.Backend)(nil), "iptables": (*iptables.Backend)(nil)} {
+		given := (&chosenBackend{agentKernel: kernel}).forAgent()
+		for _, can := range []reflect.Type{
+			reflect.TypeFor[dataplane.Barrer](), reflect.TypeFor[dataplane.CounterReader](), reflect.TypeFor[dataplane.Holder](),
+			reflect.TypeFor[dataplane.Preparer](), reflect.TypeFor[agent.Namer](),
+		} {
+			if reflect.TypeOf(kernel).Implements(can) != reflect.TypeOf(given).Implements(can) {
+				t.Errorf("%s: what the agent gets differs from the backend in %s", name, can)
+			}
+		}
+	}
+	if !reflect.TypeFor[*nftables.Backend]().Implements(reflect.TypeFor[dataplane.Preparer]()) {
+		t.Error("nftables prepares nothing")
+	}
+}
 
 func TestPlanesChoose(t *testing.T) {
 	no := errors.New("the kernel has none")

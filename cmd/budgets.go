@@ -16,10 +16,18 @@ import (
 // maxBudgetWarnings is how many policies of a namespace a command names one by one.
 const maxBudgetWarnings = 5
 
-// applyBudgets puts what agents enforce of policies past a budget into the index of
-// objects, which the caller flushes, and returns them.
-func applyBudgets(r *manifests.Result, ix *index.Index) []budget.Excess {
-	return budget.Apply(ix, inForce(r, ix))
+// pastBudgets are the policies past the budget of their namespace, and the pods past that
+// of their node.
+type pastBudgets struct {
+	policies []budget.Excess
+	pods     []budget.PodsPast
+}
+
+// applyBudgets puts what agents enforce of what is past a budget into the index of
+// objects, which the caller flushes, and returns it.
+func applyBudgets(r *manifests.Result, ix *index.Index) pastBudgets {
+	policies := budget.Apply(ix, inForce(r, ix))
+	return pastBudgets{policies, budget.ApplyNodes(ix, policies)}
 }
 
 // inForce returns the version of a policy past its budget that is in force, nil: none is.
@@ -49,12 +57,15 @@ func holding(r *manifests.Result, ref model.Ref) (same int, others []string) {
 		if !ok {
 			continue
 		}
-		for _, f := range report.Report.Failed {
-			switch {
-			case f.Policy != ref.String() || !strings.Contains(f.Message, budget.Past):
-			case strings.Contains(f.Message, budget.HoldsSame):
+		for j := range report.Report.Failed {
+			f := &report.Report.Failed[j]
+			if f.Policy != ref.String() {
+				continue
+			}
+			switch budget.FormOf(f) {
+			case v1alpha1.PastBudgetCurrent:
 				same++
-			case strings.Contains(f.Message, budget.HoldsPrevious):
+			case v1alpha1.PastBudgetPrevious, v1alpha1.PastBudgetNarrowed:
 				others = append(others, report.Name)
 			}
 		}
@@ -71,7 +82,8 @@ func enforcedIndex(r *manifests.Result) *index.Index {
 }
 
 // warnBudgets names what is past a budget, and what the command takes it for.
-func warnBudgets(s streams, r *manifests.Result, past []budget.Excess) {
+func warnBudgets(s streams, r *manifests.Result, found pastBudgets) {
+	past := found.policies
 	var problems []model.Problem
 	more := map[string]int{} // by namespace
 	for i := range past {
@@ -93,4 +105,23 @@ func warnBudgets(s streams, r *manifests.Result, past []budget.Excess) {
 			s.warn("namespace %s has %d more policies past its budget", ns, n)
 		}
 	}
+	for i := range found.pods[:min(len(found.pods), maxBudgetWarnings)] {
+		s.warn("%s", describePods(&found.pods[i]))
+	}
+	if n := len(found.pods) - maxBudgetWarnings; n > 0 {
+		s.warn("nodes and namespaces with pods past the budget of their node that are not named here: %d", n)
+	}
+}
+
+// describePods says which pods are past the budget of their node, and what becomes of them.
+func describePods(p *budget.PodsPast) string {
+	var names []string
+	for _, r := range p.Pods[:min(len(p.Pods), maxBudgetWarnings)] {
+		names = append(names, r.String())
+	}
+	list := strings.Join(names, ", ")
+	if n := len(p.Pods) - maxBudgetWarnings; n > 0 {
+		list += fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Sprintf("Node/%s: %s: %s; %s", p.Node, list, p.Reason, p.Instead())
 }

@@ -283,6 +283,8 @@ func reasonText(v *model.Verdict) string {
 		return "nothing takes what is sent there: the Service has no endpoint of this address family, or not this port"
 	case model.ReasonGhost:
 		return "a pod whose object is gone and which may still run: it sends and gets nothing"
+	case model.ReasonPastBudget:
+		return "a pod past the budget of its node: it sends and gets nothing"
 	}
 	if v.Action == model.NoAction {
 		return "nothing matched: the next stage decides"

@@ -94,7 +94,7 @@ func gatherReport(ctx context.Context, s streams, in *inputFlags, o *reportOptio
 	e := packets.NewEvaluator(ix) // of all parts: what one has found out the others need not
 	p := &reportPage{lint: flags.find(r, e, problems, nil)}
 	// What is invalid is in the list of findings, and is shown as an agent would enforce it.
-	if len(applyBudgets(r, ix)) > 0 {
+	if past := applyBudgets(r, ix); len(past.policies)+len(past.pods) > 0 {
 		ix.Flush()
 		e = packets.NewEvaluator(ix)
 	}

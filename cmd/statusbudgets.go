@@ -1,13 +1,18 @@
 package cmd
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/controllers/operator"
+	"github.com/tierwall/tierwall/policy/budget"
 )
 
 // statusBudgets is what is past the budgets of namespaces and nodes.
@@ -22,6 +27,9 @@ type statusBudgets struct {
 type statusBudgetNode struct {
 	Node    string `json:"node"`
 	Objects int32  `json:"objects"`
+	// Instead counts the policies among them by what the node holds of each, as far as its
+	// report lists them.
+	Instead map[v1alpha1.PastBudgetForm]int32 `json:"instead,omitempty"`
 }
 
 // budgets sums up the reports of the agents; tw may be nil.
@@ -34,10 +42,33 @@ func (r *statusReport) budgets(tw *v1alpha1.Tierwall) {
 		}
 	}
 	for i := range r.Agents {
-		if n := r.Agents[i].Report.Counts.PastBudget; n > 0 {
-			r.Budgets.Nodes = append(r.Budgets.Nodes, statusBudgetNode{r.Agents[i].Node, n})
+		report := &r.Agents[i].Report
+		n := statusBudgetNode{Node: r.Agents[i].Node, Objects: report.Counts.PastBudget}
+		if n.Objects == 0 {
+			continue
 		}
+		for j := range report.Failed {
+			if form := budget.FormOf(&report.Failed[j]); form != "" {
+				if n.Instead == nil {
+					n.Instead = map[v1alpha1.PastBudgetForm]int32{}
+				}
+				n.Instead[form]++
+			}
+		}
+		r.Budgets.Nodes = append(r.Budgets.Nodes, n)
 	}
+}
+
+// instead lists what a node holds in the place of policies, the most frequent first.
+func (n *statusBudgetNode) instead() string {
+	forms := slices.SortedFunc(maps.Keys(n.Instead), func(x, y v1alpha1.PastBudgetForm) int {
+		return cmp.Or(cmp.Compare(n.Instead[y], n.Instead[x]), cmp.Compare(x, y))
+	})
+	var out []string
+	for _, f := range forms {
+		out = append(out, fmt.Sprintf("%d %s", n.Instead[f], plain(string(f))))
+	}
+	return dash(strings.Join(out, ", "))
 }
 
 // print writes the message, and what is past a budget.
@@ -51,9 +82,10 @@ func (b *statusBudgets) print(s streams, c colours) error {
 		return nil
 	}
 	t := &table{}
-	t.row("NODE", "PAST BUDGET")
-	for _, n := range b.Nodes {
-		t.row(plain(n.Node), fmt.Sprint(n.Objects))
+	t.row("NODE", "PAST BUDGET", "INSTEAD")
+	for i := range b.Nodes {
+		n := &b.Nodes[i]
+		t.row(plain(n.Node), fmt.Sprint(n.Objects), n.instead())
 	}
 	return t.writeTo(s.out, "")
 }

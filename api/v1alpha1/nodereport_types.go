@@ -247,7 +247,30 @@ type FailedPolicy struct {
 	// +optional
 	// +kubebuilder:validation:MaxLength=512
 	Message string `json:"message,omitempty"`
+	// PastBudget is what is in force on the node of a policy that is past the budget of
+	// its namespace (spec.budgets): Current, Previous, Narrowed or DenyAll. It is empty
+	// for policies that have failed for another reason, and in reports of older agents,
+	// which give it in Message only.
+	// +optional
+	// +kubebuilder:validation:MaxLength=32
+	PastBudget PastBudgetForm `json:"pastBudget,omitempty"`
 }
+
+// PastBudgetForm is what is in force on a node of a policy past the budget of its namespace.
+type PastBudgetForm string
+
+const (
+	// PastBudgetCurrent: the current version, which was in force already when it came to
+	// be past the budget. After a restart of the agent it is DenyAll.
+	PastBudgetCurrent PastBudgetForm = "Current"
+	// PastBudgetPrevious: the previous version.
+	PastBudgetPrevious PastBudgetForm = "Previous"
+	// PastBudgetNarrowed: the previous version, while everything that only the current
+	// one governs is denied.
+	PastBudgetNarrowed PastBudgetForm = "Narrowed"
+	// PastBudgetDenyAll: everything that the policy governs is denied.
+	PastBudgetDenyAll PastBudgetForm = "DenyAll"
+)
 
 // +kubebuilder:object:root=true
 // +kubebuilder:resource:scope=Cluster,categories=tierwall-io

@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/budget"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -299,16 +300,19 @@ func (a *intake) formOf(r model.Ref) model.Object {
 }
 
 // insteadOf describes what is in force of an object past its budget.
-func (e *excess) insteadOf(wanted model.Object) string {
+func (e *excess) insteadOf(wanted model.Object) string { return budget.Describe(e.form(wanted)) }
+
+// form is what is in force of an object past its budget.
+func (e *excess) form(wanted model.Object) v1alpha1.PastBudgetForm {
 	switch {
 	case e.kept == wanted:
-		return budget.HoldsSame
+		return v1alpha1.PastBudgetCurrent
 	case e.kept != nil && e.companion != nil:
-		return budget.HoldsNarrowed
+		return v1alpha1.PastBudgetNarrowed
 	case e.kept != nil:
-		return budget.HoldsPrevious
+		return v1alpha1.PastBudgetPrevious
 	}
-	return budget.HoldsDenial
+	return v1alpha1.PastBudgetDenyAll
 }
 
 // budgetFailures lists the objects past their budget.
@@ -323,7 +327,8 @@ func (a *intake) budgetFailures(r *Status) {
 			}
 			p, ok := a.objects[ref].(*model.Policy)
 			if in := cmp.Or(e.with, ref); ok && (a.ledger.active[in] != nil || a.ledger.active[budget.CompanionOf(ref)] != nil) {
-				r.Failed = append(r.Failed, Failure{Ref: ref, Generation: p.Generation, Err: e.err, Instead: e.insteadOf(p)})
+				form := e.form(p)
+				r.Failed = append(r.Failed, Failure{Ref: ref, Generation: p.Generation, Err: e.err, Instead: budget.Describe(form), PastBudget: form})
 			}
 		}
 	}

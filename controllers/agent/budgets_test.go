@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/testutil"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/fake"
 	"github.com/tierwall/tierwall/policy/model"
@@ -96,6 +97,7 @@ var _ = Describe("a namespace past its budget", func() {
 		Expect(programsOf(w, "db")).To(And(ContainSubstring("NetworkPolicy/shop/young"), Not(ContainSubstring("8002"))))
 		st := s.last()
 		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8002: deny everything that it governs"))
+		Expect(st.Failed[0].PastBudget).To(Equal(v1alpha1.PastBudgetDenyAll))
 		Expect(st.Failed[0].Err).To(MatchError("past the budget: the policies and NetworkSets of namespace shop have 126 entries, more than its budget of 100"))
 		Expect(st.Enforced).To(And(HaveKey(ref("NetworkPolicy/shop/old")), Not(HaveKey(ref("NetworkPolicy/shop/young")))))
 		Expect(testutil.ToFloat64(r.metrics.pastBudget)).To(Equal(1.0))
@@ -156,6 +158,7 @@ spec: {selector: app == 'web', ingress: [` + strings.Repeat("{action: Allow, pro
 		Expect(programsOf(w, "db")).To(And(ContainSubstring("8002"), Not(ContainSubstring("8003"))))
 		st := s.last()
 		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8003: its previous version"))
+		Expect(st.Failed[0].PastBudget).To(Equal(v1alpha1.PastBudgetPrevious))
 		Expect(st.Enforced).NotTo(HaveKeyWithValue(ref("NetworkPolicy/shop/young"), int64(8003)))
 
 		By("a version that governs other pods: these are denied")
@@ -164,6 +167,7 @@ spec: {selector: app == 'web', ingress: [` + strings.Repeat("{action: Allow, pro
 		Expect(programsOf(w, "new")).To(And(ContainSubstring(":past-budget"), Not(ContainSubstring("8004"))))
 		st = s.last()
 		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8004: its previous version, and deny what that does not govern"))
+		Expect(st.Failed[0].PastBudget).To(Equal(v1alpha1.PastBudgetNarrowed))
 		for ref := range st.Enforced {
 			Expect(ref.Name).NotTo(ContainSubstring(":past-budget"))
 		}
@@ -183,6 +187,7 @@ spec: {selector: app == 'web', ingress: [` + strings.Repeat("{action: Allow, pro
 		Expect(programsOf(w, "db")).To(ContainSubstring("8002"))
 		st := s.last()
 		Expect(failed(st)).To(ConsistOf("NetworkPolicy/shop/young@8002: the same, until the agent restarts: then deny everything that it governs"))
+		Expect(st.Failed[0].PastBudget).To(Equal(v1alpha1.PastBudgetCurrent))
 	})
 
 	It("keeps out no policy of an earlier tier", func() {

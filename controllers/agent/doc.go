@@ -7,11 +7,11 @@
 // A [Source] delivers objects: from a cluster (controllers/cluster) or from a folder
 // (controllers/folder). One goroutine, [Agent.Run] (run.go), does all the rest. Objects
 // that arrive while it is at work wait in the queue and become one transaction afterwards
-// or, if they are many, rounds that are fair by writer (queue.go, pace.go). Each change is
-// converted and put into the index (intake.go); what follows for the kernel is compiled
-// and committed in one transaction (transact.go, writer.go). Pods with large policies wait
-// for what a round means for them, one group after the other, and the backend prepares it
-// in small transactions while others' changes go on (late.go).
+// or, if they are many, rounds that are fair by writer (queue.go, backlog.go, round.go,
+// pace.go). Each change is converted and put into the index (intake.go); what follows for
+// the kernel is compiled and committed in one transaction (transact.go, writer.go). Pods
+// with large policies wait for what a round means for them, one group after the other, and
+// the backend prepares it in small transactions while others' changes go on (late.go).
 //
 // The parts of an agent, what each owns and its files: see node (node.go).
 //

@@ -19,6 +19,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/fake"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/test/adversaries"
 )
 
 // localPod is a running pod of the agent's node.
@@ -172,6 +173,54 @@ var _ = Describe("pods with large policies", func() {
 		Eventually(evil).Should(Receive(BeNil()))
 	})
 
+	It("that are peers of many rules come a few at a time, and another tenant's change goes first", func() {
+		var world adversaries.World
+		for _, w := range adversaries.Corpus("node", 4) {
+			if strings.HasPrefix(w.Name, "Pass through") {
+				world = w
+			}
+		}
+		r := newRig(nil).run()
+		for _, o := range world.Owned {
+			r.to.Update([]runtime.Object{o}, nil)
+		}
+		r.to.Update([]runtime.Object{
+			&corev1.Node{ObjectMeta: metav1.ObjectMeta{Name: "node"}}, &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "evil"}},
+			&corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: "good"}}, localPod("good", "web", "10.0.0.1"), policyOf("good", "web", 1, 1),
+		}, nil)
+		for _, o := range world.Objects[:10] {
+			r.to.Update([]runtime.Object{o}, nil)
+		}
+		r.to.Synced()
+		c := r.next()
+		reached, let := make(chan struct{}, 1000), make(chan struct{})
+		r.backend.Before = func(fake.Op, *dataplane.State) error {
+			reached <- struct{}{}
+			<-let
+			r.clock.Step(roundTime)
+			return nil
+		}
+		r.to.Update([]runtime.Object{policyOf("good", "web", 2, 2)}, nil)
+		Eventually(reached).Should(Receive())
+		for _, o := range world.Objects[10:] {
+			r.to.Update([]runtime.Object{o}, nil)
+		}
+		r.to.Update([]runtime.Object{policyOf("good", "web", 3, 3)}, nil)
+		close(let)
+		r.next()
+		most, pods := 0, len(c.World.Endpoints)
+		for n := 1; len(c.World.Endpoints) < 1+len(world.Objects); n++ {
+			Expect(n).To(BeNumerically("<", 300))
+			before := c.World
+			c = r.next()
+			most, pods = max(most, len(c.World.Endpoints)-pods), len(c.World.Endpoints)
+			if slices.Contains(changed(before, c.World), "good/web") {
+				Expect(n).To(BeNumerically("<=", 2))
+			}
+		}
+		Expect(most).To(BeNumerically("<=", 8))
+	})
+
 	It("are denied all at the start of a node until they have them, while others have theirs", func() {
 		for _, holds := range []bool{false, true} {
 			r, _, c := begin(&Boot{Store: at(GinkgoT().TempDir(), "boot"), Holds: func() bool { return holds }})
@@ -288,7 +337,7 @@ func TestStartRound(t *testing.T) {
 		if !l.holds("evil") != (want[0] == "evil/p9") {
 			t.Errorf("before %v evil is held: %v", want, l.holds("evil"))
 		}
-		r = q.take(100, l.blocks, neverLarge)
+		r = q.take(100, terms{blocked: l.blocks})
 		l.noteHolding(r, false)
 		if got := r.names(); !slices.Equal(got, want) {
 			t.Errorf("a round has %v, want %v", got, want)
@@ -317,7 +366,7 @@ func TestHeldBackRounds(t *testing.T) {
 	q.Update(nil, gone(model.KindPod, "blocked", "a"))
 	var got [][]string
 	for range 3 {
-		r := q.take(1000, is("blocked"), large)
+		r := q.take(1000, terms{blocked: is("blocked"), large: large})
 		got = append(got, r.names())
 		if r.whole("large") || r.whole("small") != (len(got) == 1) {
 			t.Errorf("round %v: whole: large %v, small %v", r.names(), r.whole("large"), r.whole("small"))
@@ -331,7 +380,7 @@ func TestHeldBackRounds(t *testing.T) {
 	if !slices.EqualFunc(got, want, slices.Equal[[]string]) {
 		t.Errorf("rounds %v, want %v", got, want)
 	}
-	if r := q.take(1000, nobody, large); !slices.Equal(r.names(), []string{"blocked/p", "blocked/b", "blocked/q"}) {
+	if r := q.take(1000, terms{large: large}); !slices.Equal(r.names(), []string{"blocked/p", "blocked/b", "blocked/q"}) {
 		t.Errorf("what was blocked: %v", r.names())
 	}
 }

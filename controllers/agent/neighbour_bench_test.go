@@ -19,6 +19,7 @@ import (
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/dataplane"
+	"github.com/tierwall/tierwall/dataplane/iptables"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 )
 
@@ -34,7 +35,7 @@ func BenchmarkNeighbour(b *testing.B) {
 			return out
 		}
 	}
-	for _, kernel := range []string{"none", "nftables"} {
+	for _, kernel := range []string{"none", "nftables", "iptables-legacy", "iptables-nft"} {
 		for _, world := range []struct {
 			name    string
 			objects func() []kruntime.Object
@@ -307,10 +308,22 @@ func newNeighbour(b *testing.B, kernel string, besides []kruntime.Object) *neigh
 		defer close(over)
 		o := Options{Node: "node", Source: src, Backend: nullBackend{}, Reporter: n}
 		var err error
-		if kernel == "nftables" {
+		if kernel != "none" {
 			runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
-			if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			err = unix.Unshare(unix.CLONE_NEWNET)
+		}
+		switch kernel {
+		case "nftables":
+			if err == nil {
 				o.Backend, err = nftables.New(nftables.Options{})
+			}
+		case "iptables-legacy":
+			if err == nil {
+				o.Backend, err = iptables.New(iptables.Options{Variant: iptables.Legacy})
+			}
+		case "iptables-nft":
+			if err == nil {
+				o.Backend, err = iptables.New(iptables.Options{Variant: iptables.NFT})
 			}
 		}
 		if err == nil {

@@ -15,7 +15,7 @@ import (
 // node is what the parts of an agent share: its options, its metrics, and what it knows
 // of the cluster. The parts are
 //
-//	queue         changes that the source has delivered (queue.go, pace.go)
+//	queue         changes that the source has delivered (queue.go, backlog.go, round.go, pace.go)
 //	intake        changes → forms of objects in the index (intake.go, standin.go, budgets.go, …)
 //	kernelWriter  index → kernel (writer.go, isolate.go, late.go)
 //	sweeper       established connections (sweeper.go, sweep.go, cut.go)

@@ -22,23 +22,16 @@ type nodeBudget struct {
 	pods map[string]map[model.Ref]*model.Endpoint
 	open map[string]struct{}
 	// groups are what the pods of namespaces cost; nil where that does not matter.
-	groups map[string]*podGroups
+	groups map[string]*budget.Groups
 	// fresh are the pods that are new in this round, denied those past the budget, and why.
 	fresh  map[model.Ref]struct{}
 	denied map[model.Ref]error
 	past   int // pods past the budget, denied or not
 }
 
-// podGroups are the pods of a namespace by the policies that select them.
-type podGroups struct {
-	of   map[model.Ref]string // group of a pod that has policies
-	cost map[string]int
-	sum  int
-}
-
 func newNodeBudget() nodeBudget {
 	return nodeBudget{
-		pods: map[string]map[model.Ref]*model.Endpoint{}, open: map[string]struct{}{}, groups: map[string]*podGroups{},
+		pods: map[string]map[model.Ref]*model.Endpoint{}, open: map[string]struct{}{}, groups: map[string]*budget.Groups{},
 		fresh: map[model.Ref]struct{}{}, denied: map[model.Ref]error{},
 	}
 }
@@ -125,10 +118,14 @@ func (a *intake) settleNodeBudget() {
 		n.open[r.Namespace] = struct{}{}
 	}
 	a.groupPods()
-	share := n.share(set.Node)
+	var sums []int
+	for _, g := range n.groups {
+		sums = append(sums, g.Entries())
+	}
+	share := budget.Share(set.Node, sums)
 	n.past = 0
 	for _, ns := range slices.Sorted(maps.Keys(n.groups)) {
-		if g := n.groups[ns]; g.sum > share {
+		if g := n.groups[ns]; g.Entries() > share {
 			a.holdPods(ns, share, before)
 		}
 	}
@@ -142,30 +139,12 @@ func (a *intake) settleNodeBudget() {
 // groupPods brings the groups of namespaces that have changed up to date.
 func (a *intake) groupPods() {
 	n := &a.budgets.node
-	maps.DeleteFunc(n.groups, func(ns string, _ *podGroups) bool { return n.pods[ns] == nil })
-	fresh := map[string]*podGroups{}
-	for ns := range n.pods {
+	maps.DeleteFunc(n.groups, func(ns string, _ *budget.Groups) bool { return n.pods[ns] == nil })
+	for ns, pods := range n.pods {
 		if _, open := n.open[ns]; open || n.groups[ns] == nil {
-			fresh[ns] = &podGroups{of: map[model.Ref]string{}, cost: map[string]int{}}
+			groups := budget.GroupsOf(a.ix, a.inForce(ns), func(r model.Ref) (string, bool) { return a.opts.Node, pods[r] != nil })
+			n.groups[ns] = cmp.Or(groups[a.opts.Node], &budget.Groups{})
 		}
-	}
-	costs := map[model.Ref]int{}
-	for ns, g := range fresh {
-		for i, p := range a.inForce(ns) {
-			for _, r := range a.ix.Selected(p.Ref) {
-				g.of[r] += fmt.Sprint(i, " ")
-				costs[r] += p.Entries
-			}
-		}
-	}
-	for ns, g := range fresh {
-		for r, key := range g.of {
-			if _, known := g.cost[key]; !known {
-				g.cost[key] = costs[r]
-				g.sum += costs[r]
-			}
-		}
-		n.groups[ns] = g
 	}
 }
 
@@ -179,24 +158,6 @@ func (a *intake) inForce(ns string) (out []*model.Policy) {
 		}
 	}
 	return out
-}
-
-// share is how much a namespace may have where all together may have so much: as much as
-// it wants where all do with it, and else the same for all that want more.
-func (n *nodeBudget) share(limit int) int {
-	var sums []int
-	for _, g := range n.groups {
-		sums = append(sums, g.sum)
-	}
-	slices.Sort(sums)
-	share := limit
-	for i, sum := range sums {
-		if share = limit / (len(sums) - i); sum > share {
-			return share
-		}
-		limit -= sum
-	}
-	return max(share, limit) // all fit
 }
 
 // holdPods denies the pods of a namespace that are past its share; before are those that
@@ -213,21 +174,11 @@ func (a *intake) holdPods(ns string, share int, before map[model.Ref]error) {
 	list := slices.SortedFunc(maps.Keys(n.pods[ns]), func(x, y model.Ref) int {
 		return cmp.Or(cmp.Compare(rank(x), rank(y)), x.Compare(y))
 	})
-	why := fmt.Errorf("%w: the policies of namespace %s have %d entries on the node, for each group of pods that they select, more than its share of %d", errPastNodeBudget, ns, g.sum, share)
-	has := map[string]bool{}
-	left := share
-	for _, r := range list {
-		key, governed := g.of[r]
-		switch {
-		case !governed || has[key]:
-		case g.cost[key] <= left:
-			has[key] = true
-			left -= g.cost[key]
-		default:
-			n.past++
-			if a.budgets.set.Mode == model.GuardEnforce {
-				a.denyPod(r, why)
-			}
+	why := fmt.Errorf("%w: %s", errPastNodeBudget, g.Reason(ns, share))
+	for _, r := range g.Past(list, share) {
+		n.past++
+		if a.budgets.set.Mode == model.GuardEnforce {
+			a.denyPod(r, why)
 		}
 	}
 }

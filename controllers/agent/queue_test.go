@@ -12,6 +12,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 
+	"github.com/tierwall/tierwall/policy/convert"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -38,9 +39,6 @@ func (r *round) names() (out []string) {
 	}
 	return out
 }
-
-func nobody(string) bool          { return false }
-func neverLarge(string, int) bool { return false }
 
 func one(o runtime.Object) []runtime.Object { return []runtime.Object{o} }
 
@@ -113,7 +111,7 @@ func TestRounds(t *testing.T) {
 			tc.deliver(q)
 			var got rounds
 			for {
-				r := q.take(100, nobody, neverLarge)
+				r := q.take(100, terms{})
 				if len(r.changes) > 0 {
 					got = append(got, r.names())
 				}
@@ -128,6 +126,88 @@ func TestRounds(t *testing.T) {
 				t.Errorf("left: %v", q.backlogs)
 			}
 		})
+	}
+}
+
+// A round counts a pod as what it weighs, and one that comes behind policies as a peer
+// of all of them; what is weighed is not weighed again, nor what is beyond a slice.
+func TestRoundsByWeight(t *testing.T) {
+	q := newQueue()
+	for i := range 8 {
+		q.Update(one(podOf("a", fmt.Sprint("heavy", i))), nil)
+	}
+	q.Update(one(policyOf("b", "p", 29, 1)), nil) // 30 entries
+	for i := range 4 {
+		q.Update(one(podOf("b", fmt.Sprint("web", i))), nil)
+	}
+	q.Update(one(policyOf("c", "p", 29, 1)), nil)
+	q.Update(one(podOf("c", "web")), nil)
+	weighed := map[string]int{}
+	weigh := func(c *change) int {
+		weighed[c.ref.Name]++
+		switch {
+		case c.ref.Namespace == "a":
+			return 40
+		case c.ref.Kind == model.KindPod:
+			return 1
+		}
+		return convert.Entries(c.object)
+	}
+	var got [][]string
+	for left := 1; left > 0; {
+		r := q.take(100, terms{weigh: weigh})
+		left = r.left
+		got = append(got, r.names())
+		if len(got) == 1 && weighed["heavy5"] > 0 {
+			t.Errorf("weighed for a slice: %v", weighed)
+		}
+	}
+	want := [][]string{
+		{"c/p", "c/web"},
+		{"a/heavy0", "a/heavy1"},
+		{"b/p", "b/web0", "b/web1"},
+		{"b/web2", "b/web3"}, // little by now
+		{"a/heavy2", "a/heavy3"},
+		{"a/heavy4", "a/heavy5"},
+		{"a/heavy6", "a/heavy7"},
+	}
+	if !slices.EqualFunc(got, want, slices.Equal[[]string]) {
+		t.Errorf("rounds\n%v, want\n%v", got, want)
+	}
+	for name, n := range weighed {
+		if n > 1 && name != "p" && name != "web" {
+			t.Errorf("%s is weighed %d times", name, n)
+		}
+	}
+}
+
+// What a writer has changed too often to be taken step by step is taken at once, but for
+// pods that are new: they come behind it, a slice at a time.
+func TestUnitedPods(t *testing.T) {
+	q := newQueue()
+	for i := range 100 {
+		q.Update(one(policyOf("a", "p", 9, i)), nil)
+		for n := range 8 {
+			q.Update(one(podOf("a", fmt.Sprint("w", n))), nil)
+		}
+	}
+	q.backlogs["a"].unite()
+	weigh := func(c *change) int {
+		if c.ref.Kind == model.KindPod {
+			return 40
+		}
+		return convert.Entries(c.object)
+	}
+	known := func(r model.Ref) bool { return r.Name == "w0" || r.Name == "w5" }
+	var got [][]string
+	for left := 1; left > 0; {
+		r := q.take(120, terms{weigh: weigh, known: known})
+		left = r.left
+		got = append(got, r.names())
+	}
+	want := [][]string{{"a/p", "a/w0", "a/w5"}, {"a/w1", "a/w2", "a/w3"}, {"a/w4", "a/w6", "a/w7"}}
+	if !slices.EqualFunc(got, want, slices.Equal[[]string]) {
+		t.Errorf("rounds\n%v, want\n%v", got, want)
 	}
 }
 
@@ -211,11 +291,11 @@ func TestRandomRounds(t *testing.T) {
 			history[ns] = append(history[ns], now)
 			q.Update(upserts, deletes)
 			if rng.IntN(1+int(seed%40)) == 0 {
-				check(q.take(rng.IntN(200), nobody, neverLarge))
+				check(q.take(rng.IntN(200), terms{}))
 			}
 		}
 		for {
-			r := q.take(100, nobody, neverLarge)
+			r := q.take(100, terms{})
 			check(r)
 			if r.left == 0 {
 				break
@@ -239,7 +319,7 @@ func TestStaleChanges(t *testing.T) {
 	if n := len(q.backlogs["a"].entries); n > 100 {
 		t.Errorf("%d changes of 6 objects wait", n)
 	}
-	r := q.take(10, nobody, neverLarge)
+	r := q.take(10, terms{})
 	if r.left > 10 || len(r.changes) != 6 {
 		t.Errorf("the round has %v, and %d are left", r.names(), r.left)
 	}
@@ -261,7 +341,7 @@ func TestNeighbour(t *testing.T) {
 			if waited++; waited > 2 {
 				t.Fatalf("change %d is not in the second round", i)
 			}
-			r := q.take(slice, nobody, neverLarge)
+			r := q.take(slice, terms{})
 			if r.work > 2*slice {
 				t.Fatalf("a round of %d", r.work)
 			}

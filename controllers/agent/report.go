@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -84,6 +85,9 @@ type Failure struct {
 	Err        error
 	// Instead is what holds in its place, for people.
 	Instead string
+	// PastBudget is what holds of a policy that is past the budget of its namespace;
+	// empty: it is not.
+	PastBudget v1alpha1.PastBudgetForm
 }
 
 // ledger knows which policies select local endpoints, and which of them the

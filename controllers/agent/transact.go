@@ -48,7 +48,7 @@ func (a *Agent) takeRound() *round {
 	if !a.synced && a.kernel.fresh {
 		r = a.queue.takeStart(partSize)
 	} else {
-		r = a.queue.take(slice, a.late.blocks, a.intake.large)
+		r = a.queue.take(slice, terms{a.late.blocks, a.intake.large, a.intake.weigh, a.intake.known})
 	}
 	a.late.noteHolding(r, r.synced && !a.synced)
 	a.pace.left = r.left

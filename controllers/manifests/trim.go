@@ -2,7 +2,6 @@ package manifests
 
 import (
 	"reflect"
-	"strings"
 
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -49,9 +48,9 @@ func Trim(o runtime.Object) runtime.Object {
 		return &networkingv1.NetworkPolicy{ObjectMeta: policyMeta(&o.ObjectMeta), Spec: o.Spec}
 	case *v1alpha1.NodeReport:
 		var past []v1alpha1.FailedPolicy
-		for _, f := range o.Report.Failed {
-			if strings.Contains(f.Message, budget.Past) {
-				past = append(past, f)
+		for i := range o.Report.Failed {
+			if budget.FormOf(&o.Report.Failed[i]) != "" {
+				past = append(past, o.Report.Failed[i])
 			}
 		}
 		return &v1alpha1.NodeReport{ObjectMeta: leastMeta(&o.ObjectMeta), Report: v1alpha1.NodeState{Links: o.Report.Links, Ghosts: o.Report.Ghosts, Failed: past}}

@@ -5,6 +5,7 @@ import (
 	"net/netip"
 	"testing"
 
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -84,4 +85,34 @@ func nets(n int) []netip.Prefix {
 		out[i] = netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 0, byte(i >> 8), byte(i)}), 32)
 	}
 	return out
+}
+
+// TestFormOf: agents of earlier versions report what is in force in words alone.
+func TestFormOf(t *testing.T) {
+	for _, tt := range []struct {
+		message string
+		want    v1alpha1.PastBudgetForm
+	}{
+		{"the same, until the agent starts anew: then deny all that it governs", v1alpha1.PastBudgetCurrent},
+		{"its previous version, and deny what that does not govern", v1alpha1.PastBudgetNarrowed},
+		{"its previous version", v1alpha1.PastBudgetPrevious},
+		{"deny all that it governs", v1alpha1.PastBudgetDenyAll},
+		{Describe(v1alpha1.PastBudgetCurrent), v1alpha1.PastBudgetCurrent},
+		{Describe(v1alpha1.PastBudgetNarrowed), v1alpha1.PastBudgetNarrowed},
+		{Describe(v1alpha1.PastBudgetPrevious), v1alpha1.PastBudgetPrevious},
+		{Describe(v1alpha1.PastBudgetDenyAll), v1alpha1.PastBudgetDenyAll},
+		{"what no version has said", ""},
+	} {
+		f := &v1alpha1.FailedPolicy{Message: "instead of it holds: " + tt.message + "; " + Past + ": 13"}
+		if got := FormOf(f); got != tt.want {
+			t.Errorf("%s: %q, want %q", f.Message, got, tt.want)
+		}
+		f.PastBudget = v1alpha1.PastBudgetNarrowed
+		if got := FormOf(f); got != v1alpha1.PastBudgetNarrowed {
+			t.Errorf("%s: %q in place of the field", f.Message, got)
+		}
+	}
+	if got := FormOf(&v1alpha1.FailedPolicy{Message: "instead of it holds: its previous version; the kernel does not take it"}); got != "" {
+		t.Errorf("a policy that the kernel does not take: %q", got)
+	}
 }

@@ -4,6 +4,7 @@ import (
 	"strings"
 
 	"github.com/tierwall/tierwall/api/selector"
+	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 )
 
@@ -40,14 +41,44 @@ func StandIn(wanted, kept *model.Policy) (put, beside *model.Policy) {
 	return kept, beside
 }
 
-// What is in force in place of a policy past its budget on a node, as its agent reports
-// it.
-const (
-	HoldsSame     = "the same, until the agent restarts: then deny everything that it governs"
-	HoldsNarrowed = "its previous version, and deny what that does not govern"
-	HoldsPrevious = "its previous version"
-	HoldsDenial   = "deny everything that it governs"
-)
+// forms are what may be in force of a policy past its budget: what agents report of it for
+// people, and by what part of that it is known in reports of earlier versions, which worded
+// the rest differently. The first that is found counts.
+var forms = []struct {
+	form        v1alpha1.PastBudgetForm
+	text, known string
+}{
+	{v1alpha1.PastBudgetCurrent, "the same, until the agent restarts: then deny everything that it governs", "the same, until the agent"},
+	{v1alpha1.PastBudgetNarrowed, "its previous version, and deny what that does not govern", "its previous version, and deny"},
+	{v1alpha1.PastBudgetPrevious, "its previous version", "its previous version"},
+	{v1alpha1.PastBudgetDenyAll, "deny everything that it governs", "holds: deny "},
+}
+
+// Describe describes what is in force of a policy past its budget; empty for a form that
+// is not known.
+func Describe(f v1alpha1.PastBudgetForm) string {
+	for i := range forms {
+		if forms[i].form == f {
+			return forms[i].text
+		}
+	}
+	return ""
+}
+
+// FormOf returns what a node's report says is in force of a policy past its budget; empty:
+// the policy has failed for another reason. Agents of earlier versions report it in the
+// message alone.
+func FormOf(f *v1alpha1.FailedPolicy) v1alpha1.PastBudgetForm {
+	if f.PastBudget != "" || !strings.Contains(f.Message, Past) {
+		return f.PastBudget
+	}
+	for i := range forms {
+		if strings.Contains(f.Message, forms[i].known) {
+			return forms[i].form
+		}
+	}
+	return ""
+}
 
 // IsStandIn reports whether a policy was made by StandIn. A policy as written that has
 // rules has more entries.

@@ -75,7 +75,7 @@ func (ix *Index) reclass(ls *labelGroup) {
 	}
 	sels := ix.selBuf[:0]
 	for _, m := range ls.matched {
-		if m.sel.subject() {
+		if m.sel.subject() && ls.kind != ownerDeniedPod {
 			sels = append(sels, m.sel)
 		}
 	}
@@ -270,7 +270,7 @@ func (ix *Index) dropEffective(e *effRec) bool {
 // buildEffective merges policies, which are in order, into chains.
 func buildEffective(id uint64, kind ownerKind, recs []*policyRec) *Effective {
 	e := &Effective{ID: id, Host: kind.host(), DefaultAction: model.Allow}
-	if kind == ownerHostDeny || kind == ownerGhost {
+	if kind == ownerHostDeny || kind == ownerGhost || kind == ownerDeniedPod {
 		e.DefaultAction = model.Deny
 	}
 	add := func(c *Chain, rec *policyRec) {

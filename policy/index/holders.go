@@ -72,7 +72,7 @@ type hostPart struct {
 // group either.
 func (o *Holder) Ref() model.Ref {
 	switch o.ls.kind {
-	case ownerPod:
+	case ownerPod, ownerDeniedPod:
 		return model.Ref{Kind: model.KindPod, Namespace: o.ls.ns.name, Name: o.name}
 	case ownerHostDeny, ownerHostAllow:
 		return model.Ref{Kind: model.KindHostEndpoint, Name: o.name}
@@ -102,7 +102,10 @@ func (o *Holder) Addrs() []netip.Addr { return o.addrs }
 func (o *Holder) IsLocal() bool { return o.local }
 
 // IsPod reports whether it is a pod; a pod's ghost is not.
-func (o *Holder) IsPod() bool { return o.ls.kind == ownerPod }
+func (o *Holder) IsPod() bool { return o.ls.kind.pod() }
+
+// IsDenied reports whether it is a pod that sends and gets nothing (model.Endpoint.Denied).
+func (o *Holder) IsDenied() bool { return o.ls.kind == ownerDeniedPod }
 
 // IsGhost reports whether it is a pod's ghost.
 func (o *Holder) IsGhost() bool { return o.ls.kind == ownerGhost }
@@ -116,7 +119,7 @@ func (o *Holder) IsNode() bool { return o.ls.kind == ownerNode }
 func (o *Holder) endpoint() bool { return o.IsWorkload() || o.ls.kind.host() }
 
 // IsWorkload reports whether a holder is a pod or a pod's ghost.
-func (o *Holder) IsWorkload() bool { return o.ls.kind == ownerPod || o.ls.kind == ownerGhost }
+func (o *Holder) IsWorkload() bool { return o.ls.kind.pod() || o.ls.kind == ownerGhost }
 
 // Before reports whether the first of two endpoints with the same address takes
 // precedence: those of local nodes precede ghosts, and these, which are local, precede
@@ -198,8 +201,10 @@ func (ix *Index) upsertEndpoint(e *model.Endpoint) {
 	if ports := sortedPorts(e.Ports); ports != nil || e.Host != nil {
 		o.rare = &rarePart{ports: ports}
 	}
-	kind, ns, sa := ownerPod, (*scope)(nil), (*scope)(nil)
-	pairs := ix.ownPairs(ix.pairBuf[:0], e.Labels)
+	kind := ownerPod
+	if e.Denied {
+		kind = ownerDeniedPod
+	}
 	if e.Host != nil {
 		kind = ownerHostDeny
 		if e.Host.DefaultAction == model.Allow {
@@ -209,15 +214,8 @@ func (ix *Index) upsertEndpoint(e *model.Endpoint) {
 		if n := ix.nodes[e.Node]; n != nil && !o.rare.host.fixed {
 			o.addrs = n.owner.addrs
 		}
-	} else {
-		ns = ix.namespace(e.Ref.Namespace)
-		if e.ServiceAccount != "" {
-			sa = ix.account(e.Ref.Namespace, e.ServiceAccount)
-			pairs = append(pairs, ix.sym.pair(model.LabelServiceAccount, e.ServiceAccount))
-		}
 	}
-	slices.Sort(pairs)
-	ix.pairBuf = pairs
+	ns, sa, pairs := ix.endpointLabels(e)
 	if e.Host == nil {
 		k := podKey{ns, e.Ref.Name}
 		ix.replace(ix.pods[k], o, kind, ns, sa, pairs)
@@ -231,6 +229,22 @@ func (ix *Index) upsertEndpoint(e *model.Endpoint) {
 		ix.hosts[e.Ref.Name] = o
 		ix.joinNode(o)
 	}
+}
+
+// endpointLabels returns what selectors see of an endpoint, with references to the pairs.
+// The slice is a buffer.
+func (ix *Index) endpointLabels(e *model.Endpoint) (ns, sa *scope, pairs []pairID) {
+	pairs = ix.ownPairs(ix.pairBuf[:0], e.Labels)
+	if e.Host == nil {
+		ns = ix.namespace(e.Ref.Namespace)
+		if e.ServiceAccount != "" {
+			sa = ix.account(e.Ref.Namespace, e.ServiceAccount)
+			pairs = append(pairs, ix.sym.pair(model.LabelServiceAccount, e.ServiceAccount))
+		}
+	}
+	slices.Sort(pairs)
+	ix.pairBuf = pairs
+	return ns, sa, pairs
 }
 
 // replace puts o in place of old, which may be nil. The new one is attached first, so

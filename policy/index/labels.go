@@ -22,13 +22,16 @@ const (
 	ownerNamespacedSet
 	ownerNode
 	ownerGhost
+	ownerDeniedPod // model.Endpoint.Denied
 )
 
 func (k ownerKind) host() bool { return k == ownerHostDeny || k == ownerHostAllow }
 
+func (k ownerKind) pod() bool { return k == ownerPod || k == ownerDeniedPod }
+
 func (k ownerKind) label() string {
 	switch k {
-	case ownerPod:
+	case ownerPod, ownerDeniedPod:
 		return model.OwnerPod
 	case ownerHostDeny, ownerHostAllow:
 		return model.OwnerHostEndpoint
@@ -212,7 +215,7 @@ func (v *view) Get(key string) (string, bool) {
 		}
 		return ls.ns.name, true
 	case model.LabelOrchestrator:
-		if ls.kind != ownerPod {
+		if !ls.kind.pod() {
 			return "", false
 		}
 		return model.OrchestratorKubernetes, true

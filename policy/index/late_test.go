@@ -175,6 +175,9 @@ func TestParts(t *testing.T) {
 		for range 200 {
 			held--
 			o := randomObject(rng)
+			if e, ok := o.(*model.Endpoint); ok {
+				ix.PeerWeight(e)
+			}
 			if rng.Intn(4) == 0 {
 				ix.Delete(o.Key())
 				whole.Delete(o.Key())

@@ -21,6 +21,9 @@ func TestNothingIsLeftBehind(t *testing.T) {
 		learnt := learntNames{}
 		for range 300 {
 			o := randomObject(rng)
+			if e, ok := o.(*model.Endpoint); ok {
+				ix.PeerWeight(e)
+			}
 			if rng.Intn(3) == 0 {
 				ix.Delete(o.Key())
 				delete(live, o.Key())

@@ -52,6 +52,7 @@ func (ix *Index) Endpoint(r model.Ref) (*model.Endpoint, bool) {
 	}
 	e := &model.Endpoint{
 		Ref: r, Node: o.node, Labels: ix.labelsOf(o.ls), Addrs: slices.Clone(o.addrs), Ports: slices.Clone(o.ports()),
+		Denied: o.IsDenied(),
 	}
 	if o.ls.sa != nil {
 		e.ServiceAccount = o.ls.sa.name
@@ -148,7 +149,7 @@ func (ix *Index) Clash(a netip.Addr) (local, other model.Ref, ok bool) {
 		if o.local {
 			side = &mine
 		}
-		if o.ls.kind == ownerPod && (*side == nil || Before(o, *side)) {
+		if o.ls.kind.pod() && (*side == nil || Before(o, *side)) {
 			*side = o
 		}
 		return true

@@ -35,12 +35,12 @@ func (s *sel) peer() bool    { return s.addrs != nil || s.named != nil || len(s.
 func (s *sel) subject() bool { return len(s.policies) > 0 }
 
 // wants reports whether the selector has to be evaluated for a label group. Ghosts are
-// neither subjects nor peers of any.
+// neither subjects nor peers of any, and denied pods are no subjects.
 func (s *sel) wants(ls *labelGroup) bool {
 	if ls.kind == ownerGhost {
 		return false
 	}
-	return s.peer() || s.subject() && ls.local > 0
+	return s.peer() || s.subject() && ls.local > 0 && ls.kind != ownerDeniedPod
 }
 
 // selFor returns the selector with that canonical form, and creates it if needed.

@@ -42,6 +42,7 @@ var Codes = []Code{
 	{CodeNeverMatches, "a rule can match nothing"},
 	{CodeNoDNS, "pods may not resolve names"},
 	{CodePeerMatchesNothing, "a rule's peer matches nothing"},
+	{CodePodsPastBudget, "pods are past the budget of their node"},
 	{CodePolicyTooLarge, "a policy is past the budget of its namespace"},
 	{CodeReplaced, "another object takes precedence"},
 	{CodeSelectsNothing, "a policy selects no endpoint"},

@@ -67,6 +67,8 @@ const (
 	CodeGuardNotEnforced = "guard-not-enforced"
 	// CodePolicyTooLarge: a policy is past the budget of its namespace.
 	CodePolicyTooLarge = "policy-too-large"
+	// CodePodsPastBudget: pods are past the budget of their node.
+	CodePodsPastBudget = "pods-past-budget"
 	// CodeUntrackedWildcard: a doNotTrack policy selects a host endpoint "*".
 	CodeUntrackedWildcard = "untracked-wildcard"
 	// CodeWildcardDeniesDNS: a policy of a host endpoint "*" denies what pods send to

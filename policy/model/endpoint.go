@@ -25,6 +25,9 @@ type Endpoint struct {
 	Ports []NamedPort
 	// Host is set on host endpoints only.
 	Host *HostEndpoint
+	// Denied has a pod send and get nothing, whatever policies say: no policy selects it.
+	// As a peer it is a pod like others.
+	Denied bool
 }
 
 // Key implements Object.

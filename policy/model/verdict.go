@@ -92,6 +92,8 @@ const (
 	ReasonNoServiceEndpoint Reason = "NoServiceEndpoint"
 	// ReasonGhost: the pod's object is gone and its sandbox may still be running.
 	ReasonGhost Reason = "Ghost"
+	// ReasonPastBudget: the pod is past the budget of its node, and denied all.
+	ReasonPastBudget Reason = "PastBudget"
 )
 
 // RuleIndex is the index of a rule from 0, or one of the two values below.

@@ -185,6 +185,10 @@ func (r *router) normal(o *index.Holder, stage model.Stage, dir model.Direction,
 		}
 		return
 	}
+	if o.IsDenied() {
+		r.fixed(o.Ref(), stage, dir, model.Deny, model.ReasonPastBudget)
+		return
+	}
 	if e := o.Effective(); e != nil {
 		r.add(Stop{Endpoint: o.Ref(), StageChain: e.Stage(stage, dir), Unless: unless})
 	}

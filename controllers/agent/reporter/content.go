@@ -33,7 +33,7 @@ func awaited(said, s *agent.Status) bool {
 }
 
 func sameFailure(a, b agent.Failure) bool {
-	return a.Ref == b.Ref && a.Generation == b.Generation && a.Instead == b.Instead && text(a.Err) == text(b.Err)
+	return a.Ref == b.Ref && a.Generation == b.Generation && a.Instead == b.Instead && a.PastBudget == b.PastBudget && text(a.Err) == text(b.Err)
 }
 
 func text(err error) string {
@@ -136,7 +136,7 @@ func failures(list []agent.Failure) (out []v1alpha1.FailedPolicy, all bool) {
 	}
 	slices.SortStableFunc(list, func(a, b agent.Failure) int { return cmp.Compare(rank(a), rank(b)) })
 	for _, f := range list[:min(len(list), v1alpha1.MaxReportedFailures)] {
-		out = append(out, v1alpha1.FailedPolicy{Policy: f.Ref.String(), Generation: f.Generation, Message: message(f)})
+		out = append(out, v1alpha1.FailedPolicy{Policy: f.Ref.String(), Generation: f.Generation, Message: message(f), PastBudget: f.PastBudget})
 	}
 	return out, len(out) == len(list)
 }

@@ -73,6 +73,23 @@ func TestFailuresWithAStatusComeFirst(t *testing.T) {
 	}
 }
 
+func TestFailuresPastABudget(t *testing.T) {
+	f := agent.Failure{
+		Ref: model.Ref{Kind: model.KindNetworkPolicy, Namespace: "a", Name: "p"}, Generation: 3, Err: errors.New("past the budget: 13"),
+		Instead: "its previous version", PastBudget: v1alpha1.PastBudgetPrevious,
+	}
+	want := v1alpha1.FailedPolicy{
+		Policy: "NetworkPolicy/a/p", Generation: 3, Message: "instead of it holds: its previous version; past the budget: 13", PastBudget: v1alpha1.PastBudgetPrevious,
+	}
+	if got, _ := failures([]agent.Failure{f}); len(got) != 1 || got[0] != want {
+		t.Errorf("%+v, want %+v", got, want)
+	}
+	other := f
+	if other.PastBudget = v1alpha1.PastBudgetDenyAll; sameFailure(f, other) || !sameFailure(f, f) {
+		t.Error("what holds instead makes no difference")
+	}
+}
+
 func TestObjectsHeldBackAreErrors(t *testing.T) {
 	s := &agent.Status{Synced: true, Err: errors.New("oops"), Held: []agent.Failure{{
 		Ref: model.Ref{Kind: model.KindGlobalNetworkSet, Name: "huge"}, Err: errors.New("too large"), Instead: "its previous version",

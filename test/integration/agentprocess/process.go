@@ -20,14 +20,14 @@ type Process struct {
 	cmd *exec.Cmd
 }
 
-// Start starts a child with a kubeconfig.
-func Start(kubeconfig string) (*Process, error) {
+// Start starts a child with a kubeconfig. It inherits the files, from descriptor 3.
+func Start(kubeconfig string, files ...*os.File) (*Process, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	c := exec.Command(self)
-	c.Env, c.Stderr = append(os.Environ(), variable+"="+kubeconfig), os.Stderr
+	c.Env, c.Stderr, c.ExtraFiles = append(os.Environ(), variable+"="+kubeconfig), os.Stderr, files
 	in, err := c.StdinPipe()
 	if err != nil {
 		return nil, err

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"sync"
 	"testing"
 	"time"
@@ -195,10 +196,31 @@ func child() agentprocess.Child {
 	}
 }
 
-// newAgent makes the agent on the thread that it is called on, in a network of its own.
+// childNetwork is the child's file descriptor of its network namespace, which outlives it.
+const childNetwork = 3
+
+// newNetwork returns a network namespace of its own, which is there until the file is closed.
+func newNetwork() (*os.File, error) {
+	made := make(chan error, 1)
+	var f *os.File
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		err := unix.Unshare(unix.CLONE_NEWNET)
+		if err == nil {
+			f, err = os.Open("/proc/thread-self/ns/net")
+		}
+		made <- err
+	}()
+	if err := <-made; err != nil {
+		return nil, fmt.Errorf("a network namespace: %w", err)
+	}
+	return f, nil
+}
+
+// newAgent makes the agent on the thread that it is called on, in the child's network.
 func newAgent(from agent.Source, o *observer, log *slog.Logger) (*agent.Agent, error) {
-	if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-		return nil, fmt.Errorf("a network namespace of its own: %w", err)
+	if err := unix.Setns(childNetwork, unix.CLONE_NEWNET); err != nil {
+		return nil, fmt.Errorf("the network namespace: %w", err)
 	}
 	kernel, err := nftables.New(nftables.Options{})
 	if err != nil {
@@ -227,12 +249,12 @@ func (o *observer) usage() *usage {
 type process struct {
 	*agentprocess.Process
 	events chan event
-	ready  time.Duration
+	ready  time.Duration // how long it took; 0: it is not known yet
 }
 
-// startAgent starts a child and waits until it is ready.
-func startAgent(kubeconfig string) (*process, error) {
-	child, err := agentprocess.Start(kubeconfig)
+// startAgent starts a child in a network namespace.
+func startAgent(kubeconfig string, network *os.File) (*process, error) {
+	child, err := agentprocess.Start(kubeconfig, network)
 	if err != nil {
 		return nil, err
 	}
@@ -247,9 +269,16 @@ func startAgent(kubeconfig string) (*process, error) {
 			p.events <- e
 		}
 	}()
-	e, err := p.wait(5*time.Minute, func(e event) bool { return e.Ready > 0 })
-	p.ready = e.Ready
-	return p, err
+	return p, nil
+}
+
+// untilReady waits until a child is ready.
+func (p *process) untilReady() error {
+	if p.ready > 0 {
+		return nil
+	}
+	_, err := p.wait(5*time.Minute, func(e event) bool { return e.Ready > 0 })
+	return err
 }
 
 // wait returns the first event that is what is waited for.
@@ -260,6 +289,7 @@ func (p *process) wait(most time.Duration, want func(event) bool) (event, error)
 			if !open {
 				return event{}, fmt.Errorf("the agent has ended")
 			}
+			p.ready = max(p.ready, e.Ready)
 			if want(e) {
 				return e, nil
 			}

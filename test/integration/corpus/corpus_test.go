@@ -163,6 +163,9 @@ type outcome struct {
 	usage         usage
 	restart       time.Duration // of an agent, with the objects there
 	restarted     usage
+	// firstAlone and first are a pod's that is created when an agent starts anew, without
+	// the objects and with them.
+	firstAlone, first sample
 }
 
 // run measures the other tenant's changes alone, and beside a world: while its objects
@@ -179,9 +182,19 @@ func (r *rig) run(tb testing.TB, w adversaries.World, n int) *outcome {
 	for _, o := range w.Owned {
 		must(r.c.Create(ctx, o))
 	}
-	p, err := startAgent(r.kubeconfig)
+	network, err := newNetwork()
 	must(err)
+	defer func() { _ = network.Close() }()
+	p, err := startAgent(r.kubeconfig, network)
+	must(err)
+	must(p.untilReady())
 	o := &outcome{name: w.Name}
+	must(p.stop())
+	p, err = startAgent(r.kubeconfig, network)
+	must(err)
+	o.firstAlone, err = r.change(ctx, p, 1)
+	must(err)
+	must(p.untilReady())
 	o.alone, err = r.changes(ctx, p, n)
 	must(err)
 
@@ -204,8 +217,11 @@ func (r *rig) run(tb testing.TB, w adversaries.World, n int) *outcome {
 	o.usage = *e.Usage
 	must(p.stop())
 
-	p, err = startAgent(r.kubeconfig)
+	p, err = startAgent(r.kubeconfig, network)
 	must(err)
+	o.first, err = r.change(ctx, p, 1)
+	must(err)
+	must(p.untilReady())
 	o.restart = p.ready
 	e, err = p.ask("usage")
 	must(err)
@@ -280,15 +296,16 @@ func (o *outcome) String() string {
 	if !o.met() {
 		verdict = "MISSED"
 	}
-	return fmt.Sprintf("| %s | %s / %s / %s | %s / %s / %s | %.1f | %s / %s / %s | %d | %s | %d | %s, %d | %s |", o.name,
+	return fmt.Sprintf("| %s | %s / %s / %s | %s / %s / %s | %.1f | %s / %s / %s | %d | %s | %d | %s, %d | %s / %s | %s |", o.name,
 		milliseconds(alone[0]), milliseconds(alone[1]), milliseconds(alone[2]),
 		milliseconds(beside[0]), milliseconds(beside[1]), milliseconds(beside[2]), float64(beside[1])/float64(alone[1]),
 		milliseconds(own[0]), milliseconds(own[1]), milliseconds(own[2]),
-		o.worstRounds(), milliseconds(o.usage.Worst), mb(max(o.usage.Peak, o.restarted.Peak)), o.restart.Round(10*time.Millisecond), mb(o.restarted.Peak), verdict)
+		o.worstRounds(), milliseconds(o.usage.Worst), mb(max(o.usage.Peak, o.restarted.Peak)), o.restart.Round(10*time.Millisecond), mb(o.restarted.Peak),
+		milliseconds(o.firstAlone.total), milliseconds(o.first.total), verdict)
 }
 
-const heading = `| adversary | alone p50 / p99 / worst, ms | beside it | ratio of p99 | of it in the agent | rounds | longest round, ms | memory, MB | restart, and its MB | goal |
-|---|---|---|---|---|---|---|---|---|---|`
+const heading = `| adversary | alone p50 / p99 / worst, ms | beside it | ratio of p99 | of it in the agent | rounds | longest round, ms | memory, MB | restart, and its MB | a pod created at the restart, alone / beside it, ms | goal |
+|---|---|---|---|---|---|---|---|---|---|---|`
 
 // TestCorpus writes a small form of every world, and holds to what does not depend on the
 // machine: a change of the other tenant's waits for no more than a round that was under way
