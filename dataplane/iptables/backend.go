@@ -51,6 +51,8 @@ var _ dataplane.Backend = (*Backend)(nil)
 type Stats struct {
 	// Restores of a family's rules, sets made and destroyed, and elements changed in place.
 	Restores, SetsCreated, SetsDestroyed, ElementsChanged uint64
+	// ElementsOnly counts the changes for which no rules were made.
+	ElementsOnly uint64
 }
 
 // New returns a Backend for the kernel of the calling thread's network namespace,
@@ -124,6 +126,9 @@ func (b *Backend) Apply(ctx context.Context, ch *dataplane.Change, s *dataplane.
 		return b.Sync(ctx, s)
 	}
 	b.findQueue(ctx, s)
+	if ok, err := b.applyElements(ctx, ch, s); ok {
+		return err
+	}
 	b.memory.forget(ch)
 	have, renew := b.have.shape(), map[string]bool{}
 	want := b.memory.generate(s, b.opts, b.namer(renew))

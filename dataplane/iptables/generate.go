@@ -24,6 +24,7 @@ func generate(s *dataplane.State, o Options, name namer) *ruleset {
 
 // generate returns what a State asks for, of the Compiler that the memory is of.
 func (m *memory) generate(s *dataplane.State, o Options, name namer) *ruleset {
+	m.inputs = dataplane.InputsOf(s)
 	rs := newRuleset()
 	rs.early = o.with(s.Settings).Early
 	w := newWorld(s)

@@ -40,9 +40,10 @@ func TestKernel(t *testing.T) {
 			sum.Restores += b.stats.Restores
 			sum.SetsCreated += b.stats.SetsCreated
 			sum.ElementsChanged += b.stats.ElementsChanged
+			sum.ElementsOnly += b.stats.ElementsOnly
 		}
 		t.Logf("%+v", sum)
-		if sum.Restores == 0 || sum.SetsCreated == 0 {
+		if sum.Restores == 0 || sum.SetsCreated == 0 || sum.ElementsOnly == 0 {
 			t.Errorf("%+v", sum)
 		}
 		b := newBackend(t, v)

@@ -18,6 +18,7 @@ import (
 type memory struct {
 	compiled *dataplane.Compiler
 	shape    base.Shape
+	inputs   dataplane.Inputs    // of the rules that were made last
 	members  map[string]*members // by the ID of the compiler's set
 	tables   map[string]*peers   // by ID
 	pieces   map[pieceKey]*piece

@@ -6,7 +6,6 @@ import (
 
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nftables/nft"
-	"github.com/tierwall/tierwall/policy/model"
 )
 
 var families = []dataplane.Family{dataplane.IPv4, dataplane.IPv6}
@@ -41,37 +40,9 @@ func (w *world) addBase() {
 	}
 }
 
-// baseInputs is the part of a State that the base chains depend on.
-type baseInputs struct {
-	settings    *model.Settings
-	links       *model.Links
-	nodeAddrs   []netip.Addr
-	podCIDRs    []netip.Prefix
-	foreign     []netip.Addr
-	foreignNets []netip.Prefix
-	cluster     []netip.Addr
-	blocks      []netip.Prefix
-	answers     *dataplane.Answers
-}
-
-func inputsOf(s *dataplane.State) baseInputs {
-	return baseInputs{
-		s.Settings, s.Links, slices.Clone(s.NodeAddrs), slices.Clone(s.PodCIDRs), slices.Clone(s.Foreign), slices.Clone(s.ForeignNets),
-		slices.Clone(s.ClusterAddrs), slices.Clone(s.ClusterBlocks), s.Answers,
-	}
-}
-
-// stale reports whether the base chains were rendered for something else than what holds now.
-func (w *world) stale() bool {
-	s, in := w.state, &w.inputs
-	return s.Settings != in.settings || s.Links != in.links || !slices.Equal(s.NodeAddrs, in.nodeAddrs) || !slices.Equal(s.PodCIDRs, in.podCIDRs) ||
-		!slices.Equal(s.Foreign, in.foreign) || !slices.Equal(s.ForeignNets, in.foreignNets) || !slices.Equal(s.ClusterAddrs, in.cluster) ||
-		!slices.Equal(s.ClusterBlocks, in.blocks) || !s.Answers.Equal(in.answers)
-}
-
 // renderBase writes the base chains and what they alone use, anew.
 func (w *world) renderBase() {
-	w.inputs = inputsOf(w.state)
+	w.inputs = dataplane.InputsOf(w.state)
 	old := w.base
 	w.base = &unit{key: "base"}
 	r := baseRenderer{world: w, hosts: w.sortedHosts()}

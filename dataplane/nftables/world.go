@@ -34,7 +34,7 @@ type world struct {
 	// base is the base chains and what they alone use, inputs is what they were
 	// rendered for.
 	base   *unit
-	inputs baseInputs
+	inputs dataplane.Inputs
 	// linked are the programs that the maps by interface lead to; see links.go.
 	linked []*unit
 	// bridge is the table of family bridge; nil where no local pod is a port of one.
@@ -115,7 +115,7 @@ func (w *world) apply(ch *dataplane.Change, s *dataplane.State) {
 		w.endpoint(ec.Ref, ec.Before, ec.After)
 		hosts = hosts || isHost(ec.Before) || isHost(ec.After)
 	}
-	stale := w.stale()
+	stale := !w.inputs.Of(w.state)
 	if hosts || stale {
 		w.renderBase()
 	}
