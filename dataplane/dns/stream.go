@@ -30,6 +30,12 @@ type segment struct {
 	data []byte
 }
 
+// Repeats reports whether a segment has bytes that were taken before it: they are of a
+// message that is complete, or has begun.
+func (s *Stream) Repeats(seq uint32, payload []byte) bool {
+	return s.started && len(payload) > 0 && int32(seq-s.next) < 0
+}
+
 // Segment takes a segment and calls each for every message that is complete with it.
 // What each is given is valid until it returns. A stream whose beginning was not seen
 // takes a segment for the beginning of a message if it looks like one.

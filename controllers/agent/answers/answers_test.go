@@ -222,6 +222,47 @@ func TestAnswerWaits(t *testing.T) {
 	}
 }
 
+// segment is a packet of IPv4 and TCP.
+func segment(seq uint32, flags byte, payload []byte) []byte {
+	b := make([]byte, 40, 40+len(payload))
+	b[0], b[9] = 0x45, 6
+	binary.BigEndian.PutUint16(b[2:], uint16(40+len(payload)))
+	copy(b[12:], server.AsSlice())
+	copy(b[16:], client.AsSlice())
+	binary.BigEndian.PutUint16(b[20:], port)
+	binary.BigEndian.PutUint16(b[22:], 40000)
+	binary.BigEndian.PutUint32(b[24:], seq)
+	b[32], b[33] = 5<<4, flags
+	return append(b, payload...)
+}
+
+// A server's kernel sends again what is not acknowledged soon. What it repeats of an answer
+// that waits must not overtake it.
+func TestRepeatedSegmentWaits(t *testing.T) {
+	const syn, ack, fin = 2, 16, 1
+	w := newWorld(t, nil)
+	w.use("a.example")
+	msg := message("a.example", 60, "192.0.2.1", "192.0.2.2")
+	msg = append([]byte{0, byte(len(msg))}, msg...)
+	half := len(msg) / 2
+	first := w.reader.Send(segment(99, syn|ack, nil), segment(100, ack, msg[:half]), segment(100+uint32(half), ack|fin, msg[half:]))
+	_, done := w.change()
+	if !gone(first[0]) || !gone(first[1]) || !waits(first[2]) {
+		t.Error("what waits is not what completes the answer")
+	}
+	again := w.reader.Send(segment(100+uint32(half), ack|fin, msg[half:]), segment(100, ack, msg), segment(100+uint32(len(msg))+1, ack, nil))
+	if !gone(again[2]) || !waits(again[0]) || !waits(again[1]) {
+		t.Error("what repeats an answer that waits overtakes it")
+	}
+	done(nil)
+	if !gone(first[2]) || !gone(again[0]) || !gone(again[1]) {
+		t.Error("an answer that is in the kernel does not go on")
+	}
+	if !gone(w.reader.Send(segment(100, ack, msg))[0]) {
+		t.Error("what repeats an answer that has gone on waits")
+	}
+}
+
 func TestChangeFails(t *testing.T) {
 	w := newWorld(t, nil)
 	w.use("a.example")

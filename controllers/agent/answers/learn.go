@@ -51,7 +51,10 @@ func (k *Keeper) packet(p *nfqueue.Packet, now time.Time) (wait bool) {
 	}
 	message := func(msg []byte) { wait = k.message(msg, now) || wait }
 	if s.TCP {
-		if !k.streams.segment(&s, now, message) {
+		repeats, whole := k.streams.segment(&s, now, message)
+		// What is sent again of an answer that waits must not overtake it.
+		wait = wait || repeats && (k.waiting.busy() || k.waiting.more)
+		if !whole {
 			k.metrics.answers.WithLabelValues("torn").Inc()
 		}
 	} else {

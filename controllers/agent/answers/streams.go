@@ -28,28 +28,26 @@ type stream struct {
 
 func newStreams() streams { return streams{byEnds: map[[2]netip.AddrPort]*stream{}} }
 
-// segment calls each for every message that is complete with a segment. It reports false
-// if some may have gone by unread.
-func (s *streams) segment(seg *nfqueue.Segment, now time.Time, each func([]byte)) bool {
+// segment calls each for every message that is complete with a segment. It reports
+// whether the segment repeats bytes of the connection, and false for whole if messages may
+// have gone by unread.
+func (s *streams) segment(seg *nfqueue.Segment, now time.Time, each func([]byte)) (repeats, whole bool) {
 	ends := [2]netip.AddrPort{seg.Src, seg.Dst}
 	st := s.byEnds[ends]
 	if st == nil {
 		if len(seg.Payload) == 0 && !seg.SYN {
-			return true
+			return false, true
 		}
 		s.tidy(now)
 		if len(s.byEnds) >= maxStreams {
-			return len(seg.Payload) == 0
+			return false, len(seg.Payload) == 0
 		}
 		st = &stream{}
 		s.byEnds[ends] = st
 	}
-	st.last = now
-	ok := st.Segment(seg.Seq, seg.SYN, seg.Payload, each)
-	if seg.End {
-		delete(s.byEnds, ends)
-	}
-	return ok
+	st.last = now // a connection that has ended is kept for a while: its last segment may come again
+	repeats = !seg.SYN && st.Repeats(seg.Seq, seg.Payload)
+	return repeats, st.Segment(seg.Seq, seg.SYN, seg.Payload, each)
 }
 
 // tidy lets go of connections that have been silent for long, or for a while if there is no room.
