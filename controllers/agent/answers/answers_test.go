@@ -16,6 +16,7 @@ import (
 	testclock "k8s.io/utils/clock/testing"
 
 	"github.com/tierwall/tierwall/controllers/agent/learnt"
+	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/nfqueue"
 	"github.com/tierwall/tierwall/policy/names"
 )
@@ -293,9 +294,6 @@ func TestPatience(t *testing.T) {
 		t.Error("an answer waits for a change that is not through")
 	}
 	done(nil)
-	_, done = w.change()
-	done(nil)
-	w.keeper.tick()
 	if s := w.switchedNow(); s[len(s)-1] != "on" {
 		t.Errorf("answers do not wait again: %v", s)
 	}
@@ -415,11 +413,21 @@ func TestAsksItself(t *testing.T) {
 		}
 	})
 	w.use("a.example", "*.b.example")
-	if text, _ := w.change(); text != "a.example +192.0.2.7" {
+	text, done := w.change()
+	if text != "a.example +192.0.2.7" {
 		t.Errorf("%s", text)
 	}
+	done(nil)
 	if got := <-asked; got != "10.96.0.10 a.example. TypeA" {
 		t.Errorf("asked: %s", got)
+	}
+	<-asked // TypeAAAA
+	// The agent was halted: answers have gone by meanwhile.
+	gone(w.reader.Send(answer("other.example"))[0]) // the queue is read, and the switch on
+	w.clock.Step(2 * dataplane.HoldTime)
+	w.keeper.tick()
+	if got := <-asked; got != "10.96.0.10 a.example. TypeA" {
+		t.Errorf("asked after a halt: %s", got)
 	}
 }
 

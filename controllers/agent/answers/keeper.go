@@ -99,6 +99,7 @@ type Keeper struct {
 	asking []string
 	// bound: the queue is read. taken: the last renewal met rules.
 	bound, taken, stopped bool
+	renewed               time.Time // the switch; zero: never
 	err                   error
 	refused               map[netip.Addr]string
 }
@@ -270,10 +271,22 @@ func (k *Keeper) tick() {
 	k.renew()
 }
 
+// renew renews the switch. Where answers have not waited for a while, they have gone by
+// unread: the names that rules spell out are asked for then.
 func (k *Keeper) renew() {
 	if k.opts.Switch == nil {
 		return
 	}
+	now := k.clock.Now()
+	if !k.renewed.IsZero() && now.Sub(k.renewed) > dataplane.HoldTime {
+		for _, p := range k.table.Patterns() {
+			if !p.Wildcard() {
+				k.asking = append(k.asking, p.String())
+			}
+		}
+		wake(k.questions)
+	}
+	k.renewed = now
 	before := k.taken
 	if k.taken = k.opts.Switch.Renew(); k.taken && !before {
 		k.log.Info("DNS answers wait until their addresses are in the kernel")

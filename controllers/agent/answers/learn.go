@@ -147,7 +147,11 @@ func (k *Keeper) done(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	now := k.clock.Now()
+	stuck := k.waiting.stuck
 	ids, since := k.waiting.done()
+	if stuck && k.bound && !k.stopped {
+		k.renew() // rather than with the next beat: answers go by meanwhile
+	}
 	for _, at := range since {
 		k.metrics.added.Observe(now.Sub(at).Seconds())
 	}
