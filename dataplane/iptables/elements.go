@@ -3,6 +3,7 @@ package iptables
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/tierwall/tierwall/dataplane"
@@ -42,9 +43,12 @@ func (b *Backend) applyElements(ctx context.Context, ch *dataplane.Change, s *da
 		b.have = nil
 		return true, fmt.Errorf("iptables: write to the kernel: %w", err)
 	}
+	have := *b.have // which others may be looking at
+	have.sets = maps.Clone(b.have.sets)
 	for _, c := range changed {
-		b.have.sets[c.set.key] = c.set
+		have.sets[c.set.key] = c.set
 	}
+	b.settle(&have)
 	b.memory.forget(ch)
 	b.stats.ElementsOnly++
 	return true, nil

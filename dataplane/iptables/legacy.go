@@ -212,13 +212,15 @@ func splitEntries(f dataplane.Family, info tableInfo, blob []byte) ([]entryChain
 	return chains, names, nil
 }
 
-// sameTable says whether two shapes are the same, but for what was counted.
+// sameTable reports whether a shape that was read by parseEntries is the one that is
+// wanted, but for what was counted. Of rules without a comment it knows only that they are
+// there: their texts are compared where iptables-save has listed them.
 func sameTable(a, b *tableShape) bool {
 	if len(a.chains) != len(b.chains) || len(a.jumps) != len(b.jumps) {
 		return false
 	}
 	for name, rules := range a.chains {
-		if other, ok := b.chains[name]; !ok || !slices.Equal(rules, other) {
+		if other, ok := b.chains[name]; !ok || !slices.EqualFunc(rules, other, func(have, want string) bool { return have == want || have == "" && !isTagged(want) }) {
 			return false
 		}
 	}

@@ -52,6 +52,10 @@ func (r rule) tagged() string {
 	return naming.Plain(r.comment, maxComment-tagLen-2) + " " + tag
 }
 
+// isTagged reports whether a string is a comment as tagged makes it, rather than the text
+// of a rule that bears none.
+func isTagged(s string) bool { return len(s) > tagLen && s[len(s)-tagLen-1] == '#' }
+
 // text is the rule as iptables-restore reads it, less the chain.
 func (r rule) text() string {
 	parts := make([]string, 0, 3)

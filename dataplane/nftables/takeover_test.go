@@ -20,7 +20,7 @@ import (
 func TestRepair(t *testing.T) {
 	ctx := context.Background()
 	inKernel(t, func(l *lab.Lab) {
-		f := worlds.New(4, worlds.Options{Linear: -1})
+		f := worlds.New(7, worlds.Options{Linear: -1})
 		_, s := f.Step(150)
 		b, err := New(Options{})
 		if err != nil {

@@ -64,7 +64,7 @@ func TestParseListRefuses(t *testing.T) {
 		{"no tab here", "line 1"},
 		{"-\t", "line 1"},
 		{"# fine\nx\tname", `"x" is no letter`},
-		{"-\tname\ns\tname", "twice"},
+		{"-\tname\ns\tname", "duplicate"},
 	} {
 		if _, err := parseList(c.text); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%q: error %v, want one with %q", c.text, err, c.want)
