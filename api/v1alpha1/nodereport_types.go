@@ -260,15 +260,15 @@ type FailedPolicy struct {
 type PastBudgetForm string
 
 const (
-	// PastBudgetCurrent: the current version, which was in force already when it came to
+	// PastBudgetCurrent means the current version, which was in force already when it came to
 	// be past the budget. After a restart of the agent it is DenyAll.
 	PastBudgetCurrent PastBudgetForm = "Current"
-	// PastBudgetPrevious: the previous version.
+	// PastBudgetPrevious means the previous version.
 	PastBudgetPrevious PastBudgetForm = "Previous"
-	// PastBudgetNarrowed: the previous version, while everything that only the current
+	// PastBudgetNarrowed means the previous version, while everything that only the current
 	// one governs is denied.
 	PastBudgetNarrowed PastBudgetForm = "Narrowed"
-	// PastBudgetDenyAll: everything that the policy governs is denied.
+	// PastBudgetDenyAll means everything that the policy governs is denied.
 	PastBudgetDenyAll PastBudgetForm = "DenyAll"
 )
 

@@ -43,12 +43,11 @@ func (b *Backend) applyElements(ctx context.Context, ch *dataplane.Change, s *da
 		b.have = nil
 		return true, fmt.Errorf("iptables: write to the kernel: %w", err)
 	}
-	have := *b.have // which others may be looking at
-	have.sets = maps.Clone(b.have.sets)
+	sets := maps.Clone(b.have.sets) // a Watcher may be looking at them
 	for _, c := range changed {
-		have.sets[c.set.key] = c.set
+		sets[c.set.key] = c.set
 	}
-	b.settle(&have)
+	b.settle(b.have.withSets(sets))
 	b.memory.forget(ch)
 	b.stats.ElementsOnly++
 	return true, nil

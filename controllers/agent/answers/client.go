@@ -44,7 +44,7 @@ func exchange(ctx context.Context, network string, server netip.Addr, question [
 		return nil, err
 	}
 	answer := make([]byte, 1<<16)
-	n := 0
+	var n int
 	if tcp {
 		if _, err := io.ReadFull(c, answer[:lengthLen]); err != nil {
 			return nil, err

@@ -109,7 +109,7 @@ var _ = Describe("Removing", func() {
 		Expect(read(mark())).To(HaveField("Data", HaveKeyWithValue("notCleaned", "n1")))
 		Eventually(func(g Gomega) {
 			events := &corev1.EventList{}
-			g.Expect(admin.List(ctx(), events, client.MatchingFields{"reason": "NotCleaned"})).To(Succeed())
+			g.Expect(admin.List(ctx(), events, client.MatchingFields{"reason": "NodesNotCleaned"})).To(Succeed())
 			g.Expect(events.Items).To(ContainElement(HaveField("Message", ContainSubstring("still holds Tierwall's table: n1. On each, run: nft delete table inet tierwall"))))
 		}).Should(Succeed())
 	})
