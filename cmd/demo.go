@@ -106,7 +106,7 @@ func (d *demo) run(ctx context.Context, files []string, keep bool) error {
 
 	start := time.Now()
 	var err error
-	if d.fleet, err = fleet.Start(ctx, d.lab, nodesOf(d.spec), d.objects.All(), fleet.Options{Backend: d.backend}); err != nil {
+	if d.fleet, err = fleet.Start(ctx, d.lab, nodesOf(d.spec), d.objects.All(), fleet.Options{Backend: d.backend, Answers: d.objects.DNS()}); err != nil {
 		return err
 	}
 	d.say("\n%s: %d policies in %d tiers, programmed by an agent on each of %d nodes in %s.", d.paint.bold("With policies"),

@@ -47,7 +47,7 @@ func (r labRunner) open(ctx context.Context, objects *manifests.Result, world *p
 		return nil, err
 	}
 	s := &labSession{lab: l, world: world}
-	if s.fleet, err = fleet.Start(ctx, l, nodesOf(spec), objects.All(), fleet.Options{Backend: r.backend}); err != nil {
+	if s.fleet, err = fleet.Start(ctx, l, nodesOf(spec), objects.All(), fleet.Options{Backend: r.backend, Answers: objects.DNS()}); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil

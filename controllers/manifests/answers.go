@@ -44,14 +44,19 @@ func (l *loader) dnsAnswers(f *file, n *yaml.Node) {
 	}})
 }
 
+// DNS returns what all DNSAnswers say.
+func (r *Result) DNS() (list []answers.Answer) {
+	for _, a := range r.Answers {
+		list = append(list, a.List...)
+	}
+	return list
+}
+
 // Learn has an index, which is flushed, know what the DNSAnswers say. The caller flushes it
 // after that.
 // Addresses of Services are internal, as those are that index.Index.Internal knows of.
 func (r *Result) Learn(ix *index.Index) *answers.Book {
-	var list []answers.Answer
-	for _, a := range r.Answers {
-		list = append(list, a.List...)
-	}
+	list := r.DNS()
 	if list == nil {
 		return nil
 	}

@@ -18,13 +18,16 @@ import (
 	"k8s.io/apimachinery/pkg/runtime"
 
 	"github.com/tierwall/tierwall/controllers/agent"
+	keeper "github.com/tierwall/tierwall/controllers/agent/answers"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nflog"
 	"github.com/tierwall/tierwall/dataplane/nftables"
 	"github.com/tierwall/tierwall/lab"
+	"github.com/tierwall/tierwall/policy/answers"
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
 // Fleet is the running agents of a lab.
@@ -62,6 +65,8 @@ type Options struct {
 	// Tunnels are reported as the nodes' beside those that they have: the kernel at
 	// hand may lack devices of the kind.
 	Tunnels []model.Tunnel
+	// Answers are DNS answers that the agents know from the beginning.
+	Answers []answers.Answer
 	// Change changes the options of an agent before it is made, and returns what is to
 	// be told of the agent, or nil; nil: they stay as they are.
 	Change func(*agent.Options) (made func(*agent.Agent), err error)
@@ -152,6 +157,9 @@ func (m *member) open(o Options) error {
 	if len(o.Tunnels) > 0 {
 		options.Links = tunnelled{m.links, o.Tunnels}
 	}
+	if len(o.Answers) > 0 {
+		options.Names = &agent.NamesOptions{Open: func() (keeper.Options, error) { return keeper.Options{Known: known(o.Answers)}, nil }}
+	}
 	if o.Lines != nil {
 		if m.logs, err = nflog.New(nftables.DefaultLogGroup, nil); err != nil {
 			return err
@@ -173,6 +181,19 @@ func (m *member) open(o Options) error {
 	}
 	made(m.agent)
 	return nil
+}
+
+// known is what an agent knows that has seen answers, for longer than a lab is there.
+func known(list []answers.Answer) (out []names.Known) {
+	now := time.Now()
+	for _, a := range list {
+		for _, name := range a.Names {
+			for _, addr := range a.Addrs {
+				out = append(out, names.Known{Name: name, Addr: addr, Since: now, Until: now.Add(24 * time.Hour)})
+			}
+		}
+	}
+	return out
 }
 
 func (f *Fleet) ended(node string, err error) {

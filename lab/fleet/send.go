@@ -14,7 +14,7 @@ import (
 // the Service that it is sent to, to which the nodes translate it as kube-proxy does.
 // What no endpoint takes is not sent; there is no answer for it then.
 func Send(ctx context.Context, l *lab.Lab, world *policytest.World, a *policytest.Attempt) ([]bool, error) {
-	if a.Service == (model.Ref{}) {
+	if a.Service == (model.Ref{}) && a.Domain == "" {
 		return probes(ctx, l, a.Flow)
 	}
 	if !a.Translated() {

@@ -15,17 +15,21 @@ const saveAgain = 30 * time.Second
 
 // load reads the file. What it holds is restored when a pattern asks for it.
 func (k *Keeper) load() {
-	if k.opts.File == nil {
-		return
-	}
-	found, err := k.opts.File.Load(func(n names.Known) {
+	take := func(n names.Known) {
 		list := k.restored[n.Name]
 		if i := slices.IndexFunc(list, func(o names.Known) bool { return o.Addr == n.Addr }); i >= 0 {
 			list[i] = n
 		} else {
 			k.restored[n.Name] = append(list, n)
 		}
-	})
+	}
+	for _, n := range k.opts.Known {
+		take(n)
+	}
+	if k.opts.File == nil {
+		return
+	}
+	found, err := k.opts.File.Load(take)
 	switch {
 	case err != nil:
 		k.log.Error("names that were known are forgotten", "error", err)

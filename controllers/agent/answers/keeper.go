@@ -42,6 +42,8 @@ type Options struct {
 	Program func(deltas []names.Delta, done func(error))
 	// File keeps what is known; nil: a restart forgets it.
 	File *learnt.Log
+	// Known is what is known at the beginning, beside what the File holds.
+	Known []names.Known
 	// Internal reports whether an address is of the cluster itself, besides those that are
 	// internal everywhere: no answer may bring it. nil: none is.
 	Internal func(netip.Addr) bool
