@@ -120,23 +120,22 @@ func TestSegment(t *testing.T) {
 		data []byte
 		want string // payload; "-": none
 		syn  bool
-		end  bool
 	}{
-		{"UDP", packet(false, nil, 17, udp("abc")), "abc", false, false},
-		{"UDP with padding", append(packet(false, nil, 17, udp("abc")), 0, 0, 0), "abc", false, false},
-		{"UDP with options", packet(false, make([]byte, 8), 17, udp("abc")), "abc", false, false},
-		{"UDP over IPv6", packet(true, nil, 17, udp("abc")), "abc", false, false},
-		{"behind an extension header", packet(true, make([]byte, 8), 17, udp("abc")), "abc", false, false},
-		{"TCP", packet(false, nil, 6, tcp(16, "abc")), "abc", false, false},
-		{"SYN and ACK", packet(true, nil, 6, tcp(18, "")), "", true, false},
-		{"FIN", packet(true, nil, 6, tcp(17, "x")), "x", false, true},
-		{"ICMP", packet(false, nil, 1, udp("abc")), "-", false, false},
-		{"nothing", nil, "-", false, false},
-		{"another version", []byte{0x50, 1, 2}, "-", false, false},
+		{"UDP", packet(false, nil, 17, udp("abc")), "abc", false},
+		{"UDP with padding", append(packet(false, nil, 17, udp("abc")), 0, 0, 0), "abc", false},
+		{"UDP with options", packet(false, make([]byte, 8), 17, udp("abc")), "abc", false},
+		{"UDP over IPv6", packet(true, nil, 17, udp("abc")), "abc", false},
+		{"behind an extension header", packet(true, make([]byte, 8), 17, udp("abc")), "abc", false},
+		{"TCP", packet(false, nil, 6, tcp(16, "abc")), "abc", false},
+		{"SYN and ACK", packet(true, nil, 6, tcp(18, "")), "", true},
+		{"FIN", packet(true, nil, 6, tcp(17, "x")), "x", false},
+		{"ICMP", packet(false, nil, 1, udp("abc")), "-", false},
+		{"nothing", nil, "-", false},
+		{"another version", []byte{0x50, 1, 2}, "-", false},
 	} {
 		p := Packet{Data: c.data}
 		s, ok := p.Segment()
-		if ok != (c.want != "-") || ok && (string(s.Payload) != c.want || s.SYN != c.syn || s.End != c.end || s.Src.Port() != 53 || s.Dst.Port() != 40000) {
+		if ok != (c.want != "-") || ok && (string(s.Payload) != c.want || s.SYN != c.syn || s.Src.Port() != 53 || s.Dst.Port() != 40000) {
 			t.Errorf("%s: %+v, %v", c.name, s, ok)
 		}
 		if ok && s.Src.Addr() != v4a && s.Src.Addr() != v6a {

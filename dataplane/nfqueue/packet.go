@@ -22,10 +22,10 @@ type Segment struct {
 	// TCP: it is one of TCP.
 	TCP bool
 	// Seq is the number of the first byte of a TCP segment's payload, or of its SYN.
-	// SYN: it begins the direction of a connection. End: it ends it, by FIN or RST.
-	Seq      uint32
-	SYN, End bool
-	Payload  []byte
+	// SYN: it begins the direction of a connection.
+	Seq     uint32
+	SYN     bool
+	Payload []byte
 }
 
 const (
@@ -120,9 +120,9 @@ func transport(src, dst netip.Addr, protocol byte, b []byte) (Segment, bool) {
 		if n < tcpHeader || n > len(b) {
 			return s, false
 		}
-		const fin, syn, rst = 1, 2, 4
+		const syn = 2
 		s.TCP, s.Seq, s.Payload = true, binary.BigEndian.Uint32(b[4:]), b[n:]
-		s.SYN, s.End = b[13]&syn != 0, b[13]&(fin|rst) != 0
+		s.SYN = b[13]&syn != 0
 	default:
 		return s, false
 	}

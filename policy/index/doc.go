@@ -35,6 +35,7 @@
 //	policies.go                 policies, tiers, their order, and which of them are active
 //	namespacedsets.go           which network sets of namespaces count in which rules
 //	domains.go                  names, and the sets of addresses that answers have brought for them
+//	namedsets.go                names of network sets, where rules select these
 //	addrsets.go                 the sets that rules refer to, and their members
 //	classes.go, effective.go    endpoints that the same policies select share one effective policy
 //	clusteraddrs.go             addresses and pod blocks of all nodes
