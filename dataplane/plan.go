@@ -136,7 +136,7 @@ func endOf(t *index.TierChain, st *index.StageChain) Leaf {
 	return l
 }
 
-// tabled says whether rules are to be a table: if it is too much work to try
+// tabled reports whether rules are to be a table: if it is too much work to try
 // them one by one (Options.Linear), and a table can tell their sets apart.
 func (c *Compiler) tabled(lists []*ruleList, side CondKind) bool {
 	work, rules := 0, 0

@@ -112,7 +112,7 @@ func TestOwnTextOfManifests(t *testing.T) {
 		}
 		m, err := ReadManifests([]string{"-"}, Options{Stdin: strings.NewReader(list)})
 		if err != nil {
-			return nil // an object is there twice
+			return nil // a duplicate object
 		}
 		for i := range m.Items {
 			fields, err := m.Items[i].Fields()

@@ -11,7 +11,8 @@ import (
 
 // Send sends what an attempt stands for through a lab, and reports of each connection
 // whether its packet arrived: of the one that is sent, or of one for each endpoint of
-// the Service that it is sent to, to which the nodes translate it as kube-proxy does.
+// the Service that it is sent to, to which the nodes translate it as kube-proxy does, or
+// of one for each address of the name that it is sent to.
 // What no endpoint takes is not sent; there is no answer for it then.
 func Send(ctx context.Context, l *lab.Lab, world *policytest.World, a *policytest.Attempt) ([]bool, error) {
 	if a.Service == (model.Ref{}) && a.Domain == "" {

@@ -23,8 +23,8 @@ type domains struct {
 	// turned are selectors that network sets with names have come to, or gone from.
 	turned map[*sel]struct{}
 	// dirty: which names local endpoints' rules speak of has to be gathered anew.
-	dirty bool
-	told  []names.Pattern
+	dirty    bool
+	reported []names.Pattern
 }
 
 // domain is a name, or a pattern of names.
@@ -274,7 +274,7 @@ func (ix *Index) AddrsOf(p names.Pattern) []netip.Addr {
 
 // Patterns returns the names that rules of local endpoints speak of, as of the last
 // Flush, sorted.
-func (ix *Index) Patterns() []names.Pattern { return slices.Clone(ix.domains.told) }
+func (ix *Index) Patterns() []names.Pattern { return slices.Clone(ix.domains.reported) }
 
 // ByName returns the local endpoints that have rules by name, as of the last Flush, sorted.
 func (ix *Index) ByName() []model.Ref {
@@ -301,7 +301,7 @@ func (ix *Index) flushPatterns(d *Delta) {
 		}
 	}
 	slices.SortFunc(now, names.Pattern.Compare)
-	before := ix.domains.told
+	before := ix.domains.reported
 	without := func(list, of []names.Pattern) []names.Pattern {
 		return slices.DeleteFunc(slices.Clone(list), func(p names.Pattern) bool {
 			_, found := slices.BinarySearchFunc(of, p, names.Pattern.Compare)
@@ -309,7 +309,7 @@ func (ix *Index) flushPatterns(d *Delta) {
 		})
 	}
 	d.PatternsAdded, d.PatternsRemoved = without(now, before), without(before, now)
-	ix.domains.told = now
+	ix.domains.reported = now
 }
 
 // inUse reports whether a rule of a local endpoint speaks of a domain.

@@ -2,35 +2,18 @@ package index
 
 import (
 	"net/netip"
-	"slices"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
-// metadataServices are addresses of clouds' metadata services that are not link-local.
-var metadataServices = []netip.Addr{
-	netip.MustParseAddr("100.100.100.200"),
-	netip.MustParseAddr("168.63.129.16"),
-	netip.MustParseAddr("192.0.0.192"),
-	netip.MustParseAddr("fd00:ec2::254"),
-}
-
-// Internal says why an address is one that a DNS answer must not open: it is no address
-// of one host, or it is the cluster's own. Empty: it is not internal. What addresses
-// Services have is not known here.
+// Internal returns why an address must not be opened by a DNS answer: it is internal in any
+// cluster (names.Internal), or it is this cluster's own. Empty means that it is not
+// internal. The addresses of Services are not known here.
 func (ix *Index) Internal(a netip.Addr) string {
 	a = a.Unmap()
-	switch {
-	case !a.IsValid() || a.IsUnspecified():
-		return "unspecified"
-	case a.IsLoopback():
-		return "a loopback address"
-	case a.IsLinkLocalUnicast():
-		return "link-local"
-	case a.IsMulticast(), a == netip.AddrFrom4([4]byte{255, 255, 255, 255}):
-		return "no address of one host"
-	case slices.Contains(metadataServices, a):
-		return "a metadata service's"
+	if why := names.Internal(a); why != "" {
+		return why
 	}
 	if r := ix.Owner(a); r != (model.Ref{}) {
 		return "of " + r.String()

@@ -17,5 +17,6 @@
 //
 // The files: pattern.go and spelling.go (patterns and names), trie.go (from a name to
 // its patterns), table.go (patterns in use), learn.go, entry.go (a name's addresses),
-// room.go (bounds), expire.go, delta.go, explain.go.
+// room.go (bounds), expire.go, delta.go, explain.go. internal.go: addresses that no
+// answer may open.
 package names

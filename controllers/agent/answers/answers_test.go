@@ -320,7 +320,7 @@ func TestStop(t *testing.T) {
 }
 
 func TestRefused(t *testing.T) {
-	w := newWorld(t, func(_ *Options, c *Config) { c.Refuse = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")} })
+	w := newWorld(t, func(o *Options, _ *Config) { o.Internal = netip.MustParsePrefix("10.0.0.0/8").Contains })
 	w.use("a.example", "*.a.example")
 	for _, addr := range []string{"10.1.2.3", "127.0.0.1", "169.254.169.254", "224.0.0.1"} {
 		if !gone(w.reader.Send(answer("a.example", addr))[0]) {

@@ -1,18 +1,17 @@
-// Package answers has DNS answers wait until the addresses in them are in the kernel,
-// and keeps what they have said of the names that rules speak of.
+// Package answers makes DNS answers wait until the kernel has the addresses in them, and
+// keeps the addresses of the names that rules use.
 //
-//	kernel's queue ──Packets──→ ┌────────┐ ──Program(deltas)──→ whoever keeps the kernel
+//	kernel's queue ──Packets──→ ┌────────┐ ──Program(deltas)──→ the agent's transaction
 //	      ↑                     │ Keeper │                               │
 //	      └──── Accept ──────── └────────┘ ←──────── done ───────────────┘
 //	rules ──── Use ──────────────→ ↑ ↓
 //	                           file of names (package learnt)
 //
-// What it does. A [Keeper] reads the answers that wait, learns what they say of names in
-// use, hands on by what addresses have changed, and has the answers go on when it is
-// told that the kernel has them. All that has come while one change was under way is the
-// next one. An answer that brings nothing new goes on at once. No answer waits longer
-// than [Patience]: then what waits goes on, and answers do not wait any more until the
-// change is through.
+// What it does. A [Keeper] reads the answers that wait, learns the addresses of names in
+// use, passes on what has changed, and lets the answers go on when the kernel has the
+// change. Whatever arrives while one change is under way becomes the next change. An
+// answer that brings nothing new goes on at once. No answer waits longer than [Patience]:
+// then what waits goes on, and answers do not wait any more until the change is through.
 //
 // It keeps the names in a file, has their addresses expire unless a connection uses them,
 // and asks for names that rules spell out itself when such a rule comes: clients have

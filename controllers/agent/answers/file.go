@@ -1,6 +1,7 @@
 package answers
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"time"
@@ -80,15 +81,7 @@ func (k *Keeper) save() {
 	if len(list) == 0 {
 		return
 	}
-	slices.SortFunc(list, func(a, b names.Known) int {
-		if a.Name != b.Name {
-			if a.Name < b.Name {
-				return -1
-			}
-			return 1
-		}
-		return a.Addr.Compare(b.Addr)
-	})
+	slices.SortFunc(list, compareKnown)
 	err := k.opts.File.Append(list)
 	if errors.Is(err, learnt.ErrFull) || err == nil && k.opts.File.Long() {
 		_, err = k.opts.File.Compact(k.all())
@@ -97,6 +90,11 @@ func (k *Keeper) save() {
 		k.metrics.unsaved.Inc()
 		k.log.Error("names are not kept for a restart", "error", err, "addresses", len(list))
 	}
+}
+
+// compareKnown compares by name, then by address.
+func compareKnown(a, b names.Known) int {
+	return cmp.Or(cmp.Compare(a.Name, b.Name), a.Addr.Compare(b.Addr))
 }
 
 // all is what is known, and what was restored and no pattern has asked for yet.
@@ -119,14 +117,6 @@ func (k *Keeper) all() []names.Known {
 			}
 		}
 	}
-	slices.SortStableFunc(out, func(a, b names.Known) int {
-		if a.Name != b.Name {
-			if a.Name < b.Name {
-				return -1
-			}
-			return 1
-		}
-		return a.Addr.Compare(b.Addr)
-	})
+	slices.SortStableFunc(out, compareKnown)
 	return out
 }

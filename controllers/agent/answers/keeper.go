@@ -44,8 +44,8 @@ type Options struct {
 	File *learnt.Log
 	// Known is what is known at the beginning, beside what the File holds.
 	Known []names.Known
-	// Internal reports whether an address is of the cluster itself, besides those that are
-	// internal everywhere: no answer may bring it. nil: none is.
+	// Internal reports whether an address is of the cluster itself, besides those that
+	// names.Internal has: no answer may bring it. nil: none is.
 	Internal func(netip.Addr) bool
 	// Connections returns the addresses that connections go to now; nil: none is in use.
 	Connections func() (map[netip.Addr]struct{}, error)
@@ -67,9 +67,7 @@ type Config struct {
 	Table names.Options
 	// Observe: answers go on before they are learnt from.
 	Observe bool
-	// Refuse are addresses that no answer may bring, besides those that are internal
-	// everywhere; TakeInternal: there are none.
-	Refuse       []netip.Prefix
+	// TakeInternal: answers may bring internal addresses.
 	TakeInternal bool
 }
 
@@ -106,8 +104,8 @@ type Keeper struct {
 	refused               map[netip.Addr]string
 }
 
-// New returns a Keeper that knows what its file holds. What of the file cannot be read is
-// logged and forgotten.
+// New returns a Keeper that knows what its file holds. Parts of the file that cannot be
+// read are logged and left out.
 func New(o Options) *Keeper {
 	if o.Clock == nil {
 		o.Clock = clock.RealClock{}
@@ -138,7 +136,7 @@ func (k *Keeper) options(o names.Options) names.Options {
 func (k *Keeper) Configure(c Config) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	c.Servers, c.Refuse = slices.Clone(c.Servers), slices.Clone(c.Refuse)
+	c.Servers = slices.Clone(c.Servers)
 	k.config = c
 	clear(k.servers)
 	for _, a := range c.Servers {
@@ -231,13 +229,13 @@ func (k *Keeper) read(ctx context.Context) {
 			return
 		}
 		if err == nil {
-			err = errors.New("ended unasked")
+			err = errors.New("stopped unexpectedly")
 		}
 		before := k.Err()
 		k.setBound(err)
 		level := slog.LevelError
 		if before != nil && before.Error() == err.Error() {
-			level = slog.LevelDebug // it has been said
+			level = slog.LevelDebug // it has been logged
 		}
 		k.log.Log(ctx, level, "DNS answers do not wait: first packets to addresses that are new may be lost", "error", err, "tryAgainAfter", retry)
 		select {
