@@ -32,6 +32,9 @@ type Effective struct {
 	SelfIngress, SelfEgress Chain
 }
 
+// byName reports whether an endpoint's effective policy, which may be nil, asks for names.
+func (e *Effective) byName() bool { return e != nil && e.ByName }
+
 // Chain is the tiers with at least one policy that selects the endpoint in the
 // chain's direction, in order.
 type Chain []TierChain
@@ -118,6 +121,9 @@ type Delta struct {
 	// NodeObjects are those of Nodes whose object changed, and not only what the node's
 	// kernel reports.
 	NodeObjects []string
+	// ByName is true if a local endpoint with rules by name is new or gone, or has other
+	// addresses: Index.ByName lists them.
+	ByName bool
 	// PatternsAdded are names that rules of local endpoints speak of from now on,
 	// PatternsRemoved those that none does any more. Sorted.
 	PatternsAdded, PatternsRemoved []names.Pattern

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"errors"
 	"fmt"
 	"math/rand"
 	"slices"
@@ -118,8 +119,10 @@ func TestParts(t *testing.T) {
 		ix, whole := New(o), New(o)
 		f, all := newFollower(), newFollower()
 		was := map[model.Ref]map[string]bool{}
+		byName := byNameFollower{}
 		part := func(p *Part) {
-			if err := f.follow(ix.flush(p)); err != nil {
+			d := ix.flush(p)
+			if err := errors.Join(f.follow(d), byName.follow(ix, d)); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			if err := all.follow(whole.Flush()); err != nil {

@@ -1,0 +1,13 @@
+// Package flows is about traffic that has happened: records of connections, summed by
+// what people ask about them, and what follows from such records.
+//
+// A [Record] sums the connections of one window that have the same two ends, service,
+// protocol and port, and were decided alike. Agents make records of what their kernel
+// has seen (controllers/agent/flows); the manager joins those of both ends and keeps them
+// (controllers/flows); commands and the page read them through one API.
+//
+// What decided a flow is not observed: it is what policy/verdict answers for the flow,
+// so a record and explain cannot disagree.
+//
+// The package does no I/O. Its files: record.go (the record).
+package flows
