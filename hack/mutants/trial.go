@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
@@ -101,19 +102,38 @@ func (t *trier) try(ctx context.Context, m mutant) (result, error) {
 	return result{survived, "no test fails"}, nil
 }
 
-// limit returns how long the tests of a suite may take. It measures them first, which
-// is an error if they fail without a mutant.
+// limit returns how long the tests of a suite may take. It measures them first, unless
+// the directory has the measurement of an earlier run with the same tests. It is an
+// error if they fail without a mutant.
 func (t *trier) limit(ctx context.Context, s suite, tests *testBinary) (time.Duration, error) {
 	t.lock.Lock()
 	defer t.lock.Unlock()
 	if _, ok := t.usual[s.pkg]; !ok {
-		start := time.Now()
-		if output, err := s.run(ctx, tests, time.Hour, toggle.Variable+"="); err != nil {
-			return 0, fmt.Errorf("tests of %s without a mutant: %w\n%s", s.pkg, err, output)
+		content, err := os.ReadFile(tests.path)
+		if err != nil {
+			return 0, err
 		}
-		t.usual[s.pkg] = time.Since(start)
+		record := fmt.Sprintf("%s.%x.usual", tests.path, sha256.Sum256(content))
+		if usual, err := os.ReadFile(record); err == nil {
+			if t.usual[s.pkg], err = time.ParseDuration(string(usual)); err != nil {
+				return 0, fmt.Errorf("%s: %w", record, err)
+			}
+		} else if t.usual[s.pkg], err = s.measure(ctx, tests); err != nil {
+			return 0, err
+		} else if err := os.WriteFile(record, []byte(t.usual[s.pkg].String()), 0o600); err != nil {
+			return 0, err
+		}
 	}
 	return max(patience*t.usual[s.pkg], leastLimit), nil
+}
+
+// measure runs a suite without a mutant.
+func (s suite) measure(ctx context.Context, tests *testBinary) (time.Duration, error) {
+	start := time.Now()
+	if output, err := s.run(ctx, tests, time.Hour, toggle.Variable+"="); err != nil {
+		return 0, fmt.Errorf("tests of %s without a mutant: %w\n%s", s.pkg, err, output)
+	}
+	return time.Since(start), nil
 }
 
 func (s suite) run(ctx context.Context, tests *testBinary, limit time.Duration, env ...string) ([]byte, error) {
