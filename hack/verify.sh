@@ -31,7 +31,7 @@ bin/operator-verify manifests bundle 2>&1 | tee "$fresh/operator-verify" || true
 unformatted=$(gofmt -l .)
 [ -z "$unformatted" ] || fail "not formatted, run gofmt -w on: $unformatted"
 
-for module in "$@" hack/tools hack/lint hack/kube hack/containerd; do
+for module in "$@" hack/tools hack/lint hack/kube hack/containerd hack/coredns; do
 	(cd "$module" && go mod tidy -diff) || fail "$module/go.mod is not tidy: run go mod tidy there"
 done
 for module in "$@"; do
