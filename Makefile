@@ -85,7 +85,7 @@ MUTANTS ?= 200
 SEED    ?= 1
 .PHONY: mutants
 mutants: need ## Change one token of the core or the data plane at a time, and count the changes that no test fails on.
-	@go run ./hack/mutants -n $(MUTANTS) -seed $(SEED) ./policy/... ./dataplane/...
+	@go run ./hack/mutants -n $(MUTANTS) -seed $(SEED) ./policy/... ./dataplane/... ./controllers/agent/...
 
 .PHONY: fuzz
 fuzz: testsum ## Run each fuzz target for FUZZTIME (10s).

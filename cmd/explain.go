@@ -6,9 +6,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/util/intstr"
-
-	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
@@ -57,7 +54,7 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			namespace := ns.of(&in)
-			pc, err := explainCase(qualify(namespace, from), qualifyReceiver(namespace, to), port)
+			pc, err := policytest.ParseCase("--", qualify(namespace, from), qualifyReceiver(namespace, to), port)
 			if err != nil {
 				return err
 			}
@@ -114,36 +111,6 @@ func optional(p **int, set bool, v int) {
 	if set {
 		*p = &v
 	}
-}
-
-// explainCase reads the flags as a policy test's case, so that both mean the same.
-func explainCase(from, to, port string) (*v1alpha1.PolicyTestCase, error) {
-	pc := &v1alpha1.PolicyTestCase{Name: "explain", Expect: v1alpha1.Allow}
-	var err error
-	if pc.From, err = parsePeer("--from", from); err != nil {
-		return nil, err
-	}
-	if pc.To.PolicyTestPeer, err = parsePeer("--to", to); err != nil {
-		return nil, err
-	}
-	number, protocol, both := strings.Cut(port, "/")
-	if !both {
-		if p, err := model.ParseProtocol(port); err == nil && strings.Trim(port, "0123456789") != "" {
-			if p.HasPorts() {
-				return nil, fmt.Errorf("--port %s: %s needs a port: want PORT/%s", port, p, p)
-			}
-			number, protocol = "", port
-		}
-	}
-	if protocol != "" {
-		p := intstr.Parse(protocol)
-		pc.To.Protocol = &p
-	}
-	if number != "" {
-		p := intstr.Parse(number)
-		pc.To.Port = &p
-	}
-	return pc, nil
 }
 
 // parseLink reads where a packet comes in or leaves; empty: as its address says.

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/tierwall/tierwall/policy/index"
@@ -97,7 +96,7 @@ func addressCount(n int) string {
 func printExplanation(w io.Writer, world *policytest.World, e *verdict.Explanation, brief bool) {
 	paint, ix := coloursFor(w), world.Index
 	fmt.Fprintf(w, "%s → %s  %s%s\n", party(ix, e.Flow.Src), party(ix, e.Flow.Dst), traffic(&e.Flow), ways(&e.Flow))
-	fmt.Fprintf(w, "%s: %s\n", paintFate(paint, e.Action), because(&e.Decision))
+	fmt.Fprintf(w, "%s: %s\n", paintFate(paint, e.Action), verdict.Because(&e.Decision))
 	for _, t := range e.Traces {
 		v := &t.Verdict
 		title := v.Direction.String()
@@ -110,10 +109,10 @@ func printExplanation(w io.Writer, world *policytest.World, e *verdict.Explanati
 		fmt.Fprintf(w, "\n%s: %s\n", paint.bold(title), stageFate(paint, v))
 		printSteps(w, paint, t.Steps, brief, func(s *verdict.Step) string { return broughtBy(world, e.Flow.Dst, s, time.Now()) })
 		if v.Reason != model.ReasonRule && v.Reason != model.ReasonEndOfTier {
-			fmt.Fprintf(w, "  %s\n", reasonText(v))
+			fmt.Fprintf(w, "  %s\n", verdict.ReasonText(v))
 		}
 		if v.Audit != nil {
-			fmt.Fprintf(w, "  %s %s by %s\n", paint.yellow("audit: would be"), paintAction(paint, v.Audit.Action), decider(v.Audit))
+			fmt.Fprintf(w, "  %s %s by %s\n", paint.yellow("audit: would be"), paintAction(paint, v.Audit.Action), verdict.Decider(v.Audit))
 		}
 	}
 }
@@ -208,72 +207,6 @@ func paintFate(paint colours, a model.Action) string {
 		return paint.green("ALLOWED")
 	}
 	return paint.red("DENIED")
-}
-
-// because says in one line what settled a decision.
-func because(d *model.Decision) string {
-	for i := range d.Stages {
-		if v := &d.Stages[i]; v.Action == model.Deny {
-			return fmt.Sprintf("%s by %s", v.Direction, decider(v))
-		}
-	}
-	var parts []string
-	for _, dir := range []model.Direction{model.Egress, model.Ingress} {
-		if v, ok := d.Deciding(dir); ok {
-			parts = append(parts, fmt.Sprintf("%s by %s", dir, decider(&v)))
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// decider names what decided: a rule, the end of a tier, or a default.
-func decider(v *model.Verdict) string {
-	switch v.Reason {
-	case model.ReasonRule:
-		name := ""
-		if v.RuleName != "" {
-			name = " (" + v.RuleName + ")"
-		}
-		return fmt.Sprintf("%s rule %s%s in tier %s", v.Policy, v.Rule, name, v.Tier)
-	case model.ReasonEndOfTier:
-		return fmt.Sprintf("the end of tier %s (last policy %s)", v.Tier, v.Policy)
-	}
-	return reasonText(v)
-}
-
-func reasonText(v *model.Verdict) string {
-	switch v.Reason {
-	case model.ReasonNoEndpoint:
-		return "no policy applies: the address is no endpoint's"
-	case model.ReasonFailsafe:
-		return "a failsafe port, which no policy closes"
-	case model.ReasonOwnNode:
-		return "a node reaches its own pods always"
-	case model.ReasonLoopback:
-		return "an endpoint reaches itself always"
-	case model.ReasonEndpointToHost:
-		return "endpointToHostAction of Tierwall/default"
-	case model.ReasonUnknownWorkload:
-		if v.Policy.Kind == model.KindGuard {
-			return "unknownWorkloads of Tierwall/default: by a pod's interface, with an address that no pod of the node has"
-		}
-		return "unknownWorkloads of Tierwall/default: a pod address that no known pod has"
-	case model.ReasonGuard:
-		g := model.GuardName(v.Policy.Name)
-		return fmt.Sprintf("%s of Tierwall/default: %s", g.Setting(), g.Text())
-	case model.ReasonLinkService:
-		return "what a link cannot work without: neighbour discovery, multicast listeners, DHCP"
-	case model.ReasonNoServiceEndpoint:
-		return "nothing takes what is sent there: the Service has no endpoint of this address family, or not this port"
-	case model.ReasonGhost:
-		return "a pod whose object is gone and which may still run: it sends and gets nothing"
-	case model.ReasonPastBudget:
-		return "a pod past the budget of its node: it sends and gets nothing"
-	}
-	if v.Action == model.NoAction {
-		return "nothing matched: the next stage decides"
-	}
-	return "the endpoint's default: no tier decided"
 }
 
 func stageFate(paint colours, v *model.Verdict) string {

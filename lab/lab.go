@@ -241,6 +241,17 @@ func (l *Lab) Owner(a netip.Addr) (where string, ok bool) {
 	return p.name, true
 }
 
+// setOwner records who has an address; nil: nobody.
+func (l *Lab) setOwner(a netip.Addr, p *place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p == nil {
+		delete(l.owners, a)
+	} else {
+		l.owners[a] = p
+	}
+}
+
 // Wheres lists the names of all nodes, hosts and pods, sorted in each group.
 func (l *Lab) Wheres() (nodes, hosts, pods []string) {
 	l.mu.RLock()

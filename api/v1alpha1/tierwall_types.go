@@ -114,6 +114,10 @@ type TierwallSpec struct {
 	// +optional
 	// +kubebuilder:default={}
 	DNS DNSSpec `json:"dns,omitempty,omitzero"`
+	// Flows is how connections are recorded, kept and exported.
+	// +optional
+	// +kubebuilder:default={}
+	Flows FlowsSpec `json:"flows,omitempty,omitzero"`
 	// Marks are the bits of the packet mark that Tierwall may use, as a hexadecimal
 	// number with at least two bits set; default 0x30000000. All other bits stay as
 	// they are. Choose bits that neither the pod network nor other programs on the nodes

@@ -256,6 +256,9 @@ func describeSettings(s *model.Settings) string {
 	if d := s.DNS; !d.Same(model.DefaultDNS()) {
 		f.add("dns", fmt.Sprintf("%v %s %s %s %d %d %d %v %v", d.TrustedServers, d.ExtraTTL, d.MinTTL, d.MaxTTL, d.MaxAddressesPerName, d.MaxNamesPerWildcard, d.MaxNames, d.ObserveOnly, d.TakeInternal))
 	}
+	if s.Flows != model.DefaultFlows() {
+		f.add("flows", fmt.Sprintf("%v %v %s %q %d %q %d", s.Flows.On, s.Flows.Stdout, s.Flows.Keep, s.Flows.Path, s.Flows.MaxBytes, s.Flows.OTLPEndpoint, len(s.Flows.OTLPAuthorities)))
+	}
 	if s.Marks != 0 {
 		f.add("marks", fmt.Sprintf("%#x", s.Marks))
 	}

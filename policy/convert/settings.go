@@ -61,6 +61,7 @@ func settings(o *v1alpha1.Tierwall, r *report) model.Object {
 	s.DNS = dns(path.Child("dns"), &spec.DNS, r)
 	s.Marks = marks(path.Child("marks"), spec.Marks, r)
 	s.Logging = logging(path.Child("logging"), &spec.Logging, r)
+	s.Flows = flows(path.Child("flows"), &spec.Flows, r)
 	if n := spec.Metrics.Port; n != nil && *n != 0 {
 		if _, err := portNumber(int64(*n)); err != nil {
 			r.errorf(path.Child("metrics", "port"), "%v, or 0 for none", err)

@@ -53,9 +53,18 @@ type TierChain struct {
 // policy is a new value.
 type Policy struct {
 	*model.Policy
-	Ingress, Egress []Rule
+	// ResolvedIngress and ResolvedEgress are IngressRules and EgressRules, in their order.
+	ResolvedIngress, ResolvedEgress []Rule
 	// ByName: some rule matches addresses by DNS name, that of a network set too.
 	ByName bool
+}
+
+// Resolved returns the rules of a direction.
+func (p *Policy) Resolved(dir model.Direction) []Rule {
+	if dir == model.Ingress {
+		return p.ResolvedIngress
+	}
+	return p.ResolvedEgress
 }
 
 // Rule is a rule with its peers resolved to sets.

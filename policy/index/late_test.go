@@ -75,7 +75,7 @@ func setsOf(e *Effective) (out []*Set) {
 	for _, st := range append(e.Stages(), e.SelfStages()...) {
 		for _, t := range st.Chain {
 			for _, p := range t.Policies {
-				for _, r := range append(slices.Clone(p.Ingress), p.Egress...) {
+				for _, r := range append(slices.Clone(p.ResolvedIngress), p.ResolvedEgress...) {
 					for _, s := range []PeerSets{r.Source, r.Destination} {
 						for _, set := range append(append([]*Set{s.Selector, s.NotSelector, s.Service}, s.NamedPorts...), s.NotNamedPorts...) {
 							if set != nil {

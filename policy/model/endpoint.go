@@ -143,6 +143,8 @@ type Settings struct {
 	// Logging of Log rules. It affects no verdict: a change of it alone is not reported
 	// as a change of the Settings.
 	Logging Logging
+	// Flows is how connections are recorded. Like Logging, it affects no verdict.
+	Flows Flows
 }
 
 // DefaultMarks are two bits that neither kube-proxy (0xc000) nor the usual
@@ -220,5 +222,5 @@ func DefaultSettings() *Settings {
 		out = append(out, FailsafePort{Protocol: TCP, Port: p})
 	}
 	return &Settings{FailsafeInbound: in, FailsafeOutbound: out, UnknownWorkloads: Deny, Budgets: Budgets{Namespace: DefaultNamespaceBudget, Node: DefaultNodeBudget}, DNS: DefaultDNS(),
-		Logging: Logging{RatePerRule: DefaultRatePerRule, RatePerNode: DefaultRatePerNode}}
+		Logging: Logging{RatePerRule: DefaultRatePerRule, RatePerNode: DefaultRatePerNode}, Flows: DefaultFlows()}
 }

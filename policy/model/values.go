@@ -62,6 +62,19 @@ func (d Direction) String() string {
 // MarshalText makes directions strings in JSON and YAML.
 func (d Direction) MarshalText() ([]byte, error) { return []byte(d.String()), nil }
 
+// UnmarshalText reads what MarshalText writes.
+func (d *Direction) UnmarshalText(b []byte) error {
+	switch string(b) {
+	case Ingress.String():
+		*d = Ingress
+	case Egress.String():
+		*d = Egress
+	default:
+		return fmt.Errorf("unsupported direction %q: want ingress or egress", b)
+	}
+	return nil
+}
+
 // Protocol is an IANA protocol number; 0 means any.
 type Protocol uint8
 

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"fmt"
 	"net/netip"
 	"strconv"
 )
@@ -119,6 +120,23 @@ func (i RuleIndex) String() string {
 
 // MarshalText writes the index as String does.
 func (i RuleIndex) MarshalText() ([]byte, error) { return []byte(i.String()), nil }
+
+// UnmarshalText reads what MarshalText writes.
+func (i *RuleIndex) UnmarshalText(b []byte) error {
+	switch s := string(b); s {
+	case RuleEndOfTier.String():
+		*i = RuleEndOfTier
+	case RuleDefault.String():
+		*i = RuleDefault
+	default:
+		n, err := strconv.ParseUint(s, 10, 31)
+		if err != nil {
+			return fmt.Errorf("unsupported rule %q: want an index from 0, end-of-tier or default", b)
+		}
+		*i = RuleIndex(n)
+	}
+	return nil
+}
 
 // Verdict is the result of one endpoint's policy in one direction, and its reason. The
 // data plane's counters and log lines, explain, tests and diff all use it.

@@ -106,7 +106,7 @@ func (e *Evaluator) half(p *index.Policy, dir model.Direction) *half {
 	if _, known := e.rules[h.id]; known {
 		return h
 	}
-	e.rules[h.id] = rulesOf(p, dir)
+	e.rules[h.id] = p.Resolved(dir)
 	if e.alike != nil {
 		// A policy of no endpoint: its rules may distinguish what is alike to all
 		// others.

@@ -142,7 +142,7 @@ func (d *decider) stop(s *Stop) model.Action {
 				steps = append(steps, s)
 			}
 		}
-		v = evaluate(s.Chain, f, s.Direction, s.EndOfTier, s.Default, trace)
+		v = evaluate(&s.StageChain, f, trace)
 	}
 	v.Endpoint, v.Stage = s.Endpoint, s.Stage
 	if s.Guard != "" {

@@ -170,7 +170,7 @@ func TestDefaults(t *testing.T) {
 		{"Tier", `{"defaultAction":"Deny"}`},
 		{"GlobalNetworkPolicy", `{"enforcement":"Enforced","tier":"default"}`},
 		{"NetworkPolicy", `{"enforcement":"Enforced","tier":"default"}`},
-		{"Tierwall", `{"budgets":{"mode":"Auto","namespace":10000,"node":200000},"dataplane":"Auto","dns":{"extraTTL":"120s","hold":"Always","maxAddressesPerName":1000,"maxNames":10000,"maxNamesPerWildcard":1024,"maxTTL":"1h","minTTL":"10s","refuseInternalAddresses":true},"encapsulationGuard":"Auto","endpointToHostAction":"Accept","linkGuard":"Auto","logging":{"format":"JSON","ratePerNode":1000,"ratePerRule":10},"metrics":{"access":"Authenticated","port":9477},"namespacedSets":"Auto","podStartup":"Wait","sourceGuard":"Auto","unknownWorkloads":"Deny","wildcardGuard":"Auto"}`},
+		{"Tierwall", `{"budgets":{"mode":"Auto","namespace":10000,"node":200000},"dataplane":"Auto","dns":{"extraTTL":"120s","hold":"Always","maxAddressesPerName":1000,"maxNames":10000,"maxNamesPerWildcard":1024,"maxTTL":"1h","minTTL":"10s","refuseInternalAddresses":true},"encapsulationGuard":"Auto","endpointToHostAction":"Accept","flows":{"enabled":"Auto","history":{"hours":24,"maxMebibytes":1024}},"linkGuard":"Auto","logging":{"format":"JSON","ratePerNode":1000,"ratePerRule":10},"metrics":{"access":"Authenticated","port":9477},"namespacedSets":"Auto","podStartup":"Wait","sourceGuard":"Auto","unknownWorkloads":"Deny","wildcardGuard":"Auto"}`},
 	} {
 		o := &unstructured.Unstructured{Object: map[string]any{
 			"apiVersion": "tierwall.io/v1alpha1", "kind": tc.kind,

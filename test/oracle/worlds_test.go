@@ -439,8 +439,8 @@ func (e *engine) inUse(d *index.Delta) error {
 		for _, st := range ed.Effective.Stages() {
 			for _, t := range st.Chain {
 				for _, p := range t.Policies {
-					for i := range p.Egress {
-						for _, s := range p.Egress[i].Sets() {
+					for i := range p.ResolvedEgress {
+						for _, s := range p.ResolvedEgress[i].Sets() {
 							byName = byName || s.ByName()
 							for _, x := range s.Patterns() {
 								want[x] = true
