@@ -7,11 +7,11 @@
 // The tests are built once, with all mutants of the sample in them, each behind a
 // switch that an environment variable turns on. What is built lives in an overlay: no
 // file of the checkout is written. A mutant's own package's tests run first; only a
-// mutant that they let pass meets the scenarios and the random worlds, as far as these
-// contain its package. A mutant that does not compile is replaced by the next of the
-// same seed. A mutant after which the program means the same cannot be caught: those
-// that a person has reviewed stand in equivalents.txt, with the reason, and count as
-// neither caught nor surviving.
+// mutant that they let pass meets those of the packages that use it (both backends, the
+// agent), the scenarios and the random worlds, as far as these contain its package. A
+// mutant that does not compile is replaced by the next of the same seed. A mutant after
+// which the program means the same cannot be caught: those that were reviewed are in
+// equivalents.txt, with the reason, and count as neither caught nor surviving.
 //
 // Usage:
 //
