@@ -48,7 +48,7 @@ func (k *Keeper) Expire() {
 	if k.opts.Connections != nil {
 		list, err := k.opts.Connections()
 		if err != nil {
-			k.log.Warn("addresses of names do not expire: connections cannot be listed", "error", err)
+			k.log.Warn("cannot list connections: addresses of names do not expire", "error", err)
 			return
 		}
 		inUse = list

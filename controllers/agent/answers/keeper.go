@@ -323,7 +323,7 @@ func (k *Keeper) accept(ids []uint32) {
 		return
 	}
 	if err := k.opts.Reader.Accept(ids); err != nil {
-		k.log.Error("DNS answers cannot go on", "error", err, "answers", len(ids))
+		k.log.Error("cannot release DNS answers", "error", err, "answers", len(ids))
 	}
 }
 

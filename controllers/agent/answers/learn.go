@@ -99,7 +99,7 @@ func (k *Keeper) message(msg []byte, now time.Time) (wait bool) {
 	return len(m.Addrs) > len(o.Refused)
 }
 
-// learn takes in what an answer says.
+// learn takes in what an answer contains.
 func (k *Keeper) learn(a names.Answer, now time.Time) names.Outcome {
 	o := k.table.Learn(a, now)
 	if o.Added > 0 {
@@ -128,7 +128,7 @@ func (k *Keeper) submit(now time.Time) []names.Delta {
 	}
 	deltas := k.table.Deltas()
 	k.waiting.start(now)
-	if len(deltas) == 0 { // it has been undone meanwhile, or is somebody else's to bring
+	if len(deltas) == 0 { // it has been undone meanwhile, or another answer brings it
 		ids, _ := k.waiting.done()
 		k.accept(ids)
 		return nil
@@ -173,7 +173,7 @@ func (k *Keeper) noteRefused(a netip.Addr, of []string) {
 		return
 	}
 	k.refused[a] = of[0]
-	k.log.Warn("a DNS answer brings an internal address, which no rule by name allows", "address", a.String(), "name", of[0])
+	k.log.Warn("a DNS answer contains an internal address, which rules by name never allow", "address", a.String(), "name", of[0])
 }
 
 // maxRefused is how many refused addresses are kept, for reports.

@@ -14,7 +14,7 @@ const (
 	streamIdle = time.Minute
 )
 
-// streams put together what servers say over TCP.
+// streams put together what servers send over TCP.
 type streams struct {
 	byEnds map[[2]netip.AddrPort]*stream
 	// tidied is when those that were over were last let go.
