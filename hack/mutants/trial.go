@@ -64,11 +64,14 @@ const (
 // A trier runs the suites.
 type trier struct {
 	*builder
-	lock  sync.Mutex
-	usual map[string]time.Duration // how long a package's suite takes without a mutant
+	suites []suite
+	lock   sync.Mutex
+	usual  map[string]time.Duration // how long a package's suite takes without a mutant
 }
 
-func newTrier(b *builder) *trier { return &trier{builder: b, usual: map[string]time.Duration{}} }
+func newTrier(b *builder) *trier {
+	return &trier{builder: b, suites: suites, usual: map[string]time.Duration{}}
+}
 
 // on returns the suite for mutants of a package, or false if they do not meet it.
 func (s suite) on(dir string) (suite, bool) {
@@ -86,7 +89,7 @@ func (t *trier) try(ctx context.Context, m mutant) (result, error) {
 		return result{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	for _, s := range suites {
+	for _, s := range t.suites {
 		s, ok := s.on(m.pkg.dir)
 		if !ok {
 			continue

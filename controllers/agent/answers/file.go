@@ -10,8 +10,8 @@ import (
 	"github.com/tierwall/tierwall/policy/names"
 )
 
-// saveAgain is how often names are written of which answers have brought nothing new:
-// in the file they expire so much too early.
+// saveAgain is how often a name is written whose answers bring nothing new: the file
+// lags behind by as much, so after a restart the name's addresses expire earlier.
 const saveAgain = 30 * time.Second
 
 // load reads the file. What it holds is restored when a pattern asks for it.

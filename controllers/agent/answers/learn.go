@@ -120,15 +120,15 @@ func (k *Keeper) learn(a names.Answer, now time.Time) names.Outcome {
 	return o
 }
 
-// submit returns by what addresses have changed if that is to be brought to the kernel
-// now, and has what waits for it wait; else nil.
+// submit returns the changes that the kernel needs now, and starts the wait for them;
+// nil if there are none or one is under way.
 func (k *Keeper) submit(now time.Time) []names.Delta {
 	if k.waiting.busy() || !k.waiting.more && len(k.waiting.next.ids) == 0 {
 		return nil
 	}
 	deltas := k.table.Deltas()
 	k.waiting.start(now)
-	if len(deltas) == 0 { // it has been undone meanwhile, or another answer brings it
+	if len(deltas) == 0 { // it has been undone meanwhile, or the caller of Use brings it
 		ids, _ := k.waiting.done()
 		k.accept(ids)
 		return nil
@@ -136,13 +136,13 @@ func (k *Keeper) submit(now time.Time) []names.Delta {
 	return deltas
 }
 
-// program brings a change to the kernel.
+// program passes a change on to the kernel.
 func (k *Keeper) program(deltas []names.Delta) {
 	k.metrics.changes.Inc()
 	k.opts.Program(deltas, k.done)
 }
 
-// done is called when the kernel holds a change, or has not taken it.
+// done is called when the kernel holds a change, or has rejected it.
 func (k *Keeper) done(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
