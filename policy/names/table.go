@@ -95,7 +95,7 @@ func New(o Options) *Table {
 // Use takes a reference to a pattern. From the first one on, answers for names that it
 // matches are learnt; names that are known already for other patterns are its own at once.
 func (t *Table) Use(p Pattern) {
-	if !p.IsValid() {
+	if !p.isValid() {
 		return
 	}
 	if known := t.patterns[p]; known != nil {
