@@ -92,6 +92,10 @@ func (a *intake) feed(c change) {
 	if c.ref.Kind == model.KindNodeLinks && a.opts.Links != nil && a.local(c.ref.Name) {
 		return // the kernel itself is asked
 	}
+	if c.ref.Kind == model.KindService {
+		a.flows.Note(c.ref, c.object)
+		return
+	}
 	o := a.read(c.ref, c.object)
 	before := a.objects[c.ref]
 	if blamable(c.ref.Kind) {
@@ -176,6 +180,7 @@ func (a *intake) weigh(c *change) int {
 	if !ok {
 		return 1
 	}
+	a.flows.Begin(false)
 	a.ixMu.Lock()
 	defer a.ixMu.Unlock()
 	return a.ix.PeerWeight(e)
