@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strings"
+	"time"
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
@@ -19,16 +19,16 @@ type serviceExplanation struct {
 	Service model.Ref  `json:"service"`
 	Port    uint16     `json:"port"`
 	// Action is Allow where all endpoints get it.
-	Action    model.Action           `json:"action"`
-	Endpoints []*verdict.Explanation `json:"endpoints"`
+	Action    model.Action      `json:"action"`
+	Endpoints []explanationView `json:"endpoints"`
 }
 
 // domainExplanation is what -o json and -o yaml print of what is sent to a DNS name.
 type domainExplanation struct {
 	Domain string `json:"domain"`
 	// Action is Allow where it gets to all addresses.
-	Action    model.Action           `json:"action"`
-	Addresses []*verdict.Explanation `json:"addresses"`
+	Action    model.Action      `json:"action"`
+	Addresses []explanationView `json:"addresses"`
 }
 
 // writeExplanations writes what becomes of an attempt: at a Service, of each way on; to a
@@ -47,11 +47,11 @@ func writeExplanations(s streams, out *outputFlag, w *policytest.World, a *polic
 	}
 	switch toService := a.Service != (model.Ref{}); {
 	case !out.text() && a.Domain != "":
-		err = out.write(s.out, domainExplanation{a.Domain, action, list})
+		err = out.write(s.out, domainExplanation{a.Domain, action, explanationViews(w, list)})
 	case !out.text() && !toService:
-		err = out.write(s.out, list[0])
+		err = out.write(s.out, explanationViews(w, list)[0])
 	case !out.text():
-		err = out.write(s.out, serviceExplanation{a.Flow, a.Service, a.Port, action, list})
+		err = out.write(s.out, serviceExplanation{a.Flow, a.Service, a.Port, action, explanationViews(w, list)})
 	case toService:
 		fmt.Fprintf(s.out, "%s port %d/%s", a.Service, a.Port, a.Flow.Protocol)
 		if a.Flow.Dst.IsValid() {
@@ -107,7 +107,7 @@ func printExplanation(w io.Writer, world *policytest.World, e *verdict.Explanati
 			title += " (" + string(v.Stage) + ")"
 		}
 		fmt.Fprintf(w, "\n%s: %s\n", paint.bold(title), stageFate(paint, v))
-		printSteps(w, paint, t.Steps, brief, func(s *verdict.Step) string { return broughtBy(world, e.Flow.Dst, s) })
+		printSteps(w, paint, t.Steps, brief, func(s *verdict.Step) string { return broughtBy(world, e.Flow.Dst, s, time.Now()) })
 		if v.Reason != model.ReasonRule && v.Reason != model.ReasonEndOfTier {
 			fmt.Fprintf(w, "  %s\n", verdict.ReasonText(v))
 		}
@@ -115,23 +115,6 @@ func printExplanation(w io.Writer, world *policytest.World, e *verdict.Explanati
 			fmt.Fprintf(w, "  %s %s by %s\n", paint.yellow("audit: would be"), paintAction(paint, v.Audit.Action), verdict.Decider(v.Audit))
 		}
 	}
-}
-
-// broughtBy names the DNS answers by which a rule by name has matched an address.
-func broughtBy(w *policytest.World, a netip.Addr, s *verdict.Step) string {
-	if len(s.Domains) == 0 {
-		return ""
-	}
-	var out []string
-	for _, source := range w.Sources(a, s.Domains) {
-		out = append(out, source.String())
-	}
-	if out == nil { // known otherwise
-		for _, p := range s.Domains {
-			out = append(out, p.String())
-		}
-	}
-	return fmt.Sprintf(": DNS has brought %s for %s", a, strings.Join(out, ", "))
 }
 
 func printSteps(w io.Writer, paint colours, steps []verdict.Step, brief bool, by func(*verdict.Step) string) {

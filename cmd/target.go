@@ -40,6 +40,15 @@ func qualify(namespace, s string) string {
 	return kind + ":" + namespace + "/" + name
 }
 
+// qualifyReceiver is qualify for what can also be a DNS name: what has a dot and neither
+// kind nor namespace is one, and no pod.
+func qualifyReceiver(namespace, s string) string {
+	if strings.Contains(s, ".") && !strings.ContainsAny(s, ":/") {
+		return s
+	}
+	return qualify(namespace, s)
+}
+
 // workloadRef reads the name of a workload that has its kind: deploy:NAMESPACE/NAME,
 // deploy/NAME or Deployment/NAMESPACE/NAME. Without a namespace it is the only one of
 // that name.

@@ -68,6 +68,8 @@ type Table struct {
 	agenda   agenda
 	// changed are patterns with a delta that was not taken, those no longer in use among them.
 	changed map[*pattern]struct{}
+	// gone is how many addresses in deltas that were not taken have gone.
+	gone int
 }
 
 // pattern is one that is in use.

@@ -265,6 +265,12 @@ func (k *Keeper) tick() {
 		k.accept(late)
 		k.opts.releaseSwitch()
 	}
+	if k.table.Gone() > 0 && !k.waiting.busy() {
+		k.waiting.more = true
+		if deltas := k.submit(k.clock.Now()); deltas != nil {
+			k.program(deltas)
+		}
+	}
 	if k.stopped || !k.bound || k.waiting.stuck {
 		return
 	}

@@ -126,7 +126,7 @@ func (k *Keeper) submit(now time.Time) []names.Delta {
 	if k.waiting.busy() || !k.waiting.more && len(k.waiting.next.ids) == 0 {
 		return nil
 	}
-	deltas := k.table.Deltas()
+	deltas := k.deltas()
 	k.waiting.start(now)
 	if len(deltas) == 0 { // it has been undone meanwhile, or is somebody else's to bring
 		ids, _ := k.waiting.done()
@@ -135,6 +135,19 @@ func (k *Keeper) submit(now time.Time) []names.Delta {
 	}
 	return deltas
 }
+
+// deltas are those of the next change. What answers push out of the table is not brought
+// together with what they wait for: iptables has to wait between the two for packets that
+// are under way. It comes with the next change for which no answer waits, and with tick.
+func (k *Keeper) deltas() []names.Delta {
+	if len(k.waiting.next.ids) > 0 && k.table.Gone() <= mostGone {
+		return k.table.Additions()
+	}
+	return k.table.Deltas()
+}
+
+// mostGone bounds how many addresses that have gone stay in the kernel until then.
+const mostGone = 1000
 
 // program brings a change to the kernel.
 func (k *Keeper) program(deltas []names.Delta) {
