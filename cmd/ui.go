@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -106,7 +105,7 @@ func loopbackOnly(address string) error {
 func (o *uiOptions) page(s streams, in *inputFlags) (*page.Options, error) {
 	out := &page.Options{
 		Source: strings.Join(in.filenames, ", "), Live: in.live(), Assets: ui.Files(), Token: page.NewToken(), Version: currentVersion().String(),
-		Load: func(ctx context.Context) (*manifests.Result, error) { return in.read(ctx, s) },
+		Load: func(ctx context.Context) ([]*manifests.Result, error) { return in.layers(ctx, s) },
 		Build: func(r *manifests.Result, audited bool) (*index.Index, []model.Problem) {
 			ix, problems := r.Index()
 			if audited {
@@ -134,20 +133,26 @@ func (o *uiOptions) page(s streams, in *inputFlags) (*page.Options, error) {
 	return out, nil
 }
 
-// read is load without completion, for a command that lays other objects over what it
-// reads.
-func (f *inputFlags) read(ctx context.Context, s streams) (*manifests.Result, error) {
+// layers are the objects that load reads, one over the other and not completed, for a
+// command that lays others over them.
+func (f *inputFlags) layers(ctx context.Context, s streams) (out []*manifests.Result, err error) {
 	collectLess()
 	var files *manifests.Result
-	var err error
 	if len(f.filenames) > 0 {
-		if files, err = manifests.Load(f.filenames, manifests.Options{Stdin: io.Reader(s.in)}); err != nil || !f.live() {
-			return files, err
+		// Files first: their mistakes are found without a cluster.
+		if files, err = manifests.Load(f.filenames, manifests.Options{Stdin: s.in}); err != nil {
+			return nil, err
 		}
 	}
-	live, err := f.readCluster(ctx)
-	if err == nil && files != nil {
-		live.Overlay(files)
+	if f.live() {
+		live, err := f.readCluster(ctx)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, live)
 	}
-	return live, err
+	if files != nil {
+		out = append(out, files)
+	}
+	return out, nil
 }

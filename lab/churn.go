@@ -160,7 +160,7 @@ func (l *Lab) AddHost(h Host) error {
 	return l.addHost(h)
 }
 
-// free makes sure that nobody has the addresses; those that were taken on for
+// free makes sure that no place has the addresses; those that were taken on for
 // probes are given back.
 func (l *Lab) free(addrs []netip.Addr) error {
 	for _, a := range addrs {
@@ -197,11 +197,11 @@ func (l *Lab) free(addrs []netip.Addr) error {
 }
 
 // strayNamespace is the namespace of pods that hold addresses of pod blocks
-// which belong to nobody. No pod of a cluster can be in it.
+// which no pod has. No pod of a cluster can be in it.
 const strayNamespace = "(unknown)"
 
 // carry sees to it that an address is in the lab: a pod of the node in whose
-// pod block it is, else the host Internet, takes it on if nobody has it.
+// pod block it is, else the host Internet, takes it on if no place has it.
 func (l *Lab) carry(a netip.Addr) (*place, error) {
 	a = a.Unmap()
 	l.mu.RLock()

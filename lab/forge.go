@@ -117,8 +117,8 @@ func (c *Chunk) transport(f model.Flow, id uint32) []byte {
 	return b
 }
 
-// flagged builds a TCP packet of any flags. Its urgent pointer, which nobody
-// heeds without its flag, tells it from an answer.
+// flagged builds a TCP packet of any flags. Its urgent pointer, which receivers
+// ignore without its flag, tells it from an answer.
 func flagged(f model.Flow, id uint32, flags uint8) []byte {
 	b := make([]byte, 20)
 	ports(b, f)

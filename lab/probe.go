@@ -25,7 +25,7 @@ type Result struct {
 	// TCP probe, an echo, INIT ACK, the receiver's own datagram. Of ICMP, only echo
 	// requests are answered.
 	Answered bool
-	// Rejected: somebody on the way refused, by a TCP reset or an ICMP error.
+	// Rejected: it was refused on the way, by a TCP reset or an ICMP error.
 	// A probe that is neither delivered nor rejected was dropped.
 	Rejected bool
 	// Answer is what came back, as in "SYN-ACK" or "ICMP type 3 code 13".
@@ -48,11 +48,11 @@ type Options struct {
 	// Else they are deleted first, and the probe is the first packet of a connection.
 	KeepConnection bool
 	// To are the places at which the packet may arrive, for destinations that are
-	// nobody's alone: link-local, multicast, broadcast. No one takes such an address
-	// on, and the lab answers nothing: Delivered says that one of these has it. See
+	// shared: link-local, multicast, broadcast. No place takes such an address on, and
+	// the lab answers nothing: Delivered means that one of these places has it. See
 	// [Lab.Join].
 	To []string
-	// Interface by which From sends, whatever its routes say; needed where To is.
+	// Interface by which From sends, whatever its routes are; needed with To.
 	Interface string
 	// Frame is the link address to which the packet is sent by Interface, past the
 	// IP stack of From; needed where the source is unspecified.
@@ -69,8 +69,8 @@ type Options struct {
 	Inside *Envelope
 }
 
-// Probe sends the first packet of a flow and says what became of it. A source
-// or destination that nobody has is taken on by the host Internet, or by a pod
+// Probe sends the first packet of a flow and returns what became of it. A source
+// or destination that no place has is taken on by the host Internet, or by a pod
 // of the node in whose pod block it is. A zero source port is chosen.
 //
 // The error is about the lab: a dropped or rejected probe is none.
@@ -130,7 +130,7 @@ func checkFlow(f model.Flow) error {
 	return nil
 }
 
-// describe says a flow in words.
+// describe returns a flow in words.
 func describe(f model.Flow) string {
 	switch {
 	case f.Protocol.HasPorts():

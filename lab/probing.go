@@ -118,7 +118,7 @@ func (l *Lab) onCPU(f func(*witness) error) error {
 	return err
 }
 
-// finish answers a probe that has arrived, where the lab is who answers, and
+// finish answers a probe that has arrived, if the lab has to, and
 // looks for the answer.
 func (p *probe) finish(w *witness, replies []*rawSocket) error {
 	p.mu.Lock()
@@ -245,7 +245,7 @@ func (p *probe) see(at *place, s seen, now time.Time) {
 	}
 }
 
-// complete says whether there is nothing left to wait for.
+// complete reports whether there is nothing left to wait for.
 func (p *probe) complete() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()

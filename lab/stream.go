@@ -15,11 +15,11 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// StreamOptions say what a stream is.
+// StreamOptions describe a stream.
 type StreamOptions struct {
 	Protocol model.Protocol // TCP or UDP
 	// Src and Dst. The source port 0 means one that the kernel chooses. Dst may be a
-	// service of the lab. Addresses that nobody has are taken on as for probes.
+	// service of the lab. Addresses that no place has are taken on as for probes.
 	Src, Dst netip.AddrPort
 	// Rate in records a second; 0 means 100.
 	Rate int
@@ -47,7 +47,7 @@ type StreamStats struct {
 // Lost is how many records have no echo.
 func (s StreamStats) Lost() uint64 { return s.Sent - s.Received }
 
-// Cut says that the connection is over or that its last three records in turn
+// Cut reports whether the connection is over or that its last three records in turn
 // were lost.
 func (s StreamStats) Cut() bool { return s.Err != nil || s.Silent >= 3 }
 

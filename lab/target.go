@@ -13,7 +13,7 @@ type target struct {
 	socket *rawSocket
 }
 
-// sender is who sends a probe.
+// sender returns the place that sends a probe.
 func (l *Lab) sender(src netip.Addr, o Options) (*place, error) {
 	if o.From == "" {
 		return l.carry(src)
@@ -26,7 +26,7 @@ func (l *Lab) sender(src netip.Addr, o Options) (*place, error) {
 	return l.at(o.From)
 }
 
-// targetsAt lists places for a packet whose destination does not say where it goes.
+// targetsAt lists places for a packet whose destination several places have.
 func (p *probe) targetsAt(wheres []string) error {
 	for _, w := range wheres {
 		where, err := p.lab.at(w)

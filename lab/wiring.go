@@ -17,7 +17,7 @@ type wiring struct{ near, far *end }
 const bridgeName = "cni0"
 
 // The routers' addresses on every link, and the address by which the wire sends
-// to the machine behind a link. Link-local, so they meet no one's.
+// to the machine behind a link. Link-local, so they collide with no other address.
 var (
 	router4, router6 = netip.MustParseAddr("169.254.1.1"), netip.MustParseAddr("fe80::1")
 	behind4, behind6 = netip.MustParseAddr("169.254.1.2"), netip.MustParseAddr("fe80::2")

@@ -68,7 +68,7 @@ func (n *nodeNames) open() {
 	o, err := n.opts.Names.Open()
 	if err != nil {
 		n.failed = err
-		n.log.Error("no addresses of names are learnt: rules by name match nothing", "error", err)
+		n.log.Error("cannot learn addresses of names: rules by name match nothing", "error", err)
 		return
 	}
 	o.Clock, o.Log = n.clock, n.log.With(slog.String("part", "names"))
@@ -218,7 +218,7 @@ func (n *nodeNames) canHold(h dataplane.Holder) error {
 		return nil
 	})
 	if n.cannotHold != nil {
-		n.log.Error("DNS answers do not wait: of names, only what the agent asks for itself is known", "error", n.cannotHold)
+		n.log.Error("cannot hold DNS answers: only names that the agent resolves itself are known", "error", n.cannotHold)
 	}
 	return n.cannotHold
 }

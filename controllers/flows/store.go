@@ -253,7 +253,7 @@ func (s *Store) inMemory(q *flows.Query) (lists [][]flows.Record, from time.Time
 	// A long window that short ones have in part would count twice.
 	shortFrom := first(s.short)
 	if aligned := shortFrom.Truncate(flows.LongWindow); !aligned.Equal(shortFrom) {
-		if _, ok := s.long[aligned]; ok && aligned.Before(shortFrom) && s.cut(shortFrom) {
+		if _, ok := s.long[aligned]; ok && !q.Since.After(aligned) && s.cut(shortFrom) {
 			shortFrom = aligned.Add(flows.LongWindow)
 		}
 	}

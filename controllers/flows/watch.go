@@ -54,7 +54,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request, q *flows.Query) 
 		select {
 		case <-changed:
 		case <-alive.C():
-			if write(w, stream, h.clock.Now(), []byte(": waiting\n\n")) != nil {
+			if write(w, stream, []byte(": waiting\n\n")) != nil {
 				return
 			}
 		case <-r.Context().Done():
@@ -90,7 +90,7 @@ func (h *Handler) send(w http.ResponseWriter, stream *http.ResponseController, r
 				q.Since = record.Start // there is no need to look at earlier windows
 			}
 		}
-		if err := write(w, stream, h.clock.Now(), b); err != nil {
+		if err := write(w, stream, b); err != nil {
 			return err
 		}
 		if list.Next == "" {
@@ -99,8 +99,8 @@ func (h *Handler) send(w http.ResponseWriter, stream *http.ResponseController, r
 	}
 }
 
-func write(w http.ResponseWriter, stream *http.ResponseController, now time.Time, b []byte) error {
-	_ = stream.SetWriteDeadline(now.Add(writeWithin)) // not every writer has one
+func write(w http.ResponseWriter, stream *http.ResponseController, b []byte) error {
+	_ = stream.SetWriteDeadline(time.Now().Add(writeWithin)) // the kernel's clock; not every writer has one
 	if _, err := w.Write(b); err != nil {
 		return err
 	}

@@ -42,13 +42,20 @@ func harden(next http.Handler) http.Handler {
 
 // onlyLoopback answers only requests that name the loopback interface, or localhost, as
 // their host: a name of another site that resolves to this machine (DNS rebinding) is not
-// served, and neither is a request that another site's page makes.
+// served.
 func onlyLoopback(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if !isLoopback(r.Host) {
 			fail(w, http.StatusMisdirectedRequest, "the request is for host "+r.Host+": only localhost and loopback addresses are served")
 			return
 		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// sameOrigin refuses what other sites' pages send.
+func sameOrigin(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if origin := r.Header.Get("Origin"); origin != "" {
 			if u, err := url.Parse(origin); err != nil || u.Host != r.Host {
 				fail(w, http.StatusForbidden, "the request is from another site")

@@ -127,16 +127,6 @@ func (f *RecordFile) update() error {
 	return nil
 }
 
-// recordList is the answer of /flows/v1/records.
-type recordList struct {
-	APIVersion string         `json:"apiVersion"`
-	Kind       string         `json:"kind"`
-	Items      []flows.Record `json:"items"`
-	// Omitted are the earlier records beyond the limit.
-	Omitted int      `json:"omitted,omitempty"`
-	Notes   []string `json:"notes,omitempty"`
-}
-
 // ServeHTTP lists the last records, or follows the file.
 func (f *RecordFile) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
@@ -166,13 +156,11 @@ func (f *RecordFile) list(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusServiceUnavailable, err.Error())
 		return
 	}
-	out := recordList{APIVersion: "flows.tierwall.io/v1", Kind: "RecordList", Items: records, Notes: notes}
 	if n := len(records) - limit; n > 0 {
-		out.Items, out.Omitted = records[n:], n
+		records, notes = records[n:], append(notes, fmt.Sprintf("%d earlier records are left out", n))
 	}
-	if out.Items == nil {
-		out.Items = []flows.Record{}
-	}
+	out := flows.NewRecordList(records)
+	out.Notes = notes
 	write(w, http.StatusOK, out)
 }
 
@@ -182,12 +170,12 @@ func (f *RecordFile) follow(w http.ResponseWriter, r *http.Request) {
 	_ = out.SetWriteDeadline(time.Time{}) // it ends when the reader goes
 	w.Header().Set("Content-Type", "text/event-stream")
 	sent := f.count()
+	tick := f.clock.NewTicker(poll)
+	defer tick.Stop()
 	if _, err := io.WriteString(w, ": following\n\n"); err != nil {
 		return
 	}
 	_ = out.Flush()
-	tick := f.clock.NewTicker(poll)
-	defer tick.Stop()
 	for {
 		select {
 		case <-r.Context().Done():

@@ -38,7 +38,7 @@ var sampleTraffic = []struct {
 	{"shop/checkout", "payments/payments-api", "8443/TCP", 400},
 	{"shop/checkout", "payments/postgres", "5432/TCP", 3},
 	{"payments/payments-api", "payments/postgres", "5432/TCP", 830},
-	{"payments/payments-api", "203.0.113.80", "443/TCP", 390},
+	{"payments/payments-api", "203.0.113.130", "443/TCP", 390},
 	{"payments/reports", "payments/postgres", "5432/TCP", 24},
 	{"shop/frontend", "kube-system/coredns", "53/UDP", 2600},
 	{"shop/checkout", "kube-system/coredns", "53/UDP", 800},
@@ -56,7 +56,7 @@ var sampleTraffic = []struct {
 	{"shop-staging/frontend", "shop/catalog", "8080/TCP", 7},
 	{"shop-staging/frontend", "payments/payments-api", "8443/TCP", 2},
 	{"shop/catalog", "169.254.169.254", "80/TCP", 4},
-	{"shop/cart", "198.51.100.99", "443/TCP", 1},
+	{"shop/cart", "198.51.100.99", "443/TCP", 5},
 	{"192.0.2.200", "node:node-a", "22/TCP", 2},
 	{"203.0.113.66", "node:node-a", "22/TCP", 48},
 }

@@ -25,8 +25,9 @@ type Records interface {
 
 // Options of a Server. Load, Build and Token are needed.
 type Options struct {
-	// Load reads the objects. They are not completed.
-	Load func(context.Context) (*manifests.Result, error)
+	// Load reads the objects in layers, of which each lies over those before it, as files
+	// over a cluster. They are not completed.
+	Load func(context.Context) ([]*manifests.Result, error)
 	// Build converts completed objects into an index as agents enforce them, flushed, with
 	// the problems of the conversion. If audited is set, audited policies are enforced.
 	Build func(r *manifests.Result, audited bool) (*index.Index, []model.Problem)
@@ -72,6 +73,16 @@ func New(ctx context.Context, o Options) (*Server, error) {
 
 // Handler serves the page and its queries to this machine alone.
 func (s *Server) Handler() http.Handler {
+	queries := needToken(s.o.Token, s.queries())
+	all := http.NewServeMux()
+	all.Handle("/ui/v1/", queries)
+	all.Handle("/flows/v1/", queries)
+	all.Handle("/", assets(s.o.Assets))
+	return harden(onlyLoopback(sameOrigin(all)))
+}
+
+// queries answers all that a token is needed for.
+func (s *Server) queries() http.Handler {
 	queries := http.NewServeMux()
 	queries.HandleFunc("GET /ui/v1/info", s.query(s.info))
 	queries.HandleFunc("GET /ui/v1/board", s.query(s.board))
@@ -85,11 +96,14 @@ func (s *Server) Handler() http.Handler {
 	queries.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		fail(w, http.StatusNotFound, r.Method+" "+r.URL.Path+" is no query of the page")
 	})
-	all := http.NewServeMux()
-	all.Handle("/ui/v1/", needToken(s.o.Token, queries))
-	all.Handle("/flows/v1/", needToken(s.o.Token, queries))
-	all.Handle("/", assets(s.o.Assets))
-	return harden(onlyLoopback(all))
+	return queries
+}
+
+// read is when the objects were read.
+func (s *Server) read() time.Time {
+	s.turn <- struct{}{}
+	defer func() { <-s.turn }()
+	return s.state.readAt
 }
 
 // query has f answer while it holds the turn.

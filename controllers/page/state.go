@@ -3,6 +3,7 @@ package page
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
 
 	"github.com/tierwall/tierwall/controllers/manifests"
@@ -11,7 +12,7 @@ import (
 
 // state is the objects as they were read.
 type state struct {
-	raw      *manifests.Result // not completed
+	layers   []*manifests.Result // not completed
 	world    *view.World
 	readAt   time.Time
 	warnings []string
@@ -19,12 +20,12 @@ type state struct {
 
 // load reads the objects.
 func (s *Server) load(ctx context.Context) (*state, error) {
-	raw, err := s.o.Load(ctx)
+	layers, err := s.o.Load(ctx)
 	if err != nil {
 		return nil, err
 	}
-	st := &state{raw: raw, readAt: s.o.Clock.Now().UTC()}
-	st.world, st.warnings = s.worldOf(false, raw)
+	st := &state{layers: layers, readAt: s.o.Clock.Now().UTC()}
+	st.world, st.warnings = s.worldOf(false, layers...)
 	return st, nil
 }
 
@@ -48,7 +49,7 @@ func (s *Server) change(q *WhatIfQuestion) (*view.World, []string, error) {
 	if q.YAML == "" && !q.EnforceAudited {
 		return nil, nil, errors.New("nothing to try: want YAML of objects, or audited policies to be enforced")
 	}
-	layers := []*manifests.Result{s.state.raw}
+	layers := slices.Clone(s.state.layers)
 	if q.YAML != "" {
 		r, err := manifests.LoadBytes("pasted", []byte(q.YAML))
 		if err != nil {

@@ -7,15 +7,15 @@
 // The tests are built once, with all mutants of the sample in them, each behind a
 // switch that an environment variable turns on. What is built lives in an overlay: no
 // file of the checkout is written. A mutant's own package's tests run first; only a
-// mutant that they let pass meets the scenarios and the random worlds, as far as these
-// contain its package. A mutant that does not compile is replaced by the next of the
-// same seed. A mutant after which the program means the same cannot be caught: those
-// that a person has reviewed stand in equivalents.txt, with the reason, and count as
-// neither caught nor surviving.
+// mutant that they let pass meets those of the packages that use it (both backends, the
+// agent), the scenarios and the random worlds, as far as these contain its package. A
+// mutant that does not compile is replaced by the next of the same seed. A mutant after
+// which the program means the same cannot be caught: those that were reviewed are in
+// equivalents.txt, with the reason, and count as neither caught nor surviving.
 //
 // Usage:
 //
-//	mutants [-seed N] [-n N] [-goal PERCENT] [-j N] [-dir DIR] [-list] [-only ID,...] [-from ID] [-for DURATION] PATTERN...
+//	mutants [-seed N] [-n N] [-goal PERCENT] [-j N] [-dir DIR] [-list] [-quick] [-only ID,...] [-from ID] [-for DURATION] PATTERN...
 //
 // A run can be cut into pieces: -for ends it early, and its last line has the -from of
 // the next. With -dir, that one finds the tests built.
@@ -61,6 +61,7 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	list := flags.Bool("list", false, "print the sample, and run nothing")
 	only := flags.String("only", "", "try these mutants of the sample alone, by ID")
 	from := flags.String("from", "", "try the mutants from this ID on")
+	quick := flags.Bool("quick", false, "run the tests of a mutant's own package alone")
 	limit := flags.Duration("for", 0, "begin no mutant after this time; without limit if it is 0")
 	if err := flags.Parse(args); err != nil {
 		return 2
@@ -99,20 +100,24 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	if err != nil {
 		return fail(err)
 	}
-	r := runner{try: newTrier(b).try, reviewed: reviewed, jobs: *jobs, out: out, done: func() bool {
+	t := newTrier(b)
+	if *quick {
+		t.suites = suites[:1]
+	}
+	r := runner{try: t.try, reviewed: reviewed, jobs: *jobs, out: out, done: func() bool {
 		return *limit != 0 && time.Since(begin) > *limit
 	}}
 	left, err := r.run(ctx, chosen)
 	if err != nil {
 		return fail(err)
 	}
-	t := r.total
+	sum := r.total
 	fmt.Fprintf(out, "%d mutants of seed %d: %d of %d caught, %d survive, %d equivalent: %.1f %%\n",
-		t.caught+t.survived+t.equivalent, *seed, t.caught, t.caught+t.survived, t.survived, t.equivalent, t.share())
+		sum.caught+sum.survived+sum.equivalent, *seed, sum.caught, sum.caught+sum.survived, sum.survived, sum.equivalent, sum.share())
 	if len(left) > 0 {
 		fmt.Fprintf(out, "not tried: %d, -from %08x\n", len(left), left[0].id)
 	}
-	if t.share() < *goal {
+	if sum.share() < *goal {
 		return 1
 	}
 	return 0

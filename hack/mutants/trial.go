@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,13 +34,20 @@ type result struct {
 type suite struct {
 	name string
 	pkg  string // the directory; the mutant's own if it is empty
+	of   string // meets mutants of packages below this directory only
 	args []string
 	env  []string
 }
 
+// short is a package's tests without those that take long, or send packets.
+var short = []string{"-test.short", "-test.skip", "^TestPackets"}
+
 // suites are in the order in which a mutant meets them.
 var suites = []suite{
-	{name: "package", args: []string{"-test.short", "-test.skip", "^TestPackets"}},
+	{name: "package", args: short},
+	{name: "nftables", pkg: "dataplane/nftables", of: "dataplane/", args: short},
+	{name: "iptables", pkg: "dataplane/iptables", of: "dataplane/", args: short},
+	{name: "agent", pkg: "controllers/agent", of: "controllers/agent/", args: short},
 	{name: "scenarios", pkg: "test/scenarios"},
 	{name: "worlds", pkg: "test/oracle", args: []string{"-test.run", "^TestWorlds$"}, env: []string{"TIERWALL_WORLDS=300"}},
 }
@@ -56,11 +64,23 @@ const (
 // A trier runs the suites.
 type trier struct {
 	*builder
-	lock  sync.Mutex
-	usual map[string]time.Duration // how long a package's suite takes without a mutant
+	suites []suite
+	lock   sync.Mutex
+	usual  map[string]time.Duration // how long a package's suite takes without a mutant
 }
 
-func newTrier(b *builder) *trier { return &trier{builder: b, usual: map[string]time.Duration{}} }
+func newTrier(b *builder) *trier {
+	return &trier{builder: b, suites: suites, usual: map[string]time.Duration{}}
+}
+
+// on returns the suite for mutants of a package, or false if they do not meet it.
+func (s suite) on(dir string) (suite, bool) {
+	if s.pkg == "" {
+		s.pkg = dir
+		return s, true
+	}
+	return s, s.pkg != dir && strings.HasPrefix(dir, s.of)
+}
 
 // try runs the suites on a mutant until one of them fails.
 func (t *trier) try(ctx context.Context, m mutant) (result, error) {
@@ -69,9 +89,10 @@ func (t *trier) try(ctx context.Context, m mutant) (result, error) {
 		return result{}, err
 	}
 	defer func() { _ = os.RemoveAll(dir) }()
-	for _, s := range suites {
-		if s.pkg == "" {
-			s.pkg = m.pkg.dir
+	for _, s := range t.suites {
+		s, ok := s.on(m.pkg.dir)
+		if !ok {
+			continue
 		}
 		tests, err := t.tests(ctx, s.pkg)
 		if err != nil {

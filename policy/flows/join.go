@@ -17,7 +17,8 @@ import (
 // in one window of the source's node and in the next of the destination's. So the sides'
 // sums since the flow began are compared, and what is counted of a window is by how much
 // the larger of the two has grown: that is right for every flow of which at least one
-// side sees everything.
+// side sees everything. A side is the records whose reporter is the node of that end, so
+// agents must not sum what their own pods send with what others send to them.
 type Joiner struct {
 	totals map[string]*totals
 	window time.Time
@@ -104,7 +105,7 @@ func (j *Joiner) flow(list []Record) []Record {
 		j.totals[id] = t
 	}
 	t.seen = list[0].Start
-	return append(out, t.join(source, destination)...)
+	return append(out, t.join(Step(source, 0), Step(destination, 0))...) // of all nodes of a side
 }
 
 // inside reports whether an end is in the cluster, where an agent may report on it.
@@ -123,7 +124,7 @@ func reports(r *Record, e *End) bool {
 func identity(r *Record) string {
 	var b strings.Builder
 	for _, e := range []*End{&r.Source, &r.Destination} {
-		for _, s := range []string{string(e.Kind), e.Namespace, e.Workload, e.Node, e.Set, e.Domain} {
+		for _, s := range []string{string(e.Kind), e.Namespace, e.Workload, e.Set, e.Domain} {
 			b.WriteString(s)
 			b.WriteByte(0)
 		}
@@ -340,6 +341,7 @@ func merged(r, other *Record) Record {
 		before := mergedDecided(r.Before, other.Before)
 		out.Before = &before
 	}
+	out.Source.Node, out.Destination.Node = cmp.Or(r.Source.Node, other.Source.Node), cmp.Or(r.Destination.Node, other.Destination.Node)
 	out.Source.Addresses = mergeAddrs(r.Source.Addresses, other.Source.Addresses)
 	out.Destination.Addresses = mergeAddrs(r.Destination.Addresses, other.Destination.Addresses)
 	out.Reporters = mergeNames(r.Reporters, other.Reporters)

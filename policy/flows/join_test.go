@@ -190,3 +190,22 @@ func TestJoinCountsOnce(t *testing.T) {
 		}
 	}
 }
+
+// TestJoinManyNodes: the pods of both ends are on several nodes, so that agents know the
+// node of their own end only.
+func TestJoinManyNodes(t *testing.T) {
+	web, db := func(node string) End { return pod(node, "shop", "Deployment/web") }, func(node string) End { return pod(node, "shop", "StatefulSet/db") }
+	out, in := by(model.Egress, model.Allow, "out", 0), by(model.Ingress, model.Allow, "in", 1)
+	var j Joiner
+	got := j.Join([]Record{
+		// a has web and db, b has db, c has web: 1 a→a, 2 a→b, 3 c→a, 4 c→b
+		record(0, "a", web("a"), db("a"), allowedBy(out, in), Connections{New: 1}),
+		record(0, "a", web("a"), db("b"), allowedBy(out, nil), Connections{New: 2}),
+		record(0, "a", web("c"), db("a"), allowedBy(nil, in), Connections{New: 3}),
+		record(0, "b", web(""), db("b"), allowedBy(nil, in), Connections{New: 6}),
+		record(0, "c", web("c"), db(""), allowedBy(out, nil), Connections{New: 7}),
+	})
+	if len(got) != 1 || describe(&got[0]) != "0 web>db  Allow out:0 in:1 new 10 closed 0 live 0 denied 0 by [a b c]" {
+		t.Errorf("%d records, the first %s", len(got), describe(&got[0]))
+	}
+}

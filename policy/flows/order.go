@@ -34,9 +34,10 @@ func compareIdentities(a, b *Record) int {
 	return cmp.Or(compareEnds(&a.Source, &b.Source), compareEnds(&a.Destination, &b.Destination), compareTraffic(a, b), compareRequests(a.Request, b.Request), compareBool(a.Other, b.Other))
 }
 
+// compareEnds leaves out the node: agents know those of the pods that they have seen.
 func compareEnds(a, b *End) int {
 	return cmp.Or(cmp.Compare(a.Kind, b.Kind), cmp.Compare(a.Namespace, b.Namespace), cmp.Compare(a.Workload, b.Workload),
-		cmp.Compare(a.Node, b.Node), cmp.Compare(a.Set, b.Set), cmp.Compare(a.Domain, b.Domain))
+		cmp.Compare(a.Set, b.Set), cmp.Compare(a.Domain, b.Domain))
 }
 
 func compareTraffic(a, b *Record) int {
@@ -82,6 +83,14 @@ func compareBool(a, b bool) int {
 
 // Sort sorts records by Compare.
 func Sort(list []Record) { slices.SortFunc(list, func(a, b Record) int { return Compare(&a, &b) }) }
+
+// addEnd adds what another record of the same end knows: its pods may be on other nodes.
+func (e *End) addEnd(o *End) {
+	if e.Node != o.Node {
+		e.Node = ""
+	}
+	e.Addresses = mergeAddrs(e.Addresses, o.Addresses)
+}
 
 // mergeAddrs is the union of sample addresses, sorted, at most MaxAddresses.
 func mergeAddrs(a, b []netip.Addr) []netip.Addr {

@@ -48,8 +48,8 @@ type Record struct {
 	// it; who sent them is a sample.
 	Denied uint64 `json:"denied,omitempty"`
 
-	// Reporters are the nodes whose agents have seen the flow, sorted: at most two, that
-	// of the source and that of the destination.
+	// Reporters are the nodes whose agents have seen the flow, sorted: those of the sources
+	// and of the destinations.
 	Reporters []string `json:"reporters,omitempty"`
 	// Request is set for a flow that is an HTTP request.
 	Request *Request `json:"request,omitempty"`

@@ -54,8 +54,8 @@ func (r *Record) add(o *Record, later bool) {
 	}
 	r.Denied += o.Denied
 	r.Sent, r.Received = addVolumes(r.Sent, o.Sent), addVolumes(r.Received, o.Received)
-	r.Source.Addresses = mergeAddrs(r.Source.Addresses, o.Source.Addresses)
-	r.Destination.Addresses = mergeAddrs(r.Destination.Addresses, o.Destination.Addresses)
+	r.Source.addEnd(&o.Source)
+	r.Destination.addEnd(&o.Destination)
 	r.Reporters = mergeNames(r.Reporters, o.Reporters)
 	r.Decided.Generation = max(r.Decided.Generation, o.Decided.Generation)
 }

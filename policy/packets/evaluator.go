@@ -47,7 +47,7 @@ type chainSlice struct {
 }
 
 // NewEvaluator returns an Evaluator with results of its own.
-func NewEvaluator(ix *index.Index) *Evaluator { return NewTable().Evaluator(ix) }
+func NewEvaluator(ix *index.Index) *Evaluator { return newTable().Evaluator(ix) }
 
 // Evaluator returns an Evaluator that shares the table's results.
 func (t *Table) Evaluator(ix *index.Index) *Evaluator {

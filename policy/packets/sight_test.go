@@ -21,7 +21,7 @@ func TestLookalikesAgainstSingleAddresses(t *testing.T) {
 			stream.Next()
 		}
 		ix := indexes.Of(stream.Objects())
-		table := NewTable()
+		table := newTable()
 		together, alone := table.Evaluator(ix), table.Evaluator(ix)
 		halves := together.Halves()
 		alone.load()

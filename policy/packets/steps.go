@@ -70,7 +70,7 @@ func (e *Evaluator) failsafeOutcome(st *verdict.Stop, peer *Party) *Outcome {
 	v := model.Verdict{Action: model.Allow, Direction: st.Direction, Stage: st.Stage, Reason: model.ReasonFailsafe, Rule: model.RuleDefault}
 	o := e.t.outcome([]Part{
 		{Space: open, Verdict: v},
-		{Space: open.Complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
+		{Space: open.complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
 	})
 	if len(st.Tunnels) == 0 {
 		if seen.failsafe == nil {
@@ -90,7 +90,7 @@ func (e *Evaluator) tunnelsOutcome(st *verdict.Stop) *Outcome {
 	}
 	return e.t.outcome([]Part{
 		{Space: shut, Verdict: v},
-		{Space: shut.Complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
+		{Space: shut.complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
 	})
 }
 

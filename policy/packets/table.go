@@ -31,8 +31,8 @@ type Table struct {
 	buf      []byte
 }
 
-// NewTable returns an empty Table.
-func NewTable() *Table {
+// newTable returns an empty Table.
+func newTable() *Table {
 	t := &Table{
 		halves: map[string]*half{}, chains: map[string]*chain{},
 		vectors: newInterner[[]int32](), views: newInterner[[]view](), spaces: newInterner[Space](), sides: newInterner[struct{}](), sights: newInterner[struct{}](),

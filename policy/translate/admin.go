@@ -13,8 +13,8 @@ import (
 	"github.com/tierwall/tierwall/policy/names"
 )
 
-// RuleNameAnnotation is on rules that come from a kind whose rules have names.
-const RuleNameAnnotation = "tierwall.io/rule-name"
+// ruleNameAnnotation is on rules that come from a kind whose rules have names.
+const ruleNameAnnotation = "tierwall.io/rule-name"
 
 // An AdminNetworkPolicy becomes a GlobalNetworkPolicy of tier kube-admin with
 // its priority as order, a BaselineAdminNetworkPolicy one of kube-baseline. The
@@ -193,7 +193,7 @@ func (t *translation) adminRule(path string, r *adminRule, ingress bool) ([]v1al
 			for k, g := range groupsOfPeer {
 				rule := v1alpha1.Rule{Action: action, Protocol: g.protocol}
 				if r.Name != "" {
-					rule.Metadata = &v1alpha1.RuleMetadata{Annotations: map[string]string{RuleNameAnnotation: r.Name}}
+					rule.Metadata = &v1alpha1.RuleMetadata{Annotations: map[string]string{ruleNameAnnotation: r.Name}}
 				}
 				if ingress {
 					rule.Source = *e.DeepCopy()

@@ -119,7 +119,11 @@ func (w *World) Flow(r *flows.Record) (model.Flow, error) {
 // its workload has now. The addresses of ends outside are its samples.
 func (w *World) addrs(e *flows.End) []netip.Addr {
 	u := w.unitOf(e)
-	if u == nil {
+	switch {
+	case u != nil:
+	case e.Kind == flows.EndPod || e.Kind == flows.EndHost:
+		return nil // whoever has its addresses now is somebody else
+	default:
 		return e.Addresses
 	}
 	var mine []netip.Addr

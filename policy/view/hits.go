@@ -49,6 +49,9 @@ type hits map[ruleKey]*Hits
 func countHits(records []flows.Record) hits {
 	out := hits{}
 	add := func(v *model.Verdict, n uint64, would bool) {
+		if v.Reason != model.ReasonRule && v.Reason != model.ReasonEndOfTier {
+			return
+		}
 		k := ruleKey{v.Tier, v.Policy, v.Direction, v.Rule}
 		if v.Rule == model.RuleEndOfTier {
 			k.policy = model.Ref{}
@@ -63,7 +66,7 @@ func countHits(records []flows.Record) hits {
 	for i := range records {
 		r := &records[i]
 		for _, v := range []*model.Verdict{r.Decided.Egress, r.Decided.Ingress} {
-			if v == nil || v.Reason != model.ReasonRule && v.Reason != model.ReasonEndOfTier {
+			if v == nil {
 				continue
 			}
 			add(v, connections(r), false)
@@ -75,11 +78,6 @@ func countHits(records []flows.Record) hits {
 	return out
 }
 
-// connections is how many a record has seen, the denied ones too. A long one that began
-// before the record counts once.
-func connections(r *flows.Record) uint64 {
-	if n := r.Connections.New + r.Denied; n > 0 {
-		return n
-	}
-	return min(1, r.Connections.Live+r.Connections.Closed)
-}
+// connections is how many a record has seen, the denied ones too. Those that began before
+// the record count where it has no others.
+func connections(r *flows.Record) uint64 { return max(r.Attempts(), r.Connections.Live) }

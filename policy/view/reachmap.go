@@ -247,7 +247,7 @@ func (s *SeenEdge) add(r *flows.Record) {
 		return
 	}
 	s.Allowed += n
-	if WouldDeny(&r.Decided) {
+	if r.Decided.Audited() == model.Deny {
 		s.WouldDeny += n
 	}
 	for _, v := range []*flows.Volume{r.Sent, r.Received} {
@@ -255,14 +255,4 @@ func (s *SeenEdge) add(r *flows.Record) {
 			s.Bytes += v.Bytes
 		}
 	}
-}
-
-// WouldDeny reports whether audited policies would deny what is allowed.
-func WouldDeny(d *flows.Decided) bool {
-	for _, v := range []*model.Verdict{d.Egress, d.Ingress} {
-		if v != nil && v.Audit != nil && v.Audit.Action == model.Deny && d.Action == model.Allow {
-			return true
-		}
-	}
-	return false
 }

@@ -99,7 +99,7 @@ function App() {
             {reading.value ? "Reading…" : "Reload"}
           </button>
           <button type="button" onClick={cycleTheme} title="Light, dark, or as the system has it">
-            {theme.value === "" ? "Auto" : theme.value === "dark" ? "Dark" : "Light"}
+            {"Theme: " + (theme.value || "auto")}
           </button>
           <button type="button" aria-label="Help: keys and marks" onClick={() => (help.value = true)}>
             ?

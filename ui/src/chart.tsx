@@ -19,7 +19,7 @@ export function Chart({ points, on }: { points: Point[]; on: (from: number, to: 
     const colour = (name: string) => css.getPropertyValue(name).trim();
     const axis = { stroke: colour("--dim"), grid: { stroke: colour("--line"), width: 1 }, ticks: { show: false }, font: "11px system-ui, sans-serif" };
     const step = points.length > 1 ? (points[1]?.at ?? 0) - (points[0]?.at ?? 0) : 60;
-    const bars = uPlot.paths.bars?.({ size: [0.7, 60], align: 1 });
+    const bars = uPlot.paths.bars?.({ size: [0.9, 400], align: 1 });
     const plot = new uPlot(
       {
         width: el.clientWidth,
@@ -28,7 +28,7 @@ export function Chart({ points, on }: { points: Point[]; on: (from: number, to: 
         cursor: { y: false, drag: { x: true, y: false, setScale: false } },
         scales: { x: { time: true, range: [points[0]?.at ?? 0, (points[points.length - 1]?.at ?? 0) + step] }, y: { range: (_u, _min, max) => [0, Math.max(1, max * 1.1)] } },
         tzDate: (t) => uPlot.tzDate(new Date(t * 1000), "Etc/UTC"),
-        axes: [{ ...axis, size: 22 }, { ...axis, size: 46, values: (_u, v) => v.map((n) => (Number.isInteger(n) ? count(n) : "")) }],
+        axes: [{ ...axis, size: 22, values: (_u, v) => v.map((t) => new Date(t * 1000).toISOString().slice(11, 16)) }, { ...axis, size: 46, values: (_u, v) => v.map((n) => (Number.isInteger(n) ? count(n) : "")) }],
         series: [
           {},
           { label: "all", fill: colour("--allow-bar"), stroke: colour("--allow"), width: 0, paths: bars, points: { show: false } },

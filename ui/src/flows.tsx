@@ -41,7 +41,38 @@ function sums(records: FlowRecord[], apart: boolean): Line[] {
     l.n += connections(r);
     if (volume !== null) l.bytes = (l.bytes ?? 0) + volume;
   }
-  return [...lines.values()];
+  const out = [...lines.values()];
+  return apart ? out : out.sort((a, b) => b.record.end.localeCompare(a.record.end) || b.n - a.n);
+}
+
+interface RecordList {
+  items: FlowRecord[];
+  next?: string;
+  omitted?: number;
+  notes?: string[];
+}
+
+/** readAll reads page by page; of more records than are kept the last ones. */
+async function readAll(signal: AbortSignal): Promise<{ items: FlowRecord[]; notes: string[] }> {
+  let items: FlowRecord[] = [];
+  let notes: string[] = [];
+  let omitted = 0; // records
+  let past = 0; // connections
+  let cursor = "";
+  do {
+    const l: RecordList = await ask("flows/v1/records?limit=10000" + (cursor && "&cursor=" + encodeURIComponent(cursor)), undefined, signal);
+    items = [...items, ...l.items];
+    if (items.length > kept) {
+      omitted += items.length - kept;
+      items = items.slice(-kept);
+    }
+    notes = l.notes ?? [];
+    past += l.omitted ?? 0;
+    cursor = l.next ?? "";
+  } while (cursor);
+  if (past > 0) notes = [...notes, `${count(past)} connections are in no record with ends: agents had reached their limit of distinct flows`];
+  if (omitted > 0) notes = [...notes, `${count(omitted)} earlier records are left out`];
+  return { items, notes };
 }
 
 const filters = ["namespace", "from", "to", "port", "action", "policy", "since", "until"] as const;
@@ -77,10 +108,10 @@ export function FlowsView({ flows }: { flows: boolean }) {
   useEffect(() => {
     if (!flows) return;
     const stop = new AbortController();
-    ask<{ items: FlowRecord[]; omitted?: number; notes?: string[] }>("flows/v1/records?limit=10000", undefined, stop.signal)
+    readAll(stop.signal)
       .then((l) => {
         records.value = l.items;
-        notes.value = [...(l.notes ?? []), ...(l.omitted ? [`${count(l.omitted)} earlier records are left out`] : [])];
+        notes.value = l.notes;
       })
       .catch((e: Error) => !stop.signal.aborted && (error.value = e.message));
     return () => stop.abort();

@@ -76,8 +76,7 @@ export function wouldDeny(r: FlowRecord): Verdict | undefined {
 }
 
 export function connections(r: FlowRecord): number {
-  const n = r.connections.new + (r.denied ?? 0);
-  return n > 0 ? n : Math.min(1, r.connections.live + r.connections.closed);
+  return Math.max(r.connections.new + (r.denied ?? 0), r.connections.live);
 }
 
 export function hitsText(h: Hits): string {

@@ -2,7 +2,7 @@ import { useMemo } from "preact/hooks";
 import { count } from "./format";
 import { Arrows } from "./marks";
 import { boxesOf, type Edge, edgeText, headHeight, type Kind, type Line, rowHeight } from "./mapmodel";
-import { curve, layOut, rowY } from "./maplayout";
+import { curve, type Layout, layOut, rowY } from "./maplayout";
 import type { MapData } from "./types";
 
 /** apart is up to how many lines each is an element of its own, with a title. */
@@ -39,11 +39,11 @@ export function Graph({ map, edges, isOpen, all, zoom, chosen, onChoose, onToggl
     <Arrows of="[tabindex]" class="graph" role="group" aria-label={`Map: ${boxes.length} groups, ${lines.length} lines. The table has the same.`}>
       <svg width={layout.width * zoom} height={layout.height * zoom} viewBox={`0 0 ${layout.width} ${layout.height}`} data-lines={lines.length}>
         <g class={"lines" + (dim ? " dim" : "")} aria-hidden="true">
-          {lines.length > apart ? kinds.map((k) => <Bundle key={k} kind={k} lines={lines.filter((l) => l.kind === k)} places={layout.places} />) : lines.map((l) => <Curve key={l.a + l.b + l.kind} line={l} places={layout.places} name={name} />)}
+          {lines.length > apart ? kinds.map((k) => <Bundle key={k} kind={k} lines={lines.filter((l) => l.kind === k)} layout={layout} />) : lines.map((l) => <Curve key={l.a + l.b + l.kind} line={l} layout={layout} name={name} />)}
         </g>
         <g class="lines strong" aria-hidden="true">
           {mine.map((l) => (
-            <Curve key={l.a + l.b + l.kind} line={l} places={layout.places} name={name} />
+            <Curve key={l.a + l.b + l.kind} line={l} layout={layout} name={name} />
           ))}
         </g>
         {boxes.map((b) => (
@@ -85,10 +85,8 @@ function press(e: KeyboardEvent, f: () => void): void {
   f();
 }
 
-type Places = ReturnType<typeof layOut>["places"];
-
-function Curve({ line, places, name }: { line: Line; places: Places; name: (i: number) => string }) {
-  const { path, head } = curve(line, places);
+function Curve({ line, layout, name }: { line: Line; layout: Layout; name: (i: number) => string }) {
+  const { path, head } = curve(line, layout);
   return (
     <g class={line.kind}>
       <title>{edgeText(line, name)}</title>
@@ -100,8 +98,8 @@ function Curve({ line, places, name }: { line: Line; places: Places; name: (i: n
 }
 
 /** Bundle draws many lines as one element. */
-function Bundle({ kind, lines, places }: { kind: Kind; lines: Line[]; places: Places }) {
-  const all = lines.map((l) => curve(l, places));
+function Bundle({ kind, lines, layout }: { kind: Kind; lines: Line[]; layout: Layout }) {
+  const all = lines.map((l) => curve(l, layout));
   return (
     <g class={kind + " many"}>
       <path class="line" d={all.map((c) => c.path).join("")} />

@@ -45,7 +45,9 @@ export function Heat({ map, edges, of, q, isOpen, onToggle, onCell, chosen }: Pr
   });
   const axis: Axis[] = [];
   let room = most - groups.size;
-  for (const [g, ends] of groups) {
+  const rank = (g: string) => (g.startsWith("ns:") ? 0 : g === "nodes" ? 1 : 2);
+  const sorted = [...groups].sort(([a], [b]) => rank(a) - rank(b) || a.localeCompare(b));
+  for (const [g, ends] of sorted) {
     const title = g.startsWith("ns:") ? g.slice(3) : g === "nodes" ? "Nodes" : "Outside";
     const fits = ends.length <= room;
     const open = isOpen(g) && fits;

@@ -38,7 +38,8 @@ function Drawn({ map, flows }: { map: MapData; flows: boolean }) {
   const flipped = list("flip").join(",");
   const edges = useMemo(() => edgesOf(map, { of, q, kind }), [map, of, q, kind]);
   const openAtFirst = fold === "open" || (fold !== "closed" && map.ends.length <= few && edges.length <= tooMany);
-  const isOpen = useCallback((g: string) => openAtFirst !== flipped.split(",").includes(g), [openAtFirst, flipped]);
+  // What is outside is many address blocks of which the heat map would be full.
+  const isOpen = useCallback((g: string) => (openAtFirst && !(as === "heat" && g === "outside")) !== flipped.split(",").includes(g), [openAtFirst, as, flipped]);
   const onToggle = (g: string) => toggle("flip", g);
   const end = param("end");
   const cell = param("cell");

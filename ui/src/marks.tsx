@@ -97,7 +97,7 @@ export function Arrows({ of, children, ...rest }: { of: string; children: Compon
       let least = Infinity;
       for (const el of root.querySelectorAll<HTMLElement>(of)) {
         const b = el.getBoundingClientRect();
-        const x = b.left + b.width / 2 - a.left - a.width / 2;
+        const x = b.left - a.left;
         const y = b.top + Math.min(b.height, 40) / 2 - a.top - Math.min(a.height, 40) / 2;
         const along = x * dx + y * dy;
         const aside = Math.abs(x * dy) + Math.abs(y * dx);

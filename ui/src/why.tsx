@@ -160,6 +160,12 @@ function StageBlock({ stage, brief }: { stage: Stage; brief: boolean }) {
       {tiers.map((t) => (
         <table key={t.name} class="steps">
           <caption>Tier {t.name}</caption>
+          <colgroup>
+            <col class="c1" />
+            <col class="c2" />
+            <col class="c3" />
+            <col class="c4" />
+          </colgroup>
           <thead class="sr">
             <tr>
               <th>Policy and rule</th>
