@@ -40,6 +40,11 @@ generate: $(CONTROLLER_GEN) ## Write deep copies and CRDs anew from api/v1alpha1
 	hack/generate.sh api/v1alpha1 config/crd/bases
 	hack/bundle.sh bundle
 
+.PHONY: ui
+ui: ## Build the page anew from ui/, with Node 20.19 or later.
+	@hack/need.sh node=nodejs npm=npm
+	hack/ui.sh ui/dist
+
 .PHONY: bundle
 bundle: ## Write the bundle for OLM anew from config/.
 	hack/bundle.sh bundle
@@ -50,6 +55,7 @@ image: ## Build the container image IMAGE for this machine's platform, with Dock
 
 .PHONY: verify
 verify: $(CONTROLLER_GEN) $(OPERATOR_VERIFY) ## Fail if generated files, formatting, vet or go.mod are not as they should be.
+	@[ -z "$(CI)" ] || hack/need.sh node=nodejs npm=npm
 	hack/verify.sh $(MODULES)
 
 .PHONY: demo
@@ -57,10 +63,10 @@ demo: build ## Enforce the samples in this machine's kernel, in network namespac
 	@hack/need.sh nft=nftables
 	@bin/tierwall demo
 
-# What the tests use beside Go: they program a real kernel.
+# What the tests use beside Go: they program a real kernel, and open the page in a real browser.
 .PHONY: need
 need:
-	@hack/need.sh nft=nftables iptables=iptables ipset=ipset gcc=gcc,libc6-dev
+	@hack/need.sh nft=nftables iptables=iptables ipset=ipset gcc=gcc,libc6-dev chromium=chromium
 
 # What has goroutines of its own runs with the race detector, which alone takes cgo. The
 # backends run with it too, but for their worlds with packets, where the time is the kernel's.
@@ -80,12 +86,13 @@ test: need testsum ## Vet and run all tests of all modules, controllers and most
 	@assets=$$(hack/kube.sh) && KUBEBUILDER_ASSETS=$$assets $(TESTSUM) $(if $(SERIAL),-serial )-race $(RACE) $(MODULES)
 
 # A sample of MUTANTS changes of one token, which SEED fixes, and the share that tests
-# have to notice. It takes about half a minute for each, so CI does not run it.
+# have to notice. The tests are built once; a mutant takes seconds if its package's tests catch
+# it, and about two minutes otherwise. CI does not run it.
 MUTANTS ?= 200
 SEED    ?= 1
 .PHONY: mutants
 mutants: need ## Change one token of the core or the data plane at a time, and count the changes that no test fails on.
-	@go run ./hack/mutants -n $(MUTANTS) -seed $(SEED) ./policy/... ./dataplane/...
+	@go run ./hack/mutants -n $(MUTANTS) -seed $(SEED) ./policy/... ./dataplane/... ./controllers/agent/...
 
 .PHONY: fuzz
 fuzz: testsum ## Run each fuzz target for FUZZTIME (10s).

@@ -105,17 +105,17 @@ func (f *agentFlags) check() error {
 	case f.stay && !f.cleanup:
 		return errors.New("--stay goes with --cleanup")
 	case f.cleanup && f.from != "":
-		return errors.New("--cleanup goes without --from")
+		return errors.New("--cleanup cannot be combined with --from")
 	case f.boot && (f.cleanup || f.from != ""):
 		return errors.New("--boot cannot be combined with --cleanup and --from: it puts in force what is kept of a cluster")
 	case f.cleanup, f.boot:
 		return nil
 	case f.from != "" && (f.kubeconfig != "" || f.context != ""):
-		return errors.New("--from goes without --kubeconfig and --context: there is no cluster")
+		return errors.New("--from cannot be combined with --kubeconfig and --context: there is no cluster")
 	case f.requirePolicy && f.from != "":
-		return errors.New("--require-policy goes without --from: there are no pods that start")
+		return errors.New("--require-policy cannot be combined with --from: no pods start")
 	case f.requirePolicy && f.nri == nriOff:
-		return errors.New("--require-policy goes without --nri off: nobody would wait")
+		return errors.New("--require-policy cannot be combined with --nri off: nothing would wait")
 	}
 	switch scrape.Access(f.metricsAccess) {
 	case "", scrape.Authenticated, scrape.Open:
@@ -238,7 +238,7 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 	}
 	o.Audit = backend.audit
 	if w, err := backend.watcher(); err != nil {
-		log.Warn("changes of somebody else's are found by comparison only", "error", err)
+		log.Warn("changes by other programs are found by periodic comparison only", "error", err)
 	} else {
 		o.Watcher = w
 	}

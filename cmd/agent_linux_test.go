@@ -14,9 +14,9 @@ func TestAgentFlags(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"a folder and a cluster", []string{"--from", dir, "--kubeconfig", "x"}, "--from goes without --kubeconfig"},
+		{"a folder and a cluster", []string{"--from", dir, "--kubeconfig", "x"}, "--from cannot be combined with --kubeconfig"},
 		{"a folder that is not there", []string{"--from", filepath.Join(dir, "none")}, "no such folder"},
-		{"clean-up and a folder", []string{"--from", dir, "--cleanup"}, "--cleanup goes without --from"},
+		{"clean-up and a folder", []string{"--from", dir, "--cleanup"}, "--cleanup cannot be combined with --from"},
 		{"the boot and a folder", []string{"--from", dir, "--boot"}, "--boot cannot be combined with"},
 		{"no cluster", nil, "not in a pod of a cluster: want --kubeconfig FILE, or --from DIR"},
 		{"a data plane that is not there", []string{"--from", dir, "--dataplane", "ebpf"}, "--dataplane ebpf: want auto, nftables or iptables"},

@@ -104,10 +104,10 @@ func TestCleanupProbes(t *testing.T) {
 func TestAgentFlagsThatDoNotGoTogether(t *testing.T) {
 	for args, want := range map[string]string{
 		"--stay":                         "--stay goes with --cleanup",
-		"--cleanup --from x":             "--cleanup goes without --from",
-		"--from x --context y":           "--from goes without --kubeconfig and --context: there is no cluster",
-		"--require-policy --from x":      "--require-policy goes without --from: there are no pods that start",
-		"--require-policy --nri off":     "--require-policy goes without --nri off: nobody would wait",
+		"--cleanup --from x":             "--cleanup cannot be combined with --from",
+		"--from x --context y":           "--from cannot be combined with --kubeconfig and --context: there is no cluster",
+		"--require-policy --from x":      "--require-policy cannot be combined with --from: no pods start",
+		"--require-policy --nri off":     "--require-policy cannot be combined with --nri off: nothing would wait",
 		"--node x --dataplane netfilter": "--dataplane netfilter: want auto, nftables or iptables",
 	} {
 		got := runMain(t, "", append([]string{"agent"}, strings.Fields(args)...)...)

@@ -205,7 +205,7 @@ func (d *demo) explainOne(ctx context.Context, m *matrix) error {
 	printExplanation(d.out, policytest.NewWorld(d.ix, nil, nil), e, true)
 	d.say("\nThe kernel of %s has counted it at that rule: %d packets before, %d after.\n", node, before, after)
 	if after <= before {
-		return fmt.Errorf("the counter of %s on %s has not moved", decider(&by), node)
+		return fmt.Errorf("the counter of %s on %s has not moved", verdict.Decider(&by), node)
 	}
 	return nil
 }

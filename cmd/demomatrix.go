@@ -17,6 +17,7 @@ import (
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
+	"github.com/tierwall/tierwall/policy/reach"
 	"github.com/tierwall/tierwall/policy/verdict"
 )
 
@@ -110,7 +111,7 @@ func (m *matrix) print(w io.Writer, paint colours) {
 		g.to = append(g.to, e.name)
 	}
 	for i := range m.cells {
-		row := make([]share, len(m.to))
+		row := make([]reach.Share, len(m.to))
 		for j := range row {
 			row[j] = m.cells[i][j].share()
 		}
@@ -119,7 +120,7 @@ func (m *matrix) print(w io.Writer, paint colours) {
 	_ = g.print(w, paint)
 }
 
-func (c *cell) share() share {
+func (c *cell) share() reach.Share {
 	n := 0
 	for _, d := range c.delivered {
 		if d {
@@ -128,13 +129,13 @@ func (c *cell) share() share {
 	}
 	switch {
 	case len(c.delivered) == 0:
-		return shareUnasked
+		return reach.ShareUnasked
 	case n == 0:
-		return shareNone
+		return reach.ShareNone
 	case n < len(c.delivered):
-		return shareSome
+		return reach.ShareSome
 	}
-	return shareAll
+	return reach.ShareAll
 }
 
 // compare returns where the packets fared other than the core says.

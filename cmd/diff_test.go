@@ -137,6 +137,39 @@ spec:
 ---
 `
 
+// diffNodePorts adds to diffBase a node of both families without a pod, host endpoints of
+// all nodes, and Services with node ports: any node answers for web, and only that of
+// the pod for api.
+const diffNodePorts = `
+apiVersion: v1
+kind: Node
+metadata: {name: n3}
+status: {addresses: [{type: InternalIP, address: 192.168.0.3}, {type: InternalIP, address: "fd00::3"}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {type: NodePort, ipFamilyPolicy: PreferDualStack, selector: {app: web}, ports: [{port: 80, targetPort: http, nodePort: 30080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: api, namespace: shop}
+spec: {type: LoadBalancer, externalTrafficPolicy: Local, selector: {app: api}, ports: [{port: 80, targetPort: http, nodePort: 30081}]}
+status: {loadBalancer: {ingress: [{ip: 198.51.100.80}]}}
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: web, namespace: shop}
+spec: {podSelector: {matchLabels: {app: web}}, ingress: [{from: [{ipBlock: {cidr: 203.0.113.0/24}}, {ipBlock: {cidr: "2001:db8::/32"}}]}]}
+---
+{apiVersion: tierwall.io/v1alpha1, kind: HostEndpoint, metadata: {name: n1-all, labels: {host: "1"}}, spec: {node: n1, interfaceName: "*", defaultAction: Allow}}
+---
+{apiVersion: tierwall.io/v1alpha1, kind: HostEndpoint, metadata: {name: n2-all, labels: {host: "2"}}, spec: {node: n2, interfaceName: "*", defaultAction: Allow}}
+---
+{apiVersion: tierwall.io/v1alpha1, kind: HostEndpoint, metadata: {name: n3-all, labels: {host: "3"}}, spec: {node: n3, interfaceName: "*", defaultAction: Allow}}
+---
+`
+
 // diffReports adds to diffBase what the nodes' kernels report.
 const diffReports = `
 {apiVersion: tierwall.io/v1alpha1, kind: NodeReport, metadata: {name: n1}, report: {links: {addresses: [{address: 192.168.0.1, interface: eth0}], tunnels: [{interface: vxlan.calico, protocol: UDP, port: 4789}]}}}
@@ -179,6 +212,20 @@ var diffCases = []struct {
 	{name: "wildcard-guard", status: exitNegative,
 		a: diffServices + `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {wildcardGuard: "Off"}}`,
 		b: diffServices + `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {wildcardGuard: Enforce}}`},
+	{name: "node-ports-closed", status: exitNegative, a: diffNodePorts,
+		b: diffNodePorts + `{apiVersion: tierwall.io/v1alpha1, kind: GlobalNetworkPolicy, metadata: {name: no-node-ports}, spec: {tier: security, selector: has(host), preDNAT: true, applyOnForward: true, ingress: [{action: Deny, protocol: TCP, destination: {ports: ["30000:32767"]}}]}}`},
+	// n1 has no endpoint of api, and host policies see no node ports.
+	{name: "node-ports-where-none-answers", status: exitOK, a: diffNodePorts,
+		b: diffNodePorts + `{apiVersion: tierwall.io/v1alpha1, kind: GlobalNetworkPolicy, metadata: {name: no-api}, spec: {tier: security, selector: "host in {'1', '3'}", preDNAT: true, applyOnForward: true, ingress: [{action: Deny, protocol: TCP, source: {nets: [203.0.113.0/24]}, destination: {nets: [192.168.0.1/32, 192.168.0.3/32], ports: [30081]}}, {action: Deny, protocol: TCP, source: {nets: ["2001:db8::/32"]}, destination: {nets: ["fd00::3/128"], ports: [30081]}}]}}
+---
+{apiVersion: tierwall.io/v1alpha1, kind: GlobalNetworkPolicy, metadata: {name: hosts}, spec: {tier: security, selector: has(host), ingress: [{action: Deny, protocol: TCP, destination: {ports: ["30080:30081"]}}, {action: Allow}]}}`},
+	// Of a Service's external address, pods reach nothing but its ports, and those as what they are translated to.
+	{name: "external-addresses", status: exitNegative, a: diffNodePorts,
+		b: diffNodePorts + `{apiVersion: networking.k8s.io/v1, kind: NetworkPolicy, metadata: {name: x, namespace: ops}, spec: {podSelector: {}, policyTypes: [Egress], egress: [{to: [{ipBlock: {cidr: 0.0.0.0/0, except: [198.51.100.80/32]}}, {ipBlock: {cidr: "::/0"}}]}]}}
+---
+{apiVersion: tierwall.io/v1alpha1, kind: GlobalNetworkPolicy, metadata: {name: no-api}, spec: {tier: security, selector: host == '2', preDNAT: true, applyOnForward: true, ingress: [{action: Deny, protocol: TCP, source: {nets: [203.0.113.0/24]}, destination: {nets: [198.51.100.80/32], ports: [80]}}]}}`},
+	{name: "node-ports-forwarded", status: exitNegative, a: diffNodePorts,
+		b: diffNodePorts + `{apiVersion: tierwall.io/v1alpha1, kind: GlobalNetworkPolicy, metadata: {name: not-by-n3}, spec: {tier: security, selector: "host == '3'", applyOnForward: true, ingress: [{action: Deny, protocol: TCP, source: {nets: [203.0.113.0/24]}, destination: {ports: [8080]}}, {action: Deny, protocol: TCP, source: {nets: ["2001:db8::/32"]}, destination: {ports: [8080]}}]}}`},
 	{name: "guards", status: exitNegative,
 		a: `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {sourceGuard: Count, linkGuard: Enforce}, status: {guards: Count}}`,
 		b: `{apiVersion: tierwall.io/v1alpha1, kind: Tierwall, metadata: {name: default}, spec: {linkGuard: "Off", encapsulationGuard: Enforce, failsafe: {tunnels: false}}, status: {guards: Enforce}}`},

@@ -67,10 +67,7 @@ func viewEffective(e *index.Effective) *effectiveView {
 
 func viewPolicy(p *index.Policy, dir model.Direction, sets map[string]*index.Set) policyView {
 	pv := policyView{Ref: p.Ref, Order: order(p.Order), Audit: p.Audit}
-	rules := p.Ingress
-	if dir == model.Egress {
-		rules = p.Egress
-	}
+	rules := p.Resolved(dir)
 	for i := range rules {
 		r := &rules[i]
 		rv := ruleView{

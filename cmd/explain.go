@@ -6,9 +6,6 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
-	"k8s.io/apimachinery/pkg/util/intstr"
-
-	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/policytest"
@@ -30,8 +27,9 @@ matched, what did not match and why, and what decided.
 X and Y are NAMESPACE/NAME of a pod or workload (also pod:NAMESPACE/NAME or
 deploy:NAMESPACE/NAME), an IP address, node:NAME, hostEndpoint:NAME, or a reference as
 Tierwall prints it, such as Pod/shop/frontend. Y can also be svc:NAMESPACE/NAME, or a DNS
-name (also domain:NAME), which is explained for each of its addresses in the DNSAnswers
-among the manifests. PORT is a number or the name of one of the receiver's ports;
+name (also domain:NAME), which is explained for each of its addresses: those of the
+DNSAnswers among the manifests and, of a live cluster, those that the sender's node has
+learnt. PORT is a number or the name of one of the receiver's ports;
 PROTOCOL is TCP by default. For a protocol without ports, give it alone: --port ICMP,
 with --icmp-type and --icmp-code.
 
@@ -45,6 +43,10 @@ it leaves, in the same way. Use them for forged source addresses, link-local add
 multicast and neighbour discovery. A packet to a multicast, broadcast or IPv6 link-local
 address is explained as the node of --in receives it, unless --out names a receiver.
 
+Of a live cluster, where rules by DNS name apply on the sender's node, explain reads what
+the agent there has learnt, by running "tierwall names" in its pod (the right to create
+pods/exec), and prints which name has brought the address, when, and until when.
+
 The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 		Example: `  tierwall explain -f config/samples --from pod:shop/frontend --to pod:payments/payments-api --port 8443/TCP
   tierwall explain -f config/samples --from 203.0.113.7 --to node:node-a --port 22
@@ -52,22 +54,23 @@ The exit status is 0 if the connection is allowed, 1 if it is denied.`,
 		Args: cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
 			namespace := ns.of(&in)
-			pc, err := explainCase(qualify(namespace, from), qualify(namespace, to), port)
+			pc, err := policytest.ParseCase("--", qualify(namespace, from), qualifyReceiver(namespace, to), port)
 			if err != nil {
 				return err
 			}
 			optional(&pc.To.ICMPType, c.Flags().Changed("icmp-type"), icmpType)
 			optional(&pc.To.ICMPCode, c.Flags().Changed("icmp-code"), icmpCode)
 			optional(&pc.To.IPVersion, c.Flags().Changed("ip-version"), ipVersion)
-			in.wants(qualify(namespace, from), qualify(namespace, to))
+			in.wants(qualify(namespace, from), qualifyReceiver(namespace, to))
 			ix, r, err := in.index(c.Context(), s)
 			if err != nil {
 				return err
 			}
+			node := in.learnFromAgent(c.Context(), s, ix, r, &pc.From)
 			world := policytest.NewWorld(ix, r.All(), r.Book)
 			a, err := world.Attempt(pc)
 			if err != nil {
-				return explainFault(err)
+				return explainFault(unknownDomain(err, node, pc.To.Domain))
 			}
 			if a.Flow.In, err = parseLink(ix, "--in", qualify(namespace, comes)); err != nil {
 				return err
@@ -108,36 +111,6 @@ func optional(p **int, set bool, v int) {
 	if set {
 		*p = &v
 	}
-}
-
-// explainCase reads the flags as a policy test's case, so that both mean the same.
-func explainCase(from, to, port string) (*v1alpha1.PolicyTestCase, error) {
-	pc := &v1alpha1.PolicyTestCase{Name: "explain", Expect: v1alpha1.Allow}
-	var err error
-	if pc.From, err = parsePeer("--from", from); err != nil {
-		return nil, err
-	}
-	if pc.To.PolicyTestPeer, err = parsePeer("--to", to); err != nil {
-		return nil, err
-	}
-	number, protocol, both := strings.Cut(port, "/")
-	if !both {
-		if p, err := model.ParseProtocol(port); err == nil && strings.Trim(port, "0123456789") != "" {
-			if p.HasPorts() {
-				return nil, fmt.Errorf("--port %s: %s needs a port: want PORT/%s", port, p, p)
-			}
-			number, protocol = "", port
-		}
-	}
-	if protocol != "" {
-		p := intstr.Parse(protocol)
-		pc.To.Protocol = &p
-	}
-	if number != "" {
-		p := intstr.Parse(number)
-		pc.To.Port = &p
-	}
-	return pc, nil
 }
 
 // parseLink reads where a packet comes in or leaves; empty: as its address says.

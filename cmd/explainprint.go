@@ -4,7 +4,7 @@ import (
 	"fmt"
 	"io"
 	"net/netip"
-	"strings"
+	"time"
 
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
@@ -19,16 +19,16 @@ type serviceExplanation struct {
 	Service model.Ref  `json:"service"`
 	Port    uint16     `json:"port"`
 	// Action is Allow where all endpoints get it.
-	Action    model.Action           `json:"action"`
-	Endpoints []*verdict.Explanation `json:"endpoints"`
+	Action    model.Action      `json:"action"`
+	Endpoints []explanationView `json:"endpoints"`
 }
 
 // domainExplanation is what -o json and -o yaml print of what is sent to a DNS name.
 type domainExplanation struct {
 	Domain string `json:"domain"`
 	// Action is Allow where it gets to all addresses.
-	Action    model.Action           `json:"action"`
-	Addresses []*verdict.Explanation `json:"addresses"`
+	Action    model.Action      `json:"action"`
+	Addresses []explanationView `json:"addresses"`
 }
 
 // writeExplanations writes what becomes of an attempt: at a Service, of each way on; to a
@@ -47,11 +47,11 @@ func writeExplanations(s streams, out *outputFlag, w *policytest.World, a *polic
 	}
 	switch toService := a.Service != (model.Ref{}); {
 	case !out.text() && a.Domain != "":
-		err = out.write(s.out, domainExplanation{a.Domain, action, list})
+		err = out.write(s.out, domainExplanation{a.Domain, action, explanationViews(w, list)})
 	case !out.text() && !toService:
-		err = out.write(s.out, list[0])
+		err = out.write(s.out, explanationViews(w, list)[0])
 	case !out.text():
-		err = out.write(s.out, serviceExplanation{a.Flow, a.Service, a.Port, action, list})
+		err = out.write(s.out, serviceExplanation{a.Flow, a.Service, a.Port, action, explanationViews(w, list)})
 	case toService:
 		fmt.Fprintf(s.out, "%s port %d/%s", a.Service, a.Port, a.Flow.Protocol)
 		if a.Flow.Dst.IsValid() {
@@ -96,7 +96,7 @@ func addressCount(n int) string {
 func printExplanation(w io.Writer, world *policytest.World, e *verdict.Explanation, brief bool) {
 	paint, ix := coloursFor(w), world.Index
 	fmt.Fprintf(w, "%s → %s  %s%s\n", party(ix, e.Flow.Src), party(ix, e.Flow.Dst), traffic(&e.Flow), ways(&e.Flow))
-	fmt.Fprintf(w, "%s: %s\n", paintFate(paint, e.Action), because(&e.Decision))
+	fmt.Fprintf(w, "%s: %s\n", paintFate(paint, e.Action), verdict.Because(&e.Decision))
 	for _, t := range e.Traces {
 		v := &t.Verdict
 		title := v.Direction.String()
@@ -107,31 +107,14 @@ func printExplanation(w io.Writer, world *policytest.World, e *verdict.Explanati
 			title += " (" + string(v.Stage) + ")"
 		}
 		fmt.Fprintf(w, "\n%s: %s\n", paint.bold(title), stageFate(paint, v))
-		printSteps(w, paint, t.Steps, brief, func(s *verdict.Step) string { return broughtBy(world, e.Flow.Dst, s) })
+		printSteps(w, paint, t.Steps, brief, func(s *verdict.Step) string { return broughtBy(world, e.Flow.Dst, s, time.Now()) })
 		if v.Reason != model.ReasonRule && v.Reason != model.ReasonEndOfTier {
-			fmt.Fprintf(w, "  %s\n", reasonText(v))
+			fmt.Fprintf(w, "  %s\n", verdict.ReasonText(v))
 		}
 		if v.Audit != nil {
-			fmt.Fprintf(w, "  %s %s by %s\n", paint.yellow("audit: would be"), paintAction(paint, v.Audit.Action), decider(v.Audit))
+			fmt.Fprintf(w, "  %s %s by %s\n", paint.yellow("audit: would be"), paintAction(paint, v.Audit.Action), verdict.Decider(v.Audit))
 		}
 	}
-}
-
-// broughtBy names the DNS answers by which a rule by name has matched an address.
-func broughtBy(w *policytest.World, a netip.Addr, s *verdict.Step) string {
-	if len(s.Domains) == 0 {
-		return ""
-	}
-	var out []string
-	for _, source := range w.Sources(a, s.Domains) {
-		out = append(out, source.String())
-	}
-	if out == nil { // known otherwise
-		for _, p := range s.Domains {
-			out = append(out, p.String())
-		}
-	}
-	return fmt.Sprintf(": DNS has brought %s for %s", a, strings.Join(out, ", "))
 }
 
 func printSteps(w io.Writer, paint colours, steps []verdict.Step, brief bool, by func(*verdict.Step) string) {
@@ -224,72 +207,6 @@ func paintFate(paint colours, a model.Action) string {
 		return paint.green("ALLOWED")
 	}
 	return paint.red("DENIED")
-}
-
-// because says in one line what settled a decision.
-func because(d *model.Decision) string {
-	for i := range d.Stages {
-		if v := &d.Stages[i]; v.Action == model.Deny {
-			return fmt.Sprintf("%s by %s", v.Direction, decider(v))
-		}
-	}
-	var parts []string
-	for _, dir := range []model.Direction{model.Egress, model.Ingress} {
-		if v, ok := d.Deciding(dir); ok {
-			parts = append(parts, fmt.Sprintf("%s by %s", dir, decider(&v)))
-		}
-	}
-	return strings.Join(parts, ", ")
-}
-
-// decider names what decided: a rule, the end of a tier, or a default.
-func decider(v *model.Verdict) string {
-	switch v.Reason {
-	case model.ReasonRule:
-		name := ""
-		if v.RuleName != "" {
-			name = " (" + v.RuleName + ")"
-		}
-		return fmt.Sprintf("%s rule %s%s in tier %s", v.Policy, v.Rule, name, v.Tier)
-	case model.ReasonEndOfTier:
-		return fmt.Sprintf("the end of tier %s (last policy %s)", v.Tier, v.Policy)
-	}
-	return reasonText(v)
-}
-
-func reasonText(v *model.Verdict) string {
-	switch v.Reason {
-	case model.ReasonNoEndpoint:
-		return "no policy applies: the address is no endpoint's"
-	case model.ReasonFailsafe:
-		return "a failsafe port, which no policy closes"
-	case model.ReasonOwnNode:
-		return "a node reaches its own pods always"
-	case model.ReasonLoopback:
-		return "an endpoint reaches itself always"
-	case model.ReasonEndpointToHost:
-		return "endpointToHostAction of Tierwall/default"
-	case model.ReasonUnknownWorkload:
-		if v.Policy.Kind == model.KindGuard {
-			return "unknownWorkloads of Tierwall/default: by a pod's interface, with an address that no pod of the node has"
-		}
-		return "unknownWorkloads of Tierwall/default: a pod address that no known pod has"
-	case model.ReasonGuard:
-		g := model.GuardName(v.Policy.Name)
-		return fmt.Sprintf("%s of Tierwall/default: %s", g.Setting(), g.Text())
-	case model.ReasonLinkService:
-		return "what a link cannot work without: neighbour discovery, multicast listeners, DHCP"
-	case model.ReasonNoServiceEndpoint:
-		return "nothing takes what is sent there: the Service has no endpoint of this address family, or not this port"
-	case model.ReasonGhost:
-		return "a pod whose object is gone and which may still run: it sends and gets nothing"
-	case model.ReasonPastBudget:
-		return "a pod past the budget of its node: it sends and gets nothing"
-	}
-	if v.Action == model.NoAction {
-		return "nothing matched: the next stage decides"
-	}
-	return "the endpoint's default: no tier decided"
 }
 
 func stageFate(paint colours, v *model.Verdict) string {

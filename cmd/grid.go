@@ -4,24 +4,16 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-)
 
-// share is how much of what is asked about gets from one end to another.
-type share uint8
-
-const (
-	shareNone share = iota
-	shareSome
-	shareAll
-	shareUnasked // an end and itself, or ends of two IP versions
+	"github.com/tierwall/tierwall/policy/reach"
 )
 
 // grid is who reaches whom, as people see it: a row for each sender, a column for
 // each receiver.
 type grid struct {
 	from, to []string
-	cells    [][]share // by from and to
-	legend   [3]string // of shareAll, shareSome and shareNone
+	cells    [][]reach.Share // by from and to
+	legend   [3]string       // of reach.ShareAll, reach.ShareSome and reach.ShareNone
 }
 
 // print draws the grid; columns are numbered as the rows of that name are.
@@ -43,7 +35,7 @@ func (g *grid) print(w io.Writer, paint colours) error {
 		}
 		row := []string{paint.dim(n), plain(from)}
 		for j := range g.to {
-			row = append(row, g.cells[i][j].mark(paint))
+			row = append(row, mark(g.cells[i][j], paint))
 		}
 		t.row(row...)
 	}
@@ -54,13 +46,13 @@ func (g *grid) print(w io.Writer, paint colours) error {
 	return err
 }
 
-func (s share) mark(paint colours) string {
+func mark(s reach.Share, paint colours) string {
 	switch s {
-	case shareAll:
+	case reach.ShareAll:
 		return paint.green("●")
-	case shareSome:
+	case reach.ShareSome:
 		return paint.yellow("◐")
-	case shareNone:
+	case reach.ShareNone:
 		return paint.red("·")
 	}
 	return ""

@@ -34,7 +34,7 @@ var groups = []*cobra.Group{
 
 // groupOf is the group of each command, by name.
 var groupOf = map[string]string{
-	"explain": groupAsk, "effective": groupAsk, "matrix": groupAsk, "who-can": groupAsk, "what-can": groupAsk,
+	"explain": groupAsk, "effective": groupAsk, "ui": groupAsk, "matrix": groupAsk, "who-can": groupAsk, "what-can": groupAsk,
 	"test": groupCheck, "lint": groupCheck, "diff": groupCheck, "convert": groupCheck, "report": groupCheck,
 	"status": groupCluster, "names": groupCluster, "render": groupCluster, "demo": groupCluster,
 	"agent": groupHost, "manager": groupHost,

@@ -194,7 +194,7 @@ func (f *lintFlags) find(r *manifests.Result, e *packets.Evaluator, problems []m
 		}
 	}
 	slices.SortStableFunc(report.Findings, func(a, b located) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line))
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	return report
 }

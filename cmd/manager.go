@@ -74,7 +74,7 @@ image the agents get; without it they get the manager's own.`,
 	fs.StringVar(&f.namespace, "namespace", "", "namespace of the manager and the agents; default $POD_NAMESPACE, then "+operator.DefaultNamespace)
 	fs.StringVar(&f.agentImage, "agent-image", "", "image of the agents where the Tierwall object names none; default $RELATED_IMAGE_TIERWALL, then the manager's own")
 	fs.DurationVar(&f.cleanupTimeout, "cleanup-timeout", operator.DefaultCleanupTimeout, "how long the removal of the agents waits for nodes to be cleaned")
-	fs.BoolVar(&f.createDefault, "create-default", true, "create Tierwall/default if there is none and nobody has deleted it")
+	fs.BoolVar(&f.createDefault, "create-default", true, "create Tierwall/default if it does not exist and was never deleted")
 	fs.StringVar(&f.kubePath, "kubeconfig", "", "kubeconfig file; default: the cluster that the manager runs in")
 	f.log.register(fs)
 	return c

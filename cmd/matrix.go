@@ -87,7 +87,7 @@ type reachMatrix struct {
 	To    []unitView  `json:"to"`
 	Cells []reachCell `json:"cells"`
 
-	shares [][]share
+	shares [][]reach.Share
 	texts  [][]string // what is open of what is asked about
 }
 
@@ -153,20 +153,20 @@ func newReachMatrix(w *reachWorld, to []*reach.Unit, port string) (*reachMatrix,
 	for j, t := range to {
 		questions[j] = w.asked
 		if port == "" {
-			questions[j] = portsOf(t)
+			questions[j] = reach.Named(t)
 		}
 	}
 	for _, f := range from {
-		shares, texts := make([]share, len(to)), make([]string, len(to))
+		shares, texts := make([]reach.Share, len(to)), make([]string, len(to))
 		for j, t := range to {
 			ways := m.Between(f, t)
 			if len(ways) > 0 {
-				shares[j] = shareOf(ways, questions[j])
+				shares[j] = reach.ShareOf(ways, questions[j])
 			}
 			if f == t && len(f.Members) == 1 || !m.Comparable(f, t) {
-				shares[j] = shareUnasked
+				shares[j] = reach.ShareUnasked
 			}
-			if shares[j] == shareSome || shares[j] == shareAll {
+			if shares[j] == reach.ShareSome || shares[j] == reach.ShareAll {
 				texts[j] = reach.Open(ways, true).Intersect(questions[j]).String()
 			}
 			if len(ways) > 0 {
@@ -184,37 +184,6 @@ func viewUnit(u *reach.Unit) unitView {
 		v.Ports = append(v.Ports, fmt.Sprintf("%s %d", p.Protocol, p.Port))
 	}
 	return v
-}
-
-// portsOf is the traffic to the ports that a unit names; all traffic if it names none.
-func portsOf(u *reach.Unit) packets.Space {
-	if len(u.Ports) == 0 {
-		return packets.All()
-	}
-	var s packets.Space
-	for _, p := range u.Ports {
-		s = s.Union(packets.DstPorts(p.Protocol, p.Port, p.Port))
-	}
-	return s
-}
-
-// shareOf says how much of some traffic is open. Ping over the other IP version
-// does not count as missing.
-func shareOf(ways []reach.Way, question packets.Space) share {
-	some := reach.Open(ways, true).Intersect(question)
-	everywhere := reach.Open(ways, false)
-	for _, p := range []model.Protocol{model.ICMPv4, model.ICMPv6} {
-		if everywhere.Intersect(packets.Protocol(p)).IsEmpty() {
-			question = question.Subtract(packets.Protocol(p))
-		}
-	}
-	switch {
-	case some.IsEmpty():
-		return shareNone
-	case everywhere.Covers(question):
-		return shareAll
-	}
-	return shareSome
 }
 
 func (m *reachMatrix) grid() *grid {
@@ -243,7 +212,7 @@ func (m *reachMatrix) markdown() string {
 	for i, u := range m.From {
 		fmt.Fprintf(&b, "| %s |", escapeMarkdown(u.Name))
 		for j := range m.To {
-			fmt.Fprintf(&b, " %s |", strings.TrimSpace(m.shares[i][j].mark(colours{})+" "+escapeMarkdown(m.texts[i][j])))
+			fmt.Fprintf(&b, " %s |", strings.TrimSpace(mark(m.shares[i][j], colours{})+" "+escapeMarkdown(m.texts[i][j])))
 		}
 		b.WriteString("\n")
 	}
@@ -267,7 +236,7 @@ func (m *reachMatrix) html() string {
 			if m.texts[i][j] != "" {
 				title += ": " + m.texts[i][j]
 			}
-			fmt.Fprintf(&b, "<td class=\"%s\" title=\"%s\">%s</td>", class, html.EscapeString(title), m.shares[i][j].mark(colours{}))
+			fmt.Fprintf(&b, "<td class=\"%s\" title=\"%s\">%s</td>", class, html.EscapeString(title), mark(m.shares[i][j], colours{}))
 		}
 		b.WriteString("</tr>\n")
 	}

@@ -17,6 +17,7 @@ import (
 	"github.com/tierwall/tierwall/policy/packets"
 	"github.com/tierwall/tierwall/policy/policytest"
 	"github.com/tierwall/tierwall/policy/reach"
+	"github.com/tierwall/tierwall/policy/verdict"
 	"github.com/tierwall/tierwall/policy/workload"
 )
 
@@ -178,7 +179,7 @@ func wayDecider(v *model.Verdict) string {
 	case model.ReasonDefault:
 		return "no tier decides"
 	}
-	return decider(v)
+	return verdict.Decider(v)
 }
 
 // String is the traffic with what restricts it.
@@ -216,7 +217,7 @@ func (p *portFlag) space() (packets.Space, error) {
 	if p.text == "" {
 		return packets.All(), nil
 	}
-	pc, err := explainCase("ip:192.0.2.1", "ip:192.0.2.1", p.text)
+	pc, err := policytest.ParseCase("--", "ip:192.0.2.1", "ip:192.0.2.1", p.text)
 	if err != nil {
 		return packets.Space{}, err
 	}

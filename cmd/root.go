@@ -50,6 +50,7 @@ var commands = []func(streams) *cobra.Command{
 	newDiffCommand,
 	newLintCommand,
 	newReportCommand,
+	newUICommand,
 	newConvertCommand,
 	newStatusCommand,
 	newNamesCommand,

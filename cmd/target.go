@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/tierwall/tierwall/api/v1alpha1"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/workload"
 )
@@ -41,6 +40,15 @@ func qualify(namespace, s string) string {
 	return kind + ":" + namespace + "/" + name
 }
 
+// qualifyReceiver is qualify for what can also be a DNS name: what has a dot and neither
+// kind nor namespace is one, and no pod.
+func qualifyReceiver(namespace, s string) string {
+	if strings.Contains(s, ".") && !strings.ContainsAny(s, ":/") {
+		return s
+	}
+	return qualify(namespace, s)
+}
+
 // workloadRef reads the name of a workload that has its kind: deploy:NAMESPACE/NAME,
 // deploy/NAME or Deployment/NAMESPACE/NAME. Without a namespace it is the only one of
 // that name.
@@ -52,58 +60,6 @@ func workloadRef(s string) (model.Ref, bool) {
 	kind, ok := workload.KindOf(string(ref.Kind))
 	ref.Kind = kind
 	return ref, err == nil && ok
-}
-
-// parsePeer reads an end of a connection as a policy test has it.
-func parsePeer(flag, s string) (p v1alpha1.PolicyTestPeer, err error) {
-	if _, err := netip.ParseAddr(s); err == nil {
-		return v1alpha1.PolicyTestPeer{IP: s}, nil
-	}
-	kind, rest, ok := strings.Cut(s, ":")
-	if !ok {
-		kind, rest = "pod", s
-		if !strings.Contains(s, "/") && strings.Contains(s, ".") { // a pod has a namespace before its name
-			kind = "domain"
-		}
-		// As Tierwall prints it. No namespace is called like a kind, with a capital.
-		if r, err := model.ParseRef(s); err == nil {
-			switch r.Kind {
-			case model.KindPod, model.KindHostEndpoint, model.KindNode, model.KindService:
-				kind, rest = string(r.Kind), strings.TrimPrefix(s, string(r.Kind)+"/")
-			}
-			if r.Kind == model.KindService || isServiceWord(string(r.Kind)) {
-				if kind = string(model.KindService); r.Namespace == "" {
-					rest = s // svc/web, as kubectl has it: of the only namespace that has one
-				} else {
-					rest = r.Namespace + "/" + r.Name
-				}
-			}
-		}
-	}
-	switch strings.ToLower(kind) {
-	case "pod", "pods", "po":
-		p.Pod = rest
-	case "ip":
-		p.IP = rest
-	case "hostendpoint", "hep":
-		p.HostEndpoint = rest
-	case "node":
-		p.Node = rest
-	case "svc", "service", "services":
-		p.Service = rest
-	case "domain":
-		p.Domain = rest
-	default:
-		if _, ok := workload.KindOf(kind); ok {
-			p.Pod = kind + "/" + rest
-			break
-		}
-		return p, fmt.Errorf("%s %q: want pod:NAMESPACE/NAME, ip:ADDRESS, hostEndpoint:NAME, node:NAME, svc:NAMESPACE/NAME or domain:NAME", flag, s)
-	}
-	if rest == "" {
-		return p, fmt.Errorf("%s %q: the name is missing", flag, s)
-	}
-	return p, nil
 }
 
 // parseEndpoint reads the name of a pod, a workload or a host endpoint.

@@ -387,7 +387,7 @@ func (c *Compiler) holdToCore(ix *index.Index, f *model.Flow) error {
 			if st.Direction != model.Ingress {
 				continue
 			}
-			want := verdict.Evaluate(st.Chain, f, st.Direction, st.EndOfTier, st.Default)
+			want := verdict.Evaluate(st, f)
 			if err := sameVerdict(c.Decide(c.policies[e].Program(st.Stage, st.Direction, FamilyOf(f.Src)), f), want); err != nil {
 				return fmt.Errorf("%s, flow %+v: %w", ref, *f, err)
 			}

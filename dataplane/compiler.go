@@ -21,7 +21,9 @@ type Options struct {
 	// Budget is how large a table may get and not be linear (TableState.Linear),
 	// besides Spread times what its own rules come to: a rule that remains for some
 	// peers counts one for each combination of sets that these peers are in, and so
-	// does each of its ranges of ports. -1 means without limit, 0 means DefaultBudget.
+	// does each of its ranges of ports. A table whose rules have fewer than 256
+	// conditions on the peer's address has as much less of it. -1 means without limit,
+	// 0 means DefaultBudget.
 	Budget int
 	// Spread is how often a table may hold its own rules besides its Budget. -1 means
 	// never, 0 means DefaultSpread.
@@ -62,6 +64,8 @@ type Compiler struct {
 	unformed map[*tableRec]struct{}
 	// charged are the tables that are charged to the node's budget.
 	charged map[*tableRec]struct{}
+	// waiting are linear tables that need not be, and are until there is room (refill).
+	waiting map[*tableRec]struct{}
 }
 
 // setStore are the sets that programs and tables ask for, and what addresses and blocks
@@ -116,6 +120,7 @@ func NewCompiler(o Options) *Compiler {
 		ends:     map[model.Ref]Endpoint{},
 		unformed: map[*tableRec]struct{}{},
 		charged:  map[*tableRec]struct{}{},
+		waiting:  map[*tableRec]struct{}{},
 	}
 	for i, f := range families {
 		c.spaces[i] = newSpace(f, func(n uint32) *setRec { return c.numbered[n] }, o.homes)

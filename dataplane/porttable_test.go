@@ -76,6 +76,8 @@ func TestPortTablesThatMultiply(t *testing.T) {
 		{"many that go on", marks(2000, Continue), true},
 		{"few protocols", protocols(10, 100), false},
 		{"many protocols", protocols(200, 4000), true},
+		{"ports of any protocol", []*flatRule{{rest: []Cond{{Kind: CondDstPorts, Ports: []PortRange{{80, 80}}}}, leaf: &Leaf{Verdict: Drop}, weight: 1}}, true},
+		{"ports of any protocol but one", []*flatRule{{rest: []Cond{{Kind: CondProtocol, Protocol: model.TCP, Not: true}, {Kind: CondDstPorts, Ports: []PortRange{{80, 80}}}}, leaf: &Leaf{Verdict: Drop}, weight: 1}}, true},
 	} {
 		if got := newPortTable(tc.rules, 0) == nil; got != tc.none {
 			t.Errorf("%s: no table: %v, want %v", tc.name, got, tc.none)

@@ -77,16 +77,12 @@ func (c *Compiler) lists(t *index.TierChain, dir model.Direction, f Family) []*r
 // list returns the rules of a policy that is held.
 func (c *Compiler) list(p *index.Policy, dir model.Direction, f Family) *ruleList {
 	rec := c.flat[p]
-	d := 0
-	rules := p.Ingress
-	if dir == model.Egress {
-		d, rules = 1, p.Egress
-	}
-	at := &rec.lists[d][familyIndex(f)]
+	rules := p.Resolved(dir)
+	at := &rec.lists[dir][familyIndex(f)]
 	if *at != nil {
 		return *at
 	}
-	if other := rec.lists[d][1-familyIndex(f)]; other != nil && familyFree(rules) {
+	if other := rec.lists[dir][1-familyIndex(f)]; other != nil && familyFree(rules) {
 		*at = other
 		return other
 	}

@@ -22,6 +22,7 @@ type Table struct {
 
 	rules  []tableRule
 	linear int // rules that a rest tries one by one
+	asked  int // conditions on the peer's address
 	// byFirst are the rules that ask for a set before any other, by its number;
 	// after the last of them those that ask for none, though they may exclude some.
 	byFirst [][]uint32
@@ -77,15 +78,15 @@ func (t *Table) called(id string) *Table {
 // newTable makes a table of rules that ask for the peer's address on one side.
 func newTable(id string, lists []*ruleList, side CondKind, linear int) *Table {
 	t := &Table{ID: id, Side: side, linear: linear}
-	rules, asked := 0, 0
+	rules := 0
 	for _, l := range lists {
 		rules += len(l.rules)
-		asked += l.asked
+		t.asked += l.asked
 		t.size += l.size
 		t.others = append(t.others, l.sets...)
 	}
 	t.rules = make([]tableRule, 0, rules)
-	room := make([]uint16, 0, asked) // for all numbers; never outgrown
+	room := make([]uint16, 0, t.asked) // for all numbers; never outgrown
 	number := map[*Set]uint16{}
 	for _, l := range lists {
 		for i := range l.rules {

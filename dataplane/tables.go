@@ -95,6 +95,7 @@ func (c *Compiler) drop(t *tableRec, out *Change, ch *changes) {
 	}
 	delete(c.tables, t.state.Table.ID)
 	delete(c.charged, t)
+	delete(c.waiting, t)
 	c.releaseBlocks(t.blocks)
 	if t.state.classed {
 		c.askByClass(t, false)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/bits"
 	"math/rand/v2"
 	"net/netip"
 	"slices"
@@ -164,7 +165,7 @@ func (w *tablesWorld) step(events int) (*Change, error) {
 			return nil, fmt.Errorf("table %s: %w", id, err)
 		}
 	}
-	if err := w.c.checkForms(sizes, linear); err != nil {
+	if err := w.c.checkForms(w.before, sizes, linear); err != nil {
 		return nil, err
 	}
 	for id, s := range w.sets {
@@ -178,18 +179,23 @@ func (w *tablesWorld) step(events int) (*Change, error) {
 }
 
 // checkForms holds which tables are linear to their sizes.
-func (c *Compiler) checkForms(sizes, linear map[*tableRec]int) error {
+func (c *Compiler) checkForms(before map[string]tableCopy, sizes, linear map[*tableRec]int) error {
 	tables := slices.SortedFunc(maps.Keys(sizes), func(a, b *tableRec) int {
-		return cmp.Or(cmp.Compare(sizes[a], sizes[b]), cmp.Compare(a.state.Table.ID, b.state.Table.ID))
+		return cmp.Or(cmp.Compare(bits.Len(uint(sizes[a])), bits.Len(uint(sizes[b]))), cmp.Compare(a.state.Table.ID, b.state.Table.ID))
 	})
 	sum := 0
 	for _, t := range tables {
-		want := c.opts.Budget > 0 && sizes[t] > max(c.limitOf(t.state.Table), linear[t])
-		if !want && c.opts.Budget > 0 && sizes[t] > c.freeOf(t.state.Table) {
-			sum += sizes[t]
-			want = c.opts.NodeBudget > 0 && sum > c.opts.NodeBudget && linear[t] < sizes[t]
+		part := 1
+		if before[t.state.Table.ID].linear {
+			part = 2
 		}
-		if t.state.Linear() != want {
+		limit := c.limitOf(t.state.Table) / part
+		want := c.opts.Budget > 0 && sizes[t] > max(limit, linear[t])
+		if !want && c.opts.Budget > 0 && sizes[t] > min(limit, c.freeOf(t.state.Table)) {
+			sum += sizes[t]
+			want = c.opts.NodeBudget > 0 && sum > c.opts.NodeBudget/part && linear[t] < sizes[t]
+		}
+		if _, waits := c.waiting[t]; t.state.Linear() != (want || waits) {
 			return fmt.Errorf("table %s of size %d is linear: %v", t.state.Table.ID, sizes[t], t.state.Linear())
 		}
 	}
@@ -266,7 +272,7 @@ func (w *tablesWorld) checkClasses(ch *Change) error {
 // checkEmpty says if a Compiler keeps something of endpoints and policies that are gone.
 func (c *Compiler) checkEmpty() error {
 	held := map[string]int{
-		"tables": len(c.tables), "programs": len(c.programs), "effective policies": len(c.policies), "endpoints": len(c.ends),
+		"tables": len(c.tables), "waiting tables": len(c.waiting), "programs": len(c.programs), "effective policies": len(c.policies), "endpoints": len(c.ends),
 		"policies": len(c.flat), "sets": len(c.sets), "literal sets": len(c.literals), "lists of blocks": len(c.blocks),
 		"numbered sets": len(c.numbered) - len(c.freeNumbers), "IPv4 classes": len(c.spaces[0].classes), "IPv6 classes": len(c.spaces[1].classes),
 		"IPv4 classes of tables": len(c.spaces[0].groups.byNumber), "IPv6 classes of tables": len(c.spaces[1].groups.byContent),

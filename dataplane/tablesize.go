@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"maps"
 	"math"
+	"math/bits"
 	"slices"
 )
 
@@ -19,9 +20,14 @@ import (
 // A linear table needs its sets in the kernel. Where they hold many addresses of few
 // combinations that would be larger still, and the table is not linear.
 //
-// Whether a table is linear follows from the rules and from what their sets hold
-// at the time, and from nothing else: a restart finds in the kernel what it would
-// write. The program that asks for the table stays the same.
+// What a table saves is asking for one set after the other, so few such questions are
+// worth a small table only: its limit grows with them (Options.Budget).
+//
+// Whether a table is linear follows from the rules and from what their sets hold at the
+// time. Only between a limit and half of it does a table stay as it is: rests that are
+// written anew cost as much as the table is large, and whoever adds and removes one
+// address at its limit must not have that done each time. A restarted Compiler decides
+// anew. The program that asks for the table stays the same.
 
 // DefaultBudget is how large a table may get, besides what its own rules come to;
 // see Options.Budget. In nftables, rests of this size take about a quarter of a
@@ -69,14 +75,31 @@ func (ty *tally) add(t *Table, numbers []uint16, n int) {
 	}
 }
 
+// fullBudget is how many conditions on the peer's address the rules of a table have that
+// may have the whole Budget. Fewer have as much less.
+const fullBudget = 256
+
+// budgetOf is the part of the Budget that a table may have.
+func (c *Compiler) budgetOf(t *Table) int {
+	return (c.opts.Budget*min(t.asked, fullBudget) + fullBudget - 1) / fullBudget
+}
+
 // limitOf is how large a table may get.
 func (c *Compiler) limitOf(t *Table) int {
-	return c.opts.Budget + max(c.opts.Spread, 0)*t.size
+	return c.budgetOf(t) + max(c.opts.Spread, 0)*t.size
 }
 
 // freeOf is how large a table may get without being charged to the node's budget.
 func (c *Compiler) freeOf(t *Table) int {
-	return c.opts.Budget/16 + max(c.opts.Spread, 0)*t.size
+	return min(c.opts.Budget/16, c.budgetOf(t)) + max(c.opts.Spread, 0)*t.size
+}
+
+// stays is what a limit is for a table: half of it where the table is linear already.
+func (t *tableRec) stays(limit int) int {
+	if t.state.linear && !t.fresh {
+		return limit / 2
+	}
+	return limit
 }
 
 // tooLarge is the charge of a table beyond its limit.
@@ -86,7 +109,8 @@ const tooLarge = math.MaxInt
 // charged with: its size, or nothing if it is small. A bound that follows from how
 // many classes are in each set comes first, and is all that most tables need.
 func (c *Compiler) measure(t *tableRec) {
-	free := c.freeOf(t.state.Table)
+	limit := t.stays(c.limitOf(t.state.Table))
+	free := min(c.freeOf(t.state.Table), limit)
 	t.charge, t.inTurn = 0, 0
 	delete(c.charged, t)
 	switch {
@@ -100,7 +124,7 @@ func (c *Compiler) measure(t *tableRec) {
 		return
 	}
 	t.inTurn = t.linearSize()
-	limit := max(c.limitOf(t.state.Table), t.inTurn)
+	limit = max(limit, t.inTurn)
 	if t.tally == nil {
 		t.tally = t.count(limit)
 	}
@@ -131,20 +155,45 @@ func (t *tableRec) linearSize() int {
 // those beyond their limits, and of those that are charged to the node's budget
 // the largest, until the others fit. None is that would only be larger for it.
 func (c *Compiler) admit(pending map[*tableRec]struct{}, out map[*tableRec]*TableChange) {
-	charged := slices.SortedFunc(maps.Keys(c.charged), func(a, b *tableRec) int {
-		return cmp.Or(cmp.Compare(a.charge, b.charge), cmp.Compare(a.state.Table.ID, b.state.Table.ID))
-	})
-	sum := 0
-	for _, t := range charged {
+	for t := range c.waiting {
+		pending[t] = struct{}{}
+	}
+	clear(c.waiting)
+	sum, room := 0, refill
+	for _, t := range slices.SortedFunc(maps.Keys(c.charged), byCharge) {
 		sum += t.charge
 		delete(pending, t)
-		c.take(t, c.opts.NodeBudget >= 0 && sum > c.opts.NodeBudget && t.inTurn < t.charge, out)
+		linear := c.opts.NodeBudget >= 0 && sum > t.stays(c.opts.NodeBudget) && t.inTurn < t.charge
+		c.takeBack(t, linear, &room, out)
 	}
-	for t := range pending {
+	for _, t := range slices.SortedFunc(maps.Keys(pending), byCharge) {
 		if t.refs > 0 {
-			c.take(t, t.charge == tooLarge, out)
+			c.takeBack(t, t.charge == tooLarge, &room, out)
 		}
 	}
+}
+
+// refill is how large the tables may be together, beside the first one, that cease to be
+// linear in one change. Nothing is wrong while they are, so others wait for the next change:
+// one that takes many addresses away must not have all tables written anew.
+const refill = 2048
+
+// takeBack is take, but a table ceases to be linear only where there is room.
+func (c *Compiler) takeBack(t *tableRec, linear bool, room *int, out map[*tableRec]*TableChange) {
+	if !linear && t.state.linear && !t.fresh {
+		if *room <= 0 {
+			c.waiting[t] = struct{}{}
+			return
+		}
+		*room -= t.most()
+	}
+	c.take(t, linear, out)
+}
+
+// byCharge puts tables with larger charges last. Charges that differ by less than a factor
+// of two or so are alike: tables that grow together must not change places all the time.
+func byCharge(a, b *tableRec) int {
+	return cmp.Or(cmp.Compare(bits.Len(uint(a.charge)), bits.Len(uint(b.charge))), cmp.Compare(a.state.Table.ID, b.state.Table.ID))
 }
 
 // take gives a table its form, if it has another one.

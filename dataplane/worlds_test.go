@@ -107,7 +107,7 @@ func TestPrograms(t *testing.T) {
 			for _, ref := range ix.Endpoints() {
 				e := ix.Effective(ref)
 				for _, st := range e.Stages() {
-					want := verdict.Evaluate(st.Chain, &f, st.Direction, st.EndOfTier, st.Default)
+					want := verdict.Evaluate(st, &f)
 					for i, c := range compilers {
 						p := c.policies[e].Program(st.Stage, st.Direction, FamilyOf(f.Src))
 						got := c.Decide(p, &f)

@@ -57,7 +57,7 @@ suites() {
 }
 
 hack/kube.sh kube-apiserver etcd kubelet kubectl kube-scheduler kube-proxy kube-controller-manager agnhost \
-	containerd containerd-shim-runc-v2 ctr >/dev/null || exit
+	containerd containerd-shim-runc-v2 ctr coredns >/dev/null || exit
 hack/need.sh nft=nftables iptables=iptables ipset=ipset conntrack=conntrack containerd=containerd runc=runc \
 	bash-static=bash-static busybox=busybox-static || exit
 go test -c -tags e2e -o "$logs/e2e.test" ./test/cluster/e2e || exit

@@ -1,14 +1,15 @@
 #!/usr/bin/env bash
 # Prints the folder of the Kubernetes programs that tests run, and builds those
 # that are named and missing, from the versions pinned in hack/kube/go.mod (and
-# containerd's, in hack/containerd/go.mod), once, into the user's cache.
+# containerd's and CoreDNS's, in hack/containerd and hack/coredns), once, into the
+# user's cache.
 #
 #   hack/kube.sh                  kube-apiserver and etcd, all that test/integration needs
 #   hack/kube.sh PROGRAM...       others: see the list below
 #   hack/kube.sh --where          prints the folder, builds nothing
 #
-# On two cores: kube-apiserver 4 to 8 minutes, e2e.test 4, kube-controller-manager
-# and containerd 2 to 3 each, the rest less than one each; nothing afterwards.
+# On two cores: kube-apiserver 4 to 8 minutes, e2e.test 4, kube-controller-manager,
+# containerd and coredns 2 to 3 each, the rest less than one each; nothing afterwards.
 # KUBEBUILDER_ASSETS names a folder that has kube-apiserver and etcd already.
 set -euo pipefail
 cd "$(dirname "$0")/kube"
@@ -83,6 +84,8 @@ build() {
 	containerd | containerd-shim-runc-v2 | ctr)
 		(cd ../containerd && nice go build -ldflags "-s -w -X github.com/containerd/containerd/v2/version.Version=$(version github.com/containerd/containerd/v2)" \
 			-o "$2" "github.com/containerd/containerd/v2/cmd/$1") ;;
+	coredns) # with the plugins of hack/coredns/main.go
+		(cd ../coredns && nice go build -ldflags "-s -w" -o "$2" .) ;;
 	*)
 		echo "error: hack/kube.sh builds no $1" >&2
 		return 1 ;;

@@ -28,10 +28,22 @@ bin/operator-verify manifests bundle 2>&1 | tee "$fresh/operator-verify" || true
 ! grep -q 'level=\(error\|fatal\)' "$fresh/operator-verify" ||
 	fail "the bundle is not as OLM wants it"
 
+# The page is what its sources build to, wherever it can be built.
+old=$(node -p 'process.versions.node.split(".").map(Number)' 2>/dev/null |
+	tr -d '[] ' | awk -F, '{ print ($1 < 20 || $1 == 20 && $2 < 19) }')
+if [ "$old" = 0 ] && command -v npm >/dev/null; then
+	hack/ui.sh "$fresh/ui" && diff -r ui/dist "$fresh/ui" >&2 ||
+		fail "the built page is out of date: run make ui"
+elif [ -n "${CI:-}" ]; then
+	fail "the built page cannot be checked without Node 20.19 and npm"
+else
+	echo "verify: NOT CHECKED: the built page, for there is no Node 20.19 with npm" >&2
+fi
+
 unformatted=$(gofmt -l .)
 [ -z "$unformatted" ] || fail "not formatted, run gofmt -w on: $unformatted"
 
-for module in "$@" hack/tools hack/lint hack/kube hack/containerd; do
+for module in "$@" hack/tools hack/lint hack/kube hack/containerd hack/coredns; do
 	(cd "$module" && go mod tidy -diff) || fail "$module/go.mod is not tidy: run go mod tidy there"
 done
 for module in "$@"; do

@@ -12,7 +12,7 @@ import (
 )
 
 // addBridge makes a node's cni0 with its addresses.
-func (l *Lab) addBridge(n *node) error {
+func (n *node) addBridge(l *Lab) error {
 	err := n.ns.do(func() error {
 		for _, name := range []string{"bridge-nf-call-iptables", "bridge-nf-call-ip6tables"} {
 			if err := os.WriteFile("/proc/sys/net/bridge/"+name, []byte("1"), 0); err != nil {
@@ -78,4 +78,14 @@ func (p *pod) enslave() error {
 		return p.node.wrap(err, "bridge port %s", p.far.name)
 	}
 	return p.node.cni0.ready()
+}
+
+// freeOf returns the first address of a block but its base that is not taken.
+func freeOf(block netip.Prefix, taken func(netip.Addr) bool) (netip.Addr, bool) {
+	for a := block.Masked().Addr().Next(); block.Contains(a); a = a.Next() {
+		if !taken(a) {
+			return a, true
+		}
+	}
+	return netip.Addr{}, false
 }

@@ -64,26 +64,7 @@ func (l *Lab) RemovePod(where string) error {
 	if !ok {
 		return fmt.Errorf("lab: there is no pod %q", where)
 	}
-	return l.takeDown(p)
-}
-
-// takeDown removes a pod that is no longer in l.pods.
-func (l *Lab) takeDown(p *pod) error {
-	if p.spec.HostNetwork {
-		return nil
-	}
-	for _, a := range p.spec.Addrs {
-		if err := l.removePodAddr(p, a); err != nil {
-			return err
-		}
-	}
-	// The veth pair goes with the node's end, at once.
-	link, err := p.node.nl.LinkByIndex(p.far.index)
-	if err == nil {
-		err = p.node.nl.LinkDel(link)
-	}
-	p.place.close()
-	return p.node.wrap(err, "interface %s", p.far.name)
+	return p.takeDown()
 }
 
 // SetPodAddrs changes the addresses of a pod: new ones are there before old
@@ -118,21 +99,21 @@ func (l *Lab) SetPodAddrs(where string, addrs []netip.Addr) error {
 	}
 	p.spec.Addrs = slices.Clone(addrs)
 	for _, a := range added {
-		if err := l.addPodAddr(p, a); err != nil {
+		if err := p.addAddr(a); err != nil {
 			return err
 		}
 	}
 	// The default routes must not hang on a source address that goes.
 	for _, is4 := range []bool{true, false} {
 		if a := of(addrs, is4); a.IsValid() {
-			if err := p.near.route(everything(is4), l.gateOf(p, a).addr, a); err != nil {
+			if err := p.near.route(everything(is4), p.gateway(a).addr, a); err != nil {
 				return err
 			}
 		}
 	}
 	for _, a := range old {
 		if !slices.Contains(addrs, a) {
-			if err := l.removePodAddr(p, a); err != nil {
+			if err := p.removeAddr(a); err != nil {
 				return err
 			}
 		}
@@ -179,7 +160,7 @@ func (l *Lab) AddHost(h Host) error {
 	return l.addHost(h)
 }
 
-// free makes sure that nobody has the addresses; those that were taken on for
+// free makes sure that no place has the addresses; those that were taken on for
 // probes are given back.
 func (l *Lab) free(addrs []netip.Addr) error {
 	for _, a := range addrs {
@@ -205,7 +186,7 @@ func (l *Lab) free(addrs []netip.Addr) error {
 			l.mu.Lock()
 			delete(l.pods, where)
 			l.mu.Unlock()
-			if err := l.takeDown(stray); err != nil {
+			if err := stray.takeDown(); err != nil {
 				return err
 			}
 		default:
@@ -216,11 +197,11 @@ func (l *Lab) free(addrs []netip.Addr) error {
 }
 
 // strayNamespace is the namespace of pods that hold addresses of pod blocks
-// which belong to nobody. No pod of a cluster can be in it.
+// which no pod has. No pod of a cluster can be in it.
 const strayNamespace = "(unknown)"
 
 // carry sees to it that an address is in the lab: a pod of the node in whose
-// pod block it is, else the host Internet, takes it on if nobody has it.
+// pod block it is, else the host Internet, takes it on if no place has it.
 func (l *Lab) carry(a netip.Addr) (*place, error) {
 	a = a.Unmap()
 	l.mu.RLock()
@@ -251,8 +232,13 @@ func (l *Lab) carry(a netip.Addr) (*place, error) {
 		}
 		return l.at(s.Where())
 	}
-	if err := l.addHostAddr(h, a); err != nil {
+	if err := h.addAddr(a); err != nil {
 		return nil, err
 	}
 	return h.place, nil
+}
+
+// dropAddr returns the list without an address, as a new list.
+func dropAddr(list []netip.Addr, a netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(slices.Clone(list), func(b netip.Addr) bool { return a == b })
 }

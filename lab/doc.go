@@ -3,7 +3,7 @@
 //
 // What it is for. Whatever enforces policy runs inside a node's namespace, as it
 // would on a machine of its own ([Lab.Do], [Lab.Netns], [Lab.Command]). Probes
-// ([Lab.Probe]) then say for any packet whether it arrived, and streams
+// ([Lab.Probe]) then show for any packet whether it arrived, and streams
 // ([Lab.OpenStream]) what became of a connection over time.
 //
 // How it is wired. A namespace of the lab, the wire, routes between the nodes
@@ -20,7 +20,7 @@
 // all that is in them when the process ends, even by SIGKILL. Children started
 // by [Lab.Command] die with it too. The host's own namespace is not touched.
 //
-// How a denied packet is told without waiting. Virtual Ethernet has no wire to
+// How a denied packet is recognized without waiting. Virtual Ethernet has no wire to
 // wait for: each hop puts the packet on the queue of the CPU that it was sent
 // from. A probe is sent from a thread that is bound to a CPU; afterwards the
 // thread sends itself witness packets through a loopback that no policy sees,

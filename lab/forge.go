@@ -82,12 +82,12 @@ func probePacket(f model.Flow, id uint32, o Options) []byte {
 const destinationOptions model.Protocol = 60
 
 // packet builds a probe's packet with the envelope around it, and where that is sent.
-func (l *Lab) packet(p *probe, o Options) (packet []byte, dst netip.Addr, err error) {
+func (p *probe) packet(o Options) (packet []byte, dst netip.Addr, err error) {
 	packet = probePacket(p.flow, p.id, o)
 	if o.Inside == nil {
 		return packet, p.flow.Dst, nil
 	}
-	return l.envelop(o.Inside, packet)
+	return o.Inside.around(packet, p.lab)
 }
 
 // transport builds an SCTP packet whose chunk carries the probe's number in a
@@ -117,8 +117,8 @@ func (c *Chunk) transport(f model.Flow, id uint32) []byte {
 	return b
 }
 
-// flagged builds a TCP packet of any flags. Its urgent pointer, which nobody
-// heeds without its flag, tells it from an answer.
+// flagged builds a TCP packet of any flags. Its urgent pointer, which receivers
+// ignore without its flag, tells it from an answer.
 func flagged(f model.Flow, id uint32, flags uint8) []byte {
 	b := make([]byte, 20)
 	ports(b, f)
@@ -158,8 +158,8 @@ func discovery(f model.Flow, id uint32) []byte {
 	return b
 }
 
-// envelop puts a packet into a frame, and that into a VXLAN datagram.
-func (l *Lab) envelop(e *Envelope, packet []byte) ([]byte, netip.Addr, error) {
+// around puts a packet into a frame, and that into a VXLAN datagram.
+func (e *Envelope) around(packet []byte, l *Lab) ([]byte, netip.Addr, error) {
 	l.mu.RLock()
 	o := l.overlay
 	l.mu.RUnlock()

@@ -33,7 +33,7 @@ type Lab struct {
 	nodes    map[string]*node
 	hosts    map[string]*host
 	pods     map[string]*pod
-	owners   map[netip.Addr]*place // who has an address
+	owners   map[netip.Addr]*place // the place that has an address
 	services []Service
 	overlay  *overlay // nil: none
 	streams  map[*Stream]struct{}
@@ -207,8 +207,8 @@ func (l *Lab) Do(where string, f func() error) error {
 	return p.ns.do(f)
 }
 
-// Netns is the namespace of a node, pod or host as a file, for those who enter
-// it by themselves. It belongs to the lab: do not close it. It keeps the
+// Netns is the namespace of a node, pod or host as a file, for callers that
+// enter it themselves. It belongs to the lab: do not close it. It keeps the
 // namespace alive in a child that inherits it.
 func (l *Lab) Netns(where string) (*os.File, error) {
 	p, err := l.at(where)
@@ -229,8 +229,8 @@ func (l *Lab) Path(where string) (string, error) {
 	return fmt.Sprintf("/proc/%d/fd/%d", os.Getpid(), f.Fd()), nil
 }
 
-// Owner says who has an address: a node's, pod's (namespace/name) or host's
-// name. For a node's address that is the node, never a host-network pod.
+// Owner returns the name of the node, pod (namespace/name) or host that has an address.
+// For a node's address that is the node, never a host-network pod.
 func (l *Lab) Owner(a netip.Addr) (where string, ok bool) {
 	l.mu.RLock()
 	defer l.mu.RUnlock()
@@ -239,6 +239,17 @@ func (l *Lab) Owner(a netip.Addr) (where string, ok bool) {
 		return "", false
 	}
 	return p.name, true
+}
+
+// setOwner records the place that has an address; nil: none.
+func (l *Lab) setOwner(a netip.Addr, p *place) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p == nil {
+		delete(l.owners, a)
+	} else {
+		l.owners[a] = p
+	}
 }
 
 // Wheres lists the names of all nodes, hosts and pods, sorted in each group.

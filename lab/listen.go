@@ -18,7 +18,7 @@ type listenerKey struct {
 }
 
 type listener struct {
-	fd    int // -1: somebody else listens there, or the kernel cannot
+	fd    int // -1: another socket listens there, or the kernel cannot
 	users int
 }
 

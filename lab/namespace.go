@@ -22,7 +22,7 @@ type sysctls []struct{ name, value string }
 // everywhere is set in each namespace, before it has any interface. All of it
 // is per namespace; names that a kernel lacks are passed over.
 var everywhere = sysctls{
-	// Sources are what a probe says they are: routing never second-guesses them.
+	// Sources are those of the probe: routing never second-guesses them.
 	{"ipv4/conf/all/rp_filter", "0"},
 	{"ipv4/conf/default/rp_filter", "0"},
 	{"ipv4/conf/all/send_redirects", "0"},

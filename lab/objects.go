@@ -39,7 +39,7 @@ func FromObjects(objects []runtime.Object) (Spec, []Service, error) {
 		b.node(o)
 	}
 	endpoints := sorted[*v1alpha1.HostEndpoint](objects)
-	// The main interface's name first: it says which are further ones.
+	// The main interface's name first: the others are further ones.
 	slices.SortStableFunc(endpoints, func(x, y *v1alpha1.HostEndpoint) int {
 		return cmp.Compare(min(len(x.Spec.ExpectedIPs), 1), min(len(y.Spec.ExpectedIPs), 1))
 	})

@@ -12,11 +12,11 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// A probe is told by a number that its packet carries where the protocol leaves
-// room that nobody changes on the way: TCP's sequence number, SCTP's initiate
+// A probe is recognized by a number that its packet carries where the protocol leaves
+// room that does not change on the way: TCP's sequence number, SCTP's initiate
 // tag, else the payload.
 
-// magic starts the payload of probes: no one else sends it.
+// magic starts the payload of probes: nothing else sends it.
 const magic = "\xf1TWLAB"
 
 // window is the TCP window of probes.
@@ -58,7 +58,7 @@ func transport(f model.Flow, id uint32, kind byte) []byte {
 	case model.UDP, model.UDPLite:
 		b = append(make([]byte, 8), data...)
 		ports(b, f)
-		// In UDPLite the field says how much the sum covers; 0 is all.
+		// In UDPLite the field is how much the sum covers; 0 is all.
 		if f.Protocol == model.UDP {
 			binary.BigEndian.PutUint16(b[4:], uint16(len(b)))
 		}
@@ -124,7 +124,7 @@ func icmpBody(f model.Flow, data []byte) []byte {
 	return ipPacket(quoted.Src, quoted.Dst, quoted.Protocol, b)
 }
 
-// icmpIsError says whether a message quotes a packet.
+// icmpIsError reports whether a message quotes a packet.
 func icmpIsError(p model.Protocol, typ uint8) bool {
 	if p == model.ICMPv6 {
 		return typ < 128
@@ -132,7 +132,7 @@ func icmpIsError(p model.Protocol, typ uint8) bool {
 	return typ == 3 || typ == 4 || typ == 5 || typ == 11 || typ == 12
 }
 
-// icmpIsEchoReply says whether a message is the reply to an echo request.
+// icmpIsEchoReply reports whether a message is the reply to an echo request.
 func icmpIsEchoReply(p model.Protocol, typ uint8) bool {
 	return p == model.ICMPv4 && typ == 0 || p == model.ICMPv6 && typ == 129
 }

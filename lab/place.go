@@ -90,7 +90,7 @@ func (p *place) up(name string) error {
 	return p.wrap(err, "interface %s", name)
 }
 
-// wrap says where an error happened, and at what.
+// wrap adds to an error where it happened, and at what.
 func (p *place) wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil

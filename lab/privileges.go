@@ -24,7 +24,7 @@ const reexecMark = "TIERWALL_LAB_USERNS"
 // once. Without, it runs the program again, with the same arguments and files,
 // as root of a new user namespace, and exits with its exit status: it does not
 // return. The second process dies with the first. Where users may not make
-// user namespaces the error says so; a test must then fail, not skip.
+// user namespaces, that is the error; a test must then fail, not skip.
 func Reexec() error {
 	err := Available()
 	if err == nil || os.Getenv(reexecMark) != "" {
@@ -72,7 +72,7 @@ func Reexec() error {
 	return nil
 }
 
-// Available says why this process cannot make a lab; nil if it can.
+// Available returns why this process cannot make a lab; nil if it can.
 func Available() error {
 	ns, err := newNamespace(nil)
 	if err != nil {

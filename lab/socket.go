@@ -172,7 +172,7 @@ func packetInfo(oob []byte) (netip.Addr, bool) {
 
 // send sends a packet with its IP header out of the namespace, by its output
 // hook, as a packet of the host itself. A packet that the hook drops counts as
-// sent. An interface, if there is one, is where it leaves, whatever routes say.
+// sent. An interface, if there is one, is where it leaves, whatever the routes are.
 func (p *place) send(packet []byte, src, dst netip.Addr, iface string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()

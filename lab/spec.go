@@ -46,7 +46,7 @@ type Node struct {
 	// sends by itself.
 	Addrs []netip.Addr
 	// PodCIDRs are the node's pod blocks. They are not needed: pods are routed by
-	// address. An address in them that nobody has is taken to be a pod of the node
+	// address. An address in them that no place has is taken to be a pod of the node
 	// when a probe asks for it. Network Bridge takes the addresses of cni0 from them.
 	PodCIDRs []netip.Prefix
 	// Links are further interfaces to the wire.
@@ -111,14 +111,14 @@ type Service struct {
 
 const (
 	// Internet is the host outside of the cluster that takes on the addresses
-	// that probes ask for and nobody has.
+	// that probes ask for and no place has.
 	Internet = "internet"
 	// Wire is the name of the namespace in the middle, as a sender of probes: a
 	// neighbour of each node and each host outside.
 	Wire = "(wire)"
 )
 
-// check says what is wrong with a spec, all of it.
+// check returns all that is wrong with a spec.
 func (s *Spec) check() error {
 	var errs []error
 	names := map[string]bool{Internet: true}

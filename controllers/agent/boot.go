@@ -36,7 +36,7 @@ func (b *Boot) Restore(ctx context.Context, backend dataplane.Backend, o datapla
 		log.Info("no kept state: nothing is enforced before the cluster has been read")
 		return false, nil
 	case err != nil:
-		log.Warn("kept state is left out: nothing is enforced before the cluster has been read", "error", err)
+		log.Warn("kept state is not used: nothing is enforced before the cluster has been read", "error", err)
 		return false, nil
 	case k.SameBoot || b.Holds != nil && b.Holds():
 		log.Info("the kernel keeps the rules that it has until the cluster has been read")
@@ -44,7 +44,7 @@ func (b *Boot) Restore(ctx context.Context, backend dataplane.Backend, o datapla
 	}
 	objects, err := k.State.Objects()
 	if err != nil {
-		log.Warn("kept state is left out: nothing is enforced before the cluster has been read", "error", err)
+		log.Warn("kept state is not used: nothing is enforced before the cluster has been read", "error", err)
 		return false, nil
 	}
 	if err := backend.Sync(ctx, b.state(k.Node, objects, o, log)); err != nil {

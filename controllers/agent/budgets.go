@@ -66,8 +66,8 @@ func budgeted(r model.Ref) bool {
 
 // charge notes a new version of an object or, with nil, that it is gone. before is the
 // version before; nil: there was none. What is to be in the index follows in settleBudgets.
-func (a *intake) charge(r model.Ref, before, o model.Object) {
-	b := &a.budgets
+func (in *intake) charge(r model.Ref, before, o model.Object) {
+	b := &in.budgets
 	b.book.Delete(r)
 	if o != nil {
 		if i, ok := budget.ItemOf(o); ok {
@@ -86,16 +86,16 @@ func (a *intake) charge(r model.Ref, before, o model.Object) {
 		if b.past[r.Namespace] == nil {
 			b.past[r.Namespace] = map[model.Ref]*excess{}
 		}
-		b.past[r.Namespace][r] = a.excessOf(before)
+		b.past[r.Namespace][r] = in.excessOf(before)
 	}
 }
 
 // excessOf is what is known of an object that is in the index as it is. Before the
 // first transaction, and while the namespace's pods wait for the rest of what there
 // was then, that is in force nowhere.
-func (a *intake) excessOf(o model.Object) *excess {
+func (in *intake) excessOf(o model.Object) *excess {
 	e := &excess{put: o}
-	if a.synced && (o == nil || !a.late.holds(o.Key().Namespace)) {
+	if in.synced && (o == nil || !in.late.holds(o.Key().Namespace)) {
 		e.kept = o
 	}
 	return e
@@ -103,9 +103,9 @@ func (a *intake) excessOf(o model.Object) *excess {
 
 // settleBudgets puts objects of namespaces that have changed into the index, or what
 // stands in for them.
-func (a *intake) settleBudgets() {
-	b := &a.budgets
-	if now := a.ix.Settings().Budgets; now != b.set || b.tiers {
+func (in *intake) settleBudgets() {
+	b := &in.budgets
+	if now := in.ix.Settings().Budgets; now != b.set || b.tiers {
 		b.set, b.tiers = now, false
 		for _, ns := range b.book.Namespaces() {
 			if b.open[ns] == nil {
@@ -116,16 +116,16 @@ func (a *intake) settleBudgets() {
 	if len(b.open) == 0 {
 		return
 	}
-	order := budget.OrderOf(a.ix.Tiers())
+	order := budget.OrderOf(in.ix.Tiers())
 	for _, ns := range slices.Sorted(maps.Keys(b.open)) {
-		a.settleBudget(ns, b.open[ns], order)
+		in.settleBudget(ns, b.open[ns], order)
 		b.node.open[ns] = struct{}{}
 		if delete(b.large, ns); 2*b.book.Entries(ns) >= b.set.Namespace {
 			b.large[ns] = struct{}{}
 		}
 	}
 	clear(b.open)
-	a.metrics.budgets(b)
+	in.metrics.budgets(b)
 }
 
 func (b *budgets) count() (n int) {
@@ -135,8 +135,8 @@ func (b *budgets) count() (n int) {
 	return n
 }
 
-func (a *intake) settleBudget(ns string, changed map[model.Ref]struct{}, order budget.Order) {
-	b := &a.budgets
+func (in *intake) settleBudget(ns string, changed map[model.Ref]struct{}, order budget.Order) {
+	b := &in.budgets
 	before := b.past[ns]
 	now := map[model.Ref]*excess{}
 	var items []budget.Item
@@ -147,7 +147,7 @@ func (a *intake) settleBudget(ns string, changed map[model.Ref]struct{}, order b
 	for _, i := range items {
 		e := before[i.Ref]
 		if e == nil {
-			e = a.excessOf(a.objects[i.Ref])
+			e = in.excessOf(in.objects[i.Ref])
 			if _, fresh := changed[i.Ref]; fresh {
 				e = &excess{} // it has never been there
 			}
@@ -158,10 +158,10 @@ func (a *intake) settleBudget(ns string, changed map[model.Ref]struct{}, order b
 	// First what is within the budget, or is gone.
 	for _, r := range slices.SortedFunc(maps.Keys(changed), model.Ref.Compare) {
 		if now[r] == nil {
-			a.restore(r)
+			in.restore(r)
 			delete(b.sources, r)
-			a.unkeep(before[r])
-			a.put(r, a.objects[r])
+			in.unkeep(before[r])
+			in.put(r, in.objects[r])
 		}
 	}
 	for _, r := range slices.SortedFunc(maps.Keys(before), model.Ref.Compare) {
@@ -169,13 +169,13 @@ func (a *intake) settleBudget(ns string, changed map[model.Ref]struct{}, order b
 		if _, done := changed[r]; done || now[r] != nil {
 			continue
 		}
-		a.restore(r)
+		in.restore(r)
 		delete(b.sources, r)
-		a.unkeep(e)
-		if a.held[r] == nil && e.put != a.objects[r] {
-			a.put(r, a.objects[r])
+		in.unkeep(e)
+		if in.held[r] == nil && e.put != in.objects[r] {
+			in.put(r, in.objects[r])
 		}
-		a.log.Info("object is within the budget of its namespace again", "object", r.String())
+		in.log.Info("object is within the budget of its namespace again", "object", r.String())
 	}
 	if b.past[ns] = now; len(now) == 0 {
 		delete(b.past, ns)
@@ -185,34 +185,34 @@ func (a *intake) settleBudget(ns string, changed map[model.Ref]struct{}, order b
 	stands := map[string]model.Ref{}
 	for _, i := range items {
 		if b.set.Mode == model.GuardCount {
-			a.restore(i.Ref)
-			a.let(now[i.Ref], i.Ref)
+			in.restore(i.Ref)
+			in.let(now[i.Ref], i.Ref)
 			continue
 		}
-		a.replace(now[i.Ref], i.Ref, &kept, stands)
+		in.replace(now[i.Ref], i.Ref, &kept, stands)
 		if now[i.Ref].kept == nil {
-			a.slim(i.Ref)
+			in.slim(i.Ref)
 		}
 		if _, known := before[i.Ref]; !known || before[i.Ref].err == nil {
-			a.log.Warn("object is past the budget of its namespace", "object", i.Ref.String(), "entries", i.Entries, "instead", a.instead(i.Ref), "reason", err)
+			in.log.Warn("object is past the budget of its namespace", "object", i.Ref.String(), "entries", i.Entries, "instead", in.instead(i.Ref), "reason", err)
 		}
 	}
 }
 
 // let puts an object past the budget into the index as it is.
-func (a *intake) let(e *excess, r model.Ref) {
-	a.unkeep(e)
-	e.kept, e.with = a.objects[r], model.Ref{}
-	if a.held[r] == nil && e.put != e.kept {
-		a.put(r, e.kept)
+func (in *intake) let(e *excess, r model.Ref) {
+	in.unkeep(e)
+	e.kept, e.with = in.objects[r], model.Ref{}
+	if in.held[r] == nil && e.put != e.kept {
+		in.put(r, e.kept)
 	}
 	e.put = e.kept
 }
 
 // unkeep takes out of the index what is there beside an object.
-func (a *intake) unkeep(e *excess) {
+func (in *intake) unkeep(e *excess) {
 	if e != nil && e.companion != nil {
-		a.put(e.companion.Key(), nil)
+		in.put(e.companion.Key(), nil)
 		e.companion = nil
 	}
 }
@@ -220,7 +220,7 @@ func (a *intake) unkeep(e *excess) {
 // replace puts what stands in for an object past the budget into the index: the form
 // that was in force, as long as such forms are no more than another budget, and what
 // denies where that does not govern. Stand-ins that say the same are there once.
-func (a *intake) replace(e *excess, r model.Ref, kept *int, stands map[string]model.Ref) {
+func (in *intake) replace(e *excess, r model.Ref, kept *int, stands map[string]model.Ref) {
 	if i, ok := budget.ItemOf(e.kept); e.kept != nil && ok {
 		if i.Entries > *kept {
 			e.kept = nil
@@ -230,7 +230,7 @@ func (a *intake) replace(e *excess, r model.Ref, kept *int, stands map[string]mo
 	}
 	var put, beside model.Object
 	e.with = model.Ref{}
-	wanted, ok := a.objects[r].(*model.Policy)
+	wanted, ok := in.objects[r].(*model.Policy)
 	if !ok {
 		return // budget.Past names policies
 	}
@@ -249,14 +249,14 @@ func (a *intake) replace(e *excess, r model.Ref, kept *int, stands map[string]mo
 		}
 	}
 	if e.companion != nil && beside == nil {
-		a.unkeep(e)
+		in.unkeep(e)
 	}
 	if beside != nil {
-		a.put(beside.Key(), beside)
+		in.put(beside.Key(), beside)
 		e.companion = beside
 	}
-	if a.held[r] == nil && !sameForm(e.put, put) {
-		a.put(r, put)
+	if in.held[r] == nil && !sameForm(e.put, put) {
+		in.put(r, put)
 		e.put = put
 	}
 }
@@ -274,8 +274,8 @@ func sameForm(x, y model.Object) bool {
 var errPastBudget = errors.New(budget.Past)
 
 // pastBudget is what is wrong with an object that is past its budget; nil: it is not.
-func (a *intake) pastBudget(r model.Ref) *excess {
-	if e := a.budgets.past[r.Namespace][r]; e != nil && e.err != nil {
+func (in *intake) pastBudget(r model.Ref) *excess {
+	if e := in.budgets.past[r.Namespace][r]; e != nil && e.err != nil {
 		return e
 	}
 	return nil
@@ -283,20 +283,20 @@ func (a *intake) pastBudget(r model.Ref) *excess {
 
 // asWritten reports whether the kernel, once up to date, holds an object as it is
 // written and not what stands in for it.
-func (a *intake) asWritten(r model.Ref) bool {
-	if a.held[r] != nil || budget.IsCompanion(r) {
+func (in *intake) asWritten(r model.Ref) bool {
+	if in.held[r] != nil || budget.IsCompanion(r) {
 		return false
 	}
-	e := a.pastBudget(r)
+	e := in.pastBudget(r)
 	return e == nil || e.put != nil && e.put == e.kept
 }
 
 // formOf is what is in the index of an object that the kernel takes.
-func (a *intake) formOf(r model.Ref) model.Object {
-	if e := a.pastBudget(r); e != nil {
+func (in *intake) formOf(r model.Ref) model.Object {
+	if e := in.pastBudget(r); e != nil {
 		return e.put
 	}
-	return a.objects[r]
+	return in.objects[r]
 }
 
 // insteadOf describes what is in force of an object past its budget.
@@ -316,17 +316,17 @@ func (e *excess) form(wanted model.Object) v1alpha1.PastBudgetForm {
 }
 
 // budgetFailures lists the objects past their budget.
-func (a *intake) budgetFailures(r *Status) {
-	if a.budgets.set.Mode != model.GuardEnforce {
+func (in *intake) budgetFailures(r *Status) {
+	if in.budgets.set.Mode != model.GuardEnforce {
 		return
 	}
-	for _, past := range a.budgets.past {
+	for _, past := range in.budgets.past {
 		for ref, e := range past {
-			if e.err == nil || a.held[ref] != nil {
+			if e.err == nil || in.held[ref] != nil {
 				continue
 			}
-			p, ok := a.objects[ref].(*model.Policy)
-			if in := cmp.Or(e.with, ref); ok && (a.ledger.active[in] != nil || a.ledger.active[budget.CompanionOf(ref)] != nil) {
+			p, ok := in.objects[ref].(*model.Policy)
+			if with := cmp.Or(e.with, ref); ok && (in.ledger.active[with] != nil || in.ledger.active[budget.CompanionOf(ref)] != nil) {
 				form := e.form(p)
 				r.Failed = append(r.Failed, Failure{Ref: ref, Generation: p.Generation, Err: e.err, Instead: budget.Describe(form), PastBudget: form})
 			}

@@ -32,7 +32,7 @@ func (a *Agent) collectConntrack(out chan<- prometheus.Metric) {
 	u, err := m.Usage()
 	if err != nil {
 		a.metrics.failed("conntrack")
-		a.log.Warn("it is not known how full the table of connections is", "error", err)
+		a.log.Warn("cannot read how full the table of connections is", "error", err)
 		return
 	}
 	out <- prometheus.MustNewConstMetric(conntrackEntries, prometheus.GaugeValue, float64(u.Entries))

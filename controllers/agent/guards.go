@@ -85,7 +85,7 @@ func (g *nodeGuards) take(c counters) {
 	}
 	g.metrics.failed("counters")
 	if g.err == nil || g.err.Error() != err.Error() {
-		g.log.Error("the counters of guards cannot be read; the last ones that were are reported", "error", err)
+		g.log.Error("cannot read the guards' counters; the last values are reported", "error", err)
 	}
 	g.err = err
 }

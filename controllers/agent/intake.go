@@ -57,92 +57,92 @@ func newIntake(n *node, q *queue, late *lateness, l *ledger) *intake {
 }
 
 // take takes a round of changes into the index.
-func (a *intake) take(r *round) {
-	a.left = r.left
+func (in *intake) take(r *round) {
+	in.left = r.left
 	for _, c := range r.changes {
-		a.feed(c)
+		in.feed(c)
 	}
-	a.settleBudgets()
-	a.settleNodeBudget()
+	in.settleBudgets()
+	in.settleNodeBudget()
 }
 
 // read converts an object, and reports what is wrong with it. nil: it is gone.
-func (a *intake) read(r model.Ref, object runtime.Object) (o model.Object) {
+func (in *intake) read(r model.Ref, object runtime.Object) (o model.Object) {
 	var problems []model.Problem
 	if object != nil {
-		scope, entries := scopeOf(object, a.ix.Settings().Budgets)
+		scope, entries := scopeOf(object, in.ix.Settings().Budgets)
 		if o, problems, _ = convert.Object(scope); entries > 0 {
 			o = denyScope(o, entries)
 		}
 	}
-	delete(a.problems, r)
+	delete(in.problems, r)
 	if len(problems) > 0 {
-		a.problems[r] = len(problems)
+		in.problems[r] = len(problems)
 		for _, p := range problems {
-			a.metrics.failed("object")
-			a.log.Warn("object is not as it should be", "object", r.String(), "field", p.Field, "problem", p.Message, "failsClosed", !p.Warning)
+			in.metrics.failed("object")
+			in.log.Warn("object has problems", "object", r.String(), "field", p.Field, "problem", p.Message, "failsClosed", !p.Warning)
 		}
 	}
-	a.metrics.invalid.Set(float64(len(a.problems)))
+	in.metrics.invalid.Set(float64(len(in.problems)))
 	return o
 }
 
 // feed takes a change of one object into the index.
-func (a *intake) feed(c change) {
-	if c.ref.Kind == model.KindNodeLinks && a.opts.Links != nil && a.local(c.ref.Name) {
+func (in *intake) feed(c change) {
+	if c.ref.Kind == model.KindNodeLinks && in.opts.Links != nil && in.local(c.ref.Name) {
 		return // the kernel itself is asked
 	}
-	o := a.read(c.ref, c.object)
-	before := a.objects[c.ref]
+	o := in.read(c.ref, c.object)
+	before := in.objects[c.ref]
 	if blamable(c.ref.Kind) {
-		a.suspect(c.ref, o)
+		in.suspect(c.ref, o)
 	}
 	if c.ref.Kind == model.KindTier {
-		a.budgets.tiers = true
+		in.budgets.tiers = true
 	}
 	if budgeted(c.ref) {
-		a.budgets.came(c.ref, c.object, a.ix.Settings().Budgets)
-		a.charge(c.ref, before, o)
+		in.budgets.came(c.ref, c.object, in.ix.Settings().Budgets)
+		in.charge(c.ref, before, o)
 		return
 	}
 	if c.ref.Kind == model.KindPodGhost {
 		e, _ := o.(*model.Endpoint) // nil: gone
-		a.ghosts.note(c.ref, e)
+		in.ghosts.note(c.ref, e)
 	}
 	if c.ref.Kind == model.KindPod {
 		e, _ := o.(*model.Endpoint) // nil: gone
-		a.evict(e)
-		a.notePod(c.ref, e)
-		a.foreign.note(c.ref, e)
+		in.evict(e)
+		in.notePod(c.ref, e)
+		in.foreign.note(c.ref, e)
 	}
 	if c.ref.Kind == model.KindNode {
 		n, _ := o.(*model.Node)
-		a.foreign.noteNode(c.ref.Name, n)
+		in.foreign.noteNode(c.ref.Name, n)
 		if o == nil {
-			delete(a.nodes, c.ref.Name)
+			delete(in.nodes, c.ref.Name)
 		} else {
-			a.nodes[c.ref.Name] = struct{}{}
+			in.nodes[c.ref.Name] = struct{}{}
 		}
 	}
-	a.put(c.ref, o)
+	in.put(c.ref, o)
 	if c.ref.Kind == model.KindPod {
 		e, _ := o.(*model.Endpoint)
-		a.clashes.note(c.ref, e)
+		in.clashes.note(c.ref, e)
 	}
 }
 
 // evict removes the pod that has lost an address to this one, by a change of it that
 // waits in the queue: until that is taken, the other pod is not in the index.
-func (a *intake) evict(e *model.Endpoint) {
-	if e == nil || a.left == 0 {
+func (in *intake) evict(e *model.Endpoint) {
+	if e == nil || in.left == 0 {
 		return
 	}
 	for _, addr := range e.Addrs {
-		r := a.ix.Owner(addr)
+		r := in.ix.Owner(addr)
 		if r.Kind != model.KindPod || r == e.Ref {
 			continue
 		}
-		later, waits := a.queue.waiting(r)
+		later, waits := in.queue.waiting(r)
 		if !waits {
 			continue
 		}
@@ -150,24 +150,24 @@ func (a *intake) evict(e *model.Endpoint) {
 		if p, ok := o.(*model.Endpoint); ok && slices.Contains(p.Addrs, addr) {
 			continue
 		}
-		a.put(r, nil)
-		a.notePod(r, nil)
-		a.foreign.note(r, nil)
-		a.clashes.note(r, nil)
+		in.put(r, nil)
+		in.notePod(r, nil)
+		in.foreign.note(r, nil)
+		in.clashes.note(r, nil)
 	}
 }
 
 // large reports whether the policies of some pods of a namespace, and so many entries
 // more, are more than a part.
-func (a *intake) large(namespace string, more int) bool {
-	n := a.budgets.book.Entries(namespace) + more
-	return n > partSize && a.ix.LargestIn(namespace)+more > partSize
+func (in *intake) large(namespace string, more int) bool {
+	n := in.budgets.book.Entries(namespace) + more
+	return n > partSize && in.ix.LargestIn(namespace)+more > partSize
 }
 
 // weigh is how much work a change is: what the object has in writing or, of a pod, how
 // much changes where it is a peer. A pod's own policies are not part of it, for they
 // are cut apart (late.go).
-func (a *intake) weigh(c *change) int {
+func (in *intake) weigh(c *change) int {
 	if c.ref.Kind != model.KindPod || c.object == nil {
 		return convert.Entries(c.object)
 	}
@@ -176,14 +176,14 @@ func (a *intake) weigh(c *change) int {
 	if !ok {
 		return 1
 	}
-	a.ixMu.Lock()
-	defer a.ixMu.Unlock()
-	return a.ix.PeerWeight(e)
+	in.ixMu.Lock()
+	defer in.ixMu.Unlock()
+	return in.ix.PeerWeight(e)
 }
 
 // known reports whether the index has a pod with an address: without one it sends and
 // gets nothing.
-func (a *intake) known(r model.Ref) bool {
-	o := a.ix.Find(r)
+func (in *intake) known(r model.Ref) bool {
+	o := in.ix.Find(r)
 	return o != nil && len(o.Addrs()) > 0
 }

@@ -67,7 +67,7 @@ func (w *kernelWriter) isolate(ctx context.Context, cause error) bool {
 			continue
 		}
 		slices.SortFunc(list, order)
-		w.log.Info("looking for the object that the kernel does not take", "suspects", len(list))
+		w.log.Info("looking for the object that the kernel rejects", "suspects", len(list))
 		w.intake.hold(list, cause)
 		if w.again(ctx) != nil {
 			w.intake.release(list)
@@ -78,7 +78,7 @@ func (w *kernelWriter) isolate(ctx context.Context, cause error) bool {
 		for _, r := range list {
 			if err := w.intake.held[r]; err != nil {
 				w.metrics.failed("isolated")
-				w.log.Error("object held back: the kernel does not take it", "object", r.String(), "error", err, "instead", w.intake.instead(r))
+				w.log.Error("object held back: the kernel rejects it", "object", r.String(), "error", err, "instead", w.intake.instead(r))
 			}
 		}
 		return !w.dirty
@@ -144,7 +144,7 @@ func (w *kernelWriter) reconsider(ctx context.Context) {
 	slices.SortFunc(list, order)
 	w.admit(ctx, list)
 	if n := len(list) - len(w.intake.held); n > 0 {
-		w.log.Info("the kernel takes objects that were held back", "objects", n)
+		w.log.Info("the kernel accepts objects that were held back", "objects", n)
 	}
 	if w.dirty {
 		w.failures++

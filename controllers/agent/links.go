@@ -70,7 +70,7 @@ func (f *linkFollower) follow(ctx context.Context) {
 		}
 	})
 	if err != nil {
-		f.log.Error("changes of the node's interfaces give no notice any more", "error", err, "readEvery", linksPoll)
+		f.log.Error("no longer notified of changes to the node's interfaces", "error", err, "readEvery", linksPoll)
 	}
 }
 
@@ -184,7 +184,7 @@ func (f *linkFollower) take(l *model.Links, err error) (changed bool) {
 	if err != nil {
 		f.metrics.failed("links")
 		if f.err == nil || f.err.Error() != err.Error() {
-			f.log.Error("the node's interfaces cannot be read; what was known of them counts", "error", err)
+			f.log.Error("cannot read the node's interfaces; the last known state is in use", "error", err)
 		}
 		f.err = err
 		return false

@@ -89,7 +89,7 @@ func (l *packetLog) tick() {
 		l.close(now, w)
 	}
 	if lost := l.source.Lost(); lost > l.reported && now.Sub(l.reportedAt) >= lossPause {
-		l.log.Warn("packets of Log rules came faster than they are read", "lost", lost-l.reported)
+		l.log.Warn("packets of Log rules arrived faster than they were read", "lost", lost-l.reported)
 		l.reported, l.reportedAt = lost, now
 	}
 }

@@ -70,7 +70,7 @@ func newMetrics() *metrics {
 		errors: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tierwall_agent_errors_total", Help: "Errors by kind: of transactions (apply, sync, and prepare: of what packets do not see yet), of objects (object, isolated), of the source, of conntrack, of counters, of the node's interfaces (links), of what keeps cut connections cut (bar) and of what is kept for the next boot (kept).",
 		}, []string{"kind"}),
-		resyncs:      counter("foreign_changes_total", "Notices that somebody else may have changed the kernel's rules."),
+		resyncs:      counter("foreign_changes_total", "Notices that another program may have changed the kernel's rules."),
 		swept:        counter("conntrack_deleted_total", "Established connections cut because a changed policy does not allow them."),
 		lastSuccess:  gauge("last_success_timestamp_seconds", "When the kernel was last brought up to date, or found to be."),
 		invalid:      gauge("objects_with_problems", "Objects that are not as they should be; each is in a form that never widens access."),
@@ -240,7 +240,7 @@ func (a *Agent) Collect(out chan<- prometheus.Metric) {
 	counted, err := a.counters.read()
 	if err != nil {
 		a.metrics.failed("counters")
-		a.log.Error("no counters", "error", fmt.Errorf("kernel: %w", err))
+		a.log.Error("cannot read the counters", "error", fmt.Errorf("kernel: %w", err))
 	}
 	for _, c := range a.collectors() {
 		c.Collect(out)

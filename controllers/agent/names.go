@@ -46,6 +46,8 @@ type nodeNames struct {
 	// learning: what is being carried on is what answers have brought, or what has expired
 	// and no connection uses: nobody's connections are to be cut for it.
 	learning bool
+	// stale: the endpoints with rules by name are others than those of answers.
+	stale bool
 	// answers is what the State says; begin: the kernel does not have it yet.
 	begin   bool
 	answers *dataplane.Answers
@@ -66,7 +68,7 @@ func (n *nodeNames) open() {
 	o, err := n.opts.Names.Open()
 	if err != nil {
 		n.failed = err
-		n.log.Error("no addresses of names are learnt: rules by name match nothing", "error", err)
+		n.log.Error("cannot learn addresses of names: rules by name match nothing", "error", err)
 		return
 	}
 	o.Clock, o.Log = n.clock, n.log.With(slog.String("part", "names"))
@@ -134,6 +136,7 @@ func (n *nodeNames) internal(a netip.Addr) bool {
 // note takes what a change of the index means for names, and reports whether the State is
 // another one for it.
 func (n *nodeNames) note(d *index.Delta) (changed bool) {
+	n.stale = n.stale || d.ByName
 	if len(d.PatternsAdded)+len(d.PatternsRemoved) == 0 && n.keeper == nil {
 		return false
 	}
@@ -164,6 +167,10 @@ func (n *nodeNames) apply(deltas []names.Delta) bool {
 
 // findAnswers brings up to date which answers wait, and reports whether others do than before.
 func (n *nodeNames) findAnswers() (changed bool) {
+	if !n.stale && (n.answers == nil || slices.Equal(n.answers.Servers, n.servers())) {
+		return false
+	}
+	n.stale = false
 	now := n.waiting()
 	if now.Equal(n.answers) {
 		return false
@@ -211,7 +218,7 @@ func (n *nodeNames) canHold(h dataplane.Holder) error {
 		return nil
 	})
 	if n.cannotHold != nil {
-		n.log.Error("DNS answers do not wait: of names, only what the agent asks for itself is known", "error", n.cannotHold)
+		n.log.Error("cannot hold DNS answers: only names that the agent resolves itself are known", "error", n.cannotHold)
 	}
 	return n.cannotHold
 }

@@ -37,10 +37,10 @@ func newNodeBudget() nodeBudget {
 }
 
 // notePod takes a pod that is new, changed or, with nil, gone.
-func (a *intake) notePod(r model.Ref, e *model.Endpoint) {
-	n := &a.budgets.node
+func (in *intake) notePod(r model.Ref, e *model.Endpoint) {
+	n := &in.budgets.node
 	pods := n.pods[r.Namespace]
-	if e == nil || !a.local(e.Node) {
+	if e == nil || !in.local(e.Node) {
 		if pods[r] == nil {
 			return
 		}
@@ -48,7 +48,7 @@ func (a *intake) notePod(r model.Ref, e *model.Endpoint) {
 			delete(n.pods, r.Namespace)
 		}
 		delete(n.fresh, r)
-		a.admitPod(r)
+		in.admitPod(r)
 		n.open[r.Namespace] = struct{}{}
 		return
 	}
@@ -69,30 +69,30 @@ func pastBudgetGhost(r model.Ref) model.Ref {
 }
 
 // admitPod ends that a pod is denied; what there is of it is put into the index again.
-func (a *intake) admitPod(r model.Ref) {
-	n := &a.budgets.node
+func (in *intake) admitPod(r model.Ref) {
+	n := &in.budgets.node
 	if _, was := n.denied[r]; !was {
 		return
 	}
 	delete(n.denied, r)
-	a.put(pastBudgetGhost(r), nil)
+	in.put(pastBudgetGhost(r), nil)
 	if e := n.pods[r.Namespace][r]; e != nil {
-		a.put(r, e)
+		in.put(r, e)
 	}
 }
 
 // denyPod has a pod denied all.
-func (a *intake) denyPod(r model.Ref, why error) {
-	e := a.budgets.node.pods[r.Namespace][r]
-	a.budgets.node.denied[r] = why
-	a.put(r, nil)
-	a.put(pastBudgetGhost(r), &model.Endpoint{Ref: pastBudgetGhost(r), Node: e.Node, Addrs: e.Addrs})
+func (in *intake) denyPod(r model.Ref, why error) {
+	e := in.budgets.node.pods[r.Namespace][r]
+	in.budgets.node.denied[r] = why
+	in.put(r, nil)
+	in.put(pastBudgetGhost(r), &model.Endpoint{Ref: pastBudgetGhost(r), Node: e.Node, Addrs: e.Addrs})
 }
 
 // settleNodeBudget decides which pods are past the node's budget. The policies of their
 // namespaces are in the index as they are to be.
-func (a *intake) settleNodeBudget() {
-	n, set := &a.budgets.node, a.budgets.set
+func (in *intake) settleNodeBudget() {
+	n, set := &in.budgets.node, in.budgets.set
 	if len(n.open) == 0 {
 		return
 	}
@@ -102,11 +102,11 @@ func (a *intake) settleNodeBudget() {
 	}()
 	most := 0 // that it can be
 	for ns, pods := range n.pods {
-		most += len(pods) * a.budgets.most(ns)
+		most += len(pods) * in.budgets.most(ns)
 	}
 	if set.Mode == model.GuardOff || most <= set.Node {
 		for _, r := range slices.SortedFunc(maps.Keys(n.denied), model.Ref.Compare) {
-			a.admitPod(r)
+			in.admitPod(r)
 		}
 		clear(n.groups)
 		n.past = 0
@@ -114,10 +114,10 @@ func (a *intake) settleNodeBudget() {
 	}
 	before := maps.Clone(n.denied)
 	for _, r := range slices.SortedFunc(maps.Keys(before), model.Ref.Compare) {
-		a.admitPod(r)
+		in.admitPod(r)
 		n.open[r.Namespace] = struct{}{}
 	}
-	a.groupPods()
+	in.groupPods()
 	var sums []int
 	for _, g := range n.groups {
 		sums = append(sums, g.Entries())
@@ -126,33 +126,33 @@ func (a *intake) settleNodeBudget() {
 	n.past = 0
 	for _, ns := range slices.Sorted(maps.Keys(n.groups)) {
 		if g := n.groups[ns]; g.Entries() > share {
-			a.holdPods(ns, share, before)
+			in.holdPods(ns, share, before)
 		}
 	}
 	for r, err := range n.denied {
 		if before[r] == nil {
-			a.log.Warn("pod is past the budget of the node and denied all", "pod", r.String(), "reason", err)
+			in.log.Warn("pod is past the budget of the node and denied all", "pod", r.String(), "reason", err)
 		}
 	}
 }
 
 // groupPods brings the groups of namespaces that have changed up to date.
-func (a *intake) groupPods() {
-	n := &a.budgets.node
+func (in *intake) groupPods() {
+	n := &in.budgets.node
 	maps.DeleteFunc(n.groups, func(ns string, _ *budget.Groups) bool { return n.pods[ns] == nil })
 	for ns, pods := range n.pods {
 		if _, open := n.open[ns]; open || n.groups[ns] == nil {
-			groups := budget.GroupsOf(a.ix, a.inForce(ns), func(r model.Ref) (string, bool) { return a.opts.Node, pods[r] != nil })
-			n.groups[ns] = cmp.Or(groups[a.opts.Node], &budget.Groups{})
+			groups := budget.GroupsOf(in.ix, in.inForce(ns), func(r model.Ref) (string, bool) { return in.opts.Node, pods[r] != nil })
+			n.groups[ns] = cmp.Or(groups[in.opts.Node], &budget.Groups{})
 		}
 	}
 }
 
 // inForce are the policies of a namespace that are in the index.
-func (a *intake) inForce(ns string) (out []*model.Policy) {
-	for _, r := range a.budgets.book.Refs(ns) {
+func (in *intake) inForce(ns string) (out []*model.Policy) {
+	for _, r := range in.budgets.book.Refs(ns) {
 		for _, r := range []model.Ref{r, budget.CompanionOf(r)} {
-			if p := a.ix.Policy(r); p != nil {
+			if p := in.ix.Policy(r); p != nil {
 				out = append(out, p)
 			}
 		}
@@ -162,11 +162,11 @@ func (a *intake) inForce(ns string) (out []*model.Policy) {
 
 // holdPods denies the pods of a namespace that are past its share; before are those that
 // have been denied.
-func (a *intake) holdPods(ns string, share int, before map[model.Ref]error) {
-	n := &a.budgets.node
+func (in *intake) holdPods(ns string, share int, before map[model.Ref]error) {
+	n := &in.budgets.node
 	g := n.groups[ns]
 	rank := func(r model.Ref) int {
-		if _, fresh := n.fresh[r]; a.synced && !fresh && before[r] == nil && !a.late.holds(ns) {
+		if _, fresh := n.fresh[r]; in.synced && !fresh && before[r] == nil && !in.late.holds(ns) {
 			return 0 // it is in force
 		}
 		return 1
@@ -177,8 +177,8 @@ func (a *intake) holdPods(ns string, share int, before map[model.Ref]error) {
 	why := fmt.Errorf("%w: %s", errPastNodeBudget, g.Reason(ns, share))
 	for _, r := range g.Past(list, share) {
 		n.past++
-		if a.budgets.set.Mode == model.GuardEnforce {
-			a.denyPod(r, why)
+		if in.budgets.set.Mode == model.GuardEnforce {
+			in.denyPod(r, why)
 		}
 	}
 }
@@ -186,8 +186,8 @@ func (a *intake) holdPods(ns string, share int, before map[model.Ref]error) {
 var errPastNodeBudget = errors.New("past the node's budget")
 
 // deniedPods lists the pods past the budget.
-func (a *intake) deniedPods(r *Status) {
-	for ref, err := range a.budgets.node.denied {
+func (in *intake) deniedPods(r *Status) {
+	for ref, err := range in.budgets.node.denied {
 		r.Held = append(r.Held, Failure{Ref: ref, Err: err, Instead: "deny all"})
 	}
 }

@@ -44,17 +44,17 @@ func (b *budgets) came(r model.Ref, object runtime.Object, set model.Budgets) {
 }
 
 // slim keeps the scope of a policy that stands in for it.
-func (a *intake) slim(r model.Ref) {
-	s := a.budgets.sources[r]
-	if p, ok := a.objects[r].(*model.Policy); ok && s != nil && !s.scope && len(p.IngressRules)+len(p.EgressRules) > 2 {
-		a.objects[r], s.scope = budget.DenyAll(p), true
+func (in *intake) slim(r model.Ref) {
+	s := in.budgets.sources[r]
+	if p, ok := in.objects[r].(*model.Policy); ok && s != nil && !s.scope && len(p.IngressRules)+len(p.EgressRules) > 2 {
+		in.objects[r], s.scope = budget.DenyAll(p), true
 	}
 }
 
 // restore reads a policy whole of which no more than the scope is kept.
-func (a *intake) restore(r model.Ref) {
-	if s := a.budgets.sources[r]; s != nil && s.scope {
-		a.objects[r], s.scope = a.read(r, s.object), false
+func (in *intake) restore(r model.Ref) {
+	if s := in.budgets.sources[r]; s != nil && s.scope {
+		in.objects[r], s.scope = in.read(r, s.object), false
 	}
 }
 

@@ -200,7 +200,7 @@ func (l *packetLog) read(ctx context.Context, packets chan<- *nflog.Packet) {
 		}
 		if text := fmt.Sprint(err); text != failed {
 			failed = text
-			l.log.Warn("Log rules write no lines; all else goes on", "error", err, "tryingAgainEvery", logRetry)
+			l.log.Warn("Log rules write no lines: their packets cannot be read; enforcement is not affected", "error", err, "tryingAgainEvery", logRetry)
 		}
 		pause := l.clock.NewTimer(logRetry)
 		select {

@@ -130,7 +130,7 @@ var _ = Describe("an object that the kernel does not take", func() {
 		for {
 			select {
 			case line := <-r.logs.lines:
-				if _, rest, found := strings.Cut(line, "object held back: the kernel does not take it object="); found {
+				if _, rest, found := strings.Cut(line, "object held back: the kernel rejects it object="); found {
 					out = append(out, strings.Fields(rest)[0])
 				}
 			default:

@@ -97,7 +97,7 @@ func (a *Agent) watch(ctx context.Context) *sync.WaitGroup {
 	if a.opts.Watcher != nil {
 		watching.Go(func() {
 			if err := a.opts.Watcher.Watch(ctx, a.Resync); err != nil {
-				a.log.Error("foreign changes are not noticed any more", "error", err, "compareEvery", a.opts.Audit)
+				a.log.Error("no longer notified of changes by other programs to the kernel's rules", "error", err, "compareEvery", a.opts.Audit)
 			}
 		})
 	}
@@ -114,7 +114,7 @@ func (a *Agent) watch(ctx context.Context) *sync.WaitGroup {
 // rulesChanged has the kernel compared with what it should hold, for another program may
 // have changed its rules.
 func (a *Agent) rulesChanged() {
-	a.log.Info("the kernel's rules were changed by somebody else, or may have been")
+	a.log.Info("another program changed the kernel's rules, or may have")
 	a.metrics.resyncs.Inc()
 	a.kernel.syncNext()
 	a.sweeper.noteAll() // for what got through meanwhile

@@ -22,56 +22,56 @@ func blamable(k model.Kind) bool {
 }
 
 // suspect notes a new version of an object, which is no longer held back.
-func (a *intake) suspect(r model.Ref, o model.Object) {
-	if _, noted := a.suspects[r]; !noted {
-		a.suspects[r] = suspect{before: a.objects[r]}
+func (in *intake) suspect(r model.Ref, o model.Object) {
+	if _, noted := in.suspects[r]; !noted {
+		in.suspects[r] = suspect{before: in.objects[r]}
 	}
 	if o == nil {
-		delete(a.objects, r)
+		delete(in.objects, r)
 	} else {
-		a.objects[r] = o
+		in.objects[r] = o
 	}
-	if _, was := a.held[r]; was {
-		delete(a.held, r)
-		a.log.Info("object that the kernel did not take has changed", "object", r.String())
+	if _, was := in.held[r]; was {
+		delete(in.held, r)
+		in.log.Info("object that the kernel rejected has changed", "object", r.String())
 	}
 }
 
 // hold puts stand-ins in the place of objects.
-func (a *intake) hold(list []model.Ref, cause error) {
+func (in *intake) hold(list []model.Ref, cause error) {
 	for _, r := range list {
-		a.held[r] = cause
-		a.put(r, a.standIn(r))
+		in.held[r] = cause
+		in.put(r, in.standIn(r))
 	}
 }
 
 // release puts the objects themselves back.
-func (a *intake) release(list []model.Ref) {
+func (in *intake) release(list []model.Ref) {
 	for _, r := range list {
-		delete(a.held, r)
-		a.put(r, a.formOf(r))
+		delete(in.held, r)
+		in.put(r, in.formOf(r))
 	}
 }
 
 // standIn is what is enforced in the place of an object that the kernel does
 // not take: a policy that denies everything it governs, and of other kinds the
 // version before, if there is one.
-func (a *intake) standIn(r model.Ref) model.Object {
-	if p, ok := a.objects[r].(*model.Policy); ok {
+func (in *intake) standIn(r model.Ref) model.Object {
+	if p, ok := in.objects[r].(*model.Policy); ok {
 		return budget.DenyAll(p)
 	}
-	if s, noted := a.suspects[r]; noted {
+	if s, noted := in.suspects[r]; noted {
 		return s.before
 	}
-	return a.objects[r]
+	return in.objects[r]
 }
 
 // instead describes, for people, what is in force in the place of an object.
-func (a *intake) instead(r model.Ref) string {
-	if e := a.pastBudget(r); e != nil && a.held[r] == nil {
-		return e.insteadOf(a.objects[r])
+func (in *intake) instead(r model.Ref) string {
+	if e := in.pastBudget(r); e != nil && in.held[r] == nil {
+		return e.insteadOf(in.objects[r])
 	}
-	switch o := a.standIn(r); o.(type) {
+	switch o := in.standIn(r); o.(type) {
 	case nil:
 		return "nothing"
 	case *model.Policy:

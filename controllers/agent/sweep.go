@@ -91,7 +91,7 @@ func (s *sweeper) judge(ctx context.Context, l *listing) {
 	}
 	if err != nil && ctx.Err() == nil {
 		s.metrics.failed("conntrack")
-		s.log.Error("established connections not all examined", "error", err)
+		s.log.Error("not all established connections could be examined", "error", err)
 	}
 	s.lookAgain(watched, l.again)
 }

@@ -66,7 +66,7 @@ func (a *Agent) reportSource(errs []error) {
 	}
 	waiting := "waiting for the source to be in sync"
 	if len(errs) == 0 {
-		a.log.Info("source without problems")
+		a.log.Info("the source works again")
 	} else {
 		waiting += ": " + errs[0].Error()
 	}

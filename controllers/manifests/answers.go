@@ -52,11 +52,11 @@ func (r *Result) DNS() (list []answers.Answer) {
 	return list
 }
 
-// Learn has an index, which is flushed, know what the DNSAnswers say. The caller flushes it
-// after that.
+// Learn has an index, which is flushed, know what the DNSAnswers say, and what is known
+// besides. The caller flushes it after that.
 // Addresses of Services are internal, as those are that index.Index.Internal knows of.
-func (r *Result) Learn(ix *index.Index) *answers.Book {
-	list := r.DNS()
+func (r *Result) Learn(ix *index.Index, besides ...answers.Answer) *answers.Book {
+	list := append(r.DNS(), besides...)
 	if list == nil {
 		return nil
 	}

@@ -203,6 +203,8 @@ var awkward = []string{
 	"", "a", "yes", "No", "on", "y", "~", "null", "true", "1", "1.0", "1e3", "0x1F", "0o7", "0777", "1_000", "1:30", "2020-01-01", ".5", "-1", "+1", ".inf", ".nan",
 	"10.0.0.1", "10.0.0.0/8", "fd00::1", "a:b", "a: b", "a #b", "#a", "- a", "-a", "?", "[a", "{a", "*a", "&a", "!a", "|", ">", "%a", "@a", "`a", "'a", "\"a", "a\nb", "a\nb\n", "a\n\nb\n\n",
 	" a\nb", "a\n b\n", "\ta", "a\tb\nc", "a\r\nb", "a ", "é", "\u2028", "\u0085", "\ufeff", "\x7f", "😀", "a\n---\nb", "<<", "=", "a\n# b\n", "7d4b9c", "5e10", "12e03", "all()", "app == 'web'", "a\\b",
+	// Keys around the length at which YAML wants a mark before them.
+	strings.Repeat("k", maxImplicitKey), strings.Repeat("k", maxImplicitKey+1), strings.Repeat("\ufffd", 400), strings.Repeat("\ufffd\n", 700), strings.Repeat("k: ", 2000),
 }
 
 func randomTree(r *rand.Rand, depth int) *yaml.Node {

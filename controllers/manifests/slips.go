@@ -61,7 +61,8 @@ func slip(gvk schema.GroupVersionKind) (field, message string) {
 		return "apiVersion", fmt.Sprintf("%s is not read as %s; want %s", gvk.Kind, gvk.GroupVersion(), alternatives(elsewhere))
 	}
 	for _, k := range readable {
-		if k.Group != gvk.Group && closeGroups(k.Group, gvk.Group) && sameWord(gvk.Kind, k.Kind) {
+		meant := closeGroups(k.Group, gvk.Group) || k == policyTestGVK && strings.EqualFold(gvk.Kind, k.Kind)
+		if k.Group != gvk.Group && meant && sameWord(gvk.Kind, k.Kind) {
 			return "apiVersion", fmt.Sprintf("%s is not read as %s; did you mean %s, kind %q?", gvk.Kind, gvk.GroupVersion(), k.GroupVersion(), k.Kind)
 		}
 	}
@@ -142,7 +143,7 @@ func kindsNamed(data []byte) []string {
 
 // meantAsTest reports whether an object is a PolicyTest, or was to be one.
 func meantAsTest(n *yaml.Node, apiVersion, kind string) bool {
-	if kind == policyTestGVK.Kind {
+	if strings.EqualFold(kind, policyTestGVK.Kind) {
 		return true
 	}
 	group, _, _ := strings.Cut(apiVersion, "/")

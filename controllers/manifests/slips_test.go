@@ -28,6 +28,7 @@ func TestSlips(t *testing.T) {
 		{"apps/v1", "Deploymnt", `a.yaml:2:1: Deploymnt/x: kind: apps has no kind "Deploymnt"; did you mean "Deployment"?`},
 		{"v1", "Deployment", `a.yaml:1:1: Deployment/x: apiVersion: Deployment is not read as v1; want apps/v1`},
 		{"tierwal.io/v1alpha1", "Tier", `a.yaml:1:1: Tier/x: apiVersion: Tier is not read as tierwal.io/v1alpha1; want tierwall.io/v1alpha1`},
+		{"projectcalico.org/v3", "policytest", `a.yaml:1:1: policytest/x: apiVersion: policytest is not read as projectcalico.org/v3; did you mean tierwall.io/v1alpha1, kind "PolicyTest"?`},
 		{"cilium.io/v2", "CiliumNetworkPolcy", `a.yaml:2:1: CiliumNetworkPolcy/x: kind: cilium.io has no kind "CiliumNetworkPolcy"; did you mean "CiliumNetworkPolicy"?`},
 		{"policy.networking.k8s.io/v1alpha2", "ClusternetworkPolicy", `a.yaml:2:1: ClusternetworkPolicy/x: kind: policy.networking.k8s.io has no kind "ClusternetworkPolicy"; did you mean "ClusterNetworkPolicy"?`},
 
@@ -76,6 +77,7 @@ func TestNoPolicyTestIsSkipped(t *testing.T) {
 		{"quoted, in JSON", `{"apiVersion": "tierwall.io/v1alpha1", "kind": "Policytest", "metadata": {"name": "x"}, "spec": {"cases": []}}`, `did you mean "PolicyTest"?`},
 		{"a slip of the group", "apiVersion: tierwal.io/v1alpha1\nkind: PolicyTest\n" + spec, `d/a.yaml:1:1: PolicyTest/x: apiVersion: PolicyTest is not read as tierwal.io/v1alpha1; want tierwall.io/v1alpha1`},
 		{"a group of nobody's", "apiVersion: example.com/v1\nkind: PolicyTest\n" + spec, `d/a.yaml:1:1: PolicyTest/x: apiVersion: PolicyTest is not read as example.com/v1; want tierwall.io/v1alpha1`},
+		{"a group of another's, in lower case", "apiVersion: projectcalico.org/v3\nkind: policytest\n" + spec, `d/a.yaml:1:1: policytest/x: apiVersion: policytest is not read as projectcalico.org/v3; did you mean tierwall.io/v1alpha1, kind "PolicyTest"?`},
 		{"another version", "apiVersion: tierwall.io/v1\nkind: PolicyTest\n" + spec, `tierwall.io has no version "v1"; want tierwall.io/v1alpha1`},
 		{"no apiVersion", "kind: PolicyTest\n" + spec, `d/a.yaml:1:1: PolicyTest/x: apiVersion: is missing`},
 		{"no kind", "apiVersion: tierwall.io/v1alpha1\n" + spec, `d/a.yaml:1:1: kind: is missing`},

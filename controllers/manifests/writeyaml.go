@@ -26,8 +26,7 @@ func (w *yamlWriter) node(n *yaml.Node, column int) {
 			if i > 0 {
 				w.indent(column)
 			}
-			w.scalar(n.Content[i], column, true)
-			w.WriteByte(':')
+			w.key(n.Content[i], column)
 			w.value(n.Content[i+1], column)
 		}
 	case n.Kind == yaml.SequenceNode && len(n.Content) > 0:
@@ -44,7 +43,28 @@ func (w *yamlWriter) node(n *yaml.Node, column int) {
 	}
 }
 
-// value writes what stands behind a key that begins at a column.
+// maxImplicitKey is the longest key, in bytes as written, that stands before its colon
+// without a mark of its own; YAML sets the limit at 1,024 characters.
+const maxImplicitKey = 1000
+
+// key writes a key and its colon. A long one is marked with "?", and its colon stands on
+// a line of its own.
+func (w *yamlWriter) key(n *yaml.Node, column int) {
+	var k yamlWriter
+	k.scalar(n, column, true)
+	if k.Len() <= maxImplicitKey {
+		w.WriteString(k.String())
+		w.WriteByte(':')
+		return
+	}
+	w.WriteString("? ")
+	w.WriteString(k.String())
+	w.WriteByte('\n')
+	w.indent(column)
+	w.WriteByte(':')
+}
+
+// value writes what stands behind the colon of a key that begins at a column.
 func (w *yamlWriter) value(n *yaml.Node, column int) {
 	if len(n.Content) == 0 {
 		w.WriteByte(' ')

@@ -66,7 +66,7 @@ func service(tw *v1alpha1.Tierwall, s Settings) client.Object {
 		ObjectMeta: metav1.ObjectMeta{Name: AgentName, Namespace: s.Namespace, Labels: ownLabels()},
 		Spec: corev1.ServiceSpec{
 			ClusterIP: corev1.ClusterIPNone,
-			Selector:  agentSelector(),
+			Selector:  AgentSelector(),
 			Ports: []corev1.ServicePort{{
 				Name: "metrics", Protocol: corev1.ProtocolTCP, Port: port, TargetPort: intstr.FromInt32(port),
 			}},

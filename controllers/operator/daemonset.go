@@ -40,7 +40,7 @@ func daemonSet(tw *v1alpha1.Tierwall, s Settings) client.Object {
 	ds := &appsv1.DaemonSet{
 		ObjectMeta: metav1.ObjectMeta{Name: AgentName, Namespace: s.Namespace, Labels: ownLabels()},
 		Spec: appsv1.DaemonSetSpec{
-			Selector: &metav1.LabelSelector{MatchLabels: agentSelector()},
+			Selector: &metav1.LabelSelector{MatchLabels: AgentSelector()},
 			UpdateStrategy: appsv1.DaemonSetUpdateStrategy{
 				Type:          appsv1.RollingUpdateDaemonSetStrategyType,
 				RollingUpdate: &appsv1.RollingUpdateDaemonSet{MaxUnavailable: &unavailable},

@@ -43,15 +43,15 @@ const (
 	modeCleanup = "cleanup"
 )
 
-// agentSelector is what the DaemonSet and the Service select. It must never
+// AgentSelector returns what the DaemonSet and the Service select. It must never
 // change: a DaemonSet's selector is immutable.
-func agentSelector() map[string]string {
+func AgentSelector() map[string]string {
 	return map[string]string{labelName: "tierwall", labelComponent: "agent"}
 }
 
 // ownLabels are on every object that the operator applies.
 func ownLabels() map[string]string {
-	l := agentSelector()
+	l := AgentSelector()
 	l[labelPartOf] = "tierwall"
 	l[labelManagedBy] = FieldOwner
 	return l

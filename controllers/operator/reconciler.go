@@ -168,7 +168,7 @@ func (r *reconciler) agents(ctx context.Context) (*appsv1.DaemonSet, []corev1.Po
 	}
 	pods := &corev1.PodList{}
 	// They are only read.
-	err = r.client.List(ctx, pods, client.InNamespace(r.namespace), client.MatchingLabels(agentSelector()), client.UnsafeDisableDeepCopy)
+	err = r.client.List(ctx, pods, client.InNamespace(r.namespace), client.MatchingLabels(AgentSelector()), client.UnsafeDisableDeepCopy)
 	if err != nil {
 		return nil, nil, fmt.Errorf("listing the agents' pods: %w", err)
 	}

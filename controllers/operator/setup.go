@@ -60,7 +60,7 @@ func Cache(namespace string) map[client.Object]cache.ByObject {
 		&rbacv1.ClusterRole{}:        {Field: name},
 		&rbacv1.ClusterRoleBinding{}: {Field: name},
 		&corev1.Pod{}: {
-			Namespaces: map[string]cache.Config{namespace: {LabelSelector: labels.SelectorFromSet(agentSelector())}},
+			Namespaces: map[string]cache.Config{namespace: {LabelSelector: labels.SelectorFromSet(AgentSelector())}},
 			Transform:  leanPod,
 		},
 	}
@@ -116,7 +116,7 @@ func (r *reconciler) watch(b *ctrl.Builder, namespace string) error {
 		})
 	}
 	agents := predicate.NewPredicateFuncs(func(o client.Object) bool {
-		return o.GetNamespace() == namespace && labels.SelectorFromSet(agentSelector()).Matches(labels.Set(o.GetLabels()))
+		return o.GetNamespace() == namespace && labels.SelectorFromSet(AgentSelector()).Matches(labels.Set(o.GetLabels()))
 	})
 	for _, o := range []client.Object{&appsv1.DaemonSet{}, &corev1.ServiceAccount{}, &corev1.Service{}} {
 		b.Watches(o, always, builder.WithPredicates(named(namespace, AgentName)))

@@ -15,6 +15,7 @@
 // server.go puts these together. What a metric means is not its business.
 //
 // The reviews are not those of controller-runtime's pkg/metrics/filters, which mean
-// the same: they bring 244 packages (gRPC, OpenTelemetry's exporters, CEL) into a
-// process that has power over its node, and do not limit how many reviews are under way.
+// the same. They bring 243 packages (gRPC, OpenTelemetry's exporters, CEL), where the
+// program has 953, into a process that has power over its node; the binary grows from 57
+// to 67 MB. And they do not limit how many reviews are under way.
 package scrape

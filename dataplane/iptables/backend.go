@@ -21,6 +21,7 @@ import (
 type Backend struct {
 	opts   Options
 	kernel kernel
+	socket *setSocket // the kernel's; nil: it has none
 	// have is what the kernel holds; nil after an error, when that is not known.
 	have *ruleset
 	// published are the origins of what the kernel holds or held last, home is its
@@ -64,7 +65,8 @@ func New(o Options) (*Backend, error) {
 		return nil, err
 	}
 	o.Variant = c.variant
-	return &Backend{opts: o.complete(), kernel: commandKernel{c}, litter: map[string]bool{}}, nil
+	k := commandKernel{commands: c, socket: &setSocket{}}
+	return &Backend{opts: o.complete(), kernel: k, socket: k.socket, litter: map[string]bool{}}, nil
 }
 
 // Variant is the one that the Backend uses: Legacy or NFT.
@@ -77,10 +79,14 @@ func (b *Backend) Stats() Stats { return b.stats }
 func (b *Backend) Close() error {
 	b.reading.Lock()
 	defer b.reading.Unlock()
-	if n := b.home.Swap(nil); n != nil {
-		return n.close()
+	var errs []error
+	if b.socket != nil {
+		errs = append(errs, b.socket.close())
 	}
-	return nil
+	if n := b.home.Swap(nil); n != nil {
+		errs = append(errs, n.close())
+	}
+	return errors.Join(errs...)
 }
 
 // Sync implements dataplane.Backend. What packets can see of it is what they can

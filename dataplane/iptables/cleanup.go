@@ -27,7 +27,7 @@ func Cleanup(ctx context.Context) error {
 	for _, v := range []Variant{Legacy, NFT} {
 		if c, ok := installed(v); ok {
 			patience = 5 * time.Second
-			if err := removeRules(ctx, commandKernel{c}); err != nil {
+			if err := removeRules(ctx, commandKernel{commands: c}); err != nil {
 				errs = append(errs, fmt.Errorf("iptables: variant %s: %w", v, err))
 			}
 		}
@@ -97,7 +97,7 @@ func (b *Backend) leaveOthers(ctx context.Context) error {
 		if !ok || v == b.opts.Variant {
 			continue
 		}
-		if err := removeRules(ctx, commandKernel{c}); err != nil {
+		if err := removeRules(ctx, commandKernel{commands: c}); err != nil {
 			return fmt.Errorf("iptables: variant %s: %w", v, err)
 		}
 	}

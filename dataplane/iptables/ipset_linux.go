@@ -313,11 +313,20 @@ func (k commandKernel) changeSet(s *ipset, elems []elem, add bool) error {
 			list.AddChild(e.attribute(s.kind))
 		}
 		r.AddData(list)
-		if _, err := execute(r); err != nil {
+		if err := k.change(r); err != nil {
 			return fmt.Errorf("%s ipset %s: %d elements from %s: %w", verb, s.name, len(some), some[0].text(), err)
 		}
 	}
 	return nil
+}
+
+// change has the kernel do what a request asks for that has no answer.
+func (k commandKernel) change(r *nl.NetlinkRequest) error {
+	if k.socket != nil {
+		return k.socket.execute(r)
+	}
+	_, err := execute(r)
+	return err
 }
 
 // settle waits as long as the kernel's readers of what was changed may take: all

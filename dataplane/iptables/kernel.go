@@ -38,7 +38,11 @@ var errBusy = errors.New("the set is in use")
 
 // commandKernel is the kernel of the calling thread's network namespace, by
 // iptables' commands and netlink.
-type commandKernel struct{ commands }
+type commandKernel struct {
+	commands
+	// socket is what elements of sets are changed over; nil: one for each change.
+	socket *setSocket
+}
 
 var _ kernel = commandKernel{}
 

@@ -91,6 +91,11 @@ func (m *memory) forget(ch *dataplane.Change) {
 		delete(m.tables, id)
 	}
 	maps.DeleteFunc(m.pieces, func(k pieceKey, _ *piece) bool { return slices.Contains(ch.Removed, k.program) })
+	m.forgetPieces(sets, tables)
+}
+
+// forgetPieces forgets what programs came to that ask for sets, or hold tables.
+func (m *memory) forgetPieces(sets, tables map[string]bool) {
 	if len(sets)+len(tables) == 0 {
 		return
 	}

@@ -59,7 +59,7 @@ func TestOthers(t *testing.T) {
 	ctx := context.Background()
 	inEach(t, func(t *testing.T, v Variant) {
 		c, _ := installed(v)
-		k := commandKernel{c}
+		k := commandKernel{commands: c}
 		for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
 			if err := k.restore(ctx, f, others); err != nil {
 				t.Fatal(err)

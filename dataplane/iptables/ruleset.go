@@ -121,11 +121,6 @@ func newRuleset() *ruleset {
 	}
 }
 
-// withSets returns the same rules with other sets.
-func (r *ruleset) withSets(sets map[string]*ipset) *ruleset {
-	return &ruleset{v4: r.v4, v6: r.v6, sets: sets, effects: r.effects, origins: r.origins, early: r.early, single: r.single}
-}
-
 func (r *ruleset) of(f dataplane.Family) familyRules {
 	if f == dataplane.IPv6 {
 		return r.v6

@@ -146,7 +146,8 @@ func (w *Watcher) Watch(ctx context.Context, changed func()) error {
 	}
 }
 
-// Own runs a transaction of the Backend's, which is no news.
+// Own runs a transaction of the Backend's, which is no news. While a Watcher is in use, all
+// of them are run so: what it compares with changes in place where only elements change.
 func (w *Watcher) Own(write func() error) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -160,9 +161,12 @@ func (w *Watcher) Own(write func() error) error {
 			})
 		}
 	}
+	elements := w.backend.stats.ElementsOnly
 	err := inner()
-	w.want = w.backend.have // immutable
-	w.look()
+	w.want = w.backend.have
+	if w.backend.stats.ElementsOnly == elements { // else the next look is soon enough
+		w.look()
+	}
 	return err
 }
 

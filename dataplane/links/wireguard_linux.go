@@ -20,27 +20,35 @@ const (
 // them; rtnetlink does not.
 func (k *Kernel) readWireGuard(l *listing) {
 	var family *netlink.GenlFamily
-	for i := range l.links {
-		if l.links[i].kind != "wireguard" || !l.links[i].up {
-			continue
-		}
+	l.fillWireGuard(func(index int) (answers [][]byte, err error) {
 		if family == nil {
-			var err error
 			if family, err = k.handle.GenlFamilyGet("wireguard"); err != nil {
-				return
+				return nil, err
 			}
 		}
 		req := nl.NewNetlinkRequest(int(family.ID), unix.NLM_F_DUMP)
 		req.Sockets = map[int]*nl.SocketHandle{unix.NETLINK_GENERIC: k.generic}
 		req.AddData(&nl.Genlmsg{Command: wireguardGetDevice, Version: wireguardVersion})
-		req.AddData(nl.NewRtAttr(wireguardIfindex, nl.Uint32Attr(uint32(l.links[i].index))))
-		answers, err := req.Execute(unix.NETLINK_GENERIC, 0)
+		req.AddData(nl.NewRtAttr(wireguardIfindex, nl.Uint32Attr(uint32(index))))
+		return req.Execute(unix.NETLINK_GENERIC, 0)
+	})
+}
+
+// fillWireGuard fills in the ports of WireGuard devices by what ask returns for the
+// index of one. A device that cannot be read has none.
+func (l *listing) fillWireGuard(ask func(index int) ([][]byte, error)) {
+	for i := range l.links {
+		x := &l.links[i]
+		if x.kind != "wireguard" || !x.up {
+			continue
+		}
+		answers, err := ask(x.index)
 		if err != nil {
 			continue
 		}
 		for _, m := range answers {
 			if port, ok := parseWireGuard(m); ok {
-				l.links[i].encapsulation.port = port
+				x.encapsulation.port = port
 			}
 		}
 	}

@@ -139,7 +139,7 @@ func (r *round) read(conn syscall.RawConn) error {
 	var failed error
 	err := conn.Read(func(fd uintptr) bool {
 		for len(r.packets) < atOnce && len(r.buf)-at >= messageRoom {
-			n, _, err := unix.Recvfrom(int(fd), r.buf[at:], unix.MSG_DONTWAIT)
+			n, err := unix.Read(int(fd), r.buf[at:])
 			switch {
 			case errors.Is(err, unix.EINTR):
 				continue
@@ -199,7 +199,7 @@ func (k *Kernel) Accept(ids []uint32) error {
 func (k *Kernel) send(b []byte) error {
 	var failed error
 	err := k.conn.Write(func(fd uintptr) bool {
-		failed = unix.Sendto(int(fd), b, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK})
+		_, failed = unix.Write(int(fd), b) // to the kernel, as the socket is connected to nobody
 		return !errors.Is(failed, unix.EINTR) && !errors.Is(failed, unix.EAGAIN)
 	})
 	return errors.Join(err, failed)

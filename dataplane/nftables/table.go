@@ -253,9 +253,12 @@ func (w *world) changeTable(tc *dataplane.TableChange) {
 	}
 }
 
-// reformTable writes a table anew in its other form, and so the programs that
-// jump to it.
+// reformTable writes a table anew in its other form, and so the programs that jump to it
+// if it is classed in one of them.
 func (w *world) reformTable(u *unit, tu *tableUnit, s *dataplane.TableState) {
+	if tu.classed != s.Classed() {
+		w.reshaped[u] = struct{}{}
+	}
 	before, kernel, uses := w.tableVerdicts(u), u.kernel, u.uses
 	u.chains, u.kernel, u.uses = nil, nil, nil
 	w.writeTable(u, tu, s)
@@ -266,7 +269,6 @@ func (w *world) reformTable(u *unit, tu *tableUnit, s *dataplane.TableState) {
 		w.releaseRest(verdict)
 	}
 	w.letGo(u, uses)
-	w.reshaped[u] = struct{}{}
 }
 
 // changeBlocks brings a table's map of blocks up to date: it comes with its first and goes with its last.

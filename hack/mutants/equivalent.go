@@ -14,11 +14,6 @@ type equivalents map[string]string
 
 func (e equivalents) has(s site) bool { return e[s.key()] != "" }
 
-// key is how a line of equivalents.txt names a site.
-func (s site) key() string {
-	return fmt.Sprintf("%s %s %s #%d", s.file, s.function, s.old, s.nth)
-}
-
 // readEquivalents reads a file of lines `FILE FUNCTION TOKEN #N: REASON`. Empty lines
 // and lines that begin with # are left out. A line without a reason is an error.
 func readEquivalents(path string) (equivalents, error) {

@@ -2,24 +2,31 @@
 // core or of the data plane at a time, runs the tests, and counts the changes that no
 // test fails on:
 //
-//	200 mutants of seed 1: 196 caught, 1 survives, 3 equivalent: 99.5 %
+//	200 mutants of seed 1: 196 of 199 caught, 3 survive, 1 equivalent: 98.5 %
 //
-// A mutant lives in an overlay of the build: no file of the checkout is written. Its
-// own package's tests run first; only a mutant that they let pass meets the scenarios
-// and the random worlds. A mutant that does not compile is replaced by the next of the
-// same seed. A mutant after which the program means the same cannot be caught: those
-// that a person has reviewed stand in equivalents.txt, with the reason, and count as
-// neither caught nor surviving.
+// The tests are built once, with all mutants of the sample in them, each behind a
+// switch that an environment variable turns on. What is built lives in an overlay: no
+// file of the checkout is written. A mutant's own package's tests run first; only a
+// mutant that they let pass meets those of the packages that use it (both backends, the
+// agent), the scenarios and the random worlds, as far as these contain its package. A
+// mutant that does not compile is replaced by the next of the same seed. A mutant after
+// which the program means the same cannot be caught: those that were reviewed are in
+// equivalents.txt, with the reason, and count as neither caught nor surviving.
 //
 // Usage:
 //
-//	mutants [-seed N] [-n N] [-goal PERCENT] [-j N] [-list] PATTERN...
+//	mutants [-seed N] [-n N] [-goal PERCENT] [-j N] [-dir DIR] [-list] [-quick] [-only ID,...] [-from ID] [-for DURATION] PATTERN...
+//
+// A run can be cut into pieces: -for ends it early, and its last line has the -from of
+// the next. With -dir, that one finds the tests built.
 //
 // The exit status is 0 if the share of caught mutants reaches the goal, 1 if it does
 // not, 2 if the mutants could not be made or run.
 //
-// Its files: sites.go finds the tokens that can be changed, equivalent.go reads the
-// reviewed ones, trial.go runs the tests on one of them.
+// Its files: check.go reads and type-checks packages, sites.go finds the tokens that
+// can be changed, sample.go chooses among them, schemata.go writes sources with all
+// mutants in them, build.go builds their tests, trial.go runs these on one mutant,
+// equivalent.go reads the reviewed ones. The switch is the package toggle.
 package main
 
 import (
@@ -27,13 +34,13 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"math/rand/v2"
 	"os"
-	"os/exec"
 	"os/signal"
-	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"sync"
+	"time"
 )
 
 func main() {
@@ -49,73 +56,93 @@ func run(ctx context.Context, args []string, out, errOut io.Writer) int {
 	seed := flags.Uint64("seed", 1, "the mutants are a sample of this seed")
 	n := flags.Int("n", 200, "number of mutants")
 	goal := flags.Float64("goal", 95, "percentage of mutants that has to be caught")
-	jobs := flags.Int("j", 1, "mutants that are tried at a time")
-	list := flags.Bool("list", false, "print the first mutants of the sample, whether they compile or not, and run nothing")
+	jobs := flags.Int("j", 2, "mutants that are tried at a time")
+	dir := flags.String("dir", "", "directory of what is built, for the next run; a temporary one if it is empty")
+	list := flags.Bool("list", false, "print the sample, and run nothing")
+	only := flags.String("only", "", "try these mutants of the sample alone, by ID")
+	from := flags.String("from", "", "try the mutants from this ID on")
+	quick := flags.Bool("quick", false, "run the tests of a mutant's own package alone")
+	limit := flags.Duration("for", 0, "begin no mutant after this time; without limit if it is 0")
 	if err := flags.Parse(args); err != nil {
 		return 2
 	}
-	sample, err := sampleSites(*seed, flags.Args())
-	if err != nil {
+	fail := func(err error) int {
 		fmt.Fprintf(errOut, "mutants: %v\n", err)
 		return 2
 	}
+	begin := time.Now()
+	packages, err := load(flags.Args())
+	if err != nil {
+		return fail(err)
+	}
+	sample := takeSample(packages, *seed, *n)
+	chosen, err := choose(sample, *only, *from)
+	if err != nil {
+		return fail(err)
+	}
 	if *list {
-		for _, s := range sample[:min(*n, len(sample))] {
-			fmt.Fprintln(out, s)
+		for _, m := range chosen {
+			fmt.Fprintln(out, m)
 		}
 		return 0
 	}
 	reviewed, err := readEquivalents("hack/mutants/equivalents.txt")
 	if err != nil {
-		fmt.Fprintf(errOut, "mutants: %v\n", err)
-		return 2
+		return fail(err)
 	}
-	t, err := try(ctx, sample, *n, *jobs, reviewed, out)
+	if *dir == "" {
+		if *dir, err = os.MkdirTemp("", "mutants"); err != nil {
+			return fail(err)
+		}
+		defer func() { _ = os.RemoveAll(*dir) }()
+	}
+	b, err := newBuilder(*dir, sample)
 	if err != nil {
-		fmt.Fprintf(errOut, "mutants: %v\n", err)
-		return 2
+		return fail(err)
 	}
-	share := t.share()
-	fmt.Fprintf(out, "%d mutants of seed %d: %d caught, %d survive, %d equivalent: %.1f %%\n",
-		t.caught+t.survived+t.equivalent, *seed, t.caught, t.survived, t.equivalent, share)
-	if share < *goal {
+	t := newTrier(b)
+	if *quick {
+		t.suites = suites[:1]
+	}
+	r := runner{try: t.try, reviewed: reviewed, jobs: *jobs, out: out, done: func() bool {
+		return *limit != 0 && time.Since(begin) > *limit
+	}}
+	left, err := r.run(ctx, chosen)
+	if err != nil {
+		return fail(err)
+	}
+	sum := r.total
+	fmt.Fprintf(out, "%d mutants of seed %d: %d of %d caught, %d survive, %d equivalent: %.1f %%\n",
+		sum.caught+sum.survived+sum.equivalent, *seed, sum.caught, sum.caught+sum.survived, sum.survived, sum.equivalent, sum.share())
+	if len(left) > 0 {
+		fmt.Fprintf(out, "not tried: %d, -from %08x\n", len(left), left[0].id)
+	}
+	if sum.share() < *goal {
 		return 1
 	}
 	return 0
 }
 
-// sampleSites returns all sites of the packages that the patterns name, in the order
-// that the seed gives. Generated files and tests have none.
-func sampleSites(seed uint64, patterns []string) ([]site, error) {
-	cmd := exec.Command("go", append([]string{"list", "-f", `{{$d := .Dir}}{{range .GoFiles}}{{$d}}/{{.}}{{"\n"}}{{end}}`}, patterns...)...)
-	cmd.Stderr = os.Stderr
-	data, err := cmd.Output()
-	if err != nil {
-		return nil, fmt.Errorf("listing packages: %w", err)
-	}
-	here, err := os.Getwd()
-	if err != nil {
-		return nil, err
-	}
-	var all []site
-	for _, path := range strings.Fields(string(data)) {
-		file, err := filepath.Rel(here, path)
-		if err != nil {
-			return nil, err
+// choose returns those mutants of a sample that -only and -from name.
+func choose(sample []mutant, only, from string) ([]mutant, error) {
+	first := uint64(0)
+	if from != "" {
+		var err error
+		if first, err = strconv.ParseUint(from, 16, 32); err != nil {
+			return nil, fmt.Errorf("-from: %w", err)
 		}
-		src, err := os.ReadFile(path)
-		if err != nil {
-			return nil, err
-		}
-		sites, err := findSites(file, src)
-		if err != nil {
-			return nil, err
-		}
-		all = append(all, sites...)
 	}
-	rng := rand.New(rand.NewPCG(seed, 0x6d7574616e7473))
-	rng.Shuffle(len(all), func(i, j int) { all[i], all[j] = all[j], all[i] })
-	return all, nil
+	var ids []string
+	if only != "" {
+		ids = strings.Split(only, ",")
+	}
+	chosen := slices.DeleteFunc(slices.Clone(sample), func(m mutant) bool {
+		return uint64(m.id) < first || ids != nil && !slices.Contains(ids, fmt.Sprintf("%08x", m.id))
+	})
+	if len(chosen) == 0 {
+		return nil, fmt.Errorf("no such mutant in the sample of %d", len(sample))
+	}
+	return chosen, nil
 }
 
 // A tally counts mutants by what became of them.
@@ -130,40 +157,61 @@ func (t tally) share() float64 {
 	return 100 * float64(t.caught) / float64(t.caught+t.survived)
 }
 
-// try runs the first n mutants of the sample that compile, jobs at a time, and prints a
-// line for each. Which mutants these are depends on the sample alone, not on jobs.
-func try(ctx context.Context, sample []site, n, jobs int, reviewed equivalents, out io.Writer) (tally, error) {
-	var total tally
-	for len(sample) > 0 && total.caught+total.survived+total.equivalent < n {
-		batch := sample[:min(jobs, n-total.caught-total.survived-total.equivalent, len(sample))]
-		sample = sample[len(batch):]
-		results := make([]result, len(batch))
-		errs := make([]error, len(batch))
-		var wait sync.WaitGroup
-		for i, s := range batch {
-			if reviewed.has(s) {
-				results[i] = result{equivalent, "reviewed"}
-				continue
-			}
-			wait.Go(func() { results[i], errs[i] = trial(ctx, s) })
+// A runner tries mutants, jobs at a time, and prints a line for each.
+type runner struct {
+	try      func(context.Context, mutant) (result, error)
+	reviewed equivalents
+	jobs     int
+	out      io.Writer
+	done     func() bool // reports whether no further mutant begins
+	total    tally
+}
+
+// run returns the mutants that it did not try.
+func (r *runner) run(ctx context.Context, mutants []mutant) ([]mutant, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	var lock sync.Mutex
+	next := func() (mutant, bool) {
+		lock.Lock()
+		defer lock.Unlock()
+		if len(mutants) == 0 || ctx.Err() != nil || r.done() {
+			return mutant{}, false
 		}
-		wait.Wait()
-		for i, r := range results {
-			if errs[i] != nil {
-				return total, fmt.Errorf("%s: %w", batch[i], errs[i])
-			}
-			switch r.outcome {
-			case invalid:
-				continue
-			case caught:
-				total.caught++
-			case survived:
-				total.survived++
-			case equivalent:
-				total.equivalent++
-			}
-			fmt.Fprintf(out, "%-10s %s (%s)\n", r.outcome, batch[i], r.by)
-		}
+		m := mutants[0]
+		mutants = mutants[1:]
+		return m, true
 	}
-	return total, nil
+	var wait sync.WaitGroup
+	for range r.jobs {
+		wait.Go(func() {
+			for m, ok := next(); ok; m, ok = next() {
+				result := result{equivalent, "reviewed"}
+				if !r.reviewed.has(m.site) {
+					var err error
+					if result, err = r.try(ctx, m); err != nil {
+						cancel(fmt.Errorf("%s: %w", m, err))
+						return
+					}
+				}
+				lock.Lock()
+				r.total.add(result.outcome)
+				fmt.Fprintf(r.out, "%-10s %s (%s)\n", result.outcome, m, result.by)
+				lock.Unlock()
+			}
+		})
+	}
+	wait.Wait()
+	return mutants, context.Cause(ctx)
+}
+
+func (t *tally) add(o outcome) {
+	switch o {
+	case caught:
+		t.caught++
+	case survived:
+		t.survived++
+	case equivalent:
+		t.equivalent++
+	}
 }

@@ -1,25 +1,39 @@
 package main
 
 import (
+	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	"go/ast"
-	"go/parser"
 	"go/token"
 	"strconv"
 )
 
 // A site is one token of a source file, and what a mutant has in its place.
 type site struct {
-	file     string // relative to the module
-	function string // "Type.Method" or "function"; "-" outside of functions
-	line     int    // from 1
-	offset   int    // of the token, in bytes
+	file     string   // relative to the module
+	function string   // "Type.Method" or "function"; outside of functions, the name that is declared
+	line     int      // from 1
+	offset   int      // of the token, in bytes
+	node     ast.Node // the smallest expression or statement that contains the token
 	old, new string
 	nth      int // which token of this kind in its function, from 1: it outlives changes elsewhere
 }
 
 func (s site) String() string {
 	return fmt.Sprintf("%s:%d %s %q → %q #%d", s.file, s.line, s.function, s.old, s.new, s.nth)
+}
+
+// key is how a line of equivalents.txt names a site. No two sites have the same.
+func (s site) key() string {
+	return fmt.Sprintf("%s %s %s #%d", s.file, s.function, s.old, s.nth)
+}
+
+// id returns the mutant's number in a sample of this seed. A sample is in their order,
+// so that a change of one function leaves the rest of the sample as it is.
+func (s site) id(seed uint64) uint32 {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%d %s", seed, s.key()))
+	return binary.BigEndian.Uint32(sum[:])
 }
 
 // apply returns src with the token replaced.
@@ -45,70 +59,90 @@ var replacements = map[token.Token]token.Token{
 }
 
 // findSites returns the sites of a file, in the order in which they stand there.
-func findSites(file string, src []byte) ([]site, error) {
-	files := token.NewFileSet()
-	parsed, err := parser.ParseFile(files, file, src, parser.ParseComments|parser.SkipObjectResolution)
-	if err != nil {
-		return nil, err
-	}
+// Generated files have none.
+func findSites(files *token.FileSet, file string, parsed *ast.File) []site {
 	if ast.IsGenerated(parsed) {
-		return nil, nil
+		return nil
 	}
 	var sites []site
-	for _, decl := range parsed.Decls {
-		name := functionName(decl)
-		seen := map[string]int{}
-		add := func(pos token.Pos, was, is string) {
+	seen := map[string]int{}
+	for _, part := range parts(parsed) {
+		add := func(node ast.Node, pos token.Pos, was, is string) {
 			at := files.Position(pos)
-			seen[was]++
-			sites = append(sites, site{file: file, function: name, line: at.Line, offset: at.Offset, old: was, new: is, nth: seen[was]})
+			seen[part.name+" "+was]++
+			sites = append(sites, site{
+				file: file, function: part.name, line: at.Line, offset: at.Offset,
+				node: node, old: was, new: is, nth: seen[part.name+" "+was],
+			})
 		}
-		replace := func(pos token.Pos, tok token.Token) {
+		replace := func(node ast.Node, pos token.Pos, tok token.Token) {
 			if is, ok := replacements[tok]; ok {
-				add(pos, tok.String(), is.String())
+				add(node, pos, tok.String(), is.String())
 			}
 		}
-		ast.Inspect(decl, func(n ast.Node) bool {
+		ast.Inspect(part.node, func(n ast.Node) bool {
 			switch n := n.(type) {
 			case *ast.BinaryExpr:
-				replace(n.OpPos, n.Op)
+				replace(n, n.OpPos, n.Op)
 			case *ast.UnaryExpr:
 				if n.Op == token.NOT {
-					add(n.OpPos, "!", "")
+					add(n, n.OpPos, "!", "")
 				}
 			case *ast.IncDecStmt:
-				replace(n.TokPos, n.Tok)
+				replace(n, n.TokPos, n.Tok)
 			case *ast.AssignStmt:
-				replace(n.TokPos, n.Tok)
+				replace(n, n.TokPos, n.Tok)
 			case *ast.BranchStmt:
 				if n.Label == nil {
-					replace(n.TokPos, n.Tok)
+					replace(n, n.TokPos, n.Tok)
 				}
 			case *ast.Ident:
 				switch n.Name {
 				case "true":
-					add(n.Pos(), "true", "false")
+					add(n, n.Pos(), "true", "false")
 				case "false":
-					add(n.Pos(), "false", "true")
+					add(n, n.Pos(), "false", "true")
 				}
 			case *ast.BasicLit:
 				if i, err := strconv.Atoi(n.Value); n.Kind == token.INT && err == nil {
-					add(n.Pos(), n.Value, strconv.Itoa(i+1))
+					add(n, n.Pos(), n.Value, strconv.Itoa(i+1))
 				}
 			}
 			return true
 		})
 	}
-	return sites, nil
+	return sites
 }
 
-// functionName returns the name of a function's declaration, with its receiver's type
-// before it, and "-" for other declarations.
-func functionName(decl ast.Decl) string {
-	f, ok := decl.(*ast.FuncDecl)
-	if !ok {
-		return "-"
+// A part is a function, a type, or one line of constants or variables.
+type part struct {
+	name string
+	node ast.Node
+}
+
+// parts returns what a file declares, imports apart.
+func parts(file *ast.File) []part {
+	var all []part
+	for _, decl := range file.Decls {
+		switch d := decl.(type) {
+		case *ast.FuncDecl:
+			all = append(all, part{functionName(d), d})
+		case *ast.GenDecl:
+			for _, spec := range d.Specs {
+				switch s := spec.(type) {
+				case *ast.ValueSpec:
+					all = append(all, part{s.Names[0].Name, s})
+				case *ast.TypeSpec:
+					all = append(all, part{s.Name.Name, s})
+				}
+			}
+		}
 	}
+	return all
+}
+
+// functionName returns the name of a function, with its receiver's type before it.
+func functionName(f *ast.FuncDecl) string {
 	if f.Recv == nil || len(f.Recv.List) == 0 {
 		return f.Name.Name
 	}

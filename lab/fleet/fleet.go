@@ -67,8 +67,8 @@ type Options struct {
 	Tunnels []model.Tunnel
 	// Answers are DNS answers that the agents know from the beginning.
 	Answers []answers.Answer
-	// Change changes the options of an agent before it is made, and returns what is to
-	// be told of the agent, or nil; nil: they stay as they are.
+	// Change changes the options of an agent before it is made, and returns a function that
+	// is called with the agent, or nil. If Change is nil, the options stay as they are.
 	Change func(*agent.Options) (made func(*agent.Agent), err error)
 }
 

@@ -4,7 +4,8 @@
 //	v1alpha1.DNSAnswers ──Read──→ Answer ──Learn──→ index.Index
 //	                                       └──→ Book: which answers brought an address
 //
-// There is no time here: answers of files do not expire.
+// There is no time here: answers of files do not expire, and what an agent has learnt is
+// what it knows at one moment.
 package answers
 
 import (
@@ -25,6 +26,9 @@ type Answer struct {
 	// the addresses, in order, as names.Canonical has them.
 	Names []string
 	Addrs []netip.Addr
+	// Since is when it first came, and Until how long its addresses are known; zero: the
+	// answer is of a file, and does not expire.
+	Since, Until time.Time
 }
 
 // String is the names in order, with arrows.

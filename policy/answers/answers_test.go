@@ -106,7 +106,7 @@ func addrs(list ...string) (out []netip.Addr) {
 func learnt(ix *index.Index) []string {
 	eff := ix.Effective(model.Ref{Kind: model.KindPod, Namespace: "shop", Name: "web"})
 	var out []string
-	for _, m := range eff.Egress[0].Policies[0].Egress[0].Destination.Domains.Members() {
+	for _, m := range eff.Egress[0].Policies[0].ResolvedEgress[0].Destination.Domains.Members() {
 		out = append(out, m.Prefix.Addr().String())
 	}
 	return out

@@ -25,7 +25,7 @@ func TestDecodeUnknown(t *testing.T) {
 		fresh        func() any
 		unknown      []string
 		closed       bool
-		// rules of ingress, as action and whether it can match.
+		// rules of ingress, then of egress, as action and whether it can match.
 		want []string
 	}{
 		{"nothing unknown", `{"metadata":{"name":"p"},"spec":{"ingress":[{"action":"Allow"}]}}`, newGlobal, nil, false, []string{"Allow"}},
@@ -47,7 +47,11 @@ func TestDecodeUnknown(t *testing.T) {
 		},
 		{
 			"of the policy as a whole", `{"metadata":{"name":"p"},"spec":{"clusterSelector":"here","ingress":[{"action":"Allow"},{"action":"Deny"}],"egress":[{"action":"Pass"}]}}`,
-			newGlobal, []string{"spec.clusterSelector"}, true, []string{"Allow never", "Deny"},
+			newGlobal, []string{"spec.clusterSelector"}, true, []string{"Allow never", "Deny", "Deny"},
+		},
+		{
+			"in a rule of a policy for egress alone", `{"metadata":{"name":"p"},"spec":{"egress":[{"action":"Allow","wish":1},{"action":"Pass","wish":1}]}}`,
+			newGlobal, []string{"spec.egress[0].wish", "spec.egress[1].wish"}, true, []string{"Allow never", "Deny"},
 		},
 		{"of a set", `{"metadata":{"name":"s","namespace":"x"},"spec":{"nets":["192.0.2.1"],"wish":[1]}}`, newSet, []string{"spec.wish"}, false, nil},
 		{
@@ -72,9 +76,11 @@ func TestDecodeUnknown(t *testing.T) {
 			}
 			m, _, _ := Object(o.(runtime.Object))
 			var got []string
-			for _, r := range m.(*model.Policy).IngressRules {
+			p := m.(*model.Policy)
+			for _, r := range slices.Concat(p.IngressRules, p.EgressRules) {
 				text := r.Action.String()
-				if r.Match.Never || r.Match.Source.Selector != nil && r.Match.Source.Selector.String() == selectsNothing {
+				source := r.Match.Source.Selector
+				if r.Match.Never || source != nil && source.String() == selectsNothing {
 					text += " never"
 				}
 				got = append(got, text)

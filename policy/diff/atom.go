@@ -7,6 +7,7 @@ import (
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/packets"
+	"github.com/tierwall/tierwall/policy/service"
 )
 
 // atom is an address of an endpoint, or a group of outside addresses, in both worlds.
@@ -17,6 +18,8 @@ type atom struct {
 	family uint8     // 4 or 6
 	// a and b are the party in each world, nil where it has no such address.
 	a, b *packets.Party
+	// opens is the number in worlds.opens of the doors that it has.
+	opens int
 }
 
 // addr is the address to show: that of the second world if it has one.
@@ -39,6 +42,9 @@ type worlds struct {
 	a, b   *packets.Evaluator
 	groups []packets.External
 	atoms  []atom
+	// doors of each world, and the sets of them that atoms have; the first is empty.
+	doors [2]map[door]service.Match
+	opens []opened
 }
 
 func newWorlds(a, b *index.Index, o Options) *worlds {
@@ -49,13 +55,14 @@ func newWorlds(a, b *index.Index, o Options) *worlds {
 	w.a = w.b.Beside(a)
 	w.pods()
 	w.hosts()
-	w.groups = slices.DeleteFunc(packets.Cut(w.a, w.b), neverArrivesAt(a, b, o))
+	w.groups = slices.DeleteFunc(packets.CutApart(externals(o), w.a, w.b), neverArrivesAt(a, b, o))
 	for i, g := range w.groups {
 		w.atoms = append(w.atoms, atom{group: i, family: familyOf(g.Addr), a: w.a.Party(g.Addr), b: w.b.Party(g.Addr)})
 	}
 	for i := range w.atoms {
 		w.atoms[i].index = i
 	}
+	w.findDoors(o)
 	return w
 }
 

@@ -53,6 +53,9 @@ func (w *worlds) classes() []*class {
 		if clean {
 			key = append(key, 'c')
 		}
+		if x.opens != 0 {
+			key = binary.AppendUvarint(append(key, 'o'), uint64(x.opens))
+		}
 		c := byKey[string(key)]
 		if c == nil {
 			c = &class{clean: clean}

@@ -30,7 +30,7 @@ func Compare(a, b *index.Index, o Options) *Report {
 	}
 	r := &Report{Changes: []Change{}}
 	names := newNames(d.worlds, o)
-	for _, c := range slices.Concat(byChange.changes(names), d.itself(names), d.services(names, classes)) {
+	for _, c := range slices.Concat(byChange.changes(names), d.itself(names), d.services(names, classes), d.nodePorts(names, classes)) {
 		if c.Kind == Added || c.Kind == Removed {
 			r.Apart = append(r.Apart, c)
 		} else {

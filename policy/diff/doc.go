@@ -9,6 +9,11 @@
 // compared; pairs of classes for which nothing relevant has changed are skipped. Equal
 // results are merged again, so that a report says "all pods of shop" where it can.
 //
+// A port of a node or of an external address at which a Service answers belongs to the
+// Service's endpoints: what is sent there is compared as nodes translate it, unless it
+// changes in the same way when it is sent straight to an endpoint, because then this is
+// the change to report.
+//
 // An endpoint that exists in only one of the worlds loses and gains nothing; its access
 // is listed separately. If an endpoint is on both sides of a change, its traffic with
 // itself is not included: what pods send themselves through their own Services has

@@ -29,6 +29,9 @@ type fates struct{ a, b *packets.Fate }
 type deltaKey struct {
 	fates
 	family uint8
+	// opens is the number of the receiver's doors: what is sent there, it does not
+	// receive itself.
+	opens int
 }
 
 // differ compares pairs and caches the results, because few pairs of fates are
@@ -43,7 +46,7 @@ type differ struct {
 func (d *differ) compare(e example) []delta {
 	f, t := e.from, e.to
 	var k deltaKey
-	k.family = f.family
+	k.family, k.opens = f.family, t.opens
 	if f.a != nil && t.a != nil {
 		k.a = d.a.Fate(f.a, t.a)
 	}
@@ -59,9 +62,9 @@ func (d *differ) compare(e example) []delta {
 	var out []delta
 	switch {
 	case k.a == nil:
-		out = only(Added, k.b, k.family)
+		out = d.only(Added, k.b, k)
 	case k.b == nil:
-		out = only(Removed, k.a, k.family)
+		out = d.only(Removed, k.a, k)
 	default:
 		out = d.both(k)
 	}
@@ -70,22 +73,27 @@ func (d *differ) compare(e example) []delta {
 }
 
 // only is the traffic that is allowed in the only world that has both ends.
-func only(kind Kind, f *packets.Fate, family uint8) []delta {
+func (d *differ) only(kind Kind, f *packets.Fate, k deltaKey) []delta {
 	var s packets.Space
 	for i := range f.Courses {
 		if c := &f.Courses[i]; c.Action == model.Allow {
 			s = s.Union(c.Space)
 		}
 	}
-	if s = s.Intersect(packets.Family(family)); s.IsEmpty() {
+	if s = s.Intersect(d.universe(k)); s.IsEmpty() {
 		return nil
 	}
 	return []delta{{change{kind: kind}, s}}
 }
 
+// universe is all that a receiver can get itself.
+func (d *differ) universe(k deltaKey) packets.Space {
+	return packets.Family(k.family).Subtract(d.opens[k.opens].space)
+}
+
 func (d *differ) both(k deltaKey) []delta {
 	var out []delta
-	universe := packets.Family(k.family)
+	universe := d.universe(k)
 	for i := range k.a.Courses {
 		for j := range k.b.Courses {
 			a, b := &k.a.Courses[i], &k.b.Courses[j]

@@ -210,6 +210,23 @@ func (s *Set) Contains(a netip.Addr, p model.Protocol, port uint16) bool {
 	return found || s.named && s.sel.bringing(s.ix.domainsWith(a)) > 0
 }
 
+// NetworkSetsOf returns the network sets by which the set has an address, sorted: those
+// that its selector matches, and of them those with a block that contains it.
+func (s *Set) NetworkSetsOf(a netip.Addr) []model.Ref {
+	if s.sel == nil {
+		return nil
+	}
+	var out []model.Ref
+	s.ix.addrs.covering(a.Unmap(), func(o *Holder) bool {
+		if (o.ls.kind == ownerNetworkSet || o.ls.kind == ownerNamespacedSet) && o.ls.matches(s.sel) {
+			out = append(out, o.Ref())
+		}
+		return true
+	})
+	slices.SortFunc(out, model.Ref.Compare)
+	return slices.Compact(out)
+}
+
 // Members returns the members, sorted. Its cost in time and memory is proportional to
 // their number.
 func (s *Set) Members() []Member {

@@ -2,6 +2,7 @@ package index
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 	"strings"
@@ -25,6 +26,8 @@ type domains struct {
 	// dirty: which names local endpoints' rules speak of has to be gathered anew.
 	dirty    bool
 	reported []names.Pattern
+	// endpoints are the local ones that have rules by name, as reported.
+	endpoints map[model.Ref]struct{}
 }
 
 // domain is a name, or a pattern of names.
@@ -39,7 +42,7 @@ type domain struct {
 func newDomains() domains {
 	return domains{
 		byPattern: map[names.Pattern]*domain{}, byAddr: map[[16]byte]*domain{}, more: map[[16]byte][]*domain{},
-		lists: map[string]*Set{}, turned: map[*sel]struct{}{},
+		lists: map[string]*Set{}, turned: map[*sel]struct{}{}, endpoints: map[model.Ref]struct{}{},
 	}
 }
 
@@ -278,14 +281,22 @@ func (ix *Index) Patterns() []names.Pattern { return slices.Clone(ix.domains.rep
 
 // ByName returns the local endpoints that have rules by name, as of the last Flush, sorted.
 func (ix *Index) ByName() []model.Ref {
-	var out []model.Ref
-	for r, e := range ix.reported {
-		if e.Effective != nil && e.Effective.ByName {
-			out = append(out, r)
-		}
+	return slices.SortedFunc(maps.Keys(ix.domains.endpoints), model.Ref.Compare)
+}
+
+// noteByName keeps the list of ByName up to date with an endpoint's effective policy, nil
+// for an endpoint that is gone, and reports whether it is another list.
+func (ix *Index) noteByName(r model.Ref, e *Effective) (changed bool) {
+	_, was := ix.domains.endpoints[r]
+	switch is := e.byName(); {
+	case is == was:
+		return false
+	case is:
+		ix.domains.endpoints[r] = struct{}{}
+	default:
+		delete(ix.domains.endpoints, r)
 	}
-	slices.SortFunc(out, model.Ref.Compare)
-	return out
+	return true
 }
 
 // flushPatterns says which names have come into use, and which have gone out of it.

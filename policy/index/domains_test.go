@@ -138,7 +138,7 @@ func TestNetworkSetsWithNames(t *testing.T) {
 	ix.Upsert(namedSet("one", "saas", "a.example"))
 	expect("one with names: for the rule that allows", withNames+" new +192.0.2.1/32 +198.51.100.0/24\npolicy B: workload egress default out\npolicy A gone\nPod/shop/web has B at [10.0.0.1]", "+[a.example] -[]")
 	eff := ix.Effective(ref(model.KindPod, "shop", "web"))
-	rules := eff.Egress[0].Policies[0].Egress
+	rules := eff.Egress[0].Policies[0].ResolvedEgress
 	if a := netip.MustParseAddr("192.0.2.1"); rules[0].Destination.Selector.Contains(a, 0, 0) || !rules[1].Destination.Selector.Contains(a, 0, 0) || !eff.ByName {
 		t.Error("the rule that denies has the names, or the one that allows does not")
 	}
@@ -243,8 +243,8 @@ func TestNamesAgainstNaive(t *testing.T) {
 			eff := ix.Effective(ref(model.KindPod, "shop", "web"))
 			for _, tier := range eff.Egress {
 				for _, p := range tier.Policies {
-					for i := range p.Egress {
-						r := &p.Egress[i]
+					for i := range p.ResolvedEgress {
+						r := &p.ResolvedEgress[i]
 						var known []names.Pattern
 						known = append(known, r.Match.Destination.Domains...)
 						for _, s := range sets {

@@ -32,6 +32,9 @@ type Effective struct {
 	SelfIngress, SelfEgress Chain
 }
 
+// byName reports whether an endpoint's effective policy, which may be nil, asks for names.
+func (e *Effective) byName() bool { return e != nil && e.ByName }
+
 // Chain is the tiers with at least one policy that selects the endpoint in the
 // chain's direction, in order.
 type Chain []TierChain
@@ -50,9 +53,18 @@ type TierChain struct {
 // policy is a new value.
 type Policy struct {
 	*model.Policy
-	Ingress, Egress []Rule
+	// ResolvedIngress and ResolvedEgress are IngressRules and EgressRules, in their order.
+	ResolvedIngress, ResolvedEgress []Rule
 	// ByName: some rule matches addresses by DNS name, that of a network set too.
 	ByName bool
+}
+
+// Resolved returns the rules of a direction.
+func (p *Policy) Resolved(dir model.Direction) []Rule {
+	if dir == model.Ingress {
+		return p.ResolvedIngress
+	}
+	return p.ResolvedEgress
 }
 
 // Rule is a rule with its peers resolved to sets.
@@ -109,6 +121,9 @@ type Delta struct {
 	// NodeObjects are those of Nodes whose object changed, and not only what the node's
 	// kernel reports.
 	NodeObjects []string
+	// ByName is true if a local endpoint with rules by name is new or gone, or has other
+	// addresses: Index.ByName lists them.
+	ByName bool
 	// PatternsAdded are names that rules of local endpoints speak of from now on,
 	// PatternsRemoved those that none does any more. Sorted.
 	PatternsAdded, PatternsRemoved []names.Pattern

@@ -166,6 +166,7 @@ func (ix *Index) flushEndpoints(d *Delta, p *Part) {
 		if o == nil || !o.local {
 			if was {
 				delete(ix.reported, r)
+				d.ByName = ix.noteByName(r, nil) || d.ByName
 				d.Endpoints = append(d.Endpoints, EndpointDelta{Ref: r})
 			}
 			continue
@@ -180,6 +181,8 @@ func (ix *Index) flushEndpoints(d *Delta, p *Part) {
 			continue
 		}
 		ix.reported[r] = now
+		turned := ix.noteByName(r, now.Effective)
+		d.ByName = d.ByName || turned || now.Effective.byName() && now.Endpoint != before.Endpoint
 		d.Endpoints = append(d.Endpoints, now)
 	}
 	slices.SortFunc(d.Endpoints, func(a, b EndpointDelta) int { return a.Ref.Compare(b.Ref) })

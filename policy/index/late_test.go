@@ -1,6 +1,7 @@
 package index
 
 import (
+	"errors"
 	"fmt"
 	"math/rand"
 	"slices"
@@ -74,7 +75,7 @@ func setsOf(e *Effective) (out []*Set) {
 	for _, st := range append(e.Stages(), e.SelfStages()...) {
 		for _, t := range st.Chain {
 			for _, p := range t.Policies {
-				for _, r := range append(slices.Clone(p.Ingress), p.Egress...) {
+				for _, r := range append(slices.Clone(p.ResolvedIngress), p.ResolvedEgress...) {
 					for _, s := range []PeerSets{r.Source, r.Destination} {
 						for _, set := range append(append([]*Set{s.Selector, s.NotSelector, s.Service}, s.NamedPorts...), s.NotNamedPorts...) {
 							if set != nil {
@@ -118,8 +119,10 @@ func TestParts(t *testing.T) {
 		ix, whole := New(o), New(o)
 		f, all := newFollower(), newFollower()
 		was := map[model.Ref]map[string]bool{}
+		byName := byNameFollower{}
 		part := func(p *Part) {
-			if err := f.follow(ix.flush(p)); err != nil {
+			d := ix.flush(p)
+			if err := errors.Join(f.follow(d), byName.follow(ix, d)); err != nil {
 				t.Fatalf("seed %d: %v", seed, err)
 			}
 			if err := all.follow(whole.Flush()); err != nil {

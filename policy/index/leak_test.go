@@ -78,7 +78,7 @@ func TestNothingIsLeftBehind(t *testing.T) {
 			"recs":         len(ix.effectiveRecs),
 			"uses":         len(ix.usedPolicies),
 			"reported":     len(ix.reported) + len(ix.reportedNodes) + len(ix.reportedObjects) + len(ix.reportedLinks),
-			"domains":      len(ix.domains.byPattern) + len(ix.domains.byAddr) + len(ix.domains.more) + len(ix.domains.lists) + len(ix.domains.turned) + len(ix.domains.reported),
+			"domains":      len(ix.domains.byPattern) + len(ix.domains.byAddr) + len(ix.domains.more) + len(ix.domains.lists) + len(ix.domains.turned) + len(ix.domains.reported) + len(ix.domains.endpoints),
 		} {
 			if n != 0 {
 				t.Errorf("seed %d: %d %s are left", seed, n, what)

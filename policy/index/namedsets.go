@@ -128,7 +128,7 @@ func (ix *Index) turnPolicies() {
 		return
 	}
 	for _, rec := range ix.order {
-		if rec.active != nil && rec.activeSeq == rec.seq && slices.ContainsFunc(rec.active.Egress, func(r Rule) bool { return ix.hasTurned(rec.p, &r) }) {
+		if rec.active != nil && rec.activeSeq == rec.seq && slices.ContainsFunc(rec.active.ResolvedEgress, func(r Rule) bool { return ix.hasTurned(rec.p, &r) }) {
 			ix.seq++
 			rec.seq = ix.seq
 			ix.queueSel(rec.sel)
@@ -149,7 +149,7 @@ func (ix *Index) hasTurned(p *model.Policy, r *Rule) bool {
 
 // byName reports whether a policy has rules by name.
 func byName(p *Policy) bool {
-	return slices.ContainsFunc(p.Egress, func(r Rule) bool {
+	return slices.ContainsFunc(p.ResolvedEgress, func(r Rule) bool {
 		return r.Destination.Domains != nil || r.Destination.Selector != nil && r.Destination.Selector.named
 	})
 }

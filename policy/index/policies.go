@@ -199,9 +199,9 @@ func (ix *Index) activate(rec *policyRec) {
 	old := rec.active
 	rec.sets = nil
 	rec.active = &Policy{
-		Policy:  rec.p,
-		Ingress: ix.resolve(rec, model.Ingress, rec.p.IngressRules),
-		Egress:  ix.resolve(rec, model.Egress, rec.p.EgressRules),
+		Policy:          rec.p,
+		ResolvedIngress: ix.resolve(rec, model.Ingress, rec.p.IngressRules),
+		ResolvedEgress:  ix.resolve(rec, model.Egress, rec.p.EgressRules),
 	}
 	rec.active.ByName = byName(rec.active)
 	rec.activeSeq = rec.seq

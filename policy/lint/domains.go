@@ -37,8 +37,8 @@ func (l *linter) domains() {
 	}
 	for _, p := range l.ix.Policies() {
 		if resolved := l.resolved[p.Ref]; resolved != nil {
-			for i := range resolved.Egress {
-				l.namesLeftOut(p, &resolved.Egress[i])
+			for i := range resolved.ResolvedEgress {
+				l.namesLeftOut(p, &resolved.ResolvedEgress[i])
 			}
 		}
 	}

@@ -25,7 +25,7 @@ func (l *linter) ask(c index.Chain, pod, server *packets.Party, known bool) answ
 			i = 1
 		}
 		f := model.Flow{Src: pod.Addr, Dst: server.Addr, Protocol: p.protocol, SrcPort: 40000, DstPort: p.port}
-		if v := verdict.Evaluate(c, &f, model.Egress, true, model.Allow); v.Action == model.Deny {
+		if v := verdict.Evaluate(index.StageChain{Direction: model.Egress, Chain: c, EndOfTier: true, Default: model.Allow}, &f); v.Action == model.Deny {
 			out[i] = &v
 		} else {
 			open[i] = true
@@ -66,7 +66,7 @@ func (l *linter) deniesAll(r model.Ref, eff *index.Effective) {
 			for _, t := range c {
 				for _, p := range t.Policies {
 					for _, dir := range directions {
-						for _, rule := range resolvedRules(p, dir) {
+						for _, rule := range p.Resolved(dir) {
 							if !p.Audit && rule.Action == model.Allow && !rule.Match.Never {
 								return true
 							}
@@ -124,7 +124,7 @@ func (l *linter) failsafes() {
 						return
 					}
 					pol := c.Chain[p.Tier].Policies[p.Policy]
-					rule := &resolvedRules(pol, c.Direction)[p.Rule]
+					rule := &pol.Resolved(c.Direction)[p.Rule]
 					k := ruleKey{pol.Ref, c.Direction, rule.Index}
 					t := found[k]
 					if t == nil {
@@ -225,7 +225,7 @@ func (l *linter) untracked() {
 						return
 					}
 					pol := c.Chain[p.Tier].Policies[p.Policy]
-					k := ruleKey{pol.Ref, c.Direction, resolvedRules(pol, c.Direction)[p.Rule].Index}
+					k := ruleKey{pol.Ref, c.Direction, pol.Resolved(c.Direction)[p.Rule].Index}
 					lost := p.Match.Intersect(p.Reached).Reverse().Intersect(back)
 					if pol.Audit || lost.IsEmpty() {
 						return

@@ -21,7 +21,7 @@ func NamespacedSets(ix *index.Index) []Finding {
 func (l *linter) namespacedSets() {
 	for _, p := range l.ix.Policies() {
 		for _, dir := range directions {
-			rules := rulesOf(p, dir)
+			rules := p.Rules(dir)
 			for i := range rules {
 				for _, far := range []bool{false, true} {
 					peer := &rules[i].Match.Source

@@ -153,7 +153,7 @@ func (l *linter) walk(c *ownChain, s, d *packets.Party, fates map[ruleKey]*fate)
 			return
 		}
 		policy := t.Policies[p.Policy]
-		rule := resolvedRules(policy, c.Direction)[p.Rule]
+		rule := policy.Resolved(c.Direction)[p.Rule]
 		k := ruleKey{policy.Ref, c.Direction, rule.Index}
 		f := fates[k]
 		if f == nil {
@@ -199,7 +199,7 @@ func (l *linter) judge(p *model.Policy, fates map[ruleKey]*fate) {
 	var found []hidden
 	live := false // some rule decides something
 	for _, dir := range directions {
-		for _, g := range groupRules(rulesOf(p, dir)) {
+		for _, g := range groupRules(p.Rules(dir)) {
 			k := ruleKey{p.Ref, dir, g.index}
 			f := fates[k]
 			switch {

@@ -13,28 +13,13 @@ import (
 	"github.com/tierwall/tierwall/policy/translate"
 )
 
-// directions of a policy with its rules.
-func rulesOf(p *model.Policy, dir model.Direction) []model.Rule {
-	if dir == model.Ingress {
-		return p.IngressRules
-	}
-	return p.EgressRules
-}
-
-func resolvedRules(p *index.Policy, dir model.Direction) []index.Rule {
-	if dir == model.Ingress {
-		return p.Ingress
-	}
-	return p.Egress
-}
-
 var directions = []model.Direction{model.Ingress, model.Egress}
 
 // neverMatches reports rules that match no packet whatever the peers are.
 func (l *linter) neverMatches() {
 	for _, p := range l.ix.Policies() {
 		for _, dir := range directions {
-			groups := groupRules(rulesOf(p, dir))
+			groups := groupRules(p.Rules(dir))
 			for _, g := range groups {
 				why := ""
 				for i := range g.rules {
@@ -156,14 +141,14 @@ func (l *linter) unknownReferences() {
 	for _, p := range l.ix.Policies() {
 		resolved := l.resolved[p.Ref]
 		for _, dir := range directions {
-			rules := rulesOf(p, dir)
+			rules := p.Rules(dir)
 			for i := range rules {
 				if rules[i].Match.Never {
 					continue
 				}
 				var sets *index.Rule
 				if resolved != nil {
-					sets = &resolvedRules(resolved, dir)[i]
+					sets = &resolved.Resolved(dir)[i]
 				}
 				for _, far := range []bool{false, true} {
 					l.side(p, dir, &rules[i], sets, far)
@@ -335,7 +320,7 @@ func (l *linter) accountExists(name string, namespaces []string) bool {
 func (l *linter) hasSlice(s model.ServiceRef) bool {
 	for _, p := range l.resolved {
 		for _, dir := range directions {
-			for _, r := range resolvedRules(p, dir) {
+			for _, r := range p.Resolved(dir) {
 				for _, side := range []struct {
 					ref model.ServiceRef
 					set *index.Set

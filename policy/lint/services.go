@@ -58,7 +58,7 @@ func (l *linter) serviceAddresses(p *model.Policy, r *model.Rule) {
 
 // servicePorts reports rules with the port of a Service for endpoints that have another.
 func (l *linter) servicePorts(p *model.Policy, dir model.Direction) {
-	rules := rulesOf(p, dir)
+	rules := p.Rules(dir)
 	for i := range rules {
 		m := &rules[i].Match
 		for _, port := range m.Destination.Ports {
@@ -89,10 +89,10 @@ func (l *linter) meansEndpoints(p *model.Policy, dir model.Direction, rule int, 
 	case dir == model.Ingress:
 		selected := l.selected(p.Ref)
 		to = func(_ netip.Addr, x *packets.Party) bool { return slices.Contains(selected, x.Pod.Ref) }
-	case r == nil || rule >= len(r.Egress) || r.Egress[rule].Destination.Selector == nil:
+	case r == nil || rule >= len(r.ResolvedEgress) || r.ResolvedEgress[rule].Destination.Selector == nil:
 		return false
 	default:
-		set := r.Egress[rule].Destination.Selector
+		set := r.ResolvedEgress[rule].Destination.Selector
 		to = func(a netip.Addr, _ *packets.Party) bool { return set.Contains(a, 0, 0) }
 	}
 	for _, e := range sp.Endpoints {

@@ -17,7 +17,7 @@ import (
 func (l *linter) structural(p *model.Policy, k ruleKey) bool {
 	passes := map[string]bool{} // tiers with a Pass rule, which may skip any other rule of the tier
 	for _, q := range l.ix.Policies() {
-		for _, r := range rulesOf(q, k.dir) {
+		for _, r := range q.Rules(k.dir) {
 			passes[q.Tier] = passes[q.Tier] || r.Action == model.Pass
 		}
 	}
@@ -26,11 +26,11 @@ func (l *linter) structural(p *model.Policy, k ruleKey) bool {
 		if q.Ref == p.Ref {
 			break
 		}
-		if !q.Audit && governs(q, k.dir) && q.Selector.Same(p.Selector) && sameVariant(p, q) && (q.Tier == p.Tier || !passes[q.Tier]) {
-			earlier = append(earlier, rulesOf(q, k.dir)...)
+		if !q.Audit && q.Governs(k.dir) && q.Selector.Same(p.Selector) && sameVariant(p, q) && (q.Tier == p.Tier || !passes[q.Tier]) {
+			earlier = append(earlier, q.Rules(k.dir)...)
 		}
 	}
-	for _, r := range rulesOf(p, k.dir) {
+	for _, r := range p.Rules(k.dir) {
 		if r.Index == k.index {
 			if !covered(&r, earlier) {
 				return false
@@ -40,13 +40,6 @@ func (l *linter) structural(p *model.Policy, k ruleKey) bool {
 		}
 	}
 	return true
-}
-
-func governs(p *model.Policy, dir model.Direction) bool {
-	if dir == model.Ingress {
-		return p.Ingress
-	}
-	return p.Egress
 }
 
 // sameVariant reports whether two policies are in the same chains of an endpoint.

@@ -25,10 +25,10 @@ func anything(r *model.Rule) bool {
 // opens reports whether an enforced policy keeps anything from reaching its tier's end
 // in a direction.
 func opens(p *model.Policy, dir model.Direction) bool {
-	if p.Audit || !governs(p, dir) {
+	if p.Audit || !p.Governs(dir) {
 		return false
 	}
-	for _, r := range rulesOf(p, dir) {
+	for _, r := range p.Rules(dir) {
 		if (r.Action == model.Allow || r.Action == model.Pass) && !r.Match.Never {
 			return true
 		}
@@ -59,7 +59,7 @@ func (l *linter) deniesEverything() {
 		}
 		what := ""
 		for _, dir := range directions {
-			if governs(p, dir) && !open[tierDir{p.Tier, dir}] {
+			if p.Governs(dir) && !open[tierDir{p.Tier, dir}] {
 				if what != "" {
 					what += " or "
 				}
@@ -83,19 +83,19 @@ func (l *linter) bypassesNative() {
 			continue
 		}
 		for _, dir := range directions {
-			if !governs(p, dir) {
+			if !p.Governs(dir) {
 				continue
 			}
 			var skipped []model.Ref
 			for _, q := range policies {
-				if q.Ref.Kind == model.KindNetworkPolicy && !q.Audit && governs(q, dir) && (len(l.parties) == 0 || l.meet(p.Ref, q.Ref)) {
+				if q.Ref.Kind == model.KindNetworkPolicy && !q.Audit && q.Governs(dir) && (len(l.parties) == 0 || l.meet(p.Ref, q.Ref)) {
 					skipped = append(skipped, q.Ref)
 				}
 			}
 			if len(skipped) == 0 {
 				continue
 			}
-			for _, r := range rulesOf(p, dir) {
+			for _, r := range p.Rules(dir) {
 				all := anything(&r)
 				if r.Match.Never || r.Action != model.Pass && (r.Action != model.Allow || !all) {
 					continue

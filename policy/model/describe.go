@@ -146,10 +146,10 @@ func (m *Match) Describe() string {
 	if m.NotICMP != nil {
 		out = append(out, "not "+m.NotICMP.describe())
 	}
-	if s := m.Source.Describe(); s != "" {
+	if s := m.Source.describe(); s != "" {
 		out = append(out, "from "+s)
 	}
-	if s := m.Destination.Describe(); s != "" {
+	if s := m.Destination.describe(); s != "" {
 		out = append(out, "to "+s)
 	}
 	if len(out) == 0 {
@@ -165,8 +165,8 @@ func (i *ICMP) describe() string {
 	return fmt.Sprintf("type %d code %d", i.Type, *i.Code)
 }
 
-// Describe describes what a side matches; the empty string means everything.
-func (p *Peer) Describe() string {
+// describe describes what a side matches; the empty string means everything.
+func (p *Peer) describe() string {
 	var out []string
 	add := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	if p.Selector != nil {

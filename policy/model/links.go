@@ -134,10 +134,10 @@ func (l *Links) IsTunnel(name string) bool {
 	return l != nil && slices.ContainsFunc(l.Tunnels, func(t Tunnel) bool { return t.Interface == name })
 }
 
-// Tunnelled returns the blocks that the node reaches through its tunnels, in the
+// tunnelled returns the blocks that the node reaches through its tunnels, in the
 // order of Routes: addresses in them are other nodes' or their pods', whatever
 // pod block of this node they lie in.
-func (l *Links) Tunnelled() []netip.Prefix {
+func (l *Links) tunnelled() []netip.Prefix {
 	if l == nil {
 		return nil
 	}
@@ -150,11 +150,11 @@ func (l *Links) Tunnelled() []netip.Prefix {
 	return out
 }
 
-// TunnelledWithin returns those of the Tunnelled blocks that lie within one of the
+// TunnelledWithin returns those of the tunnelled blocks that lie within one of the
 // given blocks. A wider route through a tunnel, a default route for example, says
 // nothing of a node's own pod block in it.
 func (l *Links) TunnelledWithin(blocks []netip.Prefix) []netip.Prefix {
-	return slices.DeleteFunc(l.Tunnelled(), func(t netip.Prefix) bool {
+	return slices.DeleteFunc(l.tunnelled(), func(t netip.Prefix) bool {
 		return !slices.ContainsFunc(blocks, func(b netip.Prefix) bool { return b.Bits() <= t.Bits() && b.Contains(t.Addr()) })
 	})
 }

@@ -98,6 +98,22 @@ type Policy struct {
 // Key implements Object.
 func (p *Policy) Key() Ref { return p.Ref }
 
+// Governs reports whether the policy governs a direction.
+func (p *Policy) Governs(dir Direction) bool {
+	if dir == Ingress {
+		return p.Ingress
+	}
+	return p.Egress
+}
+
+// Rules returns the rules of a direction.
+func (p *Policy) Rules(dir Direction) []Rule {
+	if dir == Ingress {
+		return p.IngressRules
+	}
+	return p.EgressRules
+}
+
 // ComparePolicies is the order of policies within a tier: by order, ties broken by
 // kind, namespace and name. Kind and name are those of the object: a policy does not
 // move when another tier's policy of the same name makes its Ref longer.

@@ -34,9 +34,40 @@ func (t *Table) Deltas() []Delta {
 		p.pending = nil
 	}
 	clear(t.changed)
+	t.gone = 0
 	slices.SortFunc(out, func(a, b Delta) int { return comparePatterns(a.Pattern, b.Pattern) })
 	return out
 }
+
+// Additions is Deltas without the addresses that have gone: those are left for the next
+// call of Deltas. An address that goes and comes back meanwhile is in neither.
+func (t *Table) Additions() []Delta {
+	var out []Delta
+	for p := range t.changed {
+		d := Delta{Pattern: p.Pattern}
+		for a, came := range p.pending {
+			if came {
+				d.Added = append(d.Added, a)
+			}
+		}
+		for _, a := range d.Added {
+			delete(p.pending, a)
+		}
+		if len(p.pending) == 0 {
+			p.pending = nil
+			delete(t.changed, p)
+		}
+		if len(d.Added) > 0 {
+			slices.SortFunc(d.Added, netip.Addr.Compare)
+			out = append(out, d)
+		}
+	}
+	slices.SortFunc(out, func(a, b Delta) int { return comparePatterns(a.Pattern, b.Pattern) })
+	return out
+}
+
+// Gone is how many addresses the next Deltas will say have gone, each as often as it is of a pattern.
+func (t *Table) Gone() int { return t.gone }
 
 // gain counts one more name of a pattern that brings an address.
 func (t *Table) gain(p *pattern, k key) {
@@ -63,14 +94,20 @@ func (t *Table) lose(p *pattern, k key) {
 
 // note keeps what has happened to an address, unless it undoes what has happened before.
 func (t *Table) note(p *pattern, a netip.Addr, came bool) {
-	if _, ok := p.pending[a]; ok {
+	if before, ok := p.pending[a]; ok {
 		delete(p.pending, a)
+		if !before {
+			t.gone--
+		}
 		return
 	}
 	if p.pending == nil {
 		p.pending = map[netip.Addr]bool{}
 	}
 	p.pending[a] = came
+	if !came {
+		t.gone++
+	}
 	t.changed[p] = struct{}{}
 }
 

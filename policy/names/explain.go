@@ -39,7 +39,7 @@ func (t *Table) Sources(p Pattern, a netip.Addr) []Known {
 	k := keyOf(a.Unmap())
 	var out []Known
 	for _, e := range t.known() {
-		if p.IsValid() && (u == nil || !e.of(u)) {
+		if p.isValid() && (u == nil || !e.of(u)) {
 			continue
 		}
 		if i, ok := e.find(k); ok {

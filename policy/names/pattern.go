@@ -95,8 +95,8 @@ func (p *Pattern) UnmarshalText(b []byte) error {
 // Compare orders patterns by their text.
 func (p Pattern) Compare(o Pattern) int { return cmp.Compare(p.text, o.text) }
 
-// IsValid reports whether the pattern is one that ParsePattern has returned.
-func (p Pattern) IsValid() bool { return p.text != "" }
+// isValid reports whether the pattern is one that ParsePattern has returned.
+func (p Pattern) isValid() bool { return p.text != "" }
 
 // Wildcard reports whether the pattern can match more than one name.
 func (p Pattern) Wildcard() bool {

@@ -23,7 +23,7 @@ func TestParsePattern(t *testing.T) {
 		{"r3---sn-a.example.com", "r3---sn-a.example.com"},
 	} {
 		p, err := ParsePattern(c.in)
-		if err != nil || p.String() != c.want || !p.IsValid() {
+		if err != nil || p.String() != c.want || !p.isValid() {
 			t.Errorf("%q: %q, %v", c.in, p, err)
 		}
 		if again, err := ParsePattern(p.String()); err != nil || again != p {
@@ -57,7 +57,7 @@ func TestParsePattern(t *testing.T) {
 		{"a\u3002b", "no letter"},  // a full stop of another script inside of a label
 	} {
 		p, err := ParsePattern(c.in)
-		if err == nil || !strings.Contains(err.Error(), c.want) || p.IsValid() {
+		if err == nil || !strings.Contains(err.Error(), c.want) || p.isValid() {
 			t.Errorf("%q: %q, %v; want %q", c.in, p, err, c.want)
 		}
 	}

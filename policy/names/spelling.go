@@ -12,7 +12,7 @@ import (
 // Bounds of a name in its textual form, which has no trailing dot.
 const (
 	MaxNameLength  = 253
-	MaxLabelLength = 63
+	maxLabelLength = 63
 )
 
 // toASCII maps what people write to what is asked for: case, width and composition of
@@ -58,8 +58,8 @@ func checkLabel(label string) error {
 	switch {
 	case label == "":
 		return errEmptyLabel
-	case len(label) > MaxLabelLength:
-		return fmt.Errorf("label %q has more than %d characters", label, MaxLabelLength)
+	case len(label) > maxLabelLength:
+		return fmt.Errorf("label %q has more than %d characters", label, maxLabelLength)
 	case label[0] == '-' || label[len(label)-1] == '-':
 		return fmt.Errorf("label %q begins or ends with -", label)
 	}

@@ -68,6 +68,8 @@ type Table struct {
 	agenda   agenda
 	// changed are patterns with a delta that was not taken, those no longer in use among them.
 	changed map[*pattern]struct{}
+	// gone is how many addresses in deltas that were not taken have gone.
+	gone int
 }
 
 // pattern is one that is in use.
@@ -93,7 +95,7 @@ func New(o Options) *Table {
 // Use takes a reference to a pattern. From the first one on, answers for names that it
 // matches are learnt; names that are known already for other patterns are its own at once.
 func (t *Table) Use(p Pattern) {
-	if !p.IsValid() {
+	if !p.isValid() {
 		return
 	}
 	if known := t.patterns[p]; known != nil {

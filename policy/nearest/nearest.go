@@ -12,7 +12,7 @@ import (
 // Clause is `; did you mean "WORD"?` with the known word nearest to an unknown
 // one, or "" if none is near.
 func Clause(word string, known []string) string {
-	if n := Word(word, known); n != "" {
+	if n := closest(word, known); n != "" {
 		return `; did you mean "` + n + `"?`
 	}
 	return ""
@@ -32,13 +32,13 @@ func Ref(r model.Ref, known []model.Ref) (model.Ref, bool) {
 			names = append(names, k.Name)
 		}
 	}
-	name := Word(r.Name, names)
+	name := closest(r.Name, names)
 	return model.Ref{Kind: r.Kind, Namespace: r.Namespace, Name: name}, name != ""
 }
 
-// Word returns the known word that a typo would turn into word: one that differs in
+// closest returns the known word that a typo would turn into word: one that differs in
 // case only, or within a few edits, depending on its length. Ties are broken by name.
-func Word(word string, known []string) string {
+func closest(word string, known []string) string {
 	// Nobody types such a word by mistake, and computing the distance is quadratic.
 	if len(word) > 100 {
 		return ""

@@ -13,7 +13,7 @@ func TestWord(t *testing.T) {
 		"protokol": "protocol", "PORTS": "ports", "port": "ports", "slector": "selector", "sourec": "source",
 		"notports": "notPorts", "x": "", "": "", "banana": "", strings.Repeat("p", 1000): "",
 	} {
-		if got := Word(word, known); got != want {
+		if got := closest(word, known); got != want {
 			t.Errorf("Word(%.20q) = %q, want %q", word, got, want)
 		}
 	}

@@ -23,10 +23,17 @@ type External struct {
 // Cut divides the addresses that no endpoint and no node has in any of the worlds into
 // groups that none of the worlds distinguishes, IPv4 before IPv6 and then by the lowest
 // address.
-func Cut(worlds ...*Evaluator) []External {
+func Cut(worlds ...*Evaluator) []External { return CutApart(nil, worlds...) }
+
+// CutApart is Cut with a group of its own for each of the given addresses that has no
+// owner.
+func CutApart(alone []netip.Addr, worlds ...*Evaluator) []External {
 	c := cutter{ids: map[string]int32{}}
 	for i, e := range worlds {
 		c.world(e, fmt.Sprint(i))
+	}
+	for _, a := range alone {
+		c.add("alone "+a.String(), netip.PrefixFrom(a, a.BitLen()))
 	}
 	for _, whole := range []string{"0.0.0.0/0", "::/0"} {
 		c.add("", netip.MustParsePrefix(whole))

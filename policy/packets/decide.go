@@ -73,9 +73,11 @@ func (e *Evaluator) Fate(s, d *Party) *Fate { return e.t.compose(e.steps(s, d)) 
 // compose runs all packets through the steps.
 func (t *Table) compose(steps []step) *Fate {
 	key := t.buf[:0]
-	for _, s := range steps {
+	for i := range steps {
+		s := &steps[i]
 		key = binary.AppendUvarint(key, uint64(s.outcome.id))
-		key = append(key, byte(s.settles), byte(s.unless), 0)
+		key = binary.AppendUvarint(binary.AppendUvarint(key, uint64(s.settles)), uint64(s.unless))
+		key = append(key, 0)
 		if s.quiet {
 			key[len(key)-1] = 1
 		}

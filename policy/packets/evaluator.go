@@ -47,7 +47,7 @@ type chainSlice struct {
 }
 
 // NewEvaluator returns an Evaluator with results of its own.
-func NewEvaluator(ix *index.Index) *Evaluator { return NewTable().Evaluator(ix) }
+func NewEvaluator(ix *index.Index) *Evaluator { return newTable().Evaluator(ix) }
 
 // Evaluator returns an Evaluator that shares the table's results.
 func (t *Table) Evaluator(ix *index.Index) *Evaluator {
@@ -106,7 +106,7 @@ func (e *Evaluator) half(p *index.Policy, dir model.Direction) *half {
 	if _, known := e.rules[h.id]; known {
 		return h
 	}
-	e.rules[h.id] = rulesOf(p, dir)
+	e.rules[h.id] = p.Resolved(dir)
 	if e.alike != nil {
 		// A policy of no endpoint: its rules may distinguish what is alike to all
 		// others.

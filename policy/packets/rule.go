@@ -114,7 +114,7 @@ func (e *Evaluator) side(r *index.Rule, side int, a netip.Addr) int32 {
 	}
 	for _, set := range sets.NotNamedPorts {
 		if not := e.portsAt(set, a, of); !not.IsEmpty() {
-			restrict(not.Complement())
+			restrict(not.complement())
 		}
 	}
 	return id

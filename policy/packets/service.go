@@ -2,10 +2,10 @@ package packets
 
 import (
 	"net/netip"
-	"slices"
 	"strings"
 
 	"github.com/tierwall/tierwall/policy/model"
+	"github.com/tierwall/tierwall/policy/verdict"
 )
 
 // Service is a Service as its clients use it: its own addresses, which the node on
@@ -66,36 +66,72 @@ func (s Space) Redirect(p model.Protocol, from, to uint16) Space {
 	return out
 }
 
-// BeforeTranslation is the decision, about all that a pod sends to an address, of the
-// stages that see a packet before its destination is translated, at the pod's own node.
-// What they leave undecided is allowed. The address must have no owner.
-func (e *Evaluator) BeforeTranslation(pod, named *Party) *Fate {
-	steps := e.steps(pod, named)
-	return e.t.compose(steps[:untranslated(steps)])
+// BeforeTranslation is the decision about all that a party sends to an address, of the
+// stops that see a packet before its destination is translated: at the party's own
+// node or, for the address of another node, there and on the way. What they leave
+// undecided is allowed. The address must not be a pod's.
+func (e *Evaluator) BeforeTranslation(src, named *Party) *Fate {
+	steps, asSent := e.translated(src, named, named)
+	return e.t.compose(steps[:asSent])
 }
 
-// Translated is Fate for what a pod sends to port from of the address named, which its
+// Translated is Fate for what a party sends to port from of the address named, which a
 // node translates to port to of dst. The courses are those of the translated packets:
 // only those to port to are meaningful.
-func (e *Evaluator) Translated(pod, named, dst *Party, p model.Protocol, from, to uint16) *Fate {
-	before, after := e.steps(pod, named), e.steps(pod, dst)
-	steps := slices.Clone(before[:untranslated(before)])
-	for i := range steps {
+func (e *Evaluator) Translated(src, named, dst *Party, p model.Protocol, from, to uint16) *Fate {
+	steps, asSent := e.translated(src, named, dst)
+	for i := range steps[:asSent] {
 		var parts []Part
 		for _, part := range steps[i].outcome.Parts {
 			parts = append(parts, Part{part.Space.Redirect(p, from, to), part.Verdict})
 		}
 		steps[i].outcome = e.t.outcome(parts)
 	}
-	return e.t.compose(append(steps, after[untranslated(after):]...))
+	return e.t.compose(steps)
 }
 
-// untranslated is the number of leading steps that come before translation. Those
-// of the receiver's node come later.
-func untranslated(steps []step) int {
-	n := 0
-	for n < len(steps) && steps[n].beforeNAT {
-		n++
+// translated are the stops of what is sent to named and received by dst. The first
+// asSent see it as it was sent.
+func (e *Evaluator) translated(src, named, dst *Party) (steps []step, asSent int) {
+	e.stops, asSent = verdict.RouteTranslated(e.ix, e.stops[:0], &src.end, &dst.end, &named.end)
+	steps = make([]step, len(e.stops))
+	for i := range steps {
+		d := dst
+		if i < asSent {
+			d = named
+		}
+		steps[i] = e.stepOf(&e.stops[i], src, d)
 	}
-	return n
+	return steps, asSent
+}
+
+// Answers is the results for what a party sends to a port of the address named, which
+// nodes translate to one of the endpoints: Allow if at least one of them receives it, and
+// otherwise what denies it on the way to the first. The courses are disjoint; without
+// endpoints there are none.
+func (e *Evaluator) Answers(src, named *Party, p model.Protocol, port uint16, endpoints []netip.AddrPort) []Course {
+	rest := DstPorts(p, port, port)
+	var out []Course
+	take := func(list []Course) {
+		for _, c := range list {
+			if c.Space = c.Space.Intersect(rest); !c.Space.IsEmpty() {
+				rest = rest.Subtract(c.Space)
+				out = append(out, c)
+			}
+		}
+	}
+	var denied []Course
+	for _, to := range endpoints {
+		var allowed []Course
+		for _, c := range e.Translated(src, named, e.Party(to.Addr()), p, port, to.Port()).Courses {
+			if c.Space = c.Space.Redirect(p, to.Port(), port); c.Action == model.Allow {
+				allowed = append(allowed, c)
+			} else {
+				denied = append(denied, c)
+			}
+		}
+		take(allowed)
+	}
+	take(denied)
+	return out
 }

@@ -21,7 +21,7 @@ func TestLookalikesAgainstSingleAddresses(t *testing.T) {
 			stream.Next()
 		}
 		ix := indexes.Of(stream.Objects())
-		table := NewTable()
+		table := newTable()
 		together, alone := table.Evaluator(ix), table.Evaluator(ix)
 		halves := together.Halves()
 		alone.load()
@@ -76,8 +76,8 @@ func TestLookalikesWithAnotherChain(t *testing.T) {
 	}
 	rule := model.Rule{Action: model.Allow, Match: model.Match{Source: model.Peer{Nets: []netip.Prefix{netip.MustParsePrefix("10.0.0.1/32")}}}}
 	p := &index.Policy{
-		Policy:  &model.Policy{Ref: model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "p"}, Ingress: true, IngressRules: []model.Rule{rule}},
-		Ingress: []index.Rule{{Rule: &rule}},
+		Policy:          &model.Policy{Ref: model.Ref{Kind: model.KindGlobalNetworkPolicy, Name: "p"}, Ingress: true, IngressRules: []model.Rule{rule}},
+		ResolvedIngress: []index.Rule{{Rule: &rule}},
 	}
 	chain := index.Chain{{Tier: &model.Tier{Name: "t"}, Policies: []*index.Policy{p}, Enforced: true}}
 	if e.View(chain, model.Ingress, false, one) == e.View(chain, model.Ingress, false, two) {

@@ -2,7 +2,6 @@ package packets
 
 import (
 	"encoding/binary"
-	"math/bits"
 
 	"github.com/tierwall/tierwall/policy/model"
 )
@@ -182,8 +181,8 @@ func (s Space) Subtract(t Space) Space {
 	return s
 }
 
-// Complement is the packets that are not in s.
-func (s Space) Complement() Space { return all.Subtract(s) }
+// complement is the packets that are not in s.
+func (s Space) complement() Space { return all.Subtract(s) }
 
 // Reverse is the replies: source and destination ports are swapped. Types of ICMP and
 // other protocols stay as they are.
@@ -240,32 +239,6 @@ func (s Space) Contains(f model.Flow) bool {
 	default:
 		return s.parts[part].contains(f.DstPort, f.SrcPort)
 	}
-}
-
-// Sample returns one packet of the space, or false if it is empty. The
-// addresses of the flow are left zero.
-func (s Space) Sample() (model.Flow, bool) {
-	for part, a := range s.parts {
-		if len(a) == 0 {
-			continue
-		}
-		f := model.Flow{Protocol: partProtocol[part]}
-		// The upper end of a range: for a whole protocol, that is a port that no rule
-		// names.
-		x, y := a[0].x.hi, a[0].ys[0].hi
-		if part >= partICMP {
-			f.ICMPType, f.ICMPCode = uint8(x), uint8(y)
-		} else {
-			f.DstPort, f.SrcPort = x, y
-		}
-		return f, true
-	}
-	for i, w := range s.others {
-		if w != 0 {
-			return model.Flow{Protocol: model.Protocol(64*i + bits.TrailingZeros64(w))}, true
-		}
-	}
-	return model.Flow{}, false
 }
 
 // AppendKey appends bytes that are equal only for equal spaces, for use as map keys.

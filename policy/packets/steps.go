@@ -16,9 +16,6 @@ type step struct {
 	settles, unless verdict.Settled
 	// quiet steps leave no verdict if they do not decide.
 	quiet bool
-	// beforeNAT steps see the packet as it arrived, before its destination is
-	// translated.
-	beforeNAT bool
 }
 
 // steps are the stops between two parties, in order.
@@ -26,14 +23,17 @@ func (e *Evaluator) steps(s, d *Party) []step {
 	e.stops = verdict.Route(e.ix, e.stops[:0], &s.end, &d.end)
 	steps := make([]step, len(e.stops))
 	for i := range e.stops {
-		st := &e.stops[i]
-		steps[i] = step{
-			outcome: e.outcomeOf(st, s, d), endpoint: st.Endpoint, settles: st.Settles, unless: st.Unless,
-			quiet:     st.Kind == verdict.StopFailsafe || st.Kind == verdict.StopTunnels,
-			beforeNAT: st.BeforeNAT(),
-		}
+		steps[i] = e.stepOf(&e.stops[i], s, d)
 	}
 	return steps
+}
+
+// stepOf is a stop for packets between two parties.
+func (e *Evaluator) stepOf(st *verdict.Stop, s, d *Party) step {
+	return step{
+		outcome: e.outcomeOf(st, s, d), endpoint: st.Endpoint, settles: st.Settles, unless: st.Unless,
+		quiet: st.Kind == verdict.StopFailsafe || st.Kind == verdict.StopTunnels,
+	}
 }
 
 // outcomeOf is the decision of a stop about all packets between two parties.
@@ -70,7 +70,7 @@ func (e *Evaluator) failsafeOutcome(st *verdict.Stop, peer *Party) *Outcome {
 	v := model.Verdict{Action: model.Allow, Direction: st.Direction, Stage: st.Stage, Reason: model.ReasonFailsafe, Rule: model.RuleDefault}
 	o := e.t.outcome([]Part{
 		{Space: open, Verdict: v},
-		{Space: open.Complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
+		{Space: open.complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
 	})
 	if len(st.Tunnels) == 0 {
 		if seen.failsafe == nil {
@@ -90,7 +90,7 @@ func (e *Evaluator) tunnelsOutcome(st *verdict.Stop) *Outcome {
 	}
 	return e.t.outcome([]Part{
 		{Space: shut, Verdict: v},
-		{Space: shut.Complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
+		{Space: shut.complement(), Verdict: model.Verdict{Direction: st.Direction, Stage: st.Stage}},
 	})
 }
 

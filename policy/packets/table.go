@@ -31,8 +31,8 @@ type Table struct {
 	buf      []byte
 }
 
-// NewTable returns an empty Table.
-func NewTable() *Table {
+// newTable returns an empty Table.
+func newTable() *Table {
 	t := &Table{
 		halves: map[string]*half{}, chains: map[string]*chain{},
 		vectors: newInterner[[]int32](), views: newInterner[[]view](), spaces: newInterner[Space](), sides: newInterner[struct{}](), sights: newInterner[struct{}](),
@@ -140,7 +140,7 @@ type rule struct {
 
 // half numbers one direction of a policy.
 func (t *Table) half(p *index.Policy, dir model.Direction) *half {
-	rules := rulesOf(p, dir)
+	rules := p.Resolved(dir)
 	b := t.buf[:0]
 	b = fmt.Appendf(b, "%s|%d|%t", p.Ref, dir, p.Audit)
 	for i := range rules {
@@ -195,13 +195,6 @@ func (t *Table) sideOf(r *index.Rule, side int) int32 {
 	}
 	t.buf = b
 	return t.sides.id(string(b), struct{}{})
-}
-
-func rulesOf(p *index.Policy, dir model.Direction) []index.Rule {
-	if dir == model.Ingress {
-		return p.Ingress
-	}
-	return p.Egress
 }
 
 // appendRule writes everything in a rule that affects verdicts.

@@ -41,7 +41,7 @@ func (a *Attempt) Translated() bool { return a.Service != (model.Ref{}) && !a.di
 // Attempt resolves a case like Resolve, and finds the Service that receives what is
 // sent to the address. The error is a *FieldError.
 func (w *World) Attempt(c *v1alpha1.PolicyTestCase) (Attempt, error) {
-	if err := Validate(c); err != nil {
+	if err := validate(c); err != nil {
 		return Attempt{}, err
 	}
 	if c.To.Service != "" {

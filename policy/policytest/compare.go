@@ -69,9 +69,9 @@ func Describe(d *model.Decision) string {
 			continue
 		}
 		if v.Action == model.Deny {
-			return DescribeVerdict(&v)
+			return describeVerdict(&v)
 		}
-		parts = append(parts, DescribeVerdict(&v))
+		parts = append(parts, describeVerdict(&v))
 	}
 	if len(parts) == 0 {
 		return "no policy applies"
@@ -79,8 +79,8 @@ func Describe(d *model.Decision) string {
 	return strings.Join(parts, "; ")
 }
 
-// DescribeVerdict describes in a few words what decided one direction.
-func DescribeVerdict(v *model.Verdict) string {
+// describeVerdict describes in a few words what decided one direction.
+func describeVerdict(v *model.Verdict) string {
 	s := v.Direction.String()
 	switch v.Stage {
 	case model.StageWorkload, model.StageHost, model.StageToHost, "":

@@ -59,3 +59,39 @@ func (w *World) toDomain(c *v1alpha1.PolicyTestCase) (Attempt, error) {
 func (w *World) Sources(a netip.Addr, patterns []names.Pattern) []answers.Answer {
 	return w.book.Sources(a, slices.Clone(patterns))
 }
+
+// NodeOf returns the name of the node that a peer is on, empty for one that is on none.
+// A workload is where its first pod is.
+func (w *World) NodeOf(p *v1alpha1.PolicyTestPeer) string {
+	ref := model.Ref{Kind: model.KindHostEndpoint, Name: p.HostEndpoint}
+	switch {
+	case p.Node != "":
+		return p.Node
+	case p.Pod != "":
+		named, ok := podRef(p.Pod)
+		if !ok {
+			return ""
+		}
+		var why string
+		if ref, why = w.Pod(named); why != "" {
+			return ""
+		}
+		if pod := w.pods[ref]; pod != nil {
+			return pod.Spec.NodeName
+		}
+	case p.IP != "":
+		a, err := netip.ParseAddr(p.IP)
+		if err != nil {
+			return ""
+		}
+		if n := w.Index.NodeOf(a.Unmap()); n != nil {
+			return n.Name
+		}
+		ref = w.Index.Owner(a.Unmap())
+	}
+	e, _ := w.Index.Endpoint(ref)
+	if e == nil {
+		return ""
+	}
+	return e.Node
+}

@@ -23,7 +23,7 @@ const maxConnections = 100_000
 // one connection is returned as it is. The error is a *FieldError: a case that matches
 // no pod at all, or stands for more than 100,000 connections, is probably a mistake.
 func (w *World) Expand(c *v1alpha1.PolicyTestCase) ([]*v1alpha1.PolicyTestCase, error) {
-	if err := Validate(c); err != nil {
+	if err := validate(c); err != nil {
 		return nil, err
 	}
 	from, err := w.several(&c.From, "from")

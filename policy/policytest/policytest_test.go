@@ -179,7 +179,7 @@ func TestValidate(t *testing.T) {
 			c := ok
 			tt.change(&c)
 			got := ""
-			if err := Validate(&c); err != nil {
+			if err := validate(&c); err != nil {
 				got = err.Error()
 			}
 			if got != tt.want {

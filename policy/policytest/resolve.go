@@ -69,9 +69,9 @@ func (w *World) packet(c *v1alpha1.PolicyTestCase) (model.Flow, error) {
 	return f, nil
 }
 
-// Validate checks a case as far as possible without a world. The error is a
+// validate checks a case as far as possible without a world. The error is a
 // *FieldError.
-func Validate(c *v1alpha1.PolicyTestCase) error {
+func validate(c *v1alpha1.PolicyTestCase) error {
 	switch {
 	case c.Name == "":
 		return &FieldError{"name", "is missing"}

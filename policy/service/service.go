@@ -38,7 +38,7 @@ func Read(objects []runtime.Object) []packets.Service {
 		}
 		ref := model.Ref{Kind: model.KindService, Namespace: o.Namespace, Name: o.Name}
 		svc := packets.Service{
-			Ref: ref, Addrs: ClusterAddrs(o), External: externalAddrs(o), Headless: headless(o),
+			Ref: ref, Addrs: clusterAddrs(o), External: externalAddrs(o), Headless: headless(o),
 			LocalInternal: o.Spec.InternalTrafficPolicy != nil && *o.Spec.InternalTrafficPolicy == corev1.ServiceInternalTrafficPolicyLocal,
 			LocalExternal: o.Spec.ExternalTrafficPolicy == corev1.ServiceExternalTrafficPolicyLocal,
 		}
@@ -60,8 +60,8 @@ func Read(objects []runtime.Object) []packets.Service {
 	return out
 }
 
-// ClusterAddrs are the cluster addresses of a Service. Invalid ones are omitted.
-func ClusterAddrs(s *corev1.Service) []netip.Addr {
+// clusterAddrs are the cluster addresses of a Service. Invalid ones are omitted.
+func clusterAddrs(s *corev1.Service) []netip.Addr {
 	if len(s.Spec.ClusterIPs) > 0 {
 		return parse(s.Spec.ClusterIPs)
 	}

@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -9,10 +10,11 @@ import (
 
 	"github.com/tierwall/tierwall/api/builtin"
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/names"
 )
 
-// RuleNameAnnotation is on rules that come from a kind whose rules have names.
-const RuleNameAnnotation = "tierwall.io/rule-name"
+// ruleNameAnnotation is on rules that come from a kind whose rules have names.
+const ruleNameAnnotation = "tierwall.io/rule-name"
 
 // An AdminNetworkPolicy becomes a GlobalNetworkPolicy of tier kube-admin with
 // its priority as order, a BaselineAdminNetworkPolicy one of kube-baseline. The
@@ -179,7 +181,7 @@ func (t *translation) adminRule(path string, r *adminRule, ingress bool) ([]v1al
 	var out []v1alpha1.Rule
 	for i := range peers {
 		at := fmt.Sprintf("%s[%d]", name, i)
-		entities, missing, err := peers[i].entities()
+		entities, missing, err := peers[i].entities(!ingress && action == v1alpha1.Allow)
 		groupsOfPeer := groups
 		if err != nil {
 			return nil, fmt.Errorf("%s.%s.%w", path, at, err)
@@ -191,7 +193,7 @@ func (t *translation) adminRule(path string, r *adminRule, ingress bool) ([]v1al
 			for k, g := range groupsOfPeer {
 				rule := v1alpha1.Rule{Action: action, Protocol: g.protocol}
 				if r.Name != "" {
-					rule.Metadata = &v1alpha1.RuleMetadata{Annotations: map[string]string{RuleNameAnnotation: r.Name}}
+					rule.Metadata = &v1alpha1.RuleMetadata{Annotations: map[string]string{ruleNameAnnotation: r.Name}}
 				}
 				if ingress {
 					rule.Source = *e.DeepCopy()
@@ -228,9 +230,9 @@ func (p *adminPeer) check() error {
 }
 
 // entities are the sides of rules that match the peer; several if its networks
-// are of both families. missing names a field without equivalent; the entities
-// match more than the peer then.
-func (p *adminPeer) entities() (out []v1alpha1.EntityRule, missing string, err error) {
+// are of both families. byName reports whether names may stand there. missing names a
+// field without equivalent; the entities match more than the peer then.
+func (p *adminPeer) entities(byName bool) (out []v1alpha1.EntityRule, missing string, err error) {
 	if err := p.check(); err != nil {
 		return nil, "", err
 	}
@@ -270,7 +272,36 @@ func (p *adminPeer) entities() (out []v1alpha1.EntityRule, missing string, err e
 		}
 		return out, "", nil
 	}
-	return []v1alpha1.EntityRule{{}}, "domainNames", nil
+	domains, err := p.domains()
+	switch {
+	case err != nil:
+		return nil, "", err
+	case !byName:
+		return []v1alpha1.EntityRule{{}}, "domainNames", nil
+	}
+	return []v1alpha1.EntityRule{{Domains: domains}}, "", nil
+}
+
+// domains are the peer's names in their one form. * stands for one or more labels in both
+// APIs, here as the first label only.
+func (p *adminPeer) domains() ([]string, error) {
+	if len(p.DomainNames) == 0 {
+		return nil, errors.New("domainNames: needs at least one name")
+	}
+	var out []string
+	for i, s := range p.DomainNames {
+		n, err := names.ParsePattern(s)
+		if err == nil && n.InnerWildcard() {
+			err = fmt.Errorf("domain %q: * is only allowed as the first label", s)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("domainNames[%d]: %w", i, err)
+		}
+		if !slices.Contains(out, n.String()) {
+			out = append(out, n.String())
+		}
+	}
+	return out, nil
 }
 
 // byFamily splits address blocks by IP family.

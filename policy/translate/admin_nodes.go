@@ -12,7 +12,7 @@ import (
 )
 
 // toClusterNetworkPolicy is for policies with peers that are nodes. The fields
-// have equivalents one for one, but for comparisons of labels and DNS names.
+// have equivalents one for one, but for comparisons of labels.
 func (o *adminNetworkPolicy) toClusterNetworkPolicy(t *translation, meta metav1.ObjectMeta, baseline bool) error {
 	p := &v1alpha2.ClusterNetworkPolicy{
 		TypeMeta:   metav1.TypeMeta{APIVersion: "policy.networking.k8s.io/v1alpha2", Kind: "ClusterNetworkPolicy"},
@@ -97,7 +97,7 @@ func (t *translation) clusterRule(path string, r *adminRule, ingress bool) (*v1a
 	}
 	action, lost := v1alpha1.Action(r.Action), false
 	for i := range peers {
-		e, missing := peers[i].convert()
+		e, missing := peers[i].convert(!ingress && action == v1alpha1.Allow)
 		if missing != "" {
 			at := fmt.Sprintf("%s[%d].%s", name, i, missing)
 			rule := v1alpha1.Rule{Action: action}
@@ -155,9 +155,10 @@ func splitNamedPorts(r v1alpha2.ClusterNetworkPolicyEgressRule) []v1alpha2.Clust
 	return out
 }
 
-// convert copies the peer; missing names a field without equivalent, and the
-// result matches more than the peer then.
-func (p *adminPeer) convert() (out v1alpha2.ClusterNetworkPolicyEgressPeer, missing string) {
+// convert copies the peer, which has been checked. byName reports whether names may stand
+// there. missing names a field without equivalent, and the result matches more than the
+// peer then.
+func (p *adminPeer) convert(byName bool) (out v1alpha2.ClusterNetworkPolicyEgressPeer, missing string) {
 	switch {
 	case p.Namespaces != nil:
 		ls, same := p.Namespaces.convert()
@@ -176,6 +177,11 @@ func (p *adminPeer) convert() (out v1alpha2.ClusterNetworkPolicyEgressPeer, miss
 	case p.Networks != nil:
 		for _, n := range p.Networks {
 			out.Networks = append(out.Networks, v1alpha2.CIDR(cidr(n)))
+		}
+	case byName:
+		domains, _ := p.domains()
+		for _, d := range domains {
+			out.DomainNames = append(out.DomainNames, v1alpha2.DomainName(d))
 		}
 	default:
 		out.Networks, missing = []v1alpha2.CIDR{"0.0.0.0/0", "::/0"}, "domainNames"

@@ -36,6 +36,9 @@ func (t *translation) ciliumFQDNs(at string, in []ciliumFQDN, sc *ciliumScope) (
 			}
 		case text == "":
 			return nil, fmt.Errorf("%s[%d]: needs matchName or matchPattern", at, i)
+		case strings.Contains(text, "*"):
+			t.lose(field, "is no DNS name: matchName has no wildcards; it is not allowed")
+			continue
 		}
 		p, err := names.ParsePattern(text)
 		switch {

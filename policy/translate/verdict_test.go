@@ -293,6 +293,75 @@ spec:
 			deny:  []string{"shop/front > n2 80"},
 		},
 		{
+			name: "AdminNetworkPolicy: names",
+			docs: `
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: a}
+spec:
+  priority: 5
+  subject: {namespaces: {matchLabels: {env: prod}}}
+  egress:
+  - {action: Allow, to: [{domainNames: ["*.Example.org."]}], ports: [{portNumber: {port: 443}}]}
+  - {action: Deny, to: [{networks: [0.0.0.0/0]}]}
+`,
+			allow: []string{"shop/front > outside 443", "other/front > outside 80"},
+			deny:  []string{"shop/front > outside 80", "shop/front > private 443"},
+		},
+		{
+			name: "AdminNetworkPolicy: a name below which something was answered is not that name",
+			docs: `
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: a}
+spec:
+  priority: 5
+  subject: {namespaces: {matchLabels: {env: prod}}}
+  egress:
+  - {action: Allow, to: [{domainNames: [example.org]}]}
+  - {action: Deny, to: [{networks: [0.0.0.0/0]}]}
+`,
+			deny: []string{"shop/front > outside 443"},
+		},
+		{
+			name: "AdminNetworkPolicy: names beside nodes",
+			docs: `
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: a}
+spec:
+  priority: 5
+  subject: {namespaces: {matchLabels: {env: prod}}}
+  egress:
+  - {action: Allow, to: [{nodes: {}}, {domainNames: [api.example.org]}], ports: [{portNumber: {port: 443}}]}
+  - {action: Deny, to: [{networks: [0.0.0.0/0]}]}
+`,
+			allow: []string{"shop/front > outside 443", "shop/front > n2 443"},
+			deny:  []string{"shop/front > outside 80", "shop/front > private 443"},
+		},
+		{
+			name: "AdminNetworkPolicy: a name that is denied, or passed on, denies all that the rest of the rule matches",
+			docs: `
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: a}
+spec:
+  priority: 5
+  subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: front}}}}
+  egress: [{action: Deny, to: [{domainNames: [api.example.org]}], ports: [{portNumber: {port: 443}}]}]
+---
+apiVersion: policy.networking.k8s.io/v1alpha1
+kind: AdminNetworkPolicy
+metadata: {name: b}
+spec:
+  priority: 6
+  subject: {pods: {namespaceSelector: {}, podSelector: {matchLabels: {app: back}}}}
+  egress: [{action: Pass, to: [{nodes: {}}, {domainNames: [api.example.org]}], ports: [{portNumber: {port: 443}}]}]
+`,
+			allow: []string{"shop/front > outside 80", "shop/back > outside 80"},
+			deny:  []string{"shop/front > outside 443", "shop/front > private 443", "shop/back > outside 443", "shop/back > private 443"},
+		},
+		{
 			name: "Cilium: own namespace, ports, default deny",
 			docs: `
 apiVersion: cilium.io/v2

@@ -20,6 +20,13 @@ type Explanation struct {
 	Traces []StageTrace `json:"traces"`
 }
 
+// ByName reports whether a rule decided that had the address by its DNS name.
+func (e *Explanation) ByName() bool {
+	return slices.ContainsFunc(e.Traces, func(t StageTrace) bool {
+		return slices.ContainsFunc(t.Steps, func(s Step) bool { return s.Outcome == Decided && len(s.Domains) > 0 })
+	})
+}
+
 // Decide follows a connection attempt through every stop on its route, up to the first
 // that denies it, as of the last Flush. For a complete decision, all endpoints involved
 // must be local.
@@ -135,7 +142,7 @@ func (d *decider) stop(s *Stop) model.Action {
 				steps = append(steps, s)
 			}
 		}
-		v = evaluate(s.Chain, f, s.Direction, s.EndOfTier, s.Default, trace)
+		v = evaluate(&s.StageChain, f, trace)
 	}
 	v.Endpoint, v.Stage = s.Endpoint, s.Stage
 	if s.Guard != "" {

@@ -47,9 +47,9 @@ var (
 	dstCriteria = sideCriteria{CriterionDstNets, CriterionDstNotNets, CriterionDstSelector, CriterionDstNotSelector, CriterionDstService, CriterionDstPorts, CriterionDstNotPorts}
 )
 
-// Mismatch returns the first criterion of a rule that a packet fails, or
+// mismatch returns the first criterion of a rule that a packet fails, or
 // Matched. Cheap criteria come before sets.
-func Mismatch(r *index.Rule, f *model.Flow) Criterion {
+func mismatch(r *index.Rule, f *model.Flow) Criterion {
 	m := &r.Match
 	isICMP := f.Protocol == model.ICMPv4 || f.Protocol == model.ICMPv6
 	switch {
@@ -157,18 +157,15 @@ type Step struct {
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
 
-// Evaluate applies one chain to a packet. def is the action if no tier decides
-// (NoAction for stages without one). If endOfTier is false, the tiers' default actions
-// do not apply (preDNAT and untracked stages). The caller fills in endpoint and stage,
-// which the chain does not know.
-func Evaluate(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool, def model.Action) model.Verdict {
-	return evaluate(c, f, dir, endOfTier, def, nil)
+// Evaluate applies one chain to a packet. The caller fills in endpoint and stage.
+func Evaluate(c index.StageChain, f *model.Flow) model.Verdict {
+	return evaluate(&c, f, nil)
 }
 
-func evaluate(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool, def model.Action, trace func(Step)) model.Verdict {
-	v := runChain(c, f, dir, endOfTier, def, false, trace)
-	if hasAudited(c) {
-		if a := runChain(c, f, dir, endOfTier, def, true, nil); a.Action != v.Action || a.Policy != v.Policy || a.Rule != v.Rule || a.Tier != v.Tier {
+func evaluate(c *index.StageChain, f *model.Flow, trace func(Step)) model.Verdict {
+	v := runChain(c, f, false, trace)
+	if hasAudited(c.Chain) {
+		if a := runChain(c, f, true, nil); a.Action != v.Action || a.Policy != v.Policy || a.Rule != v.Rule || a.Tier != v.Tier {
 			v.Audit = &a
 		}
 	}
@@ -187,10 +184,10 @@ func hasAudited(c index.Chain) bool {
 
 // runChain evaluates the chain, with the audited policies as if they were enforced
 // if audit is set.
-func runChain(c index.Chain, f *model.Flow, dir model.Direction, endOfTier bool, def model.Action, audit bool, trace func(Step)) model.Verdict {
+func runChain(c *index.StageChain, f *model.Flow, audit bool, trace func(Step)) model.Verdict {
 tiers:
-	for i := range c {
-		t := &c[i]
+	for i := range c.Chain {
+		t := &c.Chain[i]
 		last := model.Ref{}
 		for _, p := range t.Policies {
 			counts := audit || !p.Audit
@@ -200,16 +197,13 @@ tiers:
 			if counts {
 				last = p.Ref
 			}
-			rules := p.Ingress
-			if dir == model.Egress {
-				rules = p.Egress
-			}
+			rules := p.Resolved(c.Direction)
 			if trace != nil && len(rules) == 0 {
 				trace(Step{Tier: t.Tier.Name, Policy: p.Ref, Rule: model.RuleDefault, Outcome: NoRules})
 			}
 			for j := range rules {
 				r := &rules[j]
-				failed := Mismatch(r, f)
+				failed := mismatch(r, f)
 				if trace != nil {
 					trace(step(t.Tier, p, r, f, failed))
 				}
@@ -219,7 +213,7 @@ tiers:
 				switch r.Action {
 				case model.Allow, model.Deny:
 					return model.Verdict{
-						Action: r.Action, Direction: dir, Reason: model.ReasonRule,
+						Action: r.Action, Direction: c.Direction, Reason: model.ReasonRule,
 						Tier: t.Tier.Name, Policy: p.Ref, Rule: model.RuleIndex(r.Index), RuleName: r.Name,
 					}
 				case model.Pass:
@@ -227,7 +221,7 @@ tiers:
 				}
 			}
 		}
-		if last == (model.Ref{}) || !endOfTier {
+		if last == (model.Ref{}) || !c.EndOfTier {
 			continue
 		}
 		if trace != nil {
@@ -235,12 +229,12 @@ tiers:
 		}
 		if t.Tier.DefaultAction != model.Pass {
 			return model.Verdict{
-				Action: t.Tier.DefaultAction, Direction: dir, Reason: model.ReasonEndOfTier,
+				Action: t.Tier.DefaultAction, Direction: c.Direction, Reason: model.ReasonEndOfTier,
 				Tier: t.Tier.Name, Policy: last, Rule: model.RuleEndOfTier,
 			}
 		}
 	}
-	return model.Verdict{Action: def, Direction: dir, Reason: model.ReasonDefault, Rule: model.RuleDefault}
+	return model.Verdict{Action: c.Default, Direction: c.Direction, Reason: model.ReasonDefault, Rule: model.RuleDefault}
 }
 
 func outcomeOf(a model.Action) Outcome {

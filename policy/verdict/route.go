@@ -48,10 +48,10 @@ const (
 )
 
 // Settled is a set of groups of stops that an Allow at an earlier stop can settle.
-type Settled uint8
+type Settled uint16
 
-// What an Allow of a host endpoint settles at one node. A connection passes at most two
-// nodes.
+// What an Allow of a host endpoint settles at one node. A connection passes at most
+// three nodes: one that translates its destination may be neither end's.
 const (
 	settledEarly   Settled = 1 << iota // its stages before routing
 	settledIngress                     // its later ingress stages

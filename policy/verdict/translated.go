@@ -36,6 +36,32 @@ func ExplainTranslated(ix *index.Index, before, after model.Flow) *Explanation {
 	return &Explanation{Decision: d.Decision, Traces: d.traces}
 }
 
+// RouteTranslated appends the stops between a sender and an endpoint of a Service to
+// buf, as ExplainTranslated takes them, if the sender names another address. The first
+// asSent of them see the packet as it was sent; the others see it as it is translated.
+// Outside ends have none.
+func RouteTranslated(ix *index.Index, buf []Stop, src, dst, named *End) (stops []Stop, asSent int) {
+	before := true
+	for i, l := range legs(src, dst, named) {
+		if l.end != nil {
+			continue
+		}
+		r := router{ix: ix, shift: i * settledBits}
+		l.route(&r, src, dst, named)
+		for j := range r.stops[:r.n] {
+			s := &r.stops[j]
+			if s.FromBlocks && !ix.InPodBlocks(src.addr) {
+				continue
+			}
+			if before = before && (l.sees == seesBefore || l.sees == translates && s.BeforeNAT()); before {
+				asSent++
+			}
+			buf = append(buf, *s)
+		}
+	}
+	return buf, asSent
+}
+
 // sight is how a node sees a connection whose destination is translated on the way.
 type sight uint8
 

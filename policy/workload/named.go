@@ -68,13 +68,13 @@ func (s *Set) ownersOf(p *corev1.Pod) []model.Ref {
 		switch kind := model.Kind(o.Kind); kind {
 		case model.KindNode: // of a static pod
 			continue
-		case KindReplicaSet:
+		case kindReplicaSet:
 			if name, ok := strings.CutSuffix(o.Name, "-"+p.Labels[labelTemplateHash]); ok && name != "" {
-				add(KindDeployment, name)
+				add(kindDeployment, name)
 			}
-		case KindJob:
+		case kindJob:
 			if i := strings.LastIndexByte(o.Name, '-'); i > 0 && i+1 < len(o.Name) && strings.Trim(o.Name[i+1:], "0123456789") == "" {
-				add(KindCronJob, o.Name[:i])
+				add(kindCronJob, o.Name[:i])
 			}
 		}
 		add(model.Kind(o.Kind), o.Name)

@@ -20,13 +20,13 @@ import (
 
 // The kinds of workloads.
 const (
-	KindDeployment            model.Kind = "Deployment"
-	KindStatefulSet           model.Kind = "StatefulSet"
-	KindDaemonSet             model.Kind = "DaemonSet"
-	KindReplicaSet            model.Kind = "ReplicaSet"
-	KindReplicationController model.Kind = "ReplicationController"
-	KindJob                   model.Kind = "Job"
-	KindCronJob               model.Kind = "CronJob"
+	kindDeployment            model.Kind = "Deployment"
+	kindStatefulSet           model.Kind = "StatefulSet"
+	kindDaemonSet             model.Kind = "DaemonSet"
+	kindReplicaSet            model.Kind = "ReplicaSet"
+	kindReplicationController model.Kind = "ReplicationController"
+	kindJob                   model.Kind = "Job"
+	kindCronJob               model.Kind = "CronJob"
 )
 
 // KindOf reads a kind as kubectl does: its name, plural or short name, in any case.
@@ -36,13 +36,13 @@ func KindOf(word string) (model.Kind, bool) {
 }
 
 var kindWords = map[string]model.Kind{
-	"deploy": KindDeployment, "deployment": KindDeployment, "deployments": KindDeployment,
-	"sts": KindStatefulSet, "statefulset": KindStatefulSet, "statefulsets": KindStatefulSet,
-	"ds": KindDaemonSet, "daemonset": KindDaemonSet, "daemonsets": KindDaemonSet,
-	"rs": KindReplicaSet, "replicaset": KindReplicaSet, "replicasets": KindReplicaSet,
-	"rc": KindReplicationController, "replicationcontroller": KindReplicationController, "replicationcontrollers": KindReplicationController,
-	"job": KindJob, "jobs": KindJob,
-	"cj": KindCronJob, "cronjob": KindCronJob, "cronjobs": KindCronJob,
+	"deploy": kindDeployment, "deployment": kindDeployment, "deployments": kindDeployment,
+	"sts": kindStatefulSet, "statefulset": kindStatefulSet, "statefulsets": kindStatefulSet,
+	"ds": kindDaemonSet, "daemonset": kindDaemonSet, "daemonsets": kindDaemonSet,
+	"rs": kindReplicaSet, "replicaset": kindReplicaSet, "replicasets": kindReplicaSet,
+	"rc": kindReplicationController, "replicationcontroller": kindReplicationController, "replicationcontrollers": kindReplicationController,
+	"job": kindJob, "jobs": kindJob,
+	"cj": kindCronJob, "cronjob": kindCronJob, "cronjobs": kindCronJob,
 }
 
 // Workload is an object from which a controller creates pods.
@@ -65,22 +65,22 @@ func Of(o runtime.Object) (w Workload, ok bool) {
 	var m *metav1.ObjectMeta
 	switch v := o.(type) {
 	case *appsv1.Deployment:
-		w.Ref.Kind, m, w.Template = KindDeployment, &v.ObjectMeta, &v.Spec.Template
+		w.Ref.Kind, m, w.Template = kindDeployment, &v.ObjectMeta, &v.Spec.Template
 	case *appsv1.StatefulSet:
-		w.Ref.Kind, m, w.Template = KindStatefulSet, &v.ObjectMeta, &v.Spec.Template
+		w.Ref.Kind, m, w.Template = kindStatefulSet, &v.ObjectMeta, &v.Spec.Template
 	case *appsv1.DaemonSet:
-		w.Ref.Kind, m, w.Template = KindDaemonSet, &v.ObjectMeta, &v.Spec.Template
+		w.Ref.Kind, m, w.Template = kindDaemonSet, &v.ObjectMeta, &v.Spec.Template
 	case *appsv1.ReplicaSet:
-		w.Ref.Kind, m, w.Template = KindReplicaSet, &v.ObjectMeta, &v.Spec.Template
+		w.Ref.Kind, m, w.Template = kindReplicaSet, &v.ObjectMeta, &v.Spec.Template
 	case *corev1.ReplicationController:
 		if v.Spec.Template == nil {
 			return Workload{}, false
 		}
-		w.Ref.Kind, m, w.Template = KindReplicationController, &v.ObjectMeta, v.Spec.Template
+		w.Ref.Kind, m, w.Template = kindReplicationController, &v.ObjectMeta, v.Spec.Template
 	case *batchv1.Job:
-		w.Ref.Kind, m, w.Template = KindJob, &v.ObjectMeta, &v.Spec.Template
+		w.Ref.Kind, m, w.Template = kindJob, &v.ObjectMeta, &v.Spec.Template
 	case *batchv1.CronJob:
-		w.Ref.Kind, m, w.Template = KindCronJob, &v.ObjectMeta, &v.Spec.JobTemplate.Spec.Template
+		w.Ref.Kind, m, w.Template = kindCronJob, &v.ObjectMeta, &v.Spec.JobTemplate.Spec.Template
 		w.Path = "spec.jobTemplate.spec.template"
 	default:
 		return Workload{}, false
@@ -177,9 +177,9 @@ func (w Workload) made(o metav1.OwnerReference, p *corev1.Pod) bool {
 	switch kind := model.Kind(o.Kind); {
 	case !ok || rest == "":
 		return false
-	case w.Ref.Kind == KindDeployment && kind == KindReplicaSet:
+	case w.Ref.Kind == kindDeployment && kind == kindReplicaSet:
 		return rest == p.Labels[labelTemplateHash] || p.Labels[labelTemplateHash] == "" && w.labels(p)
-	case w.Ref.Kind == KindCronJob && kind == KindJob:
+	case w.Ref.Kind == kindCronJob && kind == kindJob:
 		return strings.Trim(rest, "0123456789") == "" || w.labels(p)
 	}
 	return false
@@ -193,7 +193,7 @@ func NameOf(p *corev1.Pod) string {
 		if o.Kind == "Node" {
 			continue // a static pod's
 		}
-		if hash := p.Labels[labelTemplateHash]; model.Kind(o.Kind) == KindReplicaSet && hash != "" {
+		if hash := p.Labels[labelTemplateHash]; model.Kind(o.Kind) == kindReplicaSet && hash != "" {
 			return strings.TrimSuffix(o.Name, "-"+hash)
 		}
 		return o.Name

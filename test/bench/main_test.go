@@ -4,8 +4,10 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"runtime/pprof"
 	"testing"
 
+	"github.com/tierwall/tierwall/cmd"
 	"github.com/tierwall/tierwall/lab"
 )
 
@@ -15,6 +17,9 @@ var report Report
 // TestMain ends a run of benchmarks with their table. With TIERWALL_REPORT it
 // writes it to that file too.
 func TestMain(m *testing.M) {
+	if os.Getenv(asAgent) != "" {
+		os.Exit(runAgent())
+	}
 	flag.Parse()
 	limit = some(limit, limit/8) // a short run is a rehearsal
 	if f := flag.Lookup("test.bench"); f.Value.String() != "" {
@@ -34,4 +39,20 @@ func TestMain(m *testing.M) {
 		}
 	}
 	os.Exit(code)
+}
+
+// runAgent is the program tierwall, with a profile of its CPU time if one is asked for.
+func runAgent() int {
+	if file := os.Getenv(agentProfile); file != "" {
+		f, err := os.Create(file)
+		if err == nil {
+			err = pprof.StartCPUProfile(f)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		defer pprof.StopCPUProfile()
+	}
+	return cmd.Main(append([]string{"tierwall"}, os.Args[1:]...), os.Stdin, os.Stdout, os.Stderr)
 }

@@ -31,6 +31,8 @@ type pair struct {
 	unguarded bool
 	// barred is how many flows of others are in the bar.
 	barred int
+	// beside: another pod of the node has rules by name, and DNS answers to it wait.
+	beside bool
 	// missing says that the node could not be programmed in time.
 	missing bool
 
@@ -213,6 +215,9 @@ func (p *pair) program(ctx context.Context, l *lab.Lab) error {
 			return err
 		}
 		a.flush()
+		if p.beside {
+			a.answers = &dataplane.Answers{Servers: []netip.Addr{p.server}, Pods: []netip.Addr{besideNames}}
+		}
 		w, err := p.plane.sync(ctx, a)
 		if err != nil {
 			return err
@@ -248,6 +253,17 @@ func (p *pair) guard(a *agent) error {
 	found.Node = p.node
 	a.ix.Upsert(found)
 	return nil
+}
+
+// besideNames is the address of a pod with rules by name that is on no pair's node.
+var besideNames = netip.MustParseAddr("10.1.0.77")
+
+// besideNamed are pairs on nodes where DNS answers to another pod wait.
+func besideNamed(pairs []*pair) []*pair {
+	for _, p := range pairs {
+		p.beside = true
+	}
+	return pairs
 }
 
 func (p *pair) barredFlows() []model.Flow {

@@ -60,16 +60,21 @@ type agent struct {
 	ix       *index.Index
 	compiler *dataplane.Compiler
 	node     string
+	answers  *dataplane.Answers // nil: none wait
 }
 
 func newAgent(node string) *agent {
-	return &agent{index.New(index.Options{Local: func(n string) bool { return n == node }}), dataplane.NewCompiler(dataplane.Options{}), node}
+	return &agent{ix: index.New(index.Options{Local: func(n string) bool { return n == node }}), compiler: dataplane.NewCompiler(dataplane.Options{}), node: node}
 }
 
 // flush compiles what has changed in the index.
 func (a *agent) flush() *dataplane.Change { return a.compiler.Apply(a.ix.Flush()) }
 
-func (a *agent) state() *dataplane.State { return dataplane.NewState(a.ix, a.node, a.compiler) }
+func (a *agent) state() *dataplane.State {
+	s := dataplane.NewState(a.ix, a.node, a.compiler)
+	s.Answers = a.answers
+	return s
+}
 
 // inKernel runs a benchmark in a network namespace of its own.
 func inKernel(b *testing.B, f func()) {

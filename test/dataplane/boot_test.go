@@ -176,7 +176,7 @@ var _ = onEach("A node that has booted", func(p *plane) {
 		keepFor(torn, everything, "an earlier boot")
 		Expect(os.Truncate(filepath.Join(torn, kept.FileName), 1000)).To(Succeed())
 		b := p.launchBooted(l, torn)
-		Eventually(func() int { return b.said("kept state is left out") }).Should(Equal(1), func() string { return b.log.String() })
+		Eventually(func() int { return b.said("kept state is not used") }).Should(Equal(1), func() string { return b.log.String() })
 		Eventually(func() int { return b.said("agent started") }).Should(Equal(1))
 		Expect(ours(l, "n1")).To(BeEmpty())
 		Expect(delivered(l, tcp(outside, ownAddr, 81))).To(BeTrue())

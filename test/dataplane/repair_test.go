@@ -91,7 +91,7 @@ func (p *plane) do(l *lab.Lab, node, script string) {
 }
 
 var _ = onEach("Agents that are programs of their own", func(p *plane) {
-	It("repair within a second what somebody else does to the rules, 20 times", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
+	It("repair within a second what another program does to the rules, 20 times", SpecTimeout(2*time.Minute), func(ctx SpecContext) {
 		dir := folder()
 		l := bring(objects(world()))
 		agents := map[string]*process{}
@@ -140,7 +140,7 @@ var _ = onEach("Agents that are programs of their own", func(p *plane) {
 		// One repair of many may meet with a machine that is busy elsewhere.
 		Expect(late).To(BeNumerically("<=", 2), "repairs that took more than a second; the slowest %s", slowest)
 		for _, n := range nodes {
-			Expect(agents[n].said("changed by somebody else")).To(BeNumerically(">=", done[n]), n)
+			Expect(agents[n].said("another program changed the kernel's rules")).To(BeNumerically(">=", done[n]), n)
 		}
 	})
 })

@@ -4,6 +4,7 @@ package dns
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"slices"
 	"time"
@@ -28,6 +29,8 @@ type Score struct {
 	// Lost are connections whose first packet had to be sent again, Failed those
 	// that did not come about.
 	Lost, Failed int
+	// Wrong says what was lost, with the time.
+	Wrong []string
 	// Took is how long each answer took.
 	Took []time.Duration
 	// Silences are the lengths of time between two answers with an unanswered question in between.
@@ -44,6 +47,7 @@ func (r Race) Run(c *Client, names []string) (Score, error) {
 		a, err := c.Ask(name, r.Type)
 		if errors.Is(err, ErrNoAnswer) {
 			silent = true
+			s.Wrong = append(s.Wrong, fmt.Sprintf("%s %s: no answer", time.Now().Format(time.StampMicro), name))
 			continue
 		}
 		if err != nil {
@@ -54,8 +58,10 @@ func (r Race) Run(c *Client, names []string) (Score, error) {
 			switch {
 			case err != nil:
 				s.Failed++
+				s.Wrong = append(s.Wrong, fmt.Sprintf("%s %s: %v", time.Now().Format(time.StampMicro), name, err))
 			case again > 0:
 				s.Lost++
+				s.Wrong = append(s.Wrong, fmt.Sprintf("%s %s (%s): %d packets sent again", time.Now().Format(time.StampMicro), name, a.Addrs[0], again))
 			}
 		}
 		s.Answered++
@@ -74,6 +80,7 @@ func (s *Score) Add(o Score) {
 	s.Answered += o.Answered
 	s.Lost += o.Lost
 	s.Failed += o.Failed
+	s.Wrong = append(s.Wrong, o.Wrong...)
 	s.Took = append(s.Took, o.Took...)
 	s.Silences = append(s.Silences, o.Silences...)
 }

@@ -19,7 +19,7 @@ var (
 
 // TestPaths holds the pages for contributors to the tree: paths exist; a file without a
 // folder stands beside the path before it; and a name behind a comma and a file,
-// "`file.go`, `name`", is in that file.
+// "`file.go`, `name`", is declared in that file.
 func TestPaths(t *testing.T) {
 	t.Chdir(filepath.Join("..", ".."))
 	for _, page := range []string{"CONTRIBUTING.md", "docs/architecture.md"} {
@@ -39,8 +39,8 @@ func TestPaths(t *testing.T) {
 				case sourceFile.MatchString(span) && last != "":
 					last = filepath.Join(folder(last), span)
 				case identifier.MatchString(span) && between == ", " && strings.HasSuffix(last, ".go"):
-					if data, err := os.ReadFile(last); err == nil && !regexp.MustCompile(`\b`+span+`\b`).Match(data) {
-						t.Errorf("%s:%d: %s has no %s", page, i+1, last, span)
+					if data, err := os.ReadFile(last); err == nil && !declares(data, span) {
+						t.Errorf("%s:%d: %s declares no %s", page, i+1, last, span)
 					}
 					continue
 				default:
@@ -55,6 +55,42 @@ func TestPaths(t *testing.T) {
 		if n < 10 {
 			t.Errorf("%s names only %d paths", page, n)
 		}
+	}
+}
+
+// declares reports whether a Go file declares a function, method, type, variable,
+// constant or field of a name.
+func declares(source []byte, name string) bool {
+	return regexp.MustCompile(`(?m)^(func (\([^)]*\) )?|type |var |const |\t)` + name + `\b`).Match(source)
+}
+
+// TestFoundByName holds the architecture's list to the behaviours that have to be found
+// by their name.
+func TestFoundByName(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "architecture.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, list, _ := strings.Cut(string(text), "## Found by name\n")
+	list, _, _ = strings.Cut(list, "\n## ")
+	rows := map[string]string{}
+	for _, m := range regexp.MustCompile(`(?m)^\| ([^|]*\w) \| (.*) \|$`).FindAllStringSubmatch(list, -1) {
+		rows[m[1]] = m[2]
+	}
+	delete(rows, "behaviour")
+	for _, behaviour := range []string{
+		"Pass from the last tier", "order: nil comes last, ties", "failsafe ports", "named ports", "an unknown pod address is denied",
+		"host endpoint of an interface", "preDNAT", "connections cut on a policy change", "deletion of a tier waits", "Enforced 12/12",
+		"Calico's default-allow profile", "rate limit of log lines", "the runtime's bounded wait", "repair after a flush by another program",
+		"one bad object isolated",
+	} {
+		if first, _, _ := strings.Cut(strings.TrimPrefix(rows[behaviour], "`"), "`"); !sourcePath.MatchString(first) {
+			t.Errorf("%s: no path in %q", behaviour, rows[behaviour])
+		}
+		delete(rows, behaviour)
+	}
+	if len(rows) > 0 {
+		t.Errorf("not in this test's list: %v", rows)
 	}
 }
 

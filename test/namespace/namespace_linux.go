@@ -12,12 +12,12 @@ import (
 
 // Namespace is a network namespace, which ends with the test.
 type Namespace struct {
-	t      *testing.T
+	t      testing.TB
 	Handle netns.NsHandle
 }
 
 // New makes a namespace. A test that may not ends here.
-func New(t *testing.T) *Namespace {
+func New(t testing.TB) *Namespace {
 	t.Helper()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"hash/fnv"
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -11,6 +12,7 @@ import (
 	cnpv1alpha2 "sigs.k8s.io/network-policy-api/apis/v1alpha2"
 
 	"github.com/tierwall/tierwall/api/v1alpha1"
+	"github.com/tierwall/tierwall/policy/model"
 )
 
 // Names come into a world in a pass of their own, which takes its chances from what it
@@ -127,4 +129,36 @@ func (s *Stream) Answers() *v1alpha1.DNSAnswers {
 		}
 	}
 	return s.answers
+}
+
+// NameFlows returns connection attempts of pods to addresses that DNS answers have
+// brought. Like names, they take their chances from what is there.
+func (s *Stream) NameFlows(n int) []model.Flow {
+	known, _ := s.addresses()
+	var brought [2][]netip.Addr
+	for _, x := range s.Answers().Spec.Answers {
+		for _, a := range parseAddrs(x.Addresses) {
+			family := 0
+			if a.Is6() {
+				family = 1
+			}
+			brought[family] = append(brought[family], a)
+		}
+	}
+	c := chances{rand.New(rand.NewPCG(s.mixed, 0x666c6f77))}
+	var out []model.Flow
+	for range n {
+		family := c.IntN(2)
+		from, to := known[family], brought[family]
+		if len(from) == 0 || len(to) == 0 {
+			continue
+		}
+		f := model.Flow{Src: from[c.IntN(len(from))], Dst: to[c.IntN(len(to))], Protocol: model.TCP, SrcPort: 40000}
+		if c.of(0.3) {
+			f.Protocol = model.UDP
+		}
+		f.DstPort = []uint16{80, 80, 53, 443, 8080}[c.IntN(5)]
+		out = append(out, f)
+	}
+	return out
 }

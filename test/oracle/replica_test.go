@@ -201,8 +201,8 @@ func effectiveText(e *index.Effective) string {
 			fmt.Fprintf(&b, "%s: tier %+v enforced %v\n", c.name, *t.Tier, t.Enforced)
 			for _, p := range t.Policies {
 				fmt.Fprintf(&b, "  %s order %v %s audit %v %v %v %v %v %v\n", p.Ref, p.Order, p.Selector, p.Audit,
-					p.DoNotTrack, p.PreDNAT, p.ApplyOnForward, p.Policy.Ingress, p.Policy.Egress)
-				for _, rules := range [][]index.Rule{p.Ingress, p.Egress} {
+					p.DoNotTrack, p.PreDNAT, p.ApplyOnForward, p.Ingress, p.Egress)
+				for _, rules := range [][]index.Rule{p.ResolvedIngress, p.ResolvedEgress} {
 					for _, r := range rules {
 						fmt.Fprintf(&b, "    %d %s %s %s", r.Index, r.Name, r.Action, matchText(r.Match))
 						for _, ps := range []index.PeerSets{r.Source, r.Destination} {
@@ -263,7 +263,7 @@ func setsOf(e *index.Effective) []*index.Set {
 	for _, c := range chains(e) {
 		for _, t := range c.chain {
 			for _, p := range t.Policies {
-				for _, rules := range [][]index.Rule{p.Ingress, p.Egress} {
+				for _, rules := range [][]index.Rule{p.ResolvedIngress, p.ResolvedEgress} {
 					for _, r := range rules {
 						sets = append(sets, setsOfPeer(r.Source)...)
 						sets = append(sets, setsOfPeer(r.Destination)...)

@@ -128,7 +128,7 @@ func (s *stats) covers(t *testing.T) {
 		"toHost Allow EndpointToHost", "toHost Deny EndpointToHost",
 		"workload Deny Guard", "workload Allow LinkService", "guard source", "guard link", "guard encapsulation", "guard discovery",
 		"by pod Allow Default", "by pod Deny Rule", "by pod Deny EndOfTier", "to pod Deny EndOfTier", "to pod Allow Default", "to pod Allow OwnNode",
-		"by GlobalNetworkPolicy", "by NetworkPolicy.tierwall.io", "by NetworkPolicy", "by ClusterNetworkPolicy", "audit",
+		"by GlobalNetworkPolicy", "by NetworkPolicy.tierwall.io", "by NetworkPolicy", "by ClusterNetworkPolicy", "by name", "audit",
 	} {
 		if s.met[k] == 0 {
 			t.Errorf("no world has met %q", k)
@@ -187,7 +187,7 @@ func makeScript(seed uint64) script {
 	for i := range n {
 		st := step{event: s.Next(), flush: rng.Float64() < flushRate, check: checks[i]}
 		if st.check {
-			st.objects, st.flows = s.Objects(), append(s.Flows(40), s.LinkFlows(30)...)
+			st.objects, st.flows = s.Objects(), slices.Concat(s.Flows(40), s.LinkFlows(30), s.NameFlows(10))
 		}
 		if a := s.Answers(); a != answers {
 			answers = a
@@ -292,6 +292,9 @@ func compare(rng *rand.Rand, full, local *engine, st step, s *stats) *failure {
 	for _, f := range st.flows {
 		want := naive.Decide(f)
 		s.decision(want)
+		if full.ix.NamesOf(f.Dst) != nil && verdict.Explain(full.ix, f).ByName() {
+			s.meet("by name", 1)
+		}
 		if want, got := naive.DecideAt("n0", f), verdict.DecideAt(local.ix, "n0", f); differ(want, got) != "" {
 			return &failure{flow: &f, err: fmt.Errorf("naive and index differ at node n0: %s\nnaive: %s\nindex: %s", differ(want, got), asJSON(want), asJSON(got))}
 		}
@@ -439,8 +442,8 @@ func (e *engine) inUse(d *index.Delta) error {
 		for _, st := range ed.Effective.Stages() {
 			for _, t := range st.Chain {
 				for _, p := range t.Policies {
-					for i := range p.Egress {
-						for _, s := range p.Egress[i].Sets() {
+					for i := range p.ResolvedEgress {
+						for _, s := range p.ResolvedEgress[i].Sets() {
 							byName = byName || s.ByName()
 							for _, x := range s.Patterns() {
 								want[x] = true

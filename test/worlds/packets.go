@@ -91,6 +91,9 @@ var onLinks = []string{
 	"toHost ingress EndpointToHost Deny",
 }
 
+// byName is met where a rule by DNS name has decided.
+const byName = "a rule by DNS name"
+
 func (s *tally) add(o tally) {
 	s.worlds, s.probes, s.unreachable = s.worlds+o.worlds, s.probes+o.probes, s.unreachable+o.unreachable
 	s.allowed, s.denied = s.allowed+o.allowed, s.denied+o.denied
@@ -110,7 +113,7 @@ func (s *tally) check(t *testing.T, seeds []uint64) {
 	if s.worlds > 20 && (s.allowed < 12*s.worlds || s.denied < 12*s.worlds || len(s.reasons) < 25) {
 		t.Errorf("the worlds have gone blind: %d allowed, %d denied, for %d reasons", s.allowed, s.denied, len(s.reasons))
 	}
-	for _, r := range onLinks {
+	for _, r := range append([]string{byName}, onLinks...) {
 		if s.worlds >= usual && s.reasons[r] == 0 {
 			t.Errorf("the worlds have gone blind: nothing is decided by %s", r)
 		}
@@ -122,6 +125,7 @@ func (p Packets) world(ctx context.Context, seed uint64) (sum tally, err error) 
 	sum.reasons = map[string]int{}
 	f := New(seed+first, Options{Distinct: true, Guards: true})
 	_, _ = f.Step(60)
+	_, _ = f.Step(0) // which brings what is known of the names of these rules
 	spec, _, err := lab.FromObjects(f.Stream.Objects())
 	if err != nil {
 		return sum, err
@@ -217,7 +221,7 @@ func (f *Feed) learn(l *lab.Lab, spec lab.Spec) error {
 // open returns flows that arrive without any policy: others say nothing of one.
 func (s *tally) open(ctx context.Context, l *lab.Lab, f *Feed) ([]model.Flow, error) {
 	var flows []model.Flow
-	for _, flow := range f.Stream.Flows(150) {
+	for _, flow := range append(f.Stream.Flows(150), f.Stream.NameFlows(20)...) {
 		if f.own[flow.Src] || f.own[flow.Dst] || !sendable(flow, l, f.Index) || !f.comesBack(flow) {
 			continue
 		}
@@ -261,6 +265,9 @@ func (s *tally) probe(ctx context.Context, l *lab.Lab, f *Feed, flow model.Flow,
 			reason += " " + st.Policy.String()
 		}
 		s.reasons[reason]++
+	}
+	if f.Index.NamesOf(flow.Dst) != nil && verdict.Explain(f.Index, flow).ByName() {
+		s.reasons[byName]++
 	}
 	allowed := want.Action == model.Allow
 	if allowed {

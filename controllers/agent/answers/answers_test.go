@@ -223,6 +223,36 @@ func TestAnswerWaits(t *testing.T) {
 	}
 }
 
+// What answers push out does not hold them up: it goes when no answer waits for it.
+func TestWhatGoesDoesNotHoldUpAnswers(t *testing.T) {
+	w := newWorld(t, func(_ *Options, c *Config) { c.Table.MaxNamesPerWildcard = 1 })
+	w.use("*.b.example")
+	w.reader.Send(answer("x.b.example", "192.0.2.1"))
+	_, done := w.change()
+	done(nil)
+	second := w.reader.Send(answer("y.b.example", "192.0.2.2"))
+	text, done := w.change()
+	if text != "*.b.example +192.0.2.2" {
+		t.Errorf("the answer waits for %s", text)
+	}
+	done(nil)
+	if !gone(second[0]) {
+		t.Error("an answer that is in the kernel does not go on")
+	}
+	w.keeper.tick()
+	if text, done = w.change(); text != "*.b.example -192.0.2.1" {
+		t.Errorf("then comes %s", text)
+	}
+	done(nil)
+	// One that comes back before it has gone stays, and its answer has nothing to wait for.
+	third := w.reader.Send(answer("x.b.example", "192.0.2.1"))
+	_, done = w.change()
+	done(nil)
+	if fourth := w.reader.Send(answer("y.b.example", "192.0.2.2")); !gone(third[0]) || !gone(fourth[0]) {
+		t.Error("an answer with an address that the kernel still has waits")
+	}
+}
+
 // segment is a packet of IPv4 and TCP.
 func segment(seq uint32, flags byte, payload []byte) []byte {
 	b := make([]byte, 40, 40+len(payload))

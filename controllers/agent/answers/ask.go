@@ -12,7 +12,7 @@ import (
 	"github.com/tierwall/tierwall/dataplane/dns"
 )
 
-// askTime bounds a question of the Keeper's own, askMost how many names it asks for at a time.
+// askTime bounds a query of the Keeper's own, askMost the number of names in a round of queries.
 const (
 	askTime = 2 * time.Second
 	askMost = 100
@@ -30,7 +30,7 @@ func (k *Keeper) askAll(ctx context.Context) {
 	}
 }
 
-// ask asks for the names of which a rule has come, so that connections of clients that
+// ask resolves the names that new rules spell out, so that connections of clients that
 // have an older answer are allowed too.
 func (k *Keeper) ask(ctx context.Context) {
 	k.mu.Lock()

@@ -6,14 +6,14 @@ import (
 	"time"
 )
 
-// expireEvery is how often it is looked at what has expired: to list connections takes its time.
+// expireEvery is the interval at which addresses expire: listing connections is slow.
 const expireEvery = 5 * time.Second
 
-// saveDelay is how long what is learnt waits to be written with what comes after it.
+// saveDelay is how long learnt addresses wait to be written together with later ones.
 const saveDelay = 100 * time.Millisecond
 
-// labour does what takes its time, until the context ends: it writes the file, and
-// has addresses expire.
+// labour does the slow work until the context ends: it writes the file, and expires
+// addresses.
 func (k *Keeper) labour(ctx context.Context) {
 	for next := k.clock.Now().Add(expireEvery); ; {
 		select {
@@ -48,7 +48,7 @@ func (k *Keeper) Expire() {
 	if k.opts.Connections != nil {
 		list, err := k.opts.Connections()
 		if err != nil {
-			k.log.Warn("addresses of names do not expire: connections cannot be listed", "error", err)
+			k.log.Warn("cannot list connections: addresses of names do not expire", "error", err)
 			return
 		}
 		inUse = list

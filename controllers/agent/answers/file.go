@@ -10,8 +10,8 @@ import (
 	"github.com/tierwall/tierwall/policy/names"
 )
 
-// saveAgain is how often names are written of which answers have brought nothing new:
-// the file says of them that they expire so much too early.
+// saveAgain is how often a name is written whose answers bring nothing new: the file
+// lags behind by as much, so after a restart the name's addresses expire earlier.
 const saveAgain = 30 * time.Second
 
 // load reads the file. What it holds is restored when a pattern asks for it.
@@ -33,10 +33,10 @@ func (k *Keeper) load() {
 	found, err := k.opts.File.Load(take)
 	switch {
 	case err != nil:
-		k.log.Error("names that were known are forgotten", "error", err)
+		k.log.Error("cannot read the file of names: no name is known from before", "error", err)
 		clear(k.restored)
 	case found.Damaged > 0:
-		k.log.Warn("the end of the file of names is damaged, and left out", "bytes", found.Damaged, "addresses", found.Addresses)
+		k.log.Warn("the end of the file of names is damaged and ignored", "bytes", found.Damaged, "addresses", found.Addresses)
 	}
 }
 
@@ -88,7 +88,7 @@ func (k *Keeper) save() {
 	}
 	if err != nil {
 		k.metrics.unsaved.Inc()
-		k.log.Error("names are not kept for a restart", "error", err, "addresses", len(list))
+		k.log.Error("cannot save names: after a restart they are unknown", "error", err, "addresses", len(list))
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // Patience is how long an answer waits at most.
 const Patience = dataplane.HoldTime
 
-// beat is how often the switch is renewed, and what waits is looked at.
+// beat is how often the switch is renewed and waiting answers are checked.
 const beat = dataplane.HoldTime / 4
 
 // Switch has answers wait; see dataplane.Answers and nfqueue.Switch.
@@ -71,7 +71,7 @@ type Config struct {
 	TakeInternal bool
 }
 
-// Keeper keeps what answers have said. Make it with New; all methods are safe for
+// Keeper keeps the addresses that answers have contained. Make it with New; all methods are safe for
 // concurrent use.
 type Keeper struct {
 	opts    Options
@@ -256,7 +256,7 @@ func (k *Keeper) setBound(err error) {
 	}
 }
 
-// tick has what has waited too long go on, and renews the switch.
+// tick releases what has waited too long, and renews the switch.
 func (k *Keeper) tick() {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -264,6 +264,12 @@ func (k *Keeper) tick() {
 		k.metrics.unheld.WithLabelValues("late").Add(float64(len(late)))
 		k.accept(late)
 		k.opts.releaseSwitch()
+	}
+	if k.table.Gone() > 0 && !k.waiting.busy() {
+		k.waiting.more = true
+		if deltas := k.submit(k.clock.Now()); deltas != nil {
+			k.program(deltas)
+		}
 	}
 	if k.stopped || !k.bound || k.waiting.stuck {
 		return
@@ -302,7 +308,7 @@ func (o *Options) releaseSwitch() {
 	}
 }
 
-// release ends the waiting of answers, and has those that wait go on.
+// release turns the switch off, and releases the answers that wait.
 func (k *Keeper) release() {
 	k.mu.Lock()
 	k.stopped = true
@@ -317,17 +323,17 @@ func (k *Keeper) acceptAll() {
 	k.accept(k.waiting.all())
 }
 
-// accept has packets go on.
+// accept releases packets.
 func (k *Keeper) accept(ids []uint32) {
 	if len(ids) == 0 || k.opts.Reader == nil {
 		return
 	}
 	if err := k.opts.Reader.Accept(ids); err != nil {
-		k.log.Error("DNS answers cannot go on", "error", err, "answers", len(ids))
+		k.log.Error("cannot release DNS answers", "error", err, "answers", len(ids))
 	}
 }
 
-// Err is why answers are not read; nil: they are, or it is not known yet.
+// Err returns why answers are not read; nil if they are, or if that is not known yet.
 func (k *Keeper) Err() error {
 	k.mu.Lock()
 	defer k.mu.Unlock()

@@ -99,7 +99,7 @@ func (k *Keeper) message(msg []byte, now time.Time) (wait bool) {
 	return len(m.Addrs) > len(o.Refused)
 }
 
-// learn takes in what an answer says.
+// learn takes in what an answer contains.
 func (k *Keeper) learn(a names.Answer, now time.Time) names.Outcome {
 	o := k.table.Learn(a, now)
 	if o.Added > 0 {
@@ -120,15 +120,15 @@ func (k *Keeper) learn(a names.Answer, now time.Time) names.Outcome {
 	return o
 }
 
-// submit returns by what addresses have changed if that is to be brought to the kernel
-// now, and has what waits for it wait; else nil.
+// submit returns the changes that the kernel needs now, and starts the wait for them;
+// nil if there are none or one is under way.
 func (k *Keeper) submit(now time.Time) []names.Delta {
 	if k.waiting.busy() || !k.waiting.more && len(k.waiting.next.ids) == 0 {
 		return nil
 	}
-	deltas := k.table.Deltas()
+	deltas := k.deltas()
 	k.waiting.start(now)
-	if len(deltas) == 0 { // it has been undone meanwhile, or is somebody else's to bring
+	if len(deltas) == 0 { // it has been undone meanwhile, or the caller of Use brings it
 		ids, _ := k.waiting.done()
 		k.accept(ids)
 		return nil
@@ -136,13 +136,26 @@ func (k *Keeper) submit(now time.Time) []names.Delta {
 	return deltas
 }
 
-// program brings a change to the kernel.
+// deltas are those of the next change. What answers push out of the table is not brought
+// together with what they wait for: iptables has to wait between the two for packets that
+// are under way. It comes with the next change for which no answer waits, and with tick.
+func (k *Keeper) deltas() []names.Delta {
+	if len(k.waiting.next.ids) > 0 && k.table.Gone() <= mostGone {
+		return k.table.Additions()
+	}
+	return k.table.Deltas()
+}
+
+// mostGone bounds how many addresses that have gone stay in the kernel until then.
+const mostGone = 1000
+
+// program passes a change on to the kernel.
 func (k *Keeper) program(deltas []names.Delta) {
 	k.metrics.changes.Inc()
 	k.opts.Program(deltas, k.done)
 }
 
-// done is called when the kernel holds a change, or has not taken it.
+// done is called when the kernel holds a change, or has rejected it.
 func (k *Keeper) done(err error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
@@ -173,7 +186,7 @@ func (k *Keeper) noteRefused(a netip.Addr, of []string) {
 		return
 	}
 	k.refused[a] = of[0]
-	k.log.Warn("a DNS answer brings an internal address, which no rule by name allows", "address", a.String(), "name", of[0])
+	k.log.Warn("a DNS answer contains an internal address, which rules by name never allow", "address", a.String(), "name", of[0])
 }
 
 // maxRefused is how many refused addresses are kept, for reports.

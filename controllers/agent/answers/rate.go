@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// How many answers of one address wait: so many a second, and in a burst. What is over it
-// goes on at once. It is learnt from all the same.
+// How many answers to one address wait: a rate per second, and a burst. Answers beyond it
+// go on at once; the Keeper learns from them all the same.
 const (
 	ratePerAddr  = 4000
 	burstPerAddr = 4000
 	maxRates     = 4096
 )
 
-// rates are what is left of each address's share.
+// rates are the remaining tokens of each address.
 type rates struct{ byAddr map[netip.Addr]*bucket }
 
 type bucket struct {

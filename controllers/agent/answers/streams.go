@@ -14,10 +14,10 @@ const (
 	streamIdle = time.Minute
 )
 
-// streams put together what servers say over TCP.
+// streams put together what servers send over TCP.
 type streams struct {
 	byEnds map[[2]netip.AddrPort]*stream
-	// tidied is when those that were over were last let go.
+	// tidied is when connections that were over were last forgotten.
 	tidied time.Time
 }
 
@@ -50,7 +50,7 @@ func (s *streams) segment(seg *nfqueue.Segment, now time.Time, each func([]byte)
 	return repeats, st.Segment(seg.Seq, seg.SYN, seg.Payload, each)
 }
 
-// tidy lets go of connections that have been silent for long, or for a while if there is no room.
+// tidy forgets connections that have been silent for long, or for a while if there is no room.
 func (s *streams) tidy(now time.Time) {
 	full := len(s.byEnds) >= maxStreams
 	if now.Sub(s.tidied) < streamIdle && (!full || now.Sub(s.tidied) < time.Second) {

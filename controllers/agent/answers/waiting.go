@@ -72,5 +72,5 @@ func (w *waiting) all() []uint32 {
 	return out
 }
 
-// forget that anything waits.
+// forget drops everything that waits.
 func (w *waiting) forget() { w.now, w.next = group{}, group{} }

@@ -409,3 +409,32 @@ func TestMembers(t *testing.T) {
 		}
 	}
 }
+
+// TestSaveAtLimit writes files that are exactly as large as they may be.
+func TestSaveAtLimit(t *testing.T) {
+	s := store(t)
+	state := taken(t)
+	size := func(st *State) int {
+		content, err := s.encode(st)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(content)
+	}
+	whole, small := size(state), size(state.Blocks(s.Node))
+	for _, c := range []struct {
+		limit int
+		small bool
+		err   bool
+	}{
+		{whole, false, false}, {whole - 1, true, false}, {small, true, false}, {small - 1, true, true},
+	} {
+		s.MaxBytes = c.limit
+		if got, err := s.Save(state); got != c.small || (err != nil) != c.err {
+			t.Errorf("limit %d: small %v, error %v", c.limit, got, err)
+		}
+		if k, err := s.Load(); !c.err && (err != nil || k.State == nil) {
+			t.Errorf("limit %d: loaded %v, %v", c.limit, k, err)
+		}
+	}
+}

@@ -63,7 +63,7 @@ func (t *taker) policies() []keptPolicy {
 	for _, p := range slices.SortedFunc(maps.Keys(t.selects), func(a, b *index.Policy) int { return a.Ref.Compare(b.Ref) }) {
 		k := keptPolicy{Policy: *p.Policy, Order: orderOf(p.Order), Hosts: t.selects[p]}
 		k.Policy.Order, k.Policy.Selector, k.Policy.Problems, k.Policy.IngressRules, k.Policy.EgressRules = 0, nil, nil, nil, nil
-		k.IngressRules, k.EgressRules = t.rules(p.Ingress), t.rules(p.Egress)
+		k.IngressRules, k.EgressRules = t.rules(p.ResolvedIngress), t.rules(p.ResolvedEgress)
 		out = append(out, k)
 	}
 	return out

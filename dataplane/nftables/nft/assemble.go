@@ -256,7 +256,7 @@ func (a *assembler) match(fields ...field) {
 	switch {
 	case strings.HasPrefix(word, "@"):
 		a.lookup(word, not)
-	case len(fields) == 1 && a.err == nil:
+	case len(fields) == 1 && fields[0].parse != nil && a.err == nil:
 		a.compare(fields[0], word, not)
 	default:
 		a.fail("a set is missing at %q", word)

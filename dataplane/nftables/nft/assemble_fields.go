@@ -12,7 +12,8 @@ import (
 type field struct {
 	load func(register uint32)
 	size int // bytes
-	// parse reads a value; bits says how many of it count, less than all for blocks.
+	// parse reads a value; bits is how many of it count, less than all for blocks. Nil:
+	// the field is looked up in sets only.
 	parse func(word string) (value []byte, bits int)
 }
 

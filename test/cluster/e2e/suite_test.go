@@ -59,6 +59,7 @@ var _ = Describe("Tierwall", Ordered, ContinueOnFailure, func() {
 	Describe("tiers of policies", tierSpecs)
 	Describe("other kinds", kindSpecs)
 	Describe("Services", serviceSpecs)
+	Describe("rules by DNS name", nameSpecs)
 	Describe("host endpoints", hostSpecs)
 	Describe("owners of tiers", Label("short"), ownerSpecs)
 	Describe("pods without an object", ghostSpecs)

@@ -21,6 +21,9 @@ var AgnhostNames = []string{
 	"registry.k8s.io/e2e-test-images/agnhost:2.45",
 }
 
+// CoreDNSName has the version that hack/coredns/go.mod pins.
+const CoreDNSName = "registry.k8s.io/coredns/coredns:v1.15.0"
+
 // Builder makes the known images.
 type Builder struct {
 	// Module is the folder of Tierwall's go.mod: small programs are built from there.
@@ -113,6 +116,18 @@ func (b Builder) Tierwall(program string, names ...string) (Image, error) {
 			{Path: "/licenses/LICENSE", Source: filepath.Join(b.Module, "LICENSE")},
 			{Path: "/usr/bin/tierwall", Source: program},
 		},
+	}, nil
+}
+
+// CoreDNS is the DNS server of hack/coredns, whose program hack/kube.sh builds.
+func (b Builder) CoreDNS(program string) (Image, error) {
+	if err := static(program); err != nil {
+		return Image{}, fmt.Errorf("image coredns: %w", err)
+	}
+	return Image{
+		Names:      []string{CoreDNSName},
+		Entrypoint: []string{"/coredns"},
+		Files:      []File{{Path: "/coredns", Source: program}},
 	}, nil
 }
 

@@ -63,6 +63,13 @@ func TestNamesAreThoseOfThePinnedSuites(t *testing.T) {
 	}
 }
 
+func TestCoreDNSIsThePinnedOne(t *testing.T) {
+	_, version, _ := strings.Cut(CoreDNSName, ":")
+	if pins := read(t, "../../../hack/coredns", "go.mod"); !strings.Contains(pins, "github.com/coredns/coredns "+version+"\n") {
+		t.Errorf("hack/coredns does not pin %s", version)
+	}
+}
+
 func TestPauseAndFrontAreBuilt(t *testing.T) {
 	module, err := filepath.Abs("../../..")
 	if err != nil {

@@ -53,6 +53,11 @@ func (c *Client) Stop(ctx context.Context, id string) (Counts, error) {
 	return call[Counts](ctx, c, http.MethodDelete, "/streams/"+id, nil)
 }
 
+// Race resolves names and connects to their addresses.
+func (c *Client) Race(ctx context.Context, r RaceRequest) (RaceResult, error) {
+	return call[RaceResult](ctx, c, http.MethodPost, "/races", r)
+}
+
 // call gives an order and reads the answer.
 func call[T any](ctx context.Context, c *Client, method, path string, in any) (out T, err error) {
 	body, err := json.Marshal(in)

@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"net/netip"
 	"path/filepath"
 	"testing"
 	"time"
+
+	"github.com/tierwall/tierwall/test/dns"
 )
 
 // port is one that is free on TCP and UDP.
@@ -153,5 +156,30 @@ func TestStreamsThatNobodyAnswers(t *testing.T) {
 	}
 	if _, err := c.Counts(t.Context(), "nothing"); err == nil {
 		t.Error("a stream that there is not has counts")
+	}
+}
+
+func TestRaces(t *testing.T) {
+	c, address := serve(t)
+	to := netip.MustParseAddrPort(address)
+	server, err := dns.Listen(netip.MustParseAddrPort("127.0.0.1:0"), dns.Zone{
+		"a.example": dns.Addrs(30, to.Addr()), "silent.example": func(dns.Question) dns.Reply { return dns.Reply{Silent: true} },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = server.Close() })
+	for _, tcp := range []bool{false, true} {
+		r, err := c.Race(t.Context(), RaceRequest{
+			Server: server.Addr(), TCP: tcp, Port: to.Port(), Patience: 100 * time.Millisecond,
+			Names: []string{"a.example", "silent.example", "a.example"},
+		})
+		if err != nil || r.Asked != 3 || r.Answered != 2 || r.Lost+r.Failed != 0 || r.Silence == 0 || r.Median == 0 {
+			t.Errorf("over TCP %v: %s, %v", tcp, r, err)
+		}
+	}
+	r, err := c.Race(t.Context(), RaceRequest{Server: server.Addr(), Port: uint16(port(t)), Names: []string{"a.example"}})
+	if err != nil || r.Failed != 1 {
+		t.Errorf("to a port that nobody has: %s, %v", r, err)
 	}
 }

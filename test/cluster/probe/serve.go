@@ -117,6 +117,18 @@ func (s *Server) handler(ctx context.Context) http.Handler {
 		s.mu.Unlock()
 		write(w, seen)
 	})
+	mux.HandleFunc("POST /races", func(w http.ResponseWriter, r *http.Request) {
+		var q RaceRequest
+		if !read(w, r, &q) {
+			return
+		}
+		result, err := race(q)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadGateway)
+			return
+		}
+		write(w, result)
+	})
 	mux.HandleFunc("POST /streams", func(w http.ResponseWriter, r *http.Request) {
 		var q StreamRequest
 		if !read(w, r, &q) {

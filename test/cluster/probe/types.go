@@ -2,6 +2,7 @@ package probe
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 )
 
@@ -120,4 +121,42 @@ func (c Counts) Lost() int { return c.Sent - c.Answered }
 func (c Counts) String() string {
 	return fmt.Sprintf("%d sent, %d answered (%d after packets were sent again), %d refused, %d failed, longest gap %s, slowest %s %s%s",
 		c.Sent, c.Answered, c.Again, c.Refused, c.Failed, c.Gap.Round(time.Millisecond), c.Slowest.Round(time.Millisecond), c.Broken, c.Last)
+}
+
+// RaceRequest asks for names to be resolved, one after the other, each followed at once by
+// a connection to the address that the answer has brought.
+type RaceRequest struct {
+	// Server that is asked, with its port.
+	Server netip.AddrPort `json:"server"`
+	// IPv6: ask for AAAA, not for A.
+	IPv6 bool `json:"ipv6,omitempty"`
+	// TCP: ask over TCP.
+	TCP   bool     `json:"tcp,omitempty"`
+	Names []string `json:"names"`
+	// Port to connect to; 0: no connections.
+	Port uint16 `json:"port,omitempty"`
+	// Patience with an answer, and with a connection; 0 means three seconds, in which TCP
+	// sends twice again what was lost.
+	Patience time.Duration `json:"patience,omitempty"`
+}
+
+// RaceResult is what became of a RaceRequest.
+type RaceResult struct {
+	// Asked are the names, Answered those for which an answer came.
+	Asked    int `json:"asked"`
+	Answered int `json:"answered"`
+	// Lost are connections whose first packet had to be sent again, Failed those that did
+	// not come about.
+	Lost   int `json:"lost"`
+	Failed int `json:"failed"`
+	// Median and Slowest of the answers.
+	Median  time.Duration `json:"median"`
+	Slowest time.Duration `json:"slowest"`
+	// Silence is the longest time between two answers with a question in between that had none.
+	Silence time.Duration `json:"silence"`
+}
+
+func (r RaceResult) String() string {
+	return fmt.Sprintf("%d names asked for, %d answered (median %s, slowest %s, longest silence %s), first packets lost %d, connections failed %d",
+		r.Asked, r.Answered, r.Median, r.Slowest, r.Silence, r.Lost, r.Failed)
 }
