@@ -24,7 +24,9 @@ import (
 	"github.com/tierwall/tierwall/controllers/manifests"
 	"github.com/tierwall/tierwall/controllers/nri"
 	"github.com/tierwall/tierwall/controllers/scrape"
+	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/conntrack"
+	"github.com/tierwall/tierwall/dataplane/conntrack/events"
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/dataplane/nflog"
 	"github.com/tierwall/tierwall/dataplane/nftables"
@@ -38,6 +40,7 @@ type agentFlags struct {
 	nri, metricsAccess                string
 	cleanup, stay, requirePolicy      bool
 	boot                              bool
+	flows, flowLines                  bool
 }
 
 func newAgentCommand(s streams) *cobra.Command {
@@ -62,7 +65,8 @@ host endpoint without spec.node means this host then. A file that does not parse
 counts as it last did, and is reported.
 
 Packets that Log rules match are lines on standard output, as Tierwall/default
-says under spec.logging; all else that the agent has to say is on standard error.
+says under spec.logging. So are records of connections, if it says so under
+spec.flows or with --flow-lines; all else that the agent has to say is on standard error.
 
 Where the container runtime has NRI (containerd 2.1), a new pod's containers start
 when the kernel holds the pod's policy; see --nri.
@@ -93,6 +97,8 @@ server accepts and who may get /metrics, unless --metrics-access is open.`,
 	fs.StringVar(&f.dataplane, "dataplane", "auto", "what programs the kernel: nftables, iptables (whose commands must be installed), or auto: nftables where the kernel has it, else iptables")
 	fs.StringVar(&f.nri, "nri", "auto", "socket of the container runtime's plugins, which has new pods wait for their policy; auto: "+nri.DefaultSocket+", if there is one, now or later; off: none")
 	fs.BoolVar(&f.requirePolicy, "require-policy", false, "have a new pod's start fail, and be tried again, if its policy is not in force within the time that the runtime grants; default: it starts")
+	fs.BoolVar(&f.flows, "flows", false, "record connections and serve them at /flows/v1 of --metrics-addr, whatever Tierwall/default says under spec.flows")
+	fs.BoolVar(&f.flowLines, "flow-lines", false, "--flows, and write the records of every 15 seconds on standard output, as JSON lines")
 	fs.BoolVar(&f.boot, "boot", false, "put what is kept for this boot into the kernel, unless it has rules, and exit; for a unit that runs before the kubelet. Without --node: whatever node it was kept for")
 	fs.BoolVar(&f.cleanup, "cleanup", false, "remove everything of Tierwall's from the kernel, and what is kept for the next boot, and exit")
 	fs.BoolVar(&f.stay, "stay", false, "with --cleanup: do not exit, and be ready when the kernel is clean")
@@ -248,6 +254,11 @@ func (f *agentFlags) enforce(ctx context.Context, log *slog.Logger, out io.Write
 		defer func() { _ = packets.Close() }()
 		o.Logs = packets
 	}
+	o.Flows = &agent.FlowsOptions{
+		Open: func() (events.Reader, error) { return events.New() }, Counts: events.Counts,
+		OpenDenied: func() (nflog.Reader, error) { return nflog.New(dataplane.DeniedGroup, clock.RealClock{}) },
+		Lines:      out, Always: f.flows || f.flowLines, AlwaysLines: f.flowLines,
+	}
 	collect := early.collect
 	report, err := f.reporter(log, backend.dataplane, early.unseen)
 	if err != nil {
@@ -284,7 +295,7 @@ func (f *agentFlags) metrics(log *slog.Logger, a *agent.Agent, also ...prometheu
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(also...)
 	registry.MustRegister(a, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	o := scrape.Options{Address: f.metricsAddr, Access: scrape.Access(f.metricsAccess), Gatherer: registry, Probes: a.Probes(), Log: log}
+	o := scrape.Options{Address: f.metricsAddr, Access: scrape.Access(f.metricsAccess), Gatherer: registry, Probes: a.Probes(), Flows: a.Flows(), Log: log}
 	if f.from == "" {
 		config, err := f.clusterConfig()
 		if err != nil {

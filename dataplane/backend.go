@@ -94,9 +94,22 @@ type State struct {
 	Links *model.Links
 	// Answers are the DNS answers that wait; nil: none does.
 	Answers *Answers
+	// SampleDenied has a sample of the packets that rules deny handed to NFLOG group
+	// DeniedGroup: DeniedRate a second, in bursts of DeniedBurst.
+	SampleDenied bool
 	// Compiled holds sets, programs, tables and endpoints.
 	Compiled *Compiler
 }
+
+// The NFLOG group of packets that rules deny, and how many of them a second it is handed:
+// by nftables together, by iptables of each rule. A policy's Log rules have a group of their own.
+const (
+	DeniedGroup = 19
+	DeniedRate  = 100
+	DeniedBurst = 200
+	// DeniedPrefix is what these packets are logged with.
+	DeniedPrefix = "tierwall denied"
+)
 
 // NewState returns the State of a node, by the index that the Compiler is fed
 // from. A node that the index does not know has no addresses.

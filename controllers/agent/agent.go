@@ -3,6 +3,7 @@ package agent
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"log/slog"
 	"math/rand/v2"
@@ -53,6 +54,8 @@ type Options struct {
 	Lines io.Writer
 	// Names is what rules by DNS name need; nil: such rules match nothing.
 	Names *NamesOptions
+	// Flows is what recording connections needs; nil: none are recorded.
+	Flows *FlowsOptions
 	// Boot is what the node enforces from its boot until the source is in sync; nil:
 	// nothing is kept for it.
 	Boot *Boot
@@ -112,7 +115,7 @@ type Agent struct {
 }
 
 // New returns an Agent that does nothing until Run.
-func New(o Options) (*Agent, error) {
+func New(o Options) (a *Agent, err error) {
 	if o.Source == nil || o.Backend == nil {
 		return nil, errors.New("agent: a source and a backend are needed")
 	}
@@ -139,7 +142,11 @@ func New(o Options) (*Agent, error) {
 	n := &node{opts: o, clock: o.Clock, log: o.Log, metrics: newMetrics(), health: &health{clock: o.Clock, message: "not started"}, comp: dataplane.NewCompiler(o.Compiler)}
 	n.ix = index.New(index.Options{Local: n.local})
 	n.logs = newPacketLog(&o, n.nameOf)
-	return assemble(n), nil
+	a = assemble(n)
+	if n.flows, err = newFlows(n, a.counters.denials); err != nil {
+		return nil, fmt.Errorf("agent: %w", err)
+	}
+	return a, nil
 }
 
 // assemble makes the parts of an agent, and lets each know those that it works with.

@@ -92,6 +92,10 @@ func (in *intake) feed(c change) {
 	if c.ref.Kind == model.KindNodeLinks && in.opts.Links != nil && in.local(c.ref.Name) {
 		return // the kernel itself is asked
 	}
+	if c.ref.Kind == model.KindService {
+		in.flows.Note(c.ref, c.object)
+		return
+	}
 	o := in.read(c.ref, c.object)
 	before := in.objects[c.ref]
 	if blamable(c.ref.Kind) {
@@ -176,6 +180,7 @@ func (in *intake) weigh(c *change) int {
 	if !ok {
 		return 1
 	}
+	in.flows.Begin(false)
 	in.ixMu.Lock()
 	defer in.ixMu.Unlock()
 	return in.ix.PeerWeight(e)

@@ -212,10 +212,14 @@ var (
 
 // collectors are all metrics but what the kernel counts.
 func (a *Agent) collectors() []prometheus.Collector {
-	if a.logs == nil {
-		return a.metrics.all()
+	out := a.metrics.all()
+	if a.logs != nil {
+		out = append(out, a.logs.collectors()...)
 	}
-	return append(a.metrics.all(), a.logs.collectors()...)
+	if a.flows != nil {
+		out = append(out, a.flows)
+	}
+	return out
 }
 
 // Describe implements prometheus.Collector.

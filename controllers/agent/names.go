@@ -159,6 +159,7 @@ func (n *nodeNames) apply(deltas []names.Delta) bool {
 	if len(deltas) == 0 {
 		return false
 	}
+	n.flows.Begin(false)
 	n.ixMu.Lock()
 	defer n.ixMu.Unlock()
 	n.ix.ApplyNames(deltas)

@@ -7,6 +7,7 @@ import (
 
 	"k8s.io/utils/clock"
 
+	"github.com/tierwall/tierwall/controllers/agent/flows"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
@@ -22,6 +23,7 @@ import (
 //	linkFollower  the node's own addresses, routes and ports → index (links.go)
 //	keeper        what the node enforces after its next boot (kept.go, boot.go)
 //	packetLog     lines of Log rules (packetlog.go, logwindow.go, logline.go)
+//	flows         records of connections (flows.go, package flows)
 //	ledger, nodeGuards, metrics, health, progress   what others learn of the agent
 //
 // Run's goroutine runs all of them, where nothing else is said. It alone changes the
@@ -34,6 +36,9 @@ type node struct {
 	metrics *metrics
 	health  *health
 	logs    *packetLog // nil: without Options.Logs
+	// flows is told of each change of the index, before it and when the kernel has it;
+	// nil: without Options.Flows.
+	flows *flows.Recorder
 
 	ixMu sync.RWMutex
 	ix   *index.Index
@@ -52,6 +57,7 @@ func (n *node) local(name string) bool { return n.opts.Node == "" || name == n.o
 
 // put replaces or, with nil, removes an object of the index.
 func (n *node) put(r model.Ref, o model.Object) {
+	n.flows.Begin(bearsOnAll(r.Kind))
 	n.ixMu.Lock()
 	defer n.ixMu.Unlock()
 	if o == nil {
@@ -67,6 +73,7 @@ func (n *node) put(r model.Ref, o model.Object) {
 // flushIndex brings the effective policies up to date with the objects, as far as the
 // part asks for.
 func (n *node) flushIndex(p *index.Part) *index.Delta {
+	n.flows.Begin(false)
 	n.ixMu.Lock()
 	defer n.ixMu.Unlock()
 	return n.ix.FlushPart(*p)

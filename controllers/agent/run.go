@@ -28,6 +28,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		watching.Wait()
 		a.beside.Wait()
 		a.keeper.last(a.kernel.upToDate())
+		a.flows.Settle(a.kernel.upToDate())
 		a.health.set(false, "stopped")
 	}()
 	a.health.set(false, "waiting for the source to be in sync")
@@ -36,6 +37,7 @@ func (a *Agent) Run(ctx context.Context) error {
 		a.auditAt = a.clock.Now().Add(a.opts.Audit)
 	}
 	for {
+		a.flows.Settle(a.kernel.upToDate())
 		if a.work(ctx) {
 			continue
 		}
@@ -107,6 +109,9 @@ func (a *Agent) watch(ctx context.Context) *sync.WaitGroup {
 	a.names.start = func(run func(context.Context)) { watching.Go(func() { run(ctx) }) }
 	if a.logs != nil {
 		watching.Go(func() { a.logs.run(ctx) })
+	}
+	if a.flows != nil {
+		watching.Go(func() { a.flows.Run(ctx) })
 	}
 	return &watching
 }

@@ -85,6 +85,9 @@ func (w *kernelWriter) compile(d *index.Delta) *dataplane.Change {
 	if w.logs != nil {
 		w.logs.configure(w.ix.Settings())
 	}
+	if w.flows.Configure(&w.ix.Settings().Flows) {
+		w.syncNext() // the rules that deny are others
+	}
 	if w.opts.Reporter != nil {
 		w.ledger.note(d)
 	}
@@ -138,6 +141,7 @@ func (w *kernelWriter) write(ctx context.Context, ch *dataplane.Change) error {
 func (w *kernelWriter) state() *dataplane.State {
 	s := dataplane.NewState(w.ix, w.opts.Node, w.comp)
 	s.Answers = w.names.answers
+	s.SampleDenied = w.flows.Samples()
 	s.Foreign, s.ForeignNets = w.intake.foreign.addrs(), s.Links.TunnelledWithin(s.PodCIDRs)
 	return s
 }

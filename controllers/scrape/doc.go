@@ -1,5 +1,5 @@
-// Package scrape serves Prometheus metrics, and the kubelet's probes, on one port,
-// so that neither the number nor the intent of those who read them can be felt by
+// Package scrape serves Prometheus metrics, an agent's records of connections (/flows/v1)
+// and the kubelet's probes, on one port, so that neither the number nor the intent of those who read them can be felt by
 // what is measured.
 //
 // A connection goes through the files in this order:
@@ -8,7 +8,8 @@
 //     from all others, and limits the others in number and rate (limits.go);
 //   - certificate.go has a certificate made for the process, for TLS;
 //   - review.go asks the API server whose token a request bears (TokenReview) and
-//     whether that user may get the path (SubjectAccessReview), and keeps the answers;
+//     whether that user may get the path or, of records, list or watch flows in the
+//     whole cluster (SubjectAccessReview), and keeps the answers;
 //   - page.go serves a page that is gathered and encoded at most once in a few
 //     seconds, to a few requests at a time.
 //

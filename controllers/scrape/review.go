@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 	"time"
 
@@ -16,6 +17,8 @@ import (
 	authorization "k8s.io/client-go/kubernetes/typed/authorization/v1"
 	"k8s.io/client-go/rest"
 	"k8s.io/utils/clock"
+
+	"github.com/tierwall/tierwall/policy/flows"
 )
 
 const (
@@ -88,8 +91,8 @@ func (v *reviewer) judge(ctx context.Context, r *http.Request) answer {
 	if !strings.EqualFold(scheme, "Bearer") || token == "" {
 		return answer{http.StatusUnauthorized, "a bearer token is needed"}
 	}
-	verb, path := strings.ToLower(r.Method), r.URL.Path
-	key := sha256.Sum256([]byte(verb + " " + path + "\n" + token))
+	what := wanted(r)
+	key := sha256.Sum256([]byte(what.verb + " " + what.path + "\n" + token))
 	if kept, ok := v.answers.Get(key); ok {
 		return kept.(answer)
 	}
@@ -102,7 +105,7 @@ func (v *reviewer) judge(ctx context.Context, r *http.Request) answer {
 	if kept, ok := v.answers.Get(key); ok { // another request's, meanwhile
 		return kept.(answer)
 	}
-	a, err := v.ask(ctx, token, verb, path)
+	a, err := v.ask(ctx, token, what)
 	if err != nil {
 		return answer{http.StatusServiceUnavailable, "the API server does not review tokens at the moment"}
 	}
@@ -114,8 +117,41 @@ func (v *reviewer) judge(ctx context.Context, r *http.Request) answer {
 	return a
 }
 
+// access is what a request takes: a verb on a path or, for records of connections, on the
+// virtual resource flows in the whole cluster. An agent's records are of all namespaces.
+type access struct {
+	verb, path string
+	flows      bool
+}
+
+func wanted(r *http.Request) access {
+	if !strings.HasPrefix(r.URL.Path, "/flows/") {
+		return access{verb: strings.ToLower(r.Method), path: r.URL.Path}
+	}
+	verb := "list"
+	if watch, err := strconv.ParseBool(r.URL.Query().Get("watch")); watch && err == nil {
+		verb = "watch"
+	}
+	return access{verb: verb, path: flows.Resource + "." + flows.Group, flows: true}
+}
+
+func (a *access) spec() authorizationv1.SubjectAccessReviewSpec {
+	if a.flows {
+		return authorizationv1.SubjectAccessReviewSpec{ResourceAttributes: &authorizationv1.ResourceAttributes{Group: flows.Group, Resource: flows.Resource, Verb: a.verb}}
+	}
+	return authorizationv1.SubjectAccessReviewSpec{NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: a.path, Verb: a.verb}}
+}
+
+// right names what would give access.
+func (a *access) right() string {
+	if a.flows {
+		return fmt.Sprintf("apiGroups: [%s], resources: [%s] and verbs: [%s]", flows.Group, flows.Resource, a.verb)
+	}
+	return fmt.Sprintf("nonResourceURLs: [%s] and verbs: [%s]", a.path, a.verb)
+}
+
 // ask asks the API server whose token it is, and whether that user may.
-func (v *reviewer) ask(ctx context.Context, token, verb, path string) (answer, error) {
+func (v *reviewer) ask(ctx context.Context, token string, what access) (answer, error) {
 	t, err := v.tokens.Create(ctx, &authenticationv1.TokenReview{Spec: authenticationv1.TokenReviewSpec{Token: token}}, metav1.CreateOptions{})
 	if err != nil {
 		return answer{}, fmt.Errorf("TokenReview: %w", err)
@@ -128,15 +164,14 @@ func (v *reviewer) ask(ctx context.Context, token, verb, path string) (answer, e
 	for k, e := range user.Extra {
 		extra[k] = authorizationv1.ExtraValue(e)
 	}
-	s, err := v.access.Create(ctx, &authorizationv1.SubjectAccessReview{Spec: authorizationv1.SubjectAccessReviewSpec{
-		User: user.Username, UID: user.UID, Groups: user.Groups, Extra: extra,
-		NonResourceAttributes: &authorizationv1.NonResourceAttributes{Path: path, Verb: verb},
-	}}, metav1.CreateOptions{})
+	spec := what.spec()
+	spec.User, spec.UID, spec.Groups, spec.Extra = user.Username, user.UID, user.Groups, extra
+	s, err := v.access.Create(ctx, &authorizationv1.SubjectAccessReview{Spec: spec}, metav1.CreateOptions{})
 	if err != nil {
 		return answer{}, fmt.Errorf("SubjectAccessReview: %w", err)
 	}
 	if !s.Status.Allowed {
-		return answer{http.StatusForbidden, fmt.Sprintf("user %q may not %s %s: it takes a ClusterRole with nonResourceURLs: [%s] and verbs: [%s]", user.Username, verb, path, path, verb)}, nil
+		return answer{http.StatusForbidden, fmt.Sprintf("user %q may not %s %s: it takes a ClusterRole with %s", user.Username, what.verb, what.path, what.right())}, nil
 	}
 	return answer{code: http.StatusOK}, nil
 }

@@ -164,7 +164,8 @@ func TestLimits(t *testing.T) {
 	}
 }
 
-// reviews is an API server that reviews tokens: "good" may get /metrics, "weak" nothing.
+// reviews is an API server that reviews tokens: "good" may get /metrics and list flows,
+// "weak" nothing.
 type reviews struct {
 	tokens, access atomic.Int32
 	down           atomic.Bool
@@ -192,7 +193,8 @@ func (v *reviews) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.Kind, s.APIVersion = "SubjectAccessReview", "authorization.k8s.io/v1"
 		a := s.Spec.NonResourceAttributes
 		s.Status.Allowed = s.Spec.User == "good" && s.Spec.UID == "u" && slices.Equal(s.Spec.Groups, []string{"g"}) && len(s.Spec.Extra["k"]) == 1 &&
-			a != nil && a.Path == "/metrics" && a.Verb == "get"
+			(a != nil && a.Path == "/metrics" && a.Verb == "get" ||
+				s.Spec.ResourceAttributes != nil && *s.Spec.ResourceAttributes == authorizationv1.ResourceAttributes{Group: "flows.tierwall.io", Resource: "flows", Verb: "list"})
 		_ = json.NewEncoder(w).Encode(&s)
 	default:
 		http.NotFound(w, r)
@@ -233,6 +235,12 @@ func TestReviews(t *testing.T) {
 		{name: "a refusal is kept half a minute", after: denyFor + time.Second, auth: "Bearer weak", path: "/metrics", want: 403, text: `user "weak"`, tokens: 6, access: 4},
 		{name: "leave is kept longer", auth: "Bearer good", path: "/metrics", want: 200, text: "inside", tokens: 6, access: 4},
 		{name: "for a minute", after: allowFor - denyFor, auth: "Bearer good", path: "/metrics", want: 200, text: "inside", tokens: 7, access: 5},
+		{name: "records of connections", auth: "Bearer good", path: "/flows/v1/records?since=1h", want: 200, text: "inside", tokens: 8, access: 6},
+		{name: "other ones", auth: "Bearer good", path: "/flows/v1/records?since=2h", want: 200, text: "inside", tokens: 8, access: 6},
+		{
+			name: "followed", auth: "Bearer good", path: "/flows/v1/records?watch=true", want: 403, tokens: 9, access: 7,
+			text: `user "good" may not watch flows.flows.tierwall.io: it takes a ClusterRole with apiGroups: [flows.tierwall.io], resources: [flows] and verbs: [watch]`,
+		},
 	} {
 		clock.SetTime(clock.Now().Add(step.after))
 		api.down.Store(step.down)

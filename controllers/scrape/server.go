@@ -41,6 +41,9 @@ type Options struct {
 	// Probes serves all paths but /metrics; nil: there are none. The node itself
 	// may get them always, others as they may get /metrics.
 	Probes http.Handler
+	// Flows serves /flows/v1, as /metrics is; nil: there are none. Its answers may be long
+	// in coming.
+	Flows http.Handler
 	// Config of the API server that reviews tokens.
 	Config *rest.Config
 	// Clock; nil: the real one.
@@ -112,8 +115,8 @@ func newOn(l net.Listener, o Options) (*Server, error) {
 // handle sets up what answers.
 func (s *Server) handle(o *Options) error {
 	metrics := newPage(o.Gatherer, o.Clock)
-	all := mux(metrics, o.Probes)
-	inside := mux(http.HandlerFunc(elsewhere), o.Probes)
+	all := mux(metrics, o.Probes, o.Flows)
+	inside := mux(http.HandlerFunc(elsewhere), o.Probes, http.HandlerFunc(elsewhere))
 	outside := all
 	if loopback := addrOf(s.listener.Addr()).IsLoopback(); loopback || o.Access == Open {
 		inside = all
@@ -136,9 +139,12 @@ func (s *Server) handle(o *Options) error {
 	return nil
 }
 
-func mux(metrics, probes http.Handler) http.Handler {
+func mux(metrics, probes, flows http.Handler) http.Handler {
 	m := http.NewServeMux()
 	m.Handle("GET /metrics", metrics)
+	if flows != nil {
+		m.Handle("/flows/v1/", flows)
+	}
 	if probes != nil {
 		m.Handle("/", probes)
 	}
@@ -147,7 +153,7 @@ func mux(metrics, probes http.Handler) http.Handler {
 
 // elsewhere answers requests for metrics that come without TLS and token, by loopback.
 func elsewhere(w http.ResponseWriter, _ *http.Request) {
-	http.Error(w, "metrics are served with TLS, to users with a token, on the node's other addresses", http.StatusForbidden)
+	http.Error(w, "metrics and flows are served with TLS, to users with a token, on the node's other addresses", http.StatusForbidden)
 }
 
 // limit answers no more requests of a peer than it may send, and counts answers.
@@ -176,6 +182,9 @@ func (n *noting) WriteHeader(code int) {
 	n.code = code
 	n.ResponseWriter.WriteHeader(code)
 }
+
+// Unwrap has an http.ResponseController reach what is below.
+func (n *noting) Unwrap() http.ResponseWriter { return n.ResponseWriter }
 
 // newServer returns a server that waits for nobody long. HTTP/2 is left out: a
 // connection has one request at a time, so that connections count.

@@ -90,6 +90,7 @@ func sparingOfHost(s *model.Settings, e *dataplane.Endpoint, stage model.Stage, 
 type Shape struct {
 	accepted, early uint32
 	link, wildcard  bool
+	sampleDenied    bool
 }
 
 // ShapeOf returns the Shape of a State.
@@ -100,5 +101,6 @@ func ShapeOf(s *dataplane.State) Shape {
 		out.link = Links(s) && s.Settings.Guards.Link == model.GuardCount
 		out.wildcard = s.Settings.Guards.Wildcard == model.GuardCount
 	}
+	out.sampleDenied = s.SampleDenied
 	return out
 }

@@ -26,10 +26,10 @@ func generate(s *dataplane.State, o Options, name namer) *ruleset {
 func (m *memory) generate(s *dataplane.State, o Options, name namer) *ruleset {
 	m.inputs = dataplane.InputsOf(s)
 	rs := newRuleset()
-	rs.early = o.with(s.Settings).Early
+	rs.early = o.with(s).Early
 	w := newWorld(s)
 	for _, f := range []dataplane.Family{dataplane.IPv4, dataplane.IPv6} {
-		g := &generator{world: w, sink: sink{opts: o.with(s.Settings), family: f, name: name, rs: rs}, memory: m}
+		g := &generator{world: w, sink: sink{opts: o.with(s), family: f, name: name, rs: rs}, memory: m}
 		g.base()
 	}
 	return rs
@@ -187,6 +187,14 @@ type protocolSet struct {
 	name     string
 }
 
+// sampleDenied hands over some of the packets that are about to be dropped.
+func sampleDenied() rule {
+	return rule{
+		fmt.Sprintf("-m limit --limit %d/sec --limit-burst %d", dataplane.DeniedRate, dataplane.DeniedBurst),
+		fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix %q", dataplane.DeniedGroup, dataplane.DeniedPrefix), "",
+	}
+}
+
 // origin returns the chain that counts for a rule of a policy and does what the rule says.
 func (g *sink) origin(l *dataplane.Leaf) string {
 	o := l.Origin
@@ -199,6 +207,9 @@ func (g *sink) origin(l *dataplane.Leaf) string {
 			rules[0].target = setMark(g.opts.Accepted)
 		case dataplane.Drop:
 			rules[0].target = "-j DROP"
+			if g.opts.sampleDenied {
+				rules = slices.Insert(rules, 0, sampleDenied())
+			}
 		}
 		if l.Log {
 			log := fmt.Sprintf("-j NFLOG --nflog-group %d --nflog-prefix %q", g.opts.LogGroup, naming.Plain(name+" "+o.String(), maxPrefix))

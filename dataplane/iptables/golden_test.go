@@ -30,6 +30,9 @@ var goldens = map[string]func() []model.Object{
 		p.Tier = "security"
 		return append(node(), &model.Tier{Name: "security", Order: 10, DefaultAction: model.Deny}, p, ingress("web", 1000, allow(0, sel("app == 'client'"), 80)))
 	},
+	"denied": func() []model.Object { // a sample of what is denied
+		return append(node(), ingress("web", 1000, allow(0, sel("app == 'client'"), 80), model.Rule{Index: 1, Action: model.Deny}))
+	},
 	"table": func() []model.Object {
 		p := ingress("many", 1)
 		for i := range 12 {
@@ -186,6 +189,7 @@ func TestGoldens(t *testing.T) {
 		if name == "names" {
 			s.Answers = answers()
 		}
+		s.SampleDenied = name == "denied"
 		got := Render(s, Options{})
 		path := filepath.Join("testdata", name+".txt")
 		if *update {

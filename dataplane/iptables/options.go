@@ -3,8 +3,8 @@ package iptables
 import (
 	"fmt"
 
+	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/base"
-	"github.com/tierwall/tierwall/policy/model"
 )
 
 // Options of a Backend. The zero value means the defaults.
@@ -16,6 +16,8 @@ type Options struct {
 	Variant Variant
 	// noQueue: the kernel has no queue that packets could wait in.
 	noQueue bool
+	// sampleDenied is State.SampleDenied.
+	sampleDenied bool
 }
 
 // DefaultLogGroup is the NFLOG group of Log rules.
@@ -28,9 +30,10 @@ func (o Options) complete() Options {
 	return o
 }
 
-// with takes the bits of the mark from the settings where the Options leave them open.
-func (o Options) with(s *model.Settings) Options {
-	o.Marks = o.Marks.With(s)
+// with takes from a State what the Options leave open.
+func (o Options) with(s *dataplane.State) Options {
+	o.Marks = o.Marks.With(s.Settings)
+	o.sampleDenied = s.SampleDenied
 	return o
 }
 

@@ -128,6 +128,9 @@ func (g *programWriter) programChains(p *dataplane.Program, name string) {
 			}
 		}
 		if !open {
+			if g.opts.sampleDenied && g.spare == base.SpareNone {
+				rules = append(rules, sampleDenied())
+			}
 			rules = append(rules, rule{"", g.drop(), "no tier decides: default Deny"})
 		}
 		return rules

@@ -36,6 +36,9 @@ var goldens = map[string]func() ([]model.Object, *model.Settings){
 		p.Tier = "security"
 		return append(node(), &model.Tier{Name: "security", Order: 10, DefaultAction: model.Deny}, p, ingress("web", 1000, allow(0, sel("app == 'client'"), 80))), nil
 	},
+	"denied": func() ([]model.Object, *model.Settings) { // a sample of what is denied
+		return append(node(), ingress("web", 1000, allow(0, sel("app == 'client'"), 80), model.Rule{Index: 1, Action: model.Deny})), nil
+	},
 	"table": func() ([]model.Object, *model.Settings) {
 		p := ingress("many", 1)
 		for i := range 12 {
@@ -180,6 +183,7 @@ func TestGoldens(t *testing.T) {
 			if name == "names" {
 				s.Answers = answers()
 			}
+			s.SampleDenied = name == "denied"
 			got := Render(s, Options{})
 			path := filepath.Join("testdata", name+".nft")
 			if *update {

@@ -78,7 +78,7 @@ func (w *world) program(p *dataplane.Program, spare base.Sparing) *unit {
 		}
 		if !open {
 			b.countSpared("")
-			b.add("counter drop", "no tier decides: default Deny")
+			b.add("counter "+b.drop(), "no tier decides: default Deny")
 		}
 		w.own(u, &nft.Chain{Name: name, Comment: strings.TrimSpace(p.Family.String() + " " + strings.Join(tiers, ", ")), Rules: b.rules})
 	})
@@ -160,11 +160,25 @@ func (b *builder) leaf(match string, l *dataplane.Leaf) {
 		verdict = b.accept()
 	case dataplane.Drop:
 		b.countSpared(match)
-		verdict = "drop"
+		verdict = b.drop()
 	case dataplane.Next, dataplane.Open:
 		verdict = "return"
 	}
 	b.write(match, l.Origin, l.Log, verdict)
+}
+
+// drop is what denies a packet. Only what is denied anyway meets the rules of a sample.
+func (b *builder) drop() string {
+	if !b.w.opts.sampleDenied {
+		return "drop"
+	}
+	return "goto " + b.u.use(b.w.hold("denied", func(u *unit) {
+		u.name = "denied"
+		b.w.own(u, &nft.Chain{Name: u.name, Comment: "what policies deny", Rules: []nft.Rule{
+			line(fmt.Sprintf("limit rate %d/second burst %d packets log prefix %q group %d", dataplane.DeniedRate, dataplane.DeniedBurst, dataplane.DeniedPrefix, dataplane.DeniedGroup), ""),
+			line("drop", ""),
+		}})
+	})).name
 }
 
 // accept is what ends a program for a packet that may go on.

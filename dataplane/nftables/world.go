@@ -73,7 +73,7 @@ type unit struct {
 func newWorld(s *dataplane.State, o Options) *world {
 	w := &world{
 		shared: shared{Ruleset: nft.NewRuleset(inetTable), units: map[string]*unit{}, origins: map[string]dataplane.Origin{}, renamed: true},
-		opts:   o.with(s.Settings), state: s, shape: base.ShapeOf(s),
+		opts:   o.with(s), state: s, shape: base.ShapeOf(s),
 		tables: map[string]map[*unit]*tableUnit{},
 		core:   map[string]map[*unit]dataplane.Family{}, reshaped: map[*unit]struct{}{},
 		owners: map[netip.Addr][]model.Ref{},

@@ -36,7 +36,8 @@ type Record struct {
 	Decided Decided `json:"decided"`
 	// Before is set if policies changed within the window in such a way that it cannot be
 	// said for each connection by which of the two it was decided: Before is the earlier
-	// answer, Decided the later.
+	// answer, Decided the later. Its Action is none and its verdicts are nil if nobody
+	// asked about this flow before the change.
 	Before *Decided `json:"before,omitempty"`
 
 	Connections Connections `json:"connections"`

@@ -29,12 +29,12 @@ func OwnerOf(namespace, name string, labels map[string]string) model.Ref {
 	}
 	if hash := labels[labelTemplateHash]; hash != "" {
 		if made, ok := strings.CutSuffix(base, "-"+hash); ok && made != "" {
-			return of(KindDeployment, made)
+			return of(kindDeployment, made)
 		}
-		return of(KindReplicaSet, base)
+		return of(kindReplicaSet, base)
 	}
 	if labels[labelSetPod] == name {
-		return of(KindStatefulSet, base)
+		return of(kindStatefulSet, base)
 	}
 	for _, label := range []string{labelJob, labelJobBefore} {
 		job := labels[label]
@@ -42,12 +42,12 @@ func OwnerOf(namespace, name string, labels map[string]string) model.Ref {
 			continue
 		}
 		if i := strings.LastIndexByte(job, '-'); i > 0 && i+1 < len(job) && strings.Trim(job[i+1:], "0123456789") == "" {
-			return of(KindCronJob, job[:i])
+			return of(kindCronJob, job[:i])
 		}
-		return of(KindJob, job)
+		return of(kindJob, job)
 	}
 	if labels[labelRevision] != "" {
-		return of(KindDaemonSet, base)
+		return of(kindDaemonSet, base)
 	}
 	return pod
 }

@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/tierwall/tierwall/api/selector"
+	"github.com/tierwall/tierwall/controllers/agent/flows"
 	"github.com/tierwall/tierwall/dataplane"
 	"github.com/tierwall/tierwall/dataplane/links"
 	"github.com/tierwall/tierwall/lab"
@@ -31,6 +32,9 @@ type pair struct {
 	unguarded bool
 	// barred is how many flows of others are in the bar.
 	barred int
+	// recorded says that the node's connections are, by recorder.
+	recorded bool
+	recorder *flows.Recorder
 	// beside: another pod of the node has rules by name, and DNS answers to it wait.
 	beside bool
 	// missing says that the node could not be programmed in time.
@@ -221,6 +225,11 @@ func (p *pair) program(ctx context.Context, l *lab.Lab) error {
 		w, err := p.plane.sync(ctx, a)
 		if err != nil {
 			return err
+		}
+		if p.recorded {
+			if err := p.record(ctx, l, a.ix); err != nil {
+				return err
+			}
 		}
 		return w.Backend.(dataplane.Barrer).Bar(ctx, p.barredFlows())
 	})

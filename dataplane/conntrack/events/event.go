@@ -38,7 +38,7 @@ type Event struct {
 type Volume struct{ Packets, Bytes uint64 }
 
 // Reader reads the events of a network namespace. It is not safe for concurrent use, but
-// for Lost.
+// for Lost, and Read and Dump may be under way at the same time.
 type Reader interface {
 	// Read calls each for events that wait, for as many as limit at most (0: all that
 	// there are), and reports whether none were left. The event is valid until each

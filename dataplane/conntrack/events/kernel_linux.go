@@ -1,6 +1,7 @@
 package events
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
@@ -8,8 +9,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"unsafe"
-
-	"encoding/binary"
 
 	"golang.org/x/sys/unix"
 )
@@ -40,7 +39,8 @@ type Kernel struct {
 	socket int
 	dump   int
 	lost   atomic.Uint64
-	event  Event
+	event  Event // that Read is at
+	listed Event // that Dump is at
 
 	headers []mmsghdr
 	vectors []unix.Iovec
@@ -192,7 +192,7 @@ func (k *Kernel) dumpAll(each func(*Event)) error {
 	if err := unix.Sendto(k.dump, request, 0, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
 		return err
 	}
-	k.event.Kind = Listed
+	k.listed.Kind = Listed
 	for {
 		n, _, err := unix.Recvfrom(k.dump, k.parts, 0)
 		switch {
@@ -227,8 +227,8 @@ func (k *Kernel) part(b []byte, each func(*Event)) (done bool, err error) {
 			}
 			return true, unix.Errno(-int32(binary.NativeEndian.Uint32(data)))
 		case kind == msgNew:
-			if parse(data, &k.event) == nil {
-				each(&k.event)
+			if parse(data, &k.listed) == nil {
+				each(&k.listed)
 			}
 		}
 		b = b[min((n+3)&^3, len(b)):]

@@ -140,6 +140,8 @@ func (a *assembler) statement() {
 		a.counter()
 	case "log":
 		a.log()
+	case "limit":
+		a.limit()
 	case "reject":
 		a.reject()
 	case "notrack":

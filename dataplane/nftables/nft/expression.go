@@ -1,6 +1,8 @@
 package nft
 
 import (
+	"strings"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -99,6 +101,26 @@ func (a *assembler) log() {
 	at := a.expression("log")
 	a.b.name(unix.NFTA_LOG_PREFIX, prefix)
 	a.b.uint16(unix.NFTA_LOG_GROUP, uint16(group))
+	a.end(at)
+}
+
+// limit matches so many packets a second.
+func (a *assembler) limit() {
+	a.expect("rate")
+	rate, ok := strings.CutSuffix(a.next(), "/second")
+	if !ok {
+		a.fail("a rate is a number of packets a second")
+	}
+	packets := a.number(rate, 64)
+	a.expect("burst")
+	burst := a.number(a.next(), 32)
+	a.expect("packets")
+	at := a.expression("limit")
+	a.b.uint64(unix.NFTA_LIMIT_RATE, packets)
+	a.b.uint64(unix.NFTA_LIMIT_UNIT, 1)
+	a.b.uint32(unix.NFTA_LIMIT_BURST, uint32(burst))
+	a.b.uint32(unix.NFTA_LIMIT_TYPE, unix.NFT_LIMIT_PKTS)
+	a.b.uint32(unix.NFTA_LIMIT_FLAGS, 0)
 	a.end(at)
 }
 
