@@ -111,6 +111,14 @@ func (ix *Index) NetworkSetDomains(r model.Ref) []names.Pattern {
 	return nil
 }
 
+// NetworkSetLabels returns the labels of a network set, with those that the core adds.
+func (ix *Index) NetworkSetLabels(r model.Ref) map[string]string {
+	if o := ix.networkSets[r]; o != nil {
+		return ix.labelsOf(o.ls)
+	}
+	return nil
+}
+
 // ownerOf returns the pod that has an address, or else the host endpoint, or nil. For
 // the precedence among several, see Before.
 func (ix *Index) ownerOf(a netip.Addr) *Holder {
