@@ -118,6 +118,19 @@ func nameSpecs() {
 			Expect(r.Answered-r.Lost-r.Failed).To(Equal(1), r.String())
 		}
 
+		By("saying which name brought an address, when, and until when, and nothing of one that none brought")
+		explain := func(to string) (string, error) {
+			return run(ctx, "cp", how.Program, "explain", "--kubeconfig", bed.Kubeconfig(), "--from", "alpha/web", "--to", to, "--port", fmt.Sprint(hostPort))
+		}
+		for _, to := range []string{shop()[0].String(), "www.shop.example"} {
+			out, err := explain(to)
+			Expect(err).NotTo(HaveOccurred(), out)
+			Expect(out).To(MatchRegexp(`DNS has brought 10\.220\.255\.1 for [a-z.]+ \(first at [0-9TZ:-]+, [0-9ms]+ ago; known until [0-9TZ:-]+, for [0-9ms]+\)`))
+		}
+		out, err := explain("10.220.255.2")
+		Expect(err).To(HaveOccurred())
+		Expect(out).To(ContainSubstring("no DNS answer that is known has brought 10.220.255.2"))
+
 		By("reaching nothing that no name leads to")
 		results, err := web.probe.Probes(ctx, []probe.Request{{Network: probe.TCP, To: "10.220.255.2:7001"}})
 		Expect(err).NotTo(HaveOccurred())
@@ -159,10 +172,23 @@ func nameSpecs() {
 		settled(ctx)
 		server := dnsServers(ctx)[0]
 		for _, from := range askers() {
-			// A name that the rule spells out makes no room for the many.
+			// A name that the rule spells out makes no room for the many. The agent has asked for
+			// it itself.
 			to := netip.AddrPortFrom(shop()[0], hostPort).String()
+			Eventually(ctx, func(g Gomega) {
+				results, err := from.probe.Probes(ctx, []probe.Request{{Network: probe.TCP, To: to}})
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(results[0].Outcome).To(Equal(probe.Answered), "%s to %s", from, to)
+			}).Should(Succeed())
 			stream, err := from.probe.Start(ctx, probe.StreamRequest{Kind: probe.Connections, To: to})
 			Expect(err).NotTo(HaveOccurred())
+			whole := func(when string) {
+				GinkgoHelper()
+				c, err := from.probe.Counts(ctx, stream)
+				Expect(err).NotTo(HaveOccurred())
+				AddReportEntry("known", fmt.Sprintf("%s, %s: %s", from, when, c))
+				Expect(c.Refused+c.Failed+c.Again).To(BeZero(), "%s, %s: %s", from, when, c)
+			}
 
 			// Answers alone: what nobody learns cannot be reached meanwhile.
 			var meanwhile probe.RaceResult
@@ -172,14 +198,18 @@ func nameSpecs() {
 				meanwhile, err = from.probe.Race(ctx, probe.RaceRequest{Server: server, Names: newNames(6000), Patience: 100 * time.Millisecond})
 				Expect(err).NotTo(HaveOccurred())
 			})
+			whole("before the agent is killed")
 			killAgent(ctx, from.node)
+			whole("killed")
 			asking.Wait()
+			whole("after the answers")
 			AddReportEntry("killed", fmt.Sprintf("%s: %s", from, meanwhile))
 			// The second that answers may be held after the last sign of life, and the time
 			// that a machine with other things to do takes.
 			Expect(meanwhile.Silence).To(BeNumerically("<", 2*time.Second), meanwhile.String())
 			Expect(meanwhile.Asked-meanwhile.Answered).To(BeNumerically("<", 25), meanwhile.String())
 			Eventually(ctx, func() string { return agentProcess(ctx, from.node) }).WithTimeout(minute).ShouldNot(BeEmpty())
+			whole("with another agent")
 			counts, err := from.probe.Stop(ctx, stream)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(counts.Lost()+counts.Refused+counts.Failed+counts.Again).To(BeZero(), "%s", counts)
