@@ -52,17 +52,18 @@ func askers() []*place {
 }
 
 // race has a pod resolve names that are new and connect at once, over each family.
-func race(ctx context.Context, from *place, names int, tcp bool) []probe.RaceResult {
-	GinkgoHelper()
+func race(ctx context.Context, from *place, names int, tcp bool) ([]probe.RaceResult, error) {
 	var all []probe.RaceResult
 	for _, server := range dnsServers(ctx) {
 		r, err := from.probe.Race(ctx, probe.RaceRequest{
 			Server: server, IPv6: server.Addr().Is6(), TCP: tcp, Names: newNames(names), Port: hostPort,
 		})
-		Expect(err).NotTo(HaveOccurred(), "%s asks %s", from, server)
+		if err != nil {
+			return nil, fmt.Errorf("%s asks %s: %w", from, server, err)
+		}
 		all = append(all, r)
 	}
-	return all
+	return all, nil
 }
 
 // expectRaces wants every answer of every pod, over UDP and TCP, and with it the first
@@ -71,7 +72,9 @@ func expectRaces(ctx context.Context, names int) {
 	GinkgoHelper()
 	for _, from := range askers() {
 		for _, tcp := range []bool{false, true} {
-			for i, r := range race(ctx, from, names, tcp) {
+			results, err := race(ctx, from, names, tcp)
+			Expect(err).NotTo(HaveOccurred())
+			for i, r := range results {
 				what := fmt.Sprintf("%s, family %d, over TCP %t: %s", from, i, tcp, r)
 				AddReportEntry("names", what)
 				Expect(r.Answered).To(Equal(names), what)
@@ -87,7 +90,9 @@ func settled(ctx context.Context) {
 	GinkgoHelper()
 	for _, from := range askers() {
 		Eventually(ctx, func(g Gomega) {
-			for _, r := range race(ctx, from, 3, false) {
+			results, err := race(ctx, from, 3, false)
+			g.Expect(err).NotTo(HaveOccurred()) // kube-proxy may not know the Service yet
+			for _, r := range results {
 				g.Expect(r.Lost+r.Failed).To(BeZero(), "%s: %s", from, r)
 				g.Expect(r.Answered).To(Equal(3), "%s: %s", from, r)
 			}
