@@ -47,9 +47,9 @@ var (
 	dstCriteria = sideCriteria{CriterionDstNets, CriterionDstNotNets, CriterionDstSelector, CriterionDstNotSelector, CriterionDstService, CriterionDstPorts, CriterionDstNotPorts}
 )
 
-// mismatch returns the first criterion of a rule that a packet fails, or
+// Mismatch returns the first criterion of a rule that a packet fails, or
 // Matched. Cheap criteria come before sets.
-func mismatch(r *index.Rule, f *model.Flow) Criterion {
+func Mismatch(r *index.Rule, f *model.Flow) Criterion {
 	m := &r.Match
 	isICMP := f.Protocol == model.ICMPv4 || f.Protocol == model.ICMPv6
 	switch {
@@ -203,7 +203,7 @@ tiers:
 			}
 			for j := range rules {
 				r := &rules[j]
-				failed := mismatch(r, f)
+				failed := Mismatch(r, f)
 				if trace != nil {
 					trace(step(t.Tier, p, r, f, failed))
 				}
