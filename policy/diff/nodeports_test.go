@@ -141,7 +141,7 @@ func TestNodePortsAgainstSinglePackets(t *testing.T) {
 			}
 		}
 	}
-	if kinds[Lost] == 0 || kinds[Gained] == 0 {
+	if kinds[Lost] == 0 || kinds[Gained] == 0 && !testing.Short() {
 		t.Errorf("%v: the test tests nothing", kinds)
 	}
 	t.Log(kinds)
