@@ -126,6 +126,8 @@ func TestSegment(t *testing.T) {
 		{"UDP with options", packet(false, make([]byte, 8), 17, udp("abc")), "abc", false},
 		{"UDP over IPv6", packet(true, nil, 17, udp("abc")), "abc", false},
 		{"behind an extension header", packet(true, make([]byte, 8), 17, udp("abc")), "abc", false},
+		{"behind a long extension header", packet(true, append([]byte{0, 9}, make([]byte, 78)...), 17, udp("a")), "a", false},
+		{"behind part of an extension header", packet(true, append([]byte{0, 9}, make([]byte, 6)...), 17, udp("a")), "-", false},
 		{"TCP", packet(false, nil, 6, tcp(16, "abc")), "abc", false},
 		{"SYN and ACK", packet(true, nil, 6, tcp(18, "")), "", true},
 		{"FIN", packet(true, nil, 6, tcp(17, "x")), "x", false},
