@@ -1,5 +1,5 @@
 // Package ui holds the page that tierwall ui serves, as it is built from the sources in
-// this folder by `make ui` (docs/decisions/14-built-page.md).
+// this folder by `make ui` (docs/decisions/17-built-page.md).
 package ui
 
 import (

@@ -82,9 +82,11 @@ func (w *kernelWriter) flushPart(r *round, first bool) *index.Delta {
 	}
 	if first {
 		part.Whole = nil
-		if !w.fresh {
-			part.Limit, part.Hold = 0, nil
-		}
+	}
+	// Nothing may wait when the first transaction comes, neither here nor, for that, in the
+	// queue: it would lose the rules that the agent before has left for it.
+	if (first || !w.synced) && !w.fresh {
+		part.Limit, part.Hold = 0, nil
 	}
 	d := w.flushIndex(&part)
 	l.ready = false

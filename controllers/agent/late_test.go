@@ -107,6 +107,21 @@ var _ = Describe("pods with large policies", func() {
 		}
 	})
 
+	It("are all part of the first transaction of an agent that replaces another, in however many pieces the source delivers them", func() {
+		r := newRig(nil)
+		r.queue.Update(largeTenant(), nil)
+		r.transact(context.Background())
+		r.queue.Update([]runtime.Object{localPod("evil", "e9", "10.0.1.9")}, nil)
+		r.queue.Synced()
+		r.transact(context.Background())
+		c := r.next()
+		Expect(c.Op).To(Equal(fake.Sync))
+		Expect(c.World.Endpoints).To(HaveLen(5))
+		for r, e := range c.World.Endpoints {
+			Expect(e.Programs).NotTo(BeEmpty(), r.String())
+		}
+	})
+
 	It("are prepared by a backend that can, while others' changes go on, and done at once if that fails", func() {
 		for _, fails := range []int{0, 1, 1000} {
 			var b *preparer

@@ -18,13 +18,14 @@ func mainTable(all []route) []route {
 		}
 	}
 	slices.SortStableFunc(out, func(a, b route) int {
-		return cmp.Or(comparePrefixes(a.net, b.net), cmp.Compare(a.priority, b.priority))
+		return cmp.Or(longestFirst(a.net, b.net), cmp.Compare(a.priority, b.priority))
 	})
 	return slices.CompactFunc(out, func(a, b route) bool { return a.net == b.net })
 }
 
-// comparePrefixes orders as model.CompareRoutes does.
-func comparePrefixes(a, b netip.Prefix) int {
+// longestFirst orders blocks as model.CompareRoutes orders routes, unlike
+// netip.Prefix.Compare, which goes by address first.
+func longestFirst(a, b netip.Prefix) int {
 	return cmp.Or(cmp.Compare(b.Bits(), a.Bits()), a.Addr().Compare(b.Addr()))
 }
 

@@ -14,6 +14,7 @@ import (
 type atom struct {
 	index  int       // in worlds.atoms
 	who    model.Ref // zero for outside addresses
+	rank   int       // of who in worlds.whos; -1 for outside addresses
 	group  int       // of outside addresses; -1 for endpoints
 	family uint8     // 4 or 6
 	// a and b are the party in each world, nil where it has no such address.
@@ -42,6 +43,7 @@ type worlds struct {
 	a, b   *packets.Evaluator
 	groups []packets.External
 	atoms  []atom
+	whos   []model.Ref // all endpoints, sorted
 	// doors of each world, and the sets of them that atoms have; the first is empty.
 	doors [2]map[door]service.Match
 	opens []opened
@@ -55,29 +57,44 @@ func newWorlds(a, b *index.Index, o Options) *worlds {
 	w.a = w.b.Beside(a)
 	w.pods()
 	w.hosts()
-	w.groups = slices.DeleteFunc(packets.CutApart(externals(o), w.a, w.b), neverArrivesAt(a, b, o))
+	w.groups = slices.DeleteFunc(packets.CutApart(externals(o), w.a, w.b), neverArrivesAt(o))
 	for i, g := range w.groups {
 		w.atoms = append(w.atoms, atom{group: i, family: familyOf(g.Addr), a: w.a.Party(g.Addr), b: w.b.Party(g.Addr)})
 	}
 	for i := range w.atoms {
 		w.atoms[i].index = i
 	}
+	w.rank()
 	w.findDoors(o)
 	return w
 }
 
-// neverArrivesAt returns a predicate that reports whether all addresses of a group of
-// outside addresses are cluster addresses of Services in both worlds: traffic to them
-// is translated before policies see it, and compared as what it is then. Policies that
-// apply before translation see it as it is; if there are any, no group is left out.
-func neverArrivesAt(a, b *index.Index, o Options) func(packets.External) bool {
-	for _, ix := range []*index.Index{a, b} {
-		for _, r := range ix.Endpoints() {
-			if e := ix.Effective(r); r.Kind == model.KindHostEndpoint && e != nil && len(e.PreDNAT)+len(e.UntrackedIngress) > 0 {
-				return func(packets.External) bool { return false }
-			}
+// rank numbers the endpoints: numbers are compared faster than names.
+func (w *worlds) rank() {
+	for i := range w.atoms {
+		if w.atoms[i].group < 0 {
+			w.whos = append(w.whos, w.atoms[i].who)
 		}
 	}
+	slices.SortFunc(w.whos, model.Ref.Compare)
+	w.whos = slices.Compact(w.whos)
+	ranks := make(map[model.Ref]int, len(w.whos))
+	for i, r := range w.whos {
+		ranks[r] = i
+	}
+	for i := range w.atoms {
+		x := &w.atoms[i]
+		if x.rank = -1; x.group < 0 {
+			x.rank = ranks[x.who]
+		}
+	}
+}
+
+// neverArrivesAt returns a predicate that reports whether all addresses of a group of
+// outside addresses are cluster addresses of Services in both worlds: traffic to them
+// is translated before policies see it, and compared as what it is then. Stages that
+// see it before that are compared by differ.services.
+func neverArrivesAt(o Options) func(packets.External) bool {
 	inBoth := map[netip.Addr]int{}
 	for i, services := range [][]packets.Service{o.ServicesBefore, o.ServicesAfter} {
 		for _, s := range services {

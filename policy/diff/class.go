@@ -37,19 +37,24 @@ func (w *worlds) classes() []*class {
 	var key []byte
 	for i := range w.atoms {
 		x := &w.atoms[i]
-		clean := x.a != nil && x.b != nil
 		key = append(key[:0], x.family)
+		// marks are where the role of each world begins and ends.
+		var marks [2][2]int
 		if x.a != nil {
-			key = binary.LittleEndian.AppendUint32(w.a.Role(append(key, 'a'), x.a), uint32(w.a.Sight(x.a, inA)))
+			marks[0][0] = len(key) + 1
+			key = w.a.Role(append(key, 'a'), x.a)
+			marks[0][1] = len(key)
+			key = binary.LittleEndian.AppendUint32(key, uint32(w.a.Sight(x.a, inA)))
 		}
 		if x.b != nil {
-			key = binary.LittleEndian.AppendUint32(w.b.Role(append(key, 'b'), x.b), uint32(w.b.Sight(x.b, inB)))
+			marks[1][0] = len(key) + 1
+			key = w.b.Role(append(key, 'b'), x.b)
+			marks[1][1] = len(key)
+			key = binary.LittleEndian.AppendUint32(key, uint32(w.b.Sight(x.b, inB)))
 		}
-		if clean {
-			clean = x.a.Node == x.b.Node &&
-				string(w.a.Role(nil, x.a)) == string(w.b.Role(nil, x.b)) &&
-				w.a.Sight(x.a, both) == w.b.Sight(x.b, both)
-		}
+		clean := x.a != nil && x.b != nil && x.a.Node == x.b.Node &&
+			string(key[marks[0][0]:marks[0][1]]) == string(key[marks[1][0]:marks[1][1]]) &&
+			w.a.Sight(x.a, both) == w.b.Sight(x.b, both)
 		if clean {
 			key = append(key, 'c')
 		}

@@ -33,14 +33,22 @@ func (m members) has(i int) bool {
 
 // endpoints are the named endpoints among the members.
 func (w *worlds) endpoints(m members) []model.Ref {
-	var out []model.Ref
+	ranks := make([]int, 0, len(m))
 	for _, i := range m {
 		if x := &w.atoms[i]; x.group < 0 {
-			out = append(out, x.who)
+			ranks = append(ranks, x.rank)
 		}
 	}
-	slices.SortFunc(out, model.Ref.Compare)
-	return slices.Compact(out)
+	slices.Sort(ranks)
+	ranks = slices.Compact(ranks)
+	if len(ranks) == 0 {
+		return nil
+	}
+	out := make([]model.Ref, len(ranks))
+	for i, r := range ranks {
+		out[i] = w.whos[r]
+	}
+	return out
 }
 
 // hasFamily records which endpoints have addresses of a family.

@@ -14,71 +14,62 @@ import (
 // an external address.
 type nodePort struct {
 	door
-	// a and b are what answers in each world.
-	a, b answering
-	// dirty: its endpoints differ between the worlds, or something that affects one does.
+	a, b service.Match
+	ends []ending // of both worlds, sorted
+	// onNode has the nodes of the ends in each world, and pods those that are pods.
+	onNode [2]map[string]bool
+	pods   map[model.Ref]bool
+	// dirty: its ends differ between the worlds, or something that affects one does.
 	dirty bool
-}
-
-// answering is the port of a Service that answers at a door in one world.
-type answering struct {
-	service.Match
-	// nodes on which its endpoints are, and pods that are its endpoints.
-	nodes map[string]bool
-	pods  map[model.Ref]bool
+	// sights numbers how ends are seen from two nodes: see portComparison.sight.
+	sights map[[4]string]int
 }
 
 // ports finds what answers at each door that both worlds have.
 func (d *differ) ports(classes []*class) map[door]*nodePort {
-	clean := map[netip.Addr]bool{}
-	for _, c := range classes {
-		for _, x := range c.atoms {
-			if c.clean && x.group < 0 && x.a.Addr == x.b.Addr {
-				clean[x.a.Addr] = true
-			}
-		}
-	}
 	out := map[door]*nodePort{}
+	var of [2]map[netip.Addr]int
 	for at, m := range d.doors[0] {
-		if n, both := d.doors[1][at]; both {
-			p := &nodePort{door: at, a: answeringAt(d.a, m), b: answeringAt(d.b, n)}
-			p.dirty = m.Service.LocalExternal != n.Service.LocalExternal || !slices.Equal(m.Port.Endpoints, n.Port.Endpoints) ||
-				slices.ContainsFunc(m.Port.Endpoints, func(to netip.AddrPort) bool { return !clean[to.Addr()] })
-			out[at] = p
+		n, both := d.doors[1][at]
+		if !both {
+			continue
 		}
+		if of[0] == nil {
+			of = classesByAddress(classes)
+		}
+		p := &nodePort{door: at, a: m, b: n, pods: map[model.Ref]bool{}, sights: map[[4]string]int{}, dirty: m.Service.LocalExternal != n.Service.LocalExternal}
+		ends := slices.Concat(m.Port.Endpoints, n.Port.Endpoints)
+		slices.SortFunc(ends, netip.AddrPort.Compare)
+		for _, to := range slices.Compact(ends) {
+			e := ending{to: to}
+			if slices.Contains(m.Port.Endpoints, to) {
+				e.a = d.a.Party(to.Addr())
+			}
+			if slices.Contains(n.Port.Endpoints, to) {
+				e.b = d.b.Party(to.Addr())
+			}
+			for i, x := range []*packets.Party{e.a, e.b} {
+				c, known := of[i][to.Addr()]
+				if !known {
+					c = -1 - len(p.ends)
+				}
+				if e.classes[i] = c; x == nil {
+					continue
+				}
+				if p.onNode[i] == nil {
+					p.onNode[i] = map[string]bool{}
+				}
+				p.onNode[i][x.Node] = true
+				if x.Pod != nil {
+					p.pods[x.Pod.Ref] = true
+				}
+			}
+			p.dirty = p.dirty || e.a == nil || e.b == nil || e.classes[0] != e.classes[1] || e.classes[0] < 0 || !classes[e.classes[0]].clean
+			p.ends = append(p.ends, e)
+		}
+		out[at] = p
 	}
 	return out
-}
-
-func answeringAt(e *packets.Evaluator, m service.Match) answering {
-	out := answering{Match: m, nodes: map[string]bool{}, pods: map[model.Ref]bool{}}
-	for _, to := range m.Port.Endpoints {
-		p := e.Party(to.Addr())
-		if p.Node != "" {
-			out.nodes[p.Node] = true
-		}
-		if p.Pod != nil {
-			out.pods[p.Pod.Ref] = true
-		}
-	}
-	return out
-}
-
-// endpoints are those that get what a party sends to the door at an address, of the
-// address's family.
-func (s *answering) endpoints(e *packets.Evaluator, src, host *packets.Party) []netip.AddrPort {
-	only, local := s.OnlyNode(placeOf(src), placeOf(host))
-	var out []netip.AddrPort
-	for _, to := range s.Port.Endpoints {
-		if to.Addr().Is4() == host.Addr.Is4() && (!local || e.Party(to.Addr()).Node == only) {
-			out = append(out, to)
-		}
-	}
-	return out
-}
-
-func placeOf(p *packets.Party) service.Place {
-	return service.Place{Node: p.Node, Inside: p.Pod != nil || p.Host, Host: p.Host}
 }
 
 // nodePorts compares what is sent to node ports and external addresses of Services. What
@@ -89,7 +80,7 @@ func (d *differ) nodePorts(n *names, classes []*class) []Change {
 	if len(ports) == 0 {
 		return nil
 	}
-	c := portComparison{differ: d, ports: ports, cache: map[portKey][]delta{}, groups: map[string]*portGroup{}}
+	c := portComparison{differ: d, ports: ports, cache: map[portKey][]*portGroup{}, groups: map[string]*portGroup{}, sights: map[string]int{}}
 	for _, to := range classes {
 		if !slices.ContainsFunc(to.atoms, func(y *atom) bool { return y.opens != 0 }) {
 			continue
@@ -107,8 +98,9 @@ func (d *differ) nodePorts(n *names, classes []*class) []Change {
 type portComparison struct {
 	*differ
 	ports  map[door]*nodePort
-	cache  map[portKey][]delta
+	cache  map[portKey][]*portGroup
 	groups map[string]*portGroup
+	sights map[string]int // numbers of nodePort.sights
 }
 
 // portGroup is the pairs of atoms with the same change at one port.
@@ -137,60 +129,61 @@ func (c *portComparison) pair(from, to *class) {
 
 // portKey is what the result for a port depends on.
 type portKey struct {
-	door
+	port     *nodePort
 	from, to *class
-	// sender and host are the nodes of the two in each world, if endpoints are on them.
-	sender, host [2]string
-	apart        [2]bool   // the sender is not on the host's node, in each world
-	self         model.Ref // the sender, if it is an endpoint
+	sight    int
+	apart    [2]bool   // the sender is not on the host's node, in each world
+	self     model.Ref // the sender, if it is an endpoint
 }
 
 // atPort compares what the members of a group send to one door of an atom.
 func (c *portComparison) atPort(p *nodePort, from, to *class, g, h *nodeGroup, y *atom) {
-	k := portKey{door: p.door, from: from, to: to, apart: [2]bool{g.a == "" || g.a != h.a, g.b == "" || g.b != h.b}}
-	for i, w := range []struct {
-		in           *answering
-		sender, host string
-	}{{&p.a, g.a, h.a}, {&p.b, g.b, h.b}} {
-		if w.in.nodes[w.sender] {
-			k.sender[i] = w.sender
-		}
-		if w.in.nodes[w.host] {
-			k.host[i] = w.host
-		}
-	}
+	k := portKey{port: p, from: from, to: to, sight: c.sight(p, g, h), apart: [2]bool{g.a == "" || g.a != h.a, g.b == "" || g.b != h.b}}
 	for _, x := range g.atoms {
 		if x.group < 0 && x.who == y.who {
 			continue
 		}
 		k.self = model.Ref{}
-		if p.a.pods[x.who] || p.b.pods[x.who] {
+		if p.pods[x.who] {
 			k.self = x.who
 		}
-		deltas, known := c.cache[k]
+		changes, known := c.cache[k]
 		if !known {
-			deltas = c.compareAt(p, x, y)
-			c.cache[k] = deltas
+			for _, found := range c.compareAt(p, x, y) {
+				changes = append(changes, c.group(found, p, x.family))
+			}
+			c.cache[k] = changes
 		}
-		for i := range deltas {
-			c.note(&deltas[i], p.b.Service.Ref, x, y)
+		for _, gr := range changes {
+			gr.rows[x.index] = append(gr.rows[x.index], y.index)
 		}
 	}
 }
 
 // compareAt returns what differs for what one atom sends to a door of another.
 func (c *portComparison) compareAt(p *nodePort, x, y *atom) []delta {
+	ends := c.endsOf(p, x, y)
 	unknown := len(p.a.Port.Endpoints) == 0 || len(p.b.Port.Endpoints) == 0
-	results := func(in *answering, e *packets.Evaluator, src, host *packets.Party) []packets.Course {
+	results := func(e *packets.Evaluator, m *service.Match, src, host *packets.Party, second bool) []packets.Course {
 		switch {
 		case src == nil || host == nil:
 			return nil
 		case unknown: // as far as policies decide whatever the endpoint
 			return e.BeforeTranslation(src, host).Courses
 		}
-		return e.Answers(src, host, p.protocol, p.port, in.endpoints(e, src, host))
+		var list []netip.AddrPort
+		for i := range ends {
+			end := ends[i].a
+			if second {
+				end = ends[i].b
+			}
+			if delivers(m, end, src, host) {
+				list = append(list, ends[i].to)
+			}
+		}
+		return e.Answers(src, host, p.protocol, p.port, list)
 	}
-	before, after := results(&p.a, c.a, x.a, y.a), results(&p.b, c.b, x.b, y.b)
+	before, after := results(c.a, &p.a, x.a, y.a, false), results(c.b, &p.b, x.b, y.b, true)
 	port := packets.DstPorts(p.protocol, p.port, p.port)
 	switch {
 	case x.a == nil || y.a == nil:
@@ -207,7 +200,7 @@ func (c *portComparison) compareAt(p *nodePort, x, y *atom) []delta {
 				continue
 			}
 			if !unknown {
-				s = s.Subtract(c.direct(p, x, y, a.Action))
+				s = s.Subtract(c.direct(p, ends, x, y, a.Action))
 			}
 			if ch, ok := c.changeOf(a, b); ok && !s.IsEmpty() {
 				out = add(out, delta{ch, s})
@@ -219,18 +212,17 @@ func (c *portComparison) compareAt(p *nodePort, x, y *atom) []delta {
 
 // direct is the traffic to a door of which the result also changes from was if it is sent
 // straight to an endpoint.
-func (c *portComparison) direct(p *nodePort, x, y *atom, was model.Action) packets.Space {
+func (c *portComparison) direct(p *nodePort, ends []ending, x, y *atom, was model.Action) packets.Space {
 	var out packets.Space
-	after := p.b.endpoints(c.b, x.b, y.b)
-	for _, to := range p.a.endpoints(c.a, x.a, y.a) {
-		if !slices.Contains(after, to) {
+	for i := range ends {
+		e := &ends[i]
+		if !delivers(&p.a, e.a, x.a, y.a) || !delivers(&p.b, e.b, x.b, y.b) {
 			continue
 		}
-		end, now := c.a.Party(to.Addr()), c.b.Party(to.Addr())
-		for _, f := range c.a.Fate(x.a, end).Courses {
-			for _, g := range c.b.Fate(x.b, now).Courses {
+		for _, f := range c.a.Fate(x.a, e.a).Courses {
+			for _, g := range c.b.Fate(x.b, e.b).Courses {
 				if f.Action == was && g.Action != was {
-					out = out.Union(f.Space.Intersect(g.Space).Redirect(p.protocol, to.Port(), p.port))
+					out = out.Union(f.Space.Intersect(g.Space).Redirect(p.protocol, e.to.Port(), p.port))
 				}
 			}
 		}
@@ -252,17 +244,16 @@ func allowedOf(kind Kind, courses []packets.Course, port packets.Space) []delta 
 	return []delta{{change{kind: kind}, s}}
 }
 
-func (c *portComparison) note(found *delta, answers model.Ref, x, y *atom) {
-	key := fmt.Appendf(nil, "%s %d %d\n", answers, found.kind.rank(), x.family)
+// group is the group of a change at a port.
+func (c *portComparison) group(found delta, p *nodePort, family uint8) *portGroup {
+	key := fmt.Appendf(nil, "%s %d %d\n", p.b.Service.Ref, found.kind.rank(), family)
 	key = found.space.AppendKey(appendSides(appendSides(key, found.before), found.after))
 	gr := c.groups[string(key)]
 	if gr == nil {
-		gr = &portGroup{group{delta: *found, family: x.family, rows: map[int][]int{}}, answers}
+		gr = &portGroup{group{delta: found, family: family, rows: map[int][]int{}}, p.b.Service.Ref}
 		c.groups[string(key)] = gr
 	}
-	if i, there := slices.BinarySearch(gr.rows[x.index], y.index); !there {
-		gr.rows[x.index] = slices.Insert(gr.rows[x.index], i, y.index)
-	}
+	return gr
 }
 
 // changes merges the pairs into as few changes as is easily possible.
@@ -280,6 +271,10 @@ func (c *portComparison) changes(n *names) []Change {
 	var services []model.Ref
 	for _, k := range keys {
 		gr := c.groups[k]
+		for x, ys := range gr.rows {
+			slices.Sort(ys)
+			gr.rows[x] = slices.Compact(ys)
+		}
 		if found[gr.service] == nil {
 			services = append(services, gr.service)
 		}

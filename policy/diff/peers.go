@@ -34,6 +34,8 @@ type names struct {
 	sets []namedSet
 	// serviceAddrs are the addresses of Services after the change.
 	serviceAddrs map[model.Ref][]netip.Addr
+	// counts are those of addressCounts.
+	counts map[string][]int
 	// ownedRanges is filled by owned.
 	ownedRanges []packets.Range
 }
@@ -47,7 +49,7 @@ type namedSet struct {
 }
 
 func newNames(w *worlds, o Options) *names {
-	n := &names{worlds: w, has: w.families(), serviceAddrs: map[model.Ref][]netip.Addr{}}
+	n := &names{worlds: w, has: w.families(), serviceAddrs: map[model.Ref][]netip.Addr{}, counts: map[string][]int{}}
 	for _, s := range o.ServicesAfter {
 		n.serviceAddrs[s.Ref] = s.Addrs
 	}
@@ -140,26 +142,43 @@ func counts(x *atom, kind Kind, families []uint8) bool {
 	return x.a != nil && x.b != nil
 }
 
-func (n *names) onlyAddresses(m members, kind Kind, families []uint8) map[string][]netip.Addr {
-	all, in := map[model.Ref]int{}, map[model.Ref][]netip.Addr{}
+// addressCounts is how many addresses of each endpoint, by rank, can be part of a change
+// of a kind.
+func (n *names) addressCounts(kind Kind, families []uint8) []int {
+	key := string(kind) + string(families)
+	out, ok := n.counts[key]
+	if ok {
+		return out
+	}
+	out = make([]int, len(n.whos))
 	for i := range n.atoms {
-		x := &n.atoms[i]
-		if x.group >= 0 || !counts(x, kind, families) {
-			continue
+		if x := &n.atoms[i]; x.group < 0 && counts(x, kind, families) {
+			out[x.rank]++
 		}
-		all[x.who]++
-		if m.has(i) {
-			in[x.who] = append(in[x.who], x.addr())
+	}
+	n.counts[key] = out
+	return out
+}
+
+func (n *names) onlyAddresses(m members, kind Kind, families []uint8) map[string][]netip.Addr {
+	all := n.addressCounts(kind, families)
+	in := make([]int, len(n.whos))
+	for _, i := range m {
+		if x := &n.atoms[i]; x.group < 0 && counts(x, kind, families) {
+			in[x.rank]++
 		}
 	}
 	var out map[string][]netip.Addr
-	for r, addrs := range in {
-		if len(addrs) < all[r] {
-			if out == nil {
-				out = map[string][]netip.Addr{}
-			}
-			out[r.String()] = addrs
+	for _, i := range m {
+		x := &n.atoms[i]
+		if x.group >= 0 || in[x.rank] == 0 || in[x.rank] == all[x.rank] || !counts(x, kind, families) {
+			continue
 		}
+		if out == nil {
+			out = map[string][]netip.Addr{}
+		}
+		r := x.who.String()
+		out[r] = append(out[r], x.addr())
 	}
 	return out
 }
@@ -182,8 +201,13 @@ func (n *names) text(m, other members, kind Kind, families []uint8, p *Peers) st
 	}
 	var pods, hosts listing
 	outside := 0 // groups that could be here
+	rest := m
 	for i := range n.atoms {
 		x := &n.atoms[i]
+		in := len(rest) > 0 && rest[0] == i
+		if in {
+			rest = rest[1:]
+		}
 		if !counts(x, kind, families) {
 			continue
 		}
@@ -191,9 +215,9 @@ func (n *names) text(m, other members, kind Kind, families []uint8, p *Peers) st
 		case x.group >= 0:
 			outside++
 		case x.who.Kind == model.KindPod:
-			pods.note(x.who, m.has(i), alone)
+			pods.note(x.who, in, alone)
 		default:
-			hosts.note(x.who, m.has(i), alone)
+			hosts.note(x.who, in, alone)
 		}
 	}
 	groups := 0

@@ -70,3 +70,26 @@ func addVolumes(a, b *Volume) *Volume {
 	}
 	return &Volume{Packets: a.Packets + b.Packets, Bytes: a.Bytes + b.Bytes}
 }
+
+// Total joins records of all windows: each flow is one record, from its first window to
+// its last.
+func Total(list []Record) []Record {
+	out := slices.Clone(list)
+	slices.SortStableFunc(out, func(a, b Record) int {
+		if c := compareKeys(&a, &b); c != 0 {
+			return c
+		}
+		return a.Start.Compare(b.Start)
+	})
+	var joined []Record
+	for _, r := range out {
+		n := len(joined)
+		if n == 0 || compareKeys(&joined[n-1], &r) != 0 {
+			joined = append(joined, r)
+			continue
+		}
+		joined[n-1].add(&r, r.Start.After(joined[n-1].Start))
+		joined[n-1].End = r.End
+	}
+	return joined
+}

@@ -299,6 +299,7 @@ func (ix *Index) deleteNetworkSet(r model.Ref) {
 // attach makes a holder take effect: in its label group, in the address tables and in
 // every set whose selector matches it.
 func (ix *Index) attach(o *Holder, kind ownerKind, ns, sa *scope, pairs []pairID) {
+	ix.endpointRefs = nil
 	ls, isNew := ix.groupFor(kind, ns, sa, pairs)
 	o.ls, o.lsPos = ls, int32(len(ls.owners))
 	ls.owners = append(ls.owners, o)
@@ -331,6 +332,7 @@ func (ix *Index) attach(o *Holder, kind ownerKind, ns, sa *scope, pairs []pairID
 }
 
 func (ix *Index) detach(o *Holder) {
+	ix.endpointRefs = nil
 	ls := o.ls
 	for _, m := range ls.matched {
 		if m.sel.peer() {

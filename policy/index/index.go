@@ -49,6 +49,8 @@ type Index struct {
 	// clusterAddrs are the nodes' addresses; nil means that they have to be collected
 	// again.
 	clusterAddrs []netip.Addr
+	// endpointRefs are sorted; nil means that they have to be collected.
+	endpointRefs []model.Ref
 	// clusterBlocks are the nodes' pod blocks; nil likewise.
 	clusterBlocks []netip.Prefix
 	services      map[model.ServiceRef]*service

@@ -66,6 +66,9 @@ func (ix *Index) Endpoint(r model.Ref) (*model.Endpoint, bool) {
 
 // Endpoints returns the refs of all endpoints, including ghosts, sorted.
 func (ix *Index) Endpoints() []model.Ref {
+	if ix.endpointRefs != nil {
+		return ix.endpointRefs
+	}
 	out := make([]model.Ref, 0, len(ix.pods)+len(ix.hosts)+len(ix.ghosts))
 	for _, o := range ix.pods {
 		out = append(out, o.Ref())
@@ -77,6 +80,7 @@ func (ix *Index) Endpoints() []model.Ref {
 		out = append(out, r)
 	}
 	slices.SortFunc(out, model.Ref.Compare)
+	ix.endpointRefs = out
 	return out
 }
 
@@ -103,6 +107,14 @@ func (ix *Index) NetworkSet(r model.Ref) []netip.Prefix {
 func (ix *Index) NetworkSetDomains(r model.Ref) []names.Pattern {
 	if o := ix.networkSets[r]; o != nil {
 		return patternsOf(o.domains())
+	}
+	return nil
+}
+
+// NetworkSetLabels returns the labels of a network set, with those that the core adds.
+func (ix *Index) NetworkSetLabels(r model.Ref) map[string]string {
+	if o := ix.networkSets[r]; o != nil {
+		return ix.labelsOf(o.ls)
 	}
 	return nil
 }

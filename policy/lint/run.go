@@ -129,7 +129,7 @@ func newLinter(e *packets.Evaluator, known []model.Ref) *linter {
 		l.parties = append(l.parties, l.e.Party(a))
 	}
 	l.peers = slices.Clone(l.parties)
-	for _, g := range packets.Cut(l.e) {
+	for _, g := range l.e.Outside() {
 		l.peers = append(l.peers, l.e.Party(g.Addr))
 	}
 	l.kinds = l.e.Distinct(l.peers)

@@ -25,6 +25,14 @@ type External struct {
 // address.
 func Cut(worlds ...*Evaluator) []External { return CutApart(nil, worlds...) }
 
+// Outside is Cut of this Evaluator's world. The caller must not change the groups.
+func (e *Evaluator) Outside() []External {
+	if e.outside == nil {
+		e.outside = Cut(e)
+	}
+	return e.outside
+}
+
 // CutApart is Cut with a group of its own for each of the given addresses that has no
 // owner.
 func CutApart(alone []netip.Addr, worlds ...*Evaluator) []External {

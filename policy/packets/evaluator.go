@@ -24,6 +24,7 @@ type Evaluator struct {
 	// chainsOf are the numbers of the chains of effective policies, as Role appends them.
 	chainsOf map[*index.Effective][]byte
 	triples  map[*index.Set]*triples
+	outside  []External // nil before Outside
 	parties  map[netip.Addr]*Party
 	// guarded are the nodes with host endpoints that have policies for forwarded
 	// traffic.

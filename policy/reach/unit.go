@@ -67,7 +67,7 @@ func New(ix *index.Index, o Options) *Map {
 	m.halves = m.ev.Halves()
 	m.pods(ix, o.Workload)
 	m.hosts(ix)
-	for _, g := range packets.Cut(m.ev) {
+	for _, g := range m.ev.Outside() {
 		p := m.ev.Party(g.Addr)
 		u := &Unit{Name: externalName(&g, p), members: []member{{parties: []*packets.Party{p}}}}
 		u.class = m.class(&u.members[0])
