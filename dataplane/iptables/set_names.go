@@ -33,8 +33,10 @@ func freeName(key string, taken func(string) bool) string {
 	}
 }
 
+// sameSet reports whether a set of the kernel's is the one that is wanted. Sets of ports
+// have no family in the kernel: what is listed of one says nothing about it.
 func sameSet(a, b *ipset) bool {
-	return a.kind == b.kind && a.family == b.family && (timed(a.kind) > 0 || slices.Equal(a.elems, b.elems))
+	return a.kind == b.kind && (a.family == b.family || a.kind == typeHold) && (timed(a.kind) > 0 || slices.Equal(a.elems, b.elems))
 }
 
 // namer leaves the sets that are there their names, but for those that are to be
