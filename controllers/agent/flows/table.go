@@ -255,6 +255,9 @@ func (t *table) close(now time.Time) *window {
 		if c.key == nil {
 			continue
 		}
+		if c.weight() == 0 && !c.counted && c.key.live <= 0 {
+			continue // denials that are in records already
+		}
 		c.live = uint32(max(c.key.live, 0))
 		c.key.uses++
 		w.counts = append(w.counts, *c)
