@@ -107,9 +107,12 @@ func (t *table) scale(denied, noted map[flows.RuleKey]uint64) {
 	for k, n := range samples {
 		left[k], rest[k] = n, n
 		if now, ok := denied[k]; ok {
-			if now < noted[k] { // it counts anew
-				noted[k] = 0
+			if _, begun := t.sampled[k]; !begun {
+				t.sampled[k] = noted[k]
 			}
+			t.sampled[k] += n
+			// Either may be behind the other.
+			now = max(now, t.sampled[k], noted[k])
 			left[k], noted[k] = now-noted[k], now
 		}
 	}

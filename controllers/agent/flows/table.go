@@ -37,6 +37,8 @@ type table struct {
 	// summed counts connections that are in no record with ends.
 	summed atomic.Uint64
 	total  int // counts in ring
+	// sampled are the packets of rules' samples, counted on from what rules had denied before.
+	sampled map[flows.RuleKey]uint64
 }
 
 // key is what connections of a record have in common.
@@ -120,7 +122,7 @@ type window struct {
 }
 
 func newTable(node string, now time.Time) *table {
-	return &table{node: node, keys: map[identity]*key{}, open: &window{start: now.UTC().Truncate(flows.Window)}, started: now}
+	return &table{node: node, keys: map[identity]*key{}, sampled: map[flows.RuleKey]uint64{}, open: &window{start: now.UTC().Truncate(flows.Window)}, started: now}
 }
 
 // find returns a key, or makes it; nil: there is no room.
