@@ -11,6 +11,7 @@ import (
 	"net/netip"
 	"os"
 	"slices"
+	"strconv"
 	"sync/atomic"
 	"time"
 
@@ -155,6 +156,20 @@ var _ = onEach("Records of what is denied", func(p *plane) {
 		It(fmt.Sprintf("have who, how often and by which policy, as explain says (network %v)", network), SpecTimeout(2*time.Minute), func(SpecContext) {
 			const packets = 7
 			c := record(p, network, world())
+			// The sample is read soon after connections are.
+			sent := uint64(0)
+			seen := func(g Gomega) (n uint64) {
+				for _, r := range c.read(g, 0, "&action=Deny&port="+strconv.Itoa(closedPort)) {
+					n += r.Denied
+				}
+				return n
+			}
+			Eventually(func(g Gomega) uint64 {
+				g.Expect(delivered(c.lab, tcp(intruder, near, closedPort))).To(BeFalse())
+				sent++
+				return seen(g)
+			}).WithPolling(100 * time.Millisecond).Should(BeNumerically(">", 0))
+			Eventually(func(g Gomega) { g.Expect(seen(g)).To(Equal(sent)) }).WithPolling(100 * time.Millisecond).Should(Succeed())
 			for _, flow := range []model.Flow{tcp(intruder, near, webPort), tcp(intruder6, near6, webPort), udp(client, near, webPort)} {
 				want := c.explained(flow)
 				Expect(want.Action).To(Equal(model.Deny))

@@ -72,7 +72,7 @@ func (r *Recorder) deny(p *nflog.Packet) {
 	}
 }
 
-// countDenials returns how many packets each rule has denied since it was last called.
+// countDenials returns how many packets each rule has denied so far; nil: that is not known.
 func (r *Recorder) countDenials() map[flows.RuleKey]uint64 {
 	if r.opts.Denials == nil || r.opts.OpenDenied == nil {
 		return nil
@@ -82,23 +82,14 @@ func (r *Recorder) countDenials() map[flows.RuleKey]uint64 {
 		r.log.Debug("how many packets rules deny is not known", "error", err)
 		return nil
 	}
-	more := map[flows.RuleKey]uint64{}
-	for k, n := range now {
-		if before := r.denials[k]; r.denials != nil && n > before {
-			more[k] = n - before
-		}
-	}
-	r.denials = now
-	return more
+	return now
 }
 
-// scale has the sample of the open window stand for all that rules have denied in it, as
-// their counters have it: each packet of the sample for as many as were denied by its rule
-// for each in the sample.
-func (t *table) scale(denied map[flows.RuleKey]uint64) {
-	if len(denied) == 0 {
-		return
-	}
+// scale has the sample of the open window stand for all that rules have denied, as their
+// counters have it: each packet of the sample for as many as were denied by its rule for
+// each in the sample. What was denied without a sample waits for one: samples come a
+// little later than packets are counted. noted has what is in records already.
+func (t *table) scale(denied, noted map[flows.RuleKey]uint64) {
 	samples := map[flows.RuleKey]uint64{}
 	each := func(visit func(*count, flows.RuleKey)) {
 		for i := range t.open.counts {
@@ -114,7 +105,16 @@ func (t *table) scale(denied map[flows.RuleKey]uint64) {
 	each(func(c *count, k flows.RuleKey) { samples[k] += c.denied })
 	left, rest := map[flows.RuleKey]uint64{}, map[flows.RuleKey]uint64{}
 	for k, n := range samples {
-		left[k], rest[k] = max(denied[k], n), n
+		left[k], rest[k] = n, n
+		if now, ok := denied[k]; ok {
+			if _, begun := t.sampled[k]; !begun {
+				t.sampled[k] = noted[k]
+			}
+			t.sampled[k] += n
+			// Either may be behind the other.
+			now = max(now, t.sampled[k], noted[k])
+			left[k], noted[k] = now-noted[k], now
+		}
 	}
 	each(func(c *count, k flows.RuleKey) {
 		// What is left by rounding goes to those that follow.

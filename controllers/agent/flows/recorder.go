@@ -110,7 +110,7 @@ type Recorder struct {
 	dumped  time.Time
 	lost    uint64
 	dumping uint64                   // counts dumps
-	denials map[flows.RuleKey]uint64 // as of the window before
+	denials map[flows.RuleKey]uint64 // by rules, that records have
 	sampled func()                   // ends the reading of denied packets
 	counts  atomic.Bool
 }

@@ -2,6 +2,7 @@ package flows
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/tierwall/tierwall/dataplane/conntrack/events"
@@ -90,8 +91,7 @@ func (r *Recorder) openReader() error {
 	r.world.Unlock()
 	r.long, r.lost = nil, reader.Lost()
 	r.dumpAt, r.dumped = now, time.Time{}
-	r.denials = nil
-	_ = r.countDenials()
+	r.denials = maps.Clone(r.countDenials())
 	r.readDenied()
 	r.log.Info("connections are recorded", "bytes", r.counts.Load())
 	return nil
@@ -190,16 +190,18 @@ func (r *Recorder) step(lines bool) error {
 		}
 		r.dumped, r.dumpAt = now, now.Add(dumpEvery)
 	}
-	var more map[flows.RuleKey]uint64
+	var more map[flows.RuleKey]uint64 // that rules have denied
 	r.tableMu.Lock()
 	over := r.table.over(now)
 	r.tableMu.Unlock()
 	if over {
-		more = r.countDenials()
+		if more = r.countDenials(); r.denials == nil {
+			r.denials = maps.Clone(more) // what was denied before is in no record
+		}
 	}
 	r.tableMu.Lock()
 	if over {
-		r.table.scale(more)
+		r.table.scale(more, r.denials)
 	}
 	w := r.table.close(now)
 	r.metrics.busy += r.clock.Since(began).Seconds()

@@ -37,6 +37,8 @@ type table struct {
 	// summed counts connections that are in no record with ends.
 	summed atomic.Uint64
 	total  int // counts in ring
+	// sampled are the packets of rules' samples, counted on from what rules had denied before.
+	sampled map[flows.RuleKey]uint64
 }
 
 // key is what connections of a record have in common.
@@ -120,7 +122,7 @@ type window struct {
 }
 
 func newTable(node string, now time.Time) *table {
-	return &table{node: node, keys: map[identity]*key{}, open: &window{start: now.UTC().Truncate(flows.Window)}, started: now}
+	return &table{node: node, keys: map[identity]*key{}, sampled: map[flows.RuleKey]uint64{}, open: &window{start: now.UTC().Truncate(flows.Window)}, started: now}
 }
 
 // find returns a key, or makes it; nil: there is no room.
@@ -254,6 +256,9 @@ func (t *table) close(now time.Time) *window {
 		c := &t.open.counts[i]
 		if c.key == nil {
 			continue
+		}
+		if c.weight() == 0 && !c.counted && c.key.live <= 0 {
+			continue // denials that are in records already
 		}
 		c.live = uint32(max(c.key.live, 0))
 		c.key.uses++
