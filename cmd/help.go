@@ -37,6 +37,7 @@ var groupOf = map[string]string{
 	"explain": groupAsk, "effective": groupAsk, "ui": groupAsk, "matrix": groupAsk, "who-can": groupAsk, "what-can": groupAsk,
 	"test": groupCheck, "lint": groupCheck, "diff": groupCheck, "convert": groupCheck, "report": groupCheck,
 	"status": groupCluster, "names": groupCluster, "render": groupCluster, "demo": groupCluster,
+	"flows": groupCluster, "audit": groupCluster, "unused": groupCluster, "recommend": groupCluster,
 	"agent": groupHost, "manager": groupHost,
 }
 

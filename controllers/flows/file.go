@@ -91,16 +91,25 @@ func asList(in *bufio.Reader) ([]flows.Record, error) {
 // JoinAll joins records of both ends, of any number of windows in any order, as the
 // manager does.
 func JoinAll(list []flows.Record) []flows.Record {
-	list = slices.Clone(list)
-	flows.Sort(list)
 	var j flows.Joiner
 	var out []flows.Record
+	for _, window := range byWindow(list) {
+		out = append(out, j.Join(window)...)
+	}
+	return out
+}
+
+// byWindow parts records by the start of their window, the earliest first.
+func byWindow(list []flows.Record) [][]flows.Record {
+	list = slices.Clone(list)
+	flows.Sort(list)
+	var out [][]flows.Record
 	for len(list) > 0 {
 		n := 1
 		for n < len(list) && list[n].Start.Equal(list[0].Start) {
 			n++
 		}
-		out = append(out, j.Join(list[:n])...)
+		out = append(out, list[:n])
 		list = list[n:]
 	}
 	return out

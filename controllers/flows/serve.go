@@ -186,3 +186,6 @@ func WriteError(w http.ResponseWriter, err error) {
 		Status:   metav1.StatusFailure, Message: message, Reason: reasons[code], Code: int32(code),
 	})
 }
+
+// DefaultPort is the port on which a manager serves the API.
+const DefaultPort = 9478

@@ -257,7 +257,7 @@ func (s *Store) inMemory(q *flows.Query) (lists [][]flows.Record, from time.Time
 			shortFrom = aligned.Add(flows.LongWindow)
 		}
 	}
-	pick(s.long, shortFrom)
+	pick(s.long, shortFrom.Truncate(flows.LongWindow))
 	for _, at := range slices.SortedFunc(maps.Keys(s.short), time.Time.Compare) {
 		if !at.Before(shortFrom) && !at.Before(q.Since) && (q.Until.IsZero() || at.Before(q.Until)) {
 			lists = append(lists, s.short[at])

@@ -92,6 +92,21 @@ func TestStoreKeeps(t *testing.T) {
 	}
 }
 
+// TestStoreBeginsAnywhere: a long window of which short ones are there too counts once.
+func TestStoreBeginsAnywhere(t *testing.T) {
+	for first := range 20 {
+		clock := clocktesting.NewFakePassiveClock(noon.Add(30 * flows.Window))
+		s := NewStore(clock, Bounds{}, nil)
+		for w := first; w < 30; w++ {
+			s.Add([]flows.Record{of(w, "a/web", "b/db", 5432, 1)})
+		}
+		list, err := s.Records(t.Context(), &flows.Query{Since: noon.Add(-time.Hour)}, everyone)
+		if err != nil || total(list.Items) != uint64(30-first) {
+			t.Errorf("from window %d: %d connections, %v, want %d", first, total(list.Items), err, 30-first)
+		}
+	}
+}
+
 // TestStoreIsBounded: a window of a million keys takes no more than its share, and what is
 // left out is counted.
 func TestStoreIsBounded(t *testing.T) {

@@ -1,9 +1,12 @@
 package flows
 
 import (
+	"bufio"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/tierwall/tierwall/policy/flows"
@@ -105,4 +108,24 @@ func write(w http.ResponseWriter, stream *http.ResponseController, b []byte) err
 		return err
 	}
 	return stream.Flush()
+}
+
+// ReadEvents calls f with the records of a stream of events, until it ends or f fails.
+func ReadEvents(r io.Reader, f func(*flows.Record) error) error {
+	lines := bufio.NewScanner(r)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		data, ok := strings.CutPrefix(lines.Text(), "data: ")
+		if !ok {
+			continue
+		}
+		var record flows.Record
+		if err := json.Unmarshal([]byte(data), &record); err != nil {
+			return fmt.Errorf("event: %w", err)
+		}
+		if err := f(&record); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
 }

@@ -93,6 +93,10 @@ func (c *pageCommand) needsCluster() bool {
 	switch c.args[1] {
 	case "status":
 		return true
+	case "flows", "audit":
+		return !has("--records", "--address")
+	case "unused", "recommend":
+		return !has("-f") || !has("--records", "--address")
 	case "explain", "effective", "render", "matrix", "who-can", "what-can", "report":
 		return !has("-f") || has("--from-cluster")
 	case "diff":
