@@ -167,6 +167,12 @@ func TestSwitch(t *testing.T) {
 		t.Error("there are no rules, and the switch is renewed")
 	}
 	run(t, "iptables-legacy", "-t", "mangle", "-A", "OUTPUT", "-o", "lo", "-p", "udp", "--dport", "53", "-m", "mark", "--mark", "0x54574801", "-j", "DROP")
+	if s.fds[2] >= 0 {
+		if s.Renew() {
+			t.Error("the rules of IPv6 are not there yet, and the switch is renewed in all families")
+		}
+		run(t, "ip6tables-legacy", "-t", "mangle", "-A", "OUTPUT", "-o", "lo", "-p", "udp", "--dport", "53", "-m", "mark", "--mark", "0x54574801", "-j", "DROP")
+	}
 	if !s.Renew() || s.Release() {
 		t.Error("a rule takes the datagram, and the kernel does not say so")
 	}

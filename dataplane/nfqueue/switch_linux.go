@@ -61,20 +61,22 @@ func marked(to netip.Addr, mark int) (int, error) {
 }
 
 // Renew has answers wait for dataplane.HoldTime from now on. It reports whether there are
-// rules that do so: they take the datagram, and the kernel says so.
+// rules that do so in each family that the host has: they take the datagram, and the kernel
+// says so. While rules come, those of one family may be there before those of the other.
 func (s *Switch) Renew() bool { return s.send(0, 2) }
 
 // Release ends it. It reports what Renew does.
 func (s *Switch) Release() bool { return s.send(1, 3) }
 
 func (s *Switch) send(which ...int) (taken bool) {
+	taken = true
 	for _, i := range which {
 		if fd := s.fds[i]; fd >= 0 {
 			err := unix.Sendto(fd, []byte{0}, unix.MSG_DONTWAIT, nil)
 			if errors.Is(err, unix.ECONNREFUSED) { // what came of the datagram before
 				err = unix.Sendto(fd, []byte{0}, unix.MSG_DONTWAIT, nil)
 			}
-			taken = taken || errors.Is(err, unix.EPERM)
+			taken = taken && errors.Is(err, unix.EPERM)
 		}
 	}
 	return taken

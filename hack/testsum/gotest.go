@@ -59,6 +59,11 @@ func packages(dir string, errOut io.Writer, patterns ...string) ([]string, error
 	return strings.Fields(string(data)), nil
 }
 
+// minimizing is how often an input is run to find a shorter one like it. Go's default is a
+// minute for each input that reaches something new, in which no other is tried: FuzzAssemble
+// without a cache had 39,000 inputs in 20 s by that, and 606,000 by this.
+const minimizing = "100x"
+
 // fuzzModule runs each fuzz target of the module in dir for the time given:
 // one at a time, because go takes no more.
 func fuzzModule(dir string, d time.Duration, out, errOut io.Writer) (tally, error) {
@@ -77,7 +82,7 @@ func fuzzModule(dir string, d time.Duration, out, errOut io.Writer) (tally, erro
 		for _, name := range found[p] {
 			fmt.Fprintf(out, "fuzz %s %s for %s\n", p, name, d)
 			var printed bytes.Buffer
-			t, err := goTest(dir, nil, io.MultiWriter(out, &printed), errOut, "-run", "^$", "-fuzz", "^"+name+"$", "-fuzztime", d.String(), p)
+			t, err := goTest(dir, nil, io.MultiWriter(out, &printed), errOut, "-run", "^$", "-fuzz", "^"+name+"$", "-fuzztime", d.String(), "-fuzzminimizetime", minimizing, p)
 			if err != nil {
 				return sum, err
 			}

@@ -275,7 +275,7 @@ var _ = onEach("Rules by name", func(p *plane) {
 		first, err := w.race(server, false, true, 3*time.Second, numbered(&next, 50, "small"))
 		Expect(err).NotTo(HaveOccurred())
 		Expect([]int{first.Answered, first.Lost, first.Failed}).To(Equal([]int{50, 0, 0}))
-		// under load, so that something is under way
+		// under load, so that something is under way: of another wildcard, which may be full then
 		load := func(during func()) (lost int) {
 			GinkgoHelper()
 			var mu sync.Mutex
@@ -291,7 +291,7 @@ var _ = onEach("Rules by name", func(p *plane) {
 						default:
 						}
 						mu.Lock()
-						list := numbered(&next, 20, "small")
+						list := numbered(&next, 20, "large")
 						mu.Unlock()
 						s, err := w.race(server, false, false, 300*time.Millisecond, list)
 						Expect(err).NotTo(HaveOccurred())

@@ -146,8 +146,13 @@ func (k *Keeper) deltas() []names.Delta {
 	return k.table.Deltas()
 }
 
-// mostGone bounds how many addresses that have gone stay in the kernel until then.
-const mostGone = 1000
+// Of addresses that have gone, someGone are enough for a change of their own when nothing
+// waits, few enough that what comes meanwhile does not wait long. mostGone bounds how many
+// stay in the kernel.
+const (
+	someGone = 32
+	mostGone = 1000
+)
 
 // program passes a change on to the kernel.
 func (k *Keeper) program(deltas []names.Delta) {
@@ -174,6 +179,9 @@ func (k *Keeper) done(err error) {
 		k.metrics.held.Add(float64(len(ids)))
 	}
 	k.accept(ids)
+	if len(k.waiting.next.ids) == 0 && k.table.Gone() >= someGone {
+		k.waiting.more = true
+	}
 	if deltas := k.submit(now); deltas != nil {
 		k.program(deltas)
 	}

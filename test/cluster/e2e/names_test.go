@@ -52,17 +52,18 @@ func askers() []*place {
 }
 
 // race has a pod resolve names that are new and connect at once, over each family.
-func race(ctx context.Context, from *place, names int, tcp bool) []probe.RaceResult {
-	GinkgoHelper()
+func race(ctx context.Context, from *place, names int, tcp bool) ([]probe.RaceResult, error) {
 	var all []probe.RaceResult
 	for _, server := range dnsServers(ctx) {
 		r, err := from.probe.Race(ctx, probe.RaceRequest{
 			Server: server, IPv6: server.Addr().Is6(), TCP: tcp, Names: newNames(names), Port: hostPort,
 		})
-		Expect(err).NotTo(HaveOccurred(), "%s asks %s", from, server)
+		if err != nil {
+			return nil, fmt.Errorf("%s asks %s: %w", from, server, err)
+		}
 		all = append(all, r)
 	}
-	return all
+	return all, nil
 }
 
 // expectRaces wants every answer of every pod, over UDP and TCP, and with it the first
@@ -71,7 +72,9 @@ func expectRaces(ctx context.Context, names int) {
 	GinkgoHelper()
 	for _, from := range askers() {
 		for _, tcp := range []bool{false, true} {
-			for i, r := range race(ctx, from, names, tcp) {
+			results, err := race(ctx, from, names, tcp)
+			Expect(err).NotTo(HaveOccurred())
+			for i, r := range results {
 				what := fmt.Sprintf("%s, family %d, over TCP %t: %s", from, i, tcp, r)
 				AddReportEntry("names", what)
 				Expect(r.Answered).To(Equal(names), what)
@@ -87,7 +90,9 @@ func settled(ctx context.Context) {
 	GinkgoHelper()
 	for _, from := range askers() {
 		Eventually(ctx, func(g Gomega) {
-			for _, r := range race(ctx, from, 3, false) {
+			results, err := race(ctx, from, 3, false)
+			g.Expect(err).NotTo(HaveOccurred()) // kube-proxy may not know the Service yet
+			for _, r := range results {
 				g.Expect(r.Lost+r.Failed).To(BeZero(), "%s: %s", from, r)
 				g.Expect(r.Answered).To(Equal(3), "%s: %s", from, r)
 			}
@@ -117,6 +122,19 @@ func nameSpecs() {
 			Expect(err).NotTo(HaveOccurred())
 			Expect(r.Answered-r.Lost-r.Failed).To(Equal(1), r.String())
 		}
+
+		By("saying which name brought an address, when, and until when, and nothing of one that none brought")
+		explain := func(to string) (string, error) {
+			return run(ctx, "cp", how.Program, "explain", "--kubeconfig", bed.Kubeconfig(), "--from", "alpha/web", "--to", to, "--port", fmt.Sprint(hostPort))
+		}
+		for _, to := range []string{shop()[0].String(), "www.shop.example"} {
+			out, err := explain(to)
+			Expect(err).NotTo(HaveOccurred(), out)
+			Expect(out).To(MatchRegexp(`DNS has brought 10\.220\.255\.1 for [a-z.]+ \(first at [0-9TZ:-]+, [0-9ms]+ ago; known until [0-9TZ:-]+, for [0-9ms]+\)`))
+		}
+		out, err := explain("10.220.255.2")
+		Expect(err).To(HaveOccurred())
+		Expect(out).To(ContainSubstring("no DNS answer that is known has brought 10.220.255.2"))
 
 		By("reaching nothing that no name leads to")
 		results, err := web.probe.Probes(ctx, []probe.Request{{Network: probe.TCP, To: "10.220.255.2:7001"}})
@@ -159,10 +177,23 @@ func nameSpecs() {
 		settled(ctx)
 		server := dnsServers(ctx)[0]
 		for _, from := range askers() {
-			// A name that the rule spells out makes no room for the many.
+			// A name that the rule spells out makes no room for the many. The agent has asked for
+			// it itself.
 			to := netip.AddrPortFrom(shop()[0], hostPort).String()
+			Eventually(ctx, func(g Gomega) {
+				results, err := from.probe.Probes(ctx, []probe.Request{{Network: probe.TCP, To: to}})
+				g.Expect(err).NotTo(HaveOccurred())
+				g.Expect(results[0].Outcome).To(Equal(probe.Answered), "%s to %s", from, to)
+			}).Should(Succeed())
 			stream, err := from.probe.Start(ctx, probe.StreamRequest{Kind: probe.Connections, To: to})
 			Expect(err).NotTo(HaveOccurred())
+			whole := func(when string) {
+				GinkgoHelper()
+				c, err := from.probe.Counts(ctx, stream)
+				Expect(err).NotTo(HaveOccurred())
+				AddReportEntry("known", fmt.Sprintf("%s, %s: %s", from, when, c))
+				Expect(c.Refused+c.Failed+c.Again).To(BeZero(), "%s, %s: %s", from, when, c)
+			}
 
 			// Answers alone: what nobody learns cannot be reached meanwhile.
 			var meanwhile probe.RaceResult
@@ -172,14 +203,18 @@ func nameSpecs() {
 				meanwhile, err = from.probe.Race(ctx, probe.RaceRequest{Server: server, Names: newNames(6000), Patience: 100 * time.Millisecond})
 				Expect(err).NotTo(HaveOccurred())
 			})
+			whole("before the agent is killed")
 			killAgent(ctx, from.node)
+			whole("killed")
 			asking.Wait()
+			whole("after the answers")
 			AddReportEntry("killed", fmt.Sprintf("%s: %s", from, meanwhile))
 			// The second that answers may be held after the last sign of life, and the time
 			// that a machine with other things to do takes.
 			Expect(meanwhile.Silence).To(BeNumerically("<", 2*time.Second), meanwhile.String())
 			Expect(meanwhile.Asked-meanwhile.Answered).To(BeNumerically("<", 25), meanwhile.String())
 			Eventually(ctx, func() string { return agentProcess(ctx, from.node) }).WithTimeout(minute).ShouldNot(BeEmpty())
+			whole("with another agent")
 			counts, err := from.probe.Stop(ctx, stream)
 			Expect(err).NotTo(HaveOccurred())
 			Expect(counts.Lost()+counts.Refused+counts.Failed+counts.Again).To(BeZero(), "%s", counts)
