@@ -2,11 +2,11 @@ import { useComputed, useSignal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { ask, follow } from "./api";
 import { Chart, type Point } from "./chart";
-import { bytes, connections, count, decider, deciderText, endName, plural, portName, short, time, wouldDeny } from "./format";
+import { bytes, connections, count, day, decider, deciderText, endName, plural, portName, short, time, wouldDeny } from "./format";
 import { ActionMark, Arrows, Busy, Choice, Filter, Notice } from "./marks";
 import { go, href, param, setParams } from "./route";
 import { generation, opened } from "./state";
-import type { FlowRecord } from "./types";
+import type { End, FlowRecord } from "./types";
 
 const page = 200;
 const kept = 20_000;
@@ -20,6 +20,15 @@ interface Line {
   by: string;
   n: number;
   bytes: number | null;
+  // The address of an end outside; "several" where the records differ.
+  fromAddr: string;
+  toAddr: string;
+}
+
+const several = "addresses";
+
+function addressOf(e: End): string {
+  return (e.addresses?.length ?? 0) > 1 ? several : (e.addresses?.[0] ?? "");
 }
 
 function sums(records: FlowRecord[], apart: boolean): Line[] {
@@ -35,9 +44,11 @@ function sums(records: FlowRecord[], apart: boolean): Line[] {
     const key = apart ? String(i) : [from, to, port, r.decided.action, by, wouldDeny(r)?.policy].join("\n");
     const l = lines.get(key);
     if (!l) {
-      lines.set(key, { record: r, from, to, port, by, n: connections(r), bytes: volume });
+      lines.set(key, { record: r, from, to, port, by, n: connections(r), bytes: volume, fromAddr: addressOf(r.source), toAddr: addressOf(r.destination) });
       continue;
     }
+    if (l.fromAddr !== addressOf(r.source)) l.fromAddr = several;
+    if (l.toAddr !== addressOf(r.destination)) l.toAddr = several;
     l.n += connections(r);
     if (volume !== null) l.bytes = (l.bytes ?? 0) + volume;
   }
@@ -134,7 +145,7 @@ export function FlowsView({ flows }: { flows: boolean }) {
     <>
       <div class="bar">
         <h1>Flows</h1>
-        <Filter value={param("q")} on={(v) => setParams({ q: v })} label="Filter names, ports, policies, addresses" />
+        <Filter value={param("q")} on={(v) => setParams({ q: v })} label="Filter by name, port, address" />
         <Choice label="Outcome" value={param("action")} on={(v) => setParams({ action: v })} of={[["", "All"], ["Allow", "Allowed"], ["Deny", "Denied"], ["Audit", "Would be denied"]]} />
         <Choice label="Lines" value={apart ? "true" : ""} on={(v) => setParams({ each: v })} of={[["", "Summed"], ["true", "Each window"]]} />
         <button type="button" aria-pressed={live.value} onClick={() => (live.value = !live.value)}>
@@ -179,7 +190,7 @@ export function FlowsView({ flows }: { flows: boolean }) {
           </thead>
           <tbody>
             {lines.value.slice(0, shown.value).map((l, i) => (
-              <Row key={i} line={l} first={i === 0} />
+              <Row key={i} line={l} first={i === 0} apart={apart} />
             ))}
           </tbody>
         </table>
@@ -222,7 +233,7 @@ export function NoFlows() {
 }
 
 /** Row is a flow. Only the first row's cells are in the order of Tab; arrows reach the others. */
-function Row({ line: l, first }: { line: Line; first: boolean }) {
+function Row({ line: l, first, apart }: { line: Line; first: boolean; apart: boolean }) {
   const r = l.record;
   const tab = first ? 0 : -1;
   const d = decider(r);
@@ -235,9 +246,9 @@ function Row({ line: l, first }: { line: Line; first: boolean }) {
   const policy = d?.reason === "EndOfTier" ? "tier:" + d.tier : d?.reason === "Rule" ? d.policy : undefined;
   return (
     <tr class={r.decided.action.toLowerCase()}>
-      <td class="time">{time(r.start)}</td>
-      <td title={r.source.addresses?.join(", ")}>{cell("from", l.from, l.from === "outside" ? "outside " + (r.source.addresses?.[0] ?? "") : l.from)}</td>
-      <td title={r.destination.addresses?.join(", ")}>{cell("to", l.to, l.to === "outside" ? "outside " + (r.destination.addresses?.[0] ?? "") : l.to)}</td>
+      <td class="time" title={day(r.start) + " to " + time(r.end)}>{time(apart ? r.start : r.end)}</td>
+      <td title={r.source.addresses?.join(", ")}>{cell("from", l.from, l.from === "outside" ? "outside " + l.fromAddr : l.from)}</td>
+      <td title={r.destination.addresses?.join(", ")}>{cell("to", l.to, l.to === "outside" ? "outside " + l.toAddr : l.to)}</td>
       <td>{cell("port", l.port)}</td>
       <td>
         <button type="button" tabIndex={tab} onClick={() => setParams({ action: r.decided.action })} aria-label={"Only " + (r.decided.action === "Allow" ? "allowed" : "denied")}>

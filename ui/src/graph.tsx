@@ -49,7 +49,7 @@ export function Graph({ map, edges, isOpen, all, zoom, chosen, onChoose, onToggl
         {boxes.map((b) => (
           <g key={b.group} class={"box" + (b.group.startsWith("ns:") ? "" : " special")}>
             <rect class="frame" x={b.x} y={b.y} width={b.w} height={b.h} rx={6} />
-            <g class={"item head" + (b.group === chosen ? " chosen" : "")} tabIndex={0} role="button" aria-expanded={b.open} aria-label={`${b.title}, ${b.items.length} ${b.items.length === 1 ? "workload" : "workloads"}`} onClick={() => onToggle(b.group)} onKeyDown={(e) => press(e, () => onToggle(b.group))}>
+            <g class={"item head" + (b.group === chosen ? " chosen" : "")} tabindex={0} role="button" aria-expanded={b.open} aria-label={`${b.title}, ${b.items.length} ${b.items.length === 1 ? "workload" : "workloads"}`} onClick={() => onToggle(b.group)} onKeyDown={(e) => press(e, () => onToggle(b.group))}>
               <rect x={b.x + 1} y={b.y + 1} width={b.w - 2} height={headHeight - 2} rx={5} />
               <text x={b.x + 10} y={b.y + headHeight / 2 + 4.5}>
                 <tspan class="twist">{b.open ? "▾" : "▸"}</tspan> {b.title}
@@ -60,7 +60,7 @@ export function Graph({ map, edges, isOpen, all, zoom, chosen, onChoose, onToggl
             </g>
             {b.open &&
               b.items.map((it, i) => (
-                <g key={it.id} class={"item" + (it.id === chosen ? " chosen" : "") + (dim && !near.has(it.id) ? " far" : "")} tabIndex={0} role="button" aria-pressed={it.id === chosen} aria-label={`${it.label} in ${b.title}`} onClick={() => onChoose(it.id)} onKeyDown={(e) => press(e, () => onChoose(it.id))}>
+                <g key={it.id} class={"item" + (it.id === chosen ? " chosen" : "") + (dim && !near.has(it.id) ? " far" : "")} tabindex={0} role="button" aria-pressed={it.id === chosen} aria-label={`${it.label} in ${b.title}`} onClick={() => onChoose(it.id)} onKeyDown={(e) => press(e, () => onChoose(it.id))}>
                   <rect x={b.x + 4} y={rowY(b, i) + 1} width={b.w - 8} height={rowHeight - 2} rx={4} />
                   <text x={b.x + 12} y={rowY(b, i) + rowHeight / 2 + 4}>
                     {it.label.length > 32 ? it.label.slice(0, 31) + "…" : it.label}

@@ -155,7 +155,7 @@ function seenCell(from: Axis, to: Axis, seen: Map<string, { n: number; denied: n
       audited += s.audited;
     }
   if (n === 0) return empty;
-  const level = Math.max(1, Math.ceil((Math.log(n + 1) / Math.log(peak + 1)) * 3));
+  const level = Math.min(3, Math.max(1, Math.ceil((Math.log(n + 1) / Math.log(peak + 1)) * 3)));
   const mark = denied === n ? "✕" : denied > 0 ? "●✕" : audited > 0 ? "◆" : "●";
   const text = `${count(n)} connections` + (denied ? `, ${count(denied)} denied` : "") + (audited ? `, ${count(audited)} audit would deny` : "");
   return { mark, text, kind: denied === n ? "deny" : denied > 0 ? "mixed" : audited > 0 ? "audit" : "allow", level };

@@ -21,7 +21,7 @@ export interface Layout {
 /** layOut places the boxes by their traffic, from left to right. */
 export function layOut(boxes: Box[], lines: Line[]): Layout {
   const g = new dagre.graphlib.Graph();
-  g.setGraph({ rankdir: "LR", nodesep: 22, ranksep: 110, marginx: 16, marginy: 16, ranker: "longest-path" });
+  g.setGraph({ rankdir: "LR", nodesep: 22, ranksep: 90, marginx: 16, marginy: 16, ranker: "longest-path" });
   g.setDefaultEdgeLabel(() => ({}));
   for (const b of boxes) g.setNode(b.group, { width: b.w, height: b.h });
   const weight = new Map<string, number>();
@@ -71,13 +71,16 @@ function groupOf(id: string): string {
   return id.split("|")[0] ?? id;
 }
 
+/** beside keeps lines of different kinds apart that go the same way. */
+const beside = { audited: -5, allowed: 0, denied: 5 };
+
 /** curve is the path of a line and of its arrow's head. */
 export function curve(l: Line, { places, bends }: Layout): { path: string; head: string } {
   const a = places.get(l.a);
   const b = places.get(l.b);
   if (!a || !b) return { path: "", head: "" };
   const by = bends.get(groupOf(l.a) + "\n" + groupOf(l.b));
-  if (by) return through(a.x + a.w, a.y, by, b.x, b.y);
+  if (by) return through(a.x + a.w, a.y, by.map((p) => ({ x: p.x, y: p.y + beside[l.kind] })), b.x, b.y);
   const sameColumn = a.x < b.x + b.w && b.x < a.x + a.w;
   let sx = a.x + a.w;
   let tx = b.x;
