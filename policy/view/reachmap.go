@@ -82,20 +82,30 @@ type SeenEdge struct {
 	Bytes     uint64 `json:"bytes,omitempty"`
 }
 
-// Map evaluates every pair of ends, and adds the flows of the records.
+// Map evaluates every pair of ends, once, and adds the flows of the records.
 func (w *World) Map(records []flows.Record) *Map {
+	if w.allowed == nil {
+		w.evaluate()
+	}
+	m := *w.allowed
+	m.Ends, m.Seen = slices.Clone(m.Ends), []SeenEdge{}
+	w.seen(&m, w.at, records)
+	return &m
+}
+
+// evaluate draws who may reach whom.
+func (w *World) evaluate() {
 	units := slices.Concat(w.units.Pods, w.units.Hosts, slices.DeleteFunc(slices.Clone(w.units.Outside), func(u *reach.Unit) bool {
 		return strings.HasPrefix(u.Name, "unused pod addresses")
 	}))
-	m := &Map{Ends: []MapEnd{}, Ways: []MapWays{}, Cells: make([][]int, len(units)), MatrixSize: len(units), Seen: []SeenEdge{}}
+	m := &Map{Ends: []MapEnd{}, Ways: []MapWays{}, Cells: make([][]int, len(units)), MatrixSize: len(units)}
 	at := map[*reach.Unit]int{}
 	for i, u := range units {
 		at[u] = i
 		m.Ends = append(m.Ends, mapEnd(u))
 	}
 	w.cells(m, units)
-	w.seen(m, at, records)
-	return m
+	w.allowed, w.at = m, at
 }
 
 func mapEnd(u *reach.Unit) MapEnd {

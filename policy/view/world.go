@@ -28,6 +28,9 @@ type World struct {
 	problems map[model.Ref][]model.Problem
 	nodes    map[model.Ref]*v1alpha1.NodeCounts
 	ends     ends
+	// allowed is the Map without flows, once it was drawn: it takes the most time.
+	allowed *Map
+	at      map[*reach.Unit]int
 }
 
 // NewWorld returns the World of an index, flushed, in which all endpoints are local, and

@@ -111,7 +111,7 @@ func (c *pageCommand) needsCluster() bool {
 
 // service reports whether a command runs until it is ended, or programs a kernel.
 func (c *pageCommand) service() bool {
-	return slices.Contains([]string{"agent", "manager", "demo"}, c.args[1])
+	return slices.Contains([]string{"agent", "manager", "demo", "ui"}, c.args[1])
 }
 
 // folderOf makes what a page's commands find around them.

@@ -1,5 +1,3 @@
-//go:build unproved
-
 package ui
 
 import (
