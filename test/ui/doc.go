@@ -2,6 +2,5 @@
 // the samples. It is a module of its own, so that what drives the browser stays out of
 // Tierwall's dependencies.
 //
-// `go test . -run TestScreenshots -update` writes docs/ui/*.png. The tests with the build
-// tag unproved (keyboard, large clusters) have not passed yet: go test -tags unproved .
+// `go test . -run TestScreenshots -update` writes docs/ui/*.png.
 package ui
