@@ -37,7 +37,7 @@ type FlowsSpec struct {
 
 // FlowsHistory is what the manager keeps of flows: an hour in windows of 15 seconds and
 // a day in windows of 5 minutes in memory, and what is older in a database.
-// +kubebuilder:validation:XValidation:rule="!has(self.hours) || self.hours <= 24 || (has(self.path) && self.path != ”)",message="hours above 24 need path"
+// +kubebuilder:validation:XValidation:rule="!has(self.hours) || self.hours <= 24 || (has(self.path) && size(self.path) > 0)",message="hours above 24 need path"
 type FlowsHistory struct {
 	// Hours is how long records are kept, 1–8,760; default 24. More than 24 needs path.
 	// +optional
