@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/tierwall/tierwall/api/selector"
 	"github.com/tierwall/tierwall/dataplane/conntrack/events"
 	"github.com/tierwall/tierwall/policy/flows"
+	"github.com/tierwall/tierwall/policy/index"
 	"github.com/tierwall/tierwall/policy/model"
 	"github.com/tierwall/tierwall/policy/names"
 )
@@ -355,5 +357,34 @@ func TestEnds(t *testing.T) {
 		if fmt.Sprint(got[0].Destination) != fmt.Sprint(want) {
 			t.Errorf("%s: %+v, want %+v", to, got[0].Destination, want)
 		}
+	}
+}
+
+// TestSides keeps what local pods send apart from what others send to them, if the
+// workloads have pods on both nodes.
+func TestSides(t *testing.T) {
+	ix := index.New(index.Options{})
+	for name, at := range map[string][2]string{
+		"web-0": {"10.0.0.1", "here"}, "web-1": {"10.0.1.1", "there"}, "db-0": {"10.0.0.9", "here"}, "db-1": {"10.0.1.9", "there"},
+	} {
+		app, _, _ := strings.Cut(name, "-")
+		ix.Upsert(&model.Endpoint{
+			Ref: model.Ref{Kind: model.KindPod, Namespace: "shop", Name: name}, Node: at[1], Addrs: []netip.Addr{netip.MustParseAddr(at[0])},
+			Labels: map[string]string{"app": app, "statefulset.kubernetes.io/pod-name": name},
+		})
+	}
+	ix.Upsert(&model.Namespace{Name: "shop"})
+	ix.Flush()
+	r := newRigOn(t, ix, "here")
+	for _, f := range [][2]string{{"10.0.0.1", "10.0.0.9"}, {"10.0.0.1", "10.0.1.9"}, {"10.0.1.1", "10.0.0.9"}} {
+		r.kernel.Put(r.connection(flowTo(f[0], f[1], 80), netip.AddrPort{}))
+	}
+	var nodes []string
+	for _, rec := range r.next() {
+		nodes = append(nodes, rec.Source.Node+" to "+rec.Destination.Node)
+	}
+	slices.Sort(nodes)
+	if want := []string{"here to here", "here to there", "there to here"}; !slices.Equal(nodes, want) {
+		t.Errorf("got %q, want %q", nodes, want)
 	}
 }

@@ -28,10 +28,15 @@ type rig struct {
 
 func newRig(t testing.TB, ix *index.Index) *rig {
 	t.Helper()
+	return newRigOn(t, ix, "")
+}
+
+func newRigOn(t testing.TB, ix *index.Index, node string) *rig {
+	t.Helper()
 	r := &rig{t: t, kernel: &events.Fake{}, clock: clocktesting.NewFakeClock(start)}
 	var err error
 	r.Recorder, err = New(Options{
-		Index: ix, Open: func() (events.Reader, error) { return r.kernel, nil },
+		Node: node, Index: ix, Open: func() (events.Reader, error) { return r.kernel, nil },
 		Counts: func() (bool, error) { return true, nil }, Clock: r.clock, Always: true,
 	})
 	if err != nil {
