@@ -91,10 +91,6 @@ type identity struct {
 	protocol           model.Protocol
 	icmpType, icmpCode uint8
 	port               uint16
-	// srcHere and dstHere report whether the ends are on this node: what local pods send
-	// and what others send to them are never one record, or their nodes could not join
-	// theirs (flows.Joiner).
-	srcHere, dstHere bool
 }
 
 // attribution is what the index says of a flow.
@@ -131,7 +127,6 @@ func (a *attributor) attribute(f *flow) attribution {
 	out := attribution{
 		identity: identity{
 			src: unique.Make(src), dst: unique.Make(dst), protocol: f.protocol, port: f.dstPort, icmpType: f.icmpType, icmpCode: f.icmpCode,
-			srcHere: srcNode == a.node, dstHere: dstNode == a.node,
 		},
 		decided: unique.Make(key), srcNode: srcNode, dstNode: dstNode,
 	}

@@ -361,7 +361,8 @@ func TestEnds(t *testing.T) {
 }
 
 // TestSides keeps what local pods send apart from what others send to them, if the
-// workloads have pods on both nodes.
+// workloads have pods on both nodes: a node decides for its own pods only, so what decided
+// differs. flows.Joiner relies on it.
 func TestSides(t *testing.T) {
 	ix := index.New(index.Options{})
 	for name, at := range map[string][2]string{
