@@ -168,7 +168,10 @@ func (f *recordFlags) remote(address string) (*remoteRecords, error) {
 	if err != nil {
 		return nil, err
 	}
-	return r, r.authenticate(config)
+	if err := r.authenticate(config); err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // authenticate has requests bear the caller's token. The certificates of agents and

@@ -112,7 +112,7 @@ var _ = Describe("The DNS servers that count where nothing names any", func() {
 	})
 
 	It("are the node's own resolvers and its DNS cache, too", func() {
-		r, _ := namesRig(func(o *Options, _ *answers.Options) {})
+		r, _ := namesRig(func(*Options, *answers.Options) {})
 		r.opts.Names.Resolvers = func() []netip.Addr { return servers("192.0.2.53", "10.96.0.10") }
 		r.to.Update(objects(join(text, slice(dns, "dns-1", "10.96.0.10"))), nil)
 		r.to.Synced()

@@ -33,7 +33,7 @@ func TestReader(t *testing.T) {
 		own.Add([]flows.Record{r})
 		own.AddHits(flows.Hits([]flows.Record{r}), noon)
 		server := httptest.NewTLSServer(NewHandler(own, rights{}, clock))
-		defer server.Close()
+		t.Cleanup(server.Close)
 		list = append(list, Agent{Node: node, Address: netip.MustParseAddrPort(strings.TrimPrefix(server.URL, "https://"))})
 	}
 	list = append(list, Agent{Node: "node-c", Address: netip.MustParseAddrPort("127.0.0.1:1")})

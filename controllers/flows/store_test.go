@@ -252,7 +252,7 @@ func TestWatch(t *testing.T) {
 		if last != "" {
 			r.Header.Set("Last-Event-ID", last)
 		}
-		resp, err := http.DefaultClient.Do(r)
+		resp, err := http.DefaultClient.Do(r) //nolint:bodyclose // stop does
 		if err != nil || resp.StatusCode != http.StatusOK || resp.Header.Get("Content-Type") != "text/event-stream" {
 			t.Fatalf("%v, %v", resp, err)
 		}

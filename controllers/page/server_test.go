@@ -339,6 +339,7 @@ func FuzzQuestions(f *testing.F) {
 }
 
 func ExampleNewToken() {
-	fmt.Println(len(NewToken()), NewToken() != NewToken())
+	one, other := NewToken(), NewToken()
+	fmt.Println(len(one), one != other)
 	// Output: 43 true
 }

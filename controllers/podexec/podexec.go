@@ -40,8 +40,11 @@ func Output(ctx context.Context, config *rest.Config, in Container, command ...s
 	}
 	var out, errOut bytes.Buffer
 	if err := executor.StreamWithContext(ctx, remotecommand.StreamOptions{Stdout: &out, Stderr: &errOut}); err != nil {
-		if said := strings.TrimSpace(errOut.String()); said != "" {
-			err = fmt.Errorf("%w: %s", err, said)
+		// The streams are still being written to if they were given up.
+		if ctx.Err() == nil {
+			if printed := strings.TrimSpace(errOut.String()); printed != "" {
+				err = fmt.Errorf("%w: %s", err, printed)
+			}
 		}
 		return nil, fmt.Errorf("%s: %s: %w", in, strings.Join(command, " "), err)
 	}

@@ -37,7 +37,7 @@ func flows(at *field.Path, in *v1alpha1.FlowsSpec, r *report) model.Flows {
 	}
 	switch n := h.Hours; {
 	case n == nil:
-	case *n < 1 || *n > int32(model.MaxFlowsKeep/time.Hour):
+	case *n < 1 || int64(*n) > int64(model.MaxFlowsKeep/time.Hour):
 		r.errorf(history.Child("hours"), "%d is out of range: want 1-%d", *n, model.MaxFlowsKeep/time.Hour)
 	default:
 		out.Keep = time.Duration(*n) * time.Hour

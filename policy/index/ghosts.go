@@ -29,7 +29,7 @@ func (ix *Index) deleteGhost(r model.Ref) {
 }
 
 // reportGhosts replaces the ghosts that a node's Links list; either may be nil.
-func (ix *Index) reportGhosts(before, now *linkTable) {
+func (ix *Index) reportGhosts(before, now *LinkTable) {
 	if before != nil {
 		for _, g := range before.Ghosts {
 			ix.deleteGhost(g.Ref)

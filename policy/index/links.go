@@ -7,8 +7,8 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
-// linkTable is a node's Links in a form for lookups per packet: maps instead of lists.
-type linkTable struct {
+// LinkTable is a node's Links in a form for lookups per packet: maps instead of lists.
+type LinkTable struct {
 	*model.Links
 	own    map[netip.Addr]string
 	pods   map[netip.Addr]string
@@ -20,8 +20,8 @@ type linkTable struct {
 	toPods, uplinks map[string]bool
 }
 
-func newLinkTable(l *model.Links) *linkTable {
-	t := &linkTable{
+func newLinkTable(l *model.Links) *LinkTable {
+	t := &LinkTable{
 		Links: l, own: map[netip.Addr]string{}, pods: map[netip.Addr]string{}, routes: map[netip.Prefix]string{},
 		toPods: map[string]bool{}, uplinks: map[string]bool{},
 	}
@@ -64,7 +64,7 @@ func familyOf(a netip.Addr) int {
 }
 
 // routeTo is model.Links.RouteTo.
-func (t *linkTable) routeTo(a netip.Addr) string {
+func (t *LinkTable) routeTo(a netip.Addr) string {
 	if name, ok := t.pods[a]; ok {
 		return name
 	}
@@ -81,8 +81,8 @@ func (t *linkTable) routeTo(a netip.Addr) string {
 }
 
 // OwnInterface is the interface that has an address of the node; empty if none does,
-// and for a nil linkTable.
-func (t *linkTable) OwnInterface(a netip.Addr) string {
+// and for a nil LinkTable.
+func (t *LinkTable) OwnInterface(a netip.Addr) string {
 	if t == nil {
 		return ""
 	}
@@ -90,11 +90,11 @@ func (t *linkTable) OwnInterface(a netip.Addr) string {
 }
 
 // LeadsToPods reports whether an interface leads to local pods.
-func (t *linkTable) LeadsToPods(name string) bool { return t.toPods[name] }
+func (t *LinkTable) LeadsToPods(name string) bool { return t.toPods[name] }
 
 // addrs are the node's own addresses that identify it to other nodes: neither
 // link-local nor loopback ones.
-func (t *linkTable) addrs() []netip.Addr {
+func (t *LinkTable) addrs() []netip.Addr {
 	var out []netip.Addr
 	if t == nil {
 		return nil

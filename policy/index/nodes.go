@@ -12,7 +12,7 @@ import (
 // does not exist yet.
 type NodeState struct {
 	object *model.Node // from the API; nil if not seen
-	links  *linkTable  // from the node's kernel; nil if not known
+	links  *LinkTable  // from the node's kernel; nil if not known
 	// node combines both: the object, with the addresses of the links after its own;
 	// nil if neither is known.
 	node  *model.Node
@@ -35,7 +35,7 @@ func (ix *Index) NodeState(name string) *NodeState { return ix.nodes[name] }
 func (rec *NodeState) Name() string { return rec.owner.name }
 
 // Links are the node's interfaces; nil if they are unknown, and for a nil NodeState.
-func (rec *NodeState) Links() *linkTable {
+func (rec *NodeState) Links() *LinkTable {
 	if rec == nil {
 		return nil
 	}

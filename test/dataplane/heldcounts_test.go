@@ -36,6 +36,7 @@ func (w *dnsWorld) readMetrics(node string) map[string]float64 {
 		if err != nil {
 			return err
 		}
+		defer func() { _ = r.Body.Close() }()
 		body, err := io.ReadAll(r.Body)
 		if err == nil && r.StatusCode != http.StatusOK {
 			err = fmt.Errorf("%s: %s", r.Status, body)

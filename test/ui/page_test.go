@@ -59,7 +59,7 @@ func (x *tab) shot(name, colours string, width int64) {
 	x.t.Helper()
 	dir := os.Getenv("TIERWALL_SHOTS")
 	if *update && width == 1440 && (colours == "light" || name == "board" || name == "map") {
-		dir = filepath.Join(repository, "docs/ui")
+		dir = filepath.Join(repository, "docs", "ui")
 	} else if dir == "" {
 		return
 	}

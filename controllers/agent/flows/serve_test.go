@@ -78,7 +78,7 @@ func TestWatch(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Last-Event-ID", last)
-		resp, err := http.DefaultClient.Do(req)
+		resp, err := http.DefaultClient.Do(req) //nolint:bodyclose // stop does
 		if err != nil || resp.Header.Get("Content-Type") != "text/event-stream" {
 			t.Fatal(resp, err)
 		}

@@ -29,7 +29,7 @@ const (
 	groupDestroy = 3 // NFNLGRP_CONNTRACK_DESTROY
 
 	subsystem = 1 // NFNL_SUBSYS_CTNETLINK
-	msgNew    = subsystem<<8 | 0
+	msgNew    = subsystem << 8
 	msgGet    = subsystem<<8 | 1
 	msgDelete = subsystem<<8 | 2
 )
