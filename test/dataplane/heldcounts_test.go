@@ -62,7 +62,9 @@ func (w *dnsWorld) unheld(node string, answered int) (n int, why string) {
 	read := m[prefix+`answers_total{result="new"}`]
 	Expect(read).To(BeNumerically(">", 0), "answers that the agent has read")
 	n = max(0, answered-int(read))
-	why = fmt.Sprintf("%d unread (%.0f at least because the queue was full)", n, m[prefix+"overflow_total"])
+	overflow := m[prefix+"overflow_total"]
+	Expect(n == 0 || overflow > 0).To(BeTrue(), "%d answers were not read, though the queue was never full", n)
+	why = fmt.Sprintf("%d unread (%.0f at least because the queue was full)", n, overflow)
 	for _, reason := range []string{"late", "rate", "failed"} {
 		v := m[prefix+`unheld_total{reason="`+reason+`"}`]
 		n, why = n+int(v), why+fmt.Sprintf(", %.0f %s", v, reason)
