@@ -45,7 +45,10 @@ const (
 	nfgenHeader  = 4
 )
 
-var errShort = errors.New("tracked connection: message is cut short")
+var (
+	errShort = errors.New("tracked connection: message is cut short")
+	errTuple = errors.New("tracked connection: tuple is cut short, or has an address of a wrong length")
+)
 
 // parseEntry reads one message of a dump: an nfgenmsg header and attributes.
 func parseEntry(msg []byte) (*Entry, error) {
@@ -57,11 +60,11 @@ func parseEntry(msg []byte) (*Entry, error) {
 		switch kind {
 		case ctaTupleOrig:
 			e.key = append(e.key, whole...)
-			return parseTuple(value, &e.Original)
+			return tuple(value, &e.Original)
 		case ctaTupleReply:
-			return parseTuple(value, &e.Reply)
+			return tuple(value, &e.Reply)
 		case ctaTupleMaster:
-			return parseTuple(value, &e.Master)
+			return tuple(value, &e.Master)
 		case ctaID:
 			e.key = append(e.key, whole...)
 		case ctaZone:
@@ -88,37 +91,64 @@ func parseEntry(msg []byte) (*Entry, error) {
 	return e, nil
 }
 
-func parseTuple(b []byte, t *Tuple) error {
-	return attributes(b, func(kind uint16, value, _ []byte) error {
-		switch kind {
-		case ctaTupleIP:
-			return attributes(value, func(kind uint16, value, _ []byte) error {
-				a, ok := netip.AddrFromSlice(value)
-				switch {
-				case !ok:
-					return errors.New("tracked connection: address of a wrong length")
-				case kind == ctaIPv4Src || kind == ctaIPv6Src:
-					t.Src = a
-				case kind == ctaIPv4Dst || kind == ctaIPv6Dst:
-					t.Dst = a
-				}
-				return nil
-			})
-		case ctaTupleProto:
-			return attributes(value, func(kind uint16, value, _ []byte) error { return parseProtocol(kind, value, t) })
-		}
-		return nil
-	})
+func tuple(b []byte, t *Tuple) error {
+	if !ReadTuple(b, t) {
+		return errTuple
+	}
+	return nil
 }
 
-func parseProtocol(kind uint16, value []byte, t *Tuple) error {
+// ReadTuple reads the attributes of a tuple into t; false: they are cut short, or an address
+// has a wrong length. It allocates nothing.
+func ReadTuple(b []byte, t *Tuple) bool {
+	for len(b) > 0 {
+		kind, value, rest, ok := NextAttribute(b)
+		if !ok {
+			return false
+		}
+		b = rest
+		for len(value) > 0 && (kind == ctaTupleIP || kind == ctaTupleProto) {
+			inner, data, more, ok := NextAttribute(value)
+			if !ok {
+				return false
+			}
+			value = more
+			if kind == ctaTupleIP {
+				ok = readAddress(inner, data, t)
+			} else {
+				ok = readProtocol(inner, data, t)
+			}
+			if !ok {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func readAddress(kind uint16, value []byte, t *Tuple) bool {
+	a, ok := netip.AddrFromSlice(value)
+	switch kind {
+	case ctaIPv4Src:
+		t.Src, ok = a, ok && a.Is4()
+	case ctaIPv4Dst:
+		t.Dst, ok = a, ok && a.Is4()
+	case ctaIPv6Src:
+		t.Src, ok = a, ok && a.Is6()
+	case ctaIPv6Dst:
+		t.Dst, ok = a, ok && a.Is6()
+	}
+	return ok
+}
+
+func readProtocol(kind uint16, value []byte, t *Tuple) bool {
 	size := 1
 	switch kind {
 	case ctaProtoSrcPort, ctaProtoDstPort, ctaProtoICMPID, ctaProtoICMPv6ID:
 		size = 2
 	}
 	if len(value) < size {
-		return errShort
+		return false
 	}
 	switch kind {
 	case ctaProtoNum:
@@ -134,30 +164,37 @@ func parseProtocol(kind uint16, value []byte, t *Tuple) error {
 	case ctaProtoICMPCode, ctaProtoICMPv6Code:
 		t.Code = value[0]
 	}
-	return nil
+	return true
+}
+
+// NextAttribute splits off the first netlink attribute; false: it is cut short.
+func NextAttribute(b []byte) (kind uint16, value, rest []byte, ok bool) {
+	if len(b) < attrHeader {
+		return 0, nil, nil, false
+	}
+	n := int(binary.NativeEndian.Uint16(b))
+	if n < attrHeader || n > len(b) {
+		return 0, nil, nil, false
+	}
+	return binary.NativeEndian.Uint16(b[2:]) & attrTypeMask, b[attrHeader:n], b[min((n+3)&^3, len(b)):], true
 }
 
 // attributes calls visit for each netlink attribute with its value and with all
 // of it, padded.
 func attributes(b []byte, visit func(kind uint16, value, whole []byte) error) error {
 	for len(b) > 0 {
-		if len(b) < attrHeader {
+		kind, value, rest, ok := NextAttribute(b)
+		if !ok {
 			return errShort
 		}
-		n := int(binary.NativeEndian.Uint16(b))
-		if n < attrHeader || n > len(b) {
-			return errShort
+		whole := b[:len(b)-len(rest)]
+		if missing := -len(whole) & 3; missing > 0 {
+			whole = append(slices.Clone(whole), make([]byte, missing)...)
 		}
-		kind := binary.NativeEndian.Uint16(b[2:]) & attrTypeMask
-		padded := (n + 3) &^ 3
-		whole := b[:min(padded, len(b))]
-		if len(whole) < padded {
-			whole = append(slices.Clone(whole), make([]byte, padded-len(whole))...)
-		}
-		if err := visit(kind, b[attrHeader:n], whole); err != nil {
+		if err := visit(kind, value, whole); err != nil {
 			return err
 		}
-		b = b[min(padded, len(b)):]
+		b = rest
 	}
 	return nil
 }

@@ -3,10 +3,8 @@ package events
 import (
 	"encoding/binary"
 	"errors"
-	"net/netip"
 
 	"github.com/tierwall/tierwall/dataplane/conntrack"
-	"github.com/tierwall/tierwall/policy/model"
 )
 
 // Attributes of nfnetlink_conntrack messages, as in the kernel's
@@ -21,32 +19,12 @@ const (
 	ctaTupleMaster   = 15
 	ctaZone          = 18
 
-	ctaTupleIP    = 1
-	ctaTupleProto = 2
-
-	ctaIPSrc4 = 1
-	ctaIPDst4 = 2
-	ctaIPSrc6 = 3
-	ctaIPDst6 = 4
-
-	ctaProtoNum     = 1
-	ctaProtoSrcPort = 2
-	ctaProtoDstPort = 3
-	ctaProtoID      = 4
-	ctaProtoType    = 5
-	ctaProtoCode    = 6
-	ctaProtoID6     = 7
-	ctaProtoType6   = 8
-	ctaProtoCode6   = 9
-
 	ctaCountersPackets = 1
 	ctaCountersBytes   = 2
 
 	statusSeenReply = 1 << 1
 
-	attrHeader   = 4
-	attrTypeMask = 0x3fff // without the flags for nested and big-endian
-	nfgenHeader  = 4
+	nfgenHeader = 4
 )
 
 var (
@@ -63,16 +41,16 @@ func parse(msg []byte, e *Event) error {
 		return errShort
 	}
 	for b := msg[nfgenHeader:]; len(b) > 0; {
-		attr, value, rest, ok := next(b)
+		attr, value, rest, ok := conntrack.NextAttribute(b)
 		if !ok {
 			return errShort
 		}
 		b = rest
 		switch attr {
 		case ctaTupleOrig:
-			ok = parseTuple(value, &e.Original)
+			ok = conntrack.ReadTuple(value, &e.Original)
 		case ctaTupleReply:
-			ok = parseTuple(value, &e.Reply)
+			ok = conntrack.ReadTuple(value, &e.Reply)
 		case ctaTupleMaster:
 			e.Related = true
 		case ctaStatus:
@@ -104,112 +82,9 @@ func parse(msg []byte, e *Event) error {
 	return nil
 }
 
-// next splits off the first attribute.
-func next(b []byte) (kind uint16, value, rest []byte, ok bool) {
-	if len(b) < attrHeader {
-		return 0, nil, nil, false
-	}
-	n := int(binary.NativeEndian.Uint16(b))
-	if n < attrHeader || n > len(b) {
-		return 0, nil, nil, false
-	}
-	return binary.NativeEndian.Uint16(b[2:]) & attrTypeMask, b[attrHeader:n], b[min((n+3)&^3, len(b)):], true
-}
-
-func parseTuple(b []byte, t *conntrack.Tuple) bool {
-	for len(b) > 0 {
-		kind, value, rest, ok := next(b)
-		if !ok {
-			return false
-		}
-		b = rest
-		switch kind {
-		case ctaTupleIP:
-			ok = parseAddresses(value, t)
-		case ctaTupleProto:
-			ok = parseProtocol(value, t)
-		}
-		if !ok {
-			return false
-		}
-	}
-	return true
-}
-
-func parseAddresses(b []byte, t *conntrack.Tuple) bool {
-	for len(b) > 0 {
-		kind, value, rest, ok := next(b)
-		if !ok {
-			return false
-		}
-		b = rest
-		switch kind {
-		case ctaIPSrc4:
-			t.Src, ok = address4(value)
-		case ctaIPDst4:
-			t.Dst, ok = address4(value)
-		case ctaIPSrc6:
-			t.Src, ok = address6(value)
-		case ctaIPDst6:
-			t.Dst, ok = address6(value)
-		}
-		if !ok {
-			return false
-		}
-	}
-	return true
-}
-
-func address4(b []byte) (netip.Addr, bool) {
-	if len(b) != 4 {
-		return netip.Addr{}, false
-	}
-	return netip.AddrFrom4([4]byte(b)), true
-}
-
-func address6(b []byte) (netip.Addr, bool) {
-	if len(b) != 16 {
-		return netip.Addr{}, false
-	}
-	return netip.AddrFrom16([16]byte(b)), true
-}
-
-func parseProtocol(b []byte, t *conntrack.Tuple) bool {
-	for len(b) > 0 {
-		kind, value, rest, ok := next(b)
-		if !ok {
-			return false
-		}
-		b = rest
-		size := 1
-		switch kind {
-		case ctaProtoSrcPort, ctaProtoDstPort, ctaProtoID, ctaProtoID6:
-			size = 2
-		}
-		if len(value) < size {
-			return false
-		}
-		switch kind {
-		case ctaProtoNum:
-			t.Protocol = model.Protocol(value[0])
-		case ctaProtoSrcPort:
-			t.SrcPort = binary.BigEndian.Uint16(value)
-		case ctaProtoDstPort:
-			t.DstPort = binary.BigEndian.Uint16(value)
-		case ctaProtoID, ctaProtoID6:
-			t.ID = binary.BigEndian.Uint16(value)
-		case ctaProtoType, ctaProtoType6:
-			t.Type = value[0]
-		case ctaProtoCode, ctaProtoCode6:
-			t.Code = value[0]
-		}
-	}
-	return true
-}
-
 func parseCounters(b []byte, v *Volume) bool {
 	for len(b) > 0 {
-		kind, value, rest, ok := next(b)
+		kind, value, rest, ok := conntrack.NextAttribute(b)
 		if !ok {
 			return false
 		}

@@ -11,6 +11,29 @@ import (
 	"github.com/tierwall/tierwall/policy/model"
 )
 
+// Attributes of a tuple, as the kernel writes them; conntrack.ReadTuple reads them.
+const (
+	ctaTupleIP    = 1
+	ctaTupleProto = 2
+
+	ctaIPSrc4 = 1
+	ctaIPDst4 = 2
+	ctaIPSrc6 = 3
+	ctaIPDst6 = 4
+
+	ctaProtoNum     = 1
+	ctaProtoSrcPort = 2
+	ctaProtoDstPort = 3
+	ctaProtoID      = 4
+	ctaProtoType    = 5
+	ctaProtoCode    = 6
+	ctaProtoID6     = 7
+	ctaProtoType6   = 8
+	ctaProtoCode6   = 9
+
+	attrHeader = 4
+)
+
 // attribute encodes a netlink attribute.
 func attribute(kind uint16, parts ...[]byte) []byte {
 	var value []byte
