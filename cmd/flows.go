@@ -35,8 +35,9 @@ func newFlowsCommand(s streams) *cobra.Command {
 		Short: "List the connections that were seen, and what decided them",
 		Long: `Flows lists what the agents have recorded: who connected to whom, on which port, how
 often, and which policy decided it. Connections of the same workloads on the same
-port are one line. Records are those of the cluster's manager, of the agent or
-manager at --address, or of a file (--records) of JSON lines as agents write them.
+port are one line. Records are those of the agent at --address, or of a file
+(--records) of JSON lines as agents write them. Without either the cluster's manager
+is asked, which does not collect records in this version.
 
 You see the namespaces in which you may list flows.flows.tierwall.io; of the other
 end of a connection only its kind if you may not see that.`,

@@ -32,7 +32,7 @@ type recordFlags struct {
 
 func (f *recordFlags) register(fs *pflag.FlagSet, cluster *clusterFlags) {
 	f.cluster = cluster
-	fs.StringVar(&f.file, "records", "", `file of records as JSON lines, or "-" for standard input; default: those of the cluster's manager`)
+	fs.StringVar(&f.file, "records", "", `file of records as JSON lines, or "-" for standard input; default: the cluster's manager is asked, which has none in this version`)
 	fs.StringVar(&f.address, "address", "", "URL of an agent or a manager to read records from, such as http://127.0.0.1:9477")
 	fs.StringVar(&f.namespace, "manager-namespace", "tierwall-system", "namespace of the manager")
 }

@@ -115,7 +115,7 @@ func (f *recommendFlags) run(ctx context.Context, s streams) error {
 	return nil
 }
 
-// prove enforces policies on a copy of the objects, and returns what of the records would
+// prove enforces policies on a copy of the objects, and returns which of the records would
 // be denied and what else would be allowed.
 func (f *recommendFlags) prove(s streams, before world, policies []*v1alpha1.NetworkPolicy, list []flows.Record) ([]flows.Record, []diff.Change, error) {
 	var docs []byte

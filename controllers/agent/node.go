@@ -36,7 +36,7 @@ type node struct {
 	metrics *metrics
 	health  *health
 	logs    *packetLog // nil: without Options.Logs
-	// flows is told of each change of the index, before it and when the kernel has it;
+	// flows learns of each change of the index: Begin before it, Settle when the kernel has it;
 	// nil: without Options.Flows.
 	flows *flows.Recorder
 

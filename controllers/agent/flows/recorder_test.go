@@ -94,7 +94,7 @@ func TestDump(t *testing.T) {
 		r.next()
 		total(1000 * (i + 1))
 	}
-	// A second connection that no event told of is open: a dump shows it.
+	// A second connection, of which no event came, is open: a dump shows it.
 	other := r.connection(flowTo("10.0.0.2", "10.0.0.9", 80), netip.AddrPort{})
 	other.Counted = true
 	r.kernel.SetOpen(at, other)
